@@ -1,0 +1,49 @@
+# Every target does its own set-up: a virtualenv in the checkout with pinned dependencies.
+#
+#   make demo    the whole path on invented streets: no key, no account, no internet after installing
+#   make test    lint, types, import rules and every test
+#   make ui      the Dagster UI on http://127.0.0.1:3000, over the same data
+#
+# PyTorch: the pinned version as the package index offers it. For a CUDA (or a CPU-only) build say
+#   make demo TORCH_PIP_ARGS='--index-url <the PyTorch wheel index for your hardware>'
+
+PYTHON ?= python3
+TORCH_PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+export DAGSTER_HOME := $(CURDIR)
+
+.PHONY: demo test bench ui check lock clean
+
+demo: $(VENV)/.installed
+	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
+
+test: $(VENV)/.installed check
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m geopin_assets_tests.benchmarks
+
+ui: $(VENV)/.installed
+	$(BIN)/geopin ui
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt --upgrade pip
+	$(BIN)/python -m pip install -q -c constraints.txt $(TORCH_PIP_ARGS) torch
+	$(BIN)/python -m pip install -q -c constraints.txt --group dev -e .
+	touch $@
+
+# Pins what is installed now, for everyone. The local part of a torch version (+cpu, +cu130) is left out.
+lock: $(VENV)/.installed
+	$(BIN)/python -m pip freeze --all --exclude-editable | sed 's/+[a-z0-9]*$$//' | grep -v '^nvidia-\|^triton' > constraints.txt
+
+# Forgets the sandbox's data and this checkout's Dagster history; live data stays.
+clean:
+	rm -rf .geopin/sandbox history schedules storage logs .telemetry .nux

@@ -1,0 +1,80 @@
+"""Capture, the one record of the platform, and Rejected, a record that was left out and why.
+
+Here: fields, ids and the reasons for leaving a record out. Not here: how a source is asked,
+how captures are stored, or which licenses are open (`licenses.py`).
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+MAX_VECTOR_ID_BYTES = 64  # Cloudflare Vectorize: ids are at most 64 bytes
+
+
+def _column(description: str) -> Any:
+    return field(metadata={"description": description})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """One image at one place, time and direction. The order of fields is the column order everywhere."""
+
+    source: str = _column("Registered source that offered the capture, e.g. panoramax")
+    source_capture_id: str = _column("The source's own stable id")
+    lon: float = _column("Longitude, degrees east, WGS84")
+    lat: float = _column("Latitude, degrees north, WGS84")
+    captured_at: datetime | None = _column("Shutter time, UTC; null if unknown or junk")
+    heading_deg: float | None = _column(
+        "Direction of view of the image centre, degrees clockwise from true north, [0, 360); null if unknown"
+    )
+    is_pano: bool = _column("Covers 360 degrees horizontally (equirectangular)")
+    sequence_id: str | None = _column("Captures of one drive or walk share it")
+    creator: str | None = _column("Who took it, as the source names them")
+    license: str = _column("SPDX-like license id, see licenses.py")
+    attribution: str = _column("Text that must be shown with the image")
+    page_url: str = _column("Human page of the capture at its source")
+    image_url: str = _column("Where the image to embed is fetched; may expire")
+    image_version: str = _column("Changes when the image itself changes at the same id; empty if it never does")
+    payload: str = _column("The source's own record, JSON, without secrets")
+
+    @property
+    def capture_id(self) -> str:
+        """Stable id across crawls: `{source}:{source_capture_id}`."""
+        return f"{self.source}:{self.source_capture_id}"
+
+
+class Reason(StrEnum):
+    """Why a record was left out. Counted per cell and shown on the asset."""
+
+    OUTSIDE_CELL = "outside_cell"
+    LICENSE_NOT_OPEN = "license_not_open"
+    BAD_COORDINATES = "bad_coordinates"
+    BAD_ID = "bad_id"
+    NO_IMAGE = "no_image"
+    NOT_READY = "not_ready"
+    UNREADABLE = "unreadable"
+    NO_POSITION = "no_position"
+    MALFORMED = "malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that was left out. `record` names it for a log line (an id or a file name)."""
+
+    reason: Reason
+    record: str = ""
+
+
+def vector_id(capture_id: str, view: int) -> str:
+    """Stable id of one view's vector, at most 64 bytes of UTF-8: `{capture_id}/{view:02d}`.
+
+    A capture id that would not fit is replaced by `{source}:~{160-bit SHA-256 prefix, hex}`.
+    """
+    plain = f"{capture_id}/{view:02d}"
+    if len(plain.encode()) <= MAX_VECTOR_ID_BYTES:
+        return plain
+    source = capture_id.split(":", 1)[0][:16]
+    digest = hashlib.sha256(capture_id.encode()).hexdigest()[:40]
+    return f"{source}:~{digest}/{view:02d}"

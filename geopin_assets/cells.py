@@ -1,0 +1,133 @@
+"""The cells that exist: their ids in partition order, places, land and population.
+
+Here: the frozen data files `data/cells.csv` and `data/places.csv`, read once, and look-ups in them. Not here: the
+arithmetic of the grid (`grid.py`), sets of cells by name or shape (`regions.py`), or how the files are
+made (`data/build_cells.py`).
+
+A cell id is `{province}-{place}-r{row:03d}c{column:03d}`, e.g. `nh-amsterdam-r090c051`: a province and a
+place are each one contiguous range of the order. Abroad and at sea the province is `be`, `de`, `sea`.
+"""
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
+
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.grid import COLUMNS, ROWS, Bbox, Cell, edge_lat, edge_lon, row_column
+
+
+@dataclass(frozen=True, slots=True)
+class CellFacts:
+    """A cell and what is known about it before anything was crawled."""
+
+    cell: Cell
+    row: int
+    column: int
+    is_land: bool
+    """Touches Dutch land (large inland water is not land)."""
+    population: int
+    """Inhabitants, estimated from the places around (GeoNames)."""
+    province: str
+    """Two-letter code of a Dutch province, or `be`, `de`, `sea`."""
+    place: str
+    """Slug of the nearest larger place, unique within its province."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A populated place, quarters included. `province` as in cell ids."""
+
+    name: str
+    lon: float
+    lat: float
+    population: int
+    province: str
+
+
+PLACES_ATTRIBUTION = "Places © GeoNames (CC BY 4.0)"
+
+
+def place_slug(name: str) -> str:
+    """A place's name as it appears in cell ids: lower case, [a-z0-9-], without accents."""
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    return re.sub("[^a-z0-9]+", "-", plain).strip("-")
+
+
+def _lines(file: str) -> Iterator[list[str]]:
+    lines = csv.reader(files("geopin_assets.data").joinpath(file).read_text(encoding="utf-8").splitlines())
+    next(lines)
+    return lines
+
+
+@cache
+def _rows() -> tuple[tuple[str, int, int, bool, int], ...]:
+    """(cell_id, row, column, is_land, population) in partition order."""
+    return tuple(
+        (key, int(row), int(column), land == "1", int(people)) for key, row, column, land, people in _lines("cells.csv")
+    )
+
+
+@cache
+def places() -> tuple[Place, ...]:
+    """All Dutch places of 500 inhabitants or more, largest first."""
+    return tuple(
+        Place(name, float(lon), float(lat), int(people), province)
+        for name, lon, lat, people, province in _lines("places.csv")
+    )
+
+
+@cache
+def cell_ids() -> tuple[str, ...]:
+    """All cell ids in partition order."""
+    return tuple(row[0] for row in _rows())
+
+
+@cache
+def all_cells() -> tuple[CellFacts, ...]:
+    """All cells in partition order."""
+    lons = tuple(pairwise(edge_lon(column) for column in range(COLUMNS + 1)))
+    lats = tuple(pairwise(edge_lat(row) for row in range(ROWS + 1)))
+    found = []
+    for cell_id, row, column, is_land, population in _rows():
+        (west, east), (south, north) = lons[column], lats[row]
+        province, _, place = cell_id[:-9].partition("-")
+        cell = Cell(cell_id, Bbox(west, south, east, north))
+        found.append(CellFacts(cell, row, column, is_land, population, province, place))
+    return tuple(found)
+
+
+@cache
+def _by_id() -> dict[str, CellFacts]:
+    return {facts.cell.cell_id: facts for facts in all_cells()}
+
+
+@cache
+def _by_position() -> dict[tuple[int, int], Cell]:
+    return {(facts.row, facts.column): facts.cell for facts in all_cells()}
+
+
+def cell_facts(cell_id: str) -> CellFacts:
+    """Facts of one cell. Raises ConfigurationError, with similar ids, for an id that does not exist."""
+    try:
+        return _by_id()[cell_id]
+    except KeyError:
+        similar = get_close_matches(cell_id, cell_ids(), n=3)
+        hint = f"; did you mean {', '.join(similar)}?" if similar else ""
+        raise ConfigurationError(f"no such cell: {cell_id!r}{hint}") from None
+
+
+def cell(cell_id: str) -> Cell:
+    """The cell of an id. Raises ConfigurationError for an id that does not exist."""
+    return cell_facts(cell_id).cell
+
+
+def cell_at(lon: float, lat: float) -> Cell | None:
+    """The one cell that holds a position, or None outside the grid."""
+    position = row_column(lon, lat)
+    return _by_position()[position] if position else None

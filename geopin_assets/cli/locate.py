@@ -1,0 +1,34 @@
+"""`geopin locate`: the published captures that look most like a photo, with what must be shown beside them."""
+
+from pathlib import Path
+
+from geopin_assets.cli.console import console
+from geopin_assets.defs.resources import Embedding, SearchIndex
+from geopin_assets.embedding.choose import embedder_label
+from geopin_assets.embedding.decode import decode_image
+from geopin_assets.embedding.failures import Failure
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.locate.search import locate
+
+
+def print_matches(photo: Path, top: int) -> None:
+    """Search the index of the present model. Raises ConfigurationError for a file that is no image or an empty index."""
+    if not photo.is_file():
+        raise ConfigurationError(f"no photo at {photo}")
+    image = decode_image(photo.read_bytes())
+    if isinstance(image, Failure):
+        raise ConfigurationError(f"{photo}: {image.reason}: {image.detail}")
+    embedder = Embedding().embedder()
+    index, store = SearchIndex().vectors(embedder), SearchIndex().metadata()
+    matches = locate(embedder.embed([embedder.preprocess(image)]), index, store, top)
+    if matches.is_empty():
+        raise ConfigurationError("the index is empty: publish a region first, e.g. `make demo`")
+    console.print(f"embedder: {embedder_label(embedder)}\n")
+    for match in matches.iter_rows(named=True):
+        taken = (match["captured_at"] or "unknown date")[:10]
+        away = "best match" if match["rank"] == 1 else f"{match['distance_m']:.0f} m from the best"
+        heading = "unknown heading" if match["heading_deg"] is None else f"facing {match['heading_deg']:.0f}°"
+        console.print(
+            f"{match['rank']}. {match['lat']:.6f},{match['lon']:.6f}  score {match['score']:.3f}  {away}, {heading},"
+            f" {taken}, {match['source']}\n   {match['attribution']}\n   {match['page_url']}"
+        )

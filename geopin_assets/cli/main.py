@@ -1,0 +1,115 @@
+"""The `geopin` command. Each command reads its arguments, calls the code that does the work, and prints.
+
+Heavy imports (Dagster, the embedder, the index) happen inside the commands that need them, so that
+`geopin cells` answers at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geopin_assets.errors import GeoPinError
+from geopin_assets.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+REGION_HELP = "Province (nh), place (nh-amsterdam), cell id, bbox:W,S,E,N, around:LAT,LON,KM, at:LAT,LON; join with +"
+DEMO_REGION = "nh-amsterdam+ut-utrecht"
+Region = Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)]
+
+
+@app.command()
+def cells(
+    region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "",
+    at: Annotated[str, typer.Option(help="LAT,LON: the one cell there")] = "",
+    bbox: Annotated[str, typer.Option(help="W,S,E,N: the cells it touches")] = "",
+    output: Annotated[str, typer.Option("--format", help="keys or geojson")] = "keys",
+) -> None:
+    """List cells by region, position or box."""
+    from geopin_assets.regions import region as cells_of
+    from geopin_assets.regions import to_geojson
+
+    specs = [region, f"at:{at}" if at else "", f"bbox:{bbox}" if bbox else ""]
+    found = cells_of("+".join(filter(None, specs)) or "all")
+    if output not in ("keys", "geojson"):
+        raise typer.BadParameter(f"--format {output}: keys or geojson")
+    typer.echo(json.dumps(to_geojson(found)) if output == "geojson" else "\n".join(found))
+
+
+@app.command()
+def sources() -> None:
+    """List the registered sources, their license and whether they can run with the present settings."""
+    from geopin_assets.cli.console import print_table
+    from geopin_assets.sources import SOURCES
+
+    settings = Settings.from_env()
+    rows = [
+        (s.name, s.title, s.license or "per capture", s.disabled_reason(settings) or "ready", s.homepage)
+        for s in SOURCES
+    ]
+    print_table(f"profile {settings.profile}", ("source", "title", "license", "state", "homepage"), rows)
+
+
+@app.command()
+def run(
+    region: Region,
+    source: Annotated[list[str] | None, typer.Option("--source", "-s", help="Only these sources; repeatable")] = None,
+) -> None:
+    """Crawl, deduplicate, embed, publish and check a region, in this process, recorded in the Dagster instance."""
+    from geopin_assets.cli.run import run_and_report
+
+    sys.exit(run_and_report(Settings.from_env(), region, source or []))
+
+
+@app.command()
+def demo() -> None:
+    """The whole path on the sandbox's streets, then what came of it and what to try next."""
+    from geopin_assets.cli.run import run_and_report
+
+    settings = Settings.from_env()
+    if not settings.is_sandbox:
+        raise typer.BadParameter(f"the demo runs on invented streets; GEOPIN_PROFILE is {settings.profile}")
+    sys.exit(run_and_report(settings, DEMO_REGION, [], next_steps=True))
+
+
+@app.command()
+def status() -> None:
+    """What the catalog and the index hold, per source."""
+    from geopin_assets.cli.status import print_status
+
+    print_status(Settings.from_env())
+
+
+@app.command()
+def locate(photo: Path, top: Annotated[int, typer.Option(min=1, max=50)] = 5) -> None:
+    """Find the published captures that look most like a photo, with distances, links and attribution."""
+    from geopin_assets.cli.locate import print_matches
+
+    print_matches(photo, top)
+
+
+@app.command()
+def sandbox() -> None:
+    """Serve the sandbox's stand-ins of all APIs on loopback until stopped."""
+    from geopin_assets.sandbox.server import serve
+
+    serve(Settings.from_env())
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1")] = 3000) -> None:
+    """Start the Dagster webserver and daemon (and, in the sandbox profile, the stand-ins) until stopped."""
+    from geopin_assets.cli.ui import serve_ui
+
+    sys.exit(serve_ui(Settings.from_env(), port))
+
+
+def main() -> None:
+    """Entry point: a project error is one line on stderr and exit code 1, not a traceback."""
+    try:
+        app()
+    except GeoPinError as error:
+        typer.echo(f"geopin: {error}", err=True)
+        sys.exit(1)

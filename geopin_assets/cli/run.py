@@ -1,0 +1,93 @@
+"""`geopin run` and `geopin demo`: a region through the whole graph, and an account of it. Work is in `defs/`."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from geopin_assets.cli.console import ConsoleProgress, console, print_checks, print_layer
+from geopin_assets.cli.stand_ins import stand_ins
+from geopin_assets.cli.status import print_status
+from geopin_assets.defs.assemble import build_definitions
+from geopin_assets.defs.local_run import LayerResult, run_region
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.regions import region as cells_of
+from geopin_assets.settings import Settings
+from geopin_assets.sources import SOURCES
+
+
+def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, next_steps: bool = False) -> int:
+    """Run a region and print what happened. Returns the exit code: 1 when a cell or a blocking check failed."""
+    names = _chosen(sources)
+    cell_ids = cells_of(region)
+    console.print(f"profile {settings.profile}: {len(cell_ids)} cells of {region}, {', '.join(names)}\n")
+    with stand_ins(settings), _instance() as instance:
+        results = []
+        for result in run_region(build_definitions(progress=ConsoleProgress()), instance, cell_ids, names):
+            results.append(result)
+            print_layer(result)
+    _print_account(settings, results)
+    if next_steps:
+        _print_next_steps(settings)
+    return int(_has_failed(results))
+
+
+def _chosen(sources: Sequence[str]) -> list[str]:
+    known = [s.name for s in SOURCES]
+    unknown = sorted(set(sources) - set(known))
+    if unknown:
+        raise ConfigurationError(f"no source {', '.join(unknown)}; registered: {', '.join(known)}")
+    return [name for name in known if not sources or name in sources]
+
+
+@contextmanager
+def _instance() -> Iterator[dg.DagsterInstance]:
+    """The instance of DAGSTER_HOME, which `make` sets to the checkout."""
+    try:
+        with dg.DagsterInstance.get() as instance:
+            if instance.is_ephemeral:
+                raise ConfigurationError("DAGSTER_HOME is not set, so the run's history would be lost: use the checkout")
+            yield instance
+    except dg.DagsterHomeNotSetError as error:
+        raise ConfigurationError('DAGSTER_HOME is not set: say export DAGSTER_HOME="$PWD" in the checkout') from error
+
+
+def _has_failed(results: Sequence[LayerResult]) -> bool:
+    return any(
+        result.failed or any(not c.passed and c.severity == dg.AssetCheckSeverity.ERROR for c in result.checks)
+        for result in results
+    )
+
+
+def _print_account(settings: Settings, results: Sequence[LayerResult]) -> None:
+    totals = {result.asset: result.totals for result in results}
+    console.print()
+    print_status(settings)
+    embedded, vectors, rows = totals["index/embeddings"], totals["publish/vectorize"], totals["publish/d1"]
+    console.print(f"\nthis run: {embedded['embedded']} images embedded, {embedded['reused']} reused")
+    for what, report in (("vectors", vectors), ("rows", rows)):
+        console.print(
+            f"          {report['upserted']} {what} published, {report['deleted']} deleted,"
+            f" {report['unchanged']} unchanged"
+        )
+    console.print()
+    print_checks(results)
+    console.print(f"\ncoverage map: {_link(settings.quality_dir / 'coverage.html')}")
+
+
+def _print_next_steps(settings: Settings) -> None:
+    photo = next(iter(sorted((settings.data_dir / "sandbox" / "queries").glob("*.jpg"))), Path("PHOTO.jpg"))
+    console.print("\nnext:")
+    console.print("  make ui                                    lineage, partitions, checks and the map in the browser")
+    console.print(f"  .venv/bin/geopin locate {shlex.quote(_short(photo))}   where was this taken?")
+    console.print("  GEOPIN_PROFILE=live .venv/bin/geopin run --region nh-amsterdam     real sources, see README: Going live")
+
+
+def _link(path: Path) -> str:
+    return path.as_uri() if path.exists() else f"{path} (not written)"
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,46 @@
+"""`geopin status`: what the catalog and the index hold. Reads only."""
+
+import orjson
+import polars as pl
+
+from geopin_assets.cli.console import console, print_table
+from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.embedding.choose import embedder_label
+from geopin_assets.settings import Settings
+
+
+def print_status(settings: Settings) -> None:
+    """Captures, crawled cells, duplicates and rejections per source, then vectors and rows in the index."""
+    crawls = Storage().catalog().crawls()
+    captures = Storage().catalog().licenses().group_by("source").agg(pl.col("captures").sum())
+    rows = [
+        (
+            source[0],
+            dict(captures.iter_rows()).get(source[0], 0),
+            of_source.height,
+            of_source["requests"].sum(),
+            of_source["duplicates"].sum(),
+            _reasons(of_source["rejected"]),
+            of_source["crawled_at"].max().strftime("%Y-%m-%d %H:%M"),  # type: ignore[union-attr]
+        )
+        for source, of_source in crawls.group_by("source", maintain_order=True)
+    ]
+    print_table(
+        "captures per source",
+        ("source", "captures", "cells", "requests", "duplicates removed", "left out", "crawled"),
+        rows,
+    )
+    embedder = Embedding().embedder()
+    index, store = SearchIndex().vectors(embedder), SearchIndex().metadata()
+    console.print(
+        f"\nin the index: {index.info().vector_count} vectors, {store.count('captures')} captures"
+        f"\nembedder: {embedder_label(embedder)}"
+    )
+
+
+def _reasons(rejected: pl.Series) -> str:
+    total: dict[str, int] = {}
+    for text in rejected:
+        for reason, count in orjson.loads(text).items():
+            total[reason] = total.get(reason, 0) + count
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(total.items()))

@@ -1,0 +1,83 @@
+"""`geopin ui`: webserver and daemon on loopback, and the stand-ins beside them, stopped together.
+
+Not here: what they show. The two Dagster processes get their own process group, so that a stop
+reaches the code server and the runs they started too.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import webbrowser
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from geopin_assets.cli.console import console
+from geopin_assets.cli.stand_ins import stand_ins
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.settings import Settings
+
+HOST = "127.0.0.1"
+_START_S = 180
+_STOP_S = 30
+
+
+def serve_ui(settings: Settings, port: int) -> int:
+    """Serve until Ctrl-C or SIGTERM. Returns the exit code."""
+    home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd()).absolute()
+    if not (home / "workspace.yaml").exists():
+        raise ConfigurationError(f"no workspace.yaml in {home}: start this from the checkout, or set DAGSTER_HOME to it")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with stand_ins(settings), _dagster(home, port) as dagster:
+        try:
+            _announce(dagster, port)
+            return dagster.wait()
+        except KeyboardInterrupt:
+            console.print("stopping")
+            return 0
+        finally:
+            _stop(dagster)
+
+
+def _dagster(home: Path, port: int) -> subprocess.Popen[bytes]:
+    binary = Path(sys.executable).with_name("dagster")
+    command = [str(binary), "dev", "-w", str(home / "workspace.yaml"), "-h", HOST, "-p", str(port)]
+    return subprocess.Popen(
+        command, cwd=home, env={**os.environ, "DAGSTER_HOME": str(home)}, start_new_session=True
+    )
+
+
+def _announce(dagster: "subprocess.Popen[bytes]", port: int) -> None:
+    """Wait until the webserver answers, then open the lineage."""
+    address = f"http://{HOST}:{port}/asset-groups"
+    deadline_s = time.monotonic() + _START_S
+    while dagster.poll() is None and time.monotonic() < deadline_s:
+        if _answers(port):
+            console.print(f"\nGeoPin's lineage: {address}   (Ctrl-C stops)\n")
+            if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+                webbrowser.open(address)
+            return
+        time.sleep(0.5)
+
+
+def _answers(port: int) -> bool:
+    connection = HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/server_info")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _stop(dagster: "subprocess.Popen[bytes]") -> None:
+    """Ask the whole group to end, then insist: `dagster dev` leaves its children when only it is told."""
+    for signal_, wait_s in ((signal.SIGINT, _STOP_S), (signal.SIGKILL, 5)):
+        if dagster.poll() is None:
+            os.killpg(dagster.pid, signal_)
+            try:
+                dagster.wait(wait_s)
+            except subprocess.TimeoutExpired:
+                continue

@@ -1,0 +1,33 @@
+"""All assets and resources as one Definitions object. Tests and the command line put their own resources in."""
+
+from typing import Any
+
+import dagster as dg
+
+from geopin_assets.defs.catalog import captures
+from geopin_assets.defs.embeddings import embeddings
+from geopin_assets.defs.integrity import integrity
+from geopin_assets.defs.progress import Progress
+from geopin_assets.defs.publish import d1, vectorize
+from geopin_assets.defs.raw import raw_assets
+from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
+
+
+def build_definitions(**resources: Any) -> dg.Definitions:
+    """Definitions with these resources in place of the default ones of the same key.
+
+    Runs use one process: a range run does many cells in its single step, so another interpreter
+    per step would only add seconds.
+    """
+    defaults: dict[str, Any] = {
+        "sources": Sources(),
+        "storage": Storage(),
+        "embedding": Embedding(),
+        "search_index": SearchIndex(),
+        "progress": Progress(),
+    }
+    return dg.Definitions(
+        assets=[*raw_assets, captures, embeddings, vectorize, d1, integrity],
+        resources=defaults | resources,
+        executor=dg.in_process_executor,
+    )

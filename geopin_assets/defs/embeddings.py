@@ -1,0 +1,101 @@
+"""index/embeddings: one Parquet file of unit vectors per cell, reusing what has not changed.
+
+Not here: fetching, models and views (`embedding/`). Images that fail are rows with a reason and a
+next try, never an exception that loses the cell.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+
+from geopin_assets.defs.catalog import captures
+from geopin_assets.defs.columns import column_schema
+from geopin_assets.defs.partitions import cells
+from geopin_assets.defs.progress import Progress
+from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
+from geopin_assets.defs.resources import Embedding, Storage
+from geopin_assets.embedding.choose import embedder_label
+from geopin_assets.embedding.pipeline import EMBEDDING_SCHEMA, CellEmbeddings, embed_cell
+from geopin_assets.errors import GeoPinError
+from geopin_assets.store.parquet import content_version, read_frame, write_frame
+
+CELLS_PER_RUN = 100
+_DESCRIPTIONS = {
+    "vector_id": "Capture id and view: the id of the vector in the published index",
+    "view": "0 looks at the image centre; panoramas have 12, one every 30 degrees clockwise",
+    "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
+    "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
+    "image_version": "Version of the image that was embedded",
+    "embedding": "Unit vector",
+}
+
+
+@dg.asset(
+    key=["index", "embeddings"],
+    deps=[captures],
+    partitions_def=cells,
+    backfill_policy=dg.BackfillPolicy.multi_run(CELLS_PER_RUN),
+    output_required=False,
+    pool="gpu",
+    group_name="index",
+    kinds={"pytorch", "parquet"},
+    owners=["team:geopin"],
+    metadata={"dagster/column_schema": column_schema(EMBEDDING_SCHEMA, _DESCRIPTIONS)},
+)
+def embeddings(
+    context: dg.AssetExecutionContext, storage: Storage, embedding: Embedding, progress: Progress
+) -> Iterator[dg.MaterializeResult]:
+    """Unit vectors of every unique image: flat captures have one view, panoramas twelve.
+
+    Only new and changed images are fetched and embedded. Which model made the vectors is on every
+    row and on every partition.
+    """
+
+    def embed(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
+        catalog = storage.catalog()
+        wanted, failures = catalog.captures(cell_ids), catalog.failures(cell_ids)
+        embedder, fetcher = embedding.embedder(), embedding.fetcher()
+        context.log.info(f"embedder: {embedder_label(embedder)}")
+        with progress.task(context, len(cell_ids)) as advance:
+            for cell_id in cell_ids:
+                of_cell = pl.col("cell_id") == cell_id
+                path = storage.embeddings_path(cell_id)
+                try:
+                    result = embed_cell(
+                        wanted.filter(of_cell),
+                        read_frame(path, EMBEDDING_SCHEMA),
+                        failures.filter(of_cell),
+                        embedder=embedder,
+                        fetcher=fetcher,
+                        now=datetime.now(UTC),
+                    )
+                except GeoPinError as error:
+                    yield CellFailed(cell_id, f"{type(error).__name__}: {error}")
+                    continue
+                write_frame(path, result.vectors)
+                if not result.failures.is_empty() or not failures.filter(of_cell).is_empty():
+                    catalog.replace_failures(cell_id, result.failures)
+                yield _done(cell_id, result, embedder_label(embedder))
+                advance(f"{result.stats.embedded} captures embedded, {result.stats.reused} reused")
+
+    yield from materialize_cells(context, embed)
+
+
+def _done(cell_id: str, result: CellEmbeddings, label: str) -> CellDone:
+    stats = result.stats
+    shown: dict[str, object] = {
+        "embedder": label,
+        "embedded": stats.embedded,
+        "reused": stats.reused,
+        "failed_images": sum(stats.failed.values()),
+        "waiting_for_another_try": stats.deferred,
+        "removed_vectors": stats.removed_vectors,
+    }
+    if stats.failed:
+        shown["failed_by_reason"] = dg.MetadataValue.json(stats.failed)
+    if stats.bottleneck:
+        shown["bottleneck"] = stats.bottleneck
+        shown["stage_seconds"] = dg.MetadataValue.json({k: round(v, 3) for k, v in stats.seconds.items()})
+    return CellDone(cell_id, stats.vectors, content_version(result.vectors.drop("embedding")), shown)

@@ -1,0 +1,115 @@
+"""quality/integrity: is what is published sound, complete, unique and attributed? One report, four checks.
+
+Not here: how anything is counted (`store/catalog.py`, `embedding/audit.py`, `index/sync.py`), or coverage.
+Checks sit on this small unpartitioned asset: on the partitioned ones they would run once per range
+and be skipped exactly when a step fails.
+"""
+
+import dagster as dg
+import polars as pl
+
+from geopin_assets.defs.catalog import captures
+from geopin_assets.defs.embeddings import embeddings
+from geopin_assets.defs.publish import d1, published_vector_ids, vectorize
+from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.embedding.audit import VectorAudit, audit_vectors
+from geopin_assets.index.sync import SyncReport, sync_report
+from geopin_assets.index.tables import TABLES
+from geopin_assets.index.targets import RowTarget, VectorTarget, Wait
+from geopin_assets.licenses import OPEN_LICENSES
+
+_CHECKS = {
+    "no_duplicates": "Every (source, image id) is one row of the catalog. If not: the merge is broken, do not publish.",
+    "license_and_attribution": "Every capture has an open license, an attribution text and a page link. "
+    "If not: see `attribution_summary` in the catalog and fix the source's parser.",
+    "vectors_unit_norm": "Every stored vector is finite and of length 1. If not: re-embed the cells it names.",
+    "index_in_sync": "The index holds exactly the catalog's captures and their vectors, by count, by ledger "
+    "and by a sample read back. If not: materialize publish/vectorize and publish/d1 for the affected cells.",
+}
+
+
+@dg.asset(
+    key=["quality", "integrity"],
+    deps=[captures, embeddings, vectorize, d1],
+    group_name="quality",
+    kinds={"python"},
+    owners=["team:geopin"],
+    check_specs=[
+        dg.AssetCheckSpec(name, asset=["quality", "integrity"], description=text) for name, text in _CHECKS.items()
+    ],
+)
+def integrity(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> dg.MaterializeResult:
+    """Duplicates, licenses, vectors and the published index, compared with the catalog."""
+    catalog = storage.catalog()
+    licenses = catalog.licenses()
+    audit = audit_vectors(storage.embeddings_paths())
+    stores = _stores(storage, embedding, search_index)
+    return dg.MaterializeResult(
+        metadata={
+            "captures": int(licenses["captures"].sum()),
+            "vectors": audit.vectors,
+            "vectors_by_model": dg.MetadataValue.json(audit.by_model),
+            "licenses": dg.MetadataValue.table(
+                [dg.TableRecord(row) for row in licenses.to_dicts()],
+                schema=dg.TableSchema([dg.TableColumn(name) for name in licenses.columns]),
+            )
+            if licenses.height
+            else "no captures yet",
+        },
+        check_results=[
+            _duplicates(catalog.duplicates()),
+            _licenses(licenses),
+            _vectors(audit),
+            _in_sync(stores),
+        ],
+    )
+
+
+def _stores(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> dict[str, SyncReport]:
+    embedder = embedding.embedder()
+    ledger, store = search_index.ledger(), search_index.metadata()
+    vector_ids = published_vector_ids(storage, embedder.model_id)
+    index = VectorTarget(search_index.vectors(embedder), Wait())
+    return {
+        "vectors": sync_report(vector_ids, ledger, index),
+        "capture rows": sync_report(storage.catalog().ids(), ledger, RowTarget(store, TABLES["captures"])),
+        "vector rows": sync_report(vector_ids, ledger, RowTarget(store, TABLES["vectors"])),
+    }
+
+
+def _duplicates(count: int) -> dg.AssetCheckResult:
+    return _result("no_duplicates", count == 0, f"{count} duplicate rows", duplicates=count)
+
+
+def _licenses(licenses: pl.DataFrame) -> dg.AssetCheckResult:
+    closed = int(licenses.filter(~pl.col("license").is_in(list(OPEN_LICENSES)))["captures"].sum())
+    bare = int(licenses["unattributed"].sum())
+    text = f"{closed} captures without an open license, {bare} without attribution or page link"
+    return _result("license_and_attribution", closed + bare == 0, text, not_open=closed, unattributed=bare)
+
+
+def _vectors(audit: VectorAudit) -> dg.AssetCheckResult:
+    text = f"{audit.not_finite} of {audit.vectors} vectors not finite, {audit.not_unit} not of unit length"
+    bad = audit.not_finite + audit.not_unit
+    return _result("vectors_unit_norm", bad == 0, text, not_finite=audit.not_finite, not_unit=audit.not_unit)
+
+
+def _in_sync(stores: dict[str, SyncReport]) -> dg.AssetCheckResult:
+    text = "; ".join(f"{name}: {_difference(report)}" for name, report in stores.items())
+    passed = all(report.is_in_sync for report in stores.values())
+    return _result("index_in_sync", passed, text, **{f"{n} published": r.in_store for n, r in stores.items()})
+
+
+def _difference(report: SyncReport) -> str:
+    if report.is_in_sync:
+        return f"{report.in_store} in sync, {report.sampled} read back"
+    return (
+        f"{report.desired} wanted, {report.in_store} held, {report.missing} missing, {report.surplus} surplus,"
+        f" {report.unfinished} unfinished, {len(report.mismatched)} of {report.sampled} read back wrong"
+    )
+
+
+def _result(name: str, passed: bool, text: str, **numbers: int) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name, passed=passed, severity=dg.AssetCheckSeverity.ERROR, description=text, metadata=numbers
+    )

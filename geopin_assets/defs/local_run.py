@@ -1,0 +1,105 @@
+"""A region through the whole graph in this process: source by source, then layer by layer.
+
+Raw and everything below it are never one run: within a run Dagster does not do a cell whose upstream
+failed, and one failed source must not hold back what the others brought. So each layer is its own run
+over all cells; the merge uses the last good crawl of a source that failed.
+
+Here: the order, and an account of what each layer did, read back from the instance. Not here: printing.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from geopin_assets.defs import catalog, embeddings, publish, raw
+from geopin_assets.defs.integrity import integrity
+from geopin_assets.defs.ranges import RANGE_END, RANGE_START
+from geopin_assets.regions import ranges
+
+
+@dataclass(slots=True)
+class LayerResult:
+    """What one asset did for the region."""
+
+    asset: str
+    cells: int = 0
+    """Cells materialized; 0 for a report, which has no cells."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """cell_id (or the asset, for a report) -> error."""
+    totals: Counter[str] = field(default_factory=Counter)
+    """Whole-number metadata summed over the cells, e.g. requests, embedded, upserted."""
+    checks: list[dg.AssetCheckEvaluation] = field(default_factory=list)
+
+
+def run_region(
+    defs: dg.Definitions, instance: dg.DagsterInstance, cell_ids: Sequence[str], sources: Sequence[str]
+) -> Iterator[LayerResult]:
+    """Materialize every layer for the cells, yielding each layer's result as it ends.
+
+    Materializations, failures and check results are recorded in the instance as for any other run.
+    """
+    job = defs.resolve_implicit_global_asset_job_def()
+    steps = [(dg.AssetKey(["raw", name]), raw.CELLS_PER_RUN) for name in sources]
+    steps += [(catalog.captures.key, catalog.CELLS_PER_RUN), (embeddings.embeddings.key, embeddings.CELLS_PER_RUN)]
+    steps += [(publish.vectorize.key, publish.VECTOR_CELLS_PER_RUN), (publish.d1.key, publish.ROW_CELLS_PER_RUN)]
+    for key, cells_per_run in steps:
+        result = LayerResult(key.to_user_string())
+        for block in ranges(cell_ids, cells_per_run):
+            _run(job, instance, key, block, result)
+        yield result
+    for asset in (integrity,):
+        result = LayerResult(asset.key.to_user_string())
+        _run(job, instance, asset.key, (), result)
+        yield result
+
+
+def _run(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, key: dg.AssetKey, block: Sequence[str], result: LayerResult
+) -> None:
+    one = len(block) == 1
+    ended = job.execute_in_process(
+        instance=instance,
+        asset_selection=[key],
+        partition_key=block[0] if one else None,
+        tags={RANGE_START: block[0], RANGE_END: block[-1]} if len(block) > 1 else None,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    _add_materializations(instance, ended.run_id, result)
+    result.checks += ended.get_asset_check_evaluations()
+    if not ended.success:
+        result.failed |= _failures(ended, default=block[0] if one else result.asset)
+
+
+def _add_materializations(instance: dg.DagsterInstance, run_id: str, result: LayerResult) -> None:
+    cursor = None
+    while True:
+        page = instance.get_records_for_run(run_id, cursor, dg.DagsterEventType.ASSET_MATERIALIZATION, limit=1000)
+        for record in page.records:
+            materialization = record.asset_materialization
+            if materialization is not None:
+                result.cells += record.partition_key is not None
+                _add_totals(result.totals, materialization.metadata)
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
+def _add_totals(totals: Counter[str], metadata: Mapping[str, dg.MetadataValue]) -> None:
+    for name, value in metadata.items():
+        if isinstance(value, dg.IntMetadataValue) and value.value is not None:
+            totals[name.removeprefix("dagster/")] += value.value
+
+
+def _failures(ended: dg.ExecuteInProcessResult, default: str) -> dict[str, str]:
+    failed: dict[str, str] = {}
+    for event in ended.get_step_failure_events():
+        data = event.step_failure_data.user_failure_data
+        named = data.metadata.get("failed") if data else None
+        if named is not None:
+            failed |= named.value  # type: ignore[arg-type]
+        else:
+            failed[default] = str(event.step_failure_data.error_display_string).strip().splitlines()[0]
+    return failed

@@ -1,0 +1,190 @@
+"""publish/vectorize and publish/d1: what the index must hold, minus what it holds, cell by cell.
+
+Here: the desired vectors and rows of some cells. Not here: plans, limits, verification and the ledger
+(`index/publish.py`), or any backend. A capture's row is published whether or not its image could be
+embedded: a row without a vector is never found, a vector without its row would lack its license.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+
+from geopin_assets.cells import cell_facts
+from geopin_assets.defs.catalog import captures
+from geopin_assets.defs.embeddings import embeddings
+from geopin_assets.defs.partitions import cells
+from geopin_assets.defs.progress import Progress
+from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
+from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.embedding.choose import embedder_label
+from geopin_assets.embedding.pipeline import EMBEDDING_SCHEMA
+from geopin_assets.errors import GeoPinError
+from geopin_assets.index.protocol import vector_schema
+from geopin_assets.index.publish import PublishReport, publish_rows, publish_vectors
+from geopin_assets.sources import SOURCES
+from geopin_assets.store.parquet import read_frame
+
+VECTOR_CELLS_PER_RUN = 200
+ROW_CELLS_PER_RUN = 300
+_CELLS_AT_ONCE = 20
+_BLOCK_CELLS = 10
+"""Side of a cell block, in cells: the coarse place that searches may filter by (about 20 km)."""
+
+
+@dg.asset(
+    key=["publish", "vectorize"],
+    deps=[embeddings],
+    partitions_def=cells,
+    backfill_policy=dg.BackfillPolicy.multi_run(VECTOR_CELLS_PER_RUN),
+    output_required=False,
+    pool="cloudflare",
+    group_name="publish",
+    kinds={"cloudflare", "lancedb"},
+    owners=["team:geopin"],
+)
+def vectorize(
+    context: dg.AssetExecutionContext,
+    storage: Storage,
+    embedding: Embedding,
+    search_index: SearchIndex,
+    progress: Progress,
+) -> Iterator[dg.MaterializeResult]:
+    """The vectors of every cell in the searchable index: Cloudflare Vectorize, or the embedded LanceDB.
+
+    Only the difference to the ledger is sent; a write counts once it was read back. Each model has an
+    index of its own.
+    """
+    embedder = embedding.embedder()
+    index, ledger = search_index.vectors(embedder), search_index.ledger()
+
+    def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
+        desired = _desired_vectors(storage, cell_ids, embedder.model_id).select(*vector_schema(index.dim), "cell_id")
+        return [publish_vectors(desired, cell_ids, index, ledger, now=datetime.now(UTC))]
+
+    context.log.info(f"index {index.name}, {embedder_label(embedder)}")
+    shown = {"index": index.name, "embedder": embedder_label(embedder)}
+    yield from materialize_cells(context, _in_batches(context, progress, publish, shown))
+
+
+@dg.asset(
+    key=["publish", "d1"],
+    deps=[captures, embeddings],
+    partitions_def=cells,
+    backfill_policy=dg.BackfillPolicy.multi_run(ROW_CELLS_PER_RUN),
+    output_required=False,
+    pool="cloudflare",
+    group_name="publish",
+    kinds={"cloudflare", "sqlite"},
+    owners=["team:geopin"],
+)
+def d1(
+    context: dg.AssetExecutionContext,
+    storage: Storage,
+    embedding: Embedding,
+    search_index: SearchIndex,
+    progress: Progress,
+) -> Iterator[dg.MaterializeResult]:
+    """Metadata beside the vectors: source, position, date, heading, license, attribution, creator, page link.
+
+    Goes to Cloudflare D1, or the embedded SQLite with the same tables and SQL.
+    """
+    embedder = embedding.embedder()
+    store, ledger = search_index.metadata(), search_index.ledger()
+
+    def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
+        rows = storage.catalog().captures(cell_ids)
+        vectors = _desired_vectors(storage, cell_ids, embedder.model_id)
+        now = datetime.now(UTC)
+        return [
+            publish_rows("captures", rows, cell_ids, store, ledger, now=now),
+            publish_rows("vectors", vectors, cell_ids, store, ledger, now=now),
+        ]
+
+    yield from materialize_cells(context, _in_batches(context, progress, publish, {}))
+    _announce(storage, embedding, search_index)
+
+
+def _in_batches(
+    context: dg.AssetExecutionContext,
+    progress: Progress,
+    publish: Callable[[Sequence[str]], list[PublishReport]],
+    shown: dict[str, str],
+) -> Callable[[Sequence[str]], Iterator[CellDone | CellFailed]]:
+    """Publish a few cells at a time: together they fill requests, and memory stays bounded."""
+
+    def work(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
+        with progress.task(context, len(cell_ids)) as advance:
+            for start in range(0, len(cell_ids), _CELLS_AT_ONCE):
+                batch = cell_ids[start : start + _CELLS_AT_ONCE]
+                try:
+                    reports = publish(batch)
+                except GeoPinError as error:
+                    yield from (CellFailed(cell_id, f"{type(error).__name__}: {error}") for cell_id in batch)
+                    continue
+                yield from _outcomes(batch, reports, shown)
+                for _ in batch:
+                    advance(f"{sum(r.upserted for r in reports)} written in this batch")
+
+    return work
+
+
+def _outcomes(batch: Sequence[str], reports: Sequence[PublishReport], shown: dict[str, str]) -> Iterator[CellDone]:
+    """What a batch wrote is known for the batch only, so its first cell carries those numbers."""
+    for number, cell_id in enumerate(batch):
+        published = [report.per_cell[cell_id] for report in reports]
+        batch_totals = {
+            "upserted": sum(r.upserted for r in reports),
+            "deleted": sum(r.deleted for r in reports),
+            "unchanged": sum(r.unchanged for r in reports),
+            "store_requests": sum(r.requests for r in reports),
+            "verified": sum(r.verified for r in reports),
+        }
+        yield CellDone(cell_id, sum(published), str(published), shown | (batch_totals if number == 0 else {}))
+
+
+def published_vector_ids(storage: Storage, model_id: str) -> pl.Series:
+    """Ids of all vectors that the index of a model must hold: embedded, and still in the catalog."""
+    columns = pl.DataFrame(schema={"vector_id": pl.String, "capture_id": pl.String, "model_id": pl.String})
+    stored = [pl.read_parquet(path, columns=columns.columns) for path in storage.embeddings_paths()]
+    wanted = storage.catalog().ids().rename("capture_id").to_frame()
+    held = pl.concat([columns, *stored]).filter(pl.col("model_id") == model_id)
+    return held.join(wanted, on="capture_id", how="semi")["vector_id"].unique()
+
+
+def _desired_vectors(storage: Storage, cell_ids: Sequence[str], model_id: str) -> pl.DataFrame:
+    """Vectors of one model for the captures that the catalog holds in these cells."""
+    stored = pl.concat([read_frame(storage.embeddings_path(c), EMBEDDING_SCHEMA) for c in cell_ids])
+    places = storage.catalog().captures(cell_ids).select(
+        "capture_id", "cell_id", captured_year=pl.col("captured_at").dt.year().cast(pl.Int32)
+    )
+    block = {cell_id: _block(cell_id) for cell_id in cell_ids}
+    return (
+        stored.filter(pl.col("model_id") == model_id)
+        .join(places, on="capture_id")
+        .unique("vector_id", keep="any")  # a capture that moved is still in its old cell's file until that is redone
+        .with_columns(
+            pl.col("embedding").cast(pl.Array(pl.Float32, EMBEDDING_SCHEMA["embedding"].shape[0])),  # type: ignore[attr-defined]
+            cell_block=pl.col("cell_id").replace_strict(block, return_dtype=pl.String),
+        )
+    )
+
+
+def _block(cell_id: str) -> str:
+    facts = cell_facts(cell_id)
+    return f"r{facts.row // _BLOCK_CELLS:02d}c{facts.column // _BLOCK_CELLS:02d}"
+
+
+def _announce(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> None:
+    """Tell readers of the index which sources and which model it holds; unchanged facts write nothing."""
+    embedder, store = embedding.embedder(), search_index.metadata()
+    index = search_index.vectors(embedder)
+    held = storage.catalog().licenses().group_by("source").agg(pl.col("captures").sum())
+    about = pl.DataFrame([{"source": s.name, "title": s.title, "homepage": s.homepage} for s in SOURCES])
+    store.upsert("sources", about.join(held, on="source", how="left").with_columns(pl.col("captures").fill_null(0)))
+    facts = {"index_name": index.name, "model_id": embedder.model_id, "embedder": embedder_label(embedder)}
+    counts = {"captures": store.count("captures"), "vectors": store.count("vectors")}
+    before = store.query("SELECT captures, vectors FROM publication WHERE index_name = ?1", [index.name])
+    if before.rows() != [tuple(counts.values())]:
+        store.upsert("publication", pl.DataFrame([facts | counts | {"published_at": datetime.now(UTC)}]))

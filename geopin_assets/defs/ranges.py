@@ -1,0 +1,120 @@
+"""Runs over many cells that keep what they finish.
+
+Here: turning a stream of finished and failed cells into Dagster events. Not here: any work on a cell.
+
+Every finished cell is recorded at once as its own materialization, with its own data version and counts.
+Failed cells are collected and the step fails at the end, so that exactly they show as failed; whoever
+re-executes the run skips what its run family has finished. In a run of ONE cell a normal output is
+returned, so that assets downstream in the same run are not skipped.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_FAILURES_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CellDone:
+    """A finished cell: its row count, the version of its content, and what the partition shows."""
+
+    cell_id: str
+    rows: int
+    data_version: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CellFailed:
+    """A cell that could not be done, and why. What it held before is untouched."""
+
+    cell_id: str
+    error: str
+
+
+Work = Callable[[Sequence[str]], Iterator[CellDone | CellFailed]]
+"""Does the given cells (partition order) and reports each as it ends."""
+
+
+def materialize_cells(context: dg.AssetExecutionContext, work: Work) -> Iterator[dg.MaterializeResult]:
+    """Run `work` over the cells of this run. Raises dagster.Failure at the end if any cell failed."""
+    keys = _partition_order(context)
+    if len(keys) == 1:
+        yield from _one(context, next(work(keys)))
+        return
+    done = _finished_by_family(context)
+    todo = [key for key in keys if key not in done]
+    context.log.info(f"{len(todo)} of {len(keys)} cells to do")
+    failed: dict[str, str] = {}
+    for outcome in work(todo) if todo else ():
+        if isinstance(outcome, CellFailed):
+            failed[outcome.cell_id] = outcome.error
+        else:
+            context.log_event(_materialization(context.asset_key, outcome))
+    if failed:
+        raise _failure(failed, len(keys))
+
+
+def _partition_order(context: dg.AssetExecutionContext) -> list[str]:
+    """The framework hands out the keys of a range in arbitrary order."""
+    if context.has_partition_key:
+        return [context.partition_key]
+    wanted = set(context.partition_keys)
+    return [key for key in context.assets_def.partitions_def.get_partition_keys() if key in wanted]  # type: ignore[union-attr]
+
+
+def _one(context: dg.AssetExecutionContext, outcome: CellDone | CellFailed) -> Iterator[dg.MaterializeResult]:
+    if isinstance(outcome, CellFailed):
+        raise _failure({outcome.cell_id: outcome.error}, 1)
+    yield dg.MaterializeResult(
+        asset_key=context.asset_key, metadata=_metadata(outcome), data_version=dg.DataVersion(outcome.data_version)
+    )
+
+
+def _materialization(asset_key: dg.AssetKey, outcome: CellDone) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        asset_key,
+        partition=outcome.cell_id,
+        metadata=_metadata(outcome),
+        tags={"dagster/data_version": outcome.data_version},
+    )
+
+
+def _metadata(outcome: CellDone) -> dict[str, Any]:
+    return {"dagster/partition_row_count": outcome.rows, **outcome.metadata}
+
+
+def _failure(failed: Mapping[str, str], cells: int) -> dg.Failure:
+    shown = dict(list(failed.items())[:_FAILURES_SHOWN])
+    first = next(iter(failed.items()))
+    return dg.Failure(
+        f"{len(failed)} of {cells} cells failed, the others are kept. First: {first[0]}: {first[1]}",
+        metadata={"failed_cells": len(failed), "failed": dg.MetadataValue.json(shown)},
+    )
+
+
+def _finished_by_family(context: dg.AssetExecutionContext) -> set[str]:
+    """Cells that this run, or a run it retries, has already materialized for this asset."""
+    done: set[str] = set()
+    run: dg.DagsterRun | None = context.run
+    while run is not None:
+        done |= _materialized_in(context, run.run_id)
+        run = context.instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    return done
+
+
+def _materialized_in(context: dg.AssetExecutionContext, run_id: str) -> set[str]:
+    cells: set[str] = set()
+    cursor: str | None = None
+    while True:
+        page = context.instance.get_records_for_run(
+            run_id, cursor, dg.DagsterEventType.ASSET_MATERIALIZATION, limit=1000
+        )
+        cells |= {r.partition_key for r in page.records if r.asset_key == context.asset_key and r.partition_key}
+        if not page.has_more:
+            return cells
+        cursor = page.cursor

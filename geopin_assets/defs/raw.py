@@ -1,0 +1,114 @@
+"""The raw assets: one per registered source, all made by one factory.
+
+Here: how a crawled cell becomes a stored partition with its account. Not here: anything about one source.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from inspect import getdoc, getmodule
+
+import dagster as dg
+
+from geopin_assets.cells import cell
+from geopin_assets.defs.columns import column_schema
+from geopin_assets.defs.partitions import cells
+from geopin_assets.defs.progress import Progress
+from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
+from geopin_assets.defs.resources import Sources, Storage
+from geopin_assets.errors import GeoPinError
+from geopin_assets.sources import SOURCES
+from geopin_assets.sources.base import Source
+from geopin_assets.sources.crawl import CellCrawl, crawl_cells
+from geopin_assets.store.raw import CrawlAccount, RawStore
+from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
+
+CELLS_PER_RUN = 250
+
+
+def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
+    """`raw/<name>`: everything the source shows in each cell, as it showed it at its last good crawl."""
+
+    @dg.asset(
+        key=["raw", source.name],
+        partitions_def=cells,
+        backfill_policy=dg.BackfillPolicy.multi_run(CELLS_PER_RUN),
+        output_required=False,
+        pool=source.name,
+        group_name="raw",
+        kinds={"python", "parquet"},
+        owners=["team:geopin"],
+        description=getdoc(getmodule(source)),
+        metadata=_facts(source),
+    )
+    def raw(
+        context: dg.AssetExecutionContext, sources: Sources, storage: Storage, progress: Progress
+    ) -> Iterator[dg.MaterializeResult]:
+        reason = sources.disabled_reason(source)
+        if reason:
+            context.log.warning(f"{source.name} is switched off, nothing was crawled: {reason}")
+            return
+        crawler = sources.build(source.name)
+
+        def crawl(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
+            with progress.task(context, len(cell_ids)) as advance:
+                for where, outcome in crawl_cells(
+                    crawler, [cell(key) for key in cell_ids], concurrency=source.concurrency
+                ):
+                    yield from store_cell(storage.raw(), source.name, where.cell_id, outcome)
+                    advance("crawled")
+
+        yield from materialize_cells(context, crawl)
+
+    return raw
+
+
+def store_cell(
+    raw: RawStore, source: str, cell_id: str, outcome: CellCrawl | GeoPinError
+) -> Iterator[CellDone | CellFailed]:
+    """Store a crawled cell. A failed one is never written; an incomplete one is, and still counts as failed."""
+    if isinstance(outcome, GeoPinError):
+        yield CellFailed(cell_id, f"{type(outcome).__name__}: {outcome}")
+        return
+    report = outcome.report
+    account = raw.write(
+        outcome.captures,
+        source=source,
+        cell_id=cell_id,
+        crawled_at=datetime.now(UTC),
+        requests=report.requests,
+        splits=report.splits,
+        duplicates=report.duplicates,
+        rejected=report.rejected,
+        is_complete=not report.incomplete,
+        duration_s=outcome.duration_s,
+    )
+    if report.incomplete:
+        yield CellFailed(cell_id, f"incomplete, {account.captures} captures kept: saturated {report.incomplete[0]}")
+    else:
+        yield CellDone(cell_id, account.captures, account.data_version, _shown(account))
+
+
+def _shown(account: CrawlAccount) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "requests": account.requests,
+        "splits": account.splits,
+        "duplicates": account.duplicates,
+        "rejected": sum(account.rejected.values()),
+        "duration_s": account.duration_s,
+    }
+    if account.rejected:
+        shown["rejected_by_reason"] = dg.MetadataValue.json(dict(account.rejected))
+    return shown
+
+
+def _facts(source: type[Source]) -> dict[str, object]:
+    return {
+        "homepage": dg.MetadataValue.url(source.homepage),
+        "contribute": dg.MetadataValue.url(source.contribute_url),
+        "license": source.license or "stated per capture",
+        "requests_per_second": source.requests_per_second,
+        "dagster/column_schema": column_schema(CAPTURE_SCHEMA, CAPTURE_DESCRIPTIONS),
+    }
+
+
+raw_assets = [build_raw_asset(source) for source in SOURCES]

@@ -1,0 +1,83 @@
+"""Why an image could not be embedded, and when it is tried again.
+
+Here: the reasons, the failure rows and the back-off. Not here: fetching and decoding, which find the reasons.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import polars as pl
+
+
+class FailureReason(StrEnum):
+    """Why a capture has no vector. Classed by what another attempt would change."""
+
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    SERVER_ERROR = "server_error"
+    RATE_LIMITED = "rate_limited"
+    REFUSED = "refused"
+    """401 or 403: often a signed address that expired; the next crawl brings a new one."""
+    NOT_AN_IMAGE = "not_an_image"
+    """Something else with status 200: often an error page."""
+    DAMAGED = "damaged"
+    """Cut short or undecodable: often a connection that broke."""
+
+    NOT_FOUND = "not_found"
+    NOT_ALLOWED = "not_allowed"
+    """An address that may not be fetched: private network, another scheme, outside the photo folder."""
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    TOO_LARGE = "too_large"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_SMALL = "too_small"
+    NOT_EQUIRECTANGULAR = "not_equirectangular"
+    """Declared a panorama, but not twice as wide as high."""
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether another attempt may succeed."""
+        return self in _TRANSIENT
+
+
+_TRANSIENT = frozenset(
+    {
+        FailureReason.TIMEOUT,
+        FailureReason.UNREACHABLE,
+        FailureReason.SERVER_ERROR,
+        FailureReason.RATE_LIMITED,
+        FailureReason.REFUSED,
+        FailureReason.NOT_AN_IMAGE,
+        FailureReason.DAMAGED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One image that could not be had. `detail` is for a log line."""
+
+    reason: FailureReason
+    detail: str = ""
+
+
+FAILURE_SCHEMA = pl.Schema(
+    {
+        "capture_id": pl.String(),
+        "source": pl.String(),
+        "reason": pl.String(),
+        "attempts": pl.Int32(),
+        "last_tried_at": pl.Datetime("us", "UTC"),
+        "next_try_at": pl.Datetime("us", "UTC"),  # null: never again
+    }
+)
+
+BACK_OFF = (timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
+"""Wait after the first, second, … failed attempt; one more failure is final."""
+
+
+def next_try_at(reason: FailureReason, attempts: int, now: datetime) -> datetime | None:
+    """When a capture that failed `attempts` times is tried again; None for never."""
+    if not reason.is_transient or attempts > len(BACK_OFF):
+        return None
+    return now + BACK_OFF[attempts - 1]

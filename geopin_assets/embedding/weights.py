@@ -1,0 +1,134 @@
+"""CosPlace checkpoints: where they are published, the local copy, and that it stays what it was.
+
+No hash of the checkpoints is published: the SHA-256 of the first download is recorded beside the file and
+checked at every load. Not here: what the tensors mean (`cosplace.py`).
+
+Code and checkpoints come under MIT; SF-XL, which they were trained on, is for research purposes (its authors
+say so of the data set, nothing of the weights).
+"""
+
+import hashlib
+import io
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Collection, Mapping
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from geopin_assets.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ADDRESS = "https://github.com/gmberton/CosPlace/releases/download/v1.0/{backbone}_{dim}_cosplace.pth"
+PUBLISHED_DIMS = {
+    "VGG16": (64, 128, 256, 512),
+    "ResNet18": (32, 64, 128, 256, 512),
+    "ResNet50": (32, 64, 128, 256, 512, 1024, 2048),
+    "ResNet101": (32, 64, 128, 256, 512, 1024, 2048),
+    "ResNet152": (32, 64, 128, 256, 512, 1024, 2048),
+}
+"""Descriptor sizes with a published checkpoint, per backbone."""
+MAX_BYTES = 400 * 2**20
+"""The largest checkpoint, ResNet152 with 2048 dimensions, has 250 MB."""
+_READ_TIMEOUT_S, _DEADLINE_S = 30.0, 1800.0
+
+
+def find_weights(path: str, backbone: str, dim: int, cache_dir: Path) -> Path:
+    """The checkpoint at `path` if one is named, else the cached one, else the published one, fetched now.
+
+    Raises ConfigurationError saying how to set GEOPIN_WEIGHTS when it cannot be had.
+    """
+    if path:
+        if not Path(path).is_file():
+            raise ConfigurationError(f"GEOPIN_WEIGHTS={path}: no such file")
+        return Path(path)
+    if dim not in PUBLISHED_DIMS.get(backbone, ()):
+        raise ConfigurationError(f"no CosPlace checkpoint is published for {backbone} with {dim} dimensions")
+    address = ADDRESS.format(backbone=backbone, dim=dim)
+    cached = cache_dir / address.rsplit("/", 1)[1]
+    if not cached.is_file():
+        download(address, cached)
+    return cached
+
+
+def download(address: str, path: Path, *, schemes: Collection[str] = ("https",), max_bytes: int = MAX_BYTES) -> None:
+    """Fetch a checkpoint to `path` and record its hash beside it; `path` appears only when all is there.
+
+    Redirects are followed (release files live behind one) within `schemes`. Raises ConfigurationError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    opener = urllib.request.build_opener(_Redirects(schemes))
+    try:
+        with partial.open("wb") as file, opener.open(address, timeout=_READ_TIMEOUT_S) as response:
+            sha256 = _copy(response, file, max_bytes)
+        hash_path(path).write_text(f"{sha256}  {path.name}\n")
+        partial.replace(path)
+    except (OSError, HTTPException) as error:
+        raise ConfigurationError(
+            f"the CosPlace weights could not be fetched from {address} ({error}): "
+            "download them elsewhere and set GEOPIN_WEIGHTS to the file's path"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_weights(path: Path) -> "tuple[Mapping[str, Tensor], str]":
+    """(state_dict on the CPU, SHA-256 hex) of a checkpoint; tensors only, no code in it is run.
+
+    Raises ConfigurationError when it is not what was recorded at its first download, or no state_dict.
+    """
+    import torch
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} cannot be read: {error}") from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    if hash_path(path).exists() and hash_path(path).read_text().split()[:1] != [sha256]:
+        raise ConfigurationError(f"{path} has changed since it was downloaded ({hash_path(path).name}): delete both")
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever unpickling stumbles over
+        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} is not a torch checkpoint: {error}") from error
+    if not (isinstance(state, dict) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())):
+        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} is not a bare state_dict, as published")
+    return state, sha256
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within some schemes only."""
+
+    def __init__(self, schemes: Collection[str]) -> None:
+        self._schemes = schemes
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if urlsplit(newurl).scheme not in self._schemes:
+            raise urllib.error.URLError(f"redirect to {urlsplit(newurl).scheme}: refused")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _copy(response: HTTPResponse, target: IO[bytes], max_bytes: int) -> str:
+    """Copy with limits on size and time; returns the SHA-256. Raises OSError past a limit or when cut short."""
+    digest, size, started = hashlib.sha256(), 0, time.monotonic()
+    while chunk := response.read(1 << 20):
+        size += len(chunk)
+        if size > max_bytes or time.monotonic() - started > _DEADLINE_S:
+            raise OSError(f"more than {max_bytes} bytes or {_DEADLINE_S:g} s")
+        digest.update(chunk)
+        target.write(chunk)
+    if response.length:  # what is missing to the announced length
+        raise OSError(f"cut short after {size} bytes")
+    return digest.hexdigest()
+
+
+def hash_path(path: Path) -> Path:
+    """Where the SHA-256 of a checkpoint is recorded, in the format of `sha256sum`."""
+    return path.with_name(f"{path.name}.sha256")

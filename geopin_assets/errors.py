@@ -1,0 +1,48 @@
+"""The error tree. Errors are classed by what a retry would change; nothing here knows HTTP or Dagster.
+
+    GeoPinError
+    ├── TransientError          another attempt may succeed: 408, 429, 5xx, timeouts, "try later"
+    │   └── SourceUnavailable   the circuit breaker is open: this source failed too often just now
+    ├── IncompleteCrawl         a box stayed saturated down to the smallest size: results exist, some are missing
+    └── PermanentError          a retry changes nothing: bad credentials, malformed request
+        ├── ConfigurationError  a setting or key is missing or wrong; the message names it
+        └── PayloadError        answered, but not in the documented shape
+
+A record that cannot be used is not an error: it is a `capture.Rejected`, counted by reason.
+Messages carry their coordinates (source, cell, page) and never a token.
+"""
+
+
+class GeoPinError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class TransientError(GeoPinError):
+    """The same request may succeed later.
+
+    `retry_after_s` is what the server asked for (seconds), or None.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class SourceUnavailable(TransientError):
+    """The source failed repeatedly; further requests are refused for a while without being sent."""
+
+
+class IncompleteCrawl(GeoPinError):
+    """A saturated box could not be split further, so captures are known to be missing."""
+
+
+class PermanentError(GeoPinError):
+    """Repeating the request cannot help."""
+
+
+class ConfigurationError(PermanentError):
+    """A setting is missing or wrong; the message names the variable and how to set it."""
+
+
+class PayloadError(PermanentError):
+    """The answer does not have the documented shape."""

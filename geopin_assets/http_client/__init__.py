@@ -1,0 +1,25 @@
+"""The polite HTTP client: identity, rate, retries by class of error, deadlines, size and redirect guards.
+
+Here: one synchronous client per source (or service), shared by all its threads; the only package
+that knows httpx. Not here: any provider's addresses, parameters or error bodies; a provider whose
+statuses lie passes a `judge`.
+
+What an answer means, unless the judge says otherwise:
+
+    429, 503 with Retry-After   everybody waits that long, then again; a wait above `max_wait_s` is a TransientError
+    408, 425, 5xx, timeouts,    retried with exponential backoff and jitter, then TransientError
+    connection errors
+    401, 403                    PermanentError; nothing more is sent for a while (asking on makes a ban worse)
+    3xx, other 4xx              PermanentError at once; redirects are never followed (a login page would be a 200)
+    200, not JSON               TransientError (retried) if it begins like JSON and was cut; else PayloadError
+    200, too large              PayloadError
+
+Messages name the source, the URL's path and the status, never a query, header or known secret.
+"""
+
+from geopin_assets.http_client.answer import Answer, Judge
+from geopin_assets.http_client.ask import How, Tally
+from geopin_assets.http_client.client import HttpClient, user_agent
+from geopin_assets.http_client.transport import Transport
+
+__all__ = ["Answer", "How", "HttpClient", "Judge", "Tally", "Transport", "user_agent"]

@@ -1,0 +1,194 @@
+"""The client itself: may a request go, send it, judge the answer, tell breaker and bucket what came of it.
+
+Here: the sequence of steps and the errors they raise. Not here: what a call can say (`ask.py`), how often and
+how long to try (`retry.py`), how answers are read (`answer.py`), sockets (`transport.py`, `deadline.py`).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeVar, Unpack
+
+import httpx
+
+from geopin_assets.errors import GeoPinError, PayloadError, PermanentError, SourceUnavailable, TransientError
+from geopin_assets.http_client.answer import Answer
+from geopin_assets.http_client.ask import Ask, How, build_ask, plain_headers
+from geopin_assets.http_client.circuit_breaker import CircuitBreaker
+from geopin_assets.http_client.deadline import deadline
+from geopin_assets.http_client.rate_limit import TokenBucket
+from geopin_assets.http_client.redaction import Redactor
+from geopin_assets.http_client.retry import retrying
+from geopin_assets.http_client.transport import Transport, direct_mounts
+
+T = TypeVar("T")
+
+MIB = 1024 * 1024
+ERROR_BODY_BYTES = 64 * 1024
+_IDLE_S = 30.0  # longest silence on a connection, within the total deadline
+_BREAKER_FAILURES = 10
+_RETRIED = {408, 425, 429}
+_REFUSED = {401, 403}
+
+
+class HttpClient:
+    """One source's client. Thread-safe; close it or use it as a context manager.
+
+    `contact` goes into the User-Agent. `deadline_s` bounds one request from connect to last byte,
+    `max_wait_s` one wait between requests, `max_bytes` a decoded body. `transport`, `clock`, `sleep`
+    and `wall_clock` are the outside world.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        contact: str = "",
+        requests_per_second: float = 1.0,
+        burst: int = 1,
+        transport: Transport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        wall_clock: Callable[[], float] = time.time,
+        attempts: int = 5,
+        deadline_s: float = 60.0,
+        max_wait_s: float = 300.0,
+        max_bytes: int = 64 * MIB,
+        headers: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self._clock, self._wall_clock = clock, wall_clock
+        self._deadline_s, self._max_wait_s, self._max_bytes = deadline_s, max_wait_s, max_bytes
+        self._redact = Redactor(secrets)
+        self._retrying = lambda: retrying(attempts=attempts, max_wait_s=max_wait_s, sleep=sleep)
+        self._bucket = TokenBucket(requests_per_second, burst=burst, clock=clock, sleep=sleep)
+        self._breaker = CircuitBreaker(failures=max(_BREAKER_FAILURES, 2 * attempts), clock=clock)
+        self._client = httpx.Client(
+            headers=plain_headers({"User-Agent": user_agent(contact), **(headers or {})}),
+            timeout=httpx.Timeout(min(_IDLE_S, deadline_s)),
+            follow_redirects=False,
+            transport=transport,
+            mounts=None if transport else direct_mounts(),
+        )
+
+    def __enter__(self) -> "HttpClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def get_json(self, url: str, **how: Unpack[How]) -> Any:
+        """GET and decode JSON. Raises as `send`, and PayloadError for something else."""
+        return self.request_json("GET", url, **how)
+
+    def get_bytes(self, url: str, **how: Unpack[How]) -> bytes:
+        """GET a body as it is. Raises as `send`."""
+        return self.send("GET", url, **how).body
+
+    def request_json(self, method: str, url: str, **how: Unpack[How]) -> Any:
+        """Any method, JSON answer. Raises as `send`, and PayloadError for something else."""
+        return self._call(build_ask(self.name, method, url, how), Answer.json)
+
+    def send(self, method: str, url: str, **how: Unpack[How]) -> Answer:
+        """Send until there is an answer to take; keywords are those of `How`.
+
+        Raises TransientError, SourceUnavailable (nothing was sent), PermanentError, or PayloadError for a
+        body larger than `max_bytes`.
+        """
+        return self._call(build_ask(self.name, method, url, how), lambda answer: answer)
+
+    def _call(self, ask: Ask, understand: Callable[[Answer], T]) -> T:
+        return self._retrying()(self._attempt, ask, understand)
+
+    def _attempt(self, ask: Ask, understand: Callable[[Answer], T]) -> T:
+        """One request, from asking whether it may go to telling what came of it."""
+        self._breaker.check()
+        if (wait_s := self._bucket.paused_s) > self._max_wait_s:
+            raise SourceUnavailable(f"{self.name}: asked to wait {wait_s:.0f} s", retry_after_s=wait_s)
+        self._bucket.acquire()
+        try:
+            with self._located(ask):
+                answer = self._exchange(ask)
+                self._raise_for(answer, ask)
+                result = understand(answer)
+        except TransientError as error:
+            if error.retry_after_s:
+                self._bucket.pause(error.retry_after_s)
+            self._breaker.failed(error)
+            raise
+        except _Refused as error:
+            self._breaker.failed(error, for_good=True)
+            raise
+        except GeoPinError:
+            self._breaker.succeeded()  # it answers, only not what was hoped for
+            raise
+        self._breaker.succeeded()
+        return result
+
+    @contextmanager
+    def _located(self, ask: Ask) -> Iterator[None]:
+        """Give every error its coordinates, in the project's classes and without secrets."""
+        where = f"{self.name}: {ask.method} {ask.url.path}"
+        try:
+            yield
+        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
+            raise PermanentError(self._redact(f"{where}: not a request that can be sent")) from None  # holds headers
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise TransientError(self._redact(f"{where}: {type(error).__name__} {error}".rstrip())) from error
+        except GeoPinError as error:
+            error.args = (self._redact(f"{where}: {error}"),)
+            raise
+
+    def _exchange(self, ask: Ask) -> Answer:
+        """Send once and read the body, within the deadline and the size cap."""
+        ends_at = self._clock() + self._deadline_s
+        if ask.tally is not None:
+            ask.tally.requests += 1
+        with deadline(self._deadline_s), self._client.stream(ask.method, ask.url, **ask.options) as response:
+            body = self._read(response, ends_at, is_ok=response.status_code in ask.ok)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status_code, headers, body)
+
+    def _read(self, response: httpx.Response, ends_at: float, *, is_ok: bool) -> bytes:
+        limit = self._max_bytes if is_ok else ERROR_BODY_BYTES
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > limit:
+                if is_ok:
+                    raise PayloadError(f"body larger than {limit} bytes")
+                break  # the beginning says enough about an error
+            if self._clock() > ends_at:
+                raise TransientError(f"not finished after {self._deadline_s:g} s")
+        return bytes(body[:limit])
+
+    def _raise_for(self, answer: Answer, ask: Ask) -> None:
+        if ask.judge is not None and (verdict := ask.judge(answer)) is not None:
+            raise verdict
+        status = answer.status
+        if status in ask.ok:
+            return
+        said = f"answered {status} {answer.excerpt}".rstrip()
+        if status in _REFUSED:
+            raise _Refused(f"{said}; access denied, check the key or ask the provider")
+        if status in _RETRIED or status >= 500:
+            raise TransientError(said, retry_after_s=answer.retry_after_s(self._wall_clock()))
+        raise PermanentError(f"{said}; redirects are not followed" if 300 <= status < 400 else said)
+
+
+class _Refused(PermanentError):
+    """401 or 403."""
+
+
+def user_agent(contact: str = "") -> str:
+    """`geopin-assets/<version> (+<contact>)`: an honest identity, with somebody to write to."""
+    try:
+        product = f"geopin-assets/{version('geopin-assets')}"
+    except PackageNotFoundError:  # a checkout that was never installed
+        product = "geopin-assets"
+    return f"{product} (+{contact})" if contact else product

@@ -1,0 +1,159 @@
+"""The ledger: our own record of what is published, in one SQLite file.
+
+Here: which id each store holds with which content, and which cells want it there. Not here: the
+stores, or the decision what to write (`publish.py`). We keep it ourselves because the service
+cannot tell: Vectorize's count lags and it lists ids only.
+
+Two facts are kept apart. `published`: this store holds this id with this content hash; a null hash
+means a write was begun and its outcome is unknown. `claims`: this cell wants the id to be there.
+An id leaves the store when no cell claims it any more, so when a capture moves between cells the
+end is right in whatever order the two are published. The store always holds the union of what
+each cell last published.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from geopin_assets.errors import TransientError
+
+BUSY_TIMEOUT_S = 30.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS stores (store_key INTEGER PRIMARY KEY, store TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS published (
+  store_key INTEGER NOT NULL, id TEXT NOT NULL, content_hash TEXT, mutation TEXT, published_at TEXT,
+  PRIMARY KEY (store_key, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS claims (
+  store_key INTEGER NOT NULL, cell_id TEXT NOT NULL, id TEXT NOT NULL,
+  PRIMARY KEY (store_key, cell_id, id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS claims_by_id ON claims (store_key, id);
+"""
+_CLAIMS = {"id": pl.String, "cell_id": pl.String, "content_hash": pl.String}
+
+
+class Ledger:
+    """What is published, per store. Every change is one transaction. Columns of frames: id, cell_id, content_hash."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def claims(self, store: str, cells: Sequence[str]) -> pl.DataFrame:
+        """What these cells claim: id, cell_id, content_hash (null where the outcome of a write is unknown)."""
+        sql = """
+            SELECT id, cell_id, content_hash FROM claims LEFT JOIN published USING (store_key, id)
+            WHERE store_key = ?1 AND cell_id IN (SELECT value FROM json_each(?2))"""
+        return self._frame(_CLAIMS, store, sql, _json(cells))
+
+    def claims_of(self, store: str, ids: pl.Series) -> pl.DataFrame:
+        """Every cell's claim on these ids, with the columns of `claims`."""
+        sql = """
+            SELECT claims.id, cell_id, content_hash FROM json_each(?2) AS wanted
+            JOIN claims ON claims.store_key = ?1 AND claims.id = wanted.value
+            LEFT JOIN published ON published.store_key = claims.store_key AND published.id = claims.id"""
+        return self._frame(_CLAIMS, store, sql, _json(ids))
+
+    def published(self, store: str) -> pl.DataFrame:
+        """Everything the store holds as far as we know: id, content_hash (null = outcome unknown)."""
+        sql = "SELECT id, content_hash FROM published WHERE store_key = ?1"
+        return self._frame({"id": pl.String, "content_hash": pl.String}, store, sql)
+
+    def cell_counts(self, store: str) -> pl.DataFrame:
+        """`cell_id` and how many ids it claims, `count`."""
+        sql = "SELECT cell_id, count(*) FROM claims WHERE store_key = ?1 GROUP BY cell_id"
+        return self._frame({"cell_id": pl.String, "count": pl.Int64}, store, sql)
+
+    def begin(self, store: str, claims: pl.DataFrame, uncertain: pl.Series) -> None:
+        """Before writing: add claims (id, cell_id) and mark ids whose content in the store is about to change.
+
+        Written first, so that whatever a killed publish left in the store is known to the next one.
+        """
+        with self._transaction(store) as (connection, key):
+            connection.executemany(
+                "INSERT INTO claims (store_key, id, cell_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                _rows(key, claims, "id", "cell_id"),
+            )
+            connection.execute(
+                "INSERT INTO published (store_key, id) SELECT ?1, value FROM json_each(?2) WHERE true "
+                "ON CONFLICT DO UPDATE SET content_hash = NULL",
+                (key, _json(uncertain)),
+            )
+
+    def commit(self, store: str, rows: pl.DataFrame, mutation: str, now: datetime) -> None:
+        """After a verified write: the store holds these (id, content_hash)."""
+        with self._transaction(store) as (connection, key):
+            connection.executemany(
+                "UPDATE published SET content_hash = ?3, mutation = ?4, published_at = ?5 "
+                "WHERE store_key = ?1 AND id = ?2",
+                ((*row, mutation, now.isoformat()) for row in _rows(key, rows, "id", "content_hash")),
+            )
+
+    def release(self, store: str, claims: pl.DataFrame, deleted: pl.Series) -> None:
+        """Drop claims (id, cell_id), and forget ids that were deleted from the store."""
+        with self._transaction(store) as (connection, key):
+            connection.executemany(
+                "DELETE FROM claims WHERE store_key = ?1 AND id = ?2 AND cell_id = ?3",
+                _rows(key, claims, "id", "cell_id"),
+            )
+            connection.execute(
+                "DELETE FROM published WHERE store_key = ?1 AND id IN (SELECT value FROM json_each(?2))",
+                (key, _json(deleted)),
+            )
+
+    def forget(self, store: str) -> None:
+        """Drop the whole record of one store, after it was deleted or recreated."""
+        with self._transaction(store) as (connection, key):
+            connection.execute("DELETE FROM claims WHERE store_key = ?1", (key,))
+            connection.execute("DELETE FROM published WHERE store_key = ?1", (key,))
+
+    def _frame(self, schema: dict[str, Any], store: str, sql: str, *params: str) -> pl.DataFrame:
+        with self._connection() as connection:
+            rows = connection.execute(sql, (_key(connection, store), *params)).fetchall()
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    @contextmanager
+    def _transaction(self, store: str) -> Iterator[tuple[sqlite3.Connection, int | None]]:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute("INSERT INTO stores (store) VALUES (?1) ON CONFLICT DO NOTHING", (store,))
+                yield connection, _key(connection, store)
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_SCHEMA)
+                yield connection
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                raise TransientError(f"{self._path.name}: {error}; another process is writing") from error
+
+
+def _key(connection: sqlite3.Connection, store: str) -> int | None:
+    """The store's number, or None (which equals nothing) before its first publish."""
+    row = connection.execute("SELECT store_key FROM stores WHERE store = ?1", (store,)).fetchone()
+    return row[0] if row else None
+
+
+def _rows(key: int | None, frame: pl.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
+    return ((key, *row) for row in frame.select(columns).iter_rows())
+
+
+def _json(values: Iterable[str]) -> str:
+    return orjson.dumps(list(values)).decode()

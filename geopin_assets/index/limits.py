@@ -1,0 +1,97 @@
+"""Cloudflare's limits, and the checks every backend runs before it sends anything.
+
+Here: numbers with their source, and functions that raise PermanentError with the service's own
+code where one is known. Not here: how a request is sent, or what is published. The embedded
+backends run the same checks: a stand-in that is more lenient than the service hides the error
+until the first real publish.
+
+Sources: [docs] developers.cloudflare.com, Vectorize and D1 "limits" pages; [server] enforced but
+undocumented, seen in public reports (wevm/vocs#577, n8n-nodes-cloudflare#1, second-brain-cloudflare#89).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+
+from geopin_assets.capture import MAX_VECTOR_ID_BYTES
+from geopin_assets.errors import PermanentError
+
+# Vectorize
+VECTORS_PER_UPSERT = 5_000  # [docs] over HTTP
+VECTORS_PER_INDEX = 20_000_000  # [docs] changelog of 2026-08-04
+IDS_PER_DELETE = 100  # [server] 40007
+IDS_PER_GET = 20  # [server] 40007
+MAX_DIM = 1_536  # [docs]
+MAX_METADATA_BYTES = 10 * 1024  # [docs] per vector
+MAX_METADATA_INDEXES = 10  # [docs] per index; they cover only vectors upserted after them
+INDEXED_STRING_BYTES = 64  # [docs] filters see this much of a string
+MAX_FILTER_BYTES = 2_048  # [docs] compact JSON, exclusive
+MAX_TOP_K = 100  # [docs] ids and scores only
+MAX_TOP_K_WITH_VALUES = 50  # [docs] with values or all metadata; 40025
+MAX_INDEX_NAME_LENGTH = 64  # [docs]
+
+# D1
+MAX_STATEMENT_BYTES = 100_000  # [docs] UTF-8 bytes, not characters
+MAX_PARAMETERS = 100  # [docs] bound per statement
+MAX_VALUE_BYTES = 2_000_000  # [docs] a string or a row
+ROWS_PER_REQUEST = 5_000  # ours: as one JSON parameter, 56,000 rows/s measured against 15,000 with small ones
+BYTES_PER_REQUEST = 1_000_000  # ours: half of what one value may hold
+
+
+def check_vectors(vectors: pl.DataFrame, schema: Mapping[str, pl.DataType], dim: int) -> None:
+    """Raise PermanentError unless these rows can be upserted in one request (schema: `protocol.vector_schema`)."""
+    if vectors.height > VECTORS_PER_UPSERT:
+        raise PermanentError(f"{vectors.height} vectors in one upsert; at most {VECTORS_PER_UPSERT}")
+    if dict(vectors.schema) != dict(schema):
+        raise PermanentError(f"40023: an index of {dim} dimensions takes {dict(schema)}, not {dict(vectors.schema)}")
+    if vectors.select(pl.col("vector_id", "embedding", "source", "cell_block").is_null().any()).row(0).count(True):
+        raise PermanentError("40023: a vector without id, values, source or cell_block")
+    if not np.isfinite(vectors["embedding"].to_numpy()).all():
+        raise PermanentError("40023: a vector holds NaN or infinity")
+    if vectors["vector_id"].is_duplicated().any():
+        raise PermanentError("an id occurs twice in one upsert; which one wins is not documented")
+    _check_sizes(vectors)
+
+
+def _check_sizes(vectors: pl.DataFrame) -> None:
+    longest = vectors.select(pl.col("vector_id").str.len_bytes().max()).item() or 0
+    if longest > MAX_VECTOR_ID_BYTES:
+        raise PermanentError(f"an id of {longest} bytes; at most {MAX_VECTOR_ID_BYTES}")
+    metadata = vectors.select("source", "cell_block", "captured_year")
+    largest = metadata.select(pl.struct(pl.all()).struct.json_encode().str.len_bytes().max()).item() or 0
+    if largest > MAX_METADATA_BYTES:
+        raise PermanentError(f"{largest} bytes of metadata on one vector; at most {MAX_METADATA_BYTES}")
+
+
+def check_ids(ids: Sequence[str], limit: int) -> None:
+    """Raise PermanentError 40007 when a request names more ids than the service takes."""
+    if len(ids) > limit:
+        raise PermanentError(f"40007: too many ids in payload; max id count is {limit}, got {len(ids)}")
+
+
+def check_top_k(top_k: int, *, with_values: bool) -> None:
+    """Raise PermanentError 40025 when more matches are asked for than one query returns."""
+    limit = MAX_TOP_K_WITH_VALUES if with_values else MAX_TOP_K
+    if not 1 <= top_k <= limit:
+        raise PermanentError(f"40025: topK={top_k}; between 1 and {limit} for this kind of query")
+
+
+def check_filter(where: Mapping[str, Any], metadata_indexes: Sequence[str]) -> None:
+    """Raise PermanentError for a filter that is too long or names a property without a metadata index."""
+    if len(orjson.dumps(where)) >= MAX_FILTER_BYTES:
+        raise PermanentError(f"a filter of {len(orjson.dumps(where))} bytes; below {MAX_FILTER_BYTES}")
+    if unknown := sorted(set(where) - set(metadata_indexes)):
+        raise PermanentError(f"no metadata index on {', '.join(unknown)}: only indexed properties can be filtered")
+
+
+def check_statement(sql: str, params: Sequence[Any]) -> None:
+    """Raise PermanentError (D1's code 7500) for a statement or parameters beyond D1's limits."""
+    if len(sql.encode()) > MAX_STATEMENT_BYTES:
+        raise PermanentError("7500: statement too long: SQLITE_TOOBIG")
+    if len(params) > MAX_PARAMETERS:
+        raise PermanentError(f"7500: too many SQL variables: {len(params)}, at most {MAX_PARAMETERS}")
+    if any(len(value.encode()) > MAX_VALUE_BYTES for value in params if isinstance(value, str)):
+        raise PermanentError(f"7500: a parameter is longer than {MAX_VALUE_BYTES} bytes: SQLITE_TOOBIG")

@@ -1,0 +1,151 @@
+"""What a vector index and a metadata store are: two protocols with Cloudflare's semantics.
+
+Here: the calls, the frames that travel through them, and index names. Not here: limits
+(`limits.py`), any backend, or the decision what to publish (`publish.py`). Rows travel as polars
+frames: at a million vectors an object per row costs more than the work.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from geopin_assets.index.limits import MAX_INDEX_NAME_LENGTH
+
+METADATA: dict[str, pl.DataType] = {"source": pl.String(), "cell_block": pl.String(), "captured_year": pl.Int32()}
+"""Metadata of a vector; each property gets a metadata index, so that searches can be filtered by it.
+
+Few distinct values on purpose: filtering Vectorize by positions or timestamps costs speed and recall.
+"""
+
+
+def vector_schema(dim: int) -> dict[str, pl.DataType]:
+    """Columns of an upsert: the id, the float32 values, and METADATA (`captured_year` may be null)."""
+    return {"vector_id": pl.String(), "embedding": pl.Array(pl.Float32, dim), **METADATA}
+
+
+def index_name(model_id: str, version: int = 1) -> str:
+    """The index of one model: `geopin-{model_id}-v{version}`, [a-z0-9-], at most 64 characters.
+
+    A model id that does not fit as it stands is shortened and told apart by 8 hex digits of its
+    SHA-256: vectors of two models never share an index.
+    """
+    plain, tail = re.sub(r"[^a-z0-9]+", "-", model_id.lower()).strip("-"), f"-v{version}"
+    room = MAX_INDEX_NAME_LENGTH - len("geopin-") - len(tail)
+    if plain != model_id or len(plain) > room:
+        digest = hashlib.sha256(model_id.encode()).hexdigest()[:8]
+        plain = f"{plain[: room - 9].rstrip('-')}-{digest}"
+    return f"geopin-{plain}{tail}"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """State of an index. `vector_count` may lag behind what was written: it proves nothing by itself."""
+
+    dim: int
+    vector_count: int
+    processed_up_to_mutation: str | None
+    """The last mutation that searches can see; None before the first."""
+    processed_up_to_at: datetime | None
+    """When that mutation was written, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What a write to a metadata store did. `rows_written` is what D1 bills, `changes` what changed."""
+
+    changes: int = 0
+    rows_written: int = 0
+    requests: int = 0
+
+    def __add__(self, other: "WriteResult") -> "WriteResult":
+        return WriteResult(
+            self.changes + other.changes, self.rows_written + other.rows_written, self.requests + other.requests
+        )
+
+
+class VectorIndex(Protocol):
+    """Vectors of one model. Writes are asynchronous: they return a mutation id, and `info` says how far it got.
+
+    Every call raises PermanentError for what breaks a limit and TransientError for what may pass later.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def store_key(self) -> str:
+        """Names this very index in the ledger: backend, account and name, so that two never share a record."""
+        ...
+
+    def create(self) -> None:
+        """Make sure the index and its metadata indexes exist. They cover only vectors upserted afterwards."""
+        ...
+
+    def metadata_indexes(self) -> list[str]: ...
+
+    def upsert(self, vectors: pl.DataFrame) -> str:
+        """Write whole vectors (columns of `vector_schema`), replacing those with the same id; a mutation id."""
+        ...
+
+    def delete(self, vector_ids: Sequence[str]) -> str:
+        """Remove vectors; unknown ids are ignored; a mutation id."""
+        ...
+
+    def get(self, vector_ids: Sequence[str]) -> pl.DataFrame:
+        """The stored vectors among these ids, in any order, with the columns of `vector_schema`."""
+        ...
+
+    def query(
+        self,
+        vector: NDArray[np.float32],
+        top_k: int,
+        *,
+        where: Mapping[str, Any] | None = None,
+        with_metadata: bool = False,
+    ) -> pl.DataFrame:
+        """Nearest vectors by cosine, best first: `vector_id`, `score` (1 = same direction), and METADATA if asked.
+
+        `where` is Vectorize's filter: {property: value} or {property: {"$gte": value}}, joined by AND.
+        """
+        ...
+
+    def info(self) -> IndexInfo: ...
+
+    def optimize(self) -> None:
+        """Tidy up after a publish; nothing to do for a hosted index."""
+        ...
+
+
+class MetadataStore(Protocol):
+    """Tables with D1's SQL and semantics, keyed by one text id each (`tables.TABLES`)."""
+
+    @property
+    def store_key(self) -> str:
+        """Names this very database in the ledger."""
+        ...
+
+    def migrate(self) -> None:
+        """Bring the schema up to date; nothing happens when it is."""
+        ...
+
+    def upsert(self, table: str, rows: pl.DataFrame) -> WriteResult:
+        """Write rows (the table's columns, others are ignored); rows that did not change cost nothing."""
+        ...
+
+    def delete(self, table: str, ids: Sequence[str]) -> WriteResult: ...
+
+    def count(self, table: str) -> int: ...
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
+        """Run one reading statement."""
+        ...

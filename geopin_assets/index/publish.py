@@ -1,0 +1,190 @@
+"""Delta publish: make a store hold what these cells desire, by writing only what differs from the ledger.
+
+Here: the plan and the order of its steps. Not here: either store (`targets.py`) or the record
+(`ledger.py`). Per group of rows: mark in the ledger, upsert, await, read a sample back, commit;
+deletions come last. Killed anywhere and run again, the end is the same, also when other content is
+desired by then: the ledger knows of every write before it happens. Work and requests follow what
+changed in the given cells; without a change nothing is sent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import polars as pl
+
+from geopin_assets.errors import PermanentError, TransientError
+from geopin_assets.index.ledger import Ledger
+from geopin_assets.index.limits import IDS_PER_GET
+from geopin_assets.index.protocol import MetadataStore, VectorIndex
+from geopin_assets.index.tables import table_named
+from geopin_assets.index.targets import RowTarget, Target, VectorTarget, Wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishReport:
+    """What one publish did; shown per partition."""
+
+    upserted: int
+    deleted: int
+    unchanged: int
+    requests: int
+    """Calls to the store, those that only read or waited included."""
+    rows_written: int
+    """What D1 bills; 0 for vectors, whose writes are free."""
+    mutation: str
+    """Vectorize's id of the last write; empty when nothing was written."""
+    verified: int
+    """Ids read back from the store and compared."""
+    per_cell: dict[str, int] = field(default_factory=dict)
+    """Vectors or rows now published, for each cell given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Difference between what cells desire and what the ledger says. Frames hold id, cell_id (and content_hash)."""
+
+    desired: pl.DataFrame
+    upsert: pl.DataFrame
+    claim: pl.DataFrame
+    release: pl.DataFrame
+    delete: pl.Series
+
+
+def publish_vectors(
+    desired: pl.DataFrame,
+    cells: Sequence[str],
+    index: VectorIndex,
+    ledger: Ledger,
+    *,
+    now: datetime,
+    wait: Wait | None = None,
+) -> PublishReport:
+    """Make the index hold exactly `desired` for these cells: the columns of `vector_schema` and `cell_id`.
+
+    Raises PermanentError for ids that occur twice, cells not given, or vectors beyond the service's limits;
+    TransientError when a write does not become visible in time or reads back differently.
+    """
+    return publish(desired, cells, VectorTarget(index, wait or Wait()), ledger, now=now)
+
+
+def publish_rows(
+    table: str,
+    desired: pl.DataFrame,
+    cells: Sequence[str],
+    store: MetadataStore,
+    ledger: Ledger,
+    *,
+    now: datetime,
+    max_rows_written: int | None = None,
+) -> PublishReport:
+    """Make a table hold exactly `desired` for these cells: the table's columns and `cell_id`.
+
+    Raises PermanentError before writing anything when more than `max_rows_written` rows would change.
+    """
+    target = RowTarget(store, table_named(table))
+    return publish(desired, cells, target, ledger, now=now, max_writes=max_rows_written)
+
+
+def publish(
+    desired: pl.DataFrame,
+    cells: Sequence[str],
+    target: Target,
+    ledger: Ledger,
+    *,
+    now: datetime,
+    max_writes: int | None = None,
+) -> PublishReport:
+    """Publish into any target; see `publish_vectors`."""
+    plan = build_plan(desired, cells, target, ledger)
+    writes = plan.upsert.height + len(plan.delete)
+    if max_writes is not None and writes > max_writes:
+        raise PermanentError(f"{target.key}: {writes} rows would be written, the budget of this run is {max_writes}")
+    if writes:
+        target.prepare()
+    verified = _upsert(plan, desired, target, ledger, now) + _delete(plan, target, ledger)
+    if writes:
+        target.finish()
+    counts = dict(plan.desired.group_by("cell_id").len().iter_rows())
+    return PublishReport(
+        upserted=plan.upsert.height,
+        deleted=len(plan.delete),
+        unchanged=plan.desired.height - plan.upsert.height,
+        requests=target.tally.requests,
+        rows_written=target.tally.rows_written,
+        mutation=target.tally.mutation,
+        verified=verified,
+        per_cell={cell: counts.get(cell, 0) for cell in cells},
+    )
+
+
+def build_plan(desired: pl.DataFrame, cells: Sequence[str], target: Target, ledger: Ledger) -> Plan:
+    """Subtract the ledger from what is desired. Reads only the ledger, and only these cells' part of it."""
+    wanted = desired.select(pl.col(target.id_column).alias("id"), "cell_id").with_columns(target.hashes(desired))
+    _check(wanted, cells, target)
+    claimed = ledger.claims(target.key, cells)
+    claim = wanted.join(claimed, on=["id", "cell_id"], how="anti")
+    release = claimed.join(wanted, on=["id", "cell_id"], how="anti")
+    foreign = ledger.claims_of(target.key, pl.concat([claim["id"], release["id"]]))
+    foreign = foreign.filter(~pl.col("cell_id").is_in(list(cells)))
+    known = pl.concat([claimed, foreign]).unique("id").select("id", held="content_hash")
+    upsert = wanted.join(known, on="id", how="left").filter(pl.col("held").ne_missing(pl.col("content_hash")))
+    gone = release.join(wanted, on="id", how="anti").join(foreign, on="id", how="anti")
+    return Plan(wanted, upsert.drop("held"), claim, release, gone["id"].unique(maintain_order=True))
+
+
+def _check(wanted: pl.DataFrame, cells: Sequence[str], target: Target) -> None:
+    if wanted["id"].is_duplicated().any():
+        twice = wanted.filter(pl.col("id").is_duplicated())["id"].unique().sort().head(3).to_list()
+        raise PermanentError(f"{target.key}: ids desired more than once, e.g. {', '.join(twice)}")
+    if strangers := set(wanted["cell_id"].unique()) - set(cells):
+        raise PermanentError(
+            f"{target.key}: desired rows of cells not being published, e.g. {min(map(str, strangers))}"
+        )
+
+
+def _upsert(plan: Plan, desired: pl.DataFrame, target: Target, ledger: Ledger, now: datetime) -> int:
+    """Group by group, so that a killed publish repeats one group at most; the number of ids verified."""
+    verified = 0
+    if plan.claim.height or plan.upsert.height:
+        ledger.begin(target.key, plan.claim, plan.upsert["id"])
+    for group in plan.upsert.iter_slices(target.group_size):
+        target.upsert(desired.join(group.select("id"), left_on=target.id_column, right_on="id", how="semi"))
+        verified += verify(group, target)
+        ledger.commit(target.key, group, target.tally.mutation, now)
+    return verified
+
+
+def _delete(plan: Plan, target: Target, ledger: Ledger) -> int:
+    verified = 0
+    if len(plan.delete):
+        ledger.begin(target.key, plan.release.clear(), plan.delete)
+        target.delete(plan.delete)
+        verified = verify_gone(plan.delete, target)
+    if plan.release.height:
+        ledger.release(target.key, plan.release, plan.delete)
+    return verified
+
+
+def sample(ids: pl.Series) -> pl.Series:
+    """Up to IDS_PER_GET of them, evenly spread, the first and the last included."""
+    count = min(len(ids), IDS_PER_GET)
+    return ids.gather([round(i * (len(ids) - 1) / max(count - 1, 1)) for i in range(count)])
+
+
+def verify(rows: pl.DataFrame, target: Target) -> int:
+    """Read a sample of (id, content_hash) back; raises TransientError naming ids that differ. The sample's size."""
+    ids = sample(rows["id"])
+    found = target.read(ids)
+    wrong = rows.filter(pl.col("id").is_in(ids.implode())).join(found, on=["id", "content_hash"], how="anti")
+    if wrong.height:
+        raise TransientError(f"{target.key}: written but not read back: {', '.join(wrong['id'].head(3))}")
+    return len(ids)
+
+
+def verify_gone(ids: pl.Series, target: Target) -> int:
+    """Read a sample of deleted ids back; raises TransientError if one is still there. The sample's size."""
+    chosen = sample(ids)
+    if (left := target.read(chosen)).height:
+        raise TransientError(f"{target.key}: deleted but still there: {', '.join(left['id'].head(3))}")
+    return len(chosen)

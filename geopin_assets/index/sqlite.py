@@ -1,0 +1,106 @@
+"""The embedded metadata store: D1's SQL, limits and prices on the standard library's SQLite.
+
+Here: connections and the four calls. Not here: the SQL (`tables.py`, `migrations/`), which runs on
+D1 unchanged. Connections are short, so threads and processes can share the file: WAL lets readers
+go on while one writes, and writers wait for each other.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from geopin_assets.errors import PermanentError, TransientError
+from geopin_assets.index.limits import check_statement
+from geopin_assets.index.protocol import WriteResult
+from geopin_assets.index.tables import CREATE_MIGRATIONS, id_chunks, migrations, row_chunks, table_named
+
+BUSY_TIMEOUT_S = 30.0
+
+
+class SqliteStore:
+    """A MetadataStore in one SQLite file, created by the first call."""
+
+    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        self._path = path
+        self._busy_timeout_s = busy_timeout_s
+
+    @property
+    def store_key(self) -> str:
+        return "sqlite"
+
+    def migrate(self) -> None:
+        with self._transaction() as connection:
+            connection.execute(CREATE_MIGRATIONS)
+            applied = {name for (name,) in connection.execute("SELECT name FROM d1_migrations")}
+            for name, script in migrations():
+                if name not in applied:
+                    for statement in _statements(script):
+                        check_statement(statement, ())
+                        connection.execute(statement)
+                    connection.execute("INSERT INTO d1_migrations (name) VALUES (?1)", (name,))
+
+    def upsert(self, table: str, rows: pl.DataFrame) -> WriteResult:
+        known = table_named(table)
+        return self._write(known.upsert_sql, row_chunks(known, rows))
+
+    def delete(self, table: str, ids: Sequence[str]) -> WriteResult:
+        return self._write(table_named(table).delete_sql, id_chunks(list(ids)))
+
+    def count(self, table: str) -> int:
+        return self.query(f"SELECT count(*) FROM {table_named(table).name}").item()  # noqa: S608
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
+        check_statement(sql, params)
+        with self._connection() as connection:
+            connection.execute("PRAGMA query_only = ON")
+            cursor = connection.execute(sql, tuple(params))
+            names = [column[0] for column in cursor.description or ()]
+            return pl.DataFrame(cursor.fetchall(), schema=names, orient="row", infer_schema_length=None)
+
+    def _write(self, sql: str, parameters: Iterable[str]) -> WriteResult:
+        """One transaction per parameter, as over D1's HTTP API: what was written stays when a later one fails."""
+        total = WriteResult()
+        for parameter in parameters:
+            check_statement(sql, (parameter,))
+            with self._transaction() as connection:
+                changes = connection.execute(sql, (parameter,)).rowcount
+            total += WriteResult(changes, changes, 1)  # no rowid, no secondary index: one row billed per change
+        return total
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with closing(sqlite3.connect(self._path, timeout=self._busy_timeout_s, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                yield connection
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error) or "busy" in str(error):
+                raise TransientError(f"{self._path.name}: {error}; another process is writing") from error
+            raise PermanentError(f"7500: {error}: SQLITE_ERROR") from error
+        except sqlite3.Error as error:
+            raise PermanentError(f"7500: {error}") from error
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement.strip()
+            statement = ""

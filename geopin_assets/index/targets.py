@@ -1,0 +1,206 @@
+"""One way to publish into either store: what a publish asks of an index or of a table.
+
+Here: chunking at the limits, waiting for mutations, content hashes, and reading back. Not here:
+the plan and the order of steps (`publish.py`).
+
+A content hash is 16 hex digits of BLAKE2b over bytes that are the same on every machine and library
+version: an upgrade must not republish everything. Embeddings are hashed at float16, the precision
+they are stored at, so that a value that comes back as its neighbour in float32 is still the same.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Protocol
+
+import numpy as np
+import orjson
+import polars as pl
+
+from geopin_assets.errors import TransientError
+from geopin_assets.index.limits import IDS_PER_DELETE, IDS_PER_GET, VECTORS_PER_UPSERT
+from geopin_assets.index.protocol import METADATA, MetadataStore, VectorIndex, WriteResult, vector_schema
+from geopin_assets.index.tables import Table, row_hashes
+
+CLOCK_MARGIN = timedelta(seconds=60)  # how far the service's clock and ours may differ
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long to wait for a mutation: Vectorize's median is below 30 s, its 99th percentile below 2 min."""
+
+    timeout_s: float = 600.0
+    poll_s: float = 2.0
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], datetime] = _utc_now
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a target did so far."""
+
+    requests: int = 0
+    rows_written: int = 0
+    mutation: str = ""
+
+
+class Target(Protocol):
+    """A store as a publish sees it. Frames have the target's own columns; ids are in `id_column`."""
+
+    tally: Tally
+
+    @property
+    def key(self) -> str:
+        """Names the store in the ledger."""
+        ...
+
+    @property
+    def id_column(self) -> str: ...
+
+    @property
+    def group_size(self) -> int:
+        """Rows written between two commits of the ledger; what a killed publish repeats at most."""
+        ...
+
+    def prepare(self) -> None:
+        """Bring the store into being before the first write."""
+        ...
+
+    def hashes(self, rows: pl.DataFrame) -> pl.Series: ...
+
+    def upsert(self, rows: pl.DataFrame) -> None:
+        """Write, and return when it can be read."""
+        ...
+
+    def delete(self, ids: pl.Series) -> None:
+        """Remove, and return when it is gone."""
+        ...
+
+    def read(self, ids: pl.Series) -> pl.DataFrame:
+        """Those of the ids (at most IDS_PER_GET) that the store holds: id, content_hash."""
+        ...
+
+    def count(self) -> int: ...
+
+    def finish(self) -> None:
+        """Tidy up after the last write."""
+        ...
+
+
+@dataclass(slots=True)
+class VectorTarget:
+    """A VectorIndex to publish into. A group is what Vectorize processes in one job."""
+
+    index: VectorIndex
+    wait: Wait = field(default_factory=Wait)
+    tally: Tally = field(default_factory=Tally)
+    id_column: str = "vector_id"
+    group_size: int = 200_000
+
+    @property
+    def key(self) -> str:
+        return self.index.store_key
+
+    def prepare(self) -> None:
+        self.index.create()
+
+    def hashes(self, rows: pl.DataFrame) -> pl.Series:
+        values = rows["embedding"].to_numpy().astype(np.float16)
+        metadata = rows.select(list(METADATA)).iter_rows()
+        digests = [
+            blake2b(vector.tobytes() + orjson.dumps(row), digest_size=8).hexdigest()
+            for vector, row in zip(values, metadata, strict=True)
+        ]
+        return pl.Series("content_hash", digests, dtype=pl.String)
+
+    def upsert(self, rows: pl.DataFrame) -> None:
+        vectors = rows.select(list(vector_schema(self.index.dim)))
+        for chunk in vectors.iter_slices(VECTORS_PER_UPSERT):
+            self.tally.mutation = self.index.upsert(chunk)
+            self.tally.requests += 1
+        self._await()
+
+    def delete(self, ids: pl.Series) -> None:
+        for start in range(0, len(ids), IDS_PER_DELETE):
+            self.tally.mutation = self.index.delete(ids[start : start + IDS_PER_DELETE].to_list())
+            self.tally.requests += 1
+        self._await()
+
+    def read(self, ids: pl.Series) -> pl.DataFrame:
+        self.tally.requests += 1
+        vectors = self.index.get(ids[:IDS_PER_GET].to_list())
+        return vectors.select(pl.col("vector_id").alias("id"), self.hashes(vectors))
+
+    def count(self) -> int:
+        self.tally.requests += 1
+        return self.index.info().vector_count
+
+    def finish(self) -> None:
+        self.index.optimize()
+
+    def _await(self) -> None:
+        """Until the last mutation is processed, or (with another writer about) one certainly written after it."""
+        submitted = self.wait.clock()
+        while True:
+            info = self.index.info()
+            self.tally.requests += 1
+            later = info.processed_up_to_at and info.processed_up_to_at > submitted + CLOCK_MARGIN
+            if info.processed_up_to_mutation == self.tally.mutation or later:
+                return
+            if self.wait.clock() - submitted >= timedelta(seconds=self.wait.timeout_s):
+                raise TransientError(
+                    f"{self.key}: mutation {self.tally.mutation} not visible after {self.wait.timeout_s:.0f} s"
+                )
+            self.wait.sleep(self.wait.poll_s)
+
+
+@dataclass(slots=True)
+class RowTarget:
+    """A table of a MetadataStore to publish into. A row's content hash is the `row_hash` stored with it."""
+
+    store: MetadataStore
+    table: Table
+    tally: Tally = field(default_factory=Tally)
+    group_size: int = 100_000
+
+    @property
+    def key(self) -> str:
+        return f"{self.store.store_key}:{self.table.name}"
+
+    @property
+    def id_column(self) -> str:
+        return self.table.id_column
+
+    def prepare(self) -> None:
+        self.store.migrate()
+
+    def hashes(self, rows: pl.DataFrame) -> pl.Series:
+        return pl.Series("content_hash", row_hashes(self.table, rows), dtype=pl.String)
+
+    def upsert(self, rows: pl.DataFrame) -> None:
+        self._count(self.store.upsert(self.table.name, rows))
+
+    def delete(self, ids: pl.Series) -> None:
+        self._count(self.store.delete(self.table.name, ids.to_list()))
+
+    def read(self, ids: pl.Series) -> pl.DataFrame:
+        self.tally.requests += 1
+        found = self.store.query(self.table.hashes_sql, (orjson.dumps(ids.to_list()).decode(),))
+        return found.select(pl.col("id").cast(pl.String), pl.col("row_hash").cast(pl.String).alias("content_hash"))
+
+    def count(self) -> int:
+        self.tally.requests += 1
+        return self.store.count(self.table.name)
+
+    def finish(self) -> None:
+        """A table needs no tidying."""
+
+    def _count(self, result: WriteResult) -> None:
+        self.tally.requests += result.requests
+        self.tally.rows_written += result.rows_written

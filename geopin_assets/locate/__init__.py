@@ -1,0 +1,1 @@
+"""Finding where a photo was taken, with the published index."""

@@ -1,0 +1,1 @@
+"""How good the reference is: coverage and its gaps, maps and reports. No Dagster, no storage."""

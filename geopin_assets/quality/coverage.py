@@ -1,0 +1,184 @@
+"""Coverage: what there is per cell and source, and where it falls short of a stated expectation.
+
+Here: counting, and the expectations with their defaults. Not here: pictures of it (`map_png.py`,
+`map_html.py`), files (`report.py`), or where the captures come from.
+
+Gaps are only claimed where somebody looked: a Dutch-land cell that no source ever crawled is "not
+crawled yet" and counted apart, and a source is only missed in a cell that it crawled.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+
+import polars as pl
+
+from geopin_assets.cells import all_cells
+
+SECTOR_DEG = 45
+SECTORS = 8
+MUNICIPAL_SOURCE = "amsterdam"
+
+GAPS_SCHEMA = pl.Schema(
+    {
+        "cell_id": pl.String,
+        "province": pl.String,
+        "place": pl.String,
+        "population": pl.Int64,
+        "reason": pl.String,
+        "detail": pl.String,
+    }
+)
+
+
+class GapReason(StrEnum):
+    """Which expectation a cell falls short of."""
+
+    NO_CAPTURE = "no_capture"
+    SINGLE_SOURCE = "single_source"
+    NOTHING_RECENT = "nothing_recent"
+    TOO_FEW_FOR_POPULATION = "too_few_for_population"
+    NO_MUNICIPAL_PANORAMA = "no_municipal_panorama"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectations:
+    """What every crawled Dutch-land cell should have. Defaults are a start, to be set to what a reader needs."""
+
+    now: datetime
+    """When the question is asked, with a time zone."""
+    max_age_years: float = 3.0
+    """The newest capture should not be older: a street's shop fronts and works change within that time."""
+    min_sources: int = 2
+    """Captures of one source alone cannot confirm each other; asked where at least as many sources looked."""
+    captures_per_1000_inhabitants: float = 10.0
+    """1,000 people share 3 to 4 km of street in a Dutch town; ten captures are one every 350 m of it."""
+    min_population: int = 1_000
+    """Below it a cell is countryside and the number of captures says little."""
+    municipal_places: frozenset[str] = frozenset({"amsterdam", "almere", "amstelveen"})
+    """Places whose streets the municipality itself photographs."""
+
+
+@cache
+def land_cells() -> pl.DataFrame:
+    """The cells that touch Dutch land, in partition order: cell_id, province, place, population."""
+    land = [f for f in all_cells() if f.is_land]
+    return pl.DataFrame(
+        {
+            "cell_id": [f.cell.cell_id for f in land],
+            "province": [f.province for f in land],
+            "place": [f.place for f in land],
+            "population": pl.Series([f.population for f in land], dtype=pl.Int64),
+        }
+    )
+
+
+def coverage_by_cell(captures: pl.DataFrame) -> pl.DataFrame:
+    """One row per cell and source, sorted: captures, panos, newest, heading_sectors.
+
+    `captures` has cell_id, source, captured_at (UTC, nullable), heading_deg (nullable), is_pano.
+    `heading_sectors` is the number of distinct 45-degree sectors looked into; a panorama looks into all eight.
+    """
+    sectors = (pl.col("heading_deg") % 360 // SECTOR_DEG).drop_nulls().n_unique()
+    has_pano = pl.col("is_pano").fill_null(False).any()
+    return (
+        captures.group_by("cell_id", "source")
+        .agg(
+            pl.len().cast(pl.Int64).alias("captures"),
+            pl.col("is_pano").sum().cast(pl.Int64).alias("panos"),
+            pl.col("captured_at").max().alias("newest"),
+            pl.when(has_pano).then(SECTORS).otherwise(sectors).cast(pl.Int64).alias("heading_sectors"),
+        )
+        .sort("cell_id", "source")
+    )
+
+
+def not_crawled(crawled: pl.DataFrame) -> pl.DataFrame:
+    """Dutch-land cells that no source has crawled yet."""
+    return land_cells().join(crawled, on="cell_id", how="anti")
+
+
+def find_gaps(coverage: pl.DataFrame, crawled: pl.DataFrame, expectations: Expectations) -> pl.DataFrame:
+    """One row per crawled Dutch-land cell and reason, most inhabitants first (columns: GAPS_SCHEMA).
+
+    `coverage` is from `coverage_by_cell`; `crawled` has source, cell_id, is_complete. A cell without any
+    capture has that one reason only: the others follow from it.
+    """
+    facts = _facts(coverage, crawled)
+    found = [
+        facts.filter(condition).with_columns(pl.lit(reason.value).alias("reason"), detail.alias("detail"))
+        for reason, condition, detail in _rules(expectations)
+    ]
+    order = pl.Series([reason.value for reason in GapReason])
+    return (
+        pl.concat(found)
+        .select(list(GAPS_SCHEMA))
+        .cast(GAPS_SCHEMA)
+        .sort("population", "cell_id", pl.col("reason").cast(pl.Enum(order)), descending=[True, False, False])
+    )
+
+
+def _facts(coverage: pl.DataFrame, crawled: pl.DataFrame) -> pl.DataFrame:
+    """One row per crawled Dutch-land cell with everything the rules look at."""
+    per_cell = coverage.group_by("cell_id").agg(
+        pl.col("captures").sum(),
+        pl.col("source").n_unique().alias("sources"),
+        pl.col("source").sort().first().alias("a_source"),
+        pl.col("newest").max(),
+        (pl.col("source") == MUNICIPAL_SOURCE).any().alias("has_municipal"),
+    )
+    looked = crawled.group_by("cell_id").agg(
+        pl.col("source").n_unique().alias("looked"),
+        (pl.col("source") == MUNICIPAL_SOURCE).any().alias("municipality_looked"),
+        pl.col("source").filter(~pl.col("is_complete")).unique().sort().str.join(", ").alias("incomplete"),
+    )
+    return (
+        land_cells()
+        .join(looked, on="cell_id")
+        .join(per_cell, on="cell_id", how="left")
+        .with_columns(pl.col("captures", "sources").fill_null(0), pl.col("has_municipal").fill_null(False))
+    )
+
+
+def _rules(expect: Expectations) -> Iterator[tuple[GapReason, pl.Expr, pl.Expr]]:
+    """(reason, condition, detail) of every expectation."""
+    has_some = pl.col("captures") > 0
+    yield (
+        GapReason.NO_CAPTURE,
+        ~has_some,
+        pl.format("crawled by {} source(s), nothing found", "looked")
+        + pl.when(pl.col("incomplete") != "")
+        .then(pl.format("; incomplete crawl by {}", "incomplete"))
+        .otherwise(pl.lit("")),
+    )
+    yield (
+        GapReason.SINGLE_SOURCE,
+        has_some & (pl.col("sources") < expect.min_sources) & (pl.col("looked") >= expect.min_sources),
+        pl.when(pl.col("sources") == 1)
+        .then(pl.format("only {} of {} that looked", "a_source", "looked"))
+        .otherwise(pl.format("{} sources of {} that looked", "sources", "looked")),
+    )
+    oldest = pl.lit(expect.now) - pl.duration(hours=round(expect.max_age_years * 365.25 * 24))
+    yield (
+        GapReason.NOTHING_RECENT,
+        has_some & (pl.col("newest").is_null() | (pl.col("newest") < oldest)),
+        pl.when(pl.col("newest").is_null())
+        .then(pl.lit("no capture has a known date"))
+        .otherwise(pl.format("newest is of {}", pl.col("newest").dt.strftime("%Y-%m-%d"))),
+    )
+    needed = (pl.col("population") * (expect.captures_per_1000_inhabitants / 1000)).ceil().cast(pl.Int64)
+    yield (
+        GapReason.TOO_FEW_FOR_POPULATION,
+        has_some & (pl.col("population") >= expect.min_population) & (pl.col("captures") < needed),
+        pl.format("{} captures, {} expected for {} inhabitants", "captures", needed, "population"),
+    )
+    yield (
+        GapReason.NO_MUNICIPAL_PANORAMA,
+        has_some
+        & pl.col("place").is_in(sorted(expect.municipal_places))
+        & pl.col("municipality_looked")
+        & ~pl.col("has_municipal"),
+        pl.lit("the municipality photographs this place, but nothing was found here"),
+    )

@@ -1,0 +1,1 @@
+"""A loopback stand-in of the imagery APIs over one invented, deterministic world."""

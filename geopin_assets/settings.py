@@ -1,0 +1,101 @@
+"""Where data lives and which profile runs: the only reader of the environment.
+
+Here: every GEOPIN_* variable, its default and its meaning. Not here: anything that connects,
+opens or creates. Secrets stay in `repr`-safe fields.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from geopin_assets.errors import ConfigurationError
+
+SANDBOX_PORT = 8791
+
+
+class Profile(StrEnum):
+    """sandbox: loopback stand-ins, embedded index · live: real sources, embedded index · cloud: Cloudflare too."""
+
+    SANDBOX = "sandbox"
+    LIVE = "live"
+    CLOUD = "cloud"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that differs between two installations. Built once by `Settings.from_env`."""
+
+    profile: Profile = Profile.SANDBOX
+    data_dir: Path = Path(".geopin/sandbox")
+    contact: str = ""
+    """E-mail or URL put into the User-Agent, so that a source can reach whoever crawls it."""
+    sandbox_port: int = SANDBOX_PORT
+    trusted_hosts: frozenset[str] = frozenset()
+    """Hosts that images may be fetched from although they resolve to a private address (own servers)."""
+    device: str = ""
+    """torch device for embedding; empty picks cuda, then mps, then cpu."""
+    weights: str = ""
+    """Path of a CosPlace checkpoint; empty fetches the published one (live) or falls back (sandbox)."""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """All GEOPIN_* variables, for the per-source ones (`Source.from_settings`); may hold keys: never printed."""
+
+    @property
+    def is_sandbox(self) -> bool:
+        return self.profile is Profile.SANDBOX
+
+    @property
+    def sandbox_url(self) -> str:
+        return f"http://127.0.0.1:{self.sandbox_port}"
+
+    @property
+    def raw_dir(self) -> Path:
+        return self.data_dir / "raw"
+
+    @property
+    def embeddings_dir(self) -> Path:
+        return self.data_dir / "embeddings"
+
+    @property
+    def catalog_path(self) -> Path:
+        return self.data_dir / "catalog.duckdb"
+
+    @property
+    def index_dir(self) -> Path:
+        return self.data_dir / "index"
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.data_dir / "ledger.sqlite"
+
+    @property
+    def quality_dir(self) -> Path:
+        return self.data_dir / "quality"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read GEOPIN_* (default: os.environ). Raises ConfigurationError naming the variable that is wrong.
+
+        The data directory is GEOPIN_DATA, else `.geopin/<profile>` beside the Dagster instance
+        (DAGSTER_HOME) or here: a run started by the daemon and a command typed in the checkout
+        must see the same data, and invented streets must never mix with real ones.
+        """
+        env = os.environ if environ is None else environ
+        name = env.get("GEOPIN_PROFILE", Profile.SANDBOX)
+        if name not in set(Profile):
+            raise ConfigurationError(f"GEOPIN_PROFILE={name!r}: choose one of {', '.join(Profile)}")
+        home = Path(env.get("DAGSTER_HOME") or ".")
+        port = env.get("GEOPIN_SANDBOX_PORT", str(SANDBOX_PORT))
+        if not port.isdecimal():
+            raise ConfigurationError(f"GEOPIN_SANDBOX_PORT={port!r}: not a port number")
+        return cls(
+            profile=Profile(name),
+            data_dir=Path(env.get("GEOPIN_DATA") or home / ".geopin" / name).absolute(),
+            contact=env.get("GEOPIN_CONTACT", ""),
+            sandbox_port=int(port),
+            trusted_hosts=frozenset(filter(None, env.get("GEOPIN_TRUSTED_HOSTS", "").split(","))),
+            device=env.get("GEOPIN_DEVICE", ""),
+            weights=env.get("GEOPIN_WEIGHTS", ""),
+            variables={k: v for k, v in env.items() if k.startswith("GEOPIN_")},
+        )

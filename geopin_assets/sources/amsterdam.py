@@ -1,0 +1,170 @@
+"""Panoramabeelden: the yearly 360-degree survey of every street by the City of Amsterdam.
+
+API: `GET /panorama/panoramas/?bbox=…&srid=4326`, HAL pages, without key today; the city announces
+keys for its APIs, so `GEOPIN_AMSTERDAM_API_KEY`, when set, is sent as `X-Api-Key`.
+
+License: CC-BY-4.0, shown as `Panoramabeelden, Gemeente Amsterdam, CC BY 4.0`.
+
+Quirks: `Accept: application/json` alone is a 406; an empty box means the whole city. `count` is exact
+and pages follow the database id, so a deletion while paging shifts them: unique ids are compared with
+`count`. Boxes are over-inclusive by up to 0.7 % of their width. The published equirectangular images
+are turned so that north is at their centre: `heading_deg` is 0, and `heading` in the payload is the
+car's direction. Nothing exists outside Amsterdam, Weesp and some missions nearby; other cells are not asked.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.errors import PayloadError, TransientError
+from geopin_assets.grid import Bbox, Cell
+from geopin_assets.http_client import HttpClient
+from geopin_assets.settings import Settings
+from geopin_assets.sources import fields
+from geopin_assets.sources.base import CrawlReport, Source
+
+COVERAGE = Bbox(4.72, 52.27, 5.09, 52.44)
+PAGE_SIZE = 1000
+MAX_PAGES = 1000  # a cell of the center has about 25
+NORTH_CENTERED_DEG = 0.0
+CREATOR = "Gemeente Amsterdam"
+ATTRIBUTION = "Panoramabeelden, Gemeente Amsterdam, CC BY 4.0"
+
+_MISSION = re.compile(r"(?P<mission>TMX\w+-\d+)_pano_\d+_\d+|(?P<recording>recording_.+)_\d+")
+_DROPPED = {"_links", "cubic_img_baseurl", "cubic_img_pattern"}  # addresses; image and page have columns
+
+
+class Amsterdam(Source):
+    """All panoramas of a cell, page by page, checked against the server's own count."""
+
+    name = "amsterdam"
+    title = "Panoramabeelden Amsterdam"
+    homepage = "https://data.amsterdam.nl"
+    contribute_url = "https://data.amsterdam.nl"
+    endpoint = "https://api.data.amsterdam.nl"
+    license = "CC-BY-4.0"
+    requests_per_second = 1.0
+
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        endpoint: str = endpoint,
+        api_key: str = "",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._client, self._now = client, now
+        self._url = f"{endpoint}/panorama/panoramas/"
+        self._headers = {"Accept": "application/hal+json, */*"} | ({"X-Api-Key": api_key} if api_key else {})
+
+    @classmethod
+    def from_settings(cls, settings: Settings, client: HttpClient) -> "Amsterdam":
+        endpoint = f"{settings.sandbox_url}/{cls.name}" if settings.is_sandbox else cls.endpoint
+        return cls(client, endpoint=endpoint, api_key=settings.variables.get("GEOPIN_AMSTERDAM_API_KEY", ""))
+
+    def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+        if not cell.bbox.intersects(COVERAGE):
+            return
+        for record in self._fetch_all(cell.bbox, report):
+            yield parse_panorama(record, cell.bbox, self._now())
+
+    def _fetch_all(self, bbox: Bbox, report: CrawlReport) -> list[Any]:
+        """All records of a box. Raises TransientError if they do not add up to the count, twice."""
+        for _ in range(2):
+            records, count = self._fetch_pages(bbox, report)
+            unique = {_key(record): record for record in records}
+            if len(unique) == count:
+                report.duplicates += len(records) - len(unique)
+                return list(unique.values())
+        raise TransientError(f"{self.name}: {len(unique)} panoramas where the count says {count}, in {bbox}")
+
+    def _fetch_pages(self, bbox: Bbox, report: CrawlReport) -> tuple[list[Any], int]:
+        query = f"bbox={bbox}&srid=4326&page_size={PAGE_SIZE}"
+        records: list[Any] = []
+        asked: set[str] = set()
+        while True:
+            page = self._client.get_json(f"{self._url}?{query}", headers=self._headers, tally=report)
+            asked.add(query)
+            page_records, count, following = parse_page(page)
+            records += page_records
+            if following is None:
+                return records, count
+            query = self._next_query(following)
+            if query in asked or len(asked) >= MAX_PAGES:
+                raise PayloadError(f"{self.name}: pages without end, after {len(asked)} in {bbox}")
+
+    def _next_query(self, href: str) -> str:
+        """Only the query of a `next` link is used, on our own address, so that a key goes nowhere else."""
+        if urlsplit(href).hostname != urlsplit(self._url).hostname:
+            raise PayloadError(f"{self.name}: the next page is on another host")
+        return urlsplit(href).query
+
+
+def parse_page(page: Any) -> tuple[list[Any], int, str | None]:
+    """(records, total count, address of the next page or None). Raises PayloadError for another shape."""
+    page = fields.mapping(page)
+    records, count = fields.mapping(page.get("_embedded")).get("panoramas"), page.get("count")
+    if not isinstance(records, list) or not isinstance(count, int):
+        raise PayloadError("amsterdam: a page without a list of panoramas and their count")
+    href = _href(page, "next")
+    if href is not None and fields.web_url(href) is None:
+        raise PayloadError("amsterdam: the next page is no web address")
+    return records, count, href
+
+
+def parse_panorama(record: Any, bbox: Bbox, now: datetime) -> Capture | Rejected:
+    """Understand one panorama that was returned for a box."""
+    record = fields.mapping(record)
+    id_ = fields.source_id(record.get("pano_id"))
+    if id_ is None:
+        return Rejected(Reason.BAD_ID if "pano_id" in record else Reason.MALFORMED, str(record.get("pano_id"))[:200])
+    place = _position(record)
+    if place is None:
+        return Rejected(Reason.BAD_COORDINATES, id_)
+    if not bbox.contains(*place):
+        return Rejected(Reason.OUTSIDE_CELL, id_)
+    image_url = fields.web_url(_href(record, "equirectangular_medium"))  # 4000 px: 11 px/degree
+    if image_url is None:
+        return Rejected(Reason.NO_IMAGE, id_)
+    return Capture(
+        source=Amsterdam.name,
+        source_capture_id=id_,
+        lon=place[0],
+        lat=place[1],
+        captured_at=fields.plausible(fields.instant(record.get("timestamp")), now),
+        heading_deg=NORTH_CENTERED_DEG,
+        is_pano=True,
+        sequence_id=mission(id_),
+        creator=CREATOR,
+        license=Amsterdam.license,
+        attribution=ATTRIBUTION,
+        page_url=fields.web_url(_href(record, "self")) or Amsterdam.homepage,
+        image_url=image_url,
+        image_version="",
+        payload=fields.payload({k: v for k, v in record.items() if k not in _DROPPED}),
+    )
+
+
+def mission(pano_id: str) -> str | None:
+    """The recording a panorama belongs to: the prefix of its id, old (TMX…-…) or new (recording_…) style."""
+    match = _MISSION.fullmatch(pano_id)
+    return (match["mission"] or match["recording"]) if match else None
+
+
+def _position(record: Mapping[str, Any]) -> tuple[float, float] | None:
+    coordinates = fields.mapping(record.get("geometry")).get("coordinates")
+    if not isinstance(coordinates, list) or len(coordinates) < 2:
+        return None
+    return fields.position(coordinates[0], coordinates[1])
+
+
+def _href(record: Mapping[str, Any], rel: str) -> Any:
+    return fields.mapping(fields.mapping(record.get("_links")).get(rel)).get("href")
+
+
+def _key(record: Any) -> str:
+    id_ = fields.source_id(fields.mapping(record).get("pano_id"))
+    return id_ if id_ is not None else f"~{fields.payload({'record': record})}"

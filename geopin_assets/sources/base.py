@@ -1,0 +1,67 @@
+"""What a source is: facts plus one generator. No HTTP, no storage, no Dagster here.
+
+A source module holds one `Source` subclass (facts and `captures`, which asks) and pure
+`parse_*` functions (which understand). Its docstring has the heads API, License and Quirks and
+becomes the asset's description. Box splitting lives in `splitting.py`, protocols shared by two
+sources in modules of their own.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from geopin_assets.capture import Capture, Rejected
+from geopin_assets.grid import Cell
+from geopin_assets.http_client import HttpClient
+from geopin_assets.settings import Settings
+
+
+@dataclass(slots=True)
+class CrawlReport:
+    """What crawling one cell took and left out. Filled while a source yields; shown on the partition."""
+
+    requests: int = 0
+    splits: int = 0
+    duplicates: int = 0
+    """Records the source returned again for the same cell (overlapping boxes, pages, instances)."""
+    rejected: Counter[str] = field(default_factory=Counter)
+    incomplete: list[str] = field(default_factory=list)
+    """Boxes that stayed saturated at the smallest size: captures are missing there. Empty = proven complete."""
+
+
+class Source(ABC):
+    """A provider of imagery. Subclasses state facts as class attributes; the registry and assets derive the rest."""
+
+    name: ClassVar[str]
+    """Registry key, asset name, pool and capture prefix: lower case, [a-z_]."""
+    title: ClassVar[str]
+    homepage: ClassVar[str]
+    contribute_url: ClassVar[str]
+    """Where people add imagery to this platform."""
+    endpoint: ClassVar[str] = ""
+    """Default base address of the API, without trailing slash; empty for a source without one."""
+    license: ClassVar[str | None] = None
+    """License id when all captures share it; None when each record states its own."""
+    requests_per_second: ClassVar[float] = 1.0
+    concurrency: ClassVar[int] = 4
+    """Cells crawled at once within a run; the rate limit is shared by them."""
+
+    @classmethod
+    def disabled_reason(cls, settings: Settings) -> str | None:
+        """Why this source cannot run with these settings (names the variable to set), or None."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings: Settings, client: HttpClient) -> "Source":
+        """Build the source for a profile; in the sandbox its endpoint is `{sandbox_url}/{name}`."""
+
+    @abstractmethod
+    def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+        """Ask for everything in one cell, each capture once.
+
+        Counts requests, splits and duplicates on the report. Raises TransientError or PermanentError
+        when the cell could not be crawled; what was yielded before then must not be stored.
+        """

@@ -1,0 +1,96 @@
+"""Crawling cells: run a source's generator, hold it to the contract, many cells at once.
+
+Here: what every source must satisfy, and concurrency. Not here: any source, storage or Dagster.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+
+from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.errors import GeoPinError
+from geopin_assets.grid import Cell
+from geopin_assets.licenses import OPEN_LICENSES
+from geopin_assets.sources import fields
+from geopin_assets.sources.base import CrawlReport, Source
+
+
+@dataclass(frozen=True, slots=True)
+class CellCrawl:
+    """All captures of one cell, in order of id, and what getting them took."""
+
+    captures: list[Capture]
+    report: CrawlReport
+    duration_s: float
+
+
+def crawl_cell(source: Source, cell: Cell, *, clock: Callable[[], float] = time.monotonic) -> CellCrawl:
+    """Crawl one cell. Raises the source's TransientError or PermanentError; then nothing of the cell counts."""
+    started, report = clock(), CrawlReport()
+    captures: dict[str, Capture] = {}
+    for record in source.captures(cell, report):
+        reason = record.reason if isinstance(record, Rejected) else violation(record, source.name, cell)
+        if reason is not None or isinstance(record, Rejected):
+            report.rejected[str(reason)] += 1
+        elif record.capture_id in captures:
+            report.duplicates += 1
+        else:
+            captures[record.capture_id] = record
+    return CellCrawl([captures[id_] for id_ in sorted(captures)], report, clock() - started)
+
+
+def violation(capture: Capture, source: str, cell: Cell) -> Reason | None:
+    """The first rule of the contract that a capture breaks, or None."""
+    time, heading_deg = capture.captured_at, capture.heading_deg
+    rules = (
+        (fields.source_id(capture.source_capture_id) is not None, Reason.BAD_ID),
+        (fields.position(capture.lon, capture.lat) is not None, Reason.BAD_COORDINATES),
+        (cell.bbox.contains(capture.lon, capture.lat), Reason.OUTSIDE_CELL),
+        (capture.license in OPEN_LICENSES, Reason.LICENSE_NOT_OPEN),
+        (bool(capture.image_url), Reason.NO_IMAGE),
+        (capture.source == source, Reason.MALFORMED),
+        (bool(capture.attribution and capture.page_url), Reason.MALFORMED),
+        (heading_deg is None or 0 <= heading_deg < 360, Reason.MALFORMED),
+        (time is None or time.utcoffset() == timedelta(0), Reason.MALFORMED),
+    )
+    return next((reason for holds, reason in rules if not holds), None)
+
+
+def crawl_cells(
+    source: Source, cells: Iterable[Cell], *, concurrency: int | None = None
+) -> Iterator[tuple[Cell, CellCrawl | GeoPinError]]:
+    """Crawl cells in threads (default: the source's `concurrency`), yielding each as it finishes, in any order.
+
+    A cell that fails yields its error and stops no other; once a source's circuit breaker is open the
+    remaining cells fail without a request. At most twice `concurrency` cells are under way or waiting to be
+    taken; leaving the loop early drops the rest.
+    """
+    workers = concurrency or source.concurrency
+    waiting = iter(cells)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=f"crawl-{source.name}")
+    try:
+        running = {pool.submit(crawl_cell, source, cell): cell for cell in islice(waiting, 2 * workers)}
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                cell = running.pop(future)
+                running |= {pool.submit(crawl_cell, source, later): later for later in islice(waiting, 1)}
+                yield cell, _outcome(source, cell, future)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _outcome(source: Source, cell: Cell, future: "Future[CellCrawl]") -> CellCrawl | GeoPinError:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, GeoPinError):
+        return error
+    if not isinstance(error, Exception):
+        raise error  # an interrupt, not a failure
+    wrapped = GeoPinError(f"{source.name}: {cell.cell_id}: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,140 @@
+"""Reading untrusted fields: a wrong type or value becomes None, never an exception.
+
+Here: positions, headings, times, ids, texts, links and the stored payload, as every source's
+`parse_*` needs them. Not here: any provider's names for them.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from math import isfinite
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+MAX_ID_CHARS = 200
+MAX_TEXT_CHARS = 500
+MAX_PAYLOAD_BYTES = 16 * 1024
+_MAX_DEPTH = 20
+EARLIEST = datetime(2004, 1, 1, tzinfo=UTC)  # before it there is no street-level platform, only unset camera clocks
+_CLOCK_SKEW = timedelta(days=1)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def number(value: Any) -> float | None:
+    """A finite float from a number or a numeric string."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        result = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return result if isfinite(result) else None
+
+
+def position(lon: Any, lat: Any) -> tuple[float, float] | None:
+    """(lon, lat) in degrees if both are numbers on Earth and not the 0, 0 of an unset GPS."""
+    x, y = number(lon), number(lat)
+    if x is None or y is None or not (-180 <= x <= 180 and -90 <= y <= 90) or (x == 0 and y == 0):
+        return None
+    return x, y
+
+
+def heading_deg(value: Any) -> float | None:
+    """Degrees clockwise from north, brought into [0, 360)."""
+    degrees = number(value)
+    if degrees is None:
+        return None
+    turned = degrees % 360.0
+    return 0.0 if turned == 360.0 else turned  # -1e-20 % 360 is 360.0
+
+
+def instant(value: Any, *, zone: tzinfo = UTC) -> datetime | None:
+    """A UTC time from ISO 8601 text; text without an offset is local time in `zone`."""
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value.strip())
+        return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def plausible(time: datetime | None, now: datetime, earliest: datetime = EARLIEST) -> datetime | None:
+    """The time if a camera can have taken it: from `earliest` to now (plus a day, for zone errors)."""
+    return time if time is not None and earliest <= time <= now + _CLOCK_SKEW else None
+
+
+def source_id(value: Any) -> str | None:
+    """An id as text: 1 to 200 printable characters (an int is taken too), else None."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    ok = isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS and value.isprintable() and value == value.strip()
+    return value if ok else None
+
+
+def text(value: Any) -> str | None:
+    """A cleaned text of at most 500 characters, or None if nothing is left."""
+    if not isinstance(value, str):
+        return None
+    cleaned = "".join(c if c.isprintable() else " " for c in value[: 2 * MAX_TEXT_CHARS])
+    return " ".join(cleaned.split())[:MAX_TEXT_CHARS] or None
+
+
+def web_url(value: Any) -> str | None:
+    """The value if it is an absolute http(s) address with a host and without user name."""
+    if not isinstance(value, str) or not value.isprintable() or " " in value:
+        return None
+    try:
+        parts = urlsplit(value)
+        return value if parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc else None
+    except ValueError:
+        return None
+
+
+def host(url: str) -> str:
+    """Host of an address, with its port when it names one."""
+    return urlsplit(url).netloc
+
+
+def payload(record: Mapping[str, Any]) -> str:
+    """Compact JSON with sorted keys, at most 16 KiB: of a larger record only its short scalars are kept."""
+    encoded = _json(record)
+    if len(encoded) <= MAX_PAYLOAD_BYTES:
+        return encoded.decode()
+    scalars = {k: v for k, v in record.items() if _is_short(v)}
+    inner = {k: {a: b for a, b in v.items() if _is_short(b)} for k, v in record.items() if isinstance(v, dict)}
+    for smaller in (scalars | inner, scalars):
+        encoded = _json(smaller | {"truncated": True})
+        if len(encoded) <= MAX_PAYLOAD_BYTES:
+            return encoded.decode()
+    return '{"truncated":true}'
+
+
+def _is_short(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 200)
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    """NaN becomes null; what JSON cannot hold (lone surrogates, huge integers) text, deep nesting null."""
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(record, option=options)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_plain(record), option=options)
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    if depth > _MAX_DEPTH:
+        return None
+    if isinstance(value, dict):
+        return {_plain(str(k)): _plain(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v, depth + 1) for v in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return value if value is None or isinstance(value, bool | float) or abs(value) < 2**53 else str(value)

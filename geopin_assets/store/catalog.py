@@ -1,0 +1,248 @@
+"""The catalog: the canonical captures in DuckDB, merged from the raw files of every source.
+
+Here: connections, the merge transaction and the few reads that other layers need. The tables are in
+`schema.sql`, the heart of the merge in `merge.sql`. Not here: crawling, embedding, publishing.
+
+DuckDB takes one writing process and no readers beside it: connections are short, and whoever finds
+the file locked waits, says so, and tries again.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+import orjson
+import polars as pl
+from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from geopin_assets.errors import PayloadError, TransientError
+from geopin_assets.store.raw import CrawlAccount, RawStore
+from geopin_assets.store.schema import CAPTURE_SCHEMA
+
+_log = logging.getLogger(__name__)
+_SQL = files("geopin_assets.store")
+CAPTURE_COLUMNS = ["capture_id", "cell_id", *CAPTURE_SCHEMA.names()[1:-1], "row_hash"]
+"""Columns of `captures`: everything a capture has but its payload, which stays in the raw files."""
+FAILURE_COLUMNS = ["capture_id", "cell_id", "source", "reason", "attempts", "last_tried_at", "next_try_at"]
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What one merge did. `cells` has one row per merged cell, see `_PER_CELL`."""
+
+    cells: pl.DataFrame
+    duplicates: int
+    unreadable: dict[str, str]
+    """cell_id -> why a raw file there could not be read; its captures of earlier merges stay."""
+
+
+_PER_CELL = """
+select k.cell_id, coalesce(n.captures, 0) as captures, coalesce(n.sources, 0) as sources,
+       coalesce(n.version, 'empty') as data_version,
+       (select count(*) from changed x where x.cell_id = k.cell_id and x.action = 'INSERT') as inserted,
+       (select count(*) from changed x where x.cell_id = k.cell_id and x.action = 'UPDATE') as updated,
+       (select count(*) from removed x where x.cell_id = k.cell_id) as removed
+from cells k left join (
+    select cell_id, count(*) as captures, count(distinct source) as sources,
+           md5(string_agg(capture_id || row_hash, ',' order by capture_id)) as version
+    from captures where cell_id in (select cell_id from cells) group by cell_id) n using (cell_id)
+order by k.cell_id
+"""
+
+
+class Catalog:
+    """The DuckDB file at `path`. Safe to use from several processes; each call is one short connection."""
+
+    def __init__(self, path: Path, *, patience_s: float = 300.0, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.path = path
+        self._patience_s = patience_s
+        self._sleep = sleep
+
+    def merge(self, cell_ids: Sequence[str], raw: RawStore) -> MergeReport:
+        """Bring the cells up to date with their raw files, all or nothing.
+
+        Only files newer than the last merge are read: the cost follows what changed. Captures that a
+        complete crawl no longer returned are removed and tombstoned; an incomplete crawl removes nothing.
+        """
+        with self._connect() as db:
+            newer, unreadable = self._newer_files(db, cell_ids, raw)
+            db.begin()
+            db.register("cells", pl.DataFrame({"cell_id": list(cell_ids)}, schema={"cell_id": pl.String}))
+            duplicates = _merge_files(db, newer, raw) if newer else _merge_nothing(db)
+            cells = _frame(db, _PER_CELL)
+            db.commit()
+        return MergeReport(cells, duplicates, unreadable)
+
+    def captures(self, cell_ids: Sequence[str]) -> pl.DataFrame:
+        """Canonical captures of some cells, ordered by capture_id."""
+        return self._select("captures", CAPTURE_COLUMNS, cell_ids)
+
+    def failures(self, cell_ids: Sequence[str]) -> pl.DataFrame:
+        """Embedding failures of some cells, ordered by capture_id."""
+        return self._select("embedding_failures", FAILURE_COLUMNS, cell_ids)
+
+    def sightings(self) -> pl.DataFrame:
+        """Where, when and in which direction every capture was taken: what coverage is judged by."""
+        return self.query("select cell_id, source, captured_at, heading_deg, is_pano from captures")
+
+    def crawls(self) -> pl.DataFrame:
+        """The newest merged crawl of every (source, cell): table `crawl_cells`."""
+        return self.query("from crawl_cells order by source, cell_id")
+
+    def licenses(self) -> pl.DataFrame:
+        """Captures per source, license and whether all of attribution, page link and license are there."""
+        return self.query(
+            """select source, license, count(*) as captures,
+                      count(*) filter (trim(attribution) = '' or trim(page_url) = '') as unattributed
+               from captures group by all order by source, license"""
+        )
+
+    def duplicates(self) -> int:
+        """Rows beyond the first per (source, source_capture_id); 0 in a sound catalog."""
+        found = self.query("select count(*) - count(distinct (source, source_capture_id)) as n from captures")
+        return int(found.item())
+
+    def ids(self) -> pl.Series:
+        """Every capture_id."""
+        return self.query("select capture_id from captures order by capture_id")["capture_id"]
+
+    def replace_failures(self, cell_id: str, failures: pl.DataFrame) -> None:
+        """Make `failures` (without cell_id) the embedding failures of one cell."""
+        with self._connect() as db:
+            db.begin()
+            db.execute("delete from embedding_failures where cell_id = ?", [cell_id])
+            db.register("failures", failures.with_columns(cell_id=pl.lit(cell_id)).select(FAILURE_COLUMNS))
+            db.execute("insert into embedding_failures by name select * from failures")
+            db.commit()
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
+        """Run a read-only query."""
+        with self._connect(read_only=True) as db:
+            return _frame(db, sql, parameters)
+
+    def _select(self, table: str, columns: Sequence[str], cell_ids: Sequence[str]) -> pl.DataFrame:
+        names = ", ".join(columns)
+        return self.query(
+            f"select {names} from {table} where cell_id in (select unnest(?::varchar[])) order by capture_id",  # noqa: S608
+            [list(cell_ids)],
+        )
+
+    def _newer_files(
+        self, db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore
+    ) -> tuple[list[CrawlAccount], dict[str, str]]:
+        merged = {
+            (source, cell_id): crawled_at
+            for source, cell_id, crawled_at in _frame(
+                db,
+                "select source, cell_id, crawled_at from crawl_cells where cell_id in (select unnest(?::varchar[]))",
+                [list(cell_ids)],
+            ).iter_rows()
+        }
+        newer, unreadable = [], {}
+        for source, cell_id in raw.sources_of(cell_ids):
+            try:
+                account = raw.account(source, cell_id)
+            except PayloadError as error:
+                unreadable[cell_id] = str(error)
+                continue
+            before = merged.get((source, cell_id))
+            if before is None or account.crawled_at > before:
+                newer.append(account)
+        return newer, unreadable
+
+    @contextmanager
+    def _connect(self, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            read_only = False
+        db = self._open(read_only)
+        try:
+            db.execute("set TimeZone = 'UTC'")
+            if not read_only:
+                db.execute((_SQL / "schema.sql").read_text())
+            yield db
+        finally:
+            db.close()
+
+    def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Open the file, waiting while another process holds it. Raises TransientError when patience ends."""
+        retry = Retrying(
+            retry=retry_if_exception(_is_locked),
+            stop=stop_after_delay(self._patience_s),
+            wait=wait_exponential_jitter(multiplier=0.05, max=2.0),
+            sleep=self._sleep,
+            before_sleep=before_sleep_log(_log, logging.INFO),
+            reraise=True,
+        )
+        try:
+            return retry(duckdb.connect, str(self.path), read_only=read_only)
+        except duckdb.IOException as error:
+            raise TransientError(f"the catalog {self.path.name} stayed locked by another process: {error}") from error
+
+
+def _frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
+    return db.sql(sql, params=list(parameters)).pl()
+
+
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, duckdb.IOException) and "lock" in str(error)
+
+
+def _merge_files(db: duckdb.DuckDBPyConnection, newer: Sequence[CrawlAccount], raw: RawStore) -> int:
+    """Merge the raw files of these crawls; returns how many rows were duplicates."""
+    paths = [str(raw.path(a.source, a.cell_id)) for a in newer]
+    accounts = pl.DataFrame(
+        [asdict(a) | {"rejected": orjson.dumps(a.rejected).decode()} for a in newer], infer_schema_length=None
+    )
+    db.register("accounts", accounts.with_columns(path=pl.Series(paths, dtype=pl.String)))
+    db.execute(
+        "create or replace temp table files as select path, source, cell_id, crawled_at, is_complete from accounts"
+    )
+    for statement in db.extract_statements((_SQL / "merge.sql").read_text()):
+        db.execute(statement, {"paths": paths} if "paths" in statement.named_parameters else None)
+    _apply(db)
+    (stored,), (kept,) = db.execute("select count(*) from staged union all select count(*) from incoming").fetchall()
+    db.execute(
+        """delete from crawl_cells using accounts a
+        where crawl_cells.source = a.source and crawl_cells.cell_id = a.cell_id"""
+    )
+    db.execute("insert into crawl_cells by name select * exclude (path) from accounts")
+    return int(stored - kept)
+
+
+def _apply(db: duckdb.DuckDBPyConnection) -> None:
+    """Bring captures and their history to `incoming` minus `removed`."""
+    assignments = ", ".join(f"{c} = incoming.{c}" for c in CAPTURE_COLUMNS if c != "capture_id")
+    names, values = ", ".join(CAPTURE_COLUMNS), ", ".join(f"incoming.{c}" for c in CAPTURE_COLUMNS)
+    merged = _frame(
+        db,
+        f"""merge into captures using incoming on captures.capture_id = incoming.capture_id
+        when matched and (captures.row_hash <> incoming.row_hash or captures.image_url <> incoming.image_url)
+            then update set {assignments}
+        when not matched then insert ({names}) values ({values})
+        returning merge_action, capture_id, cell_id""",  # noqa: S608
+    )
+    db.register("merged", merged)
+    db.execute("insert into changed select * from merged")
+    db.execute("delete from captures using removed where captures.capture_id = removed.capture_id")
+    db.execute(
+        """update capture_history set removed_at = now() from removed
+        where capture_history.capture_id = removed.capture_id"""
+    )
+    db.execute(
+        """merge into capture_history h using incoming i on h.capture_id = i.capture_id
+        when matched then update set last_seen_at = i.crawled_at, removed_at = null
+        when not matched then insert (capture_id, source, first_seen_at, last_seen_at)
+            values (i.capture_id, i.source, i.crawled_at, i.crawled_at)"""
+    )
+
+
+def _merge_nothing(db: duckdb.DuckDBPyConnection) -> int:
+    db.execute("create or replace temp table changed (action varchar, capture_id varchar, cell_id varchar)")
+    db.execute("create or replace temp table removed (capture_id varchar, cell_id varchar)")
+    return 0

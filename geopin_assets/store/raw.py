@@ -1,0 +1,96 @@
+"""What each source returned, one Parquet file per (source, cell), with the crawl's account in the file's metadata.
+
+Here: writing a crawled cell and reading the accounts back. Not here: crawling (`sources/crawl.py`) or
+merging (`catalog.py`). A failed cell is never written: what an earlier crawl stored stays.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+import polars as pl
+
+from geopin_assets.capture import Capture
+from geopin_assets.errors import PayloadError
+from geopin_assets.store.parquet import content_version, write_frame
+from geopin_assets.store.schema import captures_frame
+
+_ACCOUNT = "geopin_crawl"
+_VOLATILE = ("image_url", "payload")
+"""Left out of the data version: signed links and view counters change without the capture changing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrawlAccount:
+    """What one crawl of one (source, cell) took and gave: a row of the catalog's `crawl_cells`."""
+
+    source: str
+    cell_id: str
+    crawled_at: datetime
+    captures: int
+    requests: int
+    splits: int
+    duplicates: int
+    rejected: Mapping[str, int]
+    is_complete: bool
+    duration_s: float
+    data_version: str
+
+
+class RawStore:
+    """Raw captures under one directory: `{root}/{source}/{cell_id}.parquet`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, source: str, cell_id: str) -> Path:
+        return self.root / source / f"{cell_id}.parquet"
+
+    def write(
+        self,
+        captures: Sequence[Capture],
+        *,
+        source: str,
+        cell_id: str,
+        crawled_at: datetime,
+        requests: int,
+        splits: int,
+        duplicates: int,
+        rejected: Mapping[str, int],
+        is_complete: bool,
+        duration_s: float,
+    ) -> CrawlAccount:
+        """Replace the cell's file with this crawl and return its account."""
+        frame = captures_frame(captures)
+        account = CrawlAccount(
+            source=source,
+            cell_id=cell_id,
+            crawled_at=crawled_at,
+            captures=frame.height,
+            requests=requests,
+            splits=splits,
+            duplicates=duplicates,
+            rejected=dict(sorted(rejected.items())),
+            is_complete=is_complete,
+            duration_s=round(duration_s, 3),
+            data_version=content_version(frame.drop(_VOLATILE)),
+        )
+        metadata = {_ACCOUNT: orjson.dumps(asdict(account)).decode()}
+        write_frame(self.path(source, cell_id), frame.with_columns(cell_id=pl.lit(cell_id)), metadata)
+        return account
+
+    def account(self, source: str, cell_id: str) -> CrawlAccount:
+        """The account of the stored crawl. Raises PayloadError for a file that is not ours or is damaged."""
+        path = self.path(source, cell_id)
+        try:
+            found = orjson.loads(pl.read_parquet_metadata(path)[_ACCOUNT])
+            return CrawlAccount(**found | {"crawled_at": datetime.fromisoformat(found["crawled_at"])})
+        except (pl.exceptions.ComputeError, KeyError, TypeError, ValueError, OSError) as error:
+            raise PayloadError(f"raw file of {source} in {cell_id} cannot be read: {error}") from error
+
+    def sources_of(self, cell_ids: Iterable[str]) -> list[tuple[str, str]]:
+        """(source, cell_id) of every stored file among these cells."""
+        sources = sorted(p.name for p in self.root.iterdir()) if self.root.exists() else []
+        return [(s, c) for c in cell_ids for s in sources if self.path(s, c).exists()]

@@ -1,0 +1,33 @@
+"""Captures as polars frames. Columns, types and descriptions follow from `capture.Capture` alone."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import get_type_hints
+
+import polars as pl
+
+from geopin_assets.capture import Capture
+
+_TYPES: dict[object, pl.DataType] = {
+    str: pl.String(),
+    str | None: pl.String(),
+    float: pl.Float64(),
+    float | None: pl.Float64(),
+    bool: pl.Boolean(),
+    datetime | None: pl.Datetime("us", "UTC"),
+}
+_HINTS = get_type_hints(Capture)
+
+CAPTURE_SCHEMA = pl.Schema({"capture_id": pl.String()} | {f.name: _TYPES[_HINTS[f.name]] for f in fields(Capture)})
+"""`capture_id`, then the fields of Capture in their order."""
+
+CAPTURE_DESCRIPTIONS: dict[str, str] = {"capture_id": "Stable id: {source}:{source_capture_id}"} | {
+    f.name: f.metadata["description"] for f in fields(Capture)
+}
+
+
+def captures_frame(captures: Sequence[Capture]) -> pl.DataFrame:
+    """A frame of CAPTURE_SCHEMA, sorted by capture_id so that equal content makes equal files."""
+    columns = {name: [getattr(c, name) for c in captures] for name in CAPTURE_SCHEMA}
+    return pl.DataFrame(columns, schema=CAPTURE_SCHEMA).sort("capture_id")

@@ -1,0 +1,313 @@
+import logging
+from email.utils import formatdate
+
+import httpx
+import pytest
+
+from geopin_assets.errors import ConfigurationError, PayloadError, PermanentError, SourceUnavailable, TransientError
+from geopin_assets.http_client import Answer, HttpClient, user_agent
+from geopin_assets.sources.base import CrawlReport
+from geopin_assets_tests.http_client.world import Reply, client_of, json_reply
+
+URL = "https://api.example/api/search"
+
+
+def test_json_is_decoded_and_every_request_really_sent_is_counted():
+    client, server, _ = client_of(json_reply(status=503), json_reply({"a": 1}))
+    report = CrawlReport()
+    assert client.get_json(URL, params={"bbox": "1,2,3,4"}, tally=report) == {"a": 1}
+    assert report.requests == len(server.requests) == 2
+    assert server.requests[0].url.params["bbox"] == "1,2,3,4"
+
+
+def test_it_says_who_it_is_and_whom_to_write_to():
+    client, server, _ = client_of(json_reply(), contact="mailto:crawl@example.org")
+    client.get_json(URL)
+    assert server.requests[0].headers["user-agent"] == user_agent("mailto:crawl@example.org")
+    assert user_agent("mailto:crawl@example.org").endswith("(+mailto:crawl@example.org)")
+    assert user_agent().startswith("geopin-assets")
+
+
+def test_parameters_join_the_query_that_is_there():
+    client, server, _ = client_of(json_reply())
+    client.get_json(f"{URL}?page=2", params={"limit": 5})
+    assert dict(server.requests[0].url.params) == {"page": "2", "limit": "5"}
+
+
+def test_a_form_is_posted_urlencoded():
+    client, server, _ = client_of(json_reply([1]))
+    assert client.request_json("POST", URL, form={"page": 1}) == [1]
+    assert server.requests[0].content == b"page=1"
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 520])
+def test_a_passing_failure_is_tried_again_with_growing_waits(status: int):
+    client, server, clock = client_of(*[json_reply(status=status)] * 4, json_reply([1]))
+    assert client.get_json(URL) == [1]
+    assert len(server.requests) == 5
+    backoffs = [s for s in clock.sleeps if s >= 1]
+    assert [int(s) for s in backoffs] == pytest.approx([1, 2, 4, 8], abs=1)
+    assert backoffs == sorted(backoffs)
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut")]
+)
+def test_connection_trouble_is_tried_again_and_then_named(error: Exception):
+    client, server, _ = client_of(error, json_reply([1]))
+    assert client.get_json(URL) == [1]
+    client, server, _ = client_of(error)
+    with pytest.raises(TransientError, match=rf"^panoramax: GET /api/search: {type(error).__name__}") as caught:
+        client.get_json(URL)
+    assert len(server.requests) == 5
+    assert isinstance(caught.value.__cause__, httpx.TransportError)
+
+
+@pytest.mark.parametrize("status", [400, 404, 406, 410, 414, 422])
+def test_a_client_error_is_permanent_at_once_and_keeps_what_the_server_said(status: int):
+    client, server, _ = client_of(json_reply({"message": "Parameter limit must be a number"}, status))
+    with pytest.raises(PermanentError, match=rf"answered {status} .*Parameter limit must be a number"):
+        client.get_json(URL)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirects_are_never_followed(status: int):
+    client, server, _ = client_of(httpx.Response(status, headers={"location": "https://login.example/"}))
+    with pytest.raises(PermanentError, match=f"{status}.*redirects are not followed"):
+        client.get_json(URL)
+    assert [request.url.host for request in server.requests] == ["api.example"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_names_the_source_and_nothing_more_is_sent_until_a_probe(status: int):
+    client, server, clock = client_of(json_reply(status=status), json_reply([1]))
+    with pytest.raises(PermanentError, match=rf"^panoramax: .*answered {status}.*access denied"):
+        client.get_json(URL)
+    with pytest.raises(PermanentError, match="access denied"):
+        client.get_json(URL)
+    assert len(server.requests) == 1
+    clock.now += 61
+    assert client.get_json(URL) == [1]
+
+
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [("1", 1), ("30", 30), ("120", 120), ("garbage", 60), ("-5", 60), (None, 60), (formatdate(1_800_001_045), 45)],
+)
+def test_after_a_429_nothing_is_sent_before_the_time_the_server_named(header: str | None, wait_s: float):
+    client, server, _ = client_of(
+        json_reply(status=429, **({"retry_after": header} if header else {})), json_reply([1])
+    )
+    assert client.get_json(URL) == [1]
+    assert server.times[1] - server.times[0] >= wait_s
+    assert server.times[1] - server.times[0] <= wait_s + 2
+
+
+def test_a_503_with_retry_after_is_waited_for_too():
+    client, server, _ = client_of(json_reply(status=503, retry_after="20"), json_reply([1]))
+    client.get_json(URL)
+    assert server.times[1] - server.times[0] >= 20
+
+
+def test_a_wait_beyond_the_maximum_is_handed_to_the_caller_and_to_everybody_else():
+    client, server, clock = client_of(json_reply(status=429, retry_after="3600"), json_reply([1]))
+    with pytest.raises(TransientError) as caught:
+        client.get_json(URL)
+    assert caught.value.retry_after_s == 3600
+    with pytest.raises(SourceUnavailable) as later:
+        client.get_json(URL)
+    assert later.value.retry_after_s == pytest.approx(3600)
+    assert len(server.requests) == 1
+    clock.now += 3600
+    assert client.get_json(URL) == [1]
+
+
+def test_the_rate_is_kept():
+    client, server, _ = client_of(json_reply(), requests_per_second=2.0)
+    for _ in range(5):
+        client.get_json(URL)
+    assert [b - a for a, b in zip(server.times, server.times[1:], strict=False)] == pytest.approx([0.5] * 4)
+
+
+def test_a_burst_may_go_at_once_and_the_rate_holds_after_it():
+    client, server, _ = client_of(json_reply(), requests_per_second=1.0, burst=3)
+    for _ in range(5):
+        client.get_json(URL)
+    assert [time - server.times[0] for time in server.times] == pytest.approx([0, 0, 0, 1, 2])
+
+
+def test_cut_json_is_tried_again():
+    client, server, _ = client_of(httpx.Response(200, content=b'{"features": [1, 2'), json_reply([1]))
+    assert client.get_json(URL) == [1]
+    client, server, _ = client_of(httpx.Response(200, content=b'{"features": ['))
+    with pytest.raises(TransientError, match="broken JSON"):
+        client.get_json(URL)
+    assert len(server.requests) == 5
+
+
+def test_a_web_page_with_status_200_is_not_an_empty_answer():
+    page = httpx.Response(200, html="<html>Log in</html>")
+    client, server, _ = client_of(page)
+    with pytest.raises(PayloadError, match="not JSON but 'text/html"):
+        client.get_json(URL)
+    assert len(server.requests) == 1
+
+
+def test_nan_passes_because_records_are_judged_one_by_one():
+    client, _, _ = client_of(httpx.Response(200, content=b'{"a": NaN, "b": "\\ud800"}'))
+    assert set(client.get_json(URL)) == {"a", "b"}
+
+
+def test_absurdly_nested_json_is_an_error_and_no_crash():
+    client, _, _ = client_of(httpx.Response(200, content=b"[" * 200_000))
+    with pytest.raises(TransientError):
+        client.get_json(URL)
+
+
+def test_a_body_above_the_cap_is_refused_also_when_it_was_packed():
+    import gzip
+
+    bomb = httpx.Response(200, content=gzip.compress(b" " * 3_000_000), headers={"content-encoding": "gzip"})
+    clock_client, server, _ = client_of(lambda _: bomb, max_bytes=1_000_000)
+    server.replies = [lambda _: httpx.Response(200, content=b"x" * 1_000_001)]
+    with pytest.raises(PayloadError, match="larger than 1000000 bytes"):
+        clock_client.get_bytes(URL)
+    with HttpClient("x", transport=httpx.MockTransport(lambda _: bomb), max_bytes=1_000_000) as client:
+        with pytest.raises(PayloadError, match="larger"):
+            client.get_bytes(URL)
+
+
+def test_a_dripping_body_ends_at_the_deadline():
+    client, server, clock = client_of(deadline_s=10.0)
+
+    class Drip(httpx.SyncByteStream):
+        def __iter__(self):
+            while True:
+                clock.now += 1
+                yield b"."
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        server.requests.append(request)
+        return httpx.Response(200, stream=Drip())
+
+    dripping = HttpClient(
+        "panoramax",
+        transport=httpx.MockTransport(handler),
+        clock=clock,
+        sleep=clock.sleep,
+        deadline_s=10.0,
+        attempts=2,
+    )
+    with pytest.raises(TransientError, match="not finished after 10 s"):
+        dripping.get_bytes(URL)
+    assert len(server.requests) == 2
+
+
+def test_repeated_failure_stops_sending_and_one_probe_decides():
+    client, server, clock = client_of(json_reply(status=500))
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            client.get_json(URL)
+    assert len(server.requests) == 10
+    with pytest.raises(SourceUnavailable, match="answered 500.*not asked again") as caught:
+        client.get_json(URL)
+    assert caught.value.retry_after_s is not None
+    assert len(server.requests) == 10
+    clock.now += 61
+    with pytest.raises(TransientError):  # the probe fails: closed for one pause more, after one request
+        client.get_json(URL)
+    assert len(server.requests) == 11
+    clock.now += 61
+    server.replies = [json_reply([1])]
+    assert client.get_json(URL) == client.get_json(URL) == [1]
+
+
+def test_the_breaker_opens_for_failures_in_a_row_only():
+    bad, good = json_reply(status=500), json_reply([1])
+    client, server, _ = client_of(*[bad, bad, bad, good] * 20)
+    assert [client.get_json(URL) for _ in range(20)] == [[1]] * 20
+    assert len(server.requests) == 80
+
+
+def test_one_request_that_always_fails_does_not_close_the_source_for_the_others():
+    client, server, _ = client_of(lambda r: json_reply(status=500 if "poison" in r.url.path else 200))
+    for _ in range(5):
+        with pytest.raises(TransientError):
+            client.get_json("https://api.example/poison")
+        assert client.get_json(URL) == {}
+
+
+def test_a_judge_turns_a_misleading_status_into_what_it_means():
+    class TooDense(PermanentError):
+        pass
+
+    def judge(answer: Answer) -> Exception | None:
+        if answer.status == 500 and answer.json()["error"]["code"] == 1:
+            return TooDense("reduce the amount of data")
+        if answer.status == 400:
+            return TransientError("back-pressure", retry_after_s=7)
+        return None
+
+    dense = json_reply({"error": {"code": 1}}, 500)
+    client, server, _ = client_of(dense)
+    with pytest.raises(TooDense, match="^panoramax: GET /api/search: reduce"):
+        client.get_json(URL, judge=judge)
+    assert len(server.requests) == 1
+    client, server, _ = client_of(json_reply(status=400), json_reply([1]))
+    assert client.get_json(URL, judge=judge) == [1]
+    assert server.times[1] - server.times[0] >= 7
+
+
+def test_other_statuses_can_be_answers():
+    client, _, _ = client_of(httpx.Response(404))
+    assert client.send("GET", URL, ok=(200, 404)).status == 404
+    assert client.get_bytes(URL, ok=(200, 404)) == b""
+
+
+SECRET = "s3cr3t/+value"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        httpx.ConnectError(f"cannot reach https://api.example/?access_token={SECRET}"),
+        httpx.ReadTimeout(f"header X-Api-Key: {SECRET}"),
+        httpx.Response(400, json={"error": f"bad token {SECRET}"}),
+        httpx.Response(401, text="api_key=s3cr3t%2F%2Bvalue is not known"),
+        httpx.Response(500, text="oops access_token=another-token&x=1"),
+        httpx.Response(302, headers={"location": f"https://x/?t={SECRET}"}),
+        httpx.Response(200, html=f"<html>{SECRET}</html>"),
+    ],
+)
+def test_no_secret_reaches_a_message(reply: Reply):
+    client, _, _ = client_of(reply, secrets=[SECRET])
+    with pytest.raises((TransientError, PermanentError)) as caught:
+        client.get_json(URL, params={"access_token": SECRET}, headers={"X-Api-Key": SECRET})
+    for forbidden in (SECRET, "s3cr3t%2F%2Bvalue", "another-token"):
+        assert forbidden not in str(caught.value)
+    assert "/api/search" in str(caught.value)
+
+
+@pytest.mark.parametrize("address", [f"https://[bad?access_token={SECRET}", f"ftp://api.example/?token={SECRET}"])
+def test_an_address_that_cannot_be_asked_is_not_repeated(address: str):
+    with HttpClient("panoramax") as client, pytest.raises(PermanentError) as caught:
+        client.get_json(address)
+    assert SECRET not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+@pytest.mark.parametrize("key", ["abc\n", "sché", "a\x00b"])
+def test_a_key_that_cannot_be_a_header_is_named_and_not_shown(key: str):
+    client, server, _ = client_of(json_reply())
+    with pytest.raises(ConfigurationError, match="header X-Api-Key") as caught:
+        client.get_json(URL, headers={"X-Api-Key": key})
+    assert key not in str(caught.value)
+    assert not server.requests
+
+
+def test_logs_hold_no_query(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+    client, _, _ = client_of(json_reply())
+    client.get_json(URL, params={"access_token": SECRET})
+    assert "/api/search" in caplog.text
+    assert "access_token" not in caplog.text

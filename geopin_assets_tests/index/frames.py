@@ -1,0 +1,118 @@
+"""Frames and small stand-ins of the outside world, shared by the tests of the index."""
+
+import itertools
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from geopin_assets.index.protocol import vector_schema
+
+DIM = 8
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that moves only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def unit(seed: int, dim: int = DIM) -> np.ndarray:
+    vector = np.random.default_rng(seed).normal(size=dim).astype(np.float32)
+    return (vector / np.linalg.norm(vector)).astype(np.float16).astype(np.float32)
+
+
+def vectors(rows: Iterable[tuple[str, int]], cell_id: str = "a", source: str = "panoramax") -> pl.DataFrame:
+    """(id, content seed) pairs as desired vectors of one cell."""
+    rows = list(rows)
+    return pl.DataFrame(
+        {
+            "vector_id": [id_ for id_, _ in rows],
+            "embedding": np.array([unit(seed) for _, seed in rows], dtype=np.float32).reshape(-1, DIM),
+            "source": [source] * len(rows),
+            "cell_block": ["block"] * len(rows),
+            "captured_year": [None if seed % 5 == 0 else 2000 + seed % 20 for _, seed in rows],
+            "cell_id": [cell_id] * len(rows),
+        },
+        schema={**vector_schema(DIM), "cell_id": pl.String()},
+    )
+
+
+def upsertable(rows: Iterable[tuple[str, int]], **kwargs: str) -> pl.DataFrame:
+    return vectors(rows, **kwargs).drop("cell_id")
+
+
+def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFrame:
+    """(id, content seed) pairs as desired rows of the captures table, of one cell."""
+    rows = list(rows)
+    return pl.DataFrame(
+        [
+            {
+                "capture_id": id_,
+                "source": "panoramax",
+                "lon": 4.9 + seed / 1000,
+                "lat": 52.3,
+                "captured_at": NOW + timedelta(days=seed),
+                "heading_deg": None if seed % 5 == 0 else float(seed % 360),
+                "is_pano": seed % 2 == 0,
+                "license": "CC-BY-SA-4.0",
+                "attribution": "© Zoë 'Z', \"maker\"",
+                "creator": None,
+                "page_url": f"https://example.org/{id_}",
+                "cell_id": cell_id,
+                "payload": "not published",
+            }
+            for id_, seed in rows
+        ],
+        schema={
+            **{"capture_id": pl.String, "source": pl.String, "lon": pl.Float64, "lat": pl.Float64},
+            **{"captured_at": pl.Datetime("us", "UTC"), "heading_deg": pl.Float64, "is_pano": pl.Boolean},
+            **{"license": pl.String, "attribution": pl.String, "creator": pl.String, "page_url": pl.String},
+            **{"cell_id": pl.String, "payload": pl.String},
+        },
+    )
+
+
+class Killed(Exception):
+    """The process died here."""
+
+
+class Faults:
+    """Counts the calls through its wrappers and dies at call number `at`, before or after doing it."""
+
+    def __init__(self, at: int, *, after: bool) -> None:
+        self.at, self.after, self.calls = at, after, itertools.count()
+
+    def wrap(self, target: Any, methods: Iterable[str]) -> Any:
+        return _Wrapper(target, frozenset(methods), self)
+
+
+class _Wrapper:
+    def __init__(self, target: Any, methods: frozenset[str], faults: Faults) -> None:
+        self._target, self._methods, self._faults = target, methods, faults
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._target, name)
+        return self._guarded(attribute) if name in self._methods else attribute
+
+    def _guarded(self, method: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            dies = next(self._faults.calls) == self._faults.at
+            if dies and not self._faults.after:
+                raise Killed
+            result = method(*args, **kwargs)
+            if dies:
+                raise Killed
+            return result
+
+        return call

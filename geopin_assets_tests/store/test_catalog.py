@@ -1,0 +1,205 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from subprocess import PIPE
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geopin_assets.errors import TransientError
+from geopin_assets.store.catalog import Catalog
+from geopin_assets.store.raw import RawStore
+from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
+
+A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> RawStore:
+    return RawStore(tmp_path / "raw")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog(tmp_path / "catalog.duckdb")
+
+
+def ids(catalog: Catalog, cell_id: str) -> list[str]:
+    return catalog.captures([cell_id])["source_capture_id"].to_list()
+
+
+def test_the_same_capture_stored_twice_is_one_row_and_one_counted_duplicate(raw: RawStore, catalog: Catalog) -> None:
+    crawl(raw, A, [capture("1"), capture("1"), capture("2")])
+    report = catalog.merge([A], raw)
+    assert ids(catalog, A) == ["1", "2"]
+    assert report.duplicates == 1
+    assert catalog.duplicates() == 0
+
+
+def test_equal_ids_of_two_sources_are_two_captures(raw: RawStore, catalog: Catalog) -> None:
+    crawl(raw, A, [capture("1")])
+    crawl(raw, A, [capture("1", source="amsterdam")], source="amsterdam")
+    catalog.merge([A], raw)
+    assert catalog.ids().to_list() == ["amsterdam:1", "panoramax:1"]
+
+
+def test_a_capture_that_a_complete_crawl_no_longer_returns_is_tombstoned(raw: RawStore, catalog: Catalog) -> None:
+    crawl(raw, A, [capture("1"), capture("2")])
+    catalog.merge([A], raw)
+    crawl(raw, A, [capture("2")], crawled_at=DAY_2)
+    report = catalog.merge([A], raw)
+    assert ids(catalog, A) == ["2"]
+    assert report.cells["removed"].to_list() == [1]
+    gone = catalog.query("select * from capture_history where removed_at is not null")
+    assert gone["capture_id"].to_list() == ["panoramax:1"]
+    assert gone["last_seen_at"].to_list() == [DAY_1]
+
+
+def test_a_tombstone_comes_back_when_the_source_returns_it(raw: RawStore, catalog: Catalog) -> None:
+    for day, found in ((DAY_1, ["1"]), (DAY_2, []), (DAY_3, ["1"])):
+        crawl(raw, A, [capture(i) for i in found], crawled_at=day)
+        catalog.merge([A], raw)
+    history = catalog.query("select * from capture_history").row(0, named=True)
+    assert ids(catalog, A) == ["1"]
+    assert (history["first_seen_at"], history["last_seen_at"], history["removed_at"]) == (DAY_1, DAY_3, None)
+
+
+def test_an_incomplete_crawl_adds_but_never_removes(raw: RawStore, catalog: Catalog) -> None:
+    crawl(raw, A, [capture("1")])
+    catalog.merge([A], raw)
+    crawl(raw, A, [capture("2")], crawled_at=DAY_2, is_complete=False)
+    catalog.merge([A], raw)
+    assert ids(catalog, A) == ["1", "2"]
+
+
+def test_a_source_that_was_not_crawled_again_keeps_its_captures(raw: RawStore, catalog: Catalog) -> None:
+    crawl(raw, A, [capture("1")])
+    crawl(raw, A, [capture("1", source="amsterdam")], source="amsterdam")
+    catalog.merge([A], raw)
+    crawl(raw, A, [], crawled_at=DAY_2)
+    catalog.merge([A], raw)
+    assert catalog.ids().to_list() == ["amsterdam:1"]
+
+
+@pytest.mark.parametrize("order", [(A, B), (B, A)])
+def test_a_capture_whose_coordinates_moved_is_in_its_new_cell_whatever_is_merged_first(
+    raw: RawStore, catalog: Catalog, order: tuple[str, str]
+) -> None:
+    crawl(raw, A, [capture("1")])
+    crawl(raw, B, [])
+    catalog.merge([A, B], raw)
+    crawl(raw, A, [], crawled_at=DAY_2)
+    crawl(raw, B, [capture("1", lon=4.9)], crawled_at=DAY_2)
+    for cell_id in order:
+        catalog.merge([cell_id], raw)
+    assert (ids(catalog, A), ids(catalog, B)) == ([], ["1"])
+
+
+def test_an_older_sight_of_a_moved_capture_does_not_bring_it_back(raw: RawStore, catalog: Catalog) -> None:
+    crawl(raw, B, [capture("1", lon=4.9)], crawled_at=DAY_2)
+    catalog.merge([B], raw)
+    crawl(raw, A, [capture("1")], crawled_at=DAY_1)
+    report = catalog.merge([A], raw)
+    assert (ids(catalog, A), ids(catalog, B), report.duplicates) == ([], ["1"], 1)
+
+
+def test_the_data_version_of_a_cell_follows_content_and_not_time(raw: RawStore, catalog: Catalog) -> None:
+    versions = []
+    for days, heading_deg in enumerate((90.0, 90.0, 91.0)):
+        crawl(raw, A, [capture("1", heading_deg=heading_deg)], crawled_at=DAY_1 + timedelta(days=days))
+        versions.append(catalog.merge([A], raw).cells["data_version"].item())
+    assert versions[0] == versions[1] != versions[2]
+
+
+def test_a_new_image_link_alone_reaches_the_catalog_without_a_new_data_version(raw: RawStore, catalog: Catalog) -> None:
+    crawl(raw, A, [capture("1", image_url="https://x/old?sig=1")])
+    before = catalog.merge([A], raw).cells["data_version"].item()
+    crawl(raw, A, [capture("1", image_url="https://x/new?sig=2")], crawled_at=DAY_2)
+    after = catalog.merge([A], raw).cells["data_version"].item()
+    assert catalog.captures([A])["image_url"].item() == "https://x/new?sig=2"
+    assert before == after
+
+
+def test_a_damaged_raw_file_is_reported_and_its_captures_stay(raw: RawStore, catalog: Catalog) -> None:
+    crawl(raw, A, [capture("1")])
+    crawl(raw, B, [capture("2")])
+    catalog.merge([A, B], raw)
+    raw.path("panoramax", A).write_bytes(b"not parquet")
+    crawl(raw, B, [capture("2"), capture("3")], crawled_at=DAY_2)
+    report = catalog.merge([A, B], raw)
+    assert list(report.unreadable) == [A]
+    assert (ids(catalog, A), ids(catalog, B)) == (["1"], ["2", "3"])
+
+
+def test_cells_without_any_crawl_are_reported_empty(raw: RawStore, catalog: Catalog) -> None:
+    assert catalog.merge([A], raw).cells.select("captures", "data_version").row(0) == (0, "empty")
+
+
+@pytest.fixture
+def writer(raw: RawStore, catalog: Catalog) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the catalog open."""
+    catalog.merge([], raw)
+    hold = f"import duckdb; db = duckdb.connect({str(catalog.path)!r}); print('open', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        yield process
+        process.kill()
+
+
+def test_reading_waits_until_the_writer_is_done(catalog: Catalog, writer: subprocess.Popen[str]) -> None:
+    waits: list[float] = []
+
+    def end_writer(wait_s: float) -> None:
+        waits.append(wait_s)
+        writer.kill()
+        writer.wait()
+
+    assert Catalog(catalog.path, sleep=end_writer).ids().is_empty()
+    assert len(waits) == 1
+
+
+def test_patience_ends_with_an_error_that_names_the_cause(catalog: Catalog, writer: subprocess.Popen[str]) -> None:
+    with pytest.raises(TransientError, match=r"catalog\.duckdb stayed locked by another process"):
+        Catalog(catalog.path, patience_s=0.0).ids()
+
+
+def test_failures_of_a_cell_are_replaced_as_a_whole(raw: RawStore, catalog: Catalog) -> None:
+    failure = {"capture_id": "panoramax:1", "source": "panoramax", "reason": "http_404", "attempts": 1}
+    frame = pl.DataFrame([failure | {"last_tried_at": DAY_1, "next_try_at": DAY_2}])
+    catalog.replace_failures(A, frame)
+    catalog.replace_failures(A, frame.with_columns(attempts=2))
+    assert catalog.failures([A])["attempts"].to_list() == [2]
+    catalog.replace_failures(A, frame.clear())
+    assert catalog.failures([A]).is_empty()
+
+
+crawls = st.lists(
+    st.tuples(
+        st.sampled_from([A, B]), st.sets(st.integers(0, 5)), st.booleans(), st.sampled_from(["panoramax", "amsterdam"])
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(crawls)
+def test_any_sequence_of_crawls_ends_in_what_the_sources_last_showed(
+    tmp_path_factory: pytest.TempPathFactory, sequence: list[tuple[str, set[int], bool, str]]
+) -> None:
+    folder = tmp_path_factory.mktemp("catalog")
+    raw, catalog = RawStore(folder / "raw"), Catalog(folder / "catalog.duckdb")
+    expected: dict[str, str] = {}  # capture_id -> cell
+    for days, (cell_id, numbers, is_complete, source) in enumerate(sequence):
+        found = [capture(str(n), source=source) for n in numbers]
+        crawl(raw, cell_id, found, crawled_at=DAY_1 + timedelta(days=days), is_complete=is_complete, source=source)
+        catalog.merge([A, B], raw)
+        if is_complete:
+            expected = {k: c for k, c in expected.items() if c != cell_id or not k.startswith(f"{source}:")}
+        expected |= {c.capture_id: cell_id for c in found}
+    held = {k: c for c in (A, B) for k in catalog.captures([c])["capture_id"]}
+    assert held == expected
