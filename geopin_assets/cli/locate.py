@@ -12,7 +12,10 @@ from geopin_assets.locate.search import locate
 
 
 def print_matches(photo: Path, top: int) -> None:
-    """Search the index of the present model. Raises ConfigurationError for a file that is no image or an empty index."""
+    """Search the index of the present model.
+
+    Raises ConfigurationError for a file that is no image, or an empty index.
+    """
     if not photo.is_file():
         raise ConfigurationError(f"no photo at {photo}")
     image = decode_image(photo.read_bytes())

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from geopin_assets.cli.home import find_dagster_home
 from geopin_assets.errors import GeoPinError
 from geopin_assets.settings import Settings
 
@@ -109,6 +110,7 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1")] = 3000) -> N
 def main() -> None:
     """Entry point: a project error is one line on stderr and exit code 1, not a traceback."""
     try:
+        find_dagster_home()
         app()
     except GeoPinError as error:
         typer.echo(f"geopin: {error}", err=True)

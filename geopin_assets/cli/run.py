@@ -1,13 +1,13 @@
 """`geopin run` and `geopin demo`: a region through the whole graph, and an account of it. Work is in `defs/`."""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 
 from geopin_assets.cli.console import ConsoleProgress, console, print_checks, print_layer
+from geopin_assets.cli.home import dagster_home
 from geopin_assets.cli.stand_ins import stand_ins
 from geopin_assets.cli.status import print_status
 from geopin_assets.defs.assemble import build_definitions
@@ -20,10 +20,10 @@ from geopin_assets.sources import SOURCES
 
 def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, next_steps: bool = False) -> int:
     """Run a region and print what happened. Returns the exit code: 1 when a cell or a blocking check failed."""
-    names = _chosen(sources)
-    cell_ids = cells_of(region)
+    names, cell_ids = _chosen(sources), cells_of(region)
+    dagster_home()
     console.print(f"profile {settings.profile}: {len(cell_ids)} cells of {region}, {', '.join(names)}\n")
-    with stand_ins(settings), _instance() as instance:
+    with stand_ins(settings), dg.DagsterInstance.get() as instance:
         results = []
         for result in run_region(build_definitions(progress=ConsoleProgress()), instance, cell_ids, names):
             results.append(result)
@@ -40,18 +40,6 @@ def _chosen(sources: Sequence[str]) -> list[str]:
     if unknown:
         raise ConfigurationError(f"no source {', '.join(unknown)}; registered: {', '.join(known)}")
     return [name for name in known if not sources or name in sources]
-
-
-@contextmanager
-def _instance() -> Iterator[dg.DagsterInstance]:
-    """The instance of DAGSTER_HOME, which `make` sets to the checkout."""
-    try:
-        with dg.DagsterInstance.get() as instance:
-            if instance.is_ephemeral:
-                raise ConfigurationError("DAGSTER_HOME is not set, so the run's history would be lost: use the checkout")
-            yield instance
-    except dg.DagsterHomeNotSetError as error:
-        raise ConfigurationError('DAGSTER_HOME is not set: say export DAGSTER_HOME="$PWD" in the checkout') from error
 
 
 def _has_failed(results: Sequence[LayerResult]) -> bool:
@@ -78,11 +66,13 @@ def _print_account(settings: Settings, results: Sequence[LayerResult]) -> None:
 
 
 def _print_next_steps(settings: Settings) -> None:
-    photo = next(iter(sorted((settings.data_dir / "sandbox" / "queries").glob("*.jpg"))), Path("PHOTO.jpg"))
+    photo = next(iter(sorted((settings.data_dir / "queries").glob("*.jpg"))), Path("PHOTO.jpg"))
     console.print("\nnext:")
     console.print("  make ui                                    lineage, partitions, checks and the map in the browser")
     console.print(f"  .venv/bin/geopin locate {shlex.quote(_short(photo))}   where was this taken?")
-    console.print("  GEOPIN_PROFILE=live .venv/bin/geopin run --region nh-amsterdam     real sources, see README: Going live")
+    console.print(
+        "  GEOPIN_PROFILE=live .venv/bin/geopin run --region nh-amsterdam     real sources, see README: Going live"
+    )
 
 
 def _link(path: Path) -> str:

@@ -14,6 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from geopin_assets.cli.console import console
+from geopin_assets.cli.home import dagster_home
 from geopin_assets.cli.stand_ins import stand_ins
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
@@ -25,10 +26,13 @@ _STOP_S = 30
 
 def serve_ui(settings: Settings, port: int) -> int:
     """Serve until Ctrl-C or SIGTERM. Returns the exit code."""
-    home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd()).absolute()
+    home = dagster_home()
     if not (home / "workspace.yaml").exists():
-        raise ConfigurationError(f"no workspace.yaml in {home}: start this from the checkout, or set DAGSTER_HOME to it")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+        raise ConfigurationError(
+            f"no workspace.yaml in {home}: start this from the checkout, or set DAGSTER_HOME to it"
+        )
+    for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job starts with it ignored,
+        signal.signal(stop, signal.default_int_handler)  # and so would Dagster, which ends cleanly on no other signal
     with stand_ins(settings), _dagster(home, port) as dagster:
         try:
             _announce(dagster, port)
@@ -43,9 +47,7 @@ def serve_ui(settings: Settings, port: int) -> int:
 def _dagster(home: Path, port: int) -> subprocess.Popen[bytes]:
     binary = Path(sys.executable).with_name("dagster")
     command = [str(binary), "dev", "-w", str(home / "workspace.yaml"), "-h", HOST, "-p", str(port)]
-    return subprocess.Popen(
-        command, cwd=home, env={**os.environ, "DAGSTER_HOME": str(home)}, start_new_session=True
-    )
+    return subprocess.Popen(command, cwd=home, env={**os.environ, "DAGSTER_HOME": str(home)}, start_new_session=True)
 
 
 def _announce(dagster: "subprocess.Popen[bytes]", port: int) -> None:

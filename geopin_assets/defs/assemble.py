@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from geopin_assets.defs.catalog import captures
+from geopin_assets.defs.coverage import coverage
 from geopin_assets.defs.embeddings import embeddings
 from geopin_assets.defs.integrity import integrity
 from geopin_assets.defs.progress import Progress
@@ -27,7 +28,7 @@ def build_definitions(**resources: Any) -> dg.Definitions:
         "progress": Progress(),
     }
     return dg.Definitions(
-        assets=[*raw_assets, captures, embeddings, vectorize, d1, integrity],
+        assets=[*raw_assets, captures, embeddings, vectorize, d1, coverage, integrity],
         resources=defaults | resources,
         executor=dg.in_process_executor,
     )

@@ -20,9 +20,10 @@ from geopin_assets.embedding.choose import embedder_label
 from geopin_assets.embedding.pipeline import EMBEDDING_SCHEMA, CellEmbeddings, embed_cell
 from geopin_assets.errors import GeoPinError
 from geopin_assets.store.parquet import content_version, read_frame, write_frame
+from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS
 
 CELLS_PER_RUN = 100
-_DESCRIPTIONS = {
+_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
     "vector_id": "Capture id and view: the id of the vector in the published index",
     "view": "0 looks at the image centre; panoramas have 12, one every 30 degrees clockwise",
     "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",

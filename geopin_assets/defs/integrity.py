@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from geopin_assets.defs.catalog import captures
+from geopin_assets.defs.columns import frame_table
 from geopin_assets.defs.embeddings import embeddings
 from geopin_assets.defs.publish import d1, published_vector_ids, vectorize
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
@@ -49,12 +50,7 @@ def integrity(storage: Storage, embedding: Embedding, search_index: SearchIndex)
             "captures": int(licenses["captures"].sum()),
             "vectors": audit.vectors,
             "vectors_by_model": dg.MetadataValue.json(audit.by_model),
-            "licenses": dg.MetadataValue.table(
-                [dg.TableRecord(row) for row in licenses.to_dicts()],
-                schema=dg.TableSchema([dg.TableColumn(name) for name in licenses.columns]),
-            )
-            if licenses.height
-            else "no captures yet",
+            "licenses": frame_table(licenses),
         },
         check_results=[
             _duplicates(catalog.duplicates()),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from geopin_assets.defs import catalog, embeddings, publish, raw
+from geopin_assets.defs.coverage import coverage
 from geopin_assets.defs.integrity import integrity
 from geopin_assets.defs.ranges import RANGE_END, RANGE_START
 from geopin_assets.regions import ranges
@@ -49,7 +50,7 @@ def run_region(
         for block in ranges(cell_ids, cells_per_run):
             _run(job, instance, key, block, result)
         yield result
-    for asset in (integrity,):
+    for asset in (coverage, integrity):
         result = LayerResult(asset.key.to_user_string())
         _run(job, instance, asset.key, (), result)
         yield result

@@ -156,8 +156,10 @@ def published_vector_ids(storage: Storage, model_id: str) -> pl.Series:
 def _desired_vectors(storage: Storage, cell_ids: Sequence[str], model_id: str) -> pl.DataFrame:
     """Vectors of one model for the captures that the catalog holds in these cells."""
     stored = pl.concat([read_frame(storage.embeddings_path(c), EMBEDDING_SCHEMA) for c in cell_ids])
-    places = storage.catalog().captures(cell_ids).select(
-        "capture_id", "cell_id", captured_year=pl.col("captured_at").dt.year().cast(pl.Int32)
+    places = (
+        storage.catalog()
+        .captures(cell_ids)
+        .select("capture_id", "cell_id", captured_year=pl.col("captured_at").dt.year().cast(pl.Int32))
     )
     block = {cell_id: _block(cell_id) for cell_id in cell_ids}
     return (

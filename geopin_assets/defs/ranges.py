@@ -64,7 +64,7 @@ def _partition_order(context: dg.AssetExecutionContext) -> list[str]:
     if context.has_partition_key:
         return [context.partition_key]
     wanted = set(context.partition_keys)
-    return [key for key in context.assets_def.partitions_def.get_partition_keys() if key in wanted]  # type: ignore[union-attr]
+    return [key for key in context.assets_def.partitions_def.get_partition_keys() if key in wanted]
 
 
 def _one(context: dg.AssetExecutionContext, outcome: CellDone | CellFailed) -> Iterator[dg.MaterializeResult]:

@@ -47,13 +47,10 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
         if reason:
             context.log.warning(f"{source.name} is switched off, nothing was crawled: {reason}")
             return
-        crawler = sources.build(source.name)
 
         def crawl(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
-            with progress.task(context, len(cell_ids)) as advance:
-                for where, outcome in crawl_cells(
-                    crawler, [cell(key) for key in cell_ids], concurrency=source.concurrency
-                ):
+            with sources.open(source.name) as crawler, progress.task(context, len(cell_ids)) as advance:
+                for where, outcome in crawl_cells(crawler, map(cell, cell_ids)):
                     yield from store_cell(storage.raw(), source.name, where.cell_id, outcome)
                     advance("crawled")
 

@@ -5,13 +5,13 @@ of resource configuration, which the UI shows.
 """
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from geopin_assets.embedding.addresses import AddressRule
 from geopin_assets.embedding.choose import build_embedder
-from geopin_assets.embedding.images import ImageFetcher
 from geopin_assets.embedding.protocol import Embedder
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.lance import LanceIndex
@@ -19,11 +19,14 @@ from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import MetadataStore, VectorIndex, index_name
 from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.settings import Profile, Settings
-from geopin_assets.sources import build_source
+from geopin_assets.sources import open_source
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.own_photos import photo_folder
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
+
+if TYPE_CHECKING:  # aiohttp alone is a tenth of the time that loading the definitions may take
+    from geopin_assets.embedding.images import ImageFetcher
 
 
 class FromSettings(dg.ConfigurableResource):
@@ -39,8 +42,9 @@ class FromSettings(dg.ConfigurableResource):
 class Sources(FromSettings):
     """The imagery sources, reached through one polite client each."""
 
-    def build(self, name: str) -> Source:
-        return build_source(name, self.settings())
+    def open(self, name: str) -> AbstractContextManager[Source]:
+        """A source ready to crawl; its connections are closed with the context."""
+        return open_source(name, self.settings())
 
     def disabled_reason(self, source: type[Source]) -> str | None:
         return source.disabled_reason(self.settings())
@@ -72,8 +76,11 @@ class Embedding(FromSettings):
     def embedder(self) -> Embedder:
         return build_embedder(self.settings())
 
-    def fetcher(self) -> ImageFetcher:
+    def fetcher(self) -> "ImageFetcher":
         """Public hosts only; loopback in the sandbox; private hosts where the settings trust them."""
+        from geopin_assets.embedding.addresses import AddressRule
+        from geopin_assets.embedding.images import ImageFetcher
+
         settings = self.settings()
         rule = AddressRule(trusted_hosts=settings.trusted_hosts, allow_loopback=settings.is_sandbox)
         return ImageFetcher(own_photos_dir=photo_folder(settings), addresses=rule)

@@ -48,7 +48,7 @@ class Batches:
             self._embed(shape)
 
     def vectors(self) -> NDArray[np.float16]:
-        """Unit vectors, float16 [rows, dim]."""
+        """Unit vectors so far, float16 [rows, dim]."""
         return np.concatenate([np.empty((0, self.embedder.dim), np.float16), *self._vectors])
 
     def _embed(self, shape: tuple[int, ...]) -> None:

@@ -26,7 +26,7 @@ PREPROCESSING = "p1"
 """Part of `model_id`: change it with anything that changes what the network sees."""
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of RGB in 0..1
-_CHUNK = {"cpu": 8, "mps": 16, "cuda": 128}  # images per forward pass; on a CPU larger ones only take memory
+_CHUNK = {"cpu": 8, "mps": 16, "cuda": 32}  # images per forward pass; on a CPU larger ones only take memory
 
 
 class L2Norm(nn.Module):
@@ -97,26 +97,37 @@ class CosPlace:
         return cls(network, backbone=backbone, weights_sha256=sha256, device=device)
 
     def preprocess(self, image: Image) -> Image:
-        """Crop to at most 16:9 around the center, then shorter side 512 with antialiasing; uint8 [h, w, 3]."""
+        """Crop to at most 16:9 around the center, then shorter side 512 with antialiasing; uint8 [h, w, 3].
+
+        As a batch in channels_last an image is resized in 1.3 ms on one core and nothing is copied; with
+        other strides it takes 3.5 and a team of threads (1024x768).
+        """
         image = _crop(image)
         height, width = image.shape[:2]
         size = [side * SHORTER_SIDE_PX // min(height, width) for side in (height, width)]
         if [height, width] == size:
             return image
-        pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(np.require(image, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
         resized = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
-        return resized[0].permute(1, 2, 0).contiguous().numpy()
+        return resized.permute(0, 2, 3, 1)[0].contiguous().numpy()
 
     @torch.inference_mode()
     def embed(self, batch: Sequence[Image]) -> NDArray[np.float32]:
         """Unit vectors, float32 [N, dim], of preprocessed images of one shape."""
         chunk = _CHUNK.get(self._device.type, 16)
-        return np.concatenate([self._forward(batch[start : start + chunk]) for start in range(0, len(batch), chunk)])
+        passes = [self._forward(batch[start : start + chunk]) for start in range(0, len(batch), chunk)]
+        return torch.cat(passes).cpu().numpy()
 
-    def _forward(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """Pixels travel as bytes and are normalized on the device; NHWC permuted is channels_last already."""
-        pixels = torch.from_numpy(np.stack(images)).to(self._device).permute(0, 3, 1, 2)
-        return self._network((pixels.float() - self._mean) / self._std).cpu().numpy()
+    def _forward(self, images: Sequence[Image]) -> Tensor:
+        """Pixels travel as bytes and are normalized on the device; NHWC permuted is channels_last already.
+
+        On CUDA nothing here waits, so that the next pass is stacked and sent while this one computes.
+        """
+        is_cuda = self._device.type == "cuda"
+        pixels = torch.empty((len(images), *images[0].shape), dtype=torch.uint8, pin_memory=is_cuda)
+        np.stack(images, out=pixels.numpy())
+        pixels = pixels.to(self._device, non_blocking=is_cuda).permute(0, 3, 1, 2)
+        return self._network((pixels.float() - self._mean) / self._std)
 
 
 def architecture_of(state: Mapping[str, Tensor]) -> tuple[str, int]:
@@ -133,7 +144,7 @@ def architecture_of(state: Mapping[str, Tensor]) -> tuple[str, int]:
 
 def _crop(image: Image) -> Image:
     height, width = image.shape[:2]
-    longest = round(min(height, width) * MAX_ASPECT)
+    longest = int(min(height, width) * MAX_ASPECT)
     top, left = max(height - longest, 0) // 2, max(width - longest, 0) // 2
     return image[top : top + longest, left : left + longest]
 

@@ -23,6 +23,8 @@ class FailureReason(StrEnum):
     """Something else with status 200: often an error page."""
     DAMAGED = "damaged"
     """Cut short or undecodable: often a connection that broke."""
+    HOST_DOWN = "host_down"
+    """Not tried: the host had failed too often just before. Does not count as an attempt."""
 
     NOT_FOUND = "not_found"
     NOT_ALLOWED = "not_allowed"
@@ -39,6 +41,11 @@ class FailureReason(StrEnum):
         """Whether another attempt may succeed."""
         return self in _TRANSIENT
 
+    @property
+    def is_of_host(self) -> bool:
+        """Whether it speaks of the host rather than of this image."""
+        return self in _HOST
+
 
 _TRANSIENT = frozenset(
     {
@@ -49,6 +56,15 @@ _TRANSIENT = frozenset(
         FailureReason.REFUSED,
         FailureReason.NOT_AN_IMAGE,
         FailureReason.DAMAGED,
+        FailureReason.HOST_DOWN,
+    }
+)
+_HOST = frozenset(
+    {
+        FailureReason.TIMEOUT,
+        FailureReason.UNREACHABLE,
+        FailureReason.SERVER_ERROR,
+        FailureReason.RATE_LIMITED,
     }
 )
 
@@ -77,7 +93,7 @@ BACK_OFF = (timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(
 
 
 def next_try_at(reason: FailureReason, attempts: int, now: datetime) -> datetime | None:
-    """When a capture that failed `attempts` times is tried again; None for never."""
+    """When a capture that failed `attempts` times (0: was not tried yet) is tried again; None for never."""
     if not reason.is_transient or attempts > len(BACK_OFF):
         return None
-    return now + BACK_OFF[attempts - 1]
+    return now + BACK_OFF[max(attempts - 1, 0)]

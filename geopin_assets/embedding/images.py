@@ -34,6 +34,7 @@ _REASONS = {
     425: FailureReason.RATE_LIMITED,
     429: FailureReason.RATE_LIMITED,
 }
+_WORTH_REPEATING = (FailureReason.UNREACHABLE, FailureReason.SERVER_ERROR, FailureReason.RATE_LIMITED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class ImageFetcher:
     deadline_s: float = 60.0
     """For one image in all: name, connection, redirects and body."""
     max_bytes: int = MAX_BYTES
+    retry_after_s: float = 1.0
+    """Pause before the second and last attempt when the server failed or could not be reached."""
     user_agent: str = "geopin-assets"
 
     @asynccontextmanager
@@ -59,13 +62,20 @@ class ImageFetcher:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # images are not sent compressed; whatever is, is no image
             headers={"User-Agent": self.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=None),  # `deadline_s` covers the redirects too
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=15),  # `deadline_s` covers the redirects too
         ) as http:
             yield partial(self._fetch, http)
 
     async def _fetch(self, http: aiohttp.ClientSession, url: str) -> bytes | Failure:
         if url.startswith(f"{OWN_PHOTOS_SCHEME}:"):
             return await asyncio.to_thread(self._read, url)
+        result = await self._attempt(http, url)
+        if isinstance(result, Failure) and result.reason in _WORTH_REPEATING:
+            await asyncio.sleep(self.retry_after_s)
+            result = await self._attempt(http, url)
+        return result
+
+    async def _attempt(self, http: aiohttp.ClientSession, url: str) -> bytes | Failure:
         try:
             async with asyncio.timeout(self.deadline_s):
                 return await self._follow(http, url)
@@ -114,11 +124,11 @@ class ImageFetcher:
             path = (root / unquote(url.partition(":")[2])).resolve()
             if not path.is_relative_to(root):
                 return Failure(FailureReason.NOT_ALLOWED, "outside the folder of own photos")
+            if not path.is_file():
+                return Failure(FailureReason.NOT_FOUND, "no such file")
             if path.stat().st_size > self.max_bytes:
                 return Failure(FailureReason.TOO_LARGE, f"{path.stat().st_size} bytes")
             return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            return Failure(FailureReason.NOT_FOUND, error.strerror or "")
         except (OSError, ValueError) as error:
             return Failure(FailureReason.REFUSED, f"{type(error).__name__}: {error}")
 

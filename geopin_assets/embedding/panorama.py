@@ -28,16 +28,22 @@ def is_equirectangular(width: int, height: int) -> bool:
     return abs(width / height - 2) <= 0.04
 
 
+_STEPS = 64
+"""Positions between two pixels. The channels ride in one uint64, 21 bits each: 255 * 64 * 64 < 2**20."""
+_LANE_BITS = 21
+_HALF = np.uint64(sum(_STEPS**2 // 2 << _LANE_BITS * channel for channel in range(3)))
+
+
 class _Grid(NamedTuple):
     """Where the pixels of view 0 lie in a panorama; the other views are shifted along x."""
 
     x: NDArray[np.float64]
-    """Column of each pixel, continuous, pixel centers at integers; float64 [size * size]."""
+    """Column of each pixel, continuous, pixel centers at integers; [size * size]."""
     upper: NDArray[np.intp]
     lower: NDArray[np.intp]
     """Offset of the row above and below each pixel in the flattened band of needed rows."""
-    down: NDArray[np.float32]
-    """Weight of the lower row, [size * size, 1]."""
+    down: NDArray[np.uint64]
+    """Weight of the lower row, 0 to 64."""
     rows: slice
 
 
@@ -57,7 +63,7 @@ def _grid(width: int, height: int, fov_deg: float, pitch_deg: float, size_px: in
         column.ravel(),
         (upper - first).ravel() * width,
         (lower - first).ravel() * width,
-        (row - upper).ravel()[:, None].astype(np.float32),
+        np.rint((row - upper).ravel() * _STEPS).astype(np.uint64),
         slice(first, int(lower.max()) + 1),
     )
 
@@ -71,25 +77,37 @@ def perspective_views(
     """
     height, width = panorama.shape[:2]
     grid = _grid(width, height, fov_deg, pitch_deg, size_px)
-    band = panorama[grid.rows]
-    pixels = np.empty((*band.shape[:2], 4), np.uint8)  # four bytes, so that one take moves a pixel at once
-    pixels[..., :3] = band
-    packed = pixels.reshape(-1, 4).view(np.uint32).ravel()
+    packed = _pack(panorama[grid.rows])
     shifts = (width * YAW_STEP_DEG / 360 * view for view in range(VIEWS))
-    return [_sample(packed, grid, shift, width).reshape(size_px, size_px, 4)[..., :3].copy() for shift in shifts]
+    return [_sample(packed, grid, shift, width).reshape(size_px, size_px, 3) for shift in shifts]
 
 
-def _sample(packed: NDArray[np.uint32], grid: _Grid, shift: float, width: int) -> NDArray[np.uint8]:
-    """Bilinear samples of one view, uint8 [size * size, 4] (the last channel is meaningless)."""
+def _pack(band: Image) -> NDArray[np.uint64]:
+    """[h, w, 3] to [h * w], each channel in its lane."""
+    packed = band[..., 2].astype(np.uint64)
+    for channel in (1, 0):
+        packed <<= np.uint64(_LANE_BITS)
+        packed |= band[..., channel]
+    return packed.ravel()
+
+
+def _sample(packed: NDArray[np.uint64], grid: _Grid, shift: float, width: int) -> NDArray[np.uint8]:
+    """Bilinear samples of one view, uint8 [size * size, 3]. All channels at once: 3 times as fast as in float."""
     x = grid.x + shift
     floor = np.floor(x)
-    right = (x - floor).astype(np.float32)[:, None]
-    x0 = floor.astype(np.intp) % width
-    x1 = (x0 + 1) % width
+    right = np.rint((x - floor) * _STEPS).astype(np.uint64)
+    left = _STEPS - right
+    x0 = floor.astype(np.intp)
+    x0[x0 >= width] -= width
+    x1 = x0 + 1
+    x1[x1 == width] = 0
 
-    def row(offset: NDArray[np.intp]) -> NDArray[np.float32]:
-        left = packed.take(offset + x0).view(np.uint8).reshape(-1, 4).astype(np.float32)
-        return left + (packed.take(offset + x1).view(np.uint8).reshape(-1, 4) - left) * right
+    def row(offset: NDArray[np.intp]) -> NDArray[np.uint64]:
+        return packed.take(offset + x0) * left + packed.take(offset + x1) * right
 
-    upper = row(grid.upper)
-    return (upper + (row(grid.lower) - upper) * grid.down + np.float32(0.5)).astype(np.uint8)
+    blend = row(grid.upper) * (_STEPS - grid.down) + row(grid.lower) * grid.down
+    blend += _HALF
+    samples = np.empty((len(x), 3), np.uint8)
+    for channel in range(3):
+        samples[:, channel] = blend >> _LANE_BITS * channel + 12  # / 64 / 64; what is left of the lanes above falls off
+    return samples

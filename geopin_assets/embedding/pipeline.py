@@ -1,47 +1,32 @@
 """One cell's captures to vectors: reuse what is unchanged, read, embed, and account for every capture.
 
-Here: the frames that are stored, what is reused, what is tried, batching. Not here: fetching (`images.py`),
-overlap and bounds on memory (`reader.py`), the model (`cosplace.py`, `thumbnail.py`), files and Dagster.
-Importing this module imports no torch.
+Here: the run through one cell and the account of it. Not here: what is reused and what is tried (`plan.py`),
+rows (`vectors.py`, `failures.py`), fetching (`images.py`), overlap and bounds on memory (`reader.py`), batches
+(`batches.py`), the model (`cosplace.py`, `thumbnail.py`), files and Dagster. Importing this imports no torch.
 """
 
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
 
-from geopin_assets.capture import vector_id
 from geopin_assets.embedding.batches import Batches
 from geopin_assets.embedding.decode import FLAT_AT_LEAST, PANORAMA_AT_LEAST, decode_image
 from geopin_assets.embedding.failures import FAILURE_SCHEMA, Failure, FailureReason, next_try_at
-from geopin_assets.embedding.panorama import VIEWS, YAW_STEP_DEG, is_equirectangular, perspective_views
+from geopin_assets.embedding.panorama import is_equirectangular, perspective_views
+from geopin_assets.embedding.plan import Plan, plan_cell
 from geopin_assets.embedding.protocol import Embedder, Image
 from geopin_assets.embedding.reader import Fetcher, ReadAhead
 from geopin_assets.embedding.stages import StageClock
+from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, embedding_schema, vector_rows
 
-BATCH = 64
+__all__ = ["EMBEDDING_SCHEMA", "FAILURE_SCHEMA", "CellEmbeddings", "CellStats", "embed_cell", "embedding_schema"]
 
-
-def embedding_schema(dim: int) -> pl.Schema:
-    """Columns of the stored vectors of a model of `dim` dimensions."""
-    return pl.Schema(
-        {
-            "vector_id": pl.String(),
-            "capture_id": pl.String(),
-            "source": pl.String(),
-            "view": pl.Int16(),
-            "heading_deg": pl.Float64(),
-            "model_id": pl.String(),
-            "image_version": pl.String(),
-            "embedding": pl.Array(pl.Float16(), dim),
-        }
-    )
-
-
-EMBEDDING_SCHEMA = embedding_schema(512)
+BATCH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +57,6 @@ class CellEmbeddings:
     stats: CellStats
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """`reused`: vectors that stay. `superseded`: of changed images, to keep if the new image cannot be had yet.
-
-    `todo`: captures to fetch. `deferred`: failure rows that stay.
-    """
-
-    reused: pl.DataFrame
-    superseded: pl.DataFrame
-    todo: pl.DataFrame
-    deferred: pl.DataFrame
-
-
 def embed_cell(
     captures: pl.DataFrame,
     previous: pl.DataFrame,
@@ -94,6 +66,8 @@ def embed_cell(
     fetcher: Fetcher,
     now: datetime,
     on_progress: Callable[[int, int], None] | None = None,
+    checkpoint: Callable[[pl.DataFrame], None] | None = None,
+    checkpoint_s: float = 60.0,
     decode: Callable[..., Image | Failure] = decode_image,
     batch_size: int = BATCH,
 ) -> CellEmbeddings:
@@ -102,79 +76,64 @@ def embed_cell(
     `captures`: all of the cell (capture_id, source, image_url, image_version, is_pano, heading_deg).
     `previous`, `failures`: what this function returned last time, or empty.
     `on_progress(done, total)` counts captures that were fetched or failed.
+    `checkpoint(vectors)` gets the cell's vectors so far every `checkpoint_s`; stored, they are the `previous` of a
+    run that follows a killed one. Panoramas that are not complete yet are embedded again then.
     A bad image is a failure row; what the embedder raises is raised.
     """
-    plan = _plan(captures, previous, failures, embedder.model_id, now)
+    plan = plan_cell(captures, previous, failures, embedder.model_id, now)
     clock = StageClock()
-    fresh, failed = _embed(plan.todo, embedder, fetcher, clock, on_progress, decode, batch_size)
+    batches = Batches(embedder, clock, batch_size)
+    saved_at = time.monotonic()
+
+    def new_vectors() -> pl.DataFrame:
+        return vector_rows(batches.keys, batches.views, batches.vectors(), plan.todo, embedder.model_id)
+
+    def after_each(done: int) -> None:
+        nonlocal saved_at
+        if on_progress:
+            on_progress(done, len(plan.todo))
+        if checkpoint and time.monotonic() - saved_at >= checkpoint_s:
+            checkpoint(plan.vectors(new_vectors()))
+            saved_at = time.monotonic()
+
+    with closing(_read(plan.todo, embedder, fetcher, clock, decode)) as ready:
+        failed = _embed(ready, batches, after_each)
     failures = _failure_rows(failed, plan, failures, now)
-    waiting = failures.filter(pl.col("next_try_at").is_not_null()).select("capture_id")
-    kept = [frame for frame in (plan.reused, plan.superseded.join(waiting, on="capture_id", how="semi")) if len(frame)]
-    vectors = pl.concat([*kept, _vector_rows(fresh, plan.todo, embedder)]).sort("vector_id")
-    return CellEmbeddings(vectors, failures, _stats(plan, fresh, failed, previous, vectors, clock))
-
-
-def _plan(
-    captures: pl.DataFrame, previous: pl.DataFrame, failures: pl.DataFrame, model_id: str, now: datetime
-) -> _Plan:
-    wanted = captures.select(
-        "capture_id",
-        pl.col("image_version").fill_null("").alias("wanted_version"),
-        pl.col("heading_deg").cast(pl.Float64).alias("center_deg"),
-        pl.when("is_pano").then(VIEWS).otherwise(1).alias("views"),
-    )
-    complete = (
-        previous.filter(pl.col("model_id") == model_id)
-        .join(wanted, on="capture_id", how="inner")
-        .filter(pl.col("view").n_unique().over("capture_id", "image_version") == pl.col("views"))
-        .with_columns(_heading())
-    )
-    is_current = pl.col("image_version") == pl.col("wanted_version")
-    reused = complete.filter(is_current).select(previous.columns)
-    missing = captures.join(reused, on="capture_id", how="anti")
-    deferred = failures.filter(pl.col("next_try_at").is_null() | (pl.col("next_try_at") > now)).join(
-        missing, on="capture_id", how="semi"
-    )
-    return _Plan(
-        reused=reused,
-        superseded=complete.filter(~is_current).select(previous.columns),
-        todo=missing.join(deferred, on="capture_id", how="anti"),
-        deferred=deferred,
-    )
-
-
-def _heading() -> pl.Expr:
-    """Bearing of each view, clockwise from the image center; null when the capture's is unknown."""
-    return ((pl.col("center_deg") + YAW_STEP_DEG * pl.col("view")) % 360.0).alias("heading_deg")
+    given_up = failures.filter(pl.col("next_try_at").is_null())["capture_id"]
+    vectors = plan.vectors(new_vectors(), given_up)
+    return CellEmbeddings(vectors, failures, _stats(plan, batches, failed, previous, vectors, clock))
 
 
 def _embed(
+    ready: Iterable[tuple[str, list[Image] | Failure]], batches: Batches, after_each: Callable[[int], None]
+) -> dict[str, Failure]:
+    """Send views through the model; returns the captures that failed."""
+    failed = {}
+    for done, (capture_id, views) in enumerate(ready, start=1):
+        if isinstance(views, Failure):
+            failed[capture_id] = views
+        else:
+            batches.add(capture_id, views)
+        after_each(done)
+    batches.flush()
+    return failed
+
+
+def _read(
     todo: pl.DataFrame,
     embedder: Embedder,
     fetcher: Fetcher,
     clock: StageClock,
-    on_progress: Callable[[int, int], None] | None,
     decode: Callable[..., Image | Failure],
-    batch_size: int,
-) -> tuple[Batches, dict[str, Failure]]:
-    """Vectors and failures of the captures to do."""
+) -> Generator[tuple[str, list[Image] | Failure]]:
+    """Preprocessed views, or the failure, of each capture to do."""
     panoramas = set(todo.filter("is_pano")["capture_id"])
 
     def prepare(capture_id: str, data: bytes) -> list[Image] | Failure:
         return _prepare(data, capture_id in panoramas, embedder, clock, decode)
 
-    batches, failed = Batches(embedder, clock, batch_size), {}
     urls = dict(todo.select("capture_id", "image_url").iter_rows())
-    with closing(iter(ReadAhead(urls, fetcher, prepare, clock))) as ready:
-        for done, (capture_id, views) in enumerate(ready, start=1):
-            if isinstance(views, Failure):
-                failed[capture_id] = views
-            else:
-                batches.add(capture_id, views)
-            if on_progress:
-                on_progress(done, len(urls))
-    batches.flush()
-    return batches, failed
+    yield from ReadAhead(urls, fetcher, prepare, clock)
 
 
 def _prepare(
@@ -193,35 +152,7 @@ def _prepare(
         return [embedder.preprocess(view) for view in views]
 
 
-def _vector_rows(fresh: Batches, todo: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
-    """The stored form of new vectors."""
-    about = todo.select(
-        "capture_id",
-        "source",
-        pl.col("image_version").fill_null(""),
-        pl.col("heading_deg").cast(pl.Float64).alias("center_deg"),
-    )
-    rows = pl.DataFrame(
-        {
-            "vector_id": [vector_id(key, view) for key, view in zip(fresh.keys, fresh.views, strict=True)],
-            "capture_id": fresh.keys,
-            "view": fresh.views,
-            "embedding": fresh.vectors(),
-        },
-        schema={
-            "vector_id": pl.String(),
-            "capture_id": pl.String(),
-            "view": pl.Int16(),
-            "embedding": pl.Array(pl.Float16, embedder.dim),
-        },
-    )
-    rows = rows.join(about, on="capture_id", how="left").with_columns(
-        _heading(), pl.lit(embedder.model_id).alias("model_id")
-    )
-    return rows.select(embedding_schema(embedder.dim).names())
-
-
-def _failure_rows(failed: dict[str, Failure], plan: _Plan, failures: pl.DataFrame, now: datetime) -> pl.DataFrame:
+def _failure_rows(failed: dict[str, Failure], plan: Plan, failures: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """The failures that stay and those of this run, counted up."""
     attempts = dict(failures.select("capture_id", "attempts").iter_rows())
     source = dict(plan.todo.select("capture_id", "source").iter_rows())
@@ -230,7 +161,7 @@ def _failure_rows(failed: dict[str, Failure], plan: _Plan, failures: pl.DataFram
             capture_id,
             source[capture_id],
             failure.reason.value,
-            tries := attempts.get(capture_id, 0) + 1,
+            tries := attempts.get(capture_id, 0) + (failure.reason is not FailureReason.HOST_DOWN),
             now,
             next_try_at(failure.reason, tries, now),
         )
@@ -241,7 +172,7 @@ def _failure_rows(failed: dict[str, Failure], plan: _Plan, failures: pl.DataFram
 
 
 def _stats(
-    plan: _Plan,
+    plan: Plan,
     fresh: Batches,
     failed: dict[str, Failure],
     previous: pl.DataFrame,

@@ -21,7 +21,7 @@ from threading import Event
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from geopin_assets.embedding.failures import Failure
+from geopin_assets.embedding.failures import Failure, FailureReason
 from geopin_assets.embedding.stages import StageClock
 
 IN_FLIGHT = 64
@@ -29,9 +29,13 @@ IN_FLIGHT = 64
 QUEUE = 16
 """Prepared captures that wait for the model, at most; a panorama's 12 views take 9.4 MB."""
 THREADS = min(os.cpu_count() or 1, 16)
+HOST_PATIENCE = 20
+"""Failures of a host in a row after which the rest of its images is given up in this run: with a deadline of a
+minute each, a dead host with thousands of images would hold a run for hours."""
 _POLL_S = 0.1
 
 Prepared = TypeVar("Prepared")
+_GIVEN_UP = Failure(FailureReason.HOST_DOWN, f"{HOST_PATIENCE} failures of the host in a row")
 
 
 class Fetcher(Protocol):
@@ -45,6 +49,21 @@ class Fetcher(Protocol):
     def session(self) -> AbstractAsyncContextManager[Callable[[str], Awaitable[bytes | Failure]]]:
         """Yields `fetch(url)`, which returns a Failure and does not raise for a bad image."""
         ...
+
+
+@dataclass
+class _Host:
+    """The images of one host that nobody has taken yet, shared by its lanes."""
+
+    keys: Iterator[str]
+    failures: int = 0
+
+    @property
+    def is_down(self) -> bool:
+        return self.failures >= HOST_PATIENCE
+
+    def note(self, result: bytes | Failure) -> None:
+        self.failures = self.failures + 1 if isinstance(result, Failure) and result.reason.is_of_host else 0
 
 
 @dataclass
@@ -83,7 +102,7 @@ class ReadAhead(Generic[Prepared]):
                 continue
 
     async def _read(self) -> None:
-        """Run all lanes; stop them when the caller has left."""
+        """Run all lanes; cut off what is on the way when the caller has left."""
         lanes = asyncio.ensure_future(self._run_lanes())
         while not lanes.done():
             if self._closed.is_set():
@@ -102,25 +121,34 @@ class ReadAhead(Generic[Prepared]):
                 try:
                     async with asyncio.TaskGroup() as group:
                         for keys in by_host.values():
-                            shared = iter(keys)
+                            host = _Host(iter(keys))
                             for _ in range(min(self.fetcher.per_host, len(keys))):
-                                group.create_task(self._lane(shared, fetch, gate, threads))
+                                group.create_task(self._lane(host, fetch, gate, threads))
                 except ExceptionGroup as failed:
                     raise failed.exceptions[0] from failed
 
     async def _lane(
         self,
-        keys: Iterator[str],
+        host: _Host,
         fetch: Callable[[str], Awaitable[bytes | Failure]],
         gate: asyncio.Semaphore,
         threads: ThreadPoolExecutor,
     ) -> None:
-        """Take one key after another from those of a host, which its lanes share."""
-        for key in keys:
+        """Fetch and prepare one image of the host after another."""
+        for key in host.keys:
             async with gate:
-                with self.clock.stage("fetch"):
-                    data = await fetch(self.urls[key])
+                if self._closed.is_set():
+                    return
+                if host.is_down:
+                    data: bytes | Failure = _GIVEN_UP
+                else:
+                    data = await self._fetch(key, fetch)
+                    host.note(data)
                 await asyncio.get_running_loop().run_in_executor(threads, self._finish, key, data)
+
+    async def _fetch(self, key: str, fetch: Callable[[str], Awaitable[bytes | Failure]]) -> bytes | Failure:
+        with self.clock.stage("fetch"):
+            return await fetch(self.urls[key])
 
     def _finish(self, key: str, data: bytes | Failure) -> None:
         self._put((key, data if isinstance(data, Failure) else self.prepare(key, data)))

@@ -70,6 +70,8 @@ def download(address: str, path: Path, *, schemes: Collection[str] = ("https",),
         hash_path(path).write_text(f"{sha256}  {path.name}\n")
         partial.replace(path)
     except (OSError, HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         raise ConfigurationError(
             f"the CosPlace weights could not be fetched from {address} ({error}): "
             "download them elsewhere and set GEOPIN_WEIGHTS to the file's path"
@@ -111,7 +113,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme not in self._schemes:
-            raise urllib.error.URLError(f"redirect to {urlsplit(newurl).scheme}: refused")
+            raise urllib.error.HTTPError(newurl, code, f"redirect to {urlsplit(newurl).scheme}: refused", headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -43,7 +43,7 @@ class Ask:
     """A call with its parts checked, whatever number of requests it will take."""
 
     method: str
-    url: httpx.URL
+    url: httpx.URL = field(repr=False)
     options: dict[str, Any] = field(repr=False)
     """Headers and body, as httpx takes them."""
     ok: Collection[int]

@@ -1,9 +1,8 @@
 """The embedded vector index: LanceDB behind Vectorize's semantics.
 
 Here: storage, exact search and the asynchrony of mutations. Not here: limits (`limits.py`), frames
-and names (`protocol.py`). LanceDB (facts measured at 200,000 x 512): exact flat search, upsert by
-id, SQL prefilter, and several processes reading and writing one index; it costs 1.4 s to import,
-so that happens at the first call.
+and names (`protocol.py`). LanceDB because it has upsert by id, SQL prefilter, exact search, and
+several processes can read and write one index. It costs 1.4 s to import: done at the first call.
 
 A metadata index is a column `indexed_{property}`, filled by the upserts that follow its creation:
 as in Vectorize, vectors written before it are never found by a filter on it.

@@ -54,11 +54,14 @@ class Ledger:
         return self._frame(_CLAIMS, store, sql, _json(cells))
 
     def claims_of(self, store: str, ids: pl.Series) -> pl.DataFrame:
-        """Every cell's claim on these ids, with the columns of `claims`."""
+        """Every cell's claim on these ids, with the columns of `claims`.
+
+        INDEXED BY: left to itself SQLite walked all claims for every id, 28 s for 2,000 of 100,000.
+        """
         sql = """
-            SELECT claims.id, cell_id, content_hash FROM json_each(?2) AS wanted
-            JOIN claims ON claims.store_key = ?1 AND claims.id = wanted.value
-            LEFT JOIN published ON published.store_key = claims.store_key AND published.id = claims.id"""
+            SELECT id, cell_id, content_hash FROM claims INDEXED BY claims_by_id
+            LEFT JOIN published USING (store_key, id)
+            WHERE store_key = ?1 AND id IN (SELECT value FROM json_each(?2))"""
         return self._frame(_CLAIMS, store, sql, _json(ids))
 
     def published(self, store: str) -> pl.DataFrame:

@@ -35,7 +35,7 @@ def draw_panel(axes: Axes, view: Bbox, cells: pl.DataFrame, norm: Normalize, *, 
     for spine in axes.spines.values():
         spine.set(color="#b9bec3", linewidth=0.8)
     _draw_ground(axes, view)
-    _draw_cells(axes, cells, norm, is_detailed)
+    _draw_cells(axes, cells, norm, _rim_width(view) if is_detailed else None)
     _draw_names(axes, view)
 
 
@@ -61,24 +61,29 @@ def _draw_ground(axes: Axes, view: Bbox) -> None:
     axes.add_collection(LineCollection(rings, colors=SHORE, linewidths=0.7, zorder=2.5))
 
 
-def _draw_cells(axes: Axes, cells: pl.DataFrame, norm: Normalize, is_detailed: bool) -> None:
+def _draw_cells(axes: Axes, cells: pl.DataFrame, norm: Normalize, rim_width: float | None) -> None:
     def squares(condition: pl.Expr, inset: float = 0.0) -> list[Any]:
         return _squares((cell_facts(id_).cell for id_ in cells.filter(condition)["cell_id"]), inset)
 
-    rim: dict[str, Any] = (
-        {"edgecolor": "white", "linewidth": 0.5} if is_detailed else {"edgecolor": "none", "antialiased": False}
-    )
+    rim: dict[str, Any] = {"edgecolor": "none", "antialiased": False}
+    if rim_width:
+        rim = {"edgecolor": "white", "linewidth": rim_width / 3}
     is_counted, is_empty = pl.col("captures") > 0, pl.col("is_empty")
     axes.add_collection(PolyCollection(squares(~is_counted & ~is_empty), facecolor=NOTHING, **rim))
     counts = cells.filter(is_counted)["captures"].to_numpy()
     axes.add_collection(PolyCollection(squares(is_counted), array=counts, cmap=BLUES, norm=norm, **rim))
-    if is_detailed:
-        hatched: dict[str, Any] = {"facecolor": "white", "edgecolor": GAP, "hatch": "//////", "linewidth": 1.0}
+    if rim_width:
+        hatched: dict[str, Any] = {"facecolor": "white", "edgecolor": GAP, "hatch": "//////", "linewidth": rim_width}
         short = squares(pl.col("is_short"), inset=0.1)
         axes.add_collection(PolyCollection(squares(is_empty), zorder=2.1, **hatched))
-        axes.add_collection(PolyCollection(short, facecolor="none", edgecolor=GAP, linewidth=1.5, zorder=2.2))
+        axes.add_collection(PolyCollection(short, facecolor="none", edgecolor=GAP, linewidth=rim_width, zorder=2.2))
     else:
         axes.add_collection(PolyCollection(squares(is_empty), facecolor=GAP, zorder=2.1, **rim))
+
+
+def _rim_width(view: Bbox) -> float:
+    """Points; thinner where many cells share the panel, so that rims do not cover what they frame."""
+    return min(1.5, 45 * CELL_LAT_DEG / (view.north - view.south))
 
 
 def _squares(cells: Iterable[Cell], inset: float = 0.0) -> list[Any]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-COUNTRY = Bbox(3.33, 50.75, 7.235, 53.56)
-DPI = 120
+COUNTRY = Bbox(3.36, 50.75, 7.235, 53.56)
+DPI = 90  # 1,080 px wide: what the dialog in the Dagster UI shows without scrolling
 
 
 def render_png(
@@ -123,7 +123,7 @@ def _draw_legend(figure: "Figure", norm: "Normalize") -> None:
     handles = [Patch(label="gap: crawled, nothing found", **empty)]
     if is_detailed:
         handles.append(Patch(facecolor="none", edgecolor=GAP, linewidth=1.5, label="gap: short of an expectation"))
-    handles.append(Patch(facecolor=NOTHING, label="crawled, nothing found, no land"))
+    handles.append(Patch(facecolor=NOTHING, label="crawled, nothing found, no Dutch land"))
     handles.append(Patch(facecolor=LAND, edgecolor="#c9c5bb", label="land, not crawled yet"))
     where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (0.32, 0.025, 0.66, 0.08)}
     figure.legend(handles=handles, ncols=2, fontsize=8.5, frameon=False, **where)

@@ -15,6 +15,7 @@ from geopin_assets.sandbox.scenes import Floats
 
 _HAZE_M = 420.0
 _STEEPEST = 60.0
+_LENS_SHIFT = 0.12  # a camera held level shows more above the horizon than below
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ def perspective(
     width, height = size
     scale = np.tan(np.radians(fov_deg) / 2)
     right = (2 * np.arange(width) + 1 - width) / width * scale
-    up = (height - 1 - 2 * np.arange(height)) / width * scale + 0.1
+    up = (height - 1 - 2 * np.arange(height)) / width * scale + _LENS_SHIFT
     azimuth = np.radians(yaw_deg) + np.arctan(right)
     slope = up[:, None] / np.hypot(1, right)
     return Camera(x_m, z_m, height_m, azimuth.astype(np.float32), slope.astype(np.float32))
@@ -71,8 +72,8 @@ class Canvas:
         slope = self.camera.slope if self.camera.slope.shape[1] == 1 else self.camera.slope[:, columns]
         return self.camera.height_m + slope * distance_m
 
-    def paint(self, rows: slice, columns: NDArray, mask: NDArray, color: Floats, distance_m: "Floats | float") -> None:
-        """Lay `color` [h, n, 3] over the pixels of `mask` [h, n], hazy by its distance (per pixel, column or in all)."""
+    def paint(self, rows: slice, columns: NDArray, mask: NDArray, color: Floats, distance_m: NDArray | float) -> None:
+        """Lay `color` [h, n, 3] over the pixels of `mask` [h, n], hazy by distance (per pixel, per column or one)."""
         clear = np.exp(-np.asarray(distance_m, np.float32) / _HAZE_M)[..., None]
         seen = self.haze + (color - self.haze) * clear
         self.pixels[rows, columns] = np.where(mask[..., None], seen, self.pixels[rows, columns])

@@ -54,5 +54,5 @@ def _cars(rng: np.random.Generator, street: Street, scene: Scene) -> list[Thing]
               _PAINTS[int(rng.integers(0, len(_PAINTS)))])
         for side in (-1, 1)
         for z in np.arange(-reach, reach, 6.5)
-        if rng.random() < 0.35
+        if rng.random() < 0.2
     ]  # fmt: skip

@@ -78,10 +78,7 @@ def photo_name(shot: Shot) -> str:
 @lru_cache(maxsize=64)
 def _survey_photo(shot: Shot) -> bytes:
     size = _PANO_SIZE if shot.drive.is_pano else _FLAT_SIZE
-    extra = (
-        {"xmp": _GPANO.format(heading=shot.heading_deg, width=size[0], height=size[1])} if shot.drive.is_pano else {}
-    )
-    extra = {name: text.encode() for name, text in extra.items()}
+    extra: dict[str, bytes] = {"xmp": _gpano(shot.heading_deg, size)} if shot.drive.is_pano else {}
     body = jpeg(draw(shot), size, exif=_exif(shot), **extra)
     return body[: len(body) // 3] if shot.quirk is Quirk.TRUNCATED else body
 

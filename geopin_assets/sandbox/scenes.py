@@ -43,6 +43,16 @@ class Facades:
     is_shop: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class RowStyle:
+    """What the houses of one row have in common: bricks (indices), mean height of walls and width, share of gables."""
+
+    palette: tuple[int, ...]
+    eaves_m: float
+    width_m: float
+    gabled: float
+
+
 class Kind(StrEnum):
     """Things that are drawn flat, turned to the camera."""
 
@@ -88,18 +98,18 @@ class Scene:
 def scene_of(street: Street) -> Scene:
     """The same scene for the same street, always."""
     rng = np.random.default_rng([7, *street.name.encode()])
-    half = 18.0 if street.is_canal else float(rng.uniform(7.0, 10.0))
+    half = 18.0 if street.is_canal else float(rng.uniform(6.5, 11.5))
     end = street.length_m / 2 + BEYOND_M
-    palette = rng.choice(len(_BRICKS), 3, replace=False)
     edges, colors, water = _ground(rng, half, street.is_canal)
+    left, right, ends = (_row_style(rng) for _ in range(3))
     return Scene(
         half_width_m=half,
         end_m=end,
-        left=_facades(rng, -end, end, palette),
-        right=_facades(rng, -end, end, palette),
-        near_end=_facades(rng, -60, 60, palette),
-        far_end=_facades(rng, -60, 60, palette),
-        behind=_facades(rng, -end - 60, end + 60, palette, taller_m=5),
+        left=_facades(rng, -end, end, left),
+        right=_facades(rng, -end, end, right),
+        near_end=_facades(rng, -60, 60, ends),
+        far_end=_facades(rng, -60, 60, ends),
+        behind=_facades(rng, -end - 60, end + 60, ends, taller_m=5),
         band_edges_m=edges,
         band_colors=colors,
         water=water,
@@ -107,13 +117,22 @@ def scene_of(street: Street) -> Scene:
     )
 
 
-def _facades(rng: np.random.Generator, start_m: float, end_m: float, palette: NDArray, taller_m: float = 0) -> Facades:
-    count = int((end_m - start_m) / 6) + 1
-    edges = start_m + np.concatenate([[0.0], np.cumsum(rng.uniform(5, 13, count))])
-    eaves = rng.uniform(7, 15, count) + taller_m
+def _row_style(rng: np.random.Generator) -> RowStyle:
+    return RowStyle(
+        palette=tuple(int(brick) for brick in rng.choice(len(_BRICKS), 4, replace=False)),
+        eaves_m=float(rng.uniform(5.5, 13)),
+        width_m=float(rng.uniform(5, 13)),
+        gabled=float(rng.uniform(0.2, 0.9)),
+    )
+
+
+def _facades(rng: np.random.Generator, start_m: float, end_m: float, style: RowStyle, taller_m: float = 0) -> Facades:
+    count = int((end_m - start_m) / (0.5 * style.width_m)) + 1
+    edges = start_m + np.concatenate([[0.0], np.cumsum(style.width_m * rng.uniform(0.6, 1.6, count))])
+    eaves = style.eaves_m * rng.uniform(0.6, 1.5, count) + taller_m
     eaves[rng.random(count) < 0.06] = 0.0
-    gabled = rng.random(count) < 0.6
-    shade = rng.uniform(0.7, 1.2, (count, 1))
+    gabled = rng.random(count) < style.gabled
+    shade = rng.uniform(0.4, 1.25, (count, 1))
     return Facades(
         edges_m=_f32(edges),
         eaves_m=_f32(eaves),
@@ -122,7 +141,7 @@ def _facades(rng: np.random.Generator, start_m: float, end_m: float, palette: ND
         bay_m=_f32(np.diff(edges) / np.maximum(1, np.round(np.diff(edges) / rng.uniform(1.7, 3.2, count)))),
         storey_m=_f32(rng.uniform(2.8, 3.9, count)),
         window=_f32(np.stack([rng.uniform(0.35, 0.7, count), rng.uniform(0.45, 0.72, count)], 1)),
-        wall_color=_f32(np.array(_BRICKS)[rng.choice(palette, count)] * shade),
+        wall_color=_f32(np.array(_BRICKS)[rng.choice(style.palette, count)] * shade),
         accent_color=_f32(np.array(_ACCENTS)[rng.integers(0, len(_ACCENTS), count)]),
         is_shop=rng.random(count) < 0.3,
     )

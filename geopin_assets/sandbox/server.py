@@ -1,94 +1,35 @@
-"""The sandbox server: the stand-ins as one ASGI app, and how to run it on loopback.
+"""Running the sandbox on loopback, in the foreground or beside a command, and sharing it between processes.
 
-Here: /health, /stats, /faults, starting and sharing one server. Not here: any source's routes.
-
-    GET    /health   {"geopin_sandbox": "<world version>"}
-    GET    /stats    requests by source and kind since the start
-    POST   /faults   {"source": "amsterdam", "status": 500, "bbox": [w, s, e, n]} or {"vanish": ["<id>", …]}
-    DELETE /faults   everything as it was
+Here: ports, threads and the files that the sandbox provides. Not here: routes (`app.py`).
 """
 
 import json
 import socket
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.sandbox.amsterdam import AmsterdamStandIn
-from geopin_assets.sandbox.panoramax import PanoramaxStandIn
-from geopin_assets.sandbox.photos import write_photos
-from geopin_assets.sandbox.state import Fault, Sandbox
-from geopin_assets.sandbox.world import World, build_world
+from geopin_assets.sandbox.app import HEALTH, create_app
+from geopin_assets.sandbox.photos import write_photos, write_query_photos
+from geopin_assets.sandbox.world import build_world
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"
-_HEALTH = "geopin_sandbox"
 _POLL_S = 0.1
 _START_S = 20
 
 
-def create_app(world: World, base_url: str, faults: Iterable[Fault] | None = None) -> Starlette:
-    """The ASGI app. `base_url` starts every href it hands out; no trailing slash."""
-    sandbox = Sandbox(world, base_url, list(faults or ()))
-
-    async def health(request: Request) -> Response:
-        return JSONResponse({_HEALTH: world.version})
-
-    async def stats(request: Request) -> Response:
-        return JSONResponse(dict(sandbox.requests))
-
-    async def set_fault(request: Request) -> Response:
-        try:
-            _apply(sandbox, await request.json())
-        except (TypeError, ValueError) as error:
-            return JSONResponse({"message": str(error)}, 400)
-        return JSONResponse({"faults": len(sandbox.faults), "vanished": len(sandbox.vanished)})
-
-    async def clear_faults(request: Request) -> Response:
-        sandbox.faults.clear()
-        sandbox.vanished.clear()
-        return Response(status_code=204)
-
-    return Starlette(
-        routes=[
-            Route("/health", health),
-            Route("/stats", stats),
-            Route("/faults", set_fault, methods=["POST"]),
-            Route("/faults", clear_faults, methods=["DELETE"]),
-            Mount("/panoramax", routes=PanoramaxStandIn(sandbox).routes()),
-            Mount("/amsterdam", routes=AmsterdamStandIn(sandbox).routes()),
-        ]
-    )
-
-
-def _apply(sandbox: Sandbox, body: dict[str, object]) -> None:
-    """Add one fault or some vanished ids. Raises TypeError or ValueError for a body that says neither."""
-    if "vanish" in body:
-        sandbox.vanished.update(body["vanish"])  # type: ignore[call-overload]
-        return
-    unknown = body.keys() - {field.name for field in fields(Fault)}
-    if unknown:
-        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-    sandbox.faults.append(Fault(**body))  # type: ignore[arg-type]
-
-
 def serve(settings: Settings) -> None:
     """Run the server in the foreground until interrupted. Raises ConfigurationError if the port is taken."""
-    world = build_world()
-    write_photos(settings.data_dir / "sandbox" / "own_photos", world)
+    _write_files(settings)
     listener = _bind(settings.sandbox_port)
     if listener is None:
         raise ConfigurationError(f"port {settings.sandbox_port} is taken; set GEOPIN_SANDBOX_PORT to a free one")
-    with listener:
+    with listener, suppress(KeyboardInterrupt):
         _server(settings).run(sockets=[listener])
 
 
@@ -99,36 +40,54 @@ def running(settings: Settings) -> Iterator[str]:
     Processes share one server: whoever binds the port first serves, the others stand by and take
     over within a moment when it ends. Raises ConfigurationError if something else has the port.
     """
-    world = build_world()
-    write_photos(settings.data_dir / "sandbox" / "own_photos", world)
-    stop = threading.Event()
-    keeper = threading.Thread(target=_keep_serving, args=(settings, stop), name="sandbox", daemon=True)
+    _write_files(settings)
+    keeper = _Keeper(settings)
     keeper.start()
     try:
-        _await_health(settings, world)
+        _await_health(settings)
         yield settings.sandbox_url
     finally:
-        stop.set()
-        keeper.join()
+        keeper.stop()
 
 
-def _keep_serving(settings: Settings, stop: threading.Event) -> None:
-    """Serve as soon as the port is free, until told to stop."""
-    while not stop.is_set():
-        listener = _bind(settings.sandbox_port)
-        if listener is None:
-            stop.wait(_POLL_S)
-            continue
-        with listener:
-            server = _server(settings)
-            stopper = threading.Thread(target=lambda: (stop.wait(), setattr(server, "should_exit", True)), daemon=True)
-            stopper.start()
-            server.run(sockets=[listener])
+class _Keeper(threading.Thread):
+    """Serves as soon as the port is free, until told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(name="sandbox", daemon=True)
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._serving: uvicorn.Server | None = None
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            listener = _bind(self._settings.sandbox_port)
+            if listener is None:
+                self._stopping.wait(_POLL_S)
+                continue
+            with listener:
+                self._serving = _server(self._settings)
+                if not self._stopping.is_set():
+                    self._serving.run(sockets=[listener])
+
+    def stop(self) -> None:
+        """End the server, if this one has it, and wait for its end."""
+        self._stopping.set()
+        if self._serving is not None:
+            self._serving.should_exit = True
+        self.join()
+
+
+def _write_files(settings: Settings) -> None:
+    write_photos(settings.data_dir / "own_photos", build_world())
+    write_query_photos(settings.data_dir / "queries")
 
 
 def _server(settings: Settings) -> uvicorn.Server:
     app = create_app(build_world(), settings.sandbox_url)
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
+    return uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+    )
 
 
 def _bind(port: int) -> socket.socket | None:
@@ -139,19 +98,19 @@ def _bind(port: int) -> socket.socket | None:
         return None
 
 
-def _await_health(settings: Settings, world: World) -> None:
+def _await_health(settings: Settings) -> None:
     """Wait until a sandbox of this world answers. Raises ConfigurationError if anything else does, or nothing."""
-    stop = threading.Event()
+    version, pause = build_world().version, threading.Event()
     for _ in range(int(_START_S / _POLL_S)):
         answer = _health(settings.sandbox_port)
-        if answer == world.version:
+        if answer == version:
             return
         if answer is not None:
             raise ConfigurationError(
-                f"port {settings.sandbox_port} answers, but is not this sandbox ({_HEALTH}={answer!r}, "
-                f"expected {world.version!r}); stop it or set GEOPIN_SANDBOX_PORT to a free port"
+                f"port {settings.sandbox_port} answers, but is not this sandbox ({HEALTH}={answer!r}, "
+                f"expected {version!r}); stop it or set GEOPIN_SANDBOX_PORT to a free port"
             )
-        stop.wait(_POLL_S)
+        pause.wait(_POLL_S)
     raise ConfigurationError(f"port {settings.sandbox_port} is taken and does not answer; set GEOPIN_SANDBOX_PORT")
 
 
@@ -160,7 +119,7 @@ def _health(port: int) -> str | None:
     connection = HTTPConnection(HOST, port, timeout=2)
     try:
         connection.request("GET", "/health")
-        return str(json.loads(connection.getresponse().read())[_HEALTH])
+        return str(json.loads(connection.getresponse().read())[HEALTH])
     except (ConnectionError, TimeoutError):
         return None
     except (HTTPException, ValueError, KeyError, TypeError):

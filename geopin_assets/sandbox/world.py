@@ -119,7 +119,7 @@ def shots(drive: Drive) -> Iterator[Shot]:
         off_along, off_right = rng.normal(0, 1, 2) * drive.jitter_m
         along_m = drive.from_m + drive.step_m * (rank - 1) + float(off_along)
         right_m = drive.right_m + float(off_right)
-        wobble_deg = float(rng.normal(0, 4)) * (drive.jitter_m > 0)
+        wobble_deg = float(rng.normal(0, 2)) * (drive.jitter_m > 0)
         lon, lat = drive.street.position(along_m, right_m)
         yield Shot(
             drive=drive,
@@ -134,14 +134,14 @@ def shots(drive: Drive) -> Iterator[Shot]:
         )
 
 
-GRACHT = Street("Zandbakgracht", 4.8740, 52.3740, 62, 240, is_canal=True)
-STRAAT = Street("Speelstraat", 4.8860, 52.3835, 135, 180)
+GRACHT = Street("Zandbakgracht", 4.8740, 52.3740, 60, 240, is_canal=True)
+STRAAT = Street("Speelstraat", 4.8860, 52.3835, 120, 180)
 CORNER = Street("Hoeklaan", 4.8936, 52.37, 0, 160)  # along the edge of two columns, its middle on a cell corner
 MIDDLE = Street("Middenweg", 4.87895, 52.379, 90, 140)  # along the line where cell r090c051 is split in quarters
-KADE = Street("Emmerkade", 4.9080, 52.3760, 200, 160)
-PLEIN = Street("Schepplein", 4.8750, 52.3610, 20, 160)
+KADE = Street("Emmerkade", 4.9080, 52.3760, 210, 160)
+PLEIN = Street("Schepplein", 4.8750, 52.3610, 30, 160)
 DREEF = Street("Glijbaandreef", 4.9100, 52.3580, 300, 160)
-UTRECHT = Street("Wipkade", 5.1230, 52.0880, 75, 180, is_canal=True)
+UTRECHT = Street("Wipkade", 5.1230, 52.0880, 60, 180, is_canal=True)
 
 
 def _at(year: int, month: int, day: int, hour: int = 10) -> datetime:
@@ -193,11 +193,11 @@ _OWN_PHOTOS = (
           turn_deg=30, started_at=_at(2024, 4, 9)),
 )  # fmt: skip
 _QUERIES = (
-    Drive(source="query", name="query-gracht", street=GRACHT, from_m=27, step_m=1, count=1, right_m=11.5, turn_deg=6,
+    Drive(source="query", name="query-gracht", street=GRACHT, from_m=27, step_m=1, count=1, right_m=11.5, turn_deg=2,
           started_at=_at(2026, 5, 4)),
-    Drive(source="query", name="query-straat", street=STRAAT, from_m=8, step_m=1, count=1, right_m=0.5, turn_deg=-5,
+    Drive(source="query", name="query-straat", street=STRAAT, from_m=6, step_m=1, count=1, right_m=1.2, turn_deg=1,
           started_at=_at(2026, 4, 18)),
-    Drive(source="query", name="query-kade", street=KADE, from_m=-12, step_m=1, count=1, right_m=0, turn_deg=4,
+    Drive(source="query", name="query-kade", street=KADE, from_m=1.5, step_m=1, count=1, right_m=-0.5, turn_deg=-1,
           started_at=_at(2026, 8, 23)),
 )  # fmt: skip
 

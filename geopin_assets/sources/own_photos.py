@@ -165,7 +165,7 @@ def photo_folder(settings: Settings) -> Path | None:
     """The folder that `own-photos:` addresses are relative to (percent-quoted, `/` between names), or None."""
     if folder := settings.variables.get("GEOPIN_OWN_PHOTOS_DIR"):
         return Path(folder).expanduser()
-    return settings.data_dir / "sandbox" / OwnPhotos.name if settings.is_sandbox else None
+    return settings.data_dir / OwnPhotos.name if settings.is_sandbox else None
 
 
 def photo_id(file: str) -> str:

@@ -28,6 +28,7 @@ from geopin_assets.sources.base import CrawlReport, Source
 from geopin_assets.sources.splitting import fetch_complete
 
 DEFAULT_LIMIT = 1000  # about 4 kB a picture on an instance, 7.5 kB on the catalog: 1000 are a few MB
+SANDBOX_LIMIT = 25  # invented streets are short: a small limit makes boxes divide there as they do in real cities
 MAX_LIMIT = 10_000  # instances answer 400 above it
 MIN_SIDE_DEG = 2e-5  # about 2 m; more than `limit` pictures within it are reported as incomplete
 
@@ -79,7 +80,8 @@ class Panoramax(Source):
     def _fetch_features(self, url: str, bbox: Bbox, report: CrawlReport) -> Iterator[Any]:
         def fetch(box: Bbox) -> list[Any]:
             params = {"bbox": str(box), "limit": self._limit}
-            return stac.features(self._client.get_json(f"{url}/api/search", params=params, tally=report))
+            answer = self._client.get_json(f"{url}/api/search", params=params, tally=report)
+            return stac.features(answer, where=f"{self.name}: {url}, box {box}")
 
         return fetch_complete(
             bbox, fetch, limit=self._limit, min_side_deg=MIN_SIDE_DEG, report=report, key=stac.feature_key
@@ -121,7 +123,8 @@ def _urls(settings: Settings) -> tuple[str, ...]:
 
 
 def _limit(settings: Settings) -> int:
-    value = settings.variables.get("GEOPIN_PANORAMAX_LIMIT", str(DEFAULT_LIMIT))
+    default = SANDBOX_LIMIT if settings.is_sandbox else DEFAULT_LIMIT
+    value = settings.variables.get("GEOPIN_PANORAMAX_LIMIT", str(default))
     if not value.isdecimal() or not 1 <= int(value) <= MAX_LIMIT:
         raise ConfigurationError(f"GEOPIN_PANORAMAX_LIMIT={value!r}: choose a number from 1 to {MAX_LIMIT}")
     return int(value)

@@ -59,11 +59,11 @@ class StacItem:
     payload: str
 
 
-def features(answer: Any) -> list[Any]:
-    """The features of a search answer, unchecked. Raises PayloadError if there is no such list."""
+def features(answer: Any, where: str) -> list[Any]:
+    """The features of a search answer, unchecked. Raises PayloadError, saying `where`, if there is no such list."""
     found = fields.mapping(answer).get("features")
     if not isinstance(found, list):
-        raise PayloadError(f"a search answer without a list of features: {type(answer).__name__}")
+        raise PayloadError(f"{where}: a search answer without a list of features ({type(answer).__name__})")
     return found
 
 

@@ -41,7 +41,7 @@ def test_a_marker_appears_in_the_view_that_looks_at_it(bearing_deg: float, pitch
     """Columns run clockwise from the image center; view i looks 30 i degrees clockwise of it."""
     width, height = 720, 360
     panorama = np.zeros((height, width, 3), np.uint8)
-    column = (bearing_deg / 360 + 0.5) * width - 0.5
+    column = ((bearing_deg / 360 + 0.5) * width - 0.5) % width
     row = (0.5 - pitch_deg / 180) * height - 0.5
     near_x = np.minimum(np.abs(np.arange(width) - column), width - np.abs(np.arange(width) - column))
     panorama[(near_x[None, :] < 2) & (np.abs(np.arange(height) - row)[:, None] < 2)] = 255
@@ -54,9 +54,8 @@ def test_a_marker_appears_in_the_view_that_looks_at_it(bearing_deg: float, pitch
     ray = np.array([x * tangent, y * tangent, 1.0])
     pitch = np.radians(7)
     up, forward = ray[1] * np.cos(pitch) + np.sin(pitch), np.cos(pitch) - ray[1] * np.sin(pitch)
-    assert np.degrees(np.arctan2(ray[0], forward)) + 30 * view == pytest.approx(
-        bearing_deg if view or bearing_deg < 180 else bearing_deg - 360, abs=0.7
-    )
+    seen_deg = np.degrees(np.arctan2(ray[0], forward)) + 30 * view
+    assert (seen_deg - bearing_deg + 180) % 360 - 180 == pytest.approx(0, abs=0.7)
     assert np.degrees(np.arctan2(up, np.hypot(ray[0], forward))) == pytest.approx(pitch_deg, abs=0.7)
 
 

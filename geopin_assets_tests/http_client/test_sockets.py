@@ -11,7 +11,7 @@ import pytest
 from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.http_client import HttpClient
 
-DEADLINE_S = 0.6
+DEADLINE_S = 0.3
 OK = b"HTTP/1.1 200 OK\r\n"
 Behavior = Callable[[socket.socket], None]
 
@@ -101,7 +101,7 @@ def client() -> Iterator[HttpClient]:
 def test_a_broken_answer_is_retried_and_ends_within_its_deadline(name: str, behavior: Behavior, client: HttpClient):
     with server(behavior, GOOD) as url:
         assert client.get_json(url) == [1, 2, 3], name
-    with server(behavior) as url, pytest.raises(TransientError, match="^panoramax: GET /data"):
+    with server(behavior) as url, pytest.raises(TransientError, match=r"^panoramax: GET /data"):
         client.get_json(url)
 
 

@@ -1,0 +1,67 @@
+"""The sandbox's ASGI app: the stand-ins, and what people and tests turn in it.
+
+Here: /health, /stats, /faults and where each stand-in is mounted. Not here: any source's routes, running a server.
+
+    GET    /health   {"geopin_sandbox": "<world version>"}
+    GET    /stats    requests by source and kind since the start
+    POST   /faults   {"source": "amsterdam", "status": 500, "bbox": [w, s, e, n]} or {"vanish": ["<id>", …]}
+    DELETE /faults   everything as it was
+"""
+
+from collections.abc import Iterable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from geopin_assets.sandbox.amsterdam import AmsterdamStandIn
+from geopin_assets.sandbox.panoramax import PanoramaxStandIn
+from geopin_assets.sandbox.state import Fault, Sandbox
+from geopin_assets.sandbox.world import World
+
+HEALTH = "geopin_sandbox"
+
+
+def create_app(world: World, base_url: str, faults: Iterable[Fault] | None = None) -> Starlette:
+    """The ASGI app. `base_url` starts every href it hands out; no trailing slash."""
+    sandbox = Sandbox(world, base_url, list(faults or ()))
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({HEALTH: world.version})
+
+    async def stats(request: Request) -> Response:
+        return JSONResponse(dict(sandbox.requests))
+
+    async def set_fault(request: Request) -> Response:
+        try:
+            _apply(sandbox, await request.json())
+        except (TypeError, ValueError) as error:
+            return JSONResponse({"message": str(error)}, 400)
+        return JSONResponse({"faults": len(sandbox.faults), "vanished": len(sandbox.vanished)})
+
+    async def clear_faults(request: Request) -> Response:
+        sandbox.faults.clear()
+        sandbox.vanished.clear()
+        return Response(status_code=204)
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/stats", stats),
+            Route("/faults", set_fault, methods=["POST"]),
+            Route("/faults", clear_faults, methods=["DELETE"]),
+            Mount("/panoramax", routes=PanoramaxStandIn(sandbox).routes()),
+            Mount("/amsterdam", routes=AmsterdamStandIn(sandbox).routes()),
+        ]
+    )
+
+
+def _apply(sandbox: Sandbox, body: object) -> None:
+    """Add one fault or some vanished ids. Raises TypeError or ValueError for a body that says neither."""
+    if not isinstance(body, dict):
+        raise TypeError('a JSON object, {"source": …} or {"vanish": […]}')
+    if "vanish" in body:
+        sandbox.vanished.update(map(str, body["vanish"]))
+    else:
+        sandbox.faults.append(Fault(**body))

@@ -1,0 +1,125 @@
+"""What the definitions promise to Dagster, to whoever reads its UI, and to its command line tools."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from geopin_assets.capture import Capture
+from geopin_assets.definitions import defs
+from geopin_assets.defs.partitions import cells
+from geopin_assets.sources import SOURCES
+
+CHECKOUT = Path(__file__).parents[2]
+GRAPH = defs.resolve_asset_graph()
+ASSETS = {key.to_user_string(): GRAPH.get(key) for key in sorted(GRAPH.get_all_asset_keys())}
+BY_CELL = [name for name, asset in ASSETS.items() if asset.is_partitioned]
+
+
+def command(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of this environment in the checkout, with an instance and a home of its own."""
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
+    binaries = Path(sys.executable).parent
+    own = {"DAGSTER_HOME": str(folder), "HOME": str(folder), "VIRTUAL_ENV": str(binaries.parent)}
+    environ = {**os.environ, **own, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(words, cwd=CHECKOUT, env=environ, capture_output=True, text=True)
+
+
+def test_loading_the_definitions_imports_neither_the_model_nor_the_index() -> None:
+    code = (
+        "import sys; from geopin_assets.definitions import defs; defs.get_repository_def();"
+        "print([name for name in ('torch', 'lancedb', 'matplotlib', 'aiohttp') if name in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_every_registered_source_is_one_raw_asset_and_nothing_else_is() -> None:
+    assert [name for name in ASSETS if name.startswith("raw/")] == sorted(f"raw/{source.name}" for source in SOURCES)
+
+
+def test_every_cell_asset_shares_the_one_partitions_definition() -> None:
+    assert {name for name in BY_CELL if ASSETS[name].partitions_def is not cells} == set()
+    assert {f"raw/{source.name}" for source in SOURCES} < set(BY_CELL)
+
+
+@pytest.mark.parametrize("name", BY_CELL)
+def test_a_backfill_of_a_cell_asset_takes_many_cells_a_run(name: str) -> None:
+    policy = ASSETS[name].backfill_policy
+    assert policy is not None
+    assert (policy.max_partitions_per_run or 0) >= 100, "one run for all 20,000 cells, or one run for each"
+
+
+def test_cell_assets_that_depend_on_each_other_never_meet_in_one_range_run() -> None:
+    """Dagster joins assets of equal partitions and policy in one run; there, a range leaves out what comes after."""
+    joined = [
+        (name, parent.to_user_string())
+        for name in BY_CELL
+        for parent in GRAPH.get_ancestor_asset_keys(ASSETS[name].key)
+        if GRAPH.get(parent).is_partitioned and GRAPH.get(parent).backfill_policy == ASSETS[name].backfill_policy
+    ]
+    assert joined == []
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_every_asset_says_what_it_is_and_whose(name: str) -> None:
+    asset = ASSETS[name]
+    assert len(asset.description or "") > 40
+    assert asset.owners
+    assert asset.kinds
+    assert len(asset.key.path) == 2
+    assert asset.group_name == asset.key.path[0]
+
+
+def test_assets_that_share_a_limited_thing_share_its_pool() -> None:
+    pools = {name: asset.pools for name, asset in ASSETS.items() if asset.is_partitioned}
+    assert pools == {
+        **{f"raw/{source.name}": {source.name} for source in SOURCES},
+        "catalog/captures": {"duckdb"},
+        "index/embeddings": {"gpu"},
+        "publish/vectorize": {"cloudflare"},
+        "publish/d1": {"cloudflare"},
+    }
+
+
+@pytest.mark.parametrize("name", [*(f"raw/{s.name}" for s in SOURCES), "catalog/captures", "index/embeddings"])
+def test_assets_that_people_query_describe_their_columns(name: str) -> None:
+    columns = {column.name: column for column in ASSETS[name].metadata["dagster/column_schema"].columns}
+    assert [column.name for column in columns.values() if not column.description] == []
+    assert "capture_id" in columns
+    if name != "index/embeddings":
+        assert set(Capture.__dataclass_fields__) - {"payload"} <= set(columns)
+
+
+def test_checks_sit_on_reports_without_cells_and_say_what_to_do() -> None:
+    checks = GRAPH.asset_check_keys
+    assert len(checks) >= 5
+    for key in checks:
+        assert not GRAPH.get(key.asset_key).is_partitioned, key
+        assert len(GRAPH.get_check_spec(key).description or "") > 60, key
+
+
+def test_runs_use_one_process() -> None:
+    """Another interpreter for each step would cost seconds, and a range run has one step."""
+    assert defs.executor is dg.in_process_executor
+
+
+def test_the_workspace_loads_its_code_location(tmp_path: Path) -> None:
+    validated = command(tmp_path, "dagster", "definitions", "validate", "-w", "workspace.yaml")
+    assert validated.returncode == 0, validated.stderr
+    assert "Validation successful for code location geopin_assets" in validated.stderr + validated.stdout
+
+
+def test_dg_finds_the_project_and_its_definitions_sound(tmp_path: Path) -> None:
+    checked = command(tmp_path, "dg", "check", "defs")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_dg_lists_every_asset(tmp_path: Path) -> None:
+    listed = command(tmp_path, "dg", "list", "defs", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert {asset["asset_key"] for asset in json.loads(listed.stdout)["assets"]} == set(ASSETS)

@@ -1,0 +1,35 @@
+"""A fetcher without a network: bytes from a dict, counting."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from geopin_assets.embedding.failures import Failure, FailureReason
+
+NOT_FOUND = Failure(FailureReason.NOT_FOUND)
+
+
+@dataclass
+class MemoryFetcher:
+    images: Mapping[str, bytes | Failure]
+    per_host: int = 4
+    pause_s: float = 0.0
+    otherwise: Failure = NOT_FOUND
+    fetched: Counter[str] = field(default_factory=Counter)
+    active: Counter[str] = field(default_factory=Counter)
+    peak: Counter[str] = field(default_factory=Counter)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Callable[[str], Awaitable[bytes | Failure]]]:
+        yield self._fetch
+
+    async def _fetch(self, url: str) -> bytes | Failure:
+        host = url.split("/")[2]
+        self.fetched[url] += 1
+        self.active[host] += 1
+        self.peak[host] = max(self.peak[host], self.active[host])
+        await asyncio.sleep(self.pause_s)
+        self.active[host] -= 1
+        return self.images.get(url, self.otherwise)

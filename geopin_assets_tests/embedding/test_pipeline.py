@@ -1,0 +1,343 @@
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from geopin_assets.capture import vector_id
+from geopin_assets.embedding.addresses import AddressRule
+from geopin_assets.embedding.failures import BACK_OFF, FAILURE_SCHEMA, Failure, FailureReason, next_try_at
+from geopin_assets.embedding.images import ImageFetcher
+from geopin_assets.embedding.pipeline import EMBEDDING_SCHEMA, CellEmbeddings, embed_cell
+from geopin_assets.embedding.protocol import Image
+from geopin_assets.embedding.reader import HOST_PATIENCE
+from geopin_assets.embedding.thumbnail import Thumbnail
+from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, status
+from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
+from geopin_assets_tests.embedding.pictures import encoded, smooth
+
+NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+FLAT, PANORAMA = encoded(smooth(120, 90)), encoded(smooth(256, 128))
+IMAGES = {"http://a/flat": FLAT, "http://a/other": encoded(smooth(90, 120, 3)), "http://b/pano": PANORAMA}
+NO_VECTORS, NO_FAILURES = pl.DataFrame(schema=EMBEDDING_SCHEMA), pl.DataFrame(schema=FAILURE_SCHEMA)
+
+
+class TinyModel:
+    """Two dimensions: mean red and mean green, as a direction. Notes the batches it gets."""
+
+    name, dim, is_place_recognition = "tiny", 2, False
+
+    def __init__(self, model_id: str = "tiny-2-p1", side_px: int | None = 8) -> None:
+        self.model_id = model_id
+        self.side_px = side_px
+        self.batches: list[tuple[int, ...]] = []
+
+    def preprocess(self, image: Image) -> Image:
+        return image[: self.side_px, : self.side_px] if self.side_px else image
+
+    def embed(self, batch: list[Image]) -> np.ndarray:
+        stacked = np.stack(batch)
+        self.batches.append(stacked.shape)
+        mean = stacked[..., :2].mean(axis=(1, 2)) + 1
+        return (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
+
+
+def captures(*rows: dict[str, Any]) -> pl.DataFrame:
+    default = {"source": "s", "image_url": "http://a/flat", "image_version": "", "is_pano": False, "heading_deg": 90.0}
+    schema = {
+        "capture_id": pl.String,
+        "source": pl.String,
+        "image_url": pl.String,
+        "image_version": pl.String,
+        "is_pano": pl.Boolean,
+        "heading_deg": pl.Float64,
+        "lon": pl.Float64,
+    }
+    return pl.DataFrame([default | {"capture_id": f"s:{i}"} | row for i, row in enumerate(rows)], schema=schema)
+
+
+def run(
+    cell: pl.DataFrame, before: CellEmbeddings | None = None, fetcher: Any = None, now: datetime = NOW, **options: Any
+) -> CellEmbeddings:
+    return embed_cell(
+        cell,
+        before.vectors if before else NO_VECTORS,
+        before.failures if before else NO_FAILURES,
+        embedder=options.pop("embedder", None) or Thumbnail(),
+        fetcher=fetcher or MemoryFetcher(IMAGES),
+        now=now,
+        **options,
+    )
+
+
+PANO = {"image_url": "http://b/pano", "is_pano": True, "heading_deg": 350.0}
+
+
+def test_a_flat_capture_yields_one_view_and_a_panorama_one_per_heading() -> None:
+    result = run(captures({}, PANO, PANO | {"heading_deg": None}))
+    assert result.vectors.schema == EMBEDDING_SCHEMA
+    by_capture = result.vectors.partition_by("capture_id", as_dict=True)
+    assert by_capture["s:0",]["heading_deg"].to_list() == [90.0]
+    assert by_capture["s:1",]["heading_deg"].to_list() == [(350.0 + 30 * view) % 360 for view in range(12)]
+    assert by_capture["s:2",]["heading_deg"].to_list() == [None] * 12
+    assert result.vectors["vector_id"].to_list() == sorted(
+        [vector_id("s:0", 0), *(vector_id(c, v) for c in ("s:1", "s:2") for v in range(12))]
+    )
+    norms = np.linalg.norm(result.vectors["embedding"].to_numpy().astype(float), axis=1)
+    np.testing.assert_allclose(norms, 1, atol=2e-3)
+    assert (result.stats.embedded, result.stats.reused, result.stats.vectors) == (3, 0, 25)
+    assert set(result.stats.seconds) == {"fetch", "decode", "preprocess", "embed"}
+    assert result.stats.bottleneck in result.stats.seconds
+
+
+def test_an_empty_cell_is_no_problem() -> None:
+    result = run(captures())
+    assert result.vectors.schema == EMBEDDING_SCHEMA and result.failures.schema == FAILURE_SCHEMA
+    assert len(result.vectors) == len(result.failures) == 0 and result.stats.bottleneck == ""
+
+
+def test_what_is_unchanged_is_not_fetched_again() -> None:
+    cell = captures({}, PANO)
+    first, fetcher = run(cell), MemoryFetcher(IMAGES)
+    second = run(cell, first, fetcher)
+    assert not fetcher.fetched
+    assert second.vectors.equals(first.vectors)
+    assert (second.stats.embedded, second.stats.reused, second.stats.removed_vectors) == (0, 2, 0)
+
+
+def test_a_corrected_heading_changes_the_vectors_rows_without_a_fetch() -> None:
+    first, fetcher = run(captures(PANO)), MemoryFetcher(IMAGES)
+    second = run(captures(PANO | {"heading_deg": 10.0}), first, fetcher)
+    assert not fetcher.fetched
+    assert second.vectors["heading_deg"].to_list() == [(10.0 + 30 * view) % 360 for view in range(12)]
+    assert second.vectors["embedding"].equals(first.vectors["embedding"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_version": "2", "image_url": "http://a/other"},
+        {"is_pano": True, "image_url": "http://b/pano"},
+    ],
+)
+def test_a_changed_image_is_embedded_again(change: dict[str, Any]) -> None:
+    first, fetcher = run(captures({}, {})), MemoryFetcher(IMAGES)
+    second = run(captures({}, change), first, fetcher)
+    assert list(fetcher.fetched) == [change["image_url"]]
+    assert (second.stats.embedded, second.stats.reused) == (1, 1)
+    assert second.vectors.filter(capture_id="s:1")["image_version"][0] == change.get("image_version", "")
+
+
+def test_another_model_embeds_everything_again() -> None:
+    cell = captures({}, PANO)
+    first = run(cell)
+    second = run(cell, first, embedder=TinyModel())
+    assert second.stats.embedded == 2 and set(second.vectors["model_id"]) == {"tiny-2-p1"}
+    assert second.vectors.schema["embedding"] == pl.Array(pl.Float16, 2)
+    third = run(cell, second, embedder=TinyModel("tiny-2-p2"))
+    assert third.stats.embedded == 2 and set(third.vectors["model_id"]) == {"tiny-2-p2"}
+
+
+def test_a_capture_that_is_gone_loses_its_vectors_and_failures() -> None:
+    first = run(captures({}, PANO, {"image_url": "http://a/missing"}))
+    second = run(captures({}), first)
+    assert second.vectors["capture_id"].to_list() == ["s:0"] and len(second.failures) == 0
+    assert second.stats.removed_vectors == 12
+
+
+def test_vectors_missing_from_a_panorama_make_it_embedded_again() -> None:
+    first = run(captures(PANO))
+    cut = CellEmbeddings(first.vectors.head(11), first.failures, first.stats)
+    assert run(captures(PANO), cut).vectors.equals(first.vectors)
+
+
+def test_a_bad_image_is_a_row_and_the_cell_goes_on() -> None:
+    images = IMAGES | {
+        "http://a/html": b"<html>",
+        "http://a/cut": FLAT[:900],
+        "http://a/slow": Failure(FailureReason.TIMEOUT),
+    }
+    cell = captures({}, *({"image_url": f"http://a/{name}"} for name in ("html", "cut", "slow", "gone")))
+    cell = cell.vstack(captures({"capture_id": "s:wide", "is_pano": True}))
+    result = run(cell, fetcher=MemoryFetcher(images))
+    assert dict(result.failures.select("capture_id", "reason").iter_rows()) == {
+        "s:1": "not_an_image",
+        "s:2": "damaged",
+        "s:3": "timeout",
+        "s:4": "not_found",
+        "s:wide": "not_equirectangular",
+    }
+    assert result.failures.schema == FAILURE_SCHEMA
+    assert result.vectors["capture_id"].to_list() == ["s:0"]
+    assert sum(result.stats.failed.values()) == 5 and result.stats.failed["timeout"] == 1
+    later = dict(result.failures.select("reason", "next_try_at").iter_rows())
+    assert later["timeout"] == NOW + BACK_OFF[0] and later["not_found"] is None
+
+
+def test_a_failure_is_tried_again_when_due_and_given_up_after_five_attempts() -> None:
+    cell, dead = captures({}), MemoryFetcher({"http://a/flat": Failure(FailureReason.SERVER_ERROR)})
+    result, now = run(cell, fetcher=dead), NOW
+    for attempts, wait in enumerate(BACK_OFF, start=1):
+        assert result.failures.row(0) == ("s:0", "s", "server_error", attempts, now, now + wait)
+        early = run(cell, result, dead, now + wait - timedelta(seconds=1))
+        assert early.failures.equals(result.failures) and early.stats.deferred == 1
+        now += wait
+        result = run(cell, result, dead, now)
+    assert dead.fetched.total() == len(BACK_OFF) + 1
+    assert result.failures["next_try_at"].to_list() == [None]
+    assert run(cell, result, dead, now + timedelta(days=999)).stats.deferred == 1
+
+
+def test_a_capture_that_recovers_is_no_failure_any_more() -> None:
+    cell = captures({})
+    failed = run(cell, fetcher=MemoryFetcher({"http://a/flat": Failure(FailureReason.TIMEOUT)}))
+    result = run(cell, failed, now=NOW + BACK_OFF[0])
+    assert len(result.failures) == 0 and len(result.vectors) == 1
+
+
+def test_vectors_of_a_changed_image_stay_until_the_new_one_can_be_had() -> None:
+    first, changed = run(captures({})), captures({"image_version": "2"})
+    dead = MemoryFetcher({"http://a/flat": Failure(FailureReason.SERVER_ERROR)})
+    second = run(changed, first, dead)
+    assert second.vectors["image_version"].to_list() == [""] and second.stats.removed_vectors == 0
+    third = run(changed, second, dead)
+    assert third.vectors.equals(second.vectors) and third.stats.deferred == 1
+    fourth = run(changed, third, now=NOW + BACK_OFF[0])
+    assert fourth.vectors["image_version"].to_list() == ["2"]
+    gone = run(changed, first, MemoryFetcher({}))
+    assert len(gone.vectors) == 0
+
+
+def test_captures_of_a_dead_host_wait_without_using_up_an_attempt() -> None:
+    cell = captures(*[{"image_url": f"http://dead/{i}"} for i in range(40)])
+    dead = MemoryFetcher({}, per_host=1, otherwise=Failure(FailureReason.UNREACHABLE))
+    result = run(cell, fetcher=dead)
+    assert result.stats.failed == {"unreachable": HOST_PATIENCE, "host_down": 40 - HOST_PATIENCE}
+    waiting = result.failures.filter(reason="host_down")
+    assert set(waiting["attempts"]) == {0} and set(waiting["next_try_at"]) == {NOW + BACK_OFF[0]}
+
+
+def test_a_checkpoint_is_what_a_killed_run_is_continued_from() -> None:
+    cell = captures({"image_version": "2"}, PANO, *[{}] * 5, PANO)
+    old = run(captures({}, PANO))
+    saved: list[pl.DataFrame] = []
+
+    class KilledInTheThirdBatch(Thumbnail):
+        batches = 0
+
+        def embed(self, batch: Sequence[Image]) -> np.ndarray:
+            self.batches += 1
+            if self.batches == 3:
+                raise KeyboardInterrupt
+            return super().embed(batch)
+
+    options = {"checkpoint": saved.append, "checkpoint_s": 0.0, "batch_size": 5}
+    with pytest.raises(KeyboardInterrupt):
+        run(cell, old, embedder=KilledInTheThirdBatch(), **options)
+    assert all(vectors["vector_id"].is_unique().all() and len(vectors) >= len(old.vectors) for vectors in saved)
+    again = MemoryFetcher(IMAGES)
+    resumed = run(cell, CellEmbeddings(saved[-1], old.failures, old.stats), again)
+    assert resumed.vectors.equals(run(cell).vectors)
+    assert resumed.stats.reused > old.stats.embedded - 1 and again.fetched.total() < len(cell) - 1
+
+
+@pytest.mark.parametrize("reason", FailureReason)
+def test_only_reasons_that_may_pass_are_tried_again(reason: FailureReason) -> None:
+    assert (next_try_at(reason, 1, NOW) is not None) is reason.is_transient
+    assert next_try_at(reason, len(BACK_OFF) + 1, NOW) is None
+
+
+def test_batches_have_one_shape_and_no_more_than_their_size() -> None:
+    sizes = [(64, 48)] * 5 + [(48, 64)] * 3
+    images = {f"http://a/{i}": encoded(smooth(*size, i)) for i, size in enumerate(sizes)}
+    model = TinyModel(side_px=None)
+    result = run(
+        captures(*({"image_url": url} for url in images)), None, MemoryFetcher(images), embedder=model, batch_size=2
+    )
+    assert len(result.vectors) == 8
+    assert sorted(model.batches) == sorted([(2, 48, 64, 3)] * 2 + [(1, 48, 64, 3)] + [(2, 64, 48, 3), (1, 64, 48, 3)])
+
+
+def test_odd_shapes_do_not_pile_up() -> None:
+    images = {f"http://a/{i}": encoded(smooth(40 + i, 40)) for i in range(40)}
+    model = TinyModel(side_px=None)
+    waiting: list[int] = []
+    run(
+        captures(*({"image_url": url} for url in images)),
+        None,
+        MemoryFetcher(images),
+        embedder=model,
+        batch_size=4,
+        on_progress=lambda done, total: waiting.append(done - sum(batch[0] for batch in model.batches)),
+    )
+    assert max(waiting) <= 12 and len(model.batches) == 40
+
+
+def test_vectors_do_not_depend_on_the_order_of_arrival() -> None:
+    cell = captures(PANO, *[{}, {"image_url": "http://a/other"}] * 6)
+    assert run(cell).vectors.equals(run(cell.reverse(), batch_size=5).vectors)
+
+
+def test_progress_ends_at_the_total() -> None:
+    seen: list[tuple[int, int]] = []
+    run(captures({}, {}, {"image_url": "http://a/missing"}), on_progress=lambda *progress: seen.append(progress))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_what_the_model_raises_is_raised() -> None:
+    class Broken(TinyModel):
+        def embed(self, batch: list[Image]) -> np.ndarray:
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(captures({}, {}), embedder=Broken())
+
+
+def test_a_cell_over_a_real_socket_survives_every_fault(server: ImageServer) -> None:
+    server.routes |= {
+        "/good": body(FLAT),
+        "/pano": body(PANORAMA),
+        "/500": status(500),
+        "/drip": endless(b"\xff", pause_s=0.05),
+        "/html": body(b"<html>sorry</html>"),
+        "/cut": body(FLAT[:900]),
+        "/private": status(302, "http://10.0.0.1/"),
+    }
+    names = ["good", "pano", "500", "drip", "html", "cut", "private", "404"]
+    cell = captures(
+        *(
+            {"capture_id": f"s:{name}", "image_url": server.url(f"/{name}"), "is_pano": name == "pano"}
+            for name in names
+        ),
+        {"capture_id": "s:outside", "image_url": "http://169.254.169.254/"},
+    )
+    fetcher = ImageFetcher(addresses=AddressRule(allow_loopback=True), deadline_s=3, retry_after_s=0)
+    result = run(cell, fetcher=fetcher)
+    assert set(result.vectors["capture_id"]) == {"s:good", "s:pano"}
+    assert dict(result.failures.select("capture_id", "reason").iter_rows()) == {
+        "s:404": "not_found",
+        "s:500": "server_error",
+        "s:cut": "damaged",
+        "s:drip": "timeout",
+        "s:html": "not_an_image",
+        "s:outside": "not_allowed",
+        "s:private": "not_allowed",
+    }
+
+
+def test_the_server_sees_no_more_requests_at_once_than_allowed(server: ImageServer) -> None:
+    server.routes |= {f"/{i}": body(FLAT) for i in range(40)}
+    fetcher = ImageFetcher(addresses=AddressRule(allow_loopback=True), per_host=3)
+    result = run(captures(*({"image_url": server.url(f"/{i}")} for i in range(40))), fetcher=fetcher)
+    assert result.stats.embedded == 40 and server.peak <= 3
+
+
+def test_importing_the_pipeline_imports_no_torch() -> None:
+    code = (
+        "import sys, geopin_assets.embedding.pipeline, geopin_assets.embedding.choose; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

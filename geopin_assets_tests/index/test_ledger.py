@@ -1,0 +1,53 @@
+"""The ledger keeps stores apart and shares its file."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from geopin_assets.index.ledger import Ledger
+from geopin_assets_tests.index.frames import NOW
+
+
+def claims(*pairs: tuple[str, str]) -> pl.DataFrame:
+    return pl.DataFrame(pairs, schema={"id": pl.String, "cell_id": pl.String}, orient="row")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger.sqlite")
+
+
+def test_a_begun_write_is_known_with_an_unknown_outcome_until_it_is_committed(ledger: Ledger) -> None:
+    ledger.begin("d1:captures", claims(("x", "a"), ("y", "a")), pl.Series(["x", "y"]))
+    assert set(ledger.claims("d1:captures", ["a"]).iter_rows()) == {("x", "a", None), ("y", "a", None)}
+    done = pl.DataFrame({"id": ["x"], "content_hash": ["1"]})
+    ledger.commit("d1:captures", done, "mutation", NOW)
+    assert set(ledger.published("d1:captures").iter_rows()) == {("x", "1"), ("y", None)}
+
+
+def test_stores_do_not_know_each_others_ids(ledger: Ledger) -> None:
+    ledger.begin("one", claims(("x", "a")), pl.Series(["x"]))
+    ledger.begin("two", claims(("x", "b")), pl.Series(["x"]))
+    ledger.forget("one")
+    assert ledger.published("one").is_empty()
+    assert ledger.claims_of("two", pl.Series(["x", "y"])).rows() == [("x", "b", None)]
+    assert ledger.published("three").is_empty()
+
+
+def test_an_id_released_by_one_cell_stays_for_the_other(ledger: Ledger) -> None:
+    ledger.begin("one", claims(("x", "a"), ("x", "b")), pl.Series(["x"]))
+    ledger.release("one", claims(("x", "a")), pl.Series([], dtype=pl.String))
+    assert ledger.claims("one", ["a", "b"]).rows() == [("x", "b", None)]
+    assert dict(ledger.cell_counts("one").iter_rows()) == {"b": 1}
+
+
+def test_reading_goes_on_while_another_process_writes(tmp_path: Path, ledger: Ledger) -> None:
+    ledger.begin("one", claims(("x", "a")), pl.Series(["x"]))
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("DELETE FROM claims")
+        assert ledger.claims("one", ["a"]).height == 1
+        other.execute("ROLLBACK")

@@ -1,0 +1,90 @@
+"""The check that a store is in sync says what is wrong."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from geopin_assets.index.lance import LanceIndex
+from geopin_assets.index.ledger import Ledger
+from geopin_assets.index.publish import publish
+from geopin_assets.index.sqlite import SqliteStore
+from geopin_assets.index.sync import sync_report
+from geopin_assets.index.tables import TABLES
+from geopin_assets.index.targets import RowTarget, VectorTarget
+from geopin_assets_tests.index.frames import DIM, NOW, captures, upsertable, vectors
+
+IDS = [f"s:{i:02d}" for i in range(30)]
+ROWS = [(id_, i) for i, id_ in enumerate(IDS)]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger.sqlite")
+
+
+@pytest.fixture
+def vector_target(tmp_path: Path, ledger: Ledger) -> VectorTarget:
+    target = VectorTarget(LanceIndex(tmp_path, "test", DIM))
+    publish(vectors(ROWS), ["a"], target, ledger, now=NOW)
+    return target
+
+
+@pytest.fixture
+def row_target(tmp_path: Path, ledger: Ledger) -> RowTarget:
+    target = RowTarget(SqliteStore(tmp_path / "d1.sqlite"), TABLES["captures"])
+    publish(captures(ROWS), ["a"], target, ledger, now=NOW)
+    return target
+
+
+def test_after_a_publish_both_stores_are_in_sync(
+    ledger: Ledger, vector_target: VectorTarget, row_target: RowTarget
+) -> None:
+    for target in (vector_target, row_target):
+        report = sync_report(pl.Series(IDS), ledger, target)
+        assert report.is_in_sync
+        assert (report.desired, report.in_ledger, report.in_store, report.sampled) == (30, 30, 30, 30)
+
+
+def test_before_anything_was_published_nothing_is_out_of_sync(tmp_path: Path, ledger: Ledger) -> None:
+    report = sync_report(pl.Series([], dtype=pl.String), ledger, VectorTarget(LanceIndex(tmp_path, "new", DIM)))
+    assert report.is_in_sync
+    assert report.in_store == 0
+
+
+def test_what_is_not_yet_or_no_longer_desired_is_counted(ledger: Ledger, row_target: RowTarget) -> None:
+    report = sync_report(pl.Series(["s:00", "new"]), ledger, row_target)
+    assert (report.missing, report.surplus, report.is_in_sync) == (1, 29, False)
+
+
+def test_rows_somebody_changed_or_removed_behind_our_back_are_found(ledger: Ledger, row_target: RowTarget) -> None:
+    row_target.store.upsert("captures", captures([("s:03", 99)]))
+    row_target.store.delete("captures", ["s:05"])
+    report = sync_report(pl.Series(IDS), ledger, row_target)
+    assert set(report.mismatched) == {"s:03", "s:05"}
+    assert (report.in_store, report.is_in_sync) == (29, False)
+
+
+def test_a_vector_somebody_replaced_is_found_though_the_counts_agree(
+    ledger: Ledger, vector_target: VectorTarget
+) -> None:
+    vector_target.index.upsert(upsertable([("s:07", 99)]))
+    report = sync_report(pl.Series(IDS), ledger, vector_target)
+    assert (report.in_store, report.mismatched, report.is_in_sync) == (30, ("s:07",), False)
+
+
+def test_an_unfinished_write_is_named(ledger: Ledger, row_target: RowTarget) -> None:
+    ledger.begin(row_target.key, pl.DataFrame(schema={"id": pl.String, "cell_id": pl.String}), pl.Series(["s:01"]))
+    report = sync_report(pl.Series(IDS), ledger, row_target)
+    assert (report.unfinished, report.is_in_sync) == (1, False)
+
+
+def test_a_lost_store_is_filled_again_after_its_record_is_forgotten(
+    tmp_path: Path, ledger: Ledger, row_target: RowTarget
+) -> None:
+    for file in tmp_path.glob("d1.sqlite*"):
+        file.unlink()
+    assert not sync_report(pl.Series(IDS), ledger, row_target).is_in_sync
+    ledger.forget(row_target.key)
+    publish(captures(ROWS), ["a"], row_target, ledger, now=NOW)
+    assert sync_report(pl.Series(IDS), ledger, row_target).is_in_sync

@@ -1,0 +1,52 @@
+"""A whole platform in a folder, over a sandbox: what end-to-end tests run."""
+
+import json
+from http.client import HTTPConnection
+from pathlib import Path
+
+import dagster as dg
+
+from geopin_assets.defs.assemble import build_definitions
+from geopin_assets.defs.local_run import LayerResult, run_region
+from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
+
+CELLS = ("nh-amsterdam-r089c051", "nh-amsterdam-r089c052")
+SOURCES = ("panoramax", "amsterdam", "own_photos")
+
+
+class Platform:
+    """A whole platform in a temporary folder, over the sandbox that the session shares."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.overrides = {
+            "GEOPIN_PROFILE": "sandbox",
+            "GEOPIN_DATA": str(folder / "data"),
+            "GEOPIN_SANDBOX_PORT": str(port),
+            "GEOPIN_OWN_PHOTOS_DIR": str(folder / "photos"),
+        }
+        self.port = port
+        self.storage = Storage(overrides=self.overrides)
+        self.search_index = SearchIndex(overrides=self.overrides)
+        self.embedding = Embedding(overrides=self.overrides)
+        self.definitions = build_definitions(
+            sources=Sources(overrides=self.overrides),
+            storage=self.storage,
+            embedding=self.embedding,
+            search_index=self.search_index,
+        )
+
+    def run(
+        self, instance: dg.DagsterInstance, cells: tuple[str, ...] = CELLS, sources: tuple[str, ...] = SOURCES
+    ) -> dict[str, LayerResult]:
+        return {layer.asset: layer for layer in run_region(self.definitions, instance, cells, sources)}
+
+    def captures(self) -> dict[str, int]:
+        """Captures per source in the catalog."""
+        rows = self.storage.catalog().query("select source, count(*) from captures group by source")
+        return dict(rows.iter_rows())
+
+    def tell_sandbox(self, method: str, body: object = None) -> None:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request(method, "/faults", None if body is None else json.dumps(body))
+        assert connection.getresponse().status < 300
+        connection.close()

@@ -1,0 +1,130 @@
+"""The platform against Panoramax's own server software. Nothing here was written to fit it: the server is the truth.
+
+Start a GeoVisio instance (`pip install geovisio`, PostgreSQL with PostGIS; docs.panoramax.fr) with pictures around
+Amsterdam, a few of them 360 degrees, and set
+
+    GEOPIN_TEST_PANORAMAX_URL=http://127.0.0.1:5000
+    GEOPIN_TEST_PANORAMAX_TOKEN=...   the owner's; a test then HIDES one picture and DELETES another, for good
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dagster as dg
+import pytest
+
+from geopin_assets.embedding.failures import Failure, FailureReason
+from geopin_assets.regions import region
+from geopin_assets_tests.real.deployment import Deployment
+from geopin_assets_tests.real.panoramax_server import FACTS, PanoramaxServer, cell_of, facts, per_cell
+
+URL = os.environ.get("GEOPIN_TEST_PANORAMAX_URL", "").rstrip("/")
+TOKEN = os.environ.get("GEOPIN_TEST_PANORAMAX_TOKEN", "")
+CELLS = region("bbox:4.7,52.2,5.1,52.5")
+RATE = {"GEOPIN_PANORAMAX_REQUESTS_PER_SECOND": "500"}
+
+pytestmark = pytest.mark.skipif(
+    not URL, reason="start a GeoVisio server with pictures around Amsterdam and set GEOPIN_TEST_PANORAMAX_URL to it"
+)
+
+
+@pytest.fixture
+def server() -> Iterator[PanoramaxServer]:
+    server = PanoramaxServer(URL, TOKEN)
+    yield server
+    server.close()
+
+
+def live(folder: Path, **variables: str) -> Deployment:
+    host = urlsplit(URL).hostname or ""
+    own = {"GEOPIN_PROFILE": "live", "GEOPIN_PANORAMAX_URLS": URL, "GEOPIN_TRUSTED_HOSTS": host}
+    return Deployment(folder, "panoramax", own | RATE | variables)
+
+
+@pytest.mark.parametrize("limit", [None, 200, 20])
+def test_the_catalog_holds_exactly_what_the_server_shows(
+    server: PanoramaxServer, instance: dg.DagsterInstance, tmp_path: Path, limit: int | None
+) -> None:
+    held = server.pictures(CELLS)
+    platform = live(tmp_path, **({} if limit is None else {"GEOPIN_PANORAMAX_LIMIT": str(limit)}))
+    raw, catalog = platform.run(instance, CELLS, layers=2)
+
+    assert held and not raw.failed and not catalog.failed
+    captures = platform.captures()
+    known = {row["source_capture_id"]: tuple(row[name] for name in FACTS) for row in captures.iter_rows(named=True)}
+    assert set(known) == set(held)
+    assert known == {id_: facts(feature) for id_, feature in held.items()}
+    assert dict(captures["cell_id"].value_counts().iter_rows()) == per_cell(held.values())
+    assert raw.totals["partition_row_count"] == captures.height  # nothing was stored in two cells
+
+    saturated = sum(count >= (limit or 1000) for count in per_cell(held.values()).values())
+    assert raw.totals["splits"] >= saturated
+    if limit is not None and not saturated:
+        pytest.fail(f"no cell of the server holds {limit} pictures: nothing had to be divided")
+
+
+def test_the_whole_path_ends_in_an_index_that_finds_a_picture_of_the_server(
+    server: PanoramaxServer, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    held = server.pictures(CELLS)
+    small = [cell_id for cell_id, count in per_cell(held.values()).most_common() if count <= 60][:4]
+    chosen = {id_: feature for id_, feature in held.items() if cell_of(feature) in small}
+    views = sum(12 if facts(feature)[FACTS.index("is_pano")] else 1 for feature in chosen.values())
+
+    sandbox = Deployment(
+        tmp_path, "panoramax", {"GEOPIN_PROFILE": "sandbox", "GEOPIN_PANORAMAX_URLS": URL} | RATE
+    )  # the profile with an embedder that needs no weights; images are fetched over the same guarded path
+    layers = {layer.asset: layer for layer in sandbox.run(instance, small)}
+
+    assert not any(layer.failed for layer in layers.values())
+    assert layers["index/embeddings"].totals["failed_images"] == 0
+    assert layers["publish/vectorize"].totals["upserted"] == views
+    assert layers["publish/d1"].totals["upserted"] == views + len(chosen)
+    verdicts = {check.check_name: check.passed for layer in layers.values() for check in layer.checks}
+    assert {name for name, passed in verdicts.items() if not passed} <= {"coverage_gaps"}
+
+    wanted = next(feature for feature in chosen.values() if not facts(feature)[FACTS.index("is_pano")])
+    best = sandbox.locate(server.image(wanted), top=1).row(0, named=True)
+    assert best["capture_id"] == f"panoramax:{wanted['id']}"
+    assert best["score"] > 0.99
+    assert wanted["properties"]["license"] in best["attribution"]
+
+
+def test_pictures_on_a_private_address_are_fetched_only_where_it_is_trusted(
+    server: PanoramaxServer, tmp_path: Path
+) -> None:
+    url = next(iter(server.pictures(CELLS).values()))["assets"]["sd"]["href"]
+
+    async def fetch(platform: Deployment) -> bytes | Failure:
+        async with platform.embedding.fetcher().session() as fetch_image:
+            return await fetch_image(url)
+
+    image = asyncio.run(fetch(live(tmp_path)))
+    assert isinstance(image, bytes) and image.startswith(b"\xff\xd8")
+    refused = asyncio.run(fetch(live(tmp_path, GEOPIN_TRUSTED_HOSTS="")))
+    assert isinstance(refused, Failure)
+    assert refused.reason == FailureReason.FORBIDDEN_ADDRESS
+
+
+@pytest.mark.skipif(not TOKEN, reason="set GEOPIN_TEST_PANORAMAX_TOKEN to hide one picture and delete another")
+def test_pictures_taken_down_leave_the_catalog_and_nothing_else_changes(
+    server: PanoramaxServer, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    platform = live(tmp_path)
+    platform.run(instance, CELLS, layers=2)
+    before, held = platform.captures(), server.pictures(CELLS)
+    fullest = per_cell(held.values()).most_common(1)[0][0]
+    hidden, deleted = [feature for feature in held.values() if cell_of(feature) == fullest][:2]
+    server.hide(hidden)
+    server.delete(deleted)
+
+    raw, catalog = platform.run(instance, CELLS, layers=2)
+    gone = {f"panoramax:{feature['id']}" for feature in (hidden, deleted)}
+    assert not raw.failed and not catalog.failed
+    assert platform.tombstones() == gone
+    assert platform.captures().equals(before.remove(before["capture_id"].is_in(gone)))
+    changes = {name: catalog.totals[name] for name in ("inserted", "updated", "removed")}
+    assert changes == {"inserted": 0, "updated": 0, "removed": 2}

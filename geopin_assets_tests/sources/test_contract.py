@@ -1,0 +1,232 @@
+"""What every registered source must do. A new source brings `<name>_recording.py` beside this file:
+
+`CELL`, `build(folder, transport=None) -> Source` replaying recorded payloads, `EXPECTED` captures (payload
+and, where it is a hash of bytes, image_version blanked) and `REJECTED` counts; for sources that ask a
+server also `RECORD`, one raw record, and `parse(record)`.
+"""
+
+import copy
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geopin_assets import sources
+from geopin_assets.capture import Capture, Rejected
+from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
+from geopin_assets.grid import Bbox, Cell
+from geopin_assets.licenses import OPEN_LICENSES
+from geopin_assets.settings import Settings
+from geopin_assets.sources import SOURCES, open_source, source_named
+from geopin_assets.sources.base import Source
+from geopin_assets.sources.crawl import crawl_cell, crawl_cells
+from geopin_assets.sources.fields import MAX_PAYLOAD_BYTES
+
+
+def recording(source: type[Source]) -> ModuleType:
+    return importlib.import_module(f"geopin_assets_tests.sources.{source.name}_recording")
+
+
+every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+every_server = pytest.mark.parametrize(
+    "source", [source for source in SOURCES if source.endpoint], ids=lambda source: source.name
+)
+
+
+@every_source
+def test_recorded_payloads_become_exactly_these_captures(source: type[Source], tmp_path: Path):
+    case = recording(source)
+    crawl = crawl_cell(case.build(tmp_path), case.CELL)
+    expected = {capture.source_capture_id: capture for capture in case.EXPECTED}
+    blanked = [
+        replace(c, payload="{}", image_version=c.image_version and expected[c.source_capture_id].image_version)
+        for c in crawl.captures
+    ]
+    assert blanked == case.EXPECTED
+    assert dict(crawl.report.rejected) == case.REJECTED
+    assert crawl.report.incomplete == []
+
+
+@every_source
+def test_payloads_are_bounded_json_with_sorted_keys(source: type[Source], tmp_path: Path):
+    case = recording(source)
+    for capture in crawl_cell(case.build(tmp_path), case.CELL).captures:
+        assert len(capture.payload.encode()) <= MAX_PAYLOAD_BYTES
+        assert list(json.loads(capture.payload)) == sorted(json.loads(capture.payload))
+
+
+@every_source
+def test_crawling_again_gives_the_same(source: type[Source], tmp_path: Path):
+    case = recording(source)
+    built = case.build(tmp_path)
+    assert crawl_cell(built, case.CELL).captures == crawl_cell(built, case.CELL).captures
+
+
+@every_source
+def test_each_capture_belongs_to_exactly_one_of_neighboring_cells(source: type[Source], tmp_path: Path):
+    case = recording(source)
+    built = case.build(tmp_path)
+    quarters = [Cell(f"q{n}", box) for n, box in enumerate(case.CELL.bbox.quarters())]
+    found = [capture.capture_id for quarter in quarters for capture in crawl_cell(built, quarter).captures]
+    assert sorted(found) == [capture.capture_id for capture in case.EXPECTED]
+
+
+@every_source
+def test_cells_can_be_crawled_at_once(source: type[Source], tmp_path: Path):
+    case = recording(source)
+    outcomes = list(crawl_cells(case.build(tmp_path), [case.CELL] * 5, concurrency=3))
+    assert [len(crawl.captures) for _, crawl in outcomes] == [len(case.EXPECTED)] * 5
+
+
+@every_server
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(500, html="<h1>Server Error (500)</h1>"), TransientError),
+        (httpx.Response(429, headers={"retry-after": "3600"}), TransientError),
+        (httpx.Response(404, html="<h1>Not Found</h1>"), PermanentError),
+        (httpx.Response(403, text="no"), PermanentError),
+        (httpx.Response(302, headers={"location": "https://login.example"}), PermanentError),
+        (httpx.Response(200, html="<h1>Maintenance</h1>"), GeoPinError),
+        (httpx.Response(200, content=b'{"features": ['), TransientError),
+        (httpx.Response(200, json={}), PermanentError),
+        (httpx.Response(200, json=[]), PermanentError),
+        (httpx.Response(200, json=None, content=b"null"), PermanentError),
+    ],
+    ids=lambda value: str(value.status_code) if isinstance(value, httpx.Response) else "",
+)
+def test_an_error_is_never_an_empty_cell(
+    source: type[Source], answer: httpx.Response, error: type[GeoPinError], tmp_path: Path
+):
+    def transport(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    case = recording(source)
+    with pytest.raises(error, match=source.name):
+        crawl_cell(case.build(tmp_path, httpx.MockTransport(transport)), case.CELL)
+
+
+@every_server
+def test_a_connection_that_breaks_is_a_passing_failure(source: type[Source], tmp_path: Path):
+    def transport(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("reset")
+
+    case = recording(source)
+    with pytest.raises(TransientError, match=source.name):
+        crawl_cell(case.build(tmp_path, httpx.MockTransport(transport)), case.CELL)
+
+
+junk = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(
+        ["", "\x00", "../../x", "x" * 5000, "0026-01-01T00:00:00Z", "http://", "file:///etc/passwd", "\ud800"]
+    ),
+    st.lists(st.floats(), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(deeper for key, child in items for deeper in _paths(child, (*path, key)))]
+
+
+@every_server
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_malformed_record_is_rejected_with_a_reason_and_never_an_exception(source: type[Source], data: st.DataObject):
+    case = recording(source)
+    record = copy.deepcopy(case.RECORD)
+    for path in data.draw(st.lists(st.sampled_from(_paths(case.RECORD)), min_size=1, max_size=3)):
+        if not path:
+            record = data.draw(junk)
+            break
+        parent = record
+        try:
+            for key in path[:-1]:
+                parent = parent[key]
+            parent[path[-1]] = data.draw(junk)
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change took that part away
+    result = case.parse(record)
+    assert isinstance(result, Rejected | Capture)
+    if isinstance(result, Capture):
+        result.payload.encode()
+        assert result.heading_deg is None or 0 <= result.heading_deg < 360
+        assert result.license in OPEN_LICENSES
+        assert result.image_url.startswith(("http://", "https://"))
+        assert case.CELL.bbox.contains(result.lon, result.lat)
+
+
+@every_source
+def test_a_source_states_its_facts(source: type[Source]):
+    assert re.fullmatch(r"[a-z_]+", source.name)
+    assert source.title
+    assert all(url.startswith("https://") for url in (source.homepage, source.contribute_url))
+    assert source.license is None or source.license in OPEN_LICENSES
+    assert source.requests_per_second > 0
+    assert source.concurrency >= 1
+    assert not source.endpoint.endswith("/")
+
+
+@every_source
+def test_the_docstring_of_a_source_has_its_heads(source: type[Source]):
+    description = inspect.getdoc(inspect.getmodule(source)) or ""
+    assert [head for head in ("API", "License", "Quirks") if f"\n{head}: " in f"\n{description}"] == [
+        "API",
+        "License",
+        "Quirks",
+    ]
+
+
+def test_every_module_that_defines_a_source_is_registered():
+    defined = {
+        value
+        for module in pkgutil.iter_modules(sources.__path__)
+        for value in vars(importlib.import_module(f"geopin_assets.sources.{module.name}")).values()
+        if inspect.isclass(value) and issubclass(value, Source) and not inspect.isabstract(value)
+    }
+    assert defined == set(SOURCES)
+    assert len({source.name for source in SOURCES}) == len(SOURCES)
+
+
+@every_source
+def test_a_source_is_found_by_name_and_built_for_the_sandbox_without_any_setting(source: type[Source], tmp_path: Path):
+    assert source_named(source.name) is source
+    with open_source(source.name, Settings(data_dir=tmp_path)) as built:
+        assert isinstance(built, source)
+
+
+def test_an_unknown_source_is_an_error_that_lists_the_known():
+    with pytest.raises(ConfigurationError, match="panoramax"), open_source("streetview", Settings()):
+        pass
+
+
+@every_server
+def test_in_the_sandbox_only_loopback_is_asked(source: type[Source]):
+    hosts: set[str] = set()
+
+    def transport(request: httpx.Request) -> httpx.Response:
+        hosts.add(f"{request.url.host}:{request.url.port}{request.url.path}")
+        return httpx.Response(404)
+
+    with (
+        open_source(source.name, Settings(sandbox_port=4711), transport=httpx.MockTransport(transport)) as built,
+        pytest.raises(PermanentError),
+    ):
+        crawl_cell(built, Cell("dam", Bbox(4.89, 52.37, 4.9, 52.38)))
+    assert hosts and all(host.startswith(f"127.0.0.1:4711/{source.name}/") for host in hosts)

@@ -1,0 +1,103 @@
+"""Crawled cells on disk, each with the account of its crawl."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from geopin_assets.errors import PayloadError
+from geopin_assets.store.parquet import write_frame
+from geopin_assets.store.raw import RawStore
+from geopin_assets.store.schema import CAPTURE_SCHEMA
+from geopin_assets_tests.factories import DAY_1, DAY_2, capture, crawl
+
+HERE, THERE = "nh-amsterdam-r089c051", "nh-amsterdam-r089c052"
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> RawStore:
+    return RawStore(tmp_path / "raw")
+
+
+def version(raw: RawStore, **fields: object) -> str:
+    return crawl(raw, HERE, [capture(**fields)]).data_version
+
+
+def test_the_account_read_back_is_the_account_written(raw: RawStore) -> None:
+    written = crawl(raw, HERE, [capture("a1"), capture("a2")], rejected={"no_image": 2, "bad_id": 1})
+    assert raw.account("panoramax", HERE) == written
+    assert written.captures == 2
+    assert dict(written.rejected) == {"bad_id": 1, "no_image": 2}
+    assert written.crawled_at == DAY_1
+
+
+def test_captures_are_stored_in_order_of_id_with_their_cell(raw: RawStore) -> None:
+    crawl(raw, HERE, [capture("b"), capture("a")])
+    stored = pl.read_parquet(raw.path("panoramax", HERE))
+    assert stored["capture_id"].to_list() == ["panoramax:a", "panoramax:b"]
+    assert stored["cell_id"].to_list() == [HERE, HERE]
+    assert stored.drop("cell_id").schema == CAPTURE_SCHEMA
+
+
+def test_a_later_crawl_replaces_the_whole_cell(raw: RawStore) -> None:
+    crawl(raw, HERE, [capture("a1"), capture("a2")])
+    crawl(raw, HERE, [capture("a3")], crawled_at=DAY_2)
+    assert pl.read_parquet(raw.path("panoramax", HERE))["source_capture_id"].to_list() == ["a3"]
+    assert raw.account("panoramax", HERE).crawled_at == DAY_2
+
+
+def test_a_cell_where_nothing_was_found_is_a_file_too(raw: RawStore) -> None:
+    crawl(raw, HERE, [])
+    assert raw.account("panoramax", HERE).captures == 0
+    assert raw.sources_of([HERE]) == [("panoramax", HERE)]
+
+
+def test_only_cells_and_sources_that_were_crawled_are_listed(raw: RawStore) -> None:
+    assert raw.sources_of([HERE, THERE]) == []
+    crawl(raw, HERE, [capture(source="amsterdam")], source="amsterdam")
+    crawl(raw, HERE, [capture()])
+    crawl(raw, THERE, [capture()])
+    assert raw.sources_of([THERE]) == [("panoramax", THERE)]
+    assert raw.sources_of([HERE]) == [("amsterdam", HERE), ("panoramax", HERE)]
+
+
+def test_a_signed_link_or_a_view_counter_is_no_new_version(raw: RawStore) -> None:
+    before = version(raw)
+    assert version(raw, image_url="https://panoramax.example/a1.jpg?signature=2") == before
+    assert version(raw, payload='{"views": 7}') == before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"lon": 4.8931}, {"heading_deg": None}, {"license": "CC0-1.0"}, {"image_version": "2"}, {"is_pano": True}],
+)
+def test_any_other_change_is_a_new_version(raw: RawStore, changed: dict[str, object]) -> None:
+    assert version(raw, **changed) != version(raw)
+
+
+def test_neither_the_order_nor_the_time_of_a_crawl_is_a_new_version(raw: RawStore) -> None:
+    a, b = capture("a"), capture("b")
+    versions = {crawl(raw, HERE, order, crawled_at=at).data_version for order, at in (([a, b], DAY_1), ([b, a], DAY_2))}
+    assert len(versions) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no parquet", b"PAR1" + bytes(8)])
+def test_a_damaged_file_is_an_error_that_names_source_and_cell(raw: RawStore, content: bytes) -> None:
+    path = raw.path("panoramax", HERE)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(PayloadError, match=f"panoramax in {HERE}"):
+        raw.account("panoramax", HERE)
+
+
+def test_a_parquet_file_of_someone_else_is_an_error(raw: RawStore) -> None:
+    write_frame(raw.path("panoramax", HERE), pl.DataFrame({"x": [1]}))
+    with pytest.raises(PayloadError, match="panoramax"):
+        raw.account("panoramax", HERE)
+
+
+def test_times_keep_their_zone(raw: RawStore) -> None:
+    at = datetime(2024, 6, 1, 8, 30, tzinfo=UTC)
+    crawl(raw, HERE, [capture(captured_at=at)])
+    assert pl.read_parquet(raw.path("panoramax", HERE))["captured_at"].to_list() == [at]

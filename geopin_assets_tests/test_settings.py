@@ -1,0 +1,91 @@
+"""Every variable of `Settings.from_env`, its default and the error that names it."""
+
+from pathlib import Path
+
+import pytest
+
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.settings import SANDBOX_PORT, Profile, Settings
+
+
+def test_without_variables_everything_is_the_sandbox_beside_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.from_env({})
+    assert settings.profile is Profile.SANDBOX
+    assert settings.is_sandbox
+    assert settings.data_dir == tmp_path / ".geopin" / "sandbox"
+    assert settings.sandbox_url == f"http://127.0.0.1:{SANDBOX_PORT}"
+    assert (settings.contact, settings.device, settings.weights) == ("", "", "")
+    assert settings.trusted_hosts == frozenset()
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_each_profile_has_its_own_data_beside_the_dagster_instance(profile: Profile, tmp_path: Path) -> None:
+    settings = Settings.from_env({"GEOPIN_PROFILE": profile, "DAGSTER_HOME": str(tmp_path)})
+    assert settings.profile is profile
+    assert settings.is_sandbox is (profile is Profile.SANDBOX)
+    assert settings.data_dir == tmp_path / ".geopin" / profile
+
+
+def test_a_data_directory_that_is_named_wins_and_becomes_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings.from_env({"GEOPIN_DATA": "here", "DAGSTER_HOME": "/elsewhere"}).data_dir == tmp_path / "here"
+
+
+def test_everything_stored_lies_under_the_data_directory_each_in_its_own_place(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    places = [
+        settings.raw_dir,
+        settings.embeddings_dir,
+        settings.catalog_path,
+        settings.index_dir,
+        settings.ledger_path,
+        settings.quality_dir,
+    ]
+    assert {place.parent for place in places} == {tmp_path}
+    assert len(set(places)) == len(places)
+
+
+def test_the_other_variables_are_read_as_they_are() -> None:
+    settings = Settings.from_env(
+        {
+            "GEOPIN_CONTACT": "maps@example.org",
+            "GEOPIN_SANDBOX_PORT": "9000",
+            "GEOPIN_TRUSTED_HOSTS": "photos.example.org,10.0.0.7,",
+            "GEOPIN_DEVICE": "cuda:1",
+            "GEOPIN_WEIGHTS": "/models/cosplace.pth",
+        }
+    )
+    assert settings.contact == "maps@example.org"
+    assert settings.sandbox_port == 9000
+    assert settings.trusted_hosts == {"photos.example.org", "10.0.0.7"}
+    assert settings.device == "cuda:1"
+    assert settings.weights == "/models/cosplace.pth"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("GEOPIN_PROFILE", "production"), ("GEOPIN_SANDBOX_PORT", "http"), ("GEOPIN_SANDBOX_PORT", "-1")],
+)
+def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}='{value}'"):
+        Settings.from_env({name: value})
+
+
+def test_the_error_about_a_profile_says_which_there_are() -> None:
+    with pytest.raises(ConfigurationError, match="sandbox, live, cloud"):
+        Settings.from_env({"GEOPIN_PROFILE": "Live"})
+
+
+def test_variables_of_sources_are_kept_and_those_of_others_are_not() -> None:
+    settings = Settings.from_env({"GEOPIN_MAPILLARY_TOKEN": "s3cret", "AWS_SECRET_ACCESS_KEY": "0ther"})
+    assert settings.variables == {"GEOPIN_MAPILLARY_TOKEN": "s3cret"}
+
+
+def test_printing_settings_shows_no_secret() -> None:
+    settings = Settings.from_env({"GEOPIN_MAPILLARY_TOKEN": "s3cret"})
+    assert "s3cret" not in f"{settings!r} {settings}"
