@@ -6,6 +6,7 @@ next try, never an exception that loses the cell.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -71,6 +72,7 @@ def embeddings(
                         embedder=embedder,
                         fetcher=fetcher,
                         now=datetime.now(UTC),
+                        checkpoint=partial(write_frame, path),
                     )
                 except GeoPinError as error:
                     yield CellFailed(cell_id, f"{type(error).__name__}: {error}")

@@ -14,6 +14,7 @@ import dagster as dg
 from geopin_assets.embedding.choose import build_embedder
 from geopin_assets.embedding.protocol import Embedder
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.http_client import user_agent
 from geopin_assets.index.lance import LanceIndex
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import MetadataStore, VectorIndex, index_name
@@ -83,7 +84,9 @@ class Embedding(FromSettings):
 
         settings = self.settings()
         rule = AddressRule(trusted_hosts=settings.trusted_hosts, allow_loopback=settings.is_sandbox)
-        return ImageFetcher(own_photos_dir=photo_folder(settings), addresses=rule)
+        return ImageFetcher(
+            own_photos_dir=photo_folder(settings), addresses=rule, user_agent=user_agent(settings.contact)
+        )
 
 
 class SearchIndex(FromSettings):

@@ -81,6 +81,7 @@ FAILURE_SCHEMA = pl.Schema(
     {
         "capture_id": pl.String(),
         "source": pl.String(),
+        "image_version": pl.String(),  # of the image that failed: another one is a fresh start
         "reason": pl.String(),
         "attempts": pl.Int32(),
         "last_tried_at": pl.Datetime("us", "UTC"),

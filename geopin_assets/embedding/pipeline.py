@@ -18,7 +18,7 @@ from geopin_assets.embedding.batches import Batches
 from geopin_assets.embedding.decode import FLAT_AT_LEAST, PANORAMA_AT_LEAST, decode_image
 from geopin_assets.embedding.failures import FAILURE_SCHEMA, Failure, FailureReason, next_try_at
 from geopin_assets.embedding.panorama import is_equirectangular, perspective_views
-from geopin_assets.embedding.plan import Plan, plan_cell
+from geopin_assets.embedding.plan import Plan, of_current_images, plan_cell
 from geopin_assets.embedding.protocol import Embedder, Image
 from geopin_assets.embedding.reader import Fetcher, ReadAhead
 from geopin_assets.embedding.stages import StageClock
@@ -80,6 +80,7 @@ def embed_cell(
     run that follows a killed one. Panoramas that are not complete yet are embedded again then.
     A bad image is a failure row; what the embedder raises is raised.
     """
+    failures = of_current_images(failures, captures)
     plan = plan_cell(captures, previous, failures, embedder.model_id, now)
     clock = StageClock()
     batches = Batches(embedder, clock, batch_size)
@@ -155,11 +156,12 @@ def _prepare(
 def _failure_rows(failed: dict[str, Failure], plan: Plan, failures: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """The failures that stay and those of this run, counted up."""
     attempts = dict(failures.select("capture_id", "attempts").iter_rows())
-    source = dict(plan.todo.select("capture_id", "source").iter_rows())
+    about = {key: rest for key, *rest in plan.todo.select("capture_id", "source", "image_version").iter_rows()}
     rows = [
         (
             capture_id,
-            source[capture_id],
+            about[capture_id][0],
+            about[capture_id][1] or "",
             failure.reason.value,
             tries := attempts.get(capture_id, 0) + (failure.reason is not FailureReason.HOST_DOWN),
             now,

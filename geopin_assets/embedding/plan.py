@@ -35,6 +35,12 @@ class Plan:
         return pl.concat([*(frame for frame in kept if len(frame)), new]).sort("vector_id")
 
 
+def of_current_images(failures: pl.DataFrame, captures: pl.DataFrame) -> pl.DataFrame:
+    """The failures of images that their captures still have; a new image is tried like any other."""
+    current = captures.select("capture_id", pl.col("image_version").fill_null(""))
+    return failures.join(current, on=["capture_id", "image_version"], how="semi")
+
+
 def plan_cell(
     captures: pl.DataFrame, previous: pl.DataFrame, failures: pl.DataFrame, model_id: str, now: datetime
 ) -> Plan:

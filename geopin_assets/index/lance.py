@@ -159,7 +159,7 @@ class LanceIndex:
         try:
             return self._database.open_table(self.name)
         except ValueError as error:
-            raise PermanentError(f"there is no index {self.name}: create it first") from error
+            raise PermanentError(f"there is no index {self.name} yet: publish a region first") from error
 
     def _submit(self, apply: Callable[[], Any]) -> str:
         mutation = _Mutation(str(uuid.uuid4()), self._clock(), apply)

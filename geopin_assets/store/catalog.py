@@ -28,7 +28,10 @@ _log = logging.getLogger(__name__)
 _SQL = files("geopin_assets.store")
 CAPTURE_COLUMNS = ["capture_id", "cell_id", *CAPTURE_SCHEMA.names()[1:-1], "row_hash"]
 """Columns of `captures`: everything a capture has but its payload, which stays in the raw files."""
-FAILURE_COLUMNS = ["capture_id", "cell_id", "source", "reason", "attempts", "last_tried_at", "next_try_at"]
+FAILURE_COLUMNS = [
+    *("capture_id", "cell_id", "source", "image_version"),
+    *("reason", "attempts", "last_tried_at", "next_try_at"),
+]
 
 
 @dataclass(frozen=True, slots=True)

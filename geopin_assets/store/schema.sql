@@ -46,6 +46,7 @@ create table if not exists embedding_failures (  -- images that could not be emb
     capture_id    varchar not null,
     cell_id       varchar not null,
     source        varchar not null,
+    image_version varchar not null,        -- of the image that failed: another one is tried afresh
     reason        varchar not null,
     attempts      integer not null,
     last_tried_at timestamptz not null,

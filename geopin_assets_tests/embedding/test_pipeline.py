@@ -182,7 +182,7 @@ def test_a_failure_is_tried_again_when_due_and_given_up_after_five_attempts() ->
     cell, dead = captures({}), MemoryFetcher({"http://a/flat": Failure(FailureReason.SERVER_ERROR)})
     result, now = run(cell, fetcher=dead), NOW
     for attempts, wait in enumerate(BACK_OFF, start=1):
-        assert result.failures.row(0) == ("s:0", "s", "server_error", attempts, now, now + wait)
+        assert result.failures.row(0) == ("s:0", "s", "", "server_error", attempts, now, now + wait)
         early = run(cell, result, dead, now + wait - timedelta(seconds=1))
         assert early.failures.equals(result.failures) and early.stats.deferred == 1
         now += wait
@@ -190,6 +190,14 @@ def test_a_failure_is_tried_again_when_due_and_given_up_after_five_attempts() ->
     assert dead.fetched.total() == len(BACK_OFF) + 1
     assert result.failures["next_try_at"].to_list() == [None]
     assert run(cell, result, dead, now + timedelta(days=999)).stats.deferred == 1
+
+
+def test_a_changed_image_is_tried_afresh_even_after_the_old_one_was_given_up() -> None:
+    gone = run(captures({}), fetcher=MemoryFetcher({"http://a/flat": Failure(FailureReason.NOT_FOUND)}))
+    assert gone.failures["next_try_at"].to_list() == [None]
+    assert run(captures({}), gone).stats.deferred == 1
+    changed = run(captures({"image_version": "2"}), gone)
+    assert len(changed.vectors) == 1 and changed.failures.is_empty()
 
 
 def test_a_capture_that_recovers_is_no_failure_any_more() -> None:

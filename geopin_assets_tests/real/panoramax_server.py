@@ -40,7 +40,9 @@ class PanoramaxServer:
             "/api/search", params={"bbox": ",".join(map(str, around)), "limit": MOST_PER_ANSWER}
         ).raise_for_status()
         features = answer.json()["features"]
-        assert len(features) < MOST_PER_ANSWER, "the server holds more than one answer can show: choose a smaller region"
+        assert len(features) < MOST_PER_ANSWER, (
+            "the server holds more than one answer can show: choose a smaller region"
+        )
         return {feature["id"]: feature for feature in features if cell_of(feature) in wanted}
 
     def image(self, feature: dict[str, Any]) -> bytes:

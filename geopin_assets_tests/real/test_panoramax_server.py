@@ -106,7 +106,7 @@ def test_pictures_on_a_private_address_are_fetched_only_where_it_is_trusted(
     assert isinstance(image, bytes) and image.startswith(b"\xff\xd8")
     refused = asyncio.run(fetch(live(tmp_path, GEOPIN_TRUSTED_HOSTS="")))
     assert isinstance(refused, Failure)
-    assert refused.reason == FailureReason.FORBIDDEN_ADDRESS
+    assert refused.reason == FailureReason.NOT_ALLOWED
 
 
 @pytest.mark.skipif(not TOKEN, reason="set GEOPIN_TEST_PANORAMAX_TOKEN to hide one picture and delete another")

@@ -169,8 +169,10 @@ def test_patience_ends_with_an_error_that_names_the_cause(catalog: Catalog, writ
 
 
 def test_failures_of_a_cell_are_replaced_as_a_whole(raw: RawStore, catalog: Catalog) -> None:
-    failure = {"capture_id": "panoramax:1", "source": "panoramax", "reason": "http_404", "attempts": 1}
-    frame = pl.DataFrame([failure | {"last_tried_at": DAY_1, "next_try_at": DAY_2}])
+    failure = {"capture_id": "panoramax:1", "source": "panoramax", "image_version": "1"}
+    frame = pl.DataFrame(
+        [failure | {"reason": "not_found", "attempts": 1, "last_tried_at": DAY_1, "next_try_at": DAY_2}]
+    )
     catalog.replace_failures(A, frame)
     catalog.replace_failures(A, frame.with_columns(attempts=2))
     assert catalog.failures([A])["attempts"].to_list() == [2]

@@ -1,0 +1,185 @@
+"""`geopin` as people type it: a process, what it prints and its exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from geopin_assets.cells import cell_at, cell_facts
+from geopin_assets.cli.main import app
+from geopin_assets.grid import Bbox
+from geopin_assets.sandbox.photos import write_query_photos
+from geopin_assets.sources import SOURCES
+from geopin_assets_tests.platform import CELLS, Platform
+
+HERE, _ = CELLS
+Ended = subprocess.CompletedProcess[str]
+Geopin = Callable[..., Ended]
+
+
+@pytest.fixture
+def geopin(tmp_path: Path) -> Geopin:
+    """Runs the command in an empty folder, with only the GEOPIN_* variables that a test gives it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+
+    def run(*words: str, with_home: bool = True, **variables: str) -> Ended:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("GEOPIN_", "DAGSTER_"))}
+        environ |= {"GEOPIN_DATA": str(tmp_path / "data")} | variables
+        if with_home:
+            environ["DAGSTER_HOME"] = str(home)
+        command = [sys.executable, "-m", "geopin_assets.cli", *words]
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        return subprocess.run(command, cwd=tmp_path / "empty", env=environ, capture_output=True, text=True)
+
+    return run
+
+
+def listed(*words: str) -> list[str]:
+    result = CliRunner().invoke(app, ["cells", *words], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout.splitlines()
+
+
+def complaint(ended: Ended) -> str:
+    """The one line in which a command says why it did nothing."""
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("geopin: ")
+    return line
+
+
+def test_cells_of_a_place_are_its_partition_keys() -> None:
+    found = listed("--region", "nh-amsterdam")
+    assert len(found) > 50
+    assert all(cell_id.startswith("nh-amsterdam-r") for cell_id in found)
+
+
+def test_cells_of_a_position_are_exactly_one() -> None:
+    dam = cell_at(4.893, 52.373)
+    assert dam is not None
+    assert listed("--at", "52.373,4.893") == [dam.cell_id]
+
+
+def test_cells_of_a_box_are_those_that_it_touches() -> None:
+    box = cell_facts(HERE).cell.bbox
+    lon, lat = box.center
+    assert listed("--bbox", f"{lon},{lat},{lon + 0.001},{lat + 0.001}") == [HERE]
+    assert set(listed("--bbox", f"{lon},{lat},{box.east + 0.001},{lat + 0.001}")) == set(CELLS)
+
+
+def test_cells_without_a_choice_are_all_and_several_choices_are_joined() -> None:
+    assert len(listed()) == 20_064
+    assert listed("--at", "52.373,4.893", "--region", HERE) == listed("--region", f"{HERE}+at:52.373,4.893")
+
+
+def test_cells_as_geojson_are_squares_with_their_facts() -> None:
+    found = json.loads("".join(listed("--region", "nh-amsterdam", "--format", "geojson")))
+    assert found["type"] == "FeatureCollection"
+    by_id = {feature["properties"]["cell_id"]: feature for feature in found["features"]}
+    assert list(by_id) == listed("--region", "nh-amsterdam")
+    (ring,) = by_id[HERE]["geometry"]["coordinates"]
+    assert by_id[HERE]["geometry"]["type"] == "Polygon"
+    assert len(ring) == 5
+    assert ring[0] == ring[-1]
+    lons, lats = zip(*ring, strict=True)
+    assert Bbox(min(lons), min(lats), max(lons), max(lats)) == cell_facts(HERE).cell.bbox
+
+
+def test_a_region_that_does_not_exist_is_answered_by_similar_ones(geopin: Geopin) -> None:
+    assert "did you mean nh-amsterdam" in complaint(geopin("cells", "--region", "nh-amsterdm"))
+
+
+@pytest.mark.parametrize("words", [["--at", "4.893,52.373"], ["--bbox", "5,52,4,53"], ["--bbox", "1,2"], ["--at", "x"]])
+def test_a_place_that_cannot_be_is_one_line(geopin: Geopin, words: list[str]) -> None:
+    assert words[1] in complaint(geopin("cells", *words))
+
+
+def test_sources_are_listed_with_whether_they_can_run(geopin: Geopin) -> None:
+    shown = geopin("sources", GEOPIN_PROFILE="live")
+    assert shown.returncode == 0
+    lines = {line.split()[0]: line for line in shown.stdout.splitlines()[2:]}
+    assert list(lines) == [source.name for source in SOURCES]
+    assert "ready" in lines["amsterdam"]
+    assert "set GEOPIN_OWN_PHOTOS_DIR" in lines["own_photos"]
+
+
+def test_a_wrong_variable_is_one_line_that_names_it(geopin: Geopin) -> None:
+    assert "GEOPIN_PROFILE='production'" in complaint(geopin("sources", GEOPIN_PROFILE="production"))
+
+
+def test_a_run_without_a_place_for_its_history_says_what_to_set(geopin: Geopin) -> None:
+    assert "DAGSTER_HOME" in complaint(geopin("run", "--region", HERE, with_home=False))
+
+
+@pytest.mark.parametrize("home", ["relative", "/does/not/exist"])
+def test_a_place_for_history_that_dagster_would_refuse_is_one_line(geopin: Geopin, home: str) -> None:
+    assert f"DAGSTER_HOME='{home}'" in complaint(geopin("run", "--region", HERE, with_home=False, DAGSTER_HOME=home))
+
+
+def test_a_run_of_an_unknown_source_names_those_that_there_are(geopin: Geopin) -> None:
+    line = complaint(geopin("run", "--region", HERE, "--source", "nope"))
+    assert "nope" in line
+    assert all(source.name in line for source in SOURCES)
+
+
+def test_a_demo_on_real_sources_is_refused(geopin: Geopin, tmp_path: Path) -> None:
+    refused = geopin("demo", GEOPIN_PROFILE="live")
+    assert refused.returncode != 0
+    assert "GEOPIN_PROFILE is live" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_photo_that_is_not_there_is_one_line(geopin: Geopin) -> None:
+    assert "nowhere.jpg" in complaint(geopin("locate", "nowhere.jpg"))
+
+
+def test_a_photo_that_is_no_image_is_one_line(geopin: Geopin, tmp_path: Path) -> None:
+    (tmp_path / "notes.jpg").write_text("no image")
+    assert "notes.jpg" in complaint(geopin("locate", str(tmp_path / "notes.jpg")))
+
+
+def test_locating_before_anything_is_published_says_what_to_do(geopin: Geopin, tmp_path: Path) -> None:
+    write_query_photos(tmp_path)
+    photo = next(tmp_path.glob("*.jpg"))
+    assert "publish a region first" in complaint(geopin("locate", str(photo)))
+
+
+def test_status_before_anything_is_published_says_so(geopin: Geopin) -> None:
+    shown = geopin("status")
+    assert "Traceback" not in shown.stderr
+    assert "publish a region first" in shown.stdout + shown.stderr
+
+
+def test_a_region_is_run_looked_at_and_searched(geopin: Geopin, platform: Platform, tmp_path: Path) -> None:
+    ended = geopin("run", "--region", HERE, "--source", "panoramax", **platform.overrides)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"1 cells of {HERE}, panoramax" in ended.stdout
+    captures = platform.captures()
+    assert set(captures) == {"panoramax"}
+
+    shown = geopin("status", **platform.overrides)
+    assert shown.returncode == 0
+    assert f"panoramax  {captures['panoramax']}" in " ".join(shown.stdout.split()).replace("panoramax ", "panoramax  ")
+    assert f"{captures['panoramax']} captures" in shown.stdout
+
+    write_query_photos(tmp_path)
+    found = geopin("locate", str(next(tmp_path.glob("*.jpg"))), "--top", "2", **platform.overrides)
+    assert found.returncode == 0, found.stderr
+    assert [line[:2] for line in found.stdout.splitlines() if line[:1].isdigit()] == ["1.", "2."]
+    assert "best match" in found.stdout
+
+
+def test_a_run_with_a_failed_cell_ends_with_1_and_names_it(geopin: Geopin, platform: Platform) -> None:
+    platform.tell_sandbox("POST", {"source": "amsterdam", "status": 500})
+    ended = geopin("run", "--region", HERE, "--source", "amsterdam", **platform.overrides)
+    assert ended.returncode == 1
+    assert f"failed {HERE}" in ended.stdout
+    assert "Traceback" not in ended.stderr
