@@ -7,6 +7,7 @@ embedded: a row without a vector is never found, a vector without its row would 
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -18,13 +19,13 @@ from geopin_assets.defs.partitions import cells
 from geopin_assets.defs.progress import Progress
 from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.embedding.choose import embedder_label
+from geopin_assets.embedding.choose import DIM, embedder_label
 from geopin_assets.embedding.pipeline import EMBEDDING_SCHEMA
 from geopin_assets.errors import GeoPinError
+from geopin_assets.index.announce import announce
 from geopin_assets.index.protocol import vector_schema
 from geopin_assets.index.publish import PublishReport, publish_rows, publish_vectors
 from geopin_assets.sources import SOURCES
-from geopin_assets.store.parquet import read_frame
 
 VECTOR_CELLS_PER_RUN = 200
 ROW_CELLS_PER_RUN = 300
@@ -103,7 +104,14 @@ def d1(
         ]
 
     yield from materialize_cells(context, _in_batches(context, progress, publish, {}))
-    _announce(storage, embedding, search_index)
+    announce(
+        store,
+        _sources(storage),
+        index_name=search_index.vectors(embedder).name,
+        model_id=embedder.model_id,
+        embedder=embedder_label(embedder),
+        now=datetime.now(UTC),
+    )
 
 
 def _in_batches(
@@ -145,17 +153,15 @@ def _outcomes(batch: Sequence[str], reports: Sequence[PublishReport], shown: dic
 
 
 def published_vector_ids(storage: Storage, model_id: str) -> pl.Series:
-    """Ids of all vectors that the index of a model must hold: embedded, and still in the catalog."""
-    columns = pl.DataFrame(schema={"vector_id": pl.String, "capture_id": pl.String, "model_id": pl.String})
-    stored = [pl.read_parquet(path, columns=columns.columns) for path in storage.embeddings_paths()]
-    wanted = storage.catalog().ids().rename("capture_id").to_frame()
-    held = pl.concat([columns, *stored]).filter(pl.col("model_id") == model_id)
-    return held.join(wanted, on="capture_id", how="semi")["vector_id"].unique()
+    """Ids of all vectors that the index of a model must hold: embedded, and still in the catalog in that cell."""
+    stored = _stored(storage.embeddings_paths(), ["vector_id", "capture_id", "model_id"])
+    places = storage.catalog().sightings().select("capture_id", "cell_id")
+    return stored.filter(pl.col("model_id") == model_id).join(places, on=["capture_id", "cell_id"])["vector_id"]
 
 
 def _desired_vectors(storage: Storage, cell_ids: Sequence[str], model_id: str) -> pl.DataFrame:
     """Vectors of one model for the captures that the catalog holds in these cells."""
-    stored = pl.concat([read_frame(storage.embeddings_path(c), EMBEDDING_SCHEMA) for c in cell_ids])
+    stored = _stored([storage.embeddings_path(c) for c in cell_ids], EMBEDDING_SCHEMA.names())
     places = (
         storage.catalog()
         .captures(cell_ids)
@@ -164,13 +170,24 @@ def _desired_vectors(storage: Storage, cell_ids: Sequence[str], model_id: str) -
     block = {cell_id: _block(cell_id) for cell_id in cell_ids}
     return (
         stored.filter(pl.col("model_id") == model_id)
-        .join(places, on="capture_id")
-        .unique("vector_id", keep="any")  # a capture that moved is still in its old cell's file until that is redone
+        .join(places, on=["capture_id", "cell_id"])
         .with_columns(
-            pl.col("embedding").cast(pl.Array(pl.Float32, EMBEDDING_SCHEMA["embedding"].shape[0])),  # type: ignore[attr-defined]
+            pl.col("embedding").cast(pl.Array(pl.Float32, DIM)),
             cell_block=pl.col("cell_id").replace_strict(block, return_dtype=pl.String),
         )
     )
+
+
+def _stored(paths: Sequence[Path], columns: list[str]) -> pl.DataFrame:
+    """Columns of these cells' embedding files, and the cell of each row: a capture that moved is still in the file
+    of its old cell until that is embedded again."""
+    empty = pl.DataFrame(schema={**EMBEDDING_SCHEMA, "cell_id": pl.String}).select(*columns, "cell_id")
+    files = [
+        pl.read_parquet(path, columns=columns).with_columns(cell_id=pl.lit(path.stem))
+        for path in paths
+        if path.exists()
+    ]
+    return pl.concat([empty, *files])
 
 
 def _block(cell_id: str) -> str:
@@ -178,15 +195,8 @@ def _block(cell_id: str) -> str:
     return f"r{facts.row // _BLOCK_CELLS:02d}c{facts.column // _BLOCK_CELLS:02d}"
 
 
-def _announce(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> None:
-    """Tell readers of the index which sources and which model it holds; unchanged facts write nothing."""
-    embedder, store = embedding.embedder(), search_index.metadata()
-    index = search_index.vectors(embedder)
+def _sources(storage: Storage) -> pl.DataFrame:
+    """Every registered source and how many captures of it the catalog holds."""
     held = storage.catalog().licenses().group_by("source").agg(pl.col("captures").sum())
     about = pl.DataFrame([{"source": s.name, "title": s.title, "homepage": s.homepage} for s in SOURCES])
-    store.upsert("sources", about.join(held, on="source", how="left").with_columns(pl.col("captures").fill_null(0)))
-    facts = {"index_name": index.name, "model_id": embedder.model_id, "embedder": embedder_label(embedder)}
-    counts = {"captures": store.count("captures"), "vectors": store.count("vectors")}
-    before = store.query("SELECT captures, vectors FROM publication WHERE index_name = ?1", [index.name])
-    if before.rows() != [tuple(counts.values())]:
-        store.upsert("publication", pl.DataFrame([facts | counts | {"published_at": datetime.now(UTC)}]))
+    return about.join(held, on="source", how="left").with_columns(pl.col("captures").fill_null(0))

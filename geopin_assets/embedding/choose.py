@@ -2,6 +2,7 @@
 
 from geopin_assets.embedding.protocol import Embedder
 from geopin_assets.embedding.thumbnail import Thumbnail
+from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
 
 BACKBONE, DIM = "ResNet50", 512
@@ -11,7 +12,7 @@ def build_embedder(settings: Settings) -> Embedder:
     """CosPlace from `settings.weights`, else the stand-in (sandbox), else the published checkpoint.
 
     The sandbox never asks the network. Raises ConfigurationError where weights cannot be had or are not
-    what they were: outside the sandbox nothing takes the place of the real model.
+    what they were, or have another dimension: outside the sandbox nothing takes the place of the real model.
     """
     if settings.is_sandbox and not settings.weights:
         return Thumbnail()
@@ -19,7 +20,10 @@ def build_embedder(settings: Settings) -> Embedder:
     from geopin_assets.embedding.weights import find_weights
 
     path = find_weights(settings.weights, BACKBONE, DIM, settings.data_dir / "weights")
-    return CosPlace.load(path, device=settings.device)
+    embedder = CosPlace.load(path, device=settings.device)
+    if embedder.dim != DIM:
+        raise ConfigurationError(f"{path.name}: vectors of {embedder.dim} dimensions; files and index take {DIM}")
+    return embedder
 
 
 def embedder_label(embedder: Embedder) -> str:

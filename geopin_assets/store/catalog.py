@@ -91,7 +91,7 @@ class Catalog:
 
     def sightings(self) -> pl.DataFrame:
         """Where, when and in which direction every capture was taken: what coverage is judged by."""
-        return self.query("select cell_id, source, captured_at, heading_deg, is_pano from captures")
+        return self.query("select capture_id, cell_id, source, captured_at, heading_deg, is_pano from captures")
 
     def crawls(self) -> pl.DataFrame:
         """The newest merged crawl of every (source, cell): table `crawl_cells`."""

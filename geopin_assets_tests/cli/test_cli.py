@@ -5,16 +5,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from geopin_assets.cells import cell_at, cell_facts
 from geopin_assets.cli.main import app
 from geopin_assets.grid import Bbox
-from geopin_assets.sandbox.photos import write_query_photos
 from geopin_assets.sources import SOURCES
+from geopin_assets.store.catalog import Catalog
 from geopin_assets_tests.platform import CELLS, Platform
 
 HERE, _ = CELLS
@@ -22,23 +24,34 @@ Ended = subprocess.CompletedProcess[str]
 Geopin = Callable[..., Ended]
 
 
-@pytest.fixture
-def geopin(tmp_path: Path) -> Geopin:
+def command_in(folder: Path) -> Geopin:
     """Runs the command in an empty folder, with only the GEOPIN_* variables that a test gives it."""
-    home = tmp_path / "home"
+    home, here = folder / "home", folder / "here"
     home.mkdir()
+    here.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("GEOPIN_", "DAGSTER_"))}
 
-    def run(*words: str, with_home: bool = True, **variables: str) -> Ended:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("GEOPIN_", "DAGSTER_"))}
-        environ |= {"GEOPIN_DATA": str(tmp_path / "data")} | variables
-        if with_home:
-            environ["DAGSTER_HOME"] = str(home)
+    def run(*words: str, **variables: str | None) -> Ended:
+        asked = {"GEOPIN_DATA": str(folder / "data"), "DAGSTER_HOME": str(home)} | variables
+        environ = clean | {name: value for name, value in asked.items() if value is not None}
         command = [sys.executable, "-m", "geopin_assets.cli", *words]
-        (tmp_path / "empty").mkdir(exist_ok=True)
-        return subprocess.run(command, cwd=tmp_path / "empty", env=environ, capture_output=True, text=True)
+        return subprocess.run(command, cwd=here, env=environ, capture_output=True, text=True)
 
     return run
+
+
+@pytest.fixture
+def geopin(tmp_path: Path) -> Geopin:
+    return command_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, sandbox_port: int) -> tuple[Geopin, Path, Ended]:
+    """The command where one cell of one source was run, its data, and how that run ended."""
+    folder = tmp_path_factory.mktemp("published")
+    command = partial(command_in(folder), GEOPIN_SANDBOX_PORT=str(sandbox_port))
+    return command, folder / "data", command("run", "--region", HERE, "--source", "panoramax")
 
 
 def listed(*words: str) -> list[str]:
@@ -115,12 +128,12 @@ def test_a_wrong_variable_is_one_line_that_names_it(geopin: Geopin) -> None:
 
 
 def test_a_run_without_a_place_for_its_history_says_what_to_set(geopin: Geopin) -> None:
-    assert "DAGSTER_HOME" in complaint(geopin("run", "--region", HERE, with_home=False))
+    assert "DAGSTER_HOME" in complaint(geopin("run", "--region", HERE, DAGSTER_HOME=None))
 
 
 @pytest.mark.parametrize("home", ["relative", "/does/not/exist"])
 def test_a_place_for_history_that_dagster_would_refuse_is_one_line(geopin: Geopin, home: str) -> None:
-    assert f"DAGSTER_HOME='{home}'" in complaint(geopin("run", "--region", HERE, with_home=False, DAGSTER_HOME=home))
+    assert f"DAGSTER_HOME='{home}'" in complaint(geopin("run", "--region", HERE, DAGSTER_HOME=home))
 
 
 def test_a_run_of_an_unknown_source_names_those_that_there_are(geopin: Geopin) -> None:
@@ -147,9 +160,8 @@ def test_a_photo_that_is_no_image_is_one_line(geopin: Geopin, tmp_path: Path) ->
 
 
 def test_locating_before_anything_is_published_says_what_to_do(geopin: Geopin, tmp_path: Path) -> None:
-    write_query_photos(tmp_path)
-    photo = next(tmp_path.glob("*.jpg"))
-    assert "publish a region first" in complaint(geopin("locate", str(photo)))
+    Image.new("RGB", (640, 480), "gray").save(tmp_path / "photo.jpg")
+    assert "publish a region first" in complaint(geopin("locate", str(tmp_path / "photo.jpg")))
 
 
 def test_status_before_anything_is_published_says_so(geopin: Geopin) -> None:
@@ -158,28 +170,46 @@ def test_status_before_anything_is_published_says_so(geopin: Geopin) -> None:
     assert "publish a region first" in shown.stdout + shown.stderr
 
 
-def test_a_region_is_run_looked_at_and_searched(geopin: Geopin, platform: Platform, tmp_path: Path) -> None:
-    ended = geopin("run", "--region", HERE, "--source", "panoramax", **platform.overrides)
+def test_a_run_accounts_for_what_it_did_and_ends_with_0(published: tuple[Geopin, Path, Ended]) -> None:
+    _, data, ended = published
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"1 cells of {HERE}, panoramax" in ended.stdout
-    captures = platform.captures()
-    assert set(captures) == {"panoramax"}
+    layers = [line.split()[0] for line in ended.stdout.split("captures per source")[0].splitlines() if "/" in line]
+    assert layers == [
+        *("raw/panoramax", "catalog/captures", "index/embeddings", "publish/vectorize", "publish/d1"),
+        *("quality/coverage", "quality/integrity"),
+    ]
+    assert (data / "quality" / "coverage.html").as_uri() in ended.stdout
 
-    shown = geopin("status", **platform.overrides)
-    assert shown.returncode == 0
-    assert f"panoramax  {captures['panoramax']}" in " ".join(shown.stdout.split()).replace("panoramax ", "panoramax  ")
-    assert f"{captures['panoramax']} captures" in shown.stdout
 
-    write_query_photos(tmp_path)
-    found = geopin("locate", str(next(tmp_path.glob("*.jpg"))), "--top", "2", **platform.overrides)
+def test_status_counts_what_the_catalog_and_the_index_hold(published: tuple[Geopin, Path, Ended]) -> None:
+    geopin, data, _ = published
+    captures = len(Catalog(data / "catalog.duckdb").ids())
+    shown = geopin("status")
+    assert shown.returncode == 0, shown.stderr
+    assert f"panoramax {captures} 1 " in " ".join(shown.stdout.split())
+    assert f"{captures} captures" in shown.stdout
+
+
+def test_locate_shows_the_best_captures_with_what_must_be_shown(published: tuple[Geopin, Path, Ended]) -> None:
+    geopin, data, _ = published
+    photo = min((data / "queries").glob("*.jpg"))
+    found = geopin("locate", str(photo), "--top", "2")
     assert found.returncode == 0, found.stderr
     assert [line[:2] for line in found.stdout.splitlines() if line[:1].isdigit()] == ["1.", "2."]
     assert "best match" in found.stdout
+    captures = Catalog(data / "catalog.duckdb").captures([HERE]).iter_rows(named=True)
+    shown = [capture for capture in captures if capture["page_url"] in found.stdout]
+    assert len(shown) == 2
+    assert all(capture["attribution"] in found.stdout for capture in shown)
 
 
-def test_a_run_with_a_failed_cell_ends_with_1_and_names_it(geopin: Geopin, platform: Platform) -> None:
-    platform.tell_sandbox("POST", {"source": "amsterdam", "status": 500})
-    ended = geopin("run", "--region", HERE, "--source", "amsterdam", **platform.overrides)
+def test_a_run_with_a_failed_cell_ends_with_1_and_names_it(
+    published: tuple[Geopin, Path, Ended], platform: Platform
+) -> None:
+    geopin, _, _ = published
+    platform.tell_sandbox("POST", {"source": "amsterdam", "status": 403})
+    ended = geopin("run", "--region", HERE, "--source", "amsterdam")
     assert ended.returncode == 1
     assert f"failed {HERE}" in ended.stdout
     assert "Traceback" not in ended.stderr

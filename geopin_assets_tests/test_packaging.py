@@ -1,0 +1,96 @@
+"""A wheel of the project works where there is no checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+PACKAGE = CHECKOUT / "geopin_assets"
+
+
+def python(*words: str, cwd: Path, **variables: str) -> str:
+    """Run this interpreter; its output, or a failed test that shows it."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("GEOPIN_", "DAGSTER_"))}
+    ended = subprocess.run(
+        [sys.executable, *words], cwd=cwd, env=environ | variables, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy: a build leaves folders behind, and finds what earlier ones left."""
+    sources, built = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("built")
+    for name in ("geopin_assets", "geopin_assets_tests"):
+        shutil.copytree(CHECKOUT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, sources / name)
+    python("-m", "build", "--wheel", "--no-isolation", "--outdir", str(built), str(sources), cwd=built)
+    (found,) = built.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("installed")
+    python("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target), str(wheel), cwd=target)
+    return target
+
+
+def files(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path.relative_to(folder.parent).as_posix()
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> None:
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    notes = {name for name in files(PACKAGE) if name.endswith(".md")}
+    assert set(files(PACKAGE)) - notes == held - notes
+
+
+@pytest.mark.parametrize(
+    "name", ["data/cells.csv", "data/nl_territory.geojson", "store/schema.sql", "quality/coverage.html"]
+)
+def test_data_that_the_code_reads_is_in_the_wheel(wheel: Path, name: str) -> None:
+    assert f"geopin_assets/{name}" in zipfile.ZipFile(wheel).namelist()
+
+
+def test_the_wheel_states_its_license_and_its_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        texts = {
+            name.rpartition("/")[2]: archive.read(name).decode() for name in archive.namelist() if "dist-info" in name
+        }
+    assert "Apache License" in texts["LICENSE"]
+    assert "License-Expression: Apache-2.0" in texts["METADATA"]
+    assert "geopin = geopin_assets.cli.main:main" in texts["entry_points.txt"]
+
+
+def test_the_installed_package_loads_its_definitions_without_the_checkout(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import geopin_assets.definitions as d, geopin_assets.cells as c;"
+        "d.defs.get_repository_def(); print(d.__file__); print(len(c.cell_ids()))"
+    )
+    file, cells = python("-c", code, cwd=tmp_path, PYTHONPATH=str(installed)).split()
+    assert Path(file).is_relative_to(installed)
+    assert int(cells) == 20_064
+
+
+def test_the_installed_command_works_elsewhere(installed: Path, tmp_path: Path) -> None:
+    shown = python("-m", "geopin_assets.cli", "cells", "--at", "52.373,4.893", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert shown.strip() == "nh-amsterdam-r090c051"
+
+
+def test_tests_are_not_installed(installed: Path) -> None:
+    assert {path.name for path in installed.iterdir()} == {
+        "geopin_assets",
+        "bin",
+        *(p.name for p in installed.glob("*.dist-info")),
+    }
