@@ -3,9 +3,12 @@
 Not here: commands (`main.py`) or any work.
 """
 
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 import dagster as dg
 from rich.console import Console
@@ -22,20 +25,31 @@ if not console.is_terminal:
 _LINE_EVERY_S = 5.0
 
 
+@cache
+def terminal() -> Console | None:
+    """The terminal of this process, if it has one, on a file descriptor of its own.
+
+    Call it before a run: while a step runs, Dagster sends stdout into the step's log.
+    """
+    if not sys.stdout.isatty():
+        return None
+    return Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False)
+
+
 class ConsoleProgress(Progress):
     """Progress of the steps of this process on its terminal, or as lines where there is none."""
 
     @contextmanager
     def task(self, context: dg.AssetExecutionContext, total: int, unit: str = "cells") -> Iterator[Advance]:
-        label = context.asset_key.to_user_string()
-        with _bar(label, total, unit) if console.is_terminal else _lines(label, total, unit) as advance:
+        label, screen = context.asset_key.to_user_string(), terminal()
+        with _bar(screen, label, total, unit) if screen else _lines(label, total, unit) as advance:
             yield advance
 
 
 @contextmanager
-def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
+def _bar(screen: Console, label: str, total: int, unit: str) -> Iterator[Advance]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
-    with Bars(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+    with Bars(*columns, TimeRemainingColumn(), console=screen, transient=True) as bars:
         task = bars.add_task(label, total=total, text=unit)
         yield lambda text: bars.update(task, advance=1, text=f"{unit}, {text}")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from geopin_assets.cli.console import ConsoleProgress, console, print_checks, print_layer
+from geopin_assets.cli.console import ConsoleProgress, console, print_checks, print_layer, terminal
 from geopin_assets.cli.home import dagster_home
 from geopin_assets.cli.stand_ins import stand_ins
 from geopin_assets.cli.status import print_status
@@ -22,6 +22,7 @@ def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, n
     """Run a region and print what happened. Returns the exit code: 1 when a cell or a blocking check failed."""
     names, cell_ids = _chosen(sources), cells_of(region)
     dagster_home()
+    terminal()
     console.print(f"profile {settings.profile}: {len(cell_ids)} cells of {region}, {', '.join(names)}\n")
     with stand_ins(settings), dg.DagsterInstance.get() as instance:
         results = []

@@ -50,7 +50,7 @@ def captures(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg
             if error:
                 yield CellFailed(row["cell_id"], error)
             else:
-                shown = {name: row[name] for name in ("sources", "inserted", "updated", "removed")}
+                shown = {name: row[name] for name in ("inserted", "updated", "removed")}
                 yield CellDone(row["cell_id"], row["captures"], row["data_version"], shown)
 
     yield from materialize_cells(context, merge)

@@ -19,6 +19,8 @@ from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
 from geopin_assets.defs.resources import Embedding, Storage
 from geopin_assets.embedding.choose import embedder_label
 from geopin_assets.embedding.pipeline import EMBEDDING_SCHEMA, CellEmbeddings, embed_cell
+from geopin_assets.embedding.protocol import Embedder
+from geopin_assets.embedding.reader import Fetcher
 from geopin_assets.errors import GeoPinError
 from geopin_assets.store.parquet import content_version, read_frame, write_frame
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS
@@ -60,30 +62,49 @@ def embeddings(
         wanted, failures = catalog.captures(cell_ids), catalog.failures(cell_ids)
         embedder, fetcher = embedding.embedder(), embedding.fetcher()
         context.log.info(f"embedder: {embedder_label(embedder)}")
+        embedded = reused = 0
         with progress.task(context, len(cell_ids)) as advance:
             for cell_id in cell_ids:
-                of_cell = pl.col("cell_id") == cell_id
-                path = storage.embeddings_path(cell_id)
+                here = pl.col("cell_id") == cell_id
                 try:
-                    result = embed_cell(
-                        wanted.filter(of_cell),
-                        read_frame(path, EMBEDDING_SCHEMA),
-                        failures.filter(of_cell),
-                        embedder=embedder,
-                        fetcher=fetcher,
-                        now=datetime.now(UTC),
-                        checkpoint=partial(write_frame, path),
+                    result = _embed_cell(
+                        storage, cell_id, wanted.filter(here), failures.filter(here), embedder, fetcher
                     )
                 except GeoPinError as error:
                     yield CellFailed(cell_id, f"{type(error).__name__}: {error}")
                     continue
-                write_frame(path, result.vectors)
-                if not result.failures.is_empty() or not failures.filter(of_cell).is_empty():
-                    catalog.replace_failures(cell_id, result.failures)
                 yield _done(cell_id, result, embedder_label(embedder))
-                advance(f"{result.stats.embedded} captures embedded, {result.stats.reused} reused")
+                embedded, reused = embedded + result.stats.embedded, reused + result.stats.reused
+                advance(f"{embedded} captures embedded, {reused} reused")
 
     yield from materialize_cells(context, embed)
+
+
+def _embed_cell(
+    storage: Storage,
+    cell_id: str,
+    captures: pl.DataFrame,
+    failures: pl.DataFrame,
+    embedder: Embedder,
+    fetcher: Fetcher,
+) -> CellEmbeddings:
+    """Bring one cell's file and failures up to date; what did not change is not written."""
+    path = storage.embeddings_path(cell_id)
+    previous = read_frame(path, EMBEDDING_SCHEMA)
+    result = embed_cell(
+        captures,
+        previous,
+        failures.drop("cell_id"),
+        embedder=embedder,
+        fetcher=fetcher,
+        now=datetime.now(UTC),
+        checkpoint=partial(write_frame, path),
+    )
+    if not result.vectors.equals(previous):
+        write_frame(path, result.vectors)
+    if not result.failures.equals(failures.select(result.failures.columns)):
+        storage.catalog().replace_failures(cell_id, result.failures)
+    return result
 
 
 def _done(cell_id: str, result: CellEmbeddings, label: str) -> CellDone:

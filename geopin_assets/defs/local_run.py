@@ -10,6 +10,7 @@ Here: the order, and an account of what each layer did, read back from the insta
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 
@@ -102,5 +103,12 @@ def _failures(ended: dg.ExecuteInProcessResult, default: str) -> dict[str, str]:
         if named is not None:
             failed |= named.value  # type: ignore[arg-type]
         else:
-            failed[default] = str(event.step_failure_data.error_display_string).strip().splitlines()[0]
+            failed[default] = _root_cause(event.step_failure_data.error)
     return failed
+
+
+def _root_cause(error: Any) -> str:
+    """The first line of what was raised, below what Dagster wraps around it."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return str(error.message).strip().splitlines()[0] if error is not None else "unknown error"

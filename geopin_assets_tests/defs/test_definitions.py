@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +22,8 @@ BY_CELL = [name for name, asset in ASSETS.items() if asset.is_partitioned]
 
 
 def command(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command of this environment in the checkout, with an instance and a home of its own."""
-    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
+    """Run a command of this environment in the checkout, with its configuration but a history and a home elsewhere."""
+    shutil.copy(CHECKOUT / "dagster.yaml", folder)
     binaries = Path(sys.executable).parent
     own = {"DAGSTER_HOME": str(folder), "HOME": str(folder), "VIRTUAL_ENV": str(binaries.parent)}
     environ = {**os.environ, **own, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
@@ -106,6 +107,18 @@ def test_checks_sit_on_reports_without_cells_and_say_what_to_do() -> None:
 def test_runs_use_one_process() -> None:
     """Another interpreter for each step would cost seconds, and a range run has one step."""
     assert defs.executor is dg.in_process_executor
+
+
+def test_the_instance_of_the_checkout_waits_for_pools_and_retries_crashes_only(tmp_path: Path) -> None:
+    shutil.copy(CHECKOUT / "dagster.yaml", tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        pools = instance.get_concurrency_config().pool_config
+        assert (str(pools.pool_granularity.value), pools.default_pool_limit) == ("run", 1)
+        assert instance.run_retries_enabled
+        assert not instance.run_retries_retry_on_asset_or_op_failure
+        assert instance.run_monitoring_enabled
+        assert instance.run_monitoring_max_runtime_seconds > 0
+        assert not instance.telemetry_enabled
 
 
 def test_the_workspace_loads_its_code_location(tmp_path: Path) -> None:

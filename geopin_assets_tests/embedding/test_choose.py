@@ -17,12 +17,18 @@ def test_the_sandbox_uses_the_stand_in_and_says_so(tmp_path: Path) -> None:
 
 
 def test_named_weights_are_used_in_the_sandbox_too(tmp_path: Path) -> None:
-    torch.save(CosPlaceNetwork("ResNet18", 32).state_dict(), tmp_path / "w.pth")
+    torch.save(CosPlaceNetwork("ResNet18", 512).state_dict(), tmp_path / "w.pth")
     for profile in (Profile.SANDBOX, Profile.CLOUD):
         settings = Settings(profile=profile, data_dir=tmp_path, weights=str(tmp_path / "w.pth"), device="cpu")
         embedder = build_embedder(settings)
         assert embedder.is_place_recognition and embedder_label(embedder) == embedder.model_id
-        assert embedder.model_id.startswith("cosplace-resnet18-32-")
+        assert embedder.model_id.startswith("cosplace-resnet18-512-")
+
+
+def test_weights_of_another_dimension_are_refused_before_anything_is_embedded(tmp_path: Path) -> None:
+    torch.save(CosPlaceNetwork("ResNet18", 32).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(ConfigurationError, match="vectors of 32 dimensions"):
+        build_embedder(Settings(data_dir=tmp_path, weights=str(tmp_path / "w.pth"), device="cpu"))
 
 
 @pytest.mark.parametrize("profile", Profile)

@@ -1,0 +1,75 @@
+"""The README and the docstrings are kept honest: what they name exists, and what exists is named."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from geopin_assets.cli.main import app
+from geopin_assets.definitions import defs
+from geopin_assets.sources import SOURCES
+
+CHECKOUT = Path(__file__).parents[1]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+MODULES = sorted((CHECKOUT / "geopin_assets").rglob("*.py"))
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+TARGETS = re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)
+LONGEST_MODULE = 260
+VARIABLE = re.compile(r"GEOPIN_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_{])")  # not the start of a longer, computed name
+
+
+def name(path: Path) -> str:
+    return path.relative_to(CHECKOUT).as_posix()
+
+
+def variables(text: str) -> set[str]:
+    return set(VARIABLE.findall(text))
+
+
+def test_every_module_says_what_lives_there() -> None:
+    said = {name(module): ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) for module in MODULES}
+    assert [module for module, text in said.items() if len(text or "") < 20] == []
+
+
+def test_no_module_is_longer_than_one_idea() -> None:
+    lines = {name(module): len(module.read_text(encoding="utf-8").splitlines()) for module in MODULES}
+    assert {module: count for module, count in lines.items() if count > LONGEST_MODULE} == {}
+
+
+def test_the_readme_has_a_row_for_every_source_and_no_other() -> None:
+    table = README.partition("## Sources")[2].partition("\n## ")[0].partition("\n### ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [source.name for source in SOURCES]
+
+
+def test_the_readme_explains_every_variable_that_the_code_knows_and_no_other() -> None:
+    known = set().union(*(variables(module.read_text(encoding="utf-8")) for module in MODULES))
+    table = "\n".join(line for line in README.splitlines() if line.startswith("| `GEOPIN_"))
+    assert variables(table) == known
+    assert variables(README) == known
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_readme_shows_every_command(command: str) -> None:
+    assert re.search(rf"\b(geopin|make) {command}\b", README)
+
+
+def test_every_command_that_the_readme_shows_exists() -> None:
+    assert set(re.findall(r"(?:bin/|`)geopin ([a-z]+)", README)) <= set(COMMANDS)
+    assert set(re.findall(r"`make ([a-z]+)|^make ([a-z]+)", README, re.MULTILINE)) <= {
+        pair for target in TARGETS for pair in ((target, ""), ("", target))
+    }
+
+
+def test_every_file_that_the_readme_points_to_exists() -> None:
+    pointed = {path for path in re.findall(r"`(geopin_assets[\w./]*)[^`]*`", README) if "<" not in path}
+    assert len(pointed) > 3
+    assert [path for path in sorted(pointed) if not (CHECKOUT / path).exists()] == []
+
+
+def test_the_readme_explains_every_asset() -> None:
+    keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    rows = set(re.findall(r"^\| `(\w+/[\w<>]+)` \|", README, re.MULTILINE))
+    assert rows == {"raw/<source>", *(key for key in keys if not key.startswith("raw/"))}
