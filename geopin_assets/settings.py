@@ -87,7 +87,7 @@ class Settings:
             raise ConfigurationError(f"GEOPIN_PROFILE={name!r}: choose one of {', '.join(Profile)}")
         home = Path(env.get("DAGSTER_HOME") or ".")
         port = env.get("GEOPIN_SANDBOX_PORT", str(SANDBOX_PORT))
-        if not port.isdecimal():
+        if not (port.isdecimal() and 0 < int(port) < 2**16):
             raise ConfigurationError(f"GEOPIN_SANDBOX_PORT={port!r}: not a port number")
         return cls(
             profile=Profile(name),

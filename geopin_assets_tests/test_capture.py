@@ -10,7 +10,8 @@ from geopin_assets.capture import MAX_VECTOR_ID_BYTES, Capture, vector_id
 from geopin_assets_tests.factories import capture
 
 SOURCES = st.from_regex(r"[a-z][a-z_]{0,20}", fullmatch=True)
-IDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=120)
+CHARACTERS = st.characters(codec="utf-8", exclude_categories=["C", "Z"])
+IDS = st.text(CHARACTERS, min_size=1, max_size=30) | st.text(CHARACTERS, min_size=30, max_size=90)
 CAPTURE_IDS = st.builds("{}:{}".format, SOURCES, IDS)
 VIEWS = st.integers(0, 11)
 

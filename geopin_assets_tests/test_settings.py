@@ -69,7 +69,7 @@ def test_the_other_variables_are_read_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("GEOPIN_PROFILE", "production"), ("GEOPIN_SANDBOX_PORT", "http"), ("GEOPIN_SANDBOX_PORT", "-1")],
+    [("GEOPIN_PROFILE", "production"), *(("GEOPIN_SANDBOX_PORT", port) for port in ("http", "-1", "0", "65536", ""))],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}='{value}'"):

@@ -17,7 +17,7 @@ from geopin_assets.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 REGION_HELP = "Province (nh), place (nh-amsterdam), cell id, bbox:W,S,E,N, around:LAT,LON,KM, at:LAT,LON; join with +"
-DEMO_REGION = "nh-amsterdam+ut-utrecht"
+DEMO_REGION = "nh-amsterdam+ut-utrecht-r074c059"
 Region = Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)]
 
 

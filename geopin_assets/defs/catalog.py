@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from geopin_assets.defs.columns import column_schema
-from geopin_assets.defs.partitions import cells
+from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
 from geopin_assets.defs.raw import raw_assets
 from geopin_assets.defs.resources import Storage
@@ -23,16 +23,12 @@ _DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
 }
 
 
-@dg.asset(
-    key=["catalog", "captures"],
+@cell_asset(
+    ["catalog", "captures"],
+    cells_per_run=CELLS_PER_RUN,
     deps=raw_assets,
-    partitions_def=cells,
-    backfill_policy=dg.BackfillPolicy.multi_run(CELLS_PER_RUN),
-    output_required=False,
     pool="duckdb",
-    group_name="catalog",
     kinds={"duckdb"},
-    owners=["team:geopin"],
     metadata={"dagster/column_schema": column_schema(_SCHEMA, _DESCRIPTIONS)},
 )
 def captures(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:

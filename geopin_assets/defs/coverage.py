@@ -11,6 +11,7 @@ import polars as pl
 
 from geopin_assets.defs.catalog import captures
 from geopin_assets.defs.columns import frame_table
+from geopin_assets.defs.partitions import OWNERS
 from geopin_assets.defs.resources import Storage
 from geopin_assets.quality.report import CoverageReport, write_report
 
@@ -28,7 +29,7 @@ _GAPS_CHECK = (
     deps=[captures],
     group_name="quality",
     kinds={"polars", "matplotlib"},
-    owners=["team:geopin"],
+    owners=OWNERS,
     check_specs=[dg.AssetCheckSpec("coverage_gaps", asset=_KEY, description=_GAPS_CHECK)],
 )
 def coverage(storage: Storage) -> dg.MaterializeResult:

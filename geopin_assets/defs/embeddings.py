@@ -13,7 +13,7 @@ import polars as pl
 
 from geopin_assets.defs.catalog import captures
 from geopin_assets.defs.columns import column_schema
-from geopin_assets.defs.partitions import cells
+from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.progress import Progress
 from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
 from geopin_assets.defs.resources import Embedding, Storage
@@ -36,16 +36,12 @@ _DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
 }
 
 
-@dg.asset(
-    key=["index", "embeddings"],
+@cell_asset(
+    ["index", "embeddings"],
+    cells_per_run=CELLS_PER_RUN,
     deps=[captures],
-    partitions_def=cells,
-    backfill_policy=dg.BackfillPolicy.multi_run(CELLS_PER_RUN),
-    output_required=False,
     pool="gpu",
-    group_name="index",
     kinds={"pytorch", "parquet"},
-    owners=["team:geopin"],
     metadata={"dagster/column_schema": column_schema(EMBEDDING_SCHEMA, _DESCRIPTIONS)},
 )
 def embeddings(

@@ -10,8 +10,10 @@ import polars as pl
 
 from geopin_assets.defs.catalog import captures
 from geopin_assets.defs.columns import frame_table
+from geopin_assets.defs.desired import desired_vector_ids
 from geopin_assets.defs.embeddings import embeddings
-from geopin_assets.defs.publish import d1, published_vector_ids, vectorize
+from geopin_assets.defs.partitions import OWNERS
+from geopin_assets.defs.publish import d1, vectorize
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.audit import VectorAudit, audit_vectors
 from geopin_assets.index.sync import SyncReport, sync_report
@@ -34,7 +36,7 @@ _CHECKS = {
     deps=[captures, embeddings, vectorize, d1],
     group_name="quality",
     kinds={"python"},
-    owners=["team:geopin"],
+    owners=OWNERS,
     check_specs=[
         dg.AssetCheckSpec(name, asset=["quality", "integrity"], description=text) for name, text in _CHECKS.items()
     ],
@@ -64,7 +66,7 @@ def integrity(storage: Storage, embedding: Embedding, search_index: SearchIndex)
 def _stores(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> dict[str, SyncReport]:
     embedder = embedding.embedder()
     ledger, store = search_index.ledger(), search_index.metadata()
-    vector_ids = published_vector_ids(storage, embedder.model_id)
+    vector_ids = desired_vector_ids(storage, embedder.model_id)
     index = VectorTarget(search_index.vectors(embedder), Wait())
     return {
         "vectors": sync_report(vector_ids, ledger, index),

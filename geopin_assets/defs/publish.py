@@ -1,26 +1,24 @@
 """publish/vectorize and publish/d1: what the index must hold, minus what it holds, cell by cell.
 
-Here: the desired vectors and rows of some cells. Not here: plans, limits, verification and the ledger
-(`index/publish.py`), or any backend. A capture's row is published whether or not its image could be
+Here: batches of cells and what they show. Not here: what is desired (`desired.py`), plans, limits, verification
+and the ledger (`index/publish.py`), or any backend. A capture's row is published whether or not its image could be
 embedded: a row without a vector is never found, a vector without its row would lack its license.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
-from geopin_assets.cells import cell_facts
 from geopin_assets.defs.catalog import captures
+from geopin_assets.defs.desired import desired_vectors
 from geopin_assets.defs.embeddings import embeddings
-from geopin_assets.defs.partitions import cells
+from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.progress import Progress
 from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.embedding.choose import DIM, embedder_label
-from geopin_assets.embedding.pipeline import EMBEDDING_SCHEMA
+from geopin_assets.embedding.choose import embedder_label
 from geopin_assets.errors import GeoPinError
 from geopin_assets.index.announce import announce
 from geopin_assets.index.protocol import vector_schema
@@ -30,20 +28,14 @@ from geopin_assets.sources import SOURCES
 VECTOR_CELLS_PER_RUN = 200
 ROW_CELLS_PER_RUN = 300
 _CELLS_AT_ONCE = 20
-_BLOCK_CELLS = 10
-"""Side of a cell block, in cells: the coarse place that searches may filter by (about 20 km)."""
 
 
-@dg.asset(
-    key=["publish", "vectorize"],
+@cell_asset(
+    ["publish", "vectorize"],
+    cells_per_run=VECTOR_CELLS_PER_RUN,
     deps=[embeddings],
-    partitions_def=cells,
-    backfill_policy=dg.BackfillPolicy.multi_run(VECTOR_CELLS_PER_RUN),
-    output_required=False,
     pool="cloudflare",
-    group_name="publish",
     kinds={"cloudflare", "lancedb"},
-    owners=["team:geopin"],
 )
 def vectorize(
     context: dg.AssetExecutionContext,
@@ -61,7 +53,7 @@ def vectorize(
     index, ledger = search_index.vectors(embedder), search_index.ledger()
 
     def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
-        desired = _desired_vectors(storage, cell_ids, embedder.model_id).select(*vector_schema(index.dim), "cell_id")
+        desired = desired_vectors(storage, cell_ids, embedder.model_id).select(*vector_schema(index.dim), "cell_id")
         return [publish_vectors(desired, cell_ids, index, ledger, now=datetime.now(UTC))]
 
     context.log.info(f"index {index.name}, {embedder_label(embedder)}")
@@ -69,16 +61,12 @@ def vectorize(
     yield from materialize_cells(context, _in_batches(context, progress, publish, shown))
 
 
-@dg.asset(
-    key=["publish", "d1"],
+@cell_asset(
+    ["publish", "d1"],
+    cells_per_run=ROW_CELLS_PER_RUN,
     deps=[captures, embeddings],
-    partitions_def=cells,
-    backfill_policy=dg.BackfillPolicy.multi_run(ROW_CELLS_PER_RUN),
-    output_required=False,
     pool="cloudflare",
-    group_name="publish",
     kinds={"cloudflare", "sqlite"},
-    owners=["team:geopin"],
 )
 def d1(
     context: dg.AssetExecutionContext,
@@ -96,7 +84,7 @@ def d1(
 
     def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
         rows = storage.catalog().captures(cell_ids)
-        vectors = _desired_vectors(storage, cell_ids, embedder.model_id)
+        vectors = desired_vectors(storage, cell_ids, embedder.model_id)
         now = datetime.now(UTC)
         return [
             publish_rows("captures", rows, cell_ids, store, ledger, now=now),
@@ -150,49 +138,6 @@ def _outcomes(batch: Sequence[str], reports: Sequence[PublishReport], shown: dic
             "verified": sum(r.verified for r in reports),
         }
         yield CellDone(cell_id, sum(published), str(published), shown | (batch_totals if number == 0 else {}))
-
-
-def published_vector_ids(storage: Storage, model_id: str) -> pl.Series:
-    """Ids of all vectors that the index of a model must hold: embedded, and still in the catalog in that cell."""
-    stored = _stored(storage.embeddings_paths(), ["vector_id", "capture_id", "model_id"])
-    places = storage.catalog().sightings().select("capture_id", "cell_id")
-    return stored.filter(pl.col("model_id") == model_id).join(places, on=["capture_id", "cell_id"])["vector_id"]
-
-
-def _desired_vectors(storage: Storage, cell_ids: Sequence[str], model_id: str) -> pl.DataFrame:
-    """Vectors of one model for the captures that the catalog holds in these cells."""
-    stored = _stored([storage.embeddings_path(c) for c in cell_ids], EMBEDDING_SCHEMA.names())
-    places = (
-        storage.catalog()
-        .captures(cell_ids)
-        .select("capture_id", "cell_id", captured_year=pl.col("captured_at").dt.year().cast(pl.Int32))
-    )
-    block = {cell_id: _block(cell_id) for cell_id in cell_ids}
-    return (
-        stored.filter(pl.col("model_id") == model_id)
-        .join(places, on=["capture_id", "cell_id"])
-        .with_columns(
-            pl.col("embedding").cast(pl.Array(pl.Float32, DIM)),
-            cell_block=pl.col("cell_id").replace_strict(block, return_dtype=pl.String),
-        )
-    )
-
-
-def _stored(paths: Sequence[Path], columns: list[str]) -> pl.DataFrame:
-    """Columns of these cells' embedding files, and the cell of each row: a capture that moved is still in the file
-    of its old cell until that is embedded again."""
-    empty = pl.DataFrame(schema={**EMBEDDING_SCHEMA, "cell_id": pl.String}).select(*columns, "cell_id")
-    files = [
-        pl.read_parquet(path, columns=columns).with_columns(cell_id=pl.lit(path.stem))
-        for path in paths
-        if path.exists()
-    ]
-    return pl.concat([empty, *files])
-
-
-def _block(cell_id: str) -> str:
-    facts = cell_facts(cell_id)
-    return f"r{facts.row // _BLOCK_CELLS:02d}c{facts.column // _BLOCK_CELLS:02d}"
 
 
 def _sources(storage: Storage) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import dagster as dg
 
 from geopin_assets.cells import cell
 from geopin_assets.defs.columns import column_schema
-from geopin_assets.defs.partitions import cells
+from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.progress import Progress
 from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
 from geopin_assets.defs.resources import Sources, Storage
@@ -28,15 +28,11 @@ CELLS_PER_RUN = 250
 def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
     """`raw/<name>`: everything the source shows in each cell, as it showed it at its last good crawl."""
 
-    @dg.asset(
-        key=["raw", source.name],
-        partitions_def=cells,
-        backfill_policy=dg.BackfillPolicy.multi_run(CELLS_PER_RUN),
-        output_required=False,
+    @cell_asset(
+        ["raw", source.name],
+        cells_per_run=CELLS_PER_RUN,
         pool=source.name,
-        group_name="raw",
         kinds={"python", "parquet"},
-        owners=["team:geopin"],
         description=getdoc(getmodule(source)),
         metadata=_facts(source),
     )

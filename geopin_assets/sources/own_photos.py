@@ -10,7 +10,7 @@ License: one for the folder, stated by its owner: `GEOPIN_OWN_PHOTOS_LICENSE` an
 `GEOPIN_OWN_PHOTOS_PAGE_URL` (a base that the file name is appended to) are optional.
 
 Quirks: the folder is read once per run. Files without a usable position belong to no cell; they are
-counted by reason on the first cell that is crawled. Links that lead out of the folder are not followed.
+counted by reason on the cell of the folder's first photo. Links that lead out of the folder are not followed.
 """
 
 import hashlib
@@ -59,6 +59,15 @@ class _Photo:
     header: PhotoHeader
 
 
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """What one look at the folder found: photos by (row, column), files with no place in the grid, the first photo."""
+
+    by_cell: dict[tuple[int, int], list[_Photo]]
+    unplaced: list[Rejected]
+    first: _Photo | None
+
+
 class OwnPhotos(Source):
     """The photos of a folder whose position lies in the cell."""
 
@@ -74,8 +83,8 @@ class OwnPhotos(Source):
     ) -> None:
         self._folder, self._rights, self._now = folder, rights, now
         self._lock = Lock()
-        self._by_cell: dict[tuple[int, int], list[_Photo]] | None = None
-        self._unplaced: list[Rejected] = []
+        self._found: _Folder | None = None
+        self._has_told = False
 
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:
@@ -95,25 +104,33 @@ class OwnPhotos(Source):
         return cls(folder, _rights(settings))
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
-        by_cell, unplaced = self._scan_once()
-        yield from unplaced
-        for photo in (photo for key in rows_columns(cell.bbox) for photo in by_cell.get(key, ())):
+        folder = self._scan_once()
+        if self._accounts_for_unplaced(cell, folder):
+            yield from folder.unplaced
+        for photo in (photo for key in rows_columns(cell.bbox) for photo in folder.by_cell.get(key, ())):
             if cell.bbox.contains(photo.lon, photo.lat):
                 yield self._capture(photo)
 
-    def _scan_once(self) -> tuple[dict[tuple[int, int], list[_Photo]], list[Rejected]]:
-        """Photos by (row, column), and, to the first caller only, the files that have no place in the grid."""
-        with self._lock:
-            if self._by_cell is None:
-                self._by_cell, self._unplaced = self._scan()
-            unplaced, self._unplaced = self._unplaced, []
-            return self._by_cell, unplaced
+    def _accounts_for_unplaced(self, cell: Cell, folder: _Folder) -> bool:
+        """True for one cell, the same in every run: counts of cells crawled by several runs are added up."""
+        if folder.first is not None:
+            return cell.bbox.contains(folder.first.lon, folder.first.lat)
+        with self._lock:  # no photo can be placed: whoever asks first must learn why
+            is_first, self._has_told = not self._has_told, True
+            return is_first
 
-    def _scan(self) -> tuple[dict[tuple[int, int], list[_Photo]], list[Rejected]]:
+    def _scan_once(self) -> _Folder:
+        with self._lock:
+            if self._found is None:
+                self._found = self._scan()
+            return self._found
+
+    def _scan(self) -> _Folder:
         if not self._folder.is_dir():
             raise ConfigurationError(f"own_photos: GEOPIN_OWN_PHOTOS_DIR: no folder {self._folder}")
         positions, unplaced = read_positions(self._folder)
         by_cell: dict[tuple[int, int], list[_Photo]] = defaultdict(list)
+        first: _Photo | None = None
         files = _files(self._folder)
         unplaced += [Rejected(Reason.NO_IMAGE, name) for name in positions if name not in files]
         for name, path in files.items():
@@ -124,8 +141,9 @@ class OwnPhotos(Source):
             elif place is None:
                 unplaced.append(Rejected(Reason.OUTSIDE_CELL, name))
             else:
+                first = first or photo
                 by_cell[place].append(photo)
-        return by_cell, unplaced
+        return _Folder(by_cell, unplaced, first)
 
     def _capture(self, photo: _Photo) -> Capture | Rejected:
         rights, quoted = self._rights, quote(photo.file)

@@ -1,31 +1,23 @@
 """The catalog: the canonical captures in DuckDB, merged from the raw files of every source.
 
-Here: connections, the merge transaction and the few reads that other layers need. The tables are in
-`schema.sql`, the heart of the merge in `merge.sql`. Not here: crawling, embedding, publishing.
-
-DuckDB takes one writing process and no readers beside it: connections are short, and whoever finds
-the file locked waits, says so, and tries again.
+Here: the merge transaction and the few reads that other layers need. The tables are in `schema.sql`,
+the heart of the merge in `merge.sql`. Not here: connections (`database.py`), crawling, embedding, publishing.
 """
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import duckdb
 import orjson
 import polars as pl
-from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from geopin_assets.errors import PayloadError, TransientError
+from geopin_assets.errors import PayloadError
+from geopin_assets.store.database import SQL, Database, frame
 from geopin_assets.store.raw import CrawlAccount, RawStore
 from geopin_assets.store.schema import CAPTURE_SCHEMA
 
-_log = logging.getLogger(__name__)
-_SQL = files("geopin_assets.store")
 CAPTURE_COLUMNS = ["capture_id", "cell_id", *CAPTURE_SCHEMA.names()[1:-1], "row_hash"]
 """Columns of `captures`: everything a capture has but its payload, which stays in the raw files."""
 FAILURE_COLUMNS = [
@@ -62,9 +54,7 @@ class Catalog:
     """The DuckDB file at `path`. Safe to use from several processes; each call is one short connection."""
 
     def __init__(self, path: Path, *, patience_s: float = 300.0, sleep: Callable[[float], None] = time.sleep) -> None:
-        self.path = path
-        self._patience_s = patience_s
-        self._sleep = sleep
+        self._database = Database(path, patience_s=patience_s, sleep=sleep)
 
     def merge(self, cell_ids: Sequence[str], raw: RawStore) -> MergeReport:
         """Bring the cells up to date with their raw files, all or nothing.
@@ -72,12 +62,12 @@ class Catalog:
         Only files newer than the last merge are read: the cost follows what changed. Captures that a
         complete crawl no longer returned are removed and tombstoned; an incomplete crawl removes nothing.
         """
-        with self._connect() as db:
+        with self._database.connect() as db:
             newer, unreadable = self._newer_files(db, cell_ids, raw)
             db.begin()
             db.register("cells", pl.DataFrame({"cell_id": list(cell_ids)}, schema={"cell_id": pl.String}))
             duplicates = _merge_files(db, newer, raw) if newer else _merge_nothing(db)
-            cells = _frame(db, _PER_CELL)
+            cells = frame(db, _PER_CELL)
             db.commit()
         return MergeReport(cells, duplicates, unreadable)
 
@@ -116,7 +106,7 @@ class Catalog:
 
     def replace_failures(self, cell_id: str, failures: pl.DataFrame) -> None:
         """Make `failures` (without cell_id) the embedding failures of one cell."""
-        with self._connect() as db:
+        with self._database.connect() as db:
             db.begin()
             db.execute("delete from embedding_failures where cell_id = ?", [cell_id])
             db.register("failures", failures.with_columns(cell_id=pl.lit(cell_id)).select(FAILURE_COLUMNS))
@@ -125,8 +115,8 @@ class Catalog:
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
         """Run a read-only query."""
-        with self._connect(read_only=True) as db:
-            return _frame(db, sql, parameters)
+        with self._database.connect(read_only=True) as db:
+            return frame(db, sql, parameters)
 
     def _select(self, table: str, columns: Sequence[str], cell_ids: Sequence[str]) -> pl.DataFrame:
         names = ", ".join(columns)
@@ -140,7 +130,7 @@ class Catalog:
     ) -> tuple[list[CrawlAccount], dict[str, str]]:
         merged = {
             (source, cell_id): crawled_at
-            for source, cell_id, crawled_at in _frame(
+            for source, cell_id, crawled_at in frame(
                 db,
                 "select source, cell_id, crawled_at from crawl_cells where cell_id in (select unnest(?::varchar[]))",
                 [list(cell_ids)],
@@ -158,43 +148,6 @@ class Catalog:
                 newer.append(account)
         return newer, unreadable
 
-    @contextmanager
-    def _connect(self, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            read_only = False
-        db = self._open(read_only)
-        try:
-            db.execute("set TimeZone = 'UTC'")
-            if not read_only:
-                db.execute((_SQL / "schema.sql").read_text())
-            yield db
-        finally:
-            db.close()
-
-    def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
-        """Open the file, waiting while another process holds it. Raises TransientError when patience ends."""
-        retry = Retrying(
-            retry=retry_if_exception(_is_locked),
-            stop=stop_after_delay(self._patience_s),
-            wait=wait_exponential_jitter(multiplier=0.05, max=2.0),
-            sleep=self._sleep,
-            before_sleep=before_sleep_log(_log, logging.INFO),
-            reraise=True,
-        )
-        try:
-            return retry(duckdb.connect, str(self.path), read_only=read_only)
-        except duckdb.IOException as error:
-            raise TransientError(f"the catalog {self.path.name} stayed locked by another process: {error}") from error
-
-
-def _frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
-    return db.sql(sql, params=list(parameters)).pl()
-
-
-def _is_locked(error: BaseException) -> bool:
-    return isinstance(error, duckdb.IOException) and "lock" in str(error)
-
 
 def _merge_files(db: duckdb.DuckDBPyConnection, newer: Sequence[CrawlAccount], raw: RawStore) -> int:
     """Merge the raw files of these crawls; returns how many rows were duplicates."""
@@ -206,7 +159,7 @@ def _merge_files(db: duckdb.DuckDBPyConnection, newer: Sequence[CrawlAccount], r
     db.execute(
         "create or replace temp table files as select path, source, cell_id, crawled_at, is_complete from accounts"
     )
-    for statement in db.extract_statements((_SQL / "merge.sql").read_text()):
+    for statement in db.extract_statements((SQL / "merge.sql").read_text()):
         db.execute(statement, {"paths": paths} if "paths" in statement.named_parameters else None)
     _apply(db)
     (stored,), (kept,) = db.execute("select count(*) from staged union all select count(*) from incoming").fetchall()
@@ -222,7 +175,7 @@ def _apply(db: duckdb.DuckDBPyConnection) -> None:
     """Bring captures and their history to `incoming` minus `removed`."""
     assignments = ", ".join(f"{c} = incoming.{c}" for c in CAPTURE_COLUMNS if c != "capture_id")
     names, values = ", ".join(CAPTURE_COLUMNS), ", ".join(f"incoming.{c}" for c in CAPTURE_COLUMNS)
-    merged = _frame(
+    merged = frame(
         db,
         f"""merge into captures using incoming on captures.capture_id = incoming.capture_id
         when matched and (captures.row_hash <> incoming.row_hash or captures.image_url <> incoming.image_url)

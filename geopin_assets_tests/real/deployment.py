@@ -34,7 +34,7 @@ class Deployment:
         )
 
     def run(self, instance: dg.DagsterInstance, cells: Sequence[str], layers: int | None = None) -> list[LayerResult]:
-        """Materialize the first `layers` layers (None: all), in the order raw, catalog, embeddings, publish, quality."""
+        """Materialize the first `layers` layers (None: all): raw, catalog, embeddings, vectors, rows, quality."""
         return list(islice(run_region(self.definitions, instance, cells, (self.source,)), layers))
 
     def captures(self) -> pl.DataFrame:

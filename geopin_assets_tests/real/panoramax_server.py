@@ -1,23 +1,29 @@
-"""A running GeoVisio server, asked directly: what it holds, and taking pictures down.
+"""A running GeoVisio server, asked directly: what it holds, adding pictures and taking them down.
 
 Here: the server's own view of itself, the truth that a crawl is compared with. Not here: any of the platform's
 code for sources.
 """
 
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from io import BytesIO
+from os import urandom
 from typing import Any
 
 import httpx
+from PIL import Image
 
 from geopin_assets.cells import cell, cell_at
 
 MOST_PER_ANSWER = 10_000  # the server's own maximum; one answer that stays below it is all there is
 
+_PROCESSING_S = 120
+
 
 class PanoramaxServer:
-    """`url` without a trailing slash; `token` belongs to the owner of the pictures and is only needed to change them."""
+    """`url` without a trailing slash; `token` of an account, only needed to change what the server holds."""
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url
@@ -48,6 +54,24 @@ class PanoramaxServer:
     def image(self, feature: dict[str, Any]) -> bytes:
         """The original picture."""
         return self._http.get(feature["assets"]["hd"]["href"]).raise_for_status().content
+
+    def upload(self, places: Sequence[tuple[float, float]]) -> None:
+        """Add a picture of noise at each (lon, lat), as one drive, and wait until the server shows them."""
+        created = self._http.post("/api/upload_sets", json={"title": "GeoPin test"}).raise_for_status()
+        upload_set = f"/api/upload_sets/{created.json()['id']}"
+        for second, (lon, lat) in enumerate(places):
+            stated = {
+                "override_longitude": str(lon),
+                "override_latitude": str(lat),
+                "override_capture_time": f"2024-05-01T10:00:{second:02d}Z",
+            }
+            file = (f"geopin_{second}.jpg", _noise(), "image/jpeg")
+            self._http.post(f"{upload_set}/files", files={"file": file}, data=stated).raise_for_status()
+        self._http.post(f"{upload_set}/complete").raise_for_status()
+        ends_at = time.monotonic() + _PROCESSING_S
+        while not self._http.get(upload_set).raise_for_status().json()["ready"]:
+            assert time.monotonic() < ends_at, "the server does not process pictures (PICTURE_PROCESS_THREADS_LIMIT=0?)"
+            time.sleep(0.25)
 
     def hide(self, feature: dict[str, Any]) -> None:
         """Show a picture to its owner only."""
@@ -83,6 +107,13 @@ def facts(feature: dict[str, Any]) -> tuple[object, ...]:
 
 
 FACTS = ("lon", "lat", "captured_at", "heading_deg", "is_pano", "license", "sequence_id")
+
+
+def _noise() -> bytes:
+    """A small JPEG that the server has never seen: the same bytes are refused."""
+    file = BytesIO()
+    Image.frombytes("RGB", (320, 240), urandom(320 * 240 * 3)).save(file, "JPEG")
+    return file.getvalue()
 
 
 def _path(feature: dict[str, Any]) -> str:

@@ -24,12 +24,24 @@ def crawled(folder: Path, cell: Cell = CELL, rights: Rights = RIGHTS) -> CellCra
     return crawl_cell(OwnPhotos(folder, rights, now=lambda: NOW), cell)
 
 
-def test_files_without_a_place_are_counted_once_on_the_first_cell(tmp_path: Path):
+def test_files_without_a_place_are_counted_on_the_cell_of_the_first_photo_whatever_is_crawled_before(tmp_path: Path):
     source = build(tmp_path)
-    first, second = crawl_cell(source, ELSEWHERE), crawl_cell(source, CELL)
-    assert dict(first.report.rejected) == {"no_position": 1, "outside_cell": 1, "unreadable": 1}
-    assert (first.captures, dict(second.report.rejected)) == ([], {})
-    assert len(second.captures) == 2
+    elsewhere, here = crawl_cell(source, ELSEWHERE), crawl_cell(source, CELL)
+    assert (elsewhere.captures, dict(elsewhere.report.rejected)) == ([], {})
+    assert dict(here.report.rejected) == {"no_position": 1, "outside_cell": 1, "unreadable": 1}
+    assert len(here.captures) == 2
+
+
+def test_runs_over_different_cells_count_a_file_without_a_place_once(tmp_path: Path):
+    build(tmp_path)
+    runs = [crawled(tmp_path, cell).report.rejected for cell in (ELSEWHERE, CELL, ELSEWHERE)]
+    assert [run.total() for run in runs] == [0, 3, 0]
+
+
+def test_where_no_photo_has_a_place_the_first_cell_says_why(tmp_path: Path):
+    write_photo(tmp_path / "a.jpg", None)
+    source = OwnPhotos(tmp_path, RIGHTS, now=lambda: NOW)
+    assert [dict(crawl_cell(source, cell).report.rejected) for cell in (ELSEWHERE, CELL)] == [{"no_position": 1}, {}]
 
 
 def test_many_cells_at_once_scan_the_folder_once_and_lose_nothing(tmp_path: Path):

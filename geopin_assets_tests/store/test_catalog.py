@@ -24,8 +24,13 @@ def raw(tmp_path: Path) -> RawStore:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    return Catalog(tmp_path / "catalog.duckdb")
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalog.duckdb"
+
+
+@pytest.fixture
+def catalog(path: Path) -> Catalog:
+    return Catalog(path)
 
 
 def ids(catalog: Catalog, cell_id: str) -> list[str]:
@@ -140,10 +145,10 @@ def test_cells_without_any_crawl_are_reported_empty(raw: RawStore, catalog: Cata
 
 
 @pytest.fixture
-def writer(raw: RawStore, catalog: Catalog) -> Iterator[subprocess.Popen[str]]:
+def writer(raw: RawStore, catalog: Catalog, path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the catalog open."""
     catalog.merge([], raw)
-    hold = f"import duckdb; db = duckdb.connect({str(catalog.path)!r}); print('open', flush=True); input()"
+    hold = f"import duckdb; db = duckdb.connect({str(path)!r}); print('open', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", hold], stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
@@ -151,7 +156,7 @@ def writer(raw: RawStore, catalog: Catalog) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_reading_waits_until_the_writer_is_done(catalog: Catalog, writer: subprocess.Popen[str]) -> None:
+def test_reading_waits_until_the_writer_is_done(path: Path, writer: subprocess.Popen[str]) -> None:
     waits: list[float] = []
 
     def end_writer(wait_s: float) -> None:
@@ -159,13 +164,13 @@ def test_reading_waits_until_the_writer_is_done(catalog: Catalog, writer: subpro
         writer.kill()
         writer.wait()
 
-    assert Catalog(catalog.path, sleep=end_writer).ids().is_empty()
+    assert Catalog(path, sleep=end_writer).ids().is_empty()
     assert len(waits) == 1
 
 
-def test_patience_ends_with_an_error_that_names_the_cause(catalog: Catalog, writer: subprocess.Popen[str]) -> None:
+def test_patience_ends_with_an_error_that_names_the_cause(path: Path, writer: subprocess.Popen[str]) -> None:
     with pytest.raises(TransientError, match=r"catalog\.duckdb stayed locked by another process"):
-        Catalog(catalog.path, patience_s=0.0).ids()
+        Catalog(path, patience_s=0.0).ids()
 
 
 def test_failures_of_a_cell_are_replaced_as_a_whole(raw: RawStore, catalog: Catalog) -> None:
