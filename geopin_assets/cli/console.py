@@ -73,7 +73,7 @@ def print_layer(result: LayerResult) -> None:
     shown = ("partition_row_count", *sorted(set(result.totals) - {"partition_row_count"}))
     totals = ", ".join(f"{result.totals[name]} {_word(name)}" for name in shown if result.totals[name])
     cells = f"{result.cells} cells" if result.cells else "nothing to show" if not totals else ""
-    failed = f", {len(result.failed)} FAILED" if result.failed else ""
+    failed = f", {result.failed_count} FAILED" if result.failed_count else ""
     console.print(f"{result.asset:22} {', '.join(filter(None, (cells, totals)))}{failed}")
     for where, error in list(result.failed.items())[:5]:
         console.print(f"  failed {where}: {error}")

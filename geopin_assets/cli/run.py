@@ -45,7 +45,7 @@ def _chosen(sources: Sequence[str]) -> list[str]:
 
 def _has_failed(results: Sequence[LayerResult]) -> bool:
     return any(
-        result.failed or any(not c.passed and c.severity == dg.AssetCheckSeverity.ERROR for c in result.checks)
+        result.failed_count or any(not c.passed and c.severity == dg.AssetCheckSeverity.ERROR for c in result.checks)
         for result in results
     )
 

@@ -11,6 +11,9 @@ from geopin_assets.settings import Settings
 
 def print_status(settings: Settings) -> None:
     """Captures, crawled cells, duplicates and rejections per source, then vectors and rows in the index."""
+    if not settings.catalog_path.exists():
+        console.print("nothing crawled yet: try `make demo`, or `geopin run --region nh-amsterdam`")
+        return
     crawls = Storage().catalog().crawls()
     captures = Storage().catalog().licenses().group_by("source").agg(pl.col("captures").sum())
     rows = [
@@ -30,6 +33,9 @@ def print_status(settings: Settings) -> None:
         ("source", "captures", "cells", "requests", "duplicates removed", "left out", "crawled"),
         rows,
     )
+    if not settings.index_dir.exists():
+        console.print("\nnothing published yet")
+        return
     embedder = Embedding().embedder()
     index, store = SearchIndex().vectors(embedder), SearchIndex().metadata()
     console.print(

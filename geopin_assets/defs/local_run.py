@@ -28,8 +28,9 @@ class LayerResult:
     asset: str
     cells: int = 0
     """Cells materialized; 0 for a report, which has no cells."""
+    failed_count: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    """cell_id (or the asset, for a report) -> error."""
+    """cell_id (or the asset, for a report) -> error; of a run that failed in many cells, the first ones."""
     totals: Counter[str] = field(default_factory=Counter)
     """Whole-number metadata summed over the cells, e.g. requests, embedded, upserted."""
     checks: list[dg.AssetCheckEvaluation] = field(default_factory=list)
@@ -72,7 +73,7 @@ def _run(
     _add_materializations(instance, ended.run_id, result)
     result.checks += ended.get_asset_check_evaluations()
     if not ended.success:
-        result.failed |= _failures(ended, default=block[0] if one else result.asset)
+        _add_failures(ended, block[0] if one else result.asset, result)
 
 
 def _add_materializations(instance: dg.DagsterInstance, run_id: str, result: LayerResult) -> None:
@@ -95,16 +96,15 @@ def _add_totals(totals: Counter[str], metadata: Mapping[str, dg.MetadataValue]) 
             totals[name.removeprefix("dagster/")] += value.value
 
 
-def _failures(ended: dg.ExecuteInProcessResult, default: str) -> dict[str, str]:
-    failed: dict[str, str] = {}
+def _add_failures(ended: dg.ExecuteInProcessResult, default: str, result: LayerResult) -> None:
     for event in ended.get_step_failure_events():
         data = event.step_failure_data.user_failure_data
-        named = data.metadata.get("failed") if data else None
-        if named is not None:
-            failed |= named.value  # type: ignore[arg-type]
+        if data is not None and "failed_cells" in data.metadata:
+            result.failed_count += int(data.metadata["failed_cells"].value)  # type: ignore[arg-type]
+            result.failed |= data.metadata["failed"].value  # type: ignore[arg-type]
         else:
-            failed[default] = _root_cause(event.step_failure_data.error)
-    return failed
+            result.failed_count += 1
+            result.failed[default] = _root_cause(event.step_failure_data.error)
 
 
 def _root_cause(error: Any) -> str:

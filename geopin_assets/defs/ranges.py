@@ -44,7 +44,7 @@ def materialize_cells(context: dg.AssetExecutionContext, work: Work) -> Iterator
     """Run `work` over the cells of this run. Raises dagster.Failure at the end if any cell failed."""
     keys = _partition_order(context)
     if len(keys) == 1:
-        yield from _one(context, next(work(keys)))
+        yield from _one(context, next(work(keys), CellFailed(keys[0], "not done")))
         return
     done = _finished_by_family(context)
     todo = [key for key in keys if key not in done]

@@ -54,7 +54,8 @@ def rate_per_s(source: type[Source], settings: Settings) -> float:
 def open_source(name: str, settings: Settings, *, transport: Transport | None = None) -> Iterator[Source]:
     """A source ready to crawl, with a client of its own at its rate (`rate_per_s`), closed at the end.
 
-    Raises ConfigurationError if it is unknown, disabled or given a wrong rate. `transport` replaces the network in tests.
+    Raises ConfigurationError if it is unknown, disabled or given a wrong rate. `transport` replaces the network
+    in tests.
     """
     source = source_named(name)
     if reason := source.disabled_reason(settings):

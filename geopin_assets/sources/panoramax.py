@@ -16,7 +16,7 @@ its sequence, not a page. Picture addresses point to the hosting instance: follo
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import ConfigurationError
@@ -31,6 +31,11 @@ DEFAULT_LIMIT = 1000  # about 4 kB a picture on an instance, 7.5 kB on the catal
 SANDBOX_LIMIT = 25  # invented streets are short: a small limit makes boxes divide there as they do in real cities
 MAX_LIMIT = 10_000  # instances answer 400 above it
 MIN_SIDE_DEG = 2e-5  # about 2 m; more than `limit` pictures within it are reported as incomplete
+_THIS_MACHINE = {
+    "127.0.0.1",
+    "localhost",
+    "::1",
+}  # others must not meet the sandbox's lifted rate by a forgotten profile
 
 
 class Panoramax(Source):
@@ -119,6 +124,10 @@ def _urls(settings: Settings) -> tuple[str, ...]:
     urls = tuple(dict.fromkeys(url.strip().rstrip("/") for url in listed.split(",") if url.strip()))
     if bad := [url for url in urls if fields.web_url(url) is None]:
         raise ConfigurationError(f"GEOPIN_PANORAMAX_URLS: {bad[0]!r} is not an http(s) address")
+    if settings.is_sandbox and (away := [url for url in urls if urlsplit(url).hostname not in _THIS_MACHINE]):
+        raise ConfigurationError(
+            f"GEOPIN_PANORAMAX_URLS: the sandbox asks only this machine, not {away[0]}: set GEOPIN_PROFILE=live"
+        )
     return urls or ((f"{settings.sandbox_url}/panoramax",) if settings.is_sandbox else (Panoramax.endpoint,))
 
 

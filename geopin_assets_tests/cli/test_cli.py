@@ -164,10 +164,11 @@ def test_locating_before_anything_is_published_says_what_to_do(geopin: Geopin, t
     assert "publish a region first" in complaint(geopin("locate", str(tmp_path / "photo.jpg")))
 
 
-def test_status_before_anything_is_published_says_so(geopin: Geopin) -> None:
+def test_status_before_anything_was_crawled_says_so_and_creates_nothing(geopin: Geopin, tmp_path: Path) -> None:
     shown = geopin("status")
-    assert "Traceback" not in shown.stderr
-    assert "publish a region first" in shown.stdout + shown.stderr
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "nothing crawled yet" in shown.stdout
+    assert not list(tmp_path.rglob("*.duckdb"))
 
 
 def test_a_run_accounts_for_what_it_did_and_ends_with_0(published: tuple[Geopin, Path, Ended]) -> None:

@@ -229,7 +229,8 @@ def test_a_file_that_went_away_after_the_scan_is_left_out(tmp_path: Path):
     crawl_cell(source, ELSEWHERE)
     (tmp_path / "pano.jpg").unlink()
     crawl = crawl_cell(source, CELL)
-    assert (len(crawl.captures), dict(crawl.report.rejected)) == (1, {"no_image": 1})
+    assert len(crawl.captures) == 1
+    assert crawl.report.rejected["no_image"] == 1
 
 
 def test_a_folder_that_is_not_there_is_an_error_and_not_an_empty_survey(tmp_path: Path):

@@ -197,14 +197,28 @@ def test_a_wrong_address_is_a_configuration_error():
     assert "ftp://bad.example" in (Panoramax.disabled_reason(settings) or "")
 
 
+@pytest.mark.parametrize("url", ["https://api.panoramax.xyz", "http://127.0.0.1.example:5000", "http://10.0.0.5"])
+def test_the_sandbox_asks_no_other_machine(url: str):
+    listed = {"GEOPIN_PANORAMAX_URLS": f"http://localhost:5000,{url}"}
+    assert "GEOPIN_PROFILE=live" in (Panoramax.disabled_reason(Settings(variables=listed)) or "")
+    assert Panoramax.disabled_reason(Settings(profile=Profile.LIVE, variables=listed)) is None
+
+
 @pytest.mark.parametrize(
     ("settings", "hosts"),
     [
         (Settings(profile=Profile.LIVE), ["https://api.panoramax.xyz/api/search"]),
         (Settings(sandbox_port=99), ["http://127.0.0.1:99/panoramax/api/search"]),
         (
-            Settings(variables={"GEOPIN_PANORAMAX_URLS": "https://a.example/, https://b.example,https://a.example"}),
+            Settings(
+                profile=Profile.LIVE,
+                variables={"GEOPIN_PANORAMAX_URLS": "https://a.example/, https://b.example,https://a.example"},
+            ),
             ["https://a.example/api/search", "https://b.example/api/search"],
+        ),
+        (
+            Settings(variables={"GEOPIN_PANORAMAX_URLS": "http://127.0.0.1:5000"}),
+            ["http://127.0.0.1:5000/api/search"],
         ),
     ],
 )
