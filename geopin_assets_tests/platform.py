@@ -14,17 +14,11 @@ CELLS = ("nh-amsterdam-r089c051", "nh-amsterdam-r089c052")
 SOURCES = ("panoramax", "amsterdam", "own_photos")
 
 
-class Platform:
-    """A whole platform in a temporary folder, over the sandbox that the session shares."""
+class Installation:
+    """A whole platform with a data folder of its own, set up as an operator does: by GEOPIN_* variables."""
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.overrides = {
-            "GEOPIN_PROFILE": "sandbox",
-            "GEOPIN_DATA": str(folder / "data"),
-            "GEOPIN_SANDBOX_PORT": str(port),
-            "GEOPIN_OWN_PHOTOS_DIR": str(folder / "photos"),
-        }
-        self.port = port
+    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
+        self.overrides = {"GEOPIN_DATA": str(folder / "data"), **variables}
         self.storage = Storage(overrides=self.overrides)
         self.search_index = SearchIndex(overrides=self.overrides)
         self.embedding = Embedding(overrides=self.overrides)
@@ -34,6 +28,21 @@ class Platform:
             embedding=self.embedding,
             search_index=self.search_index,
         )
+
+
+class Platform(Installation):
+    """An installation over the sandbox that the session shares."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        variables = {
+            "GEOPIN_PROFILE": "sandbox",
+            "GEOPIN_SANDBOX_PORT": str(port),
+            "GEOPIN_OWN_PHOTOS_DIR": str(folder / "photos"),
+            "GEOPIN_OWN_PHOTOS_LICENSE": "CC0-1.0",
+            "GEOPIN_OWN_PHOTOS_ATTRIBUTION": "Survey",
+        }
+        super().__init__(folder, variables)
+        self.port = port
 
     def run(
         self, instance: dg.DagsterInstance, cells: tuple[str, ...] = CELLS, sources: tuple[str, ...] = SOURCES

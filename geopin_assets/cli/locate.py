@@ -7,6 +7,7 @@ from geopin_assets.defs.resources import Embedding, SearchIndex
 from geopin_assets.embedding.choose import embedder_label
 from geopin_assets.embedding.decode import decode_image
 from geopin_assets.embedding.failures import Failure
+from geopin_assets.embedding.panorama import is_equirectangular, perspective_views
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.search import locate
 
@@ -23,12 +24,14 @@ def print_matches(photo: Path, top: int) -> None:
         raise ConfigurationError(f"{photo}: {image.reason}: {image.detail}")
     embedder = Embedding().embedder()
     index, store = SearchIndex().vectors(embedder), SearchIndex().metadata()
-    matches = locate(embedder.embed([embedder.preprocess(image)]), index, store, top)
+    height, width = image.shape[:2]
+    views = perspective_views(image) if is_equirectangular(width, height) else [image]
+    matches = locate(embedder.embed([embedder.preprocess(view) for view in views]), index, store, top)
     if matches.is_empty():
         raise ConfigurationError("the index is empty: publish a region first, e.g. `make demo`")
     console.print(f"embedder: {embedder_label(embedder)}\n")
     for match in matches.iter_rows(named=True):
-        taken = (match["captured_at"] or "unknown date")[:10]
+        taken = match["captured_at"][:10] if match["captured_at"] else "unknown date"
         away = "best match" if match["rank"] == 1 else f"{match['distance_m']:.0f} m from the best"
         heading = "unknown heading" if match["heading_deg"] is None else f"facing {match['heading_deg']:.0f}°"
         console.print(

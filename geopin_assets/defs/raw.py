@@ -3,7 +3,7 @@
 Here: how a crawled cell becomes a stored partition with its account. Not here: anything about one source.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from inspect import getdoc, getmodule
 
@@ -78,10 +78,10 @@ def store_cell(
     if report.incomplete:
         yield CellFailed(cell_id, f"incomplete, {account.captures} captures kept: saturated {report.incomplete[0]}")
     else:
-        yield CellDone(cell_id, account.captures, account.data_version, _shown(account))
+        yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
 
 
-def _shown(account: CrawlAccount) -> dict[str, object]:
+def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str, object]:
     shown: dict[str, object] = {
         "requests": account.requests,
         "splits": account.splits,
@@ -91,6 +91,7 @@ def _shown(account: CrawlAccount) -> dict[str, object]:
     }
     if account.rejected:
         shown["rejected_by_reason"] = dg.MetadataValue.json(dict(account.rejected))
+        shown["rejected_examples"] = dg.MetadataValue.json(dict(examples))
     return shown
 
 

@@ -121,7 +121,7 @@ class HttpClient:
                 self._bucket.pause(error.retry_after_s)
             self._breaker.failed(error)
             raise
-        except _Refused as error:
+        except AccessDenied as error:
             self._breaker.failed(error, for_good=True)
             raise
         except GeoPinError:
@@ -175,13 +175,13 @@ class HttpClient:
             return
         said = f"answered {status} {answer.excerpt}".rstrip()
         if status in _REFUSED:
-            raise _Refused(f"{said}; access denied, check the key or ask the provider")
+            raise AccessDenied(f"{said}; access denied, check the key or ask the provider")
         if status in _RETRIED or status >= 500:
             raise TransientError(said, retry_after_s=answer.retry_after_s(self._wall_clock()))
         raise PermanentError(f"{said}; redirects are not followed" if 300 <= status < 400 else said)
 
 
-class _Refused(PermanentError):
+class AccessDenied(PermanentError):
     """401 or 403."""
 
 

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from geopin_assets.capture import Capture, Rejected
+from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.grid import Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
+
+EXAMPLES_KEPT = 5
 
 
 @dataclass(slots=True)
@@ -27,8 +29,17 @@ class CrawlReport:
     duplicates: int = 0
     """Records the source returned again for the same cell (overlapping boxes, pages, instances)."""
     rejected: Counter[str] = field(default_factory=Counter)
+    rejected_examples: dict[str, list[str]] = field(default_factory=dict)
+    """The first few records left out, by reason: ids or file names, so that their owner can look."""
     incomplete: list[str] = field(default_factory=list)
     """Boxes that stayed saturated at the smallest size: captures are missing there. Empty = proven complete."""
+
+    def reject(self, reason: Reason, record: str) -> None:
+        """Count a record that was left out."""
+        self.rejected[str(reason)] += 1
+        examples = self.rejected_examples.setdefault(str(reason), [])
+        if record and len(examples) < EXAMPLES_KEPT:
+            examples.append(record[:200])
 
 
 class Source(ABC):

@@ -32,9 +32,10 @@ def crawl_cell(source: Source, cell: Cell, *, clock: Callable[[], float] = time.
     started, report = clock(), CrawlReport()
     captures: dict[str, Capture] = {}
     for record in source.captures(cell, report):
-        reason = record.reason if isinstance(record, Rejected) else violation(record, source.name, cell)
-        if reason is not None or isinstance(record, Rejected):
-            report.rejected[str(reason)] += 1
+        if isinstance(record, Rejected):
+            report.reject(record.reason, record.record)
+        elif reason := violation(record, source.name, cell):
+            report.reject(reason, record.source_capture_id)
         elif record.capture_id in captures:
             report.duplicates += 1
         else:

@@ -221,10 +221,11 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _rights(settings: Settings) -> Rights:
-    def variable(name: str, sandbox: str = "") -> str:
-        return settings.variables.get(f"GEOPIN_OWN_PHOTOS_{name}", "").strip() or (
-            sandbox if settings.is_sandbox else ""
-        )
+    is_invented = settings.is_sandbox and not settings.variables.get("GEOPIN_OWN_PHOTOS_DIR")
+
+    def variable(name: str, invented: str = "") -> str:
+        """What is stated; defaults are for the sandbox's own pictures, never for somebody's photos."""
+        return settings.variables.get(f"GEOPIN_OWN_PHOTOS_{name}", "").strip() or (invented if is_invented else "")
 
     license_id, attribution = open_license(variable("LICENSE", "CC0-1.0")), variable("ATTRIBUTION", "GeoPin sandbox")
     if license_id is None:

@@ -1,6 +1,6 @@
-"""The platform as an operator sets it up: nothing but GEOPIN_* variables and a data folder of its own.
+"""An installation with one source switched on.
 
-Here: building it and running all or its first layers. Not here: where real input comes from.
+Here: running all of its layers or the first ones, and asking what came of it. Not here: where real input comes from.
 """
 
 from collections.abc import Sequence
@@ -10,28 +10,19 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.local_run import LayerResult, run_region
-from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
 from geopin_assets.embedding.decode import decode_image
 from geopin_assets.embedding.failures import Failure
 from geopin_assets.locate.search import locate
+from geopin_assets_tests.platform import Installation
 
 
-class Deployment:
-    """One installation with one source switched on."""
+class Deployment(Installation):
+    """An installation that crawls one source."""
 
     def __init__(self, folder: Path, source: str, variables: dict[str, str]) -> None:
-        overrides = {"GEOPIN_DATA": str(folder / "data"), **variables}
+        super().__init__(folder, variables)
         self.source = source
-        self.storage, self.embedding = Storage(overrides=overrides), Embedding(overrides=overrides)
-        self.search_index = SearchIndex(overrides=overrides)
-        self.definitions = build_definitions(
-            sources=Sources(overrides=overrides),
-            storage=self.storage,
-            embedding=self.embedding,
-            search_index=self.search_index,
-        )
 
     def run(self, instance: dg.DagsterInstance, cells: Sequence[str], layers: int | None = None) -> list[LayerResult]:
         """Materialize the first `layers` layers (None: all): raw, catalog, embeddings, vectors, rows, quality."""

@@ -23,16 +23,21 @@ _PROCESSING_S = 120
 
 
 class PanoramaxServer:
-    """`url` without a trailing slash; `token` of an account, only needed to change what the server holds."""
+    """`url` without a trailing slash; `token` of an account, only needed to change what the server holds.
+
+    Questions are asked without it: an account is also shown what it has hidden from everybody else.
+    """
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url
-        self._http = httpx.Client(
-            base_url=url, timeout=60, trust_env=False, headers={"Authorization": f"Bearer {token}"} if token else {}
+        self._public = httpx.Client(base_url=url, timeout=60, trust_env=False)
+        self._owner = httpx.Client(
+            base_url=url, timeout=60, trust_env=False, headers={"Authorization": f"Bearer {token}"}
         )
 
     def close(self) -> None:
-        self._http.close()
+        self._public.close()
+        self._owner.close()
 
     def pictures(self, cell_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Features by id in a set of cells, found by one search over the box around them (edges inclusive)."""
@@ -42,7 +47,7 @@ class PanoramaxServer:
             *(min(box.west for box in boxes), min(box.south for box in boxes)),
             *(max(box.east for box in boxes), max(box.north for box in boxes)),
         )
-        answer = self._http.get(
+        answer = self._public.get(
             "/api/search", params={"bbox": ",".join(map(str, around)), "limit": MOST_PER_ANSWER}
         ).raise_for_status()
         features = answer.json()["features"]
@@ -53,11 +58,11 @@ class PanoramaxServer:
 
     def image(self, feature: dict[str, Any]) -> bytes:
         """The original picture."""
-        return self._http.get(feature["assets"]["hd"]["href"]).raise_for_status().content
+        return self._public.get(feature["assets"]["hd"]["href"]).raise_for_status().content
 
     def upload(self, places: Sequence[tuple[float, float]]) -> None:
         """Add a picture of noise at each (lon, lat), as one drive, and wait until the server shows them."""
-        created = self._http.post("/api/upload_sets", json={"title": "GeoPin test"}).raise_for_status()
+        created = self._owner.post("/api/upload_sets", json={"title": "GeoPin test"}).raise_for_status()
         upload_set = f"/api/upload_sets/{created.json()['id']}"
         for second, (lon, lat) in enumerate(places):
             stated = {
@@ -66,20 +71,20 @@ class PanoramaxServer:
                 "override_capture_time": f"2024-05-01T10:00:{second:02d}Z",
             }
             file = (f"geopin_{second}.jpg", _noise(), "image/jpeg")
-            self._http.post(f"{upload_set}/files", files={"file": file}, data=stated).raise_for_status()
-        self._http.post(f"{upload_set}/complete").raise_for_status()
+            self._owner.post(f"{upload_set}/files", files={"file": file}, data=stated).raise_for_status()
+        self._owner.post(f"{upload_set}/complete").raise_for_status()
         ends_at = time.monotonic() + _PROCESSING_S
-        while not self._http.get(upload_set).raise_for_status().json()["ready"]:
+        while not self._owner.get(upload_set).raise_for_status().json()["ready"]:
             assert time.monotonic() < ends_at, "the server does not process pictures (PICTURE_PROCESS_THREADS_LIMIT=0?)"
             time.sleep(0.25)
 
     def hide(self, feature: dict[str, Any]) -> None:
         """Show a picture to its owner only."""
-        self._http.patch(_path(feature), json={"visibility": "owner-only"}).raise_for_status()
+        self._owner.patch(_path(feature), json={"visibility": "owner-only"}).raise_for_status()
 
     def delete(self, feature: dict[str, Any]) -> None:
         """Take a picture down for good."""
-        self._http.delete(_path(feature)).raise_for_status()
+        self._owner.delete(_path(feature)).raise_for_status()
 
 
 def cell_of(feature: dict[str, Any]) -> str | None:

@@ -262,6 +262,11 @@ def test_without_folder_or_rights_it_is_off_and_says_what_to_set(without: dict[s
         pass
 
 
+@pytest.mark.parametrize("unstated", ["GEOPIN_OWN_PHOTOS_LICENSE", "GEOPIN_OWN_PHOTOS_ATTRIBUTION"])
+def test_the_sandbox_states_no_rights_to_a_folder_that_somebody_brings(unstated: str):
+    assert unstated in (OwnPhotos.disabled_reason(Settings(variables=STATED | {unstated: ""})) or "")
+
+
 def test_stated_rights_switch_it_on_in_any_profile():
     assert OwnPhotos.disabled_reason(Settings(profile=Profile.LIVE, variables=STATED)) is None
     assert photo_folder(Settings(profile=Profile.LIVE)) is None
