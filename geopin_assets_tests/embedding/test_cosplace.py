@@ -1,7 +1,11 @@
 """Published facts of CosPlace's checkpoints, and a float64 reference of its head. Weights here are random."""
 
 import hashlib
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,15 +137,26 @@ def test_the_head_is_channel_norm_gem_linear_norm(network: CosPlaceNetwork) -> N
     np.testing.assert_allclose(got, y / np.linalg.norm(y, axis=1, keepdims=True), atol=2e-6)
 
 
-def test_the_network_equals_torchvisions(network: CosPlaceNetwork) -> None:
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # its CPU-less wheel lacks it
-    models = pytest.importorskip("torchvision.models", reason="torchvision is no dependency")
-    theirs = torch.nn.Sequential(*list(models.resnet18(weights=None).children())[:-2]).eval()
-    theirs.load_state_dict(network.backbone.state_dict())
+@pytest.fixture(scope="module")
+def models() -> Iterator[Any]:
+    """torchvision.models, where torchvision happens to be installed."""
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is no dependency")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # a wheel built for CUDA lacks these without it
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    yield import_module("torchvision.models")
+
+
+@pytest.mark.parametrize("backbone", ["ResNet18", "ResNet50", "VGG16"])
+def test_the_network_equals_torchvisions(backbone: str, models: Any) -> None:
+    ours, model = CosPlaceNetwork(backbone, 64).eval(), models.get_model(backbone.lower(), weights=None)
+    layers = model.features if backbone == "VGG16" else model
+    theirs = torch.nn.Sequential(*list(layers.children())[:-2]).eval()
+    theirs.load_state_dict(ours.backbone.state_dict())
     pixels = torch.randn(2, 3, 224, 224)
     with torch.inference_mode():
-        assert torch.equal(theirs(pixels), network.eval().backbone(pixels))
+        assert torch.equal(theirs(pixels), ours.backbone(pixels))
 
 
 def test_a_checkpoint_says_what_it_is(checkpoint: Path) -> None:

@@ -49,6 +49,15 @@ def test_captures_come_once_in_order_of_id_with_everything_left_out_counted():
     assert dict(crawl.report.rejected) == {"not_ready": 1}
 
 
+def test_the_first_records_left_out_are_named_by_reason():
+    many = [Rejected(Reason.NO_POSITION, f"{number}.jpg") for number in range(9)]
+    report = crawl_cell(Scripted(lambda _: iter([*many, capture("far", lon=9.0)])), CELL).report
+    assert report.rejected_examples == {
+        "no_position": ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg"],
+        "outside_cell": ["far"],
+    }
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
