@@ -19,9 +19,9 @@ from rich.table import Table
 from geopin_assets.defs.local_run import LayerResult
 from geopin_assets.defs.progress import Advance, Progress
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)
 if not console.is_terminal:
-    console = Console(highlight=False, width=160)  # a log file has no width to fold to
+    console = Console(highlight=False, markup=False, width=160)  # a log file has no width to fold to
 _LINE_EVERY_S = 5.0
 
 

@@ -20,7 +20,7 @@ from geopin_assets.sources import SOURCES
 
 def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, next_steps: bool = False) -> int:
     """Run a region and print what happened. Returns the exit code: 1 when a cell or a blocking check failed."""
-    names, cell_ids = _chosen(sources), cells_of(region)
+    names, cell_ids = _chosen(settings, sources), cells_of(region)
     dagster_home()
     terminal()
     console.print(f"profile {settings.profile}: {len(cell_ids)} cells of {region}, {', '.join(names)}\n")
@@ -35,12 +35,21 @@ def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, n
     return int(_has_failed(results))
 
 
-def _chosen(sources: Sequence[str]) -> list[str]:
-    known = [s.name for s in SOURCES]
-    unknown = sorted(set(sources) - set(known))
+def _chosen(settings: Settings, wanted: Sequence[str]) -> list[str]:
+    """The sources to crawl. Raises ConfigurationError for one that was named and does not exist or cannot run."""
+    unknown = sorted(set(wanted) - {s.name for s in SOURCES})
     if unknown:
-        raise ConfigurationError(f"no source {', '.join(unknown)}; registered: {', '.join(known)}")
-    return [name for name in known if not sources or name in sources]
+        raise ConfigurationError(f"no source {', '.join(unknown)}; registered: {', '.join(s.name for s in SOURCES)}")
+    names = []
+    for source in SOURCES:
+        reason = source.disabled_reason(settings)
+        if reason is None and (not wanted or source.name in wanted):
+            names.append(source.name)
+        elif reason and source.name in wanted:
+            raise ConfigurationError(f"{source.name} is switched off: {reason}")
+        elif reason and not wanted:
+            console.print(f"{source.name} is switched off: {reason}")
+    return names
 
 
 def _has_failed(results: Sequence[LayerResult]) -> bool:

@@ -108,7 +108,9 @@ def _add_failures(ended: dg.ExecuteInProcessResult, default: str, result: LayerR
 
 
 def _root_cause(error: Any) -> str:
-    """The first line of what was raised, below what Dagster wraps around it."""
-    while error is not None and error.cause is not None:
+    """The first line of what was raised, without what Dagster wraps around it."""
+    while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
         error = error.cause
-    return str(error.message).strip().splitlines()[0] if error is not None else "unknown error"
+    if error is None:
+        return "unknown error"
+    return str(error.message).strip().splitlines()[0].removeprefix("geopin_assets.errors.")

@@ -46,9 +46,12 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
 
         def crawl(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
             with sources.open(source.name) as crawler, progress.task(context, len(cell_ids)) as advance:
+                captures = requests = 0
                 for where, outcome in crawl_cells(crawler, map(cell, cell_ids)):
                     yield from store_cell(storage.raw(), source.name, where.cell_id, outcome)
-                    advance("crawled")
+                    if isinstance(outcome, CellCrawl):
+                        captures, requests = captures + len(outcome.captures), requests + outcome.report.requests
+                    advance(f"{captures} captures, {requests} requests")
 
         yield from materialize_cells(context, crawl)
 
