@@ -48,7 +48,7 @@ def test_the_readme_explains_every_variable_that_the_code_knows_and_no_other() -
     known = set().union(*(variables(module.read_text(encoding="utf-8")) for module in MODULES))
     table = "\n".join(line for line in README.splitlines() if line.startswith("| `GEOPIN_"))
     assert variables(table) == known
-    assert variables(README) == known
+    assert {name for name in variables(README) if not name.startswith("GEOPIN_TEST_")} == known
 
 
 @pytest.mark.parametrize("command", COMMANDS)
