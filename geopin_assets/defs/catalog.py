@@ -16,8 +16,8 @@ from geopin_assets.store.catalog import CAPTURE_COLUMNS
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
 
 CELLS_PER_RUN = 500
-_SCHEMA = {name: CAPTURE_SCHEMA.get(name, CAPTURE_SCHEMA["source"]) for name in CAPTURE_COLUMNS}
-_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
+CATALOG_SCHEMA = {name: CAPTURE_SCHEMA.get(name, CAPTURE_SCHEMA["source"]) for name in CAPTURE_COLUMNS}
+CATALOG_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
     "cell_id": "The crawl square that holds the coordinates",
     "row_hash": "Changes when any column but image_url changes",
 }
@@ -29,7 +29,7 @@ _DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
     deps=raw_assets,
     pool="duckdb",
     kinds={"duckdb"},
-    metadata={"dagster/column_schema": column_schema(_SCHEMA, _DESCRIPTIONS)},
+    metadata={"dagster/column_schema": column_schema(CATALOG_SCHEMA, CATALOG_DESCRIPTIONS)},
 )
 def captures(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:
     """One row per capture that exists today, deduplicated on source and image id over all sources.

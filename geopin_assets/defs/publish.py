@@ -11,23 +11,33 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.catalog import captures
+from geopin_assets.defs.catalog import CATALOG_DESCRIPTIONS, CATALOG_SCHEMA, captures
+from geopin_assets.defs.columns import column_schema
 from geopin_assets.defs.desired import desired_vectors
 from geopin_assets.defs.embeddings import embeddings
 from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.progress import Progress
 from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.embedding.choose import embedder_label
+from geopin_assets.embedding.choose import DIM, embedder_label
 from geopin_assets.errors import GeoPinError
 from geopin_assets.index.announce import announce
 from geopin_assets.index.protocol import vector_schema
 from geopin_assets.index.publish import PublishReport, publish_rows, publish_vectors
+from geopin_assets.index.tables import TABLES
 from geopin_assets.sources import SOURCES
 
 VECTOR_CELLS_PER_RUN = 200
 ROW_CELLS_PER_RUN = 300
 _CELLS_AT_ONCE = 20
+_VECTOR_COLUMNS = {
+    "vector_id": "Capture id and view",
+    "embedding": "Unit vector",
+    "source": "Metadata index: searches can be filtered by it",
+    "cell_block": "Metadata index: block of about 20 km that holds the capture",
+    "captured_year": "Metadata index: null if unknown",
+}
+_ROW_SCHEMA = {name: CATALOG_SCHEMA[name] for name in TABLES["captures"].columns}
 
 
 @cell_asset(
@@ -36,6 +46,7 @@ _CELLS_AT_ONCE = 20
     deps=[embeddings],
     pool="cloudflare",
     kinds={"cloudflare", "lancedb"},
+    metadata={"dagster/column_schema": column_schema(vector_schema(DIM), _VECTOR_COLUMNS)},
 )
 def vectorize(
     context: dg.AssetExecutionContext,
@@ -67,6 +78,7 @@ def vectorize(
     deps=[captures, embeddings],
     pool="cloudflare",
     kinds={"cloudflare", "sqlite"},
+    metadata={"dagster/column_schema": column_schema(_ROW_SCHEMA, CATALOG_DESCRIPTIONS)},
 )
 def d1(
     context: dg.AssetExecutionContext,
