@@ -27,7 +27,7 @@ class Capture:
     lat: float = _column("Latitude, degrees north, WGS84")
     captured_at: datetime | None = _column("Shutter time, UTC; null if unknown or junk")
     heading_deg: float | None = _column(
-        "Direction of view of the image centre, degrees clockwise from true north, [0, 360); null if unknown"
+        "Direction of view of the image center, degrees clockwise from true north, [0, 360); null if unknown"
     )
     is_pano: bool = _column("Covers 360 degrees horizontally (equirectangular)")
     sequence_id: str | None = _column("Captures of one drive or walk share it")

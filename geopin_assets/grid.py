@@ -66,12 +66,12 @@ class Cell:
 
 
 def edge_lon(column: int) -> float:
-    """West edge of a column; rounded, so that neighbours share the very same float."""
+    """West edge of a column; rounded, so that neighbors share the very same float."""
     return round(WEST + column * CELL_LON_DEG, 4)
 
 
 def edge_lat(row: int) -> float:
-    """South edge of a row; rounded, so that neighbours share the very same float."""
+    """South edge of a row; rounded, so that neighbors share the very same float."""
     return round(SOUTH + row * CELL_LAT_DEG, 4)
 
 

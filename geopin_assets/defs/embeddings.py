@@ -28,7 +28,7 @@ from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS
 CELLS_PER_RUN = 100
 _DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
     "vector_id": "Capture id and view: the id of the vector in the published index",
-    "view": "0 looks at the image centre; panoramas have 12, one every 30 degrees clockwise",
+    "view": "0 looks at the image center; panoramas have 12, one every 30 degrees clockwise",
     "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
     "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
     "image_version": "Version of the image that was embedded",

@@ -5,7 +5,7 @@ the plan and the order of steps (`publish.py`).
 
 A content hash is 16 hex digits of BLAKE2b over bytes that are the same on every machine and library
 version: an upgrade must not republish everything. Embeddings are hashed at float16, the precision
-they are stored at, so that a value that comes back as its neighbour in float32 is still the same.
+they are stored at, so that a value that comes back as its neighbor in float32 is still the same.
 """
 
 import time

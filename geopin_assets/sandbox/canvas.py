@@ -36,7 +36,7 @@ class Camera:
 def perspective(
     x_m: float, z_m: float, height_m: float, yaw_deg: float, fov_deg: float, size: tuple[int, int]
 ) -> Camera:
-    """A level camera whose image centre looks along `yaw_deg` (clockwise from the street's direction).
+    """A level camera whose image center looks along `yaw_deg` (clockwise from the street's direction).
 
     `size`: width, height; `fov_deg`: horizontal. The horizon lies a little below the middle, as when
     a lens is shifted up.
@@ -51,7 +51,7 @@ def perspective(
 
 
 def panorama(x_m: float, z_m: float, height_m: float, yaw_deg: float, width: int) -> Camera:
-    """A level equirectangular camera, `width` by half of it, whose centre column looks along `yaw_deg`."""
+    """A level equirectangular camera, `width` by half of it, whose center column looks along `yaw_deg`."""
     columns = 2 * np.pi * ((np.arange(width) + 0.5) / width - 0.5)
     rows = np.pi * (0.5 - (np.arange(width // 2) + 0.5) / (width // 2))
     slope = np.clip(np.tan(rows), -_STEEPEST, _STEEPEST)[:, None]

@@ -56,7 +56,7 @@ class Quirk(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drive:
-    """One pass along a street by one camera. `turn_deg`: heading of the image centre relative to the street."""
+    """One pass along a street by one camera. `turn_deg`: heading of the image center relative to the street."""
 
     source: str
     name: str

@@ -8,7 +8,7 @@ License: CC-BY-4.0, shown as `Panoramabeelden, Gemeente Amsterdam, CC BY 4.0`.
 Quirks: `Accept: application/json` alone is a 406; an empty box means the whole city. `count` is exact
 and pages follow the database id, so a deletion while paging shifts them: unique ids are compared with
 `count`. Boxes are over-inclusive by up to 0.7 % of their width. The published equirectangular images
-are turned so that north is at their centre: `heading_deg` is 0, and `heading` in the payload is the
+are turned so that north is at their center: `heading_deg` is 0, and `heading` in the payload is the
 car's direction. Nothing exists outside Amsterdam, Weesp and some missions nearby; other cells are not asked.
 """
 

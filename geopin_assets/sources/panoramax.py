@@ -8,7 +8,7 @@ License: per picture, usually CC-BY-SA-4.0 (OpenStreetMap France) or etalab-2.0 
 `{producer} – Panoramax / {instance}, {license}`.
 
 Quirks: search has no paging and no total, so an answer of `limit` features means "divide the box".
-Edges are inclusive; order is by distance to the centre, so a cut answer has lost the corners;
+Edges are inclusive; order is by distance to the center, so a cut answer has lost the corners;
 swapped coordinates are an empty 200. Every feature has `next` and `prev` links: the next picture of
 its sequence, not a page. Picture addresses point to the hosting instance: followed, never built.
 """
