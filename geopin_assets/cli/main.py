@@ -96,7 +96,9 @@ def sandbox() -> None:
     """Serve the sandbox's stand-ins of all APIs on loopback until stopped."""
     from geopin_assets.sandbox.server import serve
 
-    serve(Settings.from_env())
+    settings = Settings.from_env()
+    typer.echo(f"stand-ins on {settings.sandbox_url}, requests so far at /stats, faults at /faults; Ctrl-C stops")
+    serve(settings)
 
 
 @app.command()
