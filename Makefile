@@ -46,4 +46,4 @@ lock: $(VENV)/.installed
 
 # Forgets the sandbox's data and this checkout's Dagster history; live data stays.
 clean:
-	rm -rf .geopin/sandbox history schedules storage logs .telemetry .nux
+	rm -rf .geopin/sandbox history schedules storage logs .telemetry .nux .logs_queue
