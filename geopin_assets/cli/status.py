@@ -15,11 +15,11 @@ def print_status(settings: Settings) -> None:
         console.print("nothing crawled yet: try `make demo`, or `geopin run --region nh-amsterdam`")
         return
     crawls = Storage().catalog().crawls()
-    captures = Storage().catalog().licenses().group_by("source").agg(pl.col("captures").sum())
+    held = dict(Storage().catalog().licenses().group_by("source").agg(pl.col("captures").sum()).iter_rows())
     rows = [
         (
             source[0],
-            dict(captures.iter_rows()).get(source[0], 0),
+            held.get(source[0], 0),
             of_source.height,
             of_source["requests"].sum(),
             of_source["duplicates"].sum(),

@@ -16,6 +16,7 @@ from geopin_assets.defs.partitions import OWNERS
 from geopin_assets.defs.publish import d1, vectorize
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.audit import VectorAudit, audit_vectors
+from geopin_assets.embedding.choose import embedder_label
 from geopin_assets.index.sync import SyncReport, sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget, Wait
@@ -51,6 +52,7 @@ def integrity(storage: Storage, embedding: Embedding, search_index: SearchIndex)
         metadata={
             "captures": int(licenses["captures"].sum()),
             "vectors": audit.vectors,
+            "embedder": embedder_label(embedding.embedder()),
             "vectors_by_model": dg.MetadataValue.json(audit.by_model),
             "licenses": frame_table(licenses),
         },

@@ -1,5 +1,8 @@
 """Which embedder a profile uses. The model and torch are imported only when it is the real one."""
 
+from functools import lru_cache
+from pathlib import Path
+
 from geopin_assets.embedding.protocol import Embedder
 from geopin_assets.embedding.thumbnail import Thumbnail
 from geopin_assets.errors import ConfigurationError
@@ -16,14 +19,21 @@ def build_embedder(settings: Settings) -> Embedder:
     """
     if settings.is_sandbox and not settings.weights:
         return Thumbnail()
-    from geopin_assets.embedding.cosplace import CosPlace
     from geopin_assets.embedding.weights import find_weights
 
     path = find_weights(settings.weights, BACKBONE, DIM, settings.data_dir / "weights")
-    embedder = CosPlace.load(path, device=settings.device)
+    embedder = _load(path, settings.device, path.stat().st_mtime_ns)
     if embedder.dim != DIM:
         raise ConfigurationError(f"{path.name}: vectors of {embedder.dim} dimensions; files and index take {DIM}")
     return embedder
+
+
+@lru_cache(maxsize=1)
+def _load(path: Path, device: str, modified_ns: int) -> Embedder:
+    """The model of a checkpoint, loaded once per process: embedding, publishing and checking all ask for it."""
+    from geopin_assets.embedding.cosplace import CosPlace
+
+    return CosPlace.load(path, device=device)
 
 
 def embedder_label(embedder: Embedder) -> str:

@@ -25,6 +25,16 @@ def test_named_weights_are_used_in_the_sandbox_too(tmp_path: Path) -> None:
         assert embedder.model_id.startswith("cosplace-resnet18-512-")
 
 
+def test_a_model_is_loaded_once_per_process_until_its_file_changes(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    settings = Settings(data_dir=tmp_path, weights=str(weights), device="cpu")
+    torch.save(CosPlaceNetwork("ResNet18", 512).state_dict(), weights)
+    first = build_embedder(settings)
+    assert build_embedder(settings) is first
+    torch.save(CosPlaceNetwork("ResNet18", 512).state_dict(), weights)
+    assert build_embedder(settings).model_id != first.model_id
+
+
 def test_weights_of_another_dimension_are_refused_before_anything_is_embedded(tmp_path: Path) -> None:
     torch.save(CosPlaceNetwork("ResNet18", 32).state_dict(), tmp_path / "w.pth")
     with pytest.raises(ConfigurationError, match="vectors of 32 dimensions"):
