@@ -57,6 +57,9 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     NO_POSITION = "no_position"
     MALFORMED = "malformed"
+    NOT_STREET_LEVEL = "not_street_level"
+    NO_ATTRIBUTION = "no_attribution"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
     GeoPinError
     ├── TransientError          another attempt may succeed: 408, 429, 5xx, timeouts, "try later"
-    │   └── SourceUnavailable   the circuit breaker is open: this source failed too often just now
+    │   └── SourceUnavailable   not asked: it failed too often just now, or today's budget for it is spent
+    │       └── BudgetSpent     the day's budget is used up, or the provider asked for a day without requests
     ├── IncompleteCrawl         a box stayed saturated down to the smallest size: results exist, some are missing
     └── PermanentError          a retry changes nothing: bad credentials, malformed request
         ├── ConfigurationError  a setting or key is missing or wrong; the message names it
@@ -30,6 +31,10 @@ class TransientError(GeoPinError):
 
 class SourceUnavailable(TransientError):
     """The source failed repeatedly; further requests are refused for a while without being sent."""
+
+
+class BudgetSpent(SourceUnavailable):
+    """No more requests of this kind today; the message says which budget, and when it is full again."""
 
 
 class IncompleteCrawl(GeoPinError):

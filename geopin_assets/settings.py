@@ -73,6 +73,43 @@ class Settings:
     def quality_dir(self) -> Path:
         return self.data_dir / "quality"
 
+    @property
+    def daily_use_path(self) -> Path:
+        return self.data_dir / "daily_use.sqlite"
+
+    @property
+    def tiles_dir(self) -> Path:
+        return self.data_dir / "tiles"
+
+    def text(self, variable: str) -> str:
+        """The value of a GEOPIN_* variable without blanks around it; empty if it is not set."""
+        return self.variables.get(variable, "").strip()
+
+    def number(self, variable: str, default: float, *, low: float, high: float) -> float:
+        """A GEOPIN_* variable as a number. Raises ConfigurationError outside [low, high]."""
+        stated = self.text(variable)
+        try:
+            value = float(stated) if stated else float(default)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise ConfigurationError(f"{variable}={stated!r}: choose a number from {low:g} to {high:g}")
+        return value
+
+    def integer(self, variable: str, default: int, *, low: int, high: int) -> int:
+        """A GEOPIN_* variable as a whole number. Raises ConfigurationError outside [low, high]."""
+        stated = self.text(variable)
+        if stated and not stated.isdecimal():
+            raise ConfigurationError(f"{variable}={stated!r}: choose a whole number from {low} to {high}")
+        return int(self.number(variable, default, low=low, high=high))
+
+    def flag(self, variable: str) -> bool:
+        """True if a GEOPIN_* variable is `1`. Raises ConfigurationError for anything but 1, 0 or nothing."""
+        stated = self.text(variable)
+        if stated not in ("", "0", "1"):
+            raise ConfigurationError(f"{variable}={stated!r}: 1 or 0")
+        return stated == "1"
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
         """Read GEOPIN_* (default: os.environ). Raises ConfigurationError naming the variable that is wrong.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geopin_assets.licenses import OPEN_LICENSES, open_license
+from geopin_assets.licenses import OPEN_LICENSES, license_of_url, open_license
 
 
 @pytest.mark.parametrize("license_id", OPEN_LICENSES)
@@ -32,7 +32,7 @@ def test_each_license_says_where_it_is_and_what_it_asks(license_id: str) -> None
     assert license.id == license_id
     assert license.url.startswith("https://")
     assert license.asks
-    version = license_id.rpartition("-")[2]
+    version = next(part for part in license_id.split("-") if part[0].isdigit())
     assert version in license.url
 
 
@@ -41,3 +41,36 @@ def test_share_alike_and_naming_follow_from_the_id(license_id: str) -> None:
     asks = OPEN_LICENSES[license_id].asks
     assert ("same license" in asks) is ("-SA-" in license_id)
     assert ("creator" in asks) is license_id.startswith("CC-BY")
+
+
+@pytest.mark.parametrize("license_id", [id_ for id_ in OPEN_LICENSES if id_ != "etalab-2.0"])
+@pytest.mark.parametrize(
+    "change", [str, str.upper, lambda url: url.replace("https:", "http:"), lambda url: url.rstrip("/")]
+)
+def test_a_license_is_known_by_its_address(license_id: str, change) -> None:
+    assert license_of_url(change(OPEN_LICENSES[license_id].url)) == license_id
+
+
+@pytest.mark.parametrize(
+    ("url", "license_id"),
+    [
+        ("https://creativecommons.org/licenses/by-sa/4.0/deed.nl", "CC-BY-SA-4.0"),
+        ("//creativecommons.org/licenses/by/2.0/legalcode", "CC-BY-2.0"),
+        ("https://www.creativecommons.org/publicdomain/mark/1.0/", "PDM-1.0"),
+        ("https://creativecommons.org/licenses/by-nc/4.0/", None),
+        ("https://creativecommons.org/licenses/by-nd/4.0/", None),
+        ("https://creativecommons.org/licenses/by/4.0/../../by-nc/4.0/", None),
+        ("https://creativecommons.org.evil.example/licenses/by/4.0/", None),
+        ("http://rightsstatements.org/vocab/InC/1.0/", None),
+        ("https://creativecommons.org/licenses/by/9.0/", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_only_the_addresses_of_open_licenses_are_taken(url: str | None, license_id: str | None) -> None:
+    assert license_of_url(url) == license_id
+
+
+@given(st.text(max_size=60))
+def test_any_address_is_an_open_license_or_none(url: str) -> None:
+    assert license_of_url(url) in {None, *OPEN_LICENSES}

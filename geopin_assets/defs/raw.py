@@ -99,10 +99,17 @@ def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str
 
 
 def _facts(source: type[Source]) -> dict[str, object]:
-    return {
+    needs: dict[str, object] = {}
+    if source.key:
+        needs = {
+            "needs": f"{source.key.variable}, see {source.key.where}",
+            "key": dg.MetadataValue.url(source.key.where),
+        }
+    return needs | {
         "homepage": dg.MetadataValue.url(source.homepage),
         "contribute": dg.MetadataValue.url(source.contribute_url),
         "license": source.license or "stated per capture",
+        "attribution": source.attribution,
         "requests_per_second": source.requests_per_second,
         "dagster/column_schema": column_schema(CAPTURE_SCHEMA, CAPTURE_DESCRIPTIONS),
     }

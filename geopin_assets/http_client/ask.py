@@ -36,6 +36,8 @@ class How(TypedDict, total=False):
     """Looks at every answer before the usual rules do."""
     tally: Tally | None
     """Its `requests` is incremented for every request really sent."""
+    kind: str
+    """Which of the client's quotas the request counts against; default "", the client's own rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class Ask:
     ok: Collection[int]
     judge: Judge | None
     tally: Tally | None
+    kind: str
 
 
 def build_ask(name: str, method: str, url: str, how: How) -> Ask:
@@ -68,6 +71,7 @@ def build_ask(name: str, method: str, url: str, how: How) -> Ask:
         ok=how.get("ok", (200,)),
         judge=how.get("judge"),
         tally=how.get("tally"),
+        kind=how.get("kind", ""),
     )
 
 

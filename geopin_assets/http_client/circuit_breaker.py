@@ -1,4 +1,5 @@
-"""A circuit breaker: after repeated failure nothing is sent for a while, then one probe decides.
+"""A circuit breaker: after repeated failure nothing is sent for a while, then one probe decides; each probe that
+fails too makes the next while twice as long.
 
 Here: counting failures and remembering the last one. Not here: what counts as a failure (`client.py`).
 """
@@ -11,12 +12,23 @@ from geopin_assets.errors import GeoPinError, PermanentError, SourceUnavailable
 
 
 class CircuitBreaker:
-    """Opens after `failures` failures in a row, for `pause_s` seconds; then lets one probe through per pause."""
+    """Opens after `failures` failures in a row, for `pause_s` seconds; then lets one probe through per pause.
+
+    A probe that fails doubles the pause, up to `longest_pause_s`.
+    """
 
     def __init__(
-        self, *, failures: int = 10, pause_s: float = 60.0, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        failures: int = 10,
+        pause_s: float = 60.0,
+        longest_pause_s: float = 960.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._threshold, self._pause_s, self._clock = failures, pause_s, clock
+        self._threshold, self._clock = failures, clock
+        self._first_pause_s, self._longest_pause_s = pause_s, longest_pause_s
+        self._pause_s = pause_s
+        self._is_probing = False
         self._lock = Lock()
         self._failures = 0
         self._open_until: float | None = None
@@ -34,6 +46,7 @@ class CircuitBreaker:
                 return
             if now >= self._open_until:
                 self._open_until = now + self._pause_s  # this caller probes; the others wait one pause more
+                self._is_probing = True
                 return
             wait_s = self._open_until - now
             message = f"{self._cause} (not asked again for {wait_s:.0f} s)"
@@ -45,11 +58,14 @@ class CircuitBreaker:
         """The server answered sensibly: close and forget past failures."""
         with self._lock:
             self._failures, self._open_until, self._cause = 0, None, None
+            self._pause_s, self._is_probing = self._first_pause_s, False
 
     def failed(self, cause: GeoPinError, *, for_good: bool = False) -> None:
         """Count a failure; `for_good` (a refusal such as 401) opens at once."""
         with self._lock:
             self._failures += 1
             self._cause = cause
+            if self._is_probing:
+                self._pause_s, self._is_probing = min(2 * self._pause_s, self._longest_pause_s), False
             if for_good or self._failures >= self._threshold:
                 self._open_until = self._clock() + self._pause_s

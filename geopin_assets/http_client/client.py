@@ -12,12 +12,19 @@ from typing import Any, TypeVar, Unpack
 
 import httpx
 
-from geopin_assets.errors import GeoPinError, PayloadError, PermanentError, SourceUnavailable, TransientError
+from geopin_assets.errors import (
+    BudgetSpent,
+    GeoPinError,
+    PayloadError,
+    PermanentError,
+    SourceUnavailable,
+    TransientError,
+)
 from geopin_assets.http_client.answer import Answer
 from geopin_assets.http_client.ask import Ask, How, build_ask, plain_headers
-from geopin_assets.http_client.circuit_breaker import CircuitBreaker
 from geopin_assets.http_client.deadline import deadline
-from geopin_assets.http_client.rate_limit import TokenBucket
+from geopin_assets.http_client.manners import BREAKER_FAILURES, Manners, build_manners
+from geopin_assets.http_client.quota import DailyUse, Quota
 from geopin_assets.http_client.redaction import Redactor
 from geopin_assets.http_client.retry import retrying
 from geopin_assets.http_client.transport import Transport, direct_mounts
@@ -27,7 +34,6 @@ T = TypeVar("T")
 MIB = 1024 * 1024
 ERROR_BODY_BYTES = 64 * 1024
 _IDLE_S = 30.0  # longest silence on a connection, within the total deadline
-_BREAKER_FAILURES = 10
 _RETRIED = {408, 425, 429}
 _REFUSED = {401, 403}
 
@@ -36,8 +42,9 @@ class HttpClient:
     """One source's client. Thread-safe; close it or use it as a context manager.
 
     `contact` goes into the User-Agent. `deadline_s` bounds one request from connect to last byte,
-    `max_wait_s` one wait between requests, `max_bytes` a decoded body. `transport`, `clock`, `sleep`
-    and `wall_clock` are the outside world.
+    `max_wait_s` one wait between requests, `max_bytes` a decoded body. `quotas` gives kinds of requests
+    (`How.kind`) a rate and a daily budget of their own, counted in `daily_use`; `manners` replaces all of these
+    rates by ones that other clients share. `transport`, `clock`, `sleep` and `wall_clock` are the outside world.
     """
 
     def __init__(
@@ -47,6 +54,9 @@ class HttpClient:
         contact: str = "",
         requests_per_second: float = 1.0,
         burst: int = 1,
+        quotas: Mapping[str, Quota] | None = None,
+        daily_use: DailyUse | None = None,
+        manners: Mapping[str, Manners] | None = None,
         transport: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -63,8 +73,14 @@ class HttpClient:
         self._deadline_s, self._max_wait_s, self._max_bytes = deadline_s, max_wait_s, max_bytes
         self._redact = Redactor(secrets)
         self._retrying = lambda: retrying(attempts=attempts, max_wait_s=max_wait_s, sleep=sleep)
-        self._bucket = TokenBucket(requests_per_second, burst=burst, clock=clock, sleep=sleep)
-        self._breaker = CircuitBreaker(failures=max(_BREAKER_FAILURES, 2 * attempts), clock=clock)
+        self._daily_use = daily_use
+        self._manners = manners or build_manners(
+            {"": Quota(per_second=requests_per_second), **(quotas or {})},
+            burst=burst,
+            failures=max(BREAKER_FAILURES, 2 * attempts),
+            clock=clock,
+            sleep=sleep,
+        )
         self._client = httpx.Client(
             headers=plain_headers({"User-Agent": user_agent(contact), **(headers or {})}),
             timeout=httpx.Timeout(min(_IDLE_S, deadline_s)),
@@ -102,33 +118,48 @@ class HttpClient:
         """
         return self._call(build_ask(self.name, method, url, how), lambda answer: answer)
 
+    def stop(self, kind: str, seconds: float, reason: str) -> BudgetSpent:
+        """Let no request of a kind through for `seconds`, in later runs too; returns the error to raise now."""
+        if self._daily_use is not None:
+            self._daily_use.stop(self.name, kind, seconds, reason)
+        return BudgetSpent(f"{kind} are not asked for any more for {seconds:.0f} s: {reason}")
+
     def _call(self, ask: Ask, understand: Callable[[Answer], T]) -> T:
         return self._retrying()(self._attempt, ask, understand)
 
     def _attempt(self, ask: Ask, understand: Callable[[Answer], T]) -> T:
         """One request, from asking whether it may go to telling what came of it."""
-        self._breaker.check()
-        if (wait_s := self._bucket.paused_s) > self._max_wait_s:
-            raise SourceUnavailable(f"{self.name}: asked to wait {wait_s:.0f} s", retry_after_s=wait_s)
-        self._bucket.acquire()
+        manners = self._manners[ask.kind]
+        self._await_turn(manners, ask.kind)
         try:
             with self._located(ask):
                 answer = self._exchange(ask)
                 self._raise_for(answer, ask)
                 result = understand(answer)
+        except SourceUnavailable:
+            raise  # a stop that the provider asked for; it answers
         except TransientError as error:
             if error.retry_after_s:
-                self._bucket.pause(error.retry_after_s)
-            self._breaker.failed(error)
+                manners.bucket.pause(error.retry_after_s)
+            manners.breaker.failed(error)
             raise
         except AccessDenied as error:
-            self._breaker.failed(error, for_good=True)
+            manners.breaker.failed(error, for_good=True)
             raise
         except GeoPinError:
-            self._breaker.succeeded()  # it answers, only not what was hoped for
+            manners.breaker.succeeded()  # it answers, only not what was hoped for
             raise
-        self._breaker.succeeded()
+        manners.breaker.succeeded()
         return result
+
+    def _await_turn(self, manners: Manners, kind: str) -> None:
+        """Return when the request may go. Raises SourceUnavailable if that is not soon, BudgetSpent if not today."""
+        manners.breaker.check()
+        if (wait_s := manners.bucket.paused_s) > self._max_wait_s:
+            raise SourceUnavailable(f"{self.name}: asked to wait {wait_s:.0f} s", retry_after_s=wait_s)
+        if self._daily_use is not None and kind:
+            self._daily_use.spend(self.name, kind, manners.per_day)
+        manners.bucket.acquire()
 
     @contextmanager
     def _located(self, ask: Ask) -> Iterator[None]:

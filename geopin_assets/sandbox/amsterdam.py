@@ -15,8 +15,8 @@ from starlette.routing import Route
 from geopin_assets.sandbox import images
 from geopin_assets.sandbox.amsterdam_item import image_folder, page_of, pano_id, panorama
 from geopin_assets.sandbox.amsterdam_query import BadRequest, Unparsable, bbox_of, filters_of, page_number
+from geopin_assets.sandbox.faults import Box
 from geopin_assets.sandbox.state import Sandbox
-from geopin_assets.sandbox.world import Shot
 
 NAME = "amsterdam"
 _ACCEPTED = ("*/*", "application/*", "application/hal+json", "application/geo+json")
@@ -29,11 +29,13 @@ _SERVER_ERROR = (
 class AmsterdamStandIn:
     """Routes over the world's Amsterdam shots."""
 
+    name = NAME
+
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.base_url = f"{sandbox.base_url}/{NAME}"
-        self._ids = [(pano_id(shot), shot) for shot in sandbox.world.of(NAME)]
-        self._folders = {image_folder(shot): shot for _, shot in self._ids}
+        self._shelf = sandbox.shelf(NAME, pano_id)
+        self._folders = {image_folder(shot): shot for shot in self._shelf.all().values()}
 
     def routes(self) -> list[Route]:
         return [
@@ -49,15 +51,17 @@ class AmsterdamStandIn:
             return refusal
         query = request.query_params
         try:
-            if fault := self.sandbox.meet(NAME, "list", box=bbox_of(query)):
+            box = bbox_of(query)
+            if fault := self.sandbox.meet(NAME, "list", box=box):
                 return fault
             keeps = filters_of(query)
         except Unparsable:
             return HTMLResponse(_SERVER_ERROR, 500)
         except BadRequest as error:
             return _hal(error.body, 400)
-        found = [shot for _, shot in self._published() if all(keep(shot) for keep in keeps)]
-        page, page_size = page_number(query, len(found))
+        near = self._shelf.within(_widened(box)) if box else self._shelf.all()
+        found = [shot for shot in near.values() if all(keep(shot) for keep in keeps)]
+        page, page_size = page_number(query, len(found), self.sandbox.cap(NAME, len(found) or 1))
         if page is None:
             return _hal({"detail": "Invalid page."}, 404)
         panoramas = [panorama(shot, self.base_url) for shot in found[(page - 1) * page_size : page * page_size]]
@@ -69,7 +73,7 @@ class AmsterdamStandIn:
             return refusal
         if fault := self.sandbox.meet(NAME, "detail"):
             return fault
-        shot = dict(self._published()).get(request.path_params["pano_id"])
+        shot = self._shelf.get(request.path_params["pano_id"])
         if shot is None:
             return _hal({"detail": "No Panorama matches the given query."}, 404)
         return _hal(panorama(shot, self.base_url))
@@ -84,8 +88,11 @@ class AmsterdamStandIn:
         body = await run_in_threadpool(images.amsterdam_jpeg, shot, width)
         return Response(body, media_type="image/jpeg")
 
-    def _published(self) -> list[tuple[str, Shot]]:
-        return self.sandbox.published(self._ids)
+
+def _widened(box: Box) -> Box:
+    """A box that surely holds what the turned box of the Dutch grid takes in."""
+    margin = 0.1 * max(box[2] - box[0], box[3] - box[1])
+    return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
 
 
 def _refusal(request: Request) -> Response | None:

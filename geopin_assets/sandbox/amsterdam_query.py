@@ -15,7 +15,7 @@ from math import ceil, cos, radians, sin
 from starlette.datastructures import QueryParams
 
 from geopin_assets.geo import distance_m
-from geopin_assets.sandbox.state import Box
+from geopin_assets.sandbox.faults import Box
 from geopin_assets.sandbox.world import Shot
 
 DEFAULT_PAGE_SIZE = 25
@@ -111,10 +111,11 @@ def _time(text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def page_number(query: QueryParams, count: int) -> tuple[int | None, int]:
-    """(page, page size); the page is None beyond the end, 0 or text."""
+def page_number(query: QueryParams, count: int, largest: int) -> tuple[int | None, int]:
+    """(page, page size); the page is None beyond the end, 0 or text. `largest`: the size a page cannot exceed."""
     text = query.get("page_size", "")
     page_size = int(text) if text.isdecimal() and int(text) else DEFAULT_PAGE_SIZE
+    page_size = min(page_size, largest)
     last = max(1, ceil(count / page_size))
     page = query.get("page", "1")
     if page == "last":

@@ -4,7 +4,8 @@ Here: /health, /stats, /faults and where each stand-in is mounted. Not here: any
 
     GET    /health   {"geopin_sandbox": "<world version>"}
     GET    /stats    requests by source and kind since the start
-    POST   /faults   {"source": "amsterdam", "status": 500, "bbox": [w, s, e, n]} or {"vanish": ["<id>", …]}
+    POST   /faults   {"source": "amsterdam", "status": 500, "bbox": [w, s, e, n]}, see `faults.py` for all kinds,
+                     {"vanish": ["<id>", …]}, {"move": {"<id>": [lon, lat]}} or {"cap": {"panoramax": 10}}
     DELETE /faults   everything as it was
 """
 
@@ -13,11 +14,12 @@ from collections.abc import Iterable
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 
 from geopin_assets.sandbox.amsterdam import AmsterdamStandIn
+from geopin_assets.sandbox.faults import Fault, Faulty
 from geopin_assets.sandbox.panoramax import PanoramaxStandIn
-from geopin_assets.sandbox.state import Fault, Sandbox
+from geopin_assets.sandbox.state import Sandbox
 from geopin_assets.sandbox.world import World
 
 HEALTH = "geopin_sandbox"
@@ -41,27 +43,31 @@ def create_app(world: World, base_url: str, faults: Iterable[Fault] | None = Non
         return JSONResponse({"faults": len(sandbox.faults), "vanished": len(sandbox.vanished)})
 
     async def clear_faults(request: Request) -> Response:
-        sandbox.faults.clear()
-        sandbox.vanished.clear()
+        sandbox.clear()
         return Response(status_code=204)
 
+    stand_ins = (PanoramaxStandIn, AmsterdamStandIn)
+    mounts = [Mount(f"/{s.name}", app=Faulty(Router(s(sandbox).routes()))) for s in stand_ins]
     return Starlette(
         routes=[
             Route("/health", health),
             Route("/stats", stats),
             Route("/faults", set_fault, methods=["POST"]),
             Route("/faults", clear_faults, methods=["DELETE"]),
-            Mount("/panoramax", routes=PanoramaxStandIn(sandbox).routes()),
-            Mount("/amsterdam", routes=AmsterdamStandIn(sandbox).routes()),
+            *mounts,
         ]
     )
 
 
 def _apply(sandbox: Sandbox, body: object) -> None:
-    """Add one fault or some vanished ids. Raises TypeError or ValueError for a body that says neither."""
+    """Add one fault, or captures and caps to change. Raises TypeError or ValueError for a body that says neither."""
     if not isinstance(body, dict):
-        raise TypeError('a JSON object, {"source": …} or {"vanish": […]}')
+        raise TypeError('a JSON object, {"source": …}, {"vanish": […]}, {"move": {…}} or {"cap": {…}}')
     if "vanish" in body:
         sandbox.vanished.update(map(str, body["vanish"]))
+    elif "move" in body:
+        sandbox.moved.update({str(id_): (float(lon), float(lat)) for id_, (lon, lat) in body["move"].items()})
+    elif "cap" in body:
+        sandbox.caps.update({str(source): int(cap) for source, cap in body["cap"].items()})
     else:
         sandbox.faults.append(Fault(**body))

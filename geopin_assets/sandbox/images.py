@@ -41,6 +41,12 @@ def amsterdam_jpeg(shot: Shot, width: int) -> bytes:
     return jpeg(draw(shot, center_deg=0.0), (width, width // 2))
 
 
+@lru_cache(maxsize=256)
+def shot_jpeg(shot: Shot, width: int) -> bytes:
+    """A shot as most sources serve it, `width` wide: 4:3, or 2:1 with its heading in the middle for a panorama."""
+    return jpeg(draw(shot), (width, width // 2 if shot.drive.is_pano else width * 3 // 4))
+
+
 @lru_cache(maxsize=16)
 def draw(shot: Shot, center_deg: float | None = None) -> Image:
     """The shot as rendered, uint8 [H, W, 3]. `center_deg`: bearing of the middle column, by default its heading."""

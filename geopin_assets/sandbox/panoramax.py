@@ -15,9 +15,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from geopin_assets.sandbox import images
+from geopin_assets.sandbox.faults import Box
 from geopin_assets.sandbox.panoramax_item import collection_id, feature, picture_id, root_link
-from geopin_assets.sandbox.state import Box, Sandbox
-from geopin_assets.sandbox.world import Quirk, Shot
+from geopin_assets.sandbox.state import Sandbox
+from geopin_assets.sandbox.world import Drive, Shot
 
 NAME = "panoramax"
 DEFAULT_LIMIT, MAX_LIMIT = 10, 10_000
@@ -36,10 +37,15 @@ class _BadRequest(Exception):
 class PanoramaxStandIn:
     """Routes over the world's Panoramax shots."""
 
+    name = NAME
+
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.base_url = f"{sandbox.base_url}/{NAME}"
-        self._ids = [(picture_id(shot), shot) for shot in sandbox.world.of(NAME) if shot.quirk is not Quirk.HIDDEN]
+        self._shelf = sandbox.shelf(NAME, picture_id)
+        self._drives: dict[Drive, list[Shot]] = {}
+        for shot in self._shelf.all().values():
+            self._drives.setdefault(shot.drive, []).append(shot)
 
     def routes(self) -> list[Route]:
         return [
@@ -56,19 +62,18 @@ class PanoramaxStandIn:
             return _error(400, str(error))
         if fault := self.sandbox.meet(NAME, "search", box=box):
             return fault
-        found = self._published()
+        found = self._shelf.nearest_first(box) if box else self._shelf.all()
         if ids := request.query_params.get("ids"):
             found = {id_: shot for id_, shot in found.items() if id_ in ids.split(",")}
-        if box:
-            found = _in_box(found, box)
-        features = [self._feature(shot, is_detail=bool(ids)) for shot in list(found.values())[:limit]]
+        capped = list(found.values())[: self.sandbox.cap(NAME, limit)]
+        features = [self._feature(shot, is_detail=bool(ids)) for shot in capped]
         body = {"features": features, "links": [root_link(self.base_url)], "type": "FeatureCollection"}
         return _geojson(body)
 
     async def item(self, request: Request) -> Response:
         if fault := self.sandbox.meet(NAME, "item"):
             return fault
-        shot = self._published().get(str(request.path_params["item"]))
+        shot = self._shelf.get(str(request.path_params["item"]))
         if shot is None or collection_id(shot.drive) != str(request.path_params["collection"]):
             return _error(404, "Item doesn't exist")
         return _geojson(self._feature(shot, is_detail=True))
@@ -79,18 +84,15 @@ class PanoramaxStandIn:
             return _not_found(request)
         if fault := self.sandbox.meet(NAME, "picture", capture=id_):
             return fault
-        shot = self._published().get(id_)
+        shot = self._shelf.get(id_)
         if shot is None:
             return _error(404, "Picture can't be found, you may check its ID")
         body = await run_in_threadpool(images.panoramax_jpeg, shot, size)
         return Response(body, media_type="image/jpeg", headers=_HEADERS | {"Accept-Ranges": "bytes"})
 
-    def _published(self) -> dict[str, Shot]:
-        return dict(self.sandbox.published(self._ids))
-
     def _feature(self, shot: Shot, *, is_detail: bool) -> dict[str, object]:
-        drive = [other for _, other in self._published().items() if other.drive is shot.drive]
-        place = drive.index(shot)
+        drive = [other for other in self._drives[shot.drive] if self._shelf.get(picture_id(other)) is not None]
+        place = next(n for n, other in enumerate(drive) if other.rank == shot.rank)
         neighbors = {"next": drive[place + 1 : place + 2], "prev": drive[max(place - 1, 0) : place]}
         return feature(shot, self.base_url, neighbors, is_detail=is_detail)
 
@@ -113,14 +115,6 @@ def _bbox(query: QueryParams) -> Box | None:
     if not all(abs(x) <= 180 for x in (x1, x2)) or not all(abs(y) <= 90 for y in (y1, y2)):
         raise _BadRequest("Parameter bbox must contain valid longitude (-180 to 180) and latitude (-90 to 90) values")
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
-
-
-def _in_box(shots: dict[str, Shot], box: Box) -> dict[str, Shot]:
-    """Shots within the box, edges included, nearest to its middle (in degrees) first."""
-    west, south, east, north = box
-    lon, lat = (west + east) / 2, (south + north) / 2
-    inside = {id_: s for id_, s in shots.items() if west <= s.lon <= east and south <= s.lat <= north}
-    return dict(sorted(inside.items(), key=lambda pair: (pair[1].lon - lon) ** 2 + (pair[1].lat - lat) ** 2))
 
 
 def _geojson(body: dict[str, object]) -> Response:

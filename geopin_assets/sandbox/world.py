@@ -1,18 +1,14 @@
-"""The sandbox's world: a few invented streets and every image that the sandbox's sources took of them.
+"""What a world is made of: streets, drives along them, and the shots of each drive.
 
-Here: streets, drives and shots, as data. Not here: what a street looks like (`scenes.py`), how a
-source words its answers (`panoramax.py`, `amsterdam.py`), files (`photos.py`).
-
-All of it is deterministic: positions, dates and ids follow from the two tables below. Most streets
-lie in the cells around r090c051 in Amsterdam, one in Utrecht; cell r091c051 stays empty.
+Here: the types and how a drive becomes shots, deterministically. Not here: the sandbox's own streets and
+drives (`drives.py`), what a street looks like (`scenes.py`), how a source words its answers.
 """
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cache
 
 import numpy as np
 
@@ -49,6 +45,10 @@ class Quirk(StrEnum):
     NO_LICENSE = "no_license"
     NON_OPEN = "non_open"
     HIDDEN = "hidden"
+    NULL_ISLAND = "null_island"
+    NO_DATE = "no_date"
+    NO_CREATOR = "no_creator"
+    NOT_STREET = "not_street"
     NO_GPS = "no_gps"
     POSITION_IN_TABLE = "position_in_table"
     TRUNCATED = "truncated"
@@ -132,78 +132,3 @@ def shots(drive: Drive) -> Iterator[Shot]:
             captured_at=drive.started_at + timedelta(seconds=4 * (rank - 1)),
             quirk=quirks.get(rank),
         )
-
-
-GRACHT = Street("Zandbakgracht", 4.8740, 52.3740, 60, 240, is_canal=True)
-STRAAT = Street("Speelstraat", 4.8860, 52.3835, 120, 180)
-CORNER = Street("Hoeklaan", 4.8936, 52.37, 0, 160)  # along the edge of two columns, its middle on a cell corner
-MIDDLE = Street("Middenweg", 4.87895, 52.379, 90, 140)  # along the line where cell r090c051 is split in quarters
-KADE = Street("Emmerkade", 4.9080, 52.3760, 210, 160)
-PLEIN = Street("Schepplein", 4.8750, 52.3610, 30, 160)
-DREEF = Street("Glijbaandreef", 4.9100, 52.3580, 300, 160)
-UTRECHT = Street("Wipkade", 5.1230, 52.0880, 60, 180, is_canal=True)
-
-
-def _at(year: int, month: int, day: int, hour: int = 10) -> datetime:
-    return datetime(year, month, day, hour, tzinfo=UTC)
-
-
-_PANORAMAX = (
-    Drive(source="panoramax", name="gracht-flat", street=GRACHT, from_m=-100, step_m=6.6, count=31, right_m=11,
-          started_at=_at(2024, 6, 1), creator="fietser_020",
-          quirks=((4, Quirk.JUNK_DATE), (9, Quirk.NO_HEADING), (14, Quirk.NO_FIELD_OF_VIEW), (19, Quirk.HIDDEN))),
-    Drive(source="panoramax", name="straat-flat", street=STRAAT, from_m=-70, step_m=15, count=10, right_m=1.5,
-          started_at=_at(2023, 10, 14), creator="Stadsarchief", license="etalab-2.0",
-          quirks=((3, Quirk.NON_OPEN), (7, Quirk.NO_LICENSE))),
-    Drive(source="panoramax", name="corner-flat", street=CORNER, from_m=-60, step_m=20, count=7, jitter_m=0,
-          started_at=_at(2025, 3, 8), creator="fietser_020"),
-    Drive(source="panoramax", name="middle-flat", street=MIDDLE, from_m=-40, step_m=20, count=5, jitter_m=0,
-          started_at=_at(2024, 9, 21), creator="fietser_020"),
-    Drive(source="panoramax", name="plein-flat", street=PLEIN, from_m=64, step_m=-16, count=9, right_m=-1.5,
-          turn_deg=180, started_at=_at(2016, 9, 3), creator="oud_beeld"),
-    Drive(source="panoramax", name="utrecht-flat", street=UTRECHT, from_m=-72, step_m=18, count=9, right_m=10.5,
-          started_at=_at(2024, 8, 17), creator="domstad", quirks=((2, Quirk.NON_OPEN), (5, Quirk.JUNK_DATE))),
-    Drive(source="panoramax", name="kade-360", street=KADE, from_m=-50, step_m=25, count=5, right_m=-1,
-          started_at=_at(2022, 5, 19), creator="rondkijker", is_pano=True),
-    Drive(source="panoramax", name="straat-360", street=STRAAT, from_m=-50, step_m=25, count=5, right_m=-2, turn_deg=90,
-          started_at=_at(2021, 11, 6), creator="rondkijker", is_pano=True),
-)  # fmt: skip
-_AMSTERDAM = (
-    Drive(source="amsterdam", name="straat-2019", street=STRAAT, from_m=-70, step_m=20, count=8, right_m=1,
-          started_at=_at(2019, 4, 24), is_pano=True),
-    Drive(source="amsterdam", name="gracht-2021", street=GRACHT, from_m=-100, step_m=18, count=12, right_m=10.5,
-          started_at=_at(2021, 7, 13), is_pano=True),
-    Drive(source="amsterdam", name="kade-2023", street=KADE, from_m=-70, step_m=20, count=8, right_m=1,
-          started_at=_at(2023, 3, 22), is_pano=True),
-    Drive(source="amsterdam", name="corner-2025", street=CORNER, from_m=-40, step_m=20, count=5, jitter_m=0,
-          started_at=_at(2025, 9, 4, 6), is_pano=True),
-    Drive(source="amsterdam", name="dreef-2025", street=DREEF, from_m=-60, step_m=20, count=7, right_m=1,
-          started_at=_at(2025, 9, 5, 8), is_pano=True),
-)  # fmt: skip
-_OWN_PHOTOS = (
-    Drive(source="own_photos", name="gracht-survey", street=GRACHT, from_m=98, step_m=-24, count=8, right_m=10,
-          turn_deg=180, started_at=_at(2025, 7, 2), quirks=((3, Quirk.POSITION_IN_TABLE),)),
-    Drive(source="own_photos", name="straat-survey", street=STRAAT, from_m=-60, step_m=30, count=5, right_m=-1,
-          started_at=_at(2025, 1, 15), quirks=((2, Quirk.NO_HEADING), (4, Quirk.NO_GPS))),
-    Drive(source="own_photos", name="plein-survey", street=PLEIN, from_m=56, step_m=-22, count=6, right_m=1,
-          turn_deg=180, started_at=_at(2018, 5, 30), quirks=((6, Quirk.TRUNCATED),)),
-    Drive(source="own_photos", name="utrecht-survey", street=UTRECHT, from_m=-60, step_m=24, count=6, right_m=10.5,
-          started_at=_at(2025, 2, 11), quirks=((1, Quirk.POSITION_IN_TABLE), (4, Quirk.POSITION_IN_TABLE))),
-    Drive(source="own_photos", name="kade-pano", street=KADE, from_m=-15, step_m=30, count=2, is_pano=True,
-          turn_deg=30, started_at=_at(2024, 4, 9)),
-)  # fmt: skip
-_QUERIES = (
-    Drive(source="query", name="query-gracht", street=GRACHT, from_m=27, step_m=1, count=1, right_m=11.5, turn_deg=2,
-          started_at=_at(2026, 5, 4)),
-    Drive(source="query", name="query-straat", street=STRAAT, from_m=6, step_m=1, count=1, right_m=1.2, turn_deg=1,
-          started_at=_at(2026, 4, 18)),
-    Drive(source="query", name="query-kade", street=KADE, from_m=1.5, step_m=1, count=1, right_m=-0.5, turn_deg=-1,
-          started_at=_at(2026, 8, 23)),
-)  # fmt: skip
-
-
-@cache
-def build_world() -> World:
-    """The one world of the sandbox. Its "query" shots are published by no source."""
-    drives = (*_PANORAMAX, *_AMSTERDAM, *_OWN_PHOTOS, *_QUERIES)
-    return World(tuple(shot for drive in drives for shot in shots(drive)))

@@ -3,11 +3,13 @@
 Everything that differs between sources follows from their classes; nothing else lists them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.http_client import HttpClient, Transport
+from geopin_assets.http_client import DailyUse, HttpClient, Manners, Quota, Transport, build_manners
 from geopin_assets.http_client.redaction import secret_values
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
@@ -23,6 +25,7 @@ SOURCES: tuple[type[Source], ...] = (
 )
 
 SANDBOX_REQUESTS_PER_SECOND = 200.0  # nobody else is on a loopback stand-in
+MAX_REQUESTS_PER_DAY = 100_000_000
 MAX_REQUESTS_PER_SECOND = 1000.0  # more than one client reaches
 
 
@@ -50,21 +53,52 @@ def rate_per_s(source: type[Source], settings: Settings) -> float:
     return rate
 
 
+def quotas_of(source: type[Source], settings: Settings) -> dict[str, Quota]:
+    """Quotas of a source by kind of request, "" for those that name none; rates are lifted in the sandbox.
+
+    `GEOPIN_<SOURCE>_<KIND>_PER_DAY` replaces a daily budget. Raises ConfigurationError for a wrong number.
+    """
+    own = {}
+    for kind, quota in source.quotas.items():
+        variable = f"GEOPIN_{source.name}_{kind}_PER_DAY".upper()
+        per_day = quota.per_day
+        if per_day is not None or settings.text(variable):
+            per_day = settings.integer(variable, per_day or MAX_REQUESTS_PER_DAY, low=0, high=MAX_REQUESTS_PER_DAY)
+        per_second = SANDBOX_REQUESTS_PER_SECOND if settings.is_sandbox else quota.per_second
+        own[kind] = replace(quota, per_second=per_second, per_day=per_day)
+    return {"": Quota(per_second=rate_per_s(source, settings)), **own}
+
+
 @contextmanager
 def open_source(name: str, settings: Settings, *, transport: Transport | None = None) -> Iterator[Source]:
-    """A source ready to crawl, with a client of its own at its rate (`rate_per_s`), closed at the end.
+    """A source ready to crawl, with a client of its own at its rate (`quotas_of`), closed at the end.
 
-    Raises ConfigurationError if it is unknown, disabled or given a wrong rate. `transport` replaces the network
-    in tests.
+    All clients of a source in one process share its rate and its circuit breaker; daily budgets are shared by
+    all processes of an installation. Raises ConfigurationError if the source is unknown, disabled or given a
+    wrong rate. `transport` replaces the network in tests.
     """
     source = source_named(name)
     if reason := source.disabled_reason(settings):
         raise ConfigurationError(f"{name} is disabled: {reason}")
+    quotas = quotas_of(source, settings)
     with HttpClient(
         name,
         contact=settings.contact,
-        requests_per_second=rate_per_s(source, settings),
+        manners=build_manners(quotas) if transport else _shared_manners(name, settings, quotas),
+        daily_use=DailyUse(settings.daily_use_path),
+        deadline_s=source.deadline_s,
+        max_bytes=source.max_bytes,
         transport=transport,
         secrets=secret_values(settings.variables),
     ) as client:
         yield source.from_settings(settings, client)
+
+
+def _shared_manners(name: str, settings: Settings, quotas: Mapping[str, Quota]) -> Mapping[str, Manners]:
+    """Manners of a source at the address that these settings mean, the same for the life of the process."""
+    return _manners(name, str(settings.data_dir), settings.sandbox_port, tuple(sorted(quotas.items())))
+
+
+@lru_cache
+def _manners(name: str, data_dir: str, port: int, quotas: tuple[tuple[str, Quota], ...]) -> Mapping[str, Manners]:
+    return build_manners(dict(quotas))

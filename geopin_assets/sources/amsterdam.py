@@ -31,7 +31,6 @@ PAGE_SIZE = 1000
 MAX_PAGES = 1000  # a cell of the center has about 25
 NORTH_CENTERED_DEG = 0.0
 CREATOR = "Gemeente Amsterdam"
-ATTRIBUTION = "Panoramabeelden, Gemeente Amsterdam, CC BY 4.0"
 
 _MISSION = re.compile(r"(?P<mission>TMX\w+-\d+)_pano_\d+_\d+|(?P<recording>recording_.+)_\d+")
 _DROPPED = {"_links", "cubic_img_baseurl", "cubic_img_pattern"}  # addresses; image and page have columns
@@ -46,6 +45,7 @@ class Amsterdam(Source):
     contribute_url = "https://data.amsterdam.nl"
     endpoint = "https://api.data.amsterdam.nl"
     license = "CC-BY-4.0"
+    attribution = "Panoramabeelden, Gemeente Amsterdam, CC BY 4.0"
     requests_per_second = 1.0
 
     def __init__(
@@ -140,7 +140,7 @@ def parse_panorama(record: Any, bbox: Bbox, now: datetime) -> Capture | Rejected
         sequence_id=mission(id_),
         creator=CREATOR,
         license=Amsterdam.license,
-        attribution=ATTRIBUTION,
+        attribution=Amsterdam.attribution,
         page_url=fields.web_url(_href(record, "self")) or Amsterdam.homepage,
         image_url=image_url,
         image_version="",

@@ -8,13 +8,14 @@ sources in modules of their own.
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.grid import Cell
-from geopin_assets.http_client import HttpClient
+from geopin_assets.http_client import HttpClient, Quota, Tally
 from geopin_assets.settings import Settings
 
 EXAMPLES_KEPT = 5
@@ -42,6 +43,20 @@ class CrawlReport:
             examples.append(record[:200])
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that a source needs: the variable that holds it, and where people get one."""
+
+    variable: str
+    where: str
+
+    def missing(self, settings: Settings) -> str | None:
+        """What to do when there is none, else None; the sandbox needs none."""
+        if settings.is_sandbox or settings.text(self.variable):
+            return None
+        return f"set {self.variable}; get a key at {self.where}"
+
+
 class Source(ABC):
     """A provider of imagery. Subclasses state facts as class attributes; the registry and assets derive the rest."""
 
@@ -55,14 +70,22 @@ class Source(ABC):
     """Default base address of the API, without trailing slash; empty for a source without one."""
     license: ClassVar[str | None] = None
     """License id when all captures share it; None when each record states its own."""
+    attribution: ClassVar[str]
+    """The text that must be shown, as the platform asks; `{…}` where captures differ."""
+    key: ClassVar[Key | None] = None
     requests_per_second: ClassVar[float] = 1.0
+    quotas: ClassVar[Mapping[str, Quota]] = {}
+    """Kinds of requests with a rate or a daily budget of their own."""
+    deadline_s: ClassVar[float] = 60.0
+    """Longest time for one request, from connect to last byte."""
+    max_bytes: ClassVar[int] = 64 * 1024 * 1024
     concurrency: ClassVar[int] = 4
     """Cells crawled at once within a run; the rate limit is shared by them."""
 
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:
         """Why this source cannot run with these settings (names the variable to set), or None."""
-        return None
+        return cls.key.missing(settings) if cls.key else None
 
     @classmethod
     @abstractmethod
@@ -76,3 +99,15 @@ class Source(ABC):
         Counts requests, splits and duplicates on the report. Raises TransientError or PermanentError
         when the cell could not be crawled; what was yielded before then must not be stored.
         """
+
+    @classmethod
+    def is_link_expired(cls, image_url: str, now: datetime) -> bool:
+        """Whether a stored image address must be renewed before fetching (`image_urls`). Most never expire."""
+        return False
+
+    def image_urls(self, ids: Sequence[str], tally: Tally) -> dict[str, str]:
+        """Fresh image addresses by source_capture_id; ids that the source no longer has are left out.
+
+        Only for sources whose links expire. Raises TransientError or PermanentError.
+        """
+        return {}

@@ -11,11 +11,15 @@ from datetime import timedelta
 from itertools import islice
 
 from geopin_assets.capture import Capture, Reason, Rejected
-from geopin_assets.errors import GeoPinError
+from geopin_assets.errors import GeoPinError, PayloadError
 from geopin_assets.grid import Cell
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, Source
+
+_STRUCTURAL = (Reason.MALFORMED, Reason.BAD_ID, Reason.BAD_COORDINATES, Reason.NO_IMAGE)
+_DRIFT_RECORDS = 3  # single broken records exist everywhere
+_DRIFT_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,10 @@ class CellCrawl:
 
 
 def crawl_cell(source: Source, cell: Cell, *, clock: Callable[[], float] = time.monotonic) -> CellCrawl:
-    """Crawl one cell. Raises the source's TransientError or PermanentError; then nothing of the cell counts."""
+    """Crawl one cell. Raises the source's TransientError or PermanentError; then nothing of the cell counts.
+
+    Also raises PayloadError when most records cannot be read.
+    """
     started, report = clock(), CrawlReport()
     captures: dict[str, Capture] = {}
     for record in source.captures(cell, report):
@@ -40,7 +47,24 @@ def crawl_cell(source: Source, cell: Cell, *, clock: Callable[[], float] = time.
             report.duplicates += 1
         else:
             captures[record.capture_id] = record
+    _raise_if_drifted(source, cell, report, len(captures))
     return CellCrawl([captures[id_] for id_ in sorted(captures)], report, clock() - started)
+
+
+def _raise_if_drifted(source: Source, cell: Cell, report: CrawlReport, captures: int) -> None:
+    """A format that changed makes every record unreadable; stored as an empty cell it would remove all captures.
+
+    Only a server's: a folder of photos is as mixed as its owner keeps it.
+    """
+    if not source.endpoint:
+        return
+    unreadable = sum(report.rejected[reason] for reason in _STRUCTURAL)
+    readable = captures + sum(report.rejected.values()) - unreadable
+    if unreadable >= _DRIFT_RECORDS and unreadable > _DRIFT_SHARE * (unreadable + readable):
+        raise PayloadError(
+            f"{source.name}: {cell.cell_id}: {unreadable} of {unreadable + readable} records cannot be read"
+            f" ({dict(report.rejected)}): has the format changed?"
+        )
 
 
 def violation(capture: Capture, source: str, cell: Cell) -> Reason | None:

@@ -76,6 +76,7 @@ class OwnPhotos(Source):
     homepage = "https://exiftool.org/geotag.html"
     contribute_url = "https://exiftool.org/geotag.html"
     license = None
+    attribution = "{stated by the owner}"
     requests_per_second = 100.0
 
     def __init__(

@@ -25,7 +25,7 @@ from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields, stac
 from geopin_assets.sources.base import CrawlReport, Source
-from geopin_assets.sources.splitting import fetch_complete
+from geopin_assets.sources.splitting import Capacity, fetch_complete
 
 DEFAULT_LIMIT = 1000  # about 4 kB a picture on an instance, 7.5 kB on the catalog: 1000 are a few MB
 SANDBOX_LIMIT = 25  # invented streets are short: a small limit makes boxes divide there as they do in real cities
@@ -47,6 +47,7 @@ class Panoramax(Source):
     contribute_url = "https://docs.panoramax.fr"
     endpoint = "https://api.panoramax.xyz"
     license = None
+    attribution = "{creator} – Panoramax / {instance}, {license}"
     requests_per_second = 1.0
 
     def __init__(
@@ -89,7 +90,7 @@ class Panoramax(Source):
             return stac.features(answer, where=f"{self.name}: {url}, box {box}")
 
         return fetch_complete(
-            bbox, fetch, limit=self._limit, min_side_deg=MIN_SIDE_DEG, report=report, key=stac.feature_key
+            bbox, fetch, capacity=Capacity(self._limit), min_side_deg=MIN_SIDE_DEG, report=report, key=stac.feature_key
         )
 
 

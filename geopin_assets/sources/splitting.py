@@ -1,15 +1,20 @@
 """Complete answers from servers that cap them: a saturated box is divided in four until no part is.
 
-Here: the recursion, the union by id and the account of what stayed saturated. Not here: how a box
-is asked or understood.
+Here: the recursion, the union by id, how an answer proves itself complete, and the account of what did not.
+Not here: how a box is asked or understood.
 
-A cap without paging makes `len(answer) >= limit` the only sign that something is missing: such an
-answer proves nothing and its box is asked again in quarters. Quarters share their edges, so servers
-with inclusive edges return a record twice and none is lost. A box too small to divide stays
-incomplete: what it returned is kept and the box is reported, never passed off as complete.
+A cap without paging makes a full answer the only sign that something is missing: such an answer proves
+nothing and its box is asked again in quarters. Quarters share their edges, so servers with inclusive edges
+return a record twice and none is lost. A box too small to divide stays incomplete: what it returned is kept
+and the box is reported, never passed off as complete.
+
+Servers also lower their cap without a word, and then a "short" answer is a full one. So the number asked
+for is not believed either: an answer is complete only if it is shorter than one that the server is known to
+be able to give (`Capacity`).
 """
 
 from collections.abc import Callable, Hashable, Iterator
+from threading import Lock
 from typing import TypeVar
 
 from geopin_assets.grid import Bbox
@@ -17,34 +22,75 @@ from geopin_assets.sources.base import CrawlReport
 
 Record = TypeVar("Record")
 
+SMALLEST_CAP = 10  # nobody caps an answer below it; shorter answers need no proof
+
+
+class Saturated(Exception):
+    """Raised by `fetch` when a server refuses a box because it holds too much."""
+
+
+class Capacity:
+    """The longest answer a server is known to give, shared by everything asked of it in a run.
+
+    `probe` asks once for more than the server will give, such as everything in the whole country, and returns
+    how much came; it is called when the first answer needs proof. Without it the longest answer so far counts.
+    """
+
+    def __init__(self, limit: int, probe: Callable[[], int] | None = None) -> None:
+        self._limit, self._probe = limit, probe
+        self._lock = Lock()
+        self._longest = 0
+
+    def is_proven_by(self, count: int) -> bool:
+        """Whether an answer of `count` records is complete."""
+        if count >= self._limit:
+            return False
+        if count < SMALLEST_CAP:
+            return True
+        with self._lock:
+            if count >= self._longest and self._probe is not None:
+                probe, self._probe = self._probe, None
+                self._longest = max(self._longest, probe())
+            is_proven = count < self._longest
+            self._longest = max(self._longest, count)
+            return is_proven
+
 
 def fetch_complete(
     box: Bbox,
     fetch: Callable[[Bbox], list[Record]],
     *,
-    limit: int,
+    capacity: Capacity,
     min_side_deg: float,
     report: CrawlReport,
     key: Callable[[Record], Hashable],
+    at_floor: Callable[[Bbox], list[Record]] | None = None,
 ) -> Iterator[Record]:
-    """Every record in a box once, by `key`; `fetch(box)` returns at most about `limit` of them.
+    """Every record in a box once, by `key`. `fetch(box)` may raise Saturated.
 
-    A box whose quarters would have a side below `min_side_deg` is not divided: if it is saturated
-    it goes to `report.incomplete`. Adds splits and duplicates to the report. Errors of `fetch` pass
-    through. L unsaturated leaves cost (4 L - 1) / 3 requests, the least this division allows.
+    A box whose quarters would have a side below `min_side_deg` is not divided: if it is saturated, `at_floor`
+    answers for it another way, or it goes to `report.incomplete`. Adds splits and duplicates to the report.
+    Other errors pass through. L unsaturated leaves cost (4 L - 1) / 3 requests, the least this division allows.
     """
     seen: set[Hashable] = set()
 
     def crawl(part: Bbox) -> Iterator[Record]:
-        records = fetch(part)
-        if len(records) >= limit and _is_divisible(part, min_side_deg):
+        try:
+            records = fetch(part)
+            is_complete = capacity.is_proven_by(len(records))
+        except Saturated:
+            records, is_complete = [], False
+        if not is_complete and _is_divisible(part, min_side_deg):
             report.splits += 1
             for quarter in part.quarters():
                 yield from crawl(quarter)
             yield from (record for record in records if _is_new(key(record), seen))  # lost by a leaf at the floor
             return
-        if len(records) >= limit:
-            report.incomplete.append(str(part))
+        if not is_complete:
+            if at_floor is None:
+                report.incomplete.append(str(part))
+            else:
+                records = [*records, *at_floor(part)]
         for record in records:
             if _is_new(key(record), seen):
                 yield record

@@ -2,12 +2,13 @@ import gzip
 import logging
 from collections.abc import Iterable, Iterator
 from email.utils import formatdate
+from itertools import pairwise
 
 import httpx
 import pytest
 
 from geopin_assets.errors import ConfigurationError, PayloadError, PermanentError, SourceUnavailable, TransientError
-from geopin_assets.http_client import Answer, HttpClient, user_agent
+from geopin_assets.http_client import Answer, HttpClient, Quota, build_manners, user_agent
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets_tests.http_client.world import Clock, Reply, client_of, json_reply
 
@@ -220,10 +221,13 @@ def test_repeated_failure_stops_sending_and_one_probe_decides():
     assert caught.value.retry_after_s is not None
     assert len(server.requests) == 10
     clock.now += 61
-    with pytest.raises(TransientError):  # the probe fails: closed for one pause more, after one request
+    with pytest.raises(TransientError):  # the probe fails: closed for two pauses, after one request
         client.get_json(URL)
     assert len(server.requests) == 11
     clock.now += 61
+    with pytest.raises(SourceUnavailable):
+        client.get_json(URL)
+    clock.now += 60
     server.replies = [json_reply([1])]
     assert client.get_json(URL) == client.get_json(URL) == [1]
 
@@ -318,3 +322,46 @@ def test_logs_hold_no_query(caplog: pytest.LogCaptureFixture):
     client.get_json(URL, params={"access_token": SECRET})
     assert "/api/search" in caplog.text
     assert "access_token" not in caplog.text
+
+
+def test_a_dead_source_is_probed_ever_more_rarely_but_always_again():
+    client, server, clock = client_of(json_reply(status=500))
+    times = []
+    for _ in range(7200):
+        asked = len(server.requests)
+        with pytest.raises(TransientError):
+            client.get_json(URL)
+        if len(server.requests) > asked:
+            times.append(clock.now)
+        clock.now += 1
+    pauses = [round(later - earlier, -1) for earlier, later in pairwise(times[2:])]
+    assert pauses[:6] == [120, 240, 480, 960, 960, 960]
+    assert len(server.requests) < 25
+
+
+def test_clients_with_the_same_manners_share_what_one_of_them_learned():
+    clock = Clock()
+    manners = build_manners({"": Quota(per_second=1000.0)}, clock=clock, sleep=clock.sleep)
+    first, server, _ = client_of(json_reply(status=500), manners=manners)
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            first.get_json(URL)
+    second, server, _ = client_of(json_reply([1]), manners=manners)
+    with pytest.raises(SourceUnavailable, match="answered 500"):
+        second.get_json(URL)
+    assert server.requests == []
+
+
+def test_kinds_of_requests_have_a_rate_and_a_breaker_of_their_own():
+    quotas = {"tiles": Quota(per_second=0.5)}
+    client, server, _ = client_of(
+        lambda r: json_reply(status=500 if "tiles" in r.url.path else 200), quotas=quotas, requests_per_second=1000.0
+    )
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            client.get_json("https://api.example/tiles", kind="tiles")
+    with pytest.raises(SourceUnavailable):
+        client.get_json("https://api.example/tiles", kind="tiles")
+    assert client.get_json(URL) == {}
+    gaps = [later - earlier for earlier, later in pairwise(server.times[:10])]
+    assert min(gaps) >= 2

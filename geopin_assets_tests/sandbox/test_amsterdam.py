@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 from geopin_assets.grid import bounds
 from geopin_assets.sandbox.amsterdam_item import pano_id
 from geopin_assets.sandbox.amsterdam_query import filters_of
-from geopin_assets.sandbox.world import build_world
+from geopin_assets.sandbox.drives import build_world
 from geopin_assets_tests.sandbox.conftest import BASE_URL
 from geopin_assets_tests.sandbox.shapes import shape
 

@@ -10,9 +10,9 @@ from PIL import Image
 from geopin_assets.sandbox import images
 from geopin_assets.sandbox.canvas import panorama, perspective
 from geopin_assets.sandbox.days import day_of
+from geopin_assets.sandbox.drives import GRACHT, KADE, PLEIN, STRAAT, build_world
 from geopin_assets.sandbox.rendering import render
 from geopin_assets.sandbox.scenes import Kind, Thing, scene_of
-from geopin_assets.sandbox.world import GRACHT, KADE, PLEIN, STRAAT, build_world
 
 SHOTS = {shot.name: shot for shot in build_world().shots}
 SUMMER, WINTER = datetime(2024, 7, 1, tzinfo=UTC), datetime(2024, 1, 15, tzinfo=UTC)

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from geopin_assets.grid import bounds
+from geopin_assets.sandbox.drives import CORNER, build_world
 from geopin_assets.sandbox.panoramax_item import picture_id
-from geopin_assets.sandbox.world import CORNER, Quirk, build_world
+from geopin_assets.sandbox.world import Quirk
 from geopin_assets_tests.sandbox.conftest import BASE_URL
 from geopin_assets_tests.sandbox.shapes import shape
 

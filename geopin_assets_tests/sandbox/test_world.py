@@ -1,7 +1,8 @@
 from collections import Counter, defaultdict
 
 from geopin_assets.grid import bounds, row_column
-from geopin_assets.sandbox.world import CORNER, GRACHT, MIDDLE, STRAAT, Quirk, build_world
+from geopin_assets.sandbox.drives import CORNER, GRACHT, MIDDLE, STRAAT, build_world
+from geopin_assets.sandbox.world import Quirk
 
 WORLD = build_world()
 
@@ -29,6 +30,14 @@ def test_the_demo_stays_small():
         ("amsterdam", True): 40,
         ("own_photos", False): 25,
         ("own_photos", True): 2,
+        ("mapillary", False): 10,
+        ("mapillary", True): 4,
+        ("kartaview", False): 7,
+        ("mapilio", False): 5,
+        ("wikimedia_commons", False): 6,
+        ("flickr", False): 6,
+        ("europeana", False): 3,
+        ("stac", False): 5,
         ("query", False): 3,
     }
 

@@ -3,17 +3,24 @@ from hypothesis import strategies as st
 
 from geopin_assets.grid import Bbox
 from geopin_assets.sources.base import CrawlReport
-from geopin_assets.sources.splitting import fetch_complete
+from geopin_assets.sources.splitting import Capacity, Saturated, fetch_complete
 from geopin_assets_tests.sources.capped_server import CappedServer, Point
 
 CELL = Bbox(4.8936, 52.37, 4.9229, 52.388)
 FLOOR_DEG = CELL.east / 4096 - CELL.west / 4096
 
 
-def crawl(server: CappedServer, box: Bbox = CELL, floor_deg: float = FLOOR_DEG) -> tuple[list[Point], CrawlReport]:
+def crawl(
+    server: CappedServer, box: Bbox = CELL, floor_deg: float = FLOOR_DEG, capacity: Capacity | None = None
+) -> tuple[list[Point], CrawlReport]:
     report = CrawlReport()
     points = fetch_complete(
-        box, server.fetch, limit=server.limit, min_side_deg=floor_deg, report=report, key=lambda point: point[0]
+        box,
+        server.fetch,
+        capacity=capacity or Capacity(server.limit, lambda: server.limit),
+        min_side_deg=floor_deg,
+        report=report,
+        key=lambda point: point[0],
     )
     return list(points), report
 
@@ -103,7 +110,9 @@ def test_what_only_a_saturated_box_returned_is_not_lost():
         return (before if box == CELL else after).fetch(box)
 
     report = CrawlReport()
-    found = fetch_complete(CELL, forgetful, limit=4, min_side_deg=FLOOR_DEG, report=report, key=lambda point: point[0])
+    found = fetch_complete(
+        CELL, forgetful, capacity=Capacity(4), min_side_deg=FLOOR_DEG, report=report, key=lambda point: point[0]
+    )
     assert sorted(point[0] for point in found) == [0, 1, 2, 3, 4, 5]
     assert report.duplicates == 0
 
@@ -113,9 +122,77 @@ def test_an_error_ends_the_crawl():
         raise TimeoutError
 
     report = CrawlReport()
-    records = fetch_complete(CELL, broken, limit=1, min_side_deg=FLOOR_DEG, report=report, key=lambda point: point[0])
+    records = fetch_complete(
+        CELL, broken, capacity=Capacity(1), min_side_deg=FLOOR_DEG, report=report, key=lambda point: point[0]
+    )
     try:
         list(records)
     except TimeoutError:
         return
     raise AssertionError("the error was swallowed")
+
+
+@settings(max_examples=300, deadline=None)
+@given(truth=truths(), cap=st.integers(10, 40), has_probe=st.booleans())
+def test_a_cap_that_was_lowered_without_a_word_hides_nothing(truth: list[Point], cap: int, has_probe: bool):
+    """The server gives at most `cap`, whatever is asked for; the crawler believes in 1,000."""
+    server = CappedServer(truth, cap)
+    capacity = Capacity(1000, (lambda: min(cap, len(truth))) if has_probe else None)
+    found, report = crawl(server, capacity=capacity)
+    missing = {point[0] for point in server.within(CELL)} - {point[0] for point in found}
+    assert not missing or report.incomplete
+
+
+def test_the_probe_is_asked_once_and_only_when_an_answer_needs_proof():
+    asked = []
+    capacity = Capacity(100, lambda: asked.append(1) or 60)
+    assert [capacity.is_proven_by(n) for n in (0, 3, 9)] == [True, True, True]
+    assert asked == []
+    assert [capacity.is_proven_by(n) for n in (10, 59, 60, 70, 69, 100)] == [True, True, False, False, True, False]
+    assert asked == [1]
+
+
+def test_without_a_probe_the_longest_answer_so_far_is_what_the_server_can_give():
+    capacity = Capacity(100)
+    assert [capacity.is_proven_by(n) for n in (9, 12, 11, 12, 30, 29)] == [True, False, True, False, False, True]
+
+
+def test_a_box_that_the_server_refuses_as_too_full_is_divided():
+    points = [(n, CELL.west + n * 0.0007, CELL.south + n * 0.0004) for n in range(40)]
+    server = CappedServer(points, 1000)
+
+    def dense(box: Bbox) -> list[Point]:
+        found = server.fetch(box)
+        if len(found) > 8:
+            raise Saturated
+        return found
+
+    report = CrawlReport()
+    records = fetch_complete(
+        CELL, dense, capacity=Capacity(1000), min_side_deg=FLOOR_DEG, report=report, key=lambda point: point[0]
+    )
+    assert sorted(records) == sorted(server.within(CELL))
+    assert report.splits > 0 and not report.incomplete
+
+
+def test_what_cannot_be_divided_may_be_answered_another_way():
+    lon, lat = CELL.center
+    truth = [(n, lon + 1e-5, lat + 1e-5) for n in range(50)]
+    server, report = CappedServer(truth, limit=20), CrawlReport()
+    asked: list[Bbox] = []
+
+    def another_way(box: Bbox) -> list[Point]:
+        asked.append(box)
+        return truth
+
+    records = fetch_complete(
+        CELL,
+        server.fetch,
+        capacity=Capacity(20, lambda: 20),
+        min_side_deg=FLOOR_DEG,
+        report=report,
+        key=lambda point: point[0],
+        at_floor=another_way,
+    )
+    assert sorted(records) == truth
+    assert report.incomplete == [] and len(asked) == 1

@@ -1,0 +1,93 @@
+"""What a provider lets each kind of request cost, and an account of what was used today that outlives the run.
+
+Here: quotas as facts, and the file that counts against their daily part, shared by threads and processes. Not
+here: spacing requests within a second (`rate_limit.py`).
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from geopin_assets.errors import BudgetSpent
+
+_DAY_S = 86_400
+_BUSY_S = 30.0
+_SCHEMA = """
+create table if not exists used (name text, kind text, day text, requests integer, primary key (name, kind, day));
+create table if not exists stopped (name text, kind text, until_s real, reason text, primary key (name, kind));
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How often one kind of request may be sent: `per_second` on average, `per_day` (UTC) in all, None for no limit."""
+
+    per_second: float
+    per_day: int | None = None
+
+
+class DailyUse:
+    """Requests sent today by (name, kind), and stops that last for days, in the SQLite file `path`.
+
+    `clock` is the wall clock, seconds since the epoch; a day ends at midnight UTC.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._path, self._clock = path, clock
+
+    def spend(self, name: str, kind: str, per_day: int | None) -> None:
+        """Count one request. Raises BudgetSpent, counting nothing, if today's are used up or the kind is stopped."""
+        with self._connect() as db:
+            now_s, day = self._now()
+            self._raise_if_stopped(db, name, kind, now_s)
+            if per_day is None:
+                return
+            used = _used(db, name, kind, day)
+            if used >= per_day:
+                raise BudgetSpent(
+                    f"{name}: today's budget of {per_day} requests for {kind} is spent, full again at 00:00 UTC",
+                    retry_after_s=_DAY_S - now_s % _DAY_S,
+                )
+            db.execute("insert or replace into used values (?, ?, ?, ?)", (name, kind, day, used + 1))
+
+    def stop(self, name: str, kind: str, seconds: float, reason: str) -> None:
+        """Let no request of this kind through for `seconds`, in this run and in later ones."""
+        with self._connect() as db:
+            db.execute(
+                "insert or replace into stopped values (?, ?, ?, ?)", (name, kind, self._now()[0] + seconds, reason)
+            )
+
+    def used_today(self, name: str, kind: str) -> int:
+        """Requests of a kind that were sent since midnight UTC."""
+        with self._connect() as db:
+            return _used(db, name, kind, self._now()[1])
+
+    def _now(self) -> tuple[float, str]:
+        now_s = self._clock()
+        return now_s, datetime.fromtimestamp(now_s, UTC).date().isoformat()
+
+    def _raise_if_stopped(self, db: sqlite3.Connection, name: str, kind: str, now_s: float) -> None:
+        row = db.execute("select until_s, reason from stopped where name = ? and kind = ?", (name, kind)).fetchone()
+        if row is not None and row[0] > now_s:
+            until = datetime.fromtimestamp(row[0], UTC)
+            message = f"{name}: {kind} are not asked for until {until:%Y-%m-%d %H:%M} UTC: {row[1]}"
+            raise BudgetSpent(message, retry_after_s=row[0] - now_s)
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that nobody else writes in; rolled back by an exception."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as db:
+            db.executescript("pragma synchronous = off;" + _SCHEMA)
+            db.execute("begin immediate")
+            with db:
+                yield db
+
+
+def _used(db: sqlite3.Connection, name: str, kind: str, day: str) -> int:
+    row = db.execute("select requests from used where name = ? and kind = ? and day = ?", (name, kind, day)).fetchone()
+    return int(row[0]) if row else 0

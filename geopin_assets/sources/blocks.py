@@ -1,0 +1,82 @@
+"""Areas of several cells that are fetched once and shared by the cells in them.
+
+Here: which area a cell belongs to, fetching each once per run, and handing every cell its part. Not here:
+how an area is asked. For sources where one request can cover far more than a cell, this is what keeps a
+national crawl within their limits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Condition
+from typing import Generic, TypeVar
+
+from cachetools import LRUCache, cached
+
+from geopin_assets.grid import Bbox, bounds, rows_columns
+from geopin_assets.sources.base import CrawlReport
+
+Record = TypeVar("Record")
+
+BLOCKS_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Block(Generic[Record]):
+    records: list[Record]
+    incomplete: list[str]
+
+
+class Blocks(Generic[Record]):
+    """Blocks of `rows` x `columns` cells, aligned to the grid; safe to use from many threads.
+
+    `fetch(box, report)` returns everything in a box. `place(record)` is its (lon, lat), or None for a record
+    without a usable position: it is handed to the cell that happened to fetch the block, so that it is counted once.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[Bbox, CrawlReport], list[Record]],
+        place: Callable[[Record], tuple[float, float] | None],
+        *,
+        rows: int = 4,
+        columns: int = 4,
+    ) -> None:
+        self._fetch, self._place, self._rows, self._columns = fetch, place, rows, columns
+        self._block = cached(LRUCache(BLOCKS_KEPT), key=lambda box, report: box, condition=Condition())(self._ask)
+
+    def records(self, cell: Bbox, report: CrawlReport) -> list[Record]:
+        """The records of one cell. What fetching the block took is on the report of the cell that fetched it."""
+        requests = report.requests
+        block = self._block(self.around(cell), report)
+        has_fetched = report.requests > requests
+        report.incomplete += [part for part in block.incomplete if _bbox(part).intersects(cell)]
+        return [record for record in block.records if self._belongs(record, cell, has_fetched)]
+
+    def around(self, cell: Bbox) -> Bbox:
+        """The block that holds a cell (or the smallest row of blocks that holds a larger box)."""
+        places = list(rows_columns(cell))
+        if not places:
+            return cell  # outside the grid
+        south = min(row for row, _ in places) // self._rows * self._rows
+        west = min(column for _, column in places) // self._columns * self._columns
+        north = max(row for row, _ in places) // self._rows * self._rows + self._rows - 1
+        east = max(column for _, column in places) // self._columns * self._columns + self._columns - 1
+        low, high = bounds(south, west), bounds(north, east)
+        return Bbox(low.west, low.south, high.east, high.north)
+
+    def _ask(self, box: Bbox, report: CrawlReport) -> _Block[Record]:
+        inner = CrawlReport()
+        try:
+            return _Block(self._fetch(box, inner), inner.incomplete)
+        finally:
+            report.requests += inner.requests
+            report.splits += inner.splits
+            report.duplicates += inner.duplicates
+
+    def _belongs(self, record: Record, cell: Bbox, has_fetched: bool) -> bool:
+        place = self._place(record)
+        return has_fetched if place is None else cell.contains(*place)
+
+
+def _bbox(text: str) -> Bbox:
+    return Bbox(*map(float, text.split(",")))
