@@ -5,6 +5,7 @@ attribution text (each source builds its own, as its platform asks).
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -20,27 +21,41 @@ class License:
 _BY = "name the creator, link the license, say if changed"
 _BY_SA = f"{_BY}; share adaptations under the same license"
 
+_CC = "https://creativecommons.org"
+_VERSIONS = ("1.0", "2.0", "2.5", "3.0", "4.0")
+_PORTS = {
+    "nl": ("1.0", "2.0", "2.5", "3.0"),
+    "be": ("2.0",),
+    "de": ("2.0", "2.5", "3.0"),
+    "lu": ("3.0",),
+    "fr": ("2.0", "3.0"),
+    "at": ("2.0", "2.5", "3.0"),
+    "ch": ("2.5", "3.0"),
+    "es": ("2.0", "2.5", "3.0"),
+    "it": ("2.0", "2.5", "3.0"),
+    "uk": ("2.0",),
+    "us": ("3.0",),
+    "igo": ("3.0",),
+}
+"""National ports of versions below 4.0: the same terms in the words of a country's law."""
+
+
+def _attribution_licenses() -> Iterator[License]:
+    for kind, asks in (("by", _BY), ("by-sa", _BY_SA)):
+        for version in _VERSIONS:
+            yield License(f"CC-{kind.upper()}-{version}", f"{_CC}/licenses/{kind}/{version}/", asks)
+        for port, versions in _PORTS.items():
+            for version in versions:
+                id_ = f"CC-{kind.upper()}-{version}-{port.upper()}"
+                yield License(id_, f"{_CC}/licenses/{kind}/{version}/{port}/", asks)
+
+
 OPEN_LICENSES: dict[str, License] = {
     license.id: license
     for license in (
-        License("CC0-1.0", "https://creativecommons.org/publicdomain/zero/1.0/", "nothing"),
-        License("PDM-1.0", "https://creativecommons.org/publicdomain/mark/1.0/", "nothing"),
-        License("CC-BY-1.0", "https://creativecommons.org/licenses/by/1.0/", _BY),
-        License("CC-BY-2.0", "https://creativecommons.org/licenses/by/2.0/", _BY),
-        License("CC-BY-2.5", "https://creativecommons.org/licenses/by/2.5/", _BY),
-        License("CC-BY-3.0", "https://creativecommons.org/licenses/by/3.0/", _BY),
-        License("CC-BY-4.0", "https://creativecommons.org/licenses/by/4.0/", _BY),
-        License("CC-BY-1.0-NL", "https://creativecommons.org/licenses/by/1.0/nl/", _BY),
-        License("CC-BY-2.5-NL", "https://creativecommons.org/licenses/by/2.5/nl/", _BY),
-        License("CC-BY-3.0-NL", "https://creativecommons.org/licenses/by/3.0/nl/", _BY),
-        License("CC-BY-SA-1.0", "https://creativecommons.org/licenses/by-sa/1.0/", _BY_SA),
-        License("CC-BY-SA-2.0", "https://creativecommons.org/licenses/by-sa/2.0/", _BY_SA),
-        License("CC-BY-SA-2.5", "https://creativecommons.org/licenses/by-sa/2.5/", _BY_SA),
-        License("CC-BY-SA-3.0", "https://creativecommons.org/licenses/by-sa/3.0/", _BY_SA),
-        License("CC-BY-SA-4.0", "https://creativecommons.org/licenses/by-sa/4.0/", _BY_SA),
-        License("CC-BY-SA-1.0-NL", "https://creativecommons.org/licenses/by-sa/1.0/nl/", _BY_SA),
-        License("CC-BY-SA-2.5-NL", "https://creativecommons.org/licenses/by-sa/2.5/nl/", _BY_SA),
-        License("CC-BY-SA-3.0-NL", "https://creativecommons.org/licenses/by-sa/3.0/nl/", _BY_SA),
+        License("CC0-1.0", f"{_CC}/publicdomain/zero/1.0/", "nothing"),
+        License("PDM-1.0", f"{_CC}/publicdomain/mark/1.0/", "nothing"),
+        *_attribution_licenses(),
         License("etalab-2.0", "https://spdx.org/licenses/etalab-2.0.html", "name the source and the date of the data"),
     )
 }

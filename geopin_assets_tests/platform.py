@@ -8,7 +8,7 @@ import dagster as dg
 
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.local_run import LayerResult, run_region
-from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
+from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 
 CELLS = ("nh-amsterdam-r089c051", "nh-amsterdam-r089c052")
 SOURCES = ("panoramax", "amsterdam", "own_photos")
@@ -22,12 +22,7 @@ class Installation:
         self.storage = Storage(overrides=self.overrides)
         self.search_index = SearchIndex(overrides=self.overrides)
         self.embedding = Embedding(overrides=self.overrides)
-        self.definitions = build_definitions(
-            sources=Sources(overrides=self.overrides),
-            storage=self.storage,
-            embedding=self.embedding,
-            search_index=self.search_index,
-        )
+        self.definitions = build_definitions(overrides=self.overrides)
 
 
 class Platform(Installation):

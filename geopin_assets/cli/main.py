@@ -65,6 +65,17 @@ def run(
 
 
 @app.command()
+def plan(
+    source: Annotated[list[str] | None, typer.Argument(help="Only these sources")] = None,
+    region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "all",
+) -> None:
+    """What crawling a region will take: runs, requests and hours per source, with rates and budgets applied."""
+    from geopin_assets.cli.plan import print_plan
+
+    print_plan(Settings.from_env(), source or [], region)
+
+
+@app.command()
 def demo() -> None:
     """The whole path on the sandbox's streets, then what came of it and what to try next."""
     from geopin_assets.cli.run import run_and_report

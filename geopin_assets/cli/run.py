@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,7 @@ from geopin_assets.cli.stand_ins import stand_ins
 from geopin_assets.cli.status import print_status
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.local_run import LayerResult, run_region
+from geopin_assets.defs.side_by_side import crawl_side_by_side
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
@@ -26,7 +28,9 @@ def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, n
     console.print(f"profile {settings.profile}: {len(cell_ids)} cells of {region}, {', '.join(names)}\n")
     with stand_ins(settings), dg.DagsterInstance.get() as instance:
         results = []
-        for result in run_region(build_definitions(progress=ConsoleProgress()), instance, cell_ids, names):
+        crawl = None if settings.is_sandbox else partial(crawl_side_by_side, {})
+        defs = build_definitions(progress=ConsoleProgress())
+        for result in run_region(defs, instance, cell_ids, names, crawl=crawl):
             results.append(result)
             print_layer(result)
     _print_account(settings, results)

@@ -14,17 +14,18 @@ from geopin_assets.defs.raw import raw_assets
 from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
 
 
-def build_definitions(**resources: Any) -> dg.Definitions:
+def build_definitions(*, overrides: dict[str, str] | None = None, **resources: Any) -> dg.Definitions:
     """Definitions with these resources in place of the default ones of the same key.
 
+    `overrides` are GEOPIN_* variables that the default resources put on top of the environment's.
     Runs use one process: a range run does many cells in its single step, so another interpreter
     per step would only add seconds.
     """
     defaults: dict[str, Any] = {
-        "sources": Sources(),
-        "storage": Storage(),
-        "embedding": Embedding(),
-        "search_index": SearchIndex(),
+        "sources": Sources(overrides=overrides or {}),
+        "storage": Storage(overrides=overrides or {}),
+        "embedding": Embedding(overrides=overrides or {}),
+        "search_index": SearchIndex(overrides=overrides or {}),
         "progress": Progress(),
     }
     return dg.Definitions(

@@ -1,4 +1,4 @@
-"""A region through the whole graph in this process: source by source, then layer by layer.
+"""A region through the whole graph: all sources (here one by one, or `side_by_side.py`), then layer by layer.
 
 Raw and everything below it are never one run: within a run Dagster does not do a cell whose upstream
 failed, and one failed source must not hold back what the others brought. So each layer is its own run
@@ -8,7 +8,7 @@ Here: the order, and an account of what each layer did, read back from the insta
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,26 +36,58 @@ class LayerResult:
     checks: list[dg.AssetCheckEvaluation] = field(default_factory=list)
 
 
+Crawl = Callable[[dg.DagsterInstance, Sequence[str], Sequence[str]], Iterator[LayerResult]]
+"""Crawls cells of sources and yields each source's result as it ends."""
+
+
 def run_region(
-    defs: dg.Definitions, instance: dg.DagsterInstance, cell_ids: Sequence[str], sources: Sequence[str]
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    cell_ids: Sequence[str],
+    sources: Sequence[str],
+    *,
+    crawl: Crawl | None = None,
 ) -> Iterator[LayerResult]:
     """Materialize every layer for the cells, yielding each layer's result as it ends.
 
     Materializations, failures and check results are recorded in the instance as for any other run.
+    `crawl` replaces crawling one source after the other in this process.
     """
     job = defs.resolve_implicit_global_asset_job_def()
-    steps = [(dg.AssetKey(["raw", name]), raw.CELLS_PER_RUN) for name in sources]
-    steps += [(catalog.captures.key, catalog.CELLS_PER_RUN), (embeddings.embeddings.key, embeddings.CELLS_PER_RUN)]
+    yield from (
+        crawl(instance, cell_ids, sources)
+        if crawl
+        else (crawl_source(job, instance, cell_ids, name) for name in sources)
+    )
+    steps = [(catalog.captures.key, catalog.CELLS_PER_RUN), (embeddings.embeddings.key, embeddings.CELLS_PER_RUN)]
     steps += [(publish.vectorize.key, publish.VECTOR_CELLS_PER_RUN), (publish.d1.key, publish.ROW_CELLS_PER_RUN)]
     for key, cells_per_run in steps:
-        result = LayerResult(key.to_user_string())
-        for block in ranges(cell_ids, cells_per_run):
-            _run(job, instance, key, block, result)
-        yield result
+        yield _layer(job, instance, key, cell_ids, cells_per_run)
     for asset in (coverage, integrity):
         result = LayerResult(asset.key.to_user_string())
         _run(job, instance, asset.key, (), result)
         yield result
+
+
+def crawl_source(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, cell_ids: Sequence[str], name: str
+) -> LayerResult:
+    """The raw layer of one source."""
+    return _layer(job, instance, raw_key(name), cell_ids, raw.CELLS_PER_RUN)
+
+
+def raw_key(name: str) -> dg.AssetKey:
+    """Where a source's captures go."""
+    return dg.AssetKey(["raw", name])
+
+
+def _layer(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, key: dg.AssetKey, cell_ids: Sequence[str], cells_per_run: int
+) -> LayerResult:
+    result = LayerResult(key.to_user_string())
+    for block in ranges(cell_ids, cells_per_run):
+        _run(job, instance, key, block, result)
+    return result
 
 
 def _run(

@@ -75,7 +75,7 @@ def store_cell(
         splits=report.splits,
         duplicates=report.duplicates,
         rejected=report.rejected,
-        is_complete=not report.incomplete,
+        is_complete=report.is_complete,
         duration_s=outcome.duration_s,
     )
     if report.incomplete:
@@ -91,6 +91,7 @@ def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str
         "duplicates": account.duplicates,
         "rejected": sum(account.rejected.values()),
         "duration_s": account.duration_s,
+        "is_complete": account.is_complete,
     }
     if account.rejected:
         shown["rejected_by_reason"] = dg.MetadataValue.json(dict(account.rejected))

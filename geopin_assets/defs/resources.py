@@ -20,8 +20,9 @@ from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import MetadataStore, VectorIndex, index_name
 from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.settings import Profile, Settings
-from geopin_assets.sources import open_source
+from geopin_assets.sources import open_source, source_named
 from geopin_assets.sources.base import Source
+from geopin_assets.sources.links import Links
 from geopin_assets.sources.own_photos import photo_folder
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
@@ -46,6 +47,10 @@ class Sources(FromSettings):
     def open(self, name: str) -> AbstractContextManager[Source]:
         """A source ready to crawl; its connections are closed with the context."""
         return open_source(name, self.settings())
+
+    def links(self) -> Links:
+        """Renews expired image links through the sources."""
+        return Links(self.open, source_named)
 
     def disabled_reason(self, source: type[Source]) -> str | None:
         return source.disabled_reason(self.settings())
@@ -84,9 +89,7 @@ class Embedding(FromSettings):
 
         settings = self.settings()
         rule = AddressRule(trusted_hosts=settings.trusted_hosts, allow_loopback=settings.is_sandbox)
-        return ImageFetcher(
-            own_photos_dir=photo_folder(settings), addresses=rule, user_agent=user_agent(settings.contact)
-        )
+        return ImageFetcher(own_photos=photo_folder(settings), addresses=rule, user_agent=user_agent(settings.contact))
 
 
 class SearchIndex(FromSettings):

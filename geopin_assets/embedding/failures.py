@@ -18,13 +18,17 @@ class FailureReason(StrEnum):
     SERVER_ERROR = "server_error"
     RATE_LIMITED = "rate_limited"
     REFUSED = "refused"
-    """401 or 403: often a signed address that expired; the next crawl brings a new one."""
+    """401 or 403: often a signed address that expired after all; the next attempt, or crawl, brings a new one."""
     NOT_AN_IMAGE = "not_an_image"
     """Something else with status 200: often an error page."""
     DAMAGED = "damaged"
     """Cut short or undecodable: often a connection that broke."""
     HOST_DOWN = "host_down"
     """Not tried: the host had failed too often just before. Does not count as an attempt."""
+    LINK_EXPIRED = "link_expired"
+    """Not tried: the address had expired and its source gave no other. Does not count as an attempt."""
+    GONE = "gone"
+    """Not tried: the source, asked for an address, did not have the capture. The next crawls will show if it is so."""
 
     NOT_FOUND = "not_found"
     NOT_ALLOWED = "not_allowed"
@@ -46,6 +50,11 @@ class FailureReason(StrEnum):
         """Whether it speaks of the host rather than of this image."""
         return self in _HOST
 
+    @property
+    def is_attempt(self) -> bool:
+        """Whether something was found out about this image; what was not tried is tried again, however often."""
+        return self not in (FailureReason.HOST_DOWN, FailureReason.LINK_EXPIRED)
+
 
 _TRANSIENT = frozenset(
     {
@@ -57,6 +66,8 @@ _TRANSIENT = frozenset(
         FailureReason.NOT_AN_IMAGE,
         FailureReason.DAMAGED,
         FailureReason.HOST_DOWN,
+        FailureReason.LINK_EXPIRED,
+        FailureReason.GONE,
     }
 )
 _HOST = frozenset(

@@ -1,6 +1,6 @@
 """Fetching images of untrusted origin: bytes, or the reason why not.
 
-Here: http(s) and the local scheme `own-photos:`, redirects, limits on size and time. Not here: which
+Here: http(s) and the scheme `own-photos:`, redirects, limits on size and time. Not here: which
 addresses are allowed (`addresses.py`), decoding (`decode.py`), how many images are on the way (`reader.py`).
 
 The only place outside `http_client.py` that talks HTTP: bulk images need another client (aiohttp takes
@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from urllib.parse import unquote
 
 import aiohttp
@@ -20,6 +19,8 @@ from yarl import URL
 
 from geopin_assets.embedding.addresses import AddressRule, ForbiddenAddressError, GuardedResolver
 from geopin_assets.embedding.failures import Failure, FailureReason
+from geopin_assets.errors import GeoPinError, TransientError
+from geopin_assets.photo_folder import PhotoFolder, PhotoGoneError, PhotoNotAllowedError, PhotoTooLargeError
 
 MAX_BYTES = 32 * 2**20
 MAX_REDIRECTS = 3
@@ -34,6 +35,13 @@ _REASONS = {
     425: FailureReason.RATE_LIMITED,
     429: FailureReason.RATE_LIMITED,
 }
+_OF_OWN_PHOTOS: tuple[tuple[type[GeoPinError], FailureReason], ...] = (
+    (PhotoGoneError, FailureReason.NOT_FOUND),
+    (PhotoNotAllowedError, FailureReason.NOT_ALLOWED),
+    (PhotoTooLargeError, FailureReason.TOO_LARGE),
+    (TransientError, FailureReason.UNREACHABLE),
+    (GeoPinError, FailureReason.REFUSED),  # not now: a folder that is not mounted, a key that was changed
+)
 _WORTH_REPEATING = (FailureReason.UNREACHABLE, FailureReason.SERVER_ERROR, FailureReason.RATE_LIMITED)
 
 
@@ -41,8 +49,8 @@ _WORTH_REPEATING = (FailureReason.UNREACHABLE, FailureReason.SERVER_ERROR, Failu
 class ImageFetcher:
     """How images are fetched. Holds no connection: those live as long as a `session`."""
 
-    own_photos_dir: Path | None = None
-    """Folder that `own-photos:{percent-quoted relative path}` is resolved under."""
+    own_photos: PhotoFolder | None = None
+    """Folder that `own-photos:{percent-quoted relative name}` is read from."""
     addresses: AddressRule = field(default_factory=AddressRule)
     per_host: int = 8
     """Requests that may run at once against one host."""
@@ -116,21 +124,14 @@ class ImageFetcher:
         return bytes(body)
 
     def _read(self, url: str) -> bytes | Failure:
-        """A file below `own_photos_dir`; links that lead out of it are refused like `..`."""
-        if self.own_photos_dir is None:
-            return Failure(FailureReason.NOT_ALLOWED, "no folder of own photos is configured")
-        root = self.own_photos_dir.resolve()
+        """A file of the own photos; links that lead out of their folder are refused like `..`."""
+        if self.own_photos is None:
+            return Failure(FailureReason.REFUSED, "no folder of own photos is configured")
         try:
-            path = (root / unquote(url.partition(":")[2])).resolve()
-            if not path.is_relative_to(root):
-                return Failure(FailureReason.NOT_ALLOWED, "outside the folder of own photos")
-            if not path.is_file():
-                return Failure(FailureReason.NOT_FOUND, "no such file")
-            if path.stat().st_size > self.max_bytes:
-                return Failure(FailureReason.TOO_LARGE, f"{path.stat().st_size} bytes")
-            return path.read_bytes()
-        except (OSError, ValueError) as error:
-            return Failure(FailureReason.REFUSED, f"{type(error).__name__}: {error}")
+            return self.own_photos.read(unquote(url.partition(":")[2]), self.max_bytes)
+        except GeoPinError as error:
+            reason = next((reason for class_, reason in _OF_OWN_PHOTOS if isinstance(error, class_)))
+            return Failure(reason, str(error))
 
 
 def _quoted(url: str) -> URL:

@@ -7,7 +7,7 @@ rows (`vectors.py`, `failures.py`), fetching (`images.py`), overlap and bounds o
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +28,9 @@ __all__ = ["EMBEDDING_SCHEMA", "FAILURE_SCHEMA", "CellEmbeddings", "CellStats", 
 
 BATCH = 128
 
+Renew = Callable[[pl.DataFrame], Mapping[str, str | Failure]]
+"""For the captures that will be fetched: another address, or why there is none, of those whose address has expired."""
+
 
 @dataclass(frozen=True, slots=True)
 class CellStats:
@@ -37,6 +40,8 @@ class CellStats:
     reused: int
     failed: dict[str, int]
     """By reason, in this run."""
+    renewed: int
+    """Fetched from a new address, as the stored one had expired."""
     deferred: int
     """Failed before and not due yet, or given up."""
     vectors: int
@@ -65,6 +70,7 @@ def embed_cell(
     embedder: Embedder,
     fetcher: Fetcher,
     now: datetime,
+    renew: Renew | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     checkpoint: Callable[[pl.DataFrame], None] | None = None,
     checkpoint_s: float = 60.0,
@@ -75,6 +81,7 @@ def embed_cell(
 
     `captures`: all of the cell (capture_id, source, image_url, image_version, is_pano, heading_deg).
     `previous`, `failures`: what this function returned last time, or empty.
+    `renew`: asked once, and only if there is something to fetch; it gets those rows of `captures`, all columns.
     `on_progress(done, total)` counts captures that were fetched or failed.
     `checkpoint(vectors)` gets the cell's vectors so far every `checkpoint_s`; stored, they are the `previous` of a
     run that follows a killed one. Panoramas that are not complete yet are embedded again then.
@@ -82,6 +89,7 @@ def embed_cell(
     """
     failures = of_current_images(failures, captures)
     plan = plan_cell(captures, previous, failures, embedder.model_id, now)
+    changed = renew(plan.todo) if renew and len(plan.todo) else {}
     clock = StageClock()
     batches = Batches(embedder, clock, batch_size)
     saved_at = time.monotonic()
@@ -97,12 +105,13 @@ def embed_cell(
             checkpoint(plan.vectors(new_vectors()))
             saved_at = time.monotonic()
 
-    with closing(_read(plan.todo, embedder, fetcher, clock, decode)) as ready:
+    with closing(_read(plan.todo, changed, embedder, fetcher, clock, decode)) as ready:
         failed = _embed(ready, batches, after_each)
     failures = _failure_rows(failed, plan, failures, now)
     given_up = failures.filter(pl.col("next_try_at").is_null())["capture_id"]
     vectors = plan.vectors(new_vectors(), given_up)
-    return CellEmbeddings(vectors, failures, _stats(plan, batches, failed, previous, vectors, clock))
+    renewed = sum(isinstance(link, str) for link in changed.values())
+    return CellEmbeddings(vectors, failures, _stats(plan, batches, failed, previous, vectors, clock, renewed))
 
 
 def _embed(
@@ -122,6 +131,7 @@ def _embed(
 
 def _read(
     todo: pl.DataFrame,
+    changed: Mapping[str, str | Failure],
     embedder: Embedder,
     fetcher: Fetcher,
     clock: StageClock,
@@ -133,7 +143,13 @@ def _read(
     def prepare(capture_id: str, data: bytes) -> list[Image] | Failure:
         return _prepare(data, capture_id in panoramas, embedder, clock, decode)
 
-    urls = dict(todo.select("capture_id", "image_url").iter_rows())
+    urls: dict[str, str] = {}
+    for capture_id, stored in todo.select("capture_id", "image_url").iter_rows():
+        url = changed.get(capture_id, stored)
+        if isinstance(url, Failure):
+            yield capture_id, url
+        else:
+            urls[capture_id] = url
     yield from ReadAhead(urls, fetcher, prepare, clock)
 
 
@@ -163,7 +179,7 @@ def _failure_rows(failed: dict[str, Failure], plan: Plan, failures: pl.DataFrame
             about[capture_id][0],
             about[capture_id][1] or "",
             failure.reason.value,
-            tries := attempts.get(capture_id, 0) + (failure.reason is not FailureReason.HOST_DOWN),
+            tries := attempts.get(capture_id, 0) + failure.reason.is_attempt,
             now,
             next_try_at(failure.reason, tries, now),
         )
@@ -180,12 +196,14 @@ def _stats(
     previous: pl.DataFrame,
     vectors: pl.DataFrame,
     clock: StageClock,
+    renewed: int,
 ) -> CellStats:
     seconds = clock.seconds()
     return CellStats(
         embedded=len(set(fresh.keys)),
         reused=plan.reused["capture_id"].n_unique(),
         failed=dict(Counter(failure.reason.value for failure in failed.values())),
+        renewed=renewed,
         deferred=len(plan.deferred),
         vectors=len(vectors),
         removed_vectors=len(previous.join(vectors, on="vector_id", how="anti")),

@@ -19,17 +19,19 @@ Messages name the source, the URL's path and the status, never a query, header o
 
 from geopin_assets.http_client.answer import Answer, Judge
 from geopin_assets.http_client.ask import How, Tally
-from geopin_assets.http_client.client import HttpClient, user_agent
+from geopin_assets.http_client.client import AccessDenied, HttpClient, KeyRefused, user_agent
 from geopin_assets.http_client.manners import Manners, build_manners
 from geopin_assets.http_client.quota import DailyUse, Quota
 from geopin_assets.http_client.transport import Transport
 
 __all__ = [
+    "AccessDenied",
     "Answer",
     "DailyUse",
     "How",
     "HttpClient",
     "Judge",
+    "KeyRefused",
     "Manners",
     "Quota",
     "Tally",

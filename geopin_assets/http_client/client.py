@@ -14,6 +14,7 @@ import httpx
 
 from geopin_assets.errors import (
     BudgetSpent,
+    ConfigurationError,
     GeoPinError,
     PayloadError,
     PermanentError,
@@ -214,6 +215,10 @@ class HttpClient:
 
 class AccessDenied(PermanentError):
     """401 or 403."""
+
+
+class KeyRefused(AccessDenied, ConfigurationError):
+    """The provider does not take the key; the message names the variable that holds it."""
 
 
 def user_agent(contact: str = "") -> str:

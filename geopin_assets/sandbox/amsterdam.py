@@ -30,6 +30,7 @@ class AmsterdamStandIn:
     """Routes over the world's Amsterdam shots."""
 
     name = NAME
+    id_of = staticmethod(pano_id)
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox

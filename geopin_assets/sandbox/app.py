@@ -17,20 +17,31 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from geopin_assets.sandbox.amsterdam import AmsterdamStandIn
+from geopin_assets.sandbox.europeana import EuropeanaStandIn
 from geopin_assets.sandbox.faults import Fault, Faulty
+from geopin_assets.sandbox.flickr import FlickrStandIn
+from geopin_assets.sandbox.kartaview import KartaViewStandIn
+from geopin_assets.sandbox.mapilio import MapilioStandIn
+from geopin_assets.sandbox.mapillary import MapillaryStandIn
 from geopin_assets.sandbox.panoramax import PanoramaxStandIn
+from geopin_assets.sandbox.stac import StacStandIn
 from geopin_assets.sandbox.state import Sandbox
+from geopin_assets.sandbox.wikimedia_commons import WikimediaCommonsStandIn
 from geopin_assets.sandbox.world import World
 
 HEALTH = "geopin_sandbox"
 
 
 def create_app(world: World, base_url: str, faults: Iterable[Fault] | None = None) -> Starlette:
-    """The ASGI app. `base_url` starts every href it hands out; no trailing slash."""
-    sandbox = Sandbox(world, base_url, list(faults or ()))
+    """The ASGI app over a world. `base_url` starts every href it hands out; no trailing slash."""
+    return app_of(Sandbox(world, base_url, list(faults or ())))
+
+
+def app_of(sandbox: Sandbox) -> Starlette:
+    """The ASGI app over a state that the caller keeps a hand on."""
 
     async def health(request: Request) -> Response:
-        return JSONResponse({HEALTH: world.version})
+        return JSONResponse({HEALTH: sandbox.world.version})
 
     async def stats(request: Request) -> Response:
         return JSONResponse(dict(sandbox.requests))
@@ -46,7 +57,17 @@ def create_app(world: World, base_url: str, faults: Iterable[Fault] | None = Non
         sandbox.clear()
         return Response(status_code=204)
 
-    stand_ins = (PanoramaxStandIn, AmsterdamStandIn)
+    stand_ins = (
+        MapillaryStandIn,
+        KartaViewStandIn,
+        PanoramaxStandIn,
+        MapilioStandIn,
+        AmsterdamStandIn,
+        WikimediaCommonsStandIn,
+        FlickrStandIn,
+        EuropeanaStandIn,
+        StacStandIn,
+    )
     mounts = [Mount(f"/{s.name}", app=Faulty(Router(s(sandbox).routes()))) for s in stand_ins]
     return Starlette(
         routes=[

@@ -15,16 +15,30 @@ from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources.amsterdam import Amsterdam
 from geopin_assets.sources.base import Source
+from geopin_assets.sources.europeana import Europeana
+from geopin_assets.sources.flickr import Flickr
+from geopin_assets.sources.kartaview import KartaView
+from geopin_assets.sources.mapilio import Mapilio
+from geopin_assets.sources.mapillary import Mapillary
 from geopin_assets.sources.own_photos import OwnPhotos
 from geopin_assets.sources.panoramax import Panoramax
+from geopin_assets.sources.stac_api import Stac
+from geopin_assets.sources.wikimedia_commons import WikimediaCommons
 
 SOURCES: tuple[type[Source], ...] = (
+    Mapillary,
+    KartaView,
     Panoramax,
+    Mapilio,
     Amsterdam,
+    WikimediaCommons,
+    Flickr,
+    Europeana,
+    Stac,
     OwnPhotos,
 )
 
-SANDBOX_REQUESTS_PER_SECOND = 200.0  # nobody else is on a loopback stand-in
+SANDBOX_REQUESTS_PER_SECOND = 1000.0  # nobody else is on a loopback stand-in
 MAX_REQUESTS_PER_DAY = 100_000_000
 MAX_REQUESTS_PER_SECOND = 1000.0  # more than one client reaches
 

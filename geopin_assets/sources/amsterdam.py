@@ -9,24 +9,31 @@ Quirks: `Accept: application/json` alone is a 406; an empty box means the whole 
 and pages follow the database id, so a deletion while paging shifts them: unique ids are compared with
 `count`. Boxes are over-inclusive by up to 0.7 % of their width. The published equirectangular images
 are turned so that north is at their center: `heading_deg` is 0, and `heading` in the payload is the
-car's direction. Nothing exists outside Amsterdam, Weesp and some missions nearby; other cells are not asked.
+car's direction. Nearly everything lies in Amsterdam, Weesp and some missions nearby: elsewhere whole areas are
+asked for their count first, once per run, and cells of an area without any are not asked.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from threading import Condition
 from typing import Any
 from urllib.parse import urlsplit
 
+from cachetools import LRUCache, cached
+
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import PayloadError, TransientError
-from geopin_assets.grid import Bbox, Cell
+from geopin_assets.grid import COLUMNS, ROWS, Bbox, Cell, bounds
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, Source
 
 COVERAGE = Bbox(4.72, 52.27, 5.09, 52.44)
+EVERYWHERE = Bbox(bounds(0, 0).west, bounds(0, 0).south, bounds(ROWS, COLUMNS).east, bounds(ROWS, COLUMNS).north)
+SMALLEST_AREA_DEG = 0.1  # an area of about 3 x 5 cells; below it a cell is asked itself
+AREAS_KEPT = 4096
 PAGE_SIZE = 1000
 MAX_PAGES = 1000  # a cell of the center has about 25
 NORTH_CENTERED_DEG = 0.0
@@ -58,6 +65,9 @@ class Amsterdam(Source):
     ) -> None:
         self._client, self._now = client, now
         self._url = f"{endpoint}/panorama/panoramas/"
+        self._count = cached(LRUCache(AREAS_KEPT), key=lambda box, report: box, condition=Condition())(
+            self._fetch_count
+        )
         self._headers = {"Accept": "application/hal+json, */*"} | ({"X-Api-Key": api_key} if api_key else {})
 
     @classmethod
@@ -66,10 +76,22 @@ class Amsterdam(Source):
         return cls(client, endpoint=endpoint, api_key=settings.variables.get("GEOPIN_AMSTERDAM_API_KEY", ""))
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
-        if not cell.bbox.intersects(COVERAGE):
+        if not cell.bbox.intersects(COVERAGE) and self._is_empty(EVERYWHERE, cell.bbox, report):
             return
         for record in self._fetch_all(cell.bbox, report):
             yield parse_panorama(record, cell.bbox, self._now())
+
+    def _is_empty(self, area: Bbox, box: Bbox, report: CrawlReport) -> bool:
+        """Whether the server counts nothing in some area around every part of `box`, searched from large to small."""
+        if self._count(area, report) == 0:
+            return True
+        if area.east - area.west < 2 * SMALLEST_AREA_DEG:
+            return False
+        return all(self._is_empty(quarter, box, report) for quarter in area.quarters() if quarter.intersects(box))
+
+    def _fetch_count(self, box: Bbox, report: CrawlReport) -> int:
+        query = f"bbox={box}&srid=4326&page_size=1"
+        return parse_page(self._client.get_json(f"{self._url}?{query}", headers=self._headers, tally=report))[1]
 
     def _fetch_all(self, bbox: Bbox, report: CrawlReport) -> list[Any]:
         """All records of a box. Raises TransientError if they do not add up to the count, twice."""

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import ClassVar
 
 from geopin_assets.capture import Capture, Reason, Rejected
@@ -35,6 +36,14 @@ class CrawlReport:
     incomplete: list[str] = field(default_factory=list)
     """Boxes that stayed saturated at the smallest size: captures are missing there. Empty = proven complete."""
 
+    is_doubtful: bool = False
+    """Most of the few records could not be read: what is missing here may still exist, so nothing is removed."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether what this crawl does not show is really gone."""
+        return not self.incomplete and not self.is_doubtful
+
     def reject(self, reason: Reason, record: str) -> None:
         """Count a record that was left out."""
         self.rejected[str(reason)] += 1
@@ -57,6 +66,16 @@ class Key:
         return f"set {self.variable}; get a key at {self.where}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a crawl costs in one kind of request: so many for the cells, and so many more for the captures in them."""
+
+    kind: str = ""
+    cells_per_request: float = 1.0
+    """Cells that one request covers where there is nothing; infinite for requests that only captures cause."""
+    captures_per_request: float = inf
+
+
 class Source(ABC):
     """A provider of imagery. Subclasses state facts as class attributes; the registry and assets derive the rest."""
 
@@ -76,6 +95,9 @@ class Source(ABC):
     requests_per_second: ClassVar[float] = 1.0
     quotas: ClassVar[Mapping[str, Quota]] = {}
     """Kinds of requests with a rate or a daily budget of their own."""
+    expected_captures: ClassVar[int] = 0
+    """Captures in the Netherlands, in order of magnitude: what a crawl is planned with before there was one."""
+    work: ClassVar[tuple[Work, ...]] = (Work(),)
     deadline_s: ClassVar[float] = 60.0
     """Longest time for one request, from connect to last byte."""
     max_bytes: ClassVar[int] = 64 * 1024 * 1024

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from cachetools import LRUCache, cached
 
+from geopin_assets.errors import PayloadError
 from geopin_assets.grid import Bbox, bounds, rows_columns
 from geopin_assets.sources.base import CrawlReport
 
@@ -20,10 +21,21 @@ Record = TypeVar("Record")
 BLOCKS_KEPT = 64
 
 
+_FEWEST_TO_JUDGE = 3  # single broken records exist everywhere
+
+
 @dataclass(frozen=True, slots=True)
 class _Block(Generic[Record]):
-    records: list[Record]
+    """`placed`: records with their position, or None. `lost`: how many could lie in any cell of the block."""
+
+    placed: list[tuple[tuple[float, float] | None, Record]]
+    lost: int
     incomplete: list[str]
+    is_doubtful: bool
+
+    @property
+    def is_mostly_lost(self) -> bool:
+        return 2 * self.lost > len(self.placed)
 
 
 class Blocks(Generic[Record]):
@@ -31,26 +43,37 @@ class Blocks(Generic[Record]):
 
     `fetch(box, report)` returns everything in a box. `place(record)` is its (lon, lat), or None for a record
     without a usable position: it is handed to the cell that happened to fetch the block, so that it is counted once.
+    A block of which most records are lost (`is_lost`, by default those without a position) would look empty to its
+    other cells: that is a PayloadError, or a doubt if there are only a few records.
     """
 
     def __init__(
         self,
+        name: str,
         fetch: Callable[[Bbox, CrawlReport], list[Record]],
         place: Callable[[Record], tuple[float, float] | None],
         *,
         rows: int = 4,
         columns: int = 4,
+        is_lost: Callable[[Record], bool] | None = None,
     ) -> None:
-        self._fetch, self._place, self._rows, self._columns = fetch, place, rows, columns
+        self._name, self._fetch, self._place, self._rows, self._columns = name, fetch, place, rows, columns
+        self._is_lost = is_lost or (lambda record: place(record) is None)
         self._block = cached(LRUCache(BLOCKS_KEPT), key=lambda box, report: box, condition=Condition())(self._ask)
 
     def records(self, cell: Bbox, report: CrawlReport) -> list[Record]:
         """The records of one cell. What fetching the block took is on the report of the cell that fetched it."""
         requests = report.requests
-        block = self._block(self.around(cell), report)
+        area = self.around(cell)
+        block = self._block(area, report)
         has_fetched = report.requests > requests
+        if block.is_mostly_lost and block.lost >= _FEWEST_TO_JUDGE:
+            raise PayloadError(
+                f"{self._name}: {block.lost} of {len(block.placed)} records in {area} without a position"
+            )
+        report.is_doubtful |= block.is_doubtful or block.is_mostly_lost
         report.incomplete += [part for part in block.incomplete if _bbox(part).intersects(cell)]
-        return [record for record in block.records if self._belongs(record, cell, has_fetched)]
+        return [record for place, record in block.placed if (cell.contains(*place) if place else has_fetched)]
 
     def around(self, cell: Bbox) -> Bbox:
         """The block that holds a cell (or the smallest row of blocks that holds a larger box)."""
@@ -67,15 +90,13 @@ class Blocks(Generic[Record]):
     def _ask(self, box: Bbox, report: CrawlReport) -> _Block[Record]:
         inner = CrawlReport()
         try:
-            return _Block(self._fetch(box, inner), inner.incomplete)
+            records = self._fetch(box, inner)
+            placed = [(self._place(record), record) for record in records]
+            return _Block(placed, sum(map(self._is_lost, records)), inner.incomplete, inner.is_doubtful)
         finally:
             report.requests += inner.requests
             report.splits += inner.splits
             report.duplicates += inner.duplicates
-
-    def _belongs(self, record: Record, cell: Bbox, has_fetched: bool) -> bool:
-        place = self._place(record)
-        return has_fetched if place is None else cell.contains(*place)
 
 
 def _bbox(text: str) -> Bbox:

@@ -47,24 +47,27 @@ def crawl_cell(source: Source, cell: Cell, *, clock: Callable[[], float] = time.
             report.duplicates += 1
         else:
             captures[record.capture_id] = record
-    _raise_if_drifted(source, cell, report, len(captures))
+    _judge_readability(source, cell, report, len(captures))
     return CellCrawl([captures[id_] for id_ in sorted(captures)], report, clock() - started)
 
 
-def _raise_if_drifted(source: Source, cell: Cell, report: CrawlReport, captures: int) -> None:
-    """A format that changed makes every record unreadable; stored as an empty cell it would remove all captures.
+def _judge_readability(source: Source, cell: Cell, report: CrawlReport, captures: int) -> None:
+    """Raise PayloadError if a server's records have become unreadable, or note the doubt if there are only a few.
 
-    Only a server's: a folder of photos is as mixed as its owner keeps it.
+    A format that changed makes every record unreadable; stored as an empty cell it would remove all captures.
+    A folder of photos, which no server vouches for, is as mixed as its owner keeps it.
     """
-    if not source.endpoint:
-        return
+    records = captures + sum(report.rejected.values())
     unreadable = sum(report.rejected[reason] for reason in _STRUCTURAL)
-    readable = captures + sum(report.rejected.values()) - unreadable
-    if unreadable >= _DRIFT_RECORDS and unreadable > _DRIFT_SHARE * (unreadable + readable):
-        raise PayloadError(
-            f"{source.name}: {cell.cell_id}: {unreadable} of {unreadable + readable} records cannot be read"
-            f" ({dict(report.rejected)}): has the format changed?"
-        )
+    if not source.endpoint or unreadable <= _DRIFT_SHARE * records:
+        return
+    if unreadable < _DRIFT_RECORDS:
+        report.is_doubtful = True
+        return
+    raise PayloadError(
+        f"{source.name}: {cell.cell_id}: {unreadable} of {records} records cannot be read"
+        f" ({dict(report.rejected)}): has the format changed?"
+    )
 
 
 def violation(capture: Capture, source: str, cell: Cell) -> Reason | None:

@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from pathlib import Path
+from io import BytesIO
+from threading import Lock
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ _TIME_ORIGINAL, _OFFSET_ORIGINAL = 0x9003, 0x9011
 _MAKE, _MODEL = 0x010F, 0x0110
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
 LOCAL_ZONE = ZoneInfo("Europe/Amsterdam")
+_SILENCED = Lock()  # which warnings are shown is a setting of the whole process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +44,38 @@ class PhotoHeader:
     camera: str | None
 
 
-def read_header(path: Path) -> PhotoHeader | None:
-    """Read the header of a JPEG, or None if it is none. Not thread-safe: it silences Pillow's warnings.
+class HeaderCutError(ValueError):
+    """The bytes end before the header does."""
 
-    The plugin is opened directly, so that no other decoder sees the file and its size is not judged here.
+
+def read_header(data: bytes) -> PhotoHeader | None:
+    """The header that the first bytes of a JPEG hold, or None if they are of none.
+
+    Raises HeaderCutError if more bytes are needed. The plugin is opened directly, so that no other decoder sees
+    the file and its size is not judged here.
     """
-    with warnings.catch_warnings():
+    file = _Bytes(data)
+    with _SILENCED, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "Corrupt EXIF data": what can be read is used
         try:
-            with path.open("rb") as file, JpegImageFile(file) as image:
+            with JpegImageFile(file) as image:
                 return _header(image)
         except _BROKEN:
-            return None
+            pass
+    if file.has_run_out:
+        raise HeaderCutError(f"not in the first {len(data)} bytes")
+    return None
+
+
+class _Bytes(BytesIO):
+    """Remembers whether more was wanted than there is."""
+
+    has_run_out = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.has_run_out |= size is not None and len(data) < size
+        return data
 
 
 def _header(image: JpegImageFile) -> PhotoHeader:

@@ -1,6 +1,8 @@
-"""Own photos: a folder of geotagged JPEGs, as a municipality or survey brings them.
+"""Own photos: a folder of geotagged JPEGs, as a municipality or survey brings them, on disk or in a bucket.
 
-API: none; `GEOPIN_OWN_PHOTOS_DIR` is searched with its subfolders. Position, direction and time come
+API: none; `GEOPIN_OWN_PHOTOS_DIR` is searched with its subfolders. It is a path, or `s3://bucket/prefix` with
+credentials in the standard AWS variables; `GEOPIN_S3_ENDPOINT_URL` names a server other than Amazon's, as for
+Cloudflare R2. Only the first bytes of a photo are read to place it. Position, direction and time come
 from EXIF (GPS, GPSImgDirection to true north, DateTimeOriginal with its offset, else Dutch local time)
 and XMP GPano (360-degree, PoseHeadingDegrees). A file `positions.csv` in the folder (columns file, lat,
 lon, heading_deg, captured_at) wins over EXIF where a field is not empty.
@@ -9,13 +11,14 @@ License: one for the folder, stated by its owner: `GEOPIN_OWN_PHOTOS_LICENSE` an
 `GEOPIN_OWN_PHOTOS_ATTRIBUTION` are required; `GEOPIN_OWN_PHOTOS_CREATOR` and
 `GEOPIN_OWN_PHOTOS_PAGE_URL` (a base that the file name is appended to) are optional.
 
-Quirks: the folder is read once per run. Files without a usable position belong to no cell; they are
-counted by reason on the cell of the folder's first photo. Links that lead out of the folder are not followed.
+Quirks: the folder is looked at once per run; in a bucket only photos that are new or changed since the last run
+are read then, an image having changed when its ETag has. Files without a usable position belong to no cell;
+they are counted by reason on the cell of the folder's first photo. Links that lead out of the folder are not
+followed.
 """
 
 import hashlib
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,19 +27,20 @@ from threading import Lock
 from urllib.parse import quote
 
 from geopin_assets.capture import Capture, Reason, Rejected
-from geopin_assets.errors import ConfigurationError, TransientError
-from geopin_assets.grid import Cell, row_column, rows_columns
+from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
+from geopin_assets.grid import Cell, rows_columns
 from geopin_assets.http_client import HttpClient
 from geopin_assets.licenses import OPEN_LICENSES, open_license
+from geopin_assets.photo_folder import LocalFolder, PhotoFolder, PhotoGoneError, open_folder
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, Source
-from geopin_assets.sources.exif import PhotoHeader, read_header
-from geopin_assets.sources.positions import Position, read_positions
+from geopin_assets.sources.own_photos_memory import remembered
+from geopin_assets.sources.own_photos_scan import Photo, Scan, scan
 
 SCHEME = "own-photos"
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._/-]{1,40}")  # short enough for a vector id beside the source's name
-_SUFFIXES = {".jpg", ".jpeg"}
+_WHERE = "GEOPIN_OWN_PHOTOS_DIR to a folder of geotagged JPEGs, or to s3://bucket/prefix"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,25 +51,6 @@ class Rights:
     attribution: str
     creator: str | None = None
     page_url: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Photo:
-    file: str
-    lon: float
-    lat: float
-    heading_deg: float | None
-    captured_at: datetime | None
-    header: PhotoHeader
-
-
-@dataclass(frozen=True, slots=True)
-class _Folder:
-    """What one look at the folder found: photos by (row, column), files with no place in the grid, the first photo."""
-
-    by_cell: dict[tuple[int, int], list[_Photo]]
-    unplaced: list[Rejected]
-    first: _Photo | None
 
 
 class OwnPhotos(Source):
@@ -80,18 +65,24 @@ class OwnPhotos(Source):
     requests_per_second = 100.0
 
     def __init__(
-        self, folder: Path, rights: Rights, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        folder: PhotoFolder,
+        rights: Rights,
+        *,
+        memory: Path | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._folder, self._rights, self._now = folder, rights, now
+        """`memory`: the file that keeps headers between runs."""
+        self._folder, self._rights, self._memory, self._now = folder, rights, memory, now
         self._lock = Lock()
-        self._found: _Folder | None = None
+        self._found: Scan | GeoPinError | None = None
         self._has_told = False
 
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:
-        if photo_folder(settings) is None:
-            return "set GEOPIN_OWN_PHOTOS_DIR to a folder of geotagged JPEGs"
         try:
+            if photo_folder(settings) is None:
+                return f"set {_WHERE}"
             _rights(settings)
         except ConfigurationError as error:
             return str(error)
@@ -101,68 +92,62 @@ class OwnPhotos(Source):
     def from_settings(cls, settings: Settings, client: HttpClient) -> "OwnPhotos":
         """`client` is not used. Raises ConfigurationError if folder or license are not stated."""
         if (folder := photo_folder(settings)) is None:
-            raise ConfigurationError("own_photos: set GEOPIN_OWN_PHOTOS_DIR to a folder of geotagged JPEGs")
-        return cls(folder, _rights(settings))
+            raise ConfigurationError(f"own_photos: set {_WHERE}")
+        return cls(folder, _rights(settings), memory=settings.data_dir / "photo_headers.sqlite")
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
-        folder = self._scan_once()
-        if self._accounts_for_unplaced(cell, folder):
-            yield from folder.unplaced
-        for photo in (photo for key in rows_columns(cell.bbox) for photo in folder.by_cell.get(key, ())):
+        found = self._scan_once()
+        if self._accounts_for_unplaced(cell, found):
+            yield from found.unplaced
+        for photo in (photo for key in rows_columns(cell.bbox) for photo in found.by_cell.get(key, ())):
             if cell.bbox.contains(photo.lon, photo.lat):
                 yield self._capture(photo)
 
-    def _accounts_for_unplaced(self, cell: Cell, folder: _Folder) -> bool:
+    def _accounts_for_unplaced(self, cell: Cell, found: Scan) -> bool:
         """True for one cell, the same in every run: counts of cells crawled by several runs are added up."""
-        if folder.first is not None:
-            return cell.bbox.contains(folder.first.lon, folder.first.lat)
+        if found.first is not None:
+            return cell.bbox.contains(found.first.lon, found.first.lat)
         with self._lock:  # no photo can be placed: whoever asks first must learn why
             is_first, self._has_told = not self._has_told, True
             return is_first
 
-    def _scan_once(self) -> _Folder:
+    def _scan_once(self) -> Scan:
+        """The folder as it was at the first look; one that failed is not repeated for every cell of the run."""
         with self._lock:
             if self._found is None:
                 self._found = self._scan()
-            return self._found
+        if isinstance(self._found, GeoPinError):
+            raise type(self._found)(*self._found.args) from self._found
+        return self._found
 
-    def _scan(self) -> _Folder:
-        if not self._folder.is_dir():
-            raise ConfigurationError(f"own_photos: GEOPIN_OWN_PHOTOS_DIR: no folder {self._folder}")
-        positions, unplaced = read_positions(self._folder)
-        by_cell: dict[tuple[int, int], list[_Photo]] = defaultdict(list)
-        first: _Photo | None = None
-        files = _files(self._folder)
-        unplaced += [Rejected(Reason.NO_IMAGE, name) for name in positions if name not in files]
-        for name, path in files.items():
-            photo = read_photo(name, path, positions.get(name, Position()), self._now())
-            place = row_column(photo.lon, photo.lat) if isinstance(photo, _Photo) else None
-            if isinstance(photo, Rejected):
-                unplaced.append(photo)
-            elif place is None:
-                unplaced.append(Rejected(Reason.OUTSIDE_CELL, name))
-            else:
-                first = first or photo
-                by_cell[place].append(photo)
-        return _Folder(by_cell, unplaced, first)
-
-    def _capture(self, photo: _Photo) -> Capture | Rejected:
-        rights, quoted = self._rights, quote(photo.file)
+    def _scan(self) -> Scan | GeoPinError:
         try:
-            version = hashlib.sha256((self._folder / photo.file).read_bytes()).hexdigest()[:16]
-        except FileNotFoundError:
-            return Rejected(Reason.NO_IMAGE, photo.file)
-        except OSError as error:
-            raise TransientError(f"own_photos: {photo.file} cannot be read now") from error
+            with remembered(self._memory, str(self._folder)) as memory:
+                return scan(self._folder, self._now(), memory)
+        except GeoPinError as error:
+            error.args = (f"own_photos: {error}",)
+            return error
+
+    def _capture(self, photo: Photo) -> Capture | Rejected:
+        rights, name = self._rights, photo.file.name
+        quoted = quote(name)
+        try:
+            version = self._folder.version(photo.file)
+        except PhotoGoneError:
+            return Rejected(Reason.NO_IMAGE, name)
+        except (TransientError, ConfigurationError) as error:
+            raise type(error)(f"own_photos: {name}: {error}") from error
+        except PermanentError:
+            return Rejected(Reason.UNREADABLE, name)
         return Capture(
             source=OwnPhotos.name,
-            source_capture_id=photo_id(photo.file),
+            source_capture_id=photo_id(name),
             lon=photo.lon,
             lat=photo.lat,
             captured_at=photo.captured_at,
             heading_deg=photo.heading_deg,
             is_pano=photo.header.is_pano,
-            sequence_id=photo.file.rpartition("/")[0] or None,
+            sequence_id=name.rpartition("/")[0] or None,
             creator=rights.creator,
             license=rights.license,
             attribution=rights.attribution,
@@ -171,7 +156,7 @@ class OwnPhotos(Source):
             image_version=version,
             payload=fields.payload(
                 {
-                    "file": photo.file,
+                    "file": name,
                     "width": photo.header.width,
                     "height": photo.header.height,
                     "camera": photo.header.camera,
@@ -180,11 +165,20 @@ class OwnPhotos(Source):
         )
 
 
-def photo_folder(settings: Settings) -> Path | None:
-    """The folder that `own-photos:` addresses are relative to (percent-quoted, `/` between names), or None."""
-    if folder := settings.variables.get("GEOPIN_OWN_PHOTOS_DIR"):
-        return Path(folder).expanduser()
-    return settings.data_dir / OwnPhotos.name if settings.is_sandbox else None
+def photo_folder(settings: Settings) -> PhotoFolder | None:
+    """The folder that `own-photos:` addresses are relative to (percent-quoted, `/` between names), or None.
+
+    Raises ConfigurationError for an address that is neither a path nor `s3://bucket/prefix`.
+    """
+    if not (address := settings.text("GEOPIN_OWN_PHOTOS_DIR")):
+        return LocalFolder(settings.data_dir / OwnPhotos.name) if settings.is_sandbox else None
+    endpoint_url = settings.text("GEOPIN_S3_ENDPOINT_URL")
+    if endpoint_url and fields.web_url(endpoint_url) is None:
+        raise ConfigurationError("GEOPIN_S3_ENDPOINT_URL: not an http(s) address without user name")
+    try:
+        return open_folder(address, endpoint_url)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"GEOPIN_OWN_PHOTOS_DIR: {error}") from error
 
 
 def photo_id(file: str) -> str:
@@ -192,41 +186,12 @@ def photo_id(file: str) -> str:
     return file if _PLAIN_ID.fullmatch(file) else f"~{hashlib.sha256(file.encode()).hexdigest()[:32]}"
 
 
-def read_photo(file: str, path: Path, stated: Position, now: datetime) -> "_Photo | Rejected":
-    """One file with what `positions.csv` states about it; Rejected if it is no JPEG or has no place."""
-    header = read_header(path) if fields.source_id(file[:200]) else None
-    if header is None:
-        return Rejected(Reason.UNREADABLE, ascii(file))
-    place = stated.place or header.position
-    if place is None:
-        return Rejected(Reason.BAD_COORDINATES if header.has_position else Reason.NO_POSITION, file)
-    return _Photo(
-        file=file,
-        lon=place[0],
-        lat=place[1],
-        heading_deg=header.heading_deg if stated.heading_deg is None else stated.heading_deg,
-        captured_at=fields.plausible(stated.captured_at or header.captured_at, now),
-        header=header,
-    )
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    """Relative name → path of every JPEG that really lies in the folder, in order of name."""
-    root = folder.resolve()
-    found = {
-        path.relative_to(folder).as_posix(): path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES and path.is_file() and path.resolve().is_relative_to(root)
-    }
-    return dict(sorted(found.items()))
-
-
 def _rights(settings: Settings) -> Rights:
-    is_invented = settings.is_sandbox and not settings.variables.get("GEOPIN_OWN_PHOTOS_DIR")
+    is_invented = settings.is_sandbox and not settings.text("GEOPIN_OWN_PHOTOS_DIR")
 
     def variable(name: str, invented: str = "") -> str:
         """What is stated; defaults are for the sandbox's own pictures, never for somebody's photos."""
-        return settings.variables.get(f"GEOPIN_OWN_PHOTOS_{name}", "").strip() or (invented if is_invented else "")
+        return settings.text(f"GEOPIN_OWN_PHOTOS_{name}") or (invented if is_invented else "")
 
     license_id, attribution = open_license(variable("LICENSE", "CC0-1.0")), variable("ATTRIBUTION", "GeoPin sandbox")
     if license_id is None:

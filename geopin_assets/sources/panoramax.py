@@ -2,19 +2,27 @@
 
 API: STAC search by box, `GET /api/search?bbox=w,s,e,n&limit=`, without key. The meta-catalog
 https://api.panoramax.xyz knows the pictures of all instances; `GEOPIN_PANORAMAX_URLS` (base
-addresses, separated by commas) asks instances directly and unites them by id.
+addresses, separated by commas) asks instances directly and unites them by id, the first one named
+winning; a cell counts only if all of them answered. Vector tiles save requests: their grid of counts (zoom 6)
+says where nothing is and where so much is that ids from tiles of zoom 15, asked for by the thousand
+(`POST /api/search`), are cheaper than dividing boxes.
 
 License: per picture, usually CC-BY-SA-4.0 (OpenStreetMap France) or etalab-2.0 (IGN); shown as
 `{producer} – Panoramax / {instance}, {license}`.
 
-Quirks: search has no paging and no total, so an answer of `limit` features means "divide the box".
-Edges are inclusive; order is by distance to the center, so a cut answer has lost the corners;
-swapped coordinates are an empty 200. Every feature has `next` and `prev` links: the next picture of
-its sequence, not a page. Picture addresses point to the hosting instance: followed, never built.
+Quirks: search has no paging and no total, so an answer of `limit` features means "divide the box", and one
+search of the whole country shows whether the server gives as many as asked. Edges are inclusive; order is by
+distance to the center, so a cut answer has lost the corners; swapped coordinates are an empty 200. Every
+feature has `next` and `prev` links: the next picture of its sequence, not a page. Picture addresses point to the
+hosting instance: followed, never built. The grid is counted at night: pictures farther than one of its cells from
+any older one are found the day after, those in tiles kept here likewise. Collections that an instance took down
+(`/api/collections?show_deleted=true`) are left out as removed, wherever they are still shown.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -25,12 +33,13 @@ from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields, stac
 from geopin_assets.sources.base import CrawlReport, Source
-from geopin_assets.sources.splitting import Capacity, fetch_complete
+from geopin_assets.sources.panoramax_instance import Instance
+from geopin_assets.sources.panoramax_removed import fetch_removed
 
 DEFAULT_LIMIT = 1000  # about 4 kB a picture on an instance, 7.5 kB on the catalog: 1000 are a few MB
 SANDBOX_LIMIT = 25  # invented streets are short: a small limit makes boxes divide there as they do in real cities
 MAX_LIMIT = 10_000  # instances answer 400 above it
-MIN_SIDE_DEG = 2e-5  # about 2 m; more than `limit` pictures within it are reported as incomplete
+REMOVED_WITHIN = timedelta(days=3)  # longer than a tile is kept, and than the catalog usually lags behind
 _THIS_MACHINE = {
     "127.0.0.1",
     "localhost",
@@ -55,10 +64,18 @@ class Panoramax(Source):
         client: HttpClient,
         *,
         urls: Sequence[str] = (endpoint,),
+        catalog: str = endpoint,
         limit: int = DEFAULT_LIMIT,
+        tiles_dir: Path | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._client, self._urls, self._limit, self._now = client, urls, limit, now
+        """`catalog`: the address among `urls`, if any, that is the federated catalog."""
+        self._client, self._now = client, now
+        self._instances = [
+            Instance(client, url, limit=limit, is_catalog=url == catalog, tiles_dir=tiles_dir) for url in urls
+        ]
+        self._lock = Lock()
+        self._removed: frozenset[str] | None = None
 
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:
@@ -71,27 +88,44 @@ class Panoramax(Source):
     @classmethod
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Panoramax":
         """Raises ConfigurationError for a limit or address that cannot be used."""
-        return cls(client, urls=_urls(settings), limit=_limit(settings))
+        catalog = (
+            f"{settings.sandbox_url}/{cls.name}" if settings.is_sandbox and not _listed(settings) else cls.endpoint
+        )
+        return cls(
+            client,
+            urls=_urls(settings),
+            catalog=catalog,
+            limit=_limit(settings),
+            tiles_dir=settings.tiles_dir / cls.name,
+        )
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         seen: set[str] = set()
-        for url in self._urls:
-            for feature in self._fetch_features(url, cell.bbox, report):
-                if (key := stac.feature_key(feature)) in seen:
+        for instance in self._instances:
+            for feature in instance.fetch(cell.bbox, report, lambda: self._fetch_removed(report)):
+                if isinstance(feature, Rejected):
+                    yield feature
+                elif (key := stac.feature_key(feature)) in seen:
                     report.duplicates += 1
-                    continue
-                seen.add(key)
-                yield parse_picture(feature, cell.bbox, url, self._now())
+                else:
+                    seen.add(key)
+                    yield self._parse(feature, cell.bbox, instance, report)
 
-    def _fetch_features(self, url: str, bbox: Bbox, report: CrawlReport) -> Iterator[Any]:
-        def fetch(box: Bbox) -> list[Any]:
-            params = {"bbox": str(box), "limit": self._limit}
-            answer = self._client.get_json(f"{url}/api/search", params=params, tally=report)
-            return stac.features(answer, where=f"{self.name}: {url}, box {box}")
+    def _parse(self, feature: Any, bbox: Bbox, instance: Instance, report: CrawlReport) -> Capture | Rejected:
+        capture = parse_picture(feature, bbox, instance.url, self._now())
+        if isinstance(capture, Capture) and capture.sequence_id in self._fetch_removed(report):
+            return Rejected(Reason.REMOVED, capture.source_capture_id)
+        return capture
 
-        return fetch_complete(
-            bbox, fetch, capacity=Capacity(self._limit), min_side_deg=MIN_SIDE_DEG, report=report, key=stac.feature_key
-        )
+    def _fetch_removed(self, report: CrawlReport) -> frozenset[str]:
+        """Collections that any of the instances took down lately, asked for when the first capture is found."""
+        with self._lock:
+            if self._removed is None:
+                since = self._now() - REMOVED_WITHIN
+                asked = [instance.url for instance in self._instances if not instance.is_catalog]
+                removed = [fetch_removed(self._client, url, since, report) for url in asked]
+                self._removed = frozenset().union(*removed)
+            return self._removed
 
 
 def parse_picture(feature: Any, bbox: Bbox, endpoint: str, now: datetime) -> Capture | Rejected:
@@ -120,9 +154,13 @@ def parse_picture(feature: Any, bbox: Bbox, endpoint: str, now: datetime) -> Cap
     )
 
 
+def _listed(settings: Settings) -> tuple[str, ...]:
+    listed = settings.text("GEOPIN_PANORAMAX_URLS").split(",")
+    return tuple(dict.fromkeys(url.strip().rstrip("/") for url in listed if url.strip()))
+
+
 def _urls(settings: Settings) -> tuple[str, ...]:
-    listed = settings.variables.get("GEOPIN_PANORAMAX_URLS", "")
-    urls = tuple(dict.fromkeys(url.strip().rstrip("/") for url in listed.split(",") if url.strip()))
+    urls = _listed(settings)
     if bad := [url for url in urls if fields.web_url(url) is None]:
         raise ConfigurationError(f"GEOPIN_PANORAMAX_URLS: {bad[0]!r} is not an http(s) address")
     if settings.is_sandbox and (away := [url for url in urls if urlsplit(url).hostname not in _THIS_MACHINE]):

@@ -6,14 +6,16 @@ Here: reading and checking that file. Not here: how it is merged with EXIF (`own
 import csv
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from io import StringIO
 
 from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.photo_folder import PhotoFolder, PhotoGoneError
 from geopin_assets.sources import fields
 from geopin_assets.sources.exif import LOCAL_ZONE
 
 POSITIONS_FILE = "positions.csv"
+MAX_BYTES = 256 * 2**20  # some five million rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,18 +28,17 @@ class Position:
     captured_at: datetime | None = None
 
 
-def read_positions(folder: Path) -> tuple[dict[str, Position], list[Rejected]]:
+def read_positions(folder: PhotoFolder) -> tuple[dict[str, Position], list[Rejected]]:
     """Positions by relative file name, and the rows that cannot be used; both empty without a file.
 
     Raises ConfigurationError if the file is no CSV in UTF-8 with a column `file`.
     """
-    path = folder / POSITIONS_FILE
-    if not path.is_file():
-        return {}, []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-            columns = set(rows[0]) if rows else {"file"}
+        text = folder.read(POSITIONS_FILE, MAX_BYTES).decode("utf-8-sig")
+        rows = list(csv.DictReader(StringIO(text, newline="")))
+        columns = set(rows[0]) if rows else {"file"}
+    except PhotoGoneError:
+        return {}, []
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigurationError(f"own_photos: {POSITIONS_FILE} is no CSV in UTF-8") from error
     if "file" not in columns:

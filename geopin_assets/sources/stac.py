@@ -1,17 +1,22 @@
-"""Reading STAC items with the street-level extensions, as Panoramax instances and their catalog serve them.
+"""Reading STAC items with the street-level extensions, as Panoramax and other STAC APIs serve them.
 
-Here: pure parsing of search answers and features. Not here: asking, or a platform's names, pages and
-attribution.
+Here: pure parsing of search answers, their links and features. Not here: asking, or a platform's names, pages
+and attribution.
+
+The image is the asset whose role says how large it is: `visual` is one to look at, `data` the original (of a
+panorama the original is taken, as its width covers 360 degrees); else any other that is no thumbnail. A panorama is
+what has a field of view of 360 degrees or is called equirectangular.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import PayloadError
-from geopin_assets.licenses import open_license
+from geopin_assets.licenses import license_of_url, open_license
 from geopin_assets.sources import fields
 
 # EXIF can hold names, serial numbers and comments; only what helps to judge a capture is stored.
@@ -36,6 +41,9 @@ _FEATURE_DROPPED = {
     "type",
     "bbox",
 }
+_IMAGE_TYPES = {"image/jpeg", "image/jpg", "image/png", "image/webp"}
+_ROLES = {"hd": "data", "sd": "visual", "thumb": "thumbnail"}  # assets that state none, by Panoramax's names
+_SMALL = {"thumbnail", "overview", "metadata"}
 _PROPERTIES_DROPPED = {"updated", "geovisio:image", "geovisio:thumbnail", "tiles:tile_matrix_sets"}  # volatile or bulky
 
 
@@ -56,6 +64,8 @@ class StacItem:
     instance: str
     """Host that holds the picture: of the `via` link, else of the image."""
     file_size: int | None
+    attribution: str | None
+    """Words of the item itself, which few have."""
     payload: str
 
 
@@ -73,7 +83,54 @@ def feature_key(feature: Any) -> str:
     return id_ if id_ is not None else f"~{fields.payload({'feature': feature})}"
 
 
-def parse_feature(feature: Any, now: datetime) -> StacItem | Rejected:
+@dataclass(frozen=True, slots=True)
+class NextPage:
+    """The request for the page after this one; `body` is the JSON of a POST, laid over the last one if `is_merged`."""
+
+    url: str
+    body: Mapping[str, Any] | None = None
+    is_merged: bool = False
+
+
+def next_page(answer: Any) -> NextPage | None:
+    """The following page of an answer, from its own links: those of its features lead to other features.
+
+    Raises PayloadError for a link that cannot be followed: without it the rest would be missing.
+    """
+    link = next((link for link in _links(fields.mapping(answer)) if link.get("rel") == "next"), None)
+    if link is None or link.get("href") is None:
+        return None
+    url, body, method = fields.web_url(link["href"]), link.get("body"), link.get("method") or "GET"
+    if url is None or not isinstance(method, str) or method.upper() not in ("GET", "POST"):
+        raise PayloadError("a link to the next page that is no request")
+    if method.upper() == "GET":
+        return NextPage(url)
+    return NextPage(url, fields.mapping(body), is_merged=link.get("merge") is True)
+
+
+def stated_license(license_: Any, holder: Mapping[str, Any]) -> str | None:
+    """What an item or collection (`holder` of the links) says of its license: an id if it is open; None: nothing.
+
+    `various` leaves it to others to say, `other` to a link.
+    """
+    text = fields.text(license_)
+    if text is None or open_license(text):
+        return open_license(text)
+    if text.casefold() not in ("other", "various"):
+        return text
+    urls = (fields.web_url(link.get("href")) for link in _links(holder) if link.get("rel") == "license")
+    linked = next(filter(None, map(license_of_url, urls)), None)
+    return linked or (None if text.casefold() == "various" else text)
+
+
+def item_license(feature: Mapping[str, Any]) -> str | None:
+    """The open license of a feature, None if it states another or none."""
+    return open_license(stated_license(fields.mapping(feature.get("properties")).get("license"), feature))
+
+
+def parse_feature(
+    feature: Any, now: datetime, license_of: Callable[[Mapping[str, Any]], str | None] = item_license
+) -> StacItem | Rejected:
     """Understand one feature; any wrong shape becomes a Rejected with its reason."""
     feature = fields.mapping(feature)
     properties = fields.mapping(feature.get("properties"))
@@ -82,7 +139,7 @@ def parse_feature(feature: Any, now: datetime) -> StacItem | Rejected:
     place = _position(feature)
     is_pano = _is_pano(properties)
     image_url = _image_url(feature, is_pano)
-    license_id = open_license(properties["license"]) if isinstance(properties.get("license"), str) else None
+    license_id = license_of(feature)
     if not properties:
         return Rejected(Reason.MALFORMED, name)
     if id_ is None:
@@ -107,8 +164,9 @@ def parse_feature(feature: Any, now: datetime) -> StacItem | Rejected:
         producer=_producer(feature, properties),
         license=license_id,
         image_url=image_url,
-        instance=fields.host(_via(feature) or image_url),
+        instance=fields.host(link_of(feature, "via") or image_url),
         file_size=size if isinstance(size, int) and not isinstance(size, bool) else None,
+        attribution=fields.text(properties.get("attribution")),
         payload=_payload(feature, properties),
     )
 
@@ -122,29 +180,51 @@ def _position(feature: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _is_pano(properties: Mapping[str, Any]) -> bool:
-    return fields.number(fields.mapping(properties.get("pers:interior_orientation")).get("field_of_view")) == 360
+    camera = fields.mapping(properties.get("pers:interior_orientation"))
+    names = (properties.get("pano:type"), properties.get("pers:projection"), camera.get("projection"))
+    return fields.number(camera.get("field_of_view")) == 360 or "equirectangular" in names
 
 
 def _image_url(feature: Mapping[str, Any], is_pano: bool) -> str | None:
-    """The asset to embed. `sd` is 2048 px wide: enough for a flat picture, 5.7 px/degree in a panorama."""
-    assets = fields.mapping(feature.get("assets"))
-    for name in ("hd", "sd") if is_pano else ("sd", "hd"):
-        if url := fields.web_url(fields.mapping(assets.get(name)).get("href")):
-            return url
-    return None
+    """The asset to embed; on Panoramax `visual` is 2048 px wide: 5.7 px/degree in a panorama."""
+    images = list(_images(feature))
+    wanted = ("data", "visual") if is_pano else ("visual", "data")
+    ranked = [url for role in (*wanted, "") for roles, url in images if role in roles]
+    return ranked[0] if ranked else None
 
 
-def _via(feature: Mapping[str, Any]) -> str | None:
-    links = feature.get("links")
-    for link in links if isinstance(links, list) else ():
-        if fields.mapping(link).get("rel") == "via" and (url := fields.web_url(link.get("href"))):
-            return url
-    return None
+def _images(feature: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
+    """(roles, address) of the assets that are images to look at; every one also has the role ""."""
+    for name, asset in fields.mapping(feature.get("assets")).items():
+        asset = fields.mapping(asset)
+        url, type_, stated = fields.web_url(asset.get("href")), asset.get("type"), asset.get("roles")
+        roles = {role for role in stated if isinstance(role, str)} if isinstance(stated, list) else set()
+        roles = roles or {_ROLES.get(name, name)}
+        is_image = (isinstance(type_, str) and type_ in _IMAGE_TYPES) or (
+            type_ is None and _looks_like_image(url or "")
+        )
+        if url is not None and is_image and not roles & _SMALL:
+            yield roles | {""}, url
+
+
+def _looks_like_image(url: str) -> bool:
+    return urlsplit(url).path.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))
+
+
+def _links(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    links = holder.get("links")
+    return [fields.mapping(link) for link in links] if isinstance(links, list) else []
+
+
+def link_of(feature: Mapping[str, Any], rel: str) -> str | None:
+    """The first web address among a feature's links of one kind."""
+    urls = (fields.web_url(link.get("href")) for link in _links(feature) if link.get("rel") == rel)
+    return next(filter(None, urls), None)
 
 
 def _producer(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> str | None:
     """The account; further providers come from the picture's EXIF and may be anybody."""
-    providers = feature.get("providers")
+    providers = feature.get("providers") or properties.get("providers")
     first = providers[0] if isinstance(providers, list) and providers else None
     return fields.text(properties.get("geovisio:producer")) or fields.text(fields.mapping(first).get("name"))
 

@@ -1,8 +1,11 @@
 """The whole graph over a real socket, with the sandbox's faults."""
 
+import multiprocessing
+
 import dagster as dg
 
 from geopin_assets.cells import cell
+from geopin_assets.defs.side_by_side import crawl_side_by_side
 from geopin_assets_tests.platform import CELLS, Platform
 
 HERE, THERE = CELLS
@@ -96,3 +99,19 @@ def test_a_capture_removed_at_its_source_leaves_the_catalog_and_the_index(
 def test_one_cell_alone_is_an_ordinary_partition_run(platform: Platform, instance: dg.DagsterInstance) -> None:
     layers = platform.run(instance, (HERE,))
     assert {layer.cells for asset, layer in layers.items() if not asset.startswith("quality")} == {1}
+
+
+def test_sources_crawled_side_by_side_do_not_wait_for_a_slow_one_nor_die_with_it(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    platform.tell_sandbox("POST", {"source": "amsterdam", "kind": "hang"})
+    crawl = crawl_side_by_side(platform.overrides, instance, CELLS, ["amsterdam", "panoramax", "own_photos"])
+    quick = [next(crawl), next(crawl)]
+    assert {result.asset for result in quick} == {"raw/panoramax", "raw/own_photos"}
+    assert [result.cells for result in quick] == [len(CELLS)] * 2
+    assert materialized(instance, "raw/panoramax") == set(CELLS)
+    for child in multiprocessing.active_children():
+        child.kill()
+    (dead,) = crawl
+    assert (dead.asset, dead.failed_count) == ("raw/amsterdam", 1)
+    assert "process ended" in dead.failed["raw/amsterdam"]

@@ -7,6 +7,7 @@ import pytest
 from geopin_assets.embedding.addresses import AddressRule
 from geopin_assets.embedding.failures import Failure, FailureReason
 from geopin_assets.embedding.images import ImageFetcher
+from geopin_assets.photo_folder import LocalFolder
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, hang_up, status
 from geopin_assets_tests.embedding.pictures import encoded, smooth
 
@@ -157,11 +158,15 @@ def test_a_signed_address_is_sent_as_it_was_given(server: ImageServer) -> None:
 def test_own_photos_are_read_below_their_folder(tmp_path: Path) -> None:
     (tmp_path / "photos/röute 1").mkdir(parents=True)
     (tmp_path / "photos/röute 1/a%b.jpg").write_bytes(JPEG)
-    fetcher = ImageFetcher(own_photos_dir=tmp_path / "photos")
+    fetcher = ImageFetcher(own_photos=LocalFolder(tmp_path / "photos"))
     assert fetch(fetcher, "own-photos:r%C3%B6ute%201/a%25b.jpg") == [JPEG]
     assert reason(fetcher, "own-photos:missing.jpg") is FailureReason.NOT_FOUND
     assert reason(fetcher, "own-photos:r%C3%B6ute%201") is FailureReason.NOT_FOUND
-    assert reason(ImageFetcher(), "own-photos:a.jpg") is FailureReason.NOT_ALLOWED
+    assert reason(ImageFetcher(), "own-photos:a.jpg") is FailureReason.REFUSED
+
+
+def test_a_folder_of_own_photos_that_is_not_mounted_gives_no_image_up(tmp_path: Path) -> None:
+    assert reason(ImageFetcher(own_photos=LocalFolder(tmp_path / "unmounted")), "own-photos:a.jpg").is_transient
 
 
 @pytest.mark.parametrize(
@@ -171,12 +176,18 @@ def test_own_photos_never_leave_their_folder(tmp_path: Path, path: str) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "secret").write_bytes(JPEG)
     (tmp_path / "photos/link").symlink_to(tmp_path / "secret")
-    assert reason(ImageFetcher(own_photos_dir=tmp_path / "photos"), f"own-photos:{path}") is FailureReason.NOT_ALLOWED
+    assert (
+        reason(ImageFetcher(own_photos=LocalFolder(tmp_path / "photos")), f"own-photos:{path}")
+        is FailureReason.NOT_ALLOWED
+    )
 
 
 def test_own_photos_have_the_same_limit_and_odd_names_are_failures(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(JPEG)
     os.mkfifo(tmp_path / "pipe")
-    assert reason(ImageFetcher(own_photos_dir=tmp_path), "own-photos:pipe") is FailureReason.NOT_FOUND
-    assert reason(ImageFetcher(own_photos_dir=tmp_path, max_bytes=100), "own-photos:a.jpg") is FailureReason.TOO_LARGE
-    assert reason(ImageFetcher(own_photos_dir=tmp_path), "own-photos:a%00b") is FailureReason.REFUSED
+    assert reason(ImageFetcher(own_photos=LocalFolder(tmp_path)), "own-photos:pipe") is FailureReason.NOT_FOUND
+    assert (
+        reason(ImageFetcher(own_photos=LocalFolder(tmp_path), max_bytes=100), "own-photos:a.jpg")
+        is FailureReason.TOO_LARGE
+    )
+    assert reason(ImageFetcher(own_photos=LocalFolder(tmp_path)), "own-photos:a%00b") is FailureReason.REFUSED

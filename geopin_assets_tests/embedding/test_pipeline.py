@@ -229,6 +229,79 @@ def test_captures_of_a_dead_host_wait_without_using_up_an_attempt() -> None:
     assert set(waiting["attempts"]) == {0} and set(waiting["next_try_at"]) == {NOW + BACK_OFF[0]}
 
 
+def test_only_captures_that_will_be_fetched_are_offered_for_renewal() -> None:
+    cell = captures({}, PANO)
+    offered: list[list[str]] = []
+
+    def renew(todo: pl.DataFrame) -> dict[str, str | Failure]:
+        offered.append(todo["capture_id"].to_list())
+        assert {"source", "image_url"} <= set(todo.columns)
+        return {}
+
+    first = run(cell, renew=renew)
+    assert offered == [["s:0", "s:1"]]
+    run(cell, first, renew=renew)
+    assert len(offered) == 1
+    run(captures({"image_version": "2"}, PANO), first, renew=renew)
+    assert offered[1:] == [["s:0"]]
+
+
+def test_a_week_of_new_links_to_the_same_images_renews_and_fetches_nothing() -> None:
+    first = run(captures({}, PANO))
+
+    def renew(todo: pl.DataFrame) -> dict[str, str | Failure]:
+        raise AssertionError("nothing is to be fetched")
+
+    fetcher = MemoryFetcher(IMAGES)
+    second = run(captures({"image_url": "s:0"}, PANO | {"image_url": "s:1"}), first, fetcher, renew=renew)
+    assert not fetcher.fetched
+    assert second.vectors.equals(first.vectors)
+
+
+def test_a_renewed_address_is_fetched_in_place_of_the_stored_one() -> None:
+    cell, fetcher = captures({"image_url": "s:0"}, {"image_url": "http://a/other"}), MemoryFetcher(IMAGES)
+    result = run(cell, None, fetcher, renew=lambda todo: {"s:0": "http://a/flat"})
+    assert set(fetcher.fetched) == {"http://a/flat", "http://a/other"}
+    assert result.failures.is_empty() and result.stats.embedded == 2 and result.stats.renewed == 1
+
+
+def test_what_could_not_be_renewed_is_a_failure_row_and_the_others_are_embedded() -> None:
+    cell = captures({"image_url": "s:0"}, {"image_url": "s:1"}, {})
+    lost = {"s:0": Failure(FailureReason.LINK_EXPIRED), "s:1": Failure(FailureReason.GONE)}
+    fetcher, progress = MemoryFetcher(IMAGES), []
+    result = run(cell, None, fetcher, renew=lambda todo: lost, on_progress=lambda *at: progress.append(at))
+    assert list(fetcher.fetched) == ["http://a/flat"]
+    assert result.vectors["capture_id"].to_list() == ["s:2"]
+    assert result.failures.select("capture_id", "reason", "attempts", "next_try_at").rows() == [
+        ("s:0", "link_expired", 0, NOW + BACK_OFF[0]),
+        ("s:1", "gone", 1, NOW + BACK_OFF[0]),
+    ]
+    assert result.stats.failed == {"link_expired": 1, "gone": 1} and result.stats.renewed == 0
+    assert progress == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_source_that_stays_down_gives_no_capture_up_and_one_that_misses_it_does() -> None:
+    cell, now = captures({"image_url": "s:0"}, {"image_url": "s:1"}), NOW
+    lost = {"s:0": Failure(FailureReason.LINK_EXPIRED), "s:1": Failure(FailureReason.GONE)}
+    result = run(cell, renew=lambda todo: lost)
+    for _ in range(2 * len(BACK_OFF)):
+        now += BACK_OFF[-1]
+        result = run(cell, result, now=now, renew=lambda todo: lost)
+    assert result.failures.select("capture_id", "attempts", "next_try_at").rows() == [
+        ("s:0", 0, now + BACK_OFF[0]),
+        ("s:1", len(BACK_OFF) + 1, None),
+    ]
+    back = run(cell, result, now=now + BACK_OFF[0], renew=lambda todo: {"s:0": "http://a/flat"})
+    assert back.vectors["capture_id"].to_list() == ["s:0"]
+
+
+def test_vectors_stay_while_the_link_to_a_changed_image_cannot_be_renewed() -> None:
+    first = run(captures({}))
+    changed = captures({"image_version": "2", "image_url": "s:0"})
+    second = run(changed, first, renew=lambda todo: {"s:0": Failure(FailureReason.LINK_EXPIRED)})
+    assert second.vectors.equals(first.vectors)
+
+
 def test_a_checkpoint_is_what_a_killed_run_is_continued_from() -> None:
     cell = captures({"image_version": "2"}, PANO, *[{}] * 5, PANO)
     old = run(captures({}, PANO))

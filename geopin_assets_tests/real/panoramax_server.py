@@ -56,12 +56,19 @@ class PanoramaxServer:
         )
         return {feature["id"]: feature for feature in features if cell_of(feature) in wanted}
 
+    def tile(self, z: int, x: int, y: int) -> bytes:
+        """A vector tile."""
+        return self._public.get(f"/api/map/{z}/{x}/{y}.mvt").raise_for_status().content
+
     def image(self, feature: dict[str, Any]) -> bytes:
         """The original picture."""
         return self._public.get(feature["assets"]["hd"]["href"]).raise_for_status().content
 
-    def upload(self, places: Sequence[tuple[float, float]]) -> None:
-        """Add a picture of noise at each (lon, lat), as one drive, and wait until the server shows them."""
+    def upload(self, places: Sequence[tuple[float, float]], ids: Sequence[str] = ()) -> None:
+        """Add a picture of noise at each (lon, lat), as one drive, and wait until the server shows them.
+
+        `ids`: those that the first ones are to have, as when a picture is published at two servers.
+        """
         created = self._owner.post("/api/upload_sets", json={"title": "GeoPin test"}).raise_for_status()
         upload_set = f"/api/upload_sets/{created.json()['id']}"
         for second, (lon, lat) in enumerate(places):
@@ -70,6 +77,7 @@ class PanoramaxServer:
                 "override_latitude": str(lat),
                 "override_capture_time": f"2024-05-01T10:00:{second:02d}Z",
             }
+            stated |= {"picture_id": ids[second]} if second < len(ids) else {}
             file = (f"geopin_{second}.jpg", _noise(), "image/jpeg")
             self._owner.post(f"{upload_set}/files", files={"file": file}, data=stated).raise_for_status()
         self._owner.post(f"{upload_set}/complete").raise_for_status()
@@ -85,6 +93,10 @@ class PanoramaxServer:
     def delete(self, feature: dict[str, Any]) -> None:
         """Take a picture down for good."""
         self._owner.delete(_path(feature)).raise_for_status()
+
+    def delete_collection(self, id_: str) -> None:
+        """Take a whole drive down for good."""
+        self._owner.delete(f"/api/collections/{id_}").raise_for_status()
 
 
 def cell_of(feature: dict[str, Any]) -> str | None:

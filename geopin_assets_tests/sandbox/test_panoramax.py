@@ -1,18 +1,23 @@
+import json
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
+import mapbox_vector_tile
 import pytest
 from PIL import Image
 
-from geopin_assets.grid import bounds
+from geopin_assets.grid import Bbox, bounds
 from geopin_assets.sandbox.drives import CORNER, build_world
-from geopin_assets.sandbox.panoramax_item import picture_id
+from geopin_assets.sandbox.panoramax_item import collection_id, picture_id
 from geopin_assets.sandbox.world import Quirk
+from geopin_assets.sources.tiles import Tile, points_of, tiles_of
 from geopin_assets_tests.sandbox.conftest import BASE_URL
 from geopin_assets_tests.sandbox.shapes import shape
 
 SHOTS = {shot.name: shot for shot in build_world().of("panoramax")}
 SEARCH = "/panoramax/api/search"
+RECORDED_TILE = Path(__file__).parent.parent / "data" / "panoramax" / "tile_15_16829_10768.mvt"
 CELL = bounds(90, 51)
 IMAGE_SIZES = {"hd": (1600, 1200), "sd": (2048, 1536), "thumb": (500, 375)}
 
@@ -173,3 +178,121 @@ def test_asset_links_lead_to_jpegs_of_the_real_sizes(client, size):
     answer = client.get(href)
     assert answer.headers["content-type"] == "image/jpeg"
     assert Image.open(BytesIO(answer.content)).size == IMAGE_SIZES[size]
+
+
+def ids_of_post(client, body, **parts):
+    answer = client.request("POST", SEARCH, **({"json": body} if parts == {} else parts))
+    return ids(answer) if answer.status_code == 200 else answer
+
+
+def test_a_post_reads_a_text_of_ids_whole_and_of_a_list_the_first_alone(client):
+    wanted = [picture_id(SHOTS[name]) for name in ("gracht-flat-001", "straat-flat-002")]
+    assert sorted(ids_of_post(client, {"ids": ",".join(wanted), "limit": 9})) == sorted(wanted)
+    assert ids_of_post(client, {"ids": wanted, "limit": 9}) == wanted[:1]
+    assert len(ids_of_post(client, {"ids": []})) == 10  # no filter at all
+    assert len(ids_of_post(client, {"bbox": [4.8, 52.3, 5.0, 52.4], "limit": 3})) == 3
+
+
+def test_a_post_without_json_and_ids_that_are_none_are_the_recorded_400(client):
+    plain = ids_of_post(client, None, content=b"ids=1", headers={"content-type": "text/plain"})
+    message = "Search using POST method should have a JSON body"
+    assert (plain.status_code, plain.json()) == (400, {"message": message, "status_code": 400})
+    junk = ids_of_post(client, {"ids": ["x"]})
+    assert junk.json()["message"] == "Parameter ids should be a JSON array of strings"
+
+
+def tile(client, path):
+    answer = client.get(f"/panoramax/api/map/{path}.mvt")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/vnd.mapbox-vector-tile")
+    return mapbox_vector_tile.decode(answer.content, default_options={"y_coord_down": True}) if answer.content else {}
+
+
+def path_of(shot, z):
+    at = tiles_of(Bbox(shot.lon, shot.lat, shot.lon + 1e-9, shot.lat + 1e-9), z)[0]
+    return f"{at.z}/{at.x}/{at.y}"
+
+
+def test_tiles_show_pictures_and_sequences_at_zoom_15(client):
+    layers = tile(client, path_of(SHOTS["gracht-flat-005"], 15))
+    picture = layers["pictures"]["features"][0]
+    recorded = points_of(Tile(15, 16829, 10768), RECORDED_TILE.read_bytes(), "pictures")[0].properties
+    assert set(recorded) == set(picture["properties"])
+    assert {type(value) for value in recorded.values()} == {type(value) for value in picture["properties"].values()}
+    assert json.loads(picture["properties"]["sequences"]) == [picture["properties"]["first_sequence"]]
+    assert layers["sequences"]["features"]
+
+
+def test_every_picture_is_in_the_one_tile_that_it_lies_in(client):
+    shown = {}
+    for path in {path_of(shot, 15) for shot in SHOTS.values()}:
+        data = client.get(f"/panoramax/api/map/{path}.mvt").content
+        points = points_of(Tile(*map(int, path.split("/"))), data, "pictures")
+        shown |= {point.properties["id"]: point for point in points}
+    published = {picture_id(shot): shot for shot in SHOTS.values() if shot.quirk is not Quirk.HIDDEN}
+    assert shown.keys() == published.keys()
+    for id_, point in shown.items():
+        assert (point.lon, point.lat) == pytest.approx((published[id_].lon, published[id_].lat), abs=3e-6)
+
+
+def test_sequences_begin_at_zoom_6_and_the_grid_ends_there(client):
+    assert set(tile(client, "5/16/10")) == {"grid"}
+    assert set(tile(client, "6/32/21")) == {"grid", "sequences"}
+    for z in (7, 14):
+        assert set(tile(client, path_of(SHOTS["gracht-flat-005"], z))) == {"sequences"}
+    assert tile(client, "6/32/21")["sequences"]["features"][0]["properties"] == {}
+    assert tile(client, "6/0/0") == tile(client, "15/0/0") == {}
+
+
+def test_the_grid_counts_every_published_picture_in_squares_and_in_hexagons(client):
+    published = sum(shot.quirk is not Quirk.HIDDEN for shot in SHOTS.values())
+    for path, type_ in (("6/32/21", "Point"), ("2/6/32/21", "Polygon")):
+        features = tile(client, path)["grid"]["features"]
+        assert sum(feature["properties"]["nb_pictures"] for feature in features) == published
+        assert {feature["geometry"]["type"] for feature in features} == {type_}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("6/32/21.png", 400, "Tile format is invalid, should be either pbf or mvt"),
+        ("6/64/21.mvt", 404, "X or Y parameter is out of bounds"),
+        ("16/33654/21534.mvt", 404, "Z parameter is out of bounds (should be 0-15)"),
+    ],
+)
+def test_tiles_that_do_not_exist_are_refused(client, path, status, message):
+    answer = client.get(f"/panoramax/api/map/{path}")
+    assert (answer.status_code, answer.json()) == (status, {"message": message, "status_code": status})
+
+
+def test_collections_are_linked_page_by_page(client):
+    url, seen = "/panoramax/api/collections?limit=3", []
+    while url:
+        body = client.get(url).json()
+        seen += [collection["id"] for collection in body["collections"]]
+        url = next((link["href"] for link in body["links"] if link["rel"] == "next"), "").removeprefix(BASE_URL)
+    assert len(seen) == len(set(seen)) == len({shot.drive for shot in SHOTS.values()})
+
+
+def test_deleted_collections_are_shown_on_request_with_their_id_alone(client):
+    gone = [shot for shot in SHOTS.values() if shot.drive.name == "kade-360"]
+    client.request("POST", "/faults", json={"vanish": [picture_id(shot) for shot in gone]})
+    deleted = {"geovisio:status": "deleted", "id": collection_id(gone[0].drive)}
+    plain = client.get("/panoramax/api/collections").json()["collections"]
+    assert deleted["id"] not in {collection["id"] for collection in plain}
+    params = {"show_deleted": "true", "filter": "updated > '2026-06-01T00:00:00Z'"}
+    assert client.get("/panoramax/api/collections", params=params).json()["collections"] == [deleted]
+
+
+@pytest.mark.parametrize(
+    ("params", "status"),
+    [
+        ({"limit": "0"}, 400),
+        ({"limit": "1001"}, 400),
+        ({"limit": "abc"}, 400),
+        ({"filter": "status = 'deleted'"}, 400),
+        ({"filter": "title = 'x'"}, 400),
+        ({"filter": "updated > 'yesterday'"}, 500),
+    ],
+)
+def test_collections_refuse_what_the_real_ones_refuse(client, params, status):
+    assert client.get("/panoramax/api/collections", params=params).status_code == status

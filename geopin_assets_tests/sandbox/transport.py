@@ -4,32 +4,36 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import httpx
 from starlette.types import ASGIApp
 
 
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """The event loop of all apps, in a thread that ends with the process."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
+
+
 class AsgiTransport(httpx.BaseTransport):
-    """Runs the app on an event loop of its own, in a thread that ends with the process. Thread-safe."""
+    """Asks the app without a socket. Thread-safe."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         body = request.read()
         timeout_s = request.extensions.get("timeout", {}).get("read")
-        future = asyncio.run_coroutine_threadsafe(self._ask(request, body), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._ask(request, body), _loop())
         try:
             return future.result(timeout_s)
         except TimeoutError:
             future.cancel()
             raise httpx.ReadTimeout("no answer", request=request) from None
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _ask(self, request: httpx.Request, body: bytes) -> httpx.Response:
         sent: list[dict[str, Any]] = []

@@ -9,6 +9,7 @@ from PIL import Image
 
 from geopin_assets.capture import Capture
 from geopin_assets.grid import Bbox, Cell
+from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.sources.own_photos import OwnPhotos, Rights
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -86,4 +87,4 @@ def build(folder: Path, transport: httpx.BaseTransport | None = None) -> OwnPhot
     write_photo(folder / "no_gps.jpg", None)
     write_photo(folder / "lund.jpg", 13.19, 55.69)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 not really")
-    return OwnPhotos(folder, RIGHTS, now=lambda: NOW)
+    return OwnPhotos(LocalFolder(folder), RIGHTS, now=lambda: NOW)

@@ -7,7 +7,7 @@ import pytest
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import PayloadError, PermanentError, TransientError
-from geopin_assets.grid import Bbox, Cell
+from geopin_assets.grid import Bbox, Cell, bounds, row_column
 from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import open_source
 from geopin_assets.sources.amsterdam import Amsterdam, mission, parse_panorama
@@ -19,6 +19,10 @@ from geopin_assets_tests.sources.replay import client_of, recorded
 def source_on(handler: Any, **options: Any) -> Amsterdam:
     client = client_of(httpx.MockTransport(handler), "amsterdam")
     return Amsterdam(client, endpoint=ENDPOINT, now=lambda: NOW, **options)
+
+
+def square(row: int, column: int) -> Cell:
+    return Cell(f"r{row:03d}c{column:03d}", bounds(row, column))
 
 
 def test_every_page_is_asked_once_with_a_type_the_server_accepts(tmp_path):
@@ -36,9 +40,42 @@ def test_every_page_is_asked_once_with_a_type_the_server_accepts(tmp_path):
     assert dict(requests[0].url.params) == {"bbox": str(CELL.bbox), "srid": "4326", "page_size": "1000"}
 
 
-def test_cells_outside_the_coverage_are_not_asked(tmp_path):
-    crawl = crawl_cell(build(tmp_path), Cell("gr-groningen", Bbox(6.5, 53.2, 6.53, 53.22)))
-    assert (crawl.captures, crawl.report.requests) == ([], 0)
+def counting_server(points: list[tuple[float, float]], asked: list[str]) -> httpx.MockTransport:
+    """Counts positions in boxes; has one panorama's record for each."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params["page_size"])
+        west, south, east, north = map(float, request.url.params["bbox"].split(","))
+        inside = [(x, y) for x, y in points if west <= x <= east and south <= y <= north]
+        records = [
+            PAGES[0]["_embedded"]["panoramas"][0]
+            | {"pano_id": f"TMX-{x}-{y}", "geometry": {"type": "Point", "coordinates": [x, y, 40]}}
+            for x, y in inside[: int(request.url.params["page_size"])]
+        ]
+        links = {"self": {"href": str(request.url)}, "next": {"href": None}, "previous": {"href": None}}
+        return httpx.Response(200, json={"_links": links, "count": len(inside), "_embedded": {"panoramas": records}})
+
+    return httpx.MockTransport(answer)
+
+
+def test_cells_of_an_area_that_counts_nothing_are_not_asked(tmp_path):
+    asked: list[str] = []
+    source = build(tmp_path, counting_server([(4.9, 52.37)], asked))
+    groningen = [square(row, column) for row in range(130, 140) for column in range(100, 120)]
+    crawls = [crawl_cell(source, cell) for cell in groningen]
+    assert not any(crawl.captures for crawl in crawls)
+    assert set(asked) == {"1"}
+    assert len(asked) == sum(crawl.report.requests for crawl in crawls) <= 4
+
+
+def test_a_mission_far_outside_the_usual_coverage_is_found(tmp_path):
+    almere, asked = (5.2214, 52.3718), list[str]()
+    source = build(tmp_path, counting_server([(4.9, 52.37), almere], asked))
+    row, column = row_column(*almere)
+    around = [square(r, c) for r in range(row - 3, row + 4) for c in range(column - 3, column + 4)]
+    found = {cell.cell_id: len(crawl_cell(source, cell).captures) for cell in around}
+    assert [cell_id for cell_id, captures in found.items() if captures] == [square(row, column).cell_id]
+    assert len(asked) < 2 * len(around)
 
 
 def test_the_key_is_sent_in_a_header_and_shown_nowhere():

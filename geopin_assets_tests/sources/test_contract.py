@@ -26,11 +26,13 @@ from geopin_assets.capture import Capture, Rejected
 from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.licenses import OPEN_LICENSES
-from geopin_assets.settings import Settings
+from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import SOURCES, open_source, source_named
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import crawl_cell, crawl_cells
 from geopin_assets.sources.fields import MAX_PAYLOAD_BYTES
+
+ENABLED = {"GEOPIN_ENABLE_MAPILIO": "1"}
 
 
 def recording(source: type[Source]) -> ModuleType:
@@ -178,6 +180,7 @@ def test_a_source_states_its_facts(source: type[Source]):
     assert source.title
     assert all(url.startswith("https://") for url in (source.homepage, source.contribute_url))
     assert source.license is None or source.license in OPEN_LICENSES
+    assert source.attribution
     assert source.requests_per_second > 0
     assert source.concurrency >= 1
     assert not source.endpoint.endswith("/")
@@ -205,10 +208,48 @@ def test_every_module_that_defines_a_source_is_registered():
 
 
 @every_source
-def test_a_source_is_found_by_name_and_built_for_the_sandbox_without_any_setting(source: type[Source], tmp_path: Path):
+def test_a_source_is_found_by_name_and_built_for_the_sandbox_without_a_key(source: type[Source], tmp_path: Path):
     assert source_named(source.name) is source
-    with open_source(source.name, Settings(data_dir=tmp_path)) as built:
+    with open_source(source.name, Settings(data_dir=tmp_path, variables=ENABLED)) as built:
         assert isinstance(built, source)
+
+
+def test_only_a_contested_source_is_off_in_the_sandbox():
+    assert [s.name for s in SOURCES if s.disabled_reason(Settings())] == ["mapilio"]
+
+
+@every_source
+def test_live_a_source_without_its_key_says_which_variable_and_where_to_get_one(source: type[Source]):
+    live = Settings(profile=Profile.LIVE, contact="me@example.org", variables=ENABLED)
+    reason = source.disabled_reason(live) or ""
+    if source.key:
+        assert source.key.variable in reason and source.key.where in reason
+        assert source.key.where.startswith("https://")
+        given = Settings(
+            profile=Profile.LIVE, contact="me@example.org", variables=ENABLED | {source.key.variable: "abc-123"}
+        )
+        assert source.disabled_reason(given) is None
+    else:
+        assert not reason or "GEOPIN_" in reason
+
+
+@every_server
+def test_live_requests_say_who_asks(source: type[Source], tmp_path: Path):
+    agents: set[str] = set()
+
+    def transport(request: httpx.Request) -> httpx.Response:
+        agents.add(request.headers["user-agent"])
+        return httpx.Response(404)
+
+    variables = ENABLED | {"GEOPIN_STAC_URLS": "https://stac.example.org"}
+    variables |= {source.key.variable: "abc-123"} if source.key else {}
+    live = Settings(profile=Profile.LIVE, data_dir=tmp_path, contact="me@example.org", variables=variables)
+    with (
+        open_source(source.name, live, transport=httpx.MockTransport(transport)) as built,
+        pytest.raises(GeoPinError),
+    ):
+        crawl_cell(built, Cell("dam", Bbox(4.89, 52.37, 4.9, 52.38)))
+    assert agents and all(agent.endswith("(+me@example.org)") for agent in agents)
 
 
 def test_an_unknown_source_is_an_error_that_lists_the_known():
@@ -217,7 +258,7 @@ def test_an_unknown_source_is_an_error_that_lists_the_known():
 
 
 @every_server
-def test_in_the_sandbox_only_loopback_is_asked(source: type[Source]):
+def test_in_the_sandbox_only_loopback_is_asked(source: type[Source], tmp_path: Path):
     hosts: set[str] = set()
 
     def transport(request: httpx.Request) -> httpx.Response:
@@ -225,7 +266,11 @@ def test_in_the_sandbox_only_loopback_is_asked(source: type[Source]):
         return httpx.Response(404)
 
     with (
-        open_source(source.name, Settings(sandbox_port=4711), transport=httpx.MockTransport(transport)) as built,
+        open_source(
+            source.name,
+            Settings(data_dir=tmp_path, sandbox_port=4711, variables=ENABLED),
+            transport=httpx.MockTransport(transport),
+        ) as built,
         pytest.raises(PermanentError),
     ):
         crawl_cell(built, Cell("dam", Bbox(4.89, 52.37, 4.9, 52.38)))

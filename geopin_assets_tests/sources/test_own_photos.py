@@ -11,6 +11,7 @@ from PIL.TiffImagePlugin import IFDRational
 from geopin_assets.capture import vector_id
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.grid import Bbox, Cell
+from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import open_source
 from geopin_assets.sources.crawl import CellCrawl, crawl_cell, crawl_cells
@@ -21,7 +22,7 @@ ELSEWHERE = Cell("gr-groningen", Bbox(6.5, 53.2, 6.53, 53.22))
 
 
 def crawled(folder: Path, cell: Cell = CELL, rights: Rights = RIGHTS) -> CellCrawl:
-    return crawl_cell(OwnPhotos(folder, rights, now=lambda: NOW), cell)
+    return crawl_cell(OwnPhotos(LocalFolder(folder), rights, now=lambda: NOW), cell)
 
 
 def test_files_without_a_place_are_counted_on_the_cell_of_the_first_photo_whatever_is_crawled_before(tmp_path: Path):
@@ -40,7 +41,7 @@ def test_runs_over_different_cells_count_a_file_without_a_place_once(tmp_path: P
 
 def test_where_no_photo_has_a_place_the_first_cell_says_why(tmp_path: Path):
     write_photo(tmp_path / "a.jpg", None)
-    source = OwnPhotos(tmp_path, RIGHTS, now=lambda: NOW)
+    source = OwnPhotos(LocalFolder(tmp_path), RIGHTS, now=lambda: NOW)
     assert [dict(crawl_cell(source, cell).report.rejected) for cell in (ELSEWHERE, CELL)] == [{"no_position": 1}, {}]
 
 
@@ -270,14 +271,14 @@ def test_the_sandbox_states_no_rights_to_a_folder_that_somebody_brings(unstated:
 def test_stated_rights_switch_it_on_in_any_profile():
     assert OwnPhotos.disabled_reason(Settings(profile=Profile.LIVE, variables=STATED)) is None
     assert photo_folder(Settings(profile=Profile.LIVE)) is None
-    assert photo_folder(Settings(variables=STATED)) == Path("/data/photos")
+    assert photo_folder(Settings(variables=STATED)) == LocalFolder(Path("/data/photos"))
 
 
 def test_the_sandbox_has_a_folder_and_rights_of_its_own(tmp_path: Path):
     settings = Settings(data_dir=tmp_path)
     folder = photo_folder(settings)
-    assert folder == tmp_path / "own_photos"
-    write_photo(folder / "1.jpg")
+    assert folder == LocalFolder(tmp_path / "own_photos")
+    write_photo(tmp_path / "own_photos" / "1.jpg")
     with open_source("own_photos", settings) as source:
         (capture,) = crawl_cell(source, CELL).captures
     assert (capture.license, capture.attribution) == ("CC0-1.0", "GeoPin sandbox")

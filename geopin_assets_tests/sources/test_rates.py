@@ -11,7 +11,8 @@ every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: sou
 
 
 def live(source: type[Source], rate: str) -> Settings:
-    return Settings(profile=Profile.LIVE, variables={f"GEOPIN_{source.name.upper()}_REQUESTS_PER_SECOND": rate})
+    variables = {f"GEOPIN_{source.name.upper()}_REQUESTS_PER_SECOND": rate, "GEOPIN_ENABLE_MAPILIO": "1"}
+    return Settings(profile=Profile.LIVE, variables=variables)
 
 
 @every_source

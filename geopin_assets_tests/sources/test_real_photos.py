@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from geopin_assets.capture import Reason, Rejected
-from geopin_assets.sources.own_photos import read_photo
+from geopin_assets.photo_folder import LocalFolder, PhotoFile
+from geopin_assets.sources.own_photos_memory import Memory
+from geopin_assets.sources.own_photos_scan import read_photo
 from geopin_assets.sources.positions import Position
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "fixtures" / "photos"
+FOLDER = LocalFolder(PHOTOS)
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 MANIFEST: list[dict[str, Any]] = (
     json.loads((PHOTOS / "manifest.json").read_text()) if (PHOTOS / "manifest.json").is_file() else []
@@ -34,7 +37,7 @@ pytestmark = pytest.mark.skipif(not MANIFEST, reason="the collection of real pho
     ids=lambda row: row["file"],
 )
 def test_a_real_position_is_read_to_the_centimeter(row: dict[str, Any]):
-    photo = read_photo(row["file"], PHOTOS / row["file"], Position(), NOW)
+    photo = read_photo(FOLDER, PhotoFile(row["file"]), Position(), NOW, Memory({}))
     assert not isinstance(photo, Rejected)
     assert photo.lon == pytest.approx(row["lon"], abs=1e-7)
     assert photo.lat == pytest.approx(row["lat"], abs=1e-7)
@@ -42,7 +45,7 @@ def test_a_real_position_is_read_to_the_centimeter(row: dict[str, Any]):
 
 @pytest.mark.parametrize("row", MANIFEST, ids=lambda row: row["file"])
 def test_every_file_is_read_or_left_out_for_a_reason(row: dict[str, Any]):
-    photo = read_photo(row["file"], PHOTOS / row["file"], Position(), NOW)
+    photo = read_photo(FOLDER, PhotoFile(row["file"]), Position(), NOW, Memory({}))
     if expected := WITHOUT_USABLE_GPS.get(row["file"]):
         assert isinstance(photo, Rejected)
         assert photo.reason == expected
@@ -57,7 +60,7 @@ def test_real_full_spheres_are_panoramas_and_cropped_ones_are_not():
     panos = {
         row["file"]
         for row in MANIFEST
-        if not isinstance(photo := read_photo(row["file"], PHOTOS / row["file"], Position(), NOW), Rejected)
+        if not isinstance(photo := read_photo(FOLDER, PhotoFile(row["file"]), Position(), NOW, Memory({})), Rejected)
         and photo.header.is_pano
     }
     spheres = {row["file"] for row in MANIFEST if row["projection"] == "equirectangular" and row.get("gps_in_exif")}

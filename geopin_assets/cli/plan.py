@@ -1,0 +1,71 @@
+"""`geopin plan`: what crawling a region will take, source by source, before anything is asked. Reads only."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil, isfinite
+
+from geopin_assets.cli.console import console, print_table
+from geopin_assets.defs.raw import CELLS_PER_RUN
+from geopin_assets.defs.resources import Storage
+from geopin_assets.regions import region as cells_of
+from geopin_assets.settings import Settings
+from geopin_assets.sources import SOURCES, quotas_of, source_named
+from geopin_assets.sources.forecast import Forecast, KindForecast, forecast
+
+Measured = Mapping[str, Mapping[str, tuple[int, int]]]
+"""source -> cell_id -> (requests, captures) of the last crawl."""
+
+
+def print_plan(settings: Settings, names: Sequence[str], region: str) -> None:
+    """Runs, requests and hours per source; each at its own pace, side by side."""
+    cell_ids = cells_of(region)
+    sources = [source_named(name) for name in names] or list(SOURCES)
+    measured = _measured(settings)
+    forecasts = [forecast(s, quotas_of(s, settings), cell_ids, measured.get(s.name, {})) for s in sources]
+    print_table(
+        f"one crawl of {region}: {len(cell_ids)} cells, {ceil(len(cell_ids) / CELLS_PER_RUN)} runs per source",
+        ("source", "captures", "requests", "time", "at", "known from", "state"),
+        [row for s, f in zip(sources, forecasts, strict=True) for row in _rows(f, s.disabled_reason(settings))],
+    )
+    slowest = max(forecasts, key=lambda f: f.hours)
+    console.print(f"\nall sources at once: {_time(slowest.hours)}, as long as {slowest.source} takes")
+    if settings.is_sandbox:
+        console.print("rates are the sandbox's; GEOPIN_PROFILE=live plans with the real ones")
+
+
+def _measured(settings: Settings) -> Measured:
+    if not settings.catalog_path.exists():
+        return {}
+    rows = Storage().catalog().crawls().select("source", "cell_id", "requests", "captures").iter_rows()
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for source, cell_id, requests, captures in rows:
+        found.setdefault(source, {})[cell_id] = (requests, captures)
+    return found
+
+
+def _rows(plan: Forecast, reason: str | None) -> list[tuple[object, ...]]:
+    first = (
+        plan.source,
+        f"{plan.captures:,}",
+        f"{plan.requests:,}",
+        _time(plan.hours),
+        _pace(plan.kinds[0]) if len(plan.kinds) == 1 else "",
+        f"{plan.measured_cells} crawled cells" if plan.measured_cells else "what the source states",
+        reason or "ready",
+    )
+    if len(plan.kinds) == 1:
+        return [first]
+    return [
+        first,
+        *(("", "", f"{k.requests:,} {k.kind or 'others'}", _time(k.hours), _pace(k), "", "") for k in plan.kinds),
+    ]
+
+
+def _pace(kind: KindForecast) -> str:
+    rate = f"{kind.quota.per_second * 60:g}/min"
+    return rate if kind.quota.per_day is None else f"{rate}, {kind.quota.per_day:,}/day"
+
+
+def _time(hours: float) -> str:
+    if not isfinite(hours):
+        return "never: budget 0"
+    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"

@@ -1,0 +1,169 @@
+"""A folder of photos under a prefix of a bucket: Amazon S3, Cloudflare R2, or any server that speaks S3.
+
+Here: listing and reading objects. Not here: which errors mean what (`s3_errors.py`). boto3 is imported when the
+bucket is first asked, as loading it takes longer than all the rest of the definitions. Credentials, region and
+the like come from the environment as boto3 reads it (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, …).
+
+Keys are names, not paths: one with `..`, `.` or an empty part is listed and never read, as servers and
+libraries in between take it for a path. Keys that end in `/` are the "folders" that browsers of buckets make.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from threading import Lock
+from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from geopin_assets.errors import ConfigurationError, PayloadError, TransientError
+from geopin_assets.photo_folder.protocol import (
+    PhotoFile,
+    PhotoGoneError,
+    PhotoNotAllowedError,
+    PhotoTooLargeError,
+    is_inside,
+    is_photo,
+)
+from geopin_assets.photo_folder.s3_errors import NothingInRangeError, understood
+
+READERS = 32
+ATTEMPTS = 4
+DEADLINE_S = 60.0
+_CHUNK_BYTES = 2**20
+
+Connect = Callable[[str], Any]
+"""A boto3 S3 client for an endpoint (empty: boto3's own)."""
+
+
+class S3Folder:
+    """The photos under `s3://bucket/prefix/`. `connect`, `clock` and `sleep` are the outside world."""
+
+    readers = READERS
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        endpoint_url: str = "",
+        *,
+        connect: Connect | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        stripped = prefix.strip("/")
+        self.bucket, self.prefix, self.endpoint_url = bucket, f"{stripped}/" if stripped else "", endpoint_url
+        self._connect, self._clock = connect or connect_s3, clock
+        self._connecting, self._connected = Lock(), None
+        self._retrying = lambda: Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_exponential_jitter(max=10),
+            sleep=sleep,
+            reraise=True,
+        )
+
+    def __repr__(self) -> str:
+        return f"S3Folder(s3://{self.bucket}/{self.prefix})"
+
+    def photos(self) -> Iterator[PhotoFile]:
+        """Page by page: a prefix may hold more keys than fit in memory."""
+        token = ""
+        while True:
+            page = self._retrying()(self._page, token)
+            for entry in page.get("Contents", ()):
+                name = entry["Key"].removeprefix(self.prefix)
+                if is_photo(name):
+                    yield PhotoFile(name, _version(entry))
+            if not page["IsTruncated"]:
+                return
+            token = page["NextContinuationToken"]
+
+    def head(self, file: PhotoFile, size: int) -> tuple[PhotoFile, bytes]:
+        try:
+            answer, data = self._retrying()(self._get, file.name, size, {"Range": f"bytes=0-{size - 1}"})
+        except NothingInRangeError:
+            return file, b""
+        return PhotoFile(file.name, _version(answer)), data
+
+    def version(self, file: PhotoFile) -> str:
+        """The ETag, as seen when the file was last read."""
+        return file.version
+
+    def read(self, name: str, limit: int) -> bytes:
+        _, data = self._retrying()(self._get, name, limit, {})
+        return data
+
+    def _page(self, token: str) -> dict[str, Any]:
+        """One page of the listing. Raises PayloadError for one that cannot be told from a cut-off or foreign answer."""
+        about, after = self._about(""), {"ContinuationToken": token} if token else {}
+        try:
+            with understood(about):
+                page = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, **after)
+        except PhotoGoneError as error:
+            raise ConfigurationError(f"{error}: check GEOPIN_OWN_PHOTOS_DIR and GEOPIN_S3_ENDPOINT_URL") from error
+        following = page.get("NextContinuationToken")
+        if "IsTruncated" not in page or (page["IsTruncated"] and following in (None, "", token)):
+            raise PayloadError(f"{about}: the listing does not say how it goes on")
+        return page
+
+    def _get(self, name: str, size: int, range_: dict[str, str]) -> tuple[dict[str, Any], bytes]:
+        """One GET: at most `size` bytes, all of them or an error. Without a range the object must not be larger."""
+        if not is_inside(name):
+            raise PhotoNotAllowedError("not a plain relative name")
+        with understood(self._about(name)):
+            answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + name, **range_)
+            with closing(answer["Body"]) as body:
+                if answer["ContentLength"] > size and not range_:
+                    raise PhotoTooLargeError(f"{answer['ContentLength']} bytes")
+                return answer, self._all_of(body, min(size, answer["ContentLength"]))
+
+    def _all_of(self, body: Any, size: int) -> bytes:
+        """Exactly `size` bytes: a connection that ends early is no short file."""
+        ends_at, data = self._clock() + DEADLINE_S, bytearray()
+        while len(data) < size:
+            chunk = body.read(min(_CHUNK_BYTES, size - len(data)))
+            if not chunk:
+                raise TransientError(f"{len(data)} of {size} bytes came")
+            data += chunk
+            if self._clock() > ends_at:
+                raise TransientError(f"not there within {DEADLINE_S:g} s")
+        return bytes(data)
+
+    def _about(self, name: str) -> str:
+        return ascii(f"s3://{self.bucket}/{self.prefix}{name}")[1:-1]
+
+    @property
+    def _client(self) -> Any:
+        """One client for all threads; making it is not safe in two at once."""
+        with self._connecting:
+            if self._connected is None:
+                with understood(self._about("")):
+                    self._connected = self._connect(self.endpoint_url)
+            return self._connected
+
+
+def connect_s3(endpoint_url: str, session: Any = None) -> Any:
+    """A boto3 client, with the credentials and the region of `session` or else of the environment.
+
+    Retries are left to the folder, which repeats what broke in the middle of a body too. Addresses are
+    `endpoint/bucket/key` at a server of one's own, which seldom has names for its buckets. Only checksums that a
+    server must send are looked at: some send one of the whole object with a part of it.
+    """
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=10,
+        read_timeout=30,
+        max_pool_connections=READERS + 8,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        s3={"addressing_style": "path"} if endpoint_url else None,
+        response_checksum_validation="when_required",
+    )
+    return (session or boto3.Session()).client("s3", endpoint_url=endpoint_url or None, config=config)
+
+
+def _version(answer: Mapping[str, Any]) -> str:
+    """The ETag without its quotes; it changes with the content, as every server derives it from that."""
+    return str(answer.get("ETag") or "").removeprefix("W/").strip('"')

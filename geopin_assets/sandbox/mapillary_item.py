@@ -1,0 +1,110 @@
+"""One image as Mapillary's Graph API words it, its signed links, and ids that look like theirs.
+
+Here: pure wording. Not here: routes and errors (`mapillary.py`), coverage tiles (`mapillary_tile.py`).
+
+`geometry` is where the device says it was. Two of three images have been reconstructed and have `computed_…`
+fields too, within a meter. Fields without a value are absent, as on the real platform.
+"""
+
+from base64 import urlsafe_b64encode
+from hashlib import blake2b
+from typing import Any
+
+from geopin_assets.geo import destination
+from geopin_assets.sandbox.world import Drive, Quirk, Shot
+
+WIDTHS = {"thumb_256_url": 256, "thumb_1024_url": 1024, "thumb_2048_url": 2048}
+FIELDS = {
+    *("id", "captured_at", "compass_angle", "computed_compass_angle", "geometry", "computed_geometry"),
+    *("altitude", "computed_altitude", "computed_rotation", "atomic_scale", "camera_parameters", "camera_type"),
+    *("exif_orientation", "height", "width", "is_pano", "make", "model", "merge_cc", "mesh", "organization"),
+    *("quality_score", "sequence", "sfm_cluster", "creator", "thumb_original_url", *WIDTHS),
+}
+LINK_DAYS = 30
+_DAY_S = 86_400
+
+
+def image_id(shot: Shot) -> str:
+    """An id of 15 digits."""
+    return str(10**14 + int.from_bytes(_digest(f"image {shot.name}", 6)))
+
+
+def creator_id(shot: Shot) -> str | None:
+    """The id of whoever took a shot, None where the platform does not say."""
+    if not shot.drive.creator or shot.quirk is Quirk.NO_CREATOR:
+        return None
+    return str(10**14 + int.from_bytes(_digest(f"creator {shot.drive.creator}", 6)))
+
+
+def sequence_id(drive: Drive) -> str:
+    """An id of 22 characters."""
+    return urlsafe_b64encode(_digest(f"sequence {drive.name}", 16)).decode().rstrip("=")
+
+
+def captured_at_ms(shot: Shot) -> int | None:
+    """Milliseconds since the epoch: 0 from a camera whose clock was never set."""
+    if shot.quirk is Quirk.NO_DATE:
+        return None
+    return 0 if shot.quirk is Quirk.JUNK_DATE else round(shot.captured_at.timestamp() * 1000)
+
+
+def device_position(shot: Shot) -> tuple[float, float]:
+    """(lon, lat) that the device noted."""
+    return (0.0, 0.0) if shot.quirk is Quirk.NULL_ISLAND else (shot.lon, shot.lat)
+
+
+def image(shot: Shot, wanted: set[str], base_url: str, now_s: float) -> dict[str, Any]:
+    """The `wanted` fields of an image, and its id."""
+    everything = {
+        "id": image_id(shot),
+        "captured_at": captured_at_ms(shot),
+        "compass_angle": _compass_angle(shot),
+        "geometry": _point(*device_position(shot)),
+        "is_pano": shot.drive.is_pano,
+        "camera_type": "spherical" if shot.drive.is_pano else "perspective",
+        "sequence": sequence_id(shot.drive),
+        "creator": _creator(shot),
+        "width": 5760 if shot.drive.is_pano else 4032,
+        "height": 2880 if shot.drive.is_pano else 3024,
+        "exif_orientation": 1,
+        **{name: link(shot, width, base_url, now_s) for name, width in WIDTHS.items()},
+        **_computed(shot),
+    }
+    return {key: value for key, value in everything.items() if key in {"id", *wanted} and value is not None}
+
+
+def link(shot: Shot, width: int, base_url: str, now_s: float) -> str:
+    """A signed address: `oe` is when it ends, hexadecimal seconds, the same all day."""
+    ends_at = f"{(int(now_s) // _DAY_S + LINK_DAYS) * _DAY_S:08X}"
+    oh = signature(image_id(shot), width, ends_at)
+    return f"{base_url}/m1/v/t6/{image_id(shot)}?stp=s{width}x{width}&ccb=10-5&oh={oh}&oe={ends_at}&_nc_sid=201bca"
+
+
+def signature(id_: str, width: int, ends_at: str) -> str:
+    """What `oh` must be for a link to be served."""
+    return f"00_{_digest(f'link {id_} {width} {ends_at}', 12).hex()}"
+
+
+def _compass_angle(shot: Shot) -> float | None:
+    return None if shot.quirk is Quirk.NO_HEADING else round(shot.heading_deg, 2)
+
+
+def _creator(shot: Shot) -> dict[str, str] | None:
+    id_ = creator_id(shot)
+    return None if id_ is None else {"username": shot.drive.creator, "id": id_}
+
+
+def _computed(shot: Shot) -> dict[str, Any]:
+    if shot.rank % 3 == 0 or shot.quirk is Quirk.NULL_ISLAND:
+        return {}
+    lon, lat = destination(shot.lon, shot.lat, 137 * shot.rank, 0.8)
+    heading = None if shot.quirk is Quirk.NO_HEADING else round((shot.heading_deg + 0.5) % 360, 4)
+    return {"computed_geometry": _point(round(lon, 7), round(lat, 7)), "computed_compass_angle": heading}
+
+
+def _point(lon: float, lat: float) -> dict[str, Any]:
+    return {"type": "Point", "coordinates": [lon, lat]}
+
+
+def _digest(text: str, size: int) -> bytes:
+    return blake2b(text.encode(), digest_size=size).digest()

@@ -1,0 +1,133 @@
+"""All pictures of a box from one Panoramax server, an instance or the catalog, by the way with the fewest requests.
+
+Here: going the ways that `panoramax_way.py` chooses between. Not here: understanding a picture, or uniting servers.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from geopin_assets.capture import Reason, Rejected
+from geopin_assets.errors import GeoPinError, PermanentError
+from geopin_assets.grid import Bbox
+from geopin_assets.http_client import Answer, HttpClient
+from geopin_assets.sources import stac
+from geopin_assets.sources.asking import Asking
+from geopin_assets.sources.base import CrawlReport
+from geopin_assets.sources.panoramax_details import IDS_PER_REQUEST, Details, NotOffered, as_list, as_text
+from geopin_assets.sources.panoramax_map import PICTURES_ZOOM, TilePicture, parse_pictures
+from geopin_assets.sources.panoramax_overview import WHOLE_GRID, Overview
+from geopin_assets.sources.panoramax_way import Way, choose_way
+from geopin_assets.sources.splitting import Capacity, fetch_complete
+from geopin_assets.sources.tiles import Tile, TileCache, tiles_of
+
+MIN_SIDE_DEG = 2e-5  # about 2 m; more than `limit` pictures within it are reported as incomplete
+PICTURES_KEPT_S = 86_400.0  # what Cache-Control of the catalog's tiles allows
+GRID_KEPT_S = 3_600.0  # rebuilt at night: keeping it a day would make it two days old
+_WIDENED_DEG = 2e-5  # tiles round to 0.2 m
+_EMPTY = (204, 404)
+
+
+class Instance:
+    """One server. `is_catalog`: the federated one, with hexagons. `tiles_dir`: where tiles are kept. Thread-safe."""
+
+    def __init__(
+        self, client: HttpClient, url: str, *, limit: int, is_catalog: bool = False, tiles_dir: Path | None = None
+    ) -> None:
+        self.url, self.is_catalog = url, is_catalog
+        self._client, self._limit = client, limit
+        self._asking = Asking()
+        self._capacity = Capacity(limit, self._probe)
+        folder = tiles_dir / re.sub(r"[^\w.-]+", "_", url.split("://")[-1]) if tiles_dir else None
+        self._tiles = TileCache(self._fetch_tile, folder=folder and folder / "pictures", ttl_s=PICTURES_KEPT_S)
+        self._low_tiles = TileCache(self._fetch_low_tile, folder=folder and folder / "grid", ttl_s=GRID_KEPT_S)
+        self._overview = Overview()
+        self._details = Details(client, url, (as_list, as_text) if is_catalog else (as_text, as_list))
+        self._offers_tiles = True
+
+    def fetch(self, box: Bbox, report: CrawlReport, removed: Callable[[], frozenset[str]]) -> Iterator[Any]:
+        """Every feature of a box once, unchecked; Rejected for pictures that are gone although a tile shows them.
+
+        `removed` tells collections that were taken down: their pictures are not even asked for.
+        """
+        self._asking.report = report
+        tiles = tiles_of(box, PICTURES_ZOOM)
+        expected = self._overview.pictures(box, self._low_tiles.get)
+        way = choose_way(expected, tiles=len(tiles), limit=self._limit, ids_per_request=IDS_PER_REQUEST)
+        if way is Way.NOTHING:
+            return
+        whole = self._search(box, report)
+        features: list[Any] = []
+        if way is Way.TILES and self._offers_tiles and not self._capacity.is_proven_by(len(whole)):
+            features = self._by_tiles(box, tiles, report, removed)
+        yield from features or self._by_search(box, whole, report)
+
+    def _by_search(self, bbox: Bbox, whole: list[Any], report: CrawlReport) -> Iterator[Any]:
+        """`whole`: the answer for the undivided box."""
+
+        def fetch(box: Bbox) -> list[Any]:
+            self._asking.report = report
+            return whole if box == bbox else self._search(box, report)
+
+        return fetch_complete(
+            bbox, fetch, capacity=self._capacity, min_side_deg=MIN_SIDE_DEG, report=report, key=stac.feature_key
+        )
+
+    def _by_tiles(
+        self, box: Bbox, tiles: list[Tile], report: CrawlReport, removed: Callable[[], frozenset[str]]
+    ) -> list[Any]:
+        """Ids from tiles, then features by id. Nothing, which proves nothing, where the server does not give both."""
+        try:
+            shown = [picture for tile in tiles for picture in parse_pictures(tile, self._tiles.get(tile))]
+            pictures = {picture.id: picture for picture in shown if _is_near(picture, box)}
+            kept = [p.id for p in pictures.values() if not p.collections or p.collections - removed()]
+            found, gone = self._details.fetch(kept, report)
+        except (NotOffered, PermanentError):
+            self._offers_tiles = False
+            return []
+        gone += pictures.keys() - kept
+        return [*found.values(), *(Rejected(Reason.REMOVED, id_) for id_ in gone)]
+
+    def _search(self, box: Bbox, report: CrawlReport, **how: Any) -> list[Any]:
+        params = {"bbox": str(box), "limit": self._limit}
+        answer = self._client.get_json(f"{self.url}/api/search", params=params, tally=report, **how)
+        return stac.features(answer, where=f"panoramax: {self.url}, box {box}")
+
+    def _probe(self) -> int:
+        """The longest answer there is: that for everything. None to learn from a server that does not give it."""
+        try:
+            return len(self._search(WHOLE_GRID, self._asking.report, judge=_once))
+        except GeoPinError:
+            return 0
+
+    def _fetch_tile(self, tile: Tile) -> bytes:
+        address = f"{self.url}/api/map/{_path(tile)}"
+        answer = self._client.send("GET", address, ok=(200, *_EMPTY), judge=_denied, tally=self._asking.report)
+        return b"" if answer.status in _EMPTY else answer.body
+
+    def _fetch_low_tile(self, tile: Tile) -> bytes:
+        version = "2/" if self.is_catalog else ""
+        address = f"{self.url}/api/map/{version}{_path(tile)}"
+        return self._client.send("GET", address, ok=(200, 204), judge=_once, tally=self._asking.report).body
+
+
+def _once(answer: Answer) -> PermanentError | None:
+    """What only saves requests is not worth asking for again and again."""
+    return PermanentError(f"answered {answer.status}") if answer.status >= 500 else _denied(answer)
+
+
+def _denied(answer: Answer) -> PermanentError | None:
+    """Tiles that are denied are no reason to stop asking for pictures."""
+    return PermanentError(f"answered {answer.status}") if answer.status in (401, 403) else None
+
+
+def _path(tile: Tile) -> str:
+    return f"{tile.z}/{tile.x}/{tile.y}.mvt"
+
+
+def _is_near(picture: TilePicture, box: Bbox) -> bool:
+    return (
+        box.west - _WIDENED_DEG <= picture.lon <= box.east + _WIDENED_DEG
+        and box.south - _WIDENED_DEG <= picture.lat <= box.north + _WIDENED_DEG
+    )

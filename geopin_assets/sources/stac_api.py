@@ -1,0 +1,202 @@
+"""Any STAC API with street-level items: municipalities and surveys that publish theirs in the open standard.
+
+API: item search of STAC API 1.0, `GET /search?bbox=w,s,e,n&limit=`, at the roots in `GEOPIN_STAC_URLS`
+(separated by commas), of all collections or those in `GEOPIN_STAC_COLLECTIONS`. `GEOPIN_STAC_TOKEN` is sent
+there, and nowhere else, as a bearer token.
+
+License: as the item states it, else its collection, else `GEOPIN_STAC_LICENSE`; shown as `{creator}, {license}`, or
+as the item's `attribution` or `GEOPIN_STAC_ATTRIBUTION` says. Items whose license asks for a name that nobody gives
+are left out.
+
+Quirks: servers page by links, by GET or by POST with a whole or a partial body, and the links of an item lead to
+other items, not to pages; many give a page shorter than asked for; some count (`numberMatched`), some do neither,
+and then a full box is divided. Items are points where the camera stood; footprints of aerial images are no
+positions. Ids are unique within a collection only: host, collection and id make one here.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.grid import Bbox, Cell
+from geopin_assets.http_client import HttpClient
+from geopin_assets.licenses import OPEN_LICENSES, open_license
+from geopin_assets.settings import Settings
+from geopin_assets.sources import fields, stac
+from geopin_assets.sources.base import CrawlReport, Source
+from geopin_assets.sources.stac_search import Api
+
+_THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}
+_SANDBOX_PREFIX = "sandbox"  # its port may change, its ids must not
+
+LicenseOf = Callable[[str], str | None]
+
+
+class Stac(Source):
+    """All items of a cell, from every configured API."""
+
+    name = "stac"
+    title = "STAC APIs"
+    homepage = "https://stacspec.org"
+    contribute_url = "https://stacspec.org"
+    endpoint = "https://stacspec.org"  # no API, and never asked: there is none unless GEOPIN_STAC_URLS names it
+    license = None
+    attribution = "{creator}, {license}"
+    requests_per_second = 1.0
+
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        urls: Sequence[str],
+        prefix: str = "",
+        collections: Sequence[str] = (),
+        license: str = "",
+        attribution: str = "",
+        token: str = "",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`prefix` of ids, by default the address of the API; the others are the settings of their names."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._apis = {
+            prefix or prefix_of(url): Api(client, url, collections=collections, headers=headers) for url in urls
+        }
+        self._license, self._attribution, self._token, self._now = license, attribution, token, now
+
+    @classmethod
+    def disabled_reason(cls, settings: Settings) -> str | None:
+        try:
+            if not _checked(settings) and not settings.is_sandbox:
+                return "set GEOPIN_STAC_URLS to the roots of STAC APIs with street-level items"
+        except ConfigurationError as error:
+            return str(error)
+        return super().disabled_reason(settings)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, client: HttpClient) -> "Stac":
+        """Raises ConfigurationError for an address, license or token that cannot be used."""
+        urls = _checked(settings)
+        stand_in = () if urls else (f"{settings.sandbox_url}/{cls.name}",)
+        return cls(
+            client,
+            urls=urls or stand_in,
+            prefix="" if urls else _SANDBOX_PREFIX,
+            collections=_listed(settings, "GEOPIN_STAC_COLLECTIONS"),
+            license=open_license(settings.text("GEOPIN_STAC_LICENSE")) or "",
+            attribution=settings.text("GEOPIN_STAC_ATTRIBUTION"),
+            token=settings.text("GEOPIN_STAC_TOKEN") if urls else "",
+        )
+
+    def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+        for prefix, api in self._apis.items():
+
+            def license_of(collection: str, api: Api = api) -> str | None:
+                return api.collection_license(collection, report)
+
+            for feature in api.fetch(cell.bbox, report):
+                record = parse_item(
+                    feature,
+                    cell.bbox,
+                    self._now(),
+                    url=api.url,
+                    prefix=prefix,
+                    license_of=license_of,
+                    license=self._license,
+                    attribution=self._attribution,
+                )
+                yield self._without_token(record)
+
+    def _without_token(self, record: Capture | Rejected) -> Capture | Rejected:
+        """A server that writes our token into its answers must not get it stored."""
+        is_told = bool(self._token) and self._token in repr(record)
+        return Rejected(Reason.MALFORMED, "an item that repeats GEOPIN_STAC_TOKEN") if is_told else record
+
+
+def parse_item(
+    feature: Any,
+    bbox: Bbox,
+    now: datetime,
+    *,
+    url: str,
+    prefix: str,
+    license_of: LicenseOf = lambda collection: None,
+    license: str = "",
+    attribution: str = "",
+) -> Capture | Rejected:
+    """Understand one item that the API at `url` returned for a box.
+
+    `license_of` tells what a collection states; `license` and `attribution` are for items that state none.
+    """
+
+    def chosen(feature: Mapping[str, Any]) -> str | None:
+        collection = fields.source_id(feature.get("collection"))
+        stated = stac.stated_license(fields.mapping(feature.get("properties")).get("license"), feature)
+        return open_license(stated or (license_of(collection) if collection else None) or license)
+
+    item = stac.parse_feature(feature, now, chosen)
+    if isinstance(item, Rejected):
+        return item
+    if not bbox.contains(item.lon, item.lat):
+        return Rejected(Reason.OUTSIDE_CELL, item.id)
+    credit = item.attribution or attribution or item.producer
+    if credit is None and OPEN_LICENSES[item.license].asks != "nothing":
+        return Rejected(Reason.NO_ATTRIBUTION, item.id)
+    collection = item.collection or ""
+    built = f"{url}/collections/{quote(collection, safe='')}/items/{quote(item.id, safe='')}"
+    return Capture(
+        source=Stac.name,
+        source_capture_id=capture_id(prefix, collection, item.id),
+        lon=item.lon,
+        lat=item.lat,
+        captured_at=item.captured_at,
+        heading_deg=item.heading_deg,
+        is_pano=item.is_pano,
+        sequence_id=item.collection,
+        creator=item.producer,
+        license=item.license,
+        attribution=f"{credit or fields.host(url)}, {item.license}",
+        page_url=stac.link_of(feature, "alternate") or stac.link_of(feature, "self") or built,
+        image_url=item.image_url,
+        image_version="" if item.file_size is None else str(item.file_size),
+        payload=item.payload,
+    )
+
+
+def prefix_of(url: str) -> str:
+    """What tells the items of one API from those of another: its address."""
+    parts = urlsplit(url)
+    return f"{parts.netloc}{parts.path}"
+
+
+def capture_id(prefix: str, collection: str, id_: str) -> str:
+    """`{prefix}/{collection}/{id}`, each part escaped; the end as a hash if that is more than an id may have."""
+    plain = f"{prefix}/{quote(collection, safe='')}/{quote(id_, safe='')}"
+    if len(plain) <= fields.MAX_ID_CHARS:
+        return plain
+    return f"{prefix[:100]}/~{hashlib.sha256(plain.encode()).hexdigest()[:40]}"
+
+
+def _listed(settings: Settings, variable: str) -> tuple[str, ...]:
+    values = (value.strip() for value in settings.text(variable).split(","))
+    return tuple(dict.fromkeys(value for value in values if value))
+
+
+def _checked(settings: Settings) -> tuple[str, ...]:
+    """The configured roots. Raises ConfigurationError naming the variable that is wrong."""
+    urls = tuple(url.rstrip("/") for url in _listed(settings, "GEOPIN_STAC_URLS"))
+    for url in urls:
+        host = urlsplit(url).hostname if fields.web_url(url) else None
+        if host is None or urlsplit(url).query:
+            raise ConfigurationError(f"GEOPIN_STAC_URLS: {url!r} is not the http(s) address of an API")
+        if settings.is_sandbox and host not in _THIS_MACHINE:
+            raise ConfigurationError(f"GEOPIN_STAC_URLS: the sandbox asks only this machine, not {url}")
+        if settings.text("GEOPIN_STAC_TOKEN") and not url.startswith("https:") and host not in _THIS_MACHINE:
+            raise ConfigurationError(f"GEOPIN_STAC_URLS: GEOPIN_STAC_TOKEN would go to {url} for everybody to read")
+    stated = settings.text("GEOPIN_STAC_LICENSE")
+    if stated and open_license(stated) is None:
+        raise ConfigurationError(f"GEOPIN_STAC_LICENSE={stated!r}: one of {', '.join(OPEN_LICENSES)}")
+    return urls

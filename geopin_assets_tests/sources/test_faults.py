@@ -1,0 +1,178 @@
+"""Whatever goes wrong at a source: everything is found, or the cell fails, or it says that it is incomplete."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geopin_assets.errors import GeoPinError
+from geopin_assets.grid import Cell, bounds
+from geopin_assets.sandbox.app import app_of
+from geopin_assets.sandbox.faults import Fault, Kind
+from geopin_assets.sources import SOURCES
+from geopin_assets.sources.base import Source
+from geopin_assets.sources.crawl import crawl_cell
+from geopin_assets_tests.sources.invented import CELL, Place, Truth, opened, stand_in_of
+
+every_server = pytest.mark.parametrize("source", list(filter(stand_in_of, SOURCES)), ids=lambda source: source.name)
+fast = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# What the formats of the sources call the things a crawler needs; under other names nothing can be understood.
+DRIFTS = [
+    {"id": "identifier", "pano_id": "identifier", "pageid": "identifier"},
+    {"geometry": "shape", "computed_geometry": "shape2", "lat": "y", "lng": "x", "latitude": "y", "coordinates": "xy",
+     "edmPlaceLatitude": "y"},
+    {"features": "results", "data": "results", "currentPageItems": "results", "_embedded": "results",
+     "photo": "results", "items": "results", "pages": "results", "query": "results"},
+]  # fmt: skip
+
+
+def places() -> st.SearchStrategy[list[Place]]:
+    """In and around a cell: anywhere, on its edges and corners and on those of its quarters, many at one place."""
+    share = st.one_of(st.floats(-0.2, 1.2), st.integers(0, 8).map(lambda eighth: eighth / 8), st.just(0.3))
+    box = CELL.bbox
+    place = st.tuples(share, share).map(
+        lambda s: (
+            round(box.west + s[0] * (box.east - box.west), 6),
+            round(box.south + s[1] * (box.north - box.south), 6),
+        )
+    )
+    return st.lists(place, max_size=70)
+
+
+def check(truth: Truth, source: Source, cell: Cell = CELL) -> None:
+    """Crawl the cell: all of the truth, or an error, or an account that says it is not complete."""
+    must, may = truth.ids(cell.bbox)
+    try:
+        crawl = crawl_cell(source, cell)
+    except GeoPinError:
+        return
+    found = {capture.source_capture_id for capture in crawl.captures}
+    assert found <= may
+    assert must <= found or not crawl.report.is_complete, f"silently fewer: {len(found)} of {len(must)}"
+
+
+@every_server
+@fast
+@given(where=places())
+def test_without_faults_exactly_the_truth_is_found(source: type[Source], where: list[Place]):
+    truth = Truth.at(source, where)
+    with opened(source, truth.sandbox()) as crawler:
+        must, may = truth.ids(CELL.bbox)
+        crawl = crawl_cell(crawler, CELL)
+        found = {capture.source_capture_id for capture in crawl.captures}
+        assert found <= may
+        assert must <= found or crawl.report.incomplete
+
+
+@every_server
+@fast
+@given(
+    where=places(),
+    kind=st.sampled_from([Kind.STATUS, Kind.HTML, Kind.TRUNCATED, Kind.RESET, Kind.LATENCY]),
+    status=st.sampled_from([400, 403, 404, 408, 429, 500, 502, 503]),
+    share=st.sampled_from([0.1, 0.2, 0.5, 1.0]),
+)
+def test_with_any_fault_nothing_is_silently_missing(
+    source: type[Source], where: list[Place], kind: str, status: int, share: float
+):
+    truth = Truth.at(source, where)
+    fault = Fault(source=source.name, kind=kind, status=status, share=share, latency_s=0.001, retry_after_s=1)
+    with opened(source, truth.sandbox(fault)) as crawler:
+        check(truth, crawler)
+
+
+@every_server
+@settings(max_examples=3, deadline=None)
+@given(where=places(), share=st.sampled_from([0.5, 1.0]))
+def test_a_server_that_hangs_is_an_error_after_the_deadline(source: type[Source], where: list[Place], share: float):
+    truth = Truth.at(source, where)
+    fault = Fault(source=source.name, kind=Kind.HANG, share=share)
+    with opened(source, truth.sandbox(fault), deadline_s=0.05) as crawler:
+        check(truth, crawler)
+
+
+@every_server
+@pytest.mark.parametrize("rename", DRIFTS, ids=lambda rename: next(iter(rename)))
+@settings(max_examples=10, deadline=None)
+@given(where=places())
+def test_a_format_that_drifts_empties_no_cell(source: type[Source], rename: dict[str, str], where: list[Place]):
+    truth = Truth.at(source, where)
+    with opened(source, truth.sandbox(Fault(source=source.name, kind=Kind.DRIFT, rename=rename))) as crawler:
+        check(truth, crawler)
+
+
+@every_server
+@fast
+@given(where=places(), cap=st.integers(10, 60))
+def test_a_lowered_cap_hides_nothing(source: type[Source], where: list[Place], cap: int):
+    truth = Truth.at(source, where)
+    with opened(source, truth.sandbox(cap=cap)) as crawler:
+        check(truth, crawler)
+
+
+@every_server
+@fast
+@given(where=places(), data=st.data())
+def test_captures_that_vanish_or_move_while_they_are_asked_for_end_in_no_wrong_cell(
+    source: type[Source], where: list[Place], data: Any
+):
+    """They may be found or not, but only where they are, and everything else is found."""
+    truth = Truth.at(source, where)
+    must, may = truth.ids(CELL.bbox)
+    changed = data.draw(st.sets(st.sampled_from(sorted(may)), max_size=5)) if may else set()
+    gone = data.draw(st.booleans())
+    with opened(source, _changing(truth, changed, gone)) as crawler:
+        try:
+            crawl = crawl_cell(crawler, CELL)
+        except GeoPinError:
+            return
+        found = {capture.source_capture_id for capture in crawl.captures}
+        assert found <= may
+        assert must - changed <= found or not crawl.report.is_complete
+
+
+def _changing(truth: Truth, changed: set[str], gone: bool) -> Any:
+    """An app whose captures change after its first answer."""
+    sandbox, answers = truth.sandbox(), 0
+    app = app_of(sandbox)
+
+    async def changing(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal answers
+        await app(scope, receive, send)
+        answers += 1
+        if answers == 1 and gone:
+            sandbox.vanished |= changed
+        elif answers == 1:
+            sandbox.moved |= dict.fromkeys(changed, (5.9, 52.9))
+
+    return changing
+
+
+@every_server
+def test_every_fifth_request_failing_costs_at_most_half_as_many_again(source: type[Source]):
+    cells = [Cell(f"r{row}c{column}", bounds(row, column)) for row in range(88, 96) for column in range(48, 56)]
+    truth = Truth.at(source, [_spread(cell, n) for cell in cells for n in range(12)])
+    calm = _requests(truth, cells)
+    faulty = _requests(truth, cells, Fault(source=source.name, status=500, share=0.2))
+    assert calm <= faulty <= 1.5 * calm
+
+
+def _spread(cell: Cell, n: int) -> Place:
+    box = cell.bbox
+    return (
+        box.west + (0.05 + 0.9 * (n * 0.618 % 1)) * (box.east - box.west),
+        box.south + (0.05 + 0.9 * (n * 0.414 % 1)) * (box.north - box.south),
+    )
+
+
+def _requests(truth: Truth, cells: list[Cell], *faults: Fault) -> int:
+    total = 0
+    with opened(truth.source, truth.sandbox(*faults)) as crawler:
+        for cell in cells:
+            crawl = crawl_cell(crawler, cell)
+            must, may = truth.ids(cell.bbox)
+            assert must <= {capture.source_capture_id for capture in crawl.captures} <= may
+            total += crawl.report.requests
+    return total
