@@ -44,6 +44,14 @@ def test_the_readme_has_a_row_for_every_source_and_no_other() -> None:
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [source.name for source in SOURCES]
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_the_readme_shows_how_a_source_is_attributed_and_where_people_contribute(source) -> None:
+    (row,) = (line for line in README.splitlines() if line.startswith(f"| `{source.name}` |"))
+    assert f"| `{source.attribution}` |" in row
+    assert f"<{source.contribute_url}>" in row
+    assert source.license is None or source.license in row
+
+
 def test_the_readme_explains_every_variable_that_the_code_knows_and_no_other() -> None:
     known = set().union(*(variables(module.read_text(encoding="utf-8")) for module in MODULES))
     table = "\n".join(line for line in README.splitlines() if line.startswith("| `GEOPIN_"))

@@ -26,8 +26,10 @@ def print_plan(settings: Settings, names: Sequence[str], region: str) -> None:
         ("source", "captures", "requests", "time", "at", "known from", "state"),
         [row for s, f in zip(sources, forecasts, strict=True) for row in _rows(f, s.disabled_reason(settings))],
     )
-    slowest = max(forecasts, key=lambda f: f.hours)
-    console.print(f"\nall sources at once: {_time(slowest.hours)}, as long as {slowest.source} takes")
+    ready = [f for s, f in zip(sources, forecasts, strict=True) if not s.disabled_reason(settings)]
+    if ready:
+        slowest = max(ready, key=lambda f: f.hours)
+        console.print(f"\nall that are ready, at once: {_time(slowest.hours)}, as long as {slowest.source} takes")
     if settings.is_sandbox:
         console.print("rates are the sandbox's; GEOPIN_PROFILE=live plans with the real ones")
 

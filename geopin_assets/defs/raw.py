@@ -102,10 +102,7 @@ def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str
 def _facts(source: type[Source]) -> dict[str, object]:
     needs: dict[str, object] = {}
     if source.key:
-        needs = {
-            "needs": f"{source.key.variable}, see {source.key.where}",
-            "key": dg.MetadataValue.url(source.key.where),
-        }
+        needs = {"needs": source.key.variable, "get_a_key": dg.MetadataValue.url(source.key.where)}
     return needs | {
         "homepage": dg.MetadataValue.url(source.homepage),
         "contribute": dg.MetadataValue.url(source.contribute_url),

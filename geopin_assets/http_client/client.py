@@ -184,7 +184,7 @@ class HttpClient:
         with deadline(self._deadline_s), self._client.stream(ask.method, ask.url, **ask.options) as response:
             body = self._read(response, ends_at, is_ok=response.status_code in ask.ok)
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status_code, headers, body)
+            return Answer(response.status_code, headers, self._redact.body(body))
 
     def _read(self, response: httpx.Response, ends_at: float, *, is_ok: bool) -> bytes:
         limit = self._max_bytes if is_ok else ERROR_BODY_BYTES

@@ -14,6 +14,7 @@ _ASSIGNMENT = re.compile(
     re.IGNORECASE,
 )
 _SHORTEST_SECRET = 4  # replacing shorter strings would garble ordinary words
+_SHORTEST_IN_BODY = 8  # no key is shorter, and data must not be garbled
 MASK = "***"
 
 
@@ -22,14 +23,24 @@ def secret_values(variables: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(value for name, value in variables.items() if value and _SECRET_NAME.search(name))
 
 
+def _spelled(secret: str) -> tuple[str, ...]:
+    """As it is, as URLs quote it, and as some JSON encoders escape it."""
+    return secret, quote(secret, safe=""), quote_plus(secret), secret.replace("/", "\\/")
+
+
 class Redactor:
     """Replaces known secrets, and the values of token-like parameters, by `***`."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        spellings = {
-            form for s in secrets if len(s) >= _SHORTEST_SECRET for form in (s, quote(s, safe=""), quote_plus(s))
-        }
+        spellings = {form for s in secrets if len(s) >= _SHORTEST_SECRET for form in _spelled(s)}
         self._spellings = sorted(spellings, key=len, reverse=True)
+        self._bytes = [spelling.encode() for spelling in self._spellings if len(spelling) >= _SHORTEST_IN_BODY]
+
+    def body(self, body: bytes) -> bytes:
+        """An answer without what the server repeats of our own secrets: nothing that is stored can hold them."""
+        for spelling in self._bytes:
+            body = body.replace(spelling, MASK.encode())
+        return body
 
     def __call__(self, text: str) -> str:
         for spelling in self._spellings:

@@ -23,7 +23,7 @@ from geopin_assets.errors import TransientError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
-from geopin_assets.sources.base import CrawlReport, Key, Source
+from geopin_assets.sources.base import CrawlReport, Key, Source, Work
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.europeana_answer import judge, parse_page
 from geopin_assets.sources.europeana_record import has_coordinates, parse_item, place_of, record_key
@@ -43,6 +43,8 @@ class Europeana(Source):
     license = None
     attribution = "{creator}, {data provider}, via Europeana, {license}"
     key = Key("GEOPIN_EUROPEANA_API_KEY", "https://pro.europeana.eu/page/get-api")
+    expected_captures = 50_000
+    work = (Work(cells_per_request=11, captures_per_request=90),)
     requests_per_second = 1.0
 
     def __init__(

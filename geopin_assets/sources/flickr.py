@@ -28,7 +28,7 @@ from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
-from geopin_assets.sources.base import CrawlReport, Key, Source
+from geopin_assets.sources.base import CrawlReport, Key, Source, Work
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.flickr_answer import Page, judge, parse_licenses, parse_page
 from geopin_assets.sources.flickr_record import EXTRAS, parse_photo, place_of, record_key
@@ -68,6 +68,8 @@ class Flickr(Source):
     license = None
     attribution = '"{title}" by {creator} on Flickr, {license}'
     key = Key("GEOPIN_FLICKR_API_KEY", "https://www.flickr.com/services/apps/create/")
+    expected_captures = 800_000
+    work = (Work(cells_per_request=3.4, captures_per_request=180),)
     requests_per_second = 1.0  # 3,600 an hour are allowed
 
     def __init__(

@@ -13,7 +13,7 @@ it can be null, as in Grab's uploads of late 2025, and the day of the upload is 
 the storage host in their name; where that answers 404, `GEOPIN_KARTAVIEW_IMAGES=cdn` takes them from the
 platform's image proxy. Requests at once time out, so they are sent one by one, and 4 x 4 cells share one: with
 pages and repeats about 2,500 for the country. The operator's FAQ allows 100 an hour without enforcing it;
-`GEOPIN_KARTAVIEW_REQUESTS_PER_SECOND=0.027` keeps to it.
+`GEOPIN_<SOURCE>_REQUESTS_PER_SECOND=0.027` keeps to it.
 """
 
 import time
@@ -29,7 +29,7 @@ from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import Answer, HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import kartaview_answer as answers
-from geopin_assets.sources.base import CrawlReport, Source
+from geopin_assets.sources.base import CrawlReport, Source, Work
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.splitting import Checked, Saturated, fetch_complete
 
@@ -53,6 +53,8 @@ class KartaView(Source):
     endpoint = "https://api.openstreetcam.org"
     license = answers.LICENSE
     attribution = answers.ATTRIBUTION
+    expected_captures = 300_000  # thin: main roads
+    work = (Work(cells_per_request=11, captures_per_request=800),)
     requests_per_second = 16 / 60
     deadline_s = 90.0
     concurrency = 1

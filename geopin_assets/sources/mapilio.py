@@ -32,7 +32,7 @@ from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources import mapilio_answer as answers
-from geopin_assets.sources.base import CrawlReport, Source
+from geopin_assets.sources.base import CrawlReport, Source, Work
 from geopin_assets.sources.tiles import Point, Tile, TileCache, points_of, tiles_of
 
 ENABLED_BY = "GEOPIN_ENABLE_MAPILIO"
@@ -68,6 +68,8 @@ class Mapilio(Source):
     endpoint = "https://geo.mapilio.com"
     license = answers.LICENSE
     attribution = answers.ATTRIBUTION
+    expected_captures = 50_000
+    work = (Work(cells_per_request=0.5, captures_per_request=200),)  # tiles, then every sequence
     requests_per_second = 1.0
     concurrency = 2
 

@@ -17,7 +17,7 @@ and end after weeks; captures from tiles have `mapillary:{id}` instead, and both
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from geopin_assets.errors import ConfigurationError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient, Quota, Tally
 from geopin_assets.settings import Settings
-from geopin_assets.sources.base import CrawlReport, Key, Source
+from geopin_assets.sources.base import CrawlReport, Key, Source, Work
 from geopin_assets.sources.mapillary_border import is_neighbors, widened
 from geopin_assets.sources.mapillary_dense import DenseBoxes
 from geopin_assets.sources.mapillary_graph import LINK_FIELDS, MAX_RESULTS, TOKEN_VARIABLE, Graph
@@ -81,6 +81,12 @@ class Mapillary(Source):
     license = LICENSE
     attribution = "Photo by {creator} on Mapillary, CC BY-SA 4.0"
     key = Key(TOKEN_VARIABLE, "https://www.mapillary.com/dashboard/developers")
+    expected_captures = 10_000_000  # a million panoramas in Amsterdam alone
+    work = (
+        Work(kind="search", captures_per_request=500),
+        Work(kind="tiles", cells_per_request=inf, captures_per_request=30_000),  # where searches are refused: centers
+        Work(kind="entity", cells_per_request=inf, captures_per_request=2_000),
+    )
     requests_per_second = 5.0
     quotas: ClassVar = {
         "search": Quota(per_second=5.0, per_day=200_000),

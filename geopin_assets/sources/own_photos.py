@@ -62,6 +62,7 @@ class OwnPhotos(Source):
     contribute_url = "https://exiftool.org/geotag.html"
     license = None
     attribution = "{stated by the owner}"
+    work = ()
     requests_per_second = 100.0
 
     def __init__(

@@ -32,7 +32,7 @@ from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields, stac
-from geopin_assets.sources.base import CrawlReport, Source
+from geopin_assets.sources.base import CrawlReport, Source, Work
 from geopin_assets.sources.panoramax_instance import Instance
 from geopin_assets.sources.panoramax_removed import fetch_removed
 
@@ -57,6 +57,8 @@ class Panoramax(Source):
     endpoint = "https://api.panoramax.xyz"
     license = None
     attribution = "{creator} – Panoramax / {instance}, {license}"
+    expected_captures = 1_000_000  # 0.4 million in Amsterdam
+    work = (Work(cells_per_request=3, captures_per_request=200),)  # most empty cells are skipped
     requests_per_second = 1.0
 
     def __init__(

@@ -27,7 +27,7 @@ from geopin_assets.http_client import HttpClient
 from geopin_assets.licenses import OPEN_LICENSES, open_license
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields, stac
-from geopin_assets.sources.base import CrawlReport, Source
+from geopin_assets.sources.base import CrawlReport, Source, Work
 from geopin_assets.sources.stac_search import Api
 
 _THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}
@@ -46,6 +46,7 @@ class Stac(Source):
     endpoint = "https://stacspec.org"  # no API, and never asked: there is none unless GEOPIN_STAC_URLS names it
     license = None
     attribution = "{creator}, {license}"
+    work = (Work(captures_per_request=100),)
     requests_per_second = 1.0
 
     def __init__(

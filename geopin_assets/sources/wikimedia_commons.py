@@ -30,7 +30,7 @@ from geopin_assets.errors import PayloadError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
-from geopin_assets.sources.base import CrawlReport, Source
+from geopin_assets.sources.base import CrawlReport, Source, Work
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.splitting import Capacity, Saturated, fetch_complete
 from geopin_assets.sources.wikimedia_commons_answer import (
@@ -81,6 +81,8 @@ class WikimediaCommons(Source):
     endpoint = "https://commons.wikimedia.org"
     license = None
     attribution = "{creator}, {license}, via Wikimedia Commons"
+    expected_captures = 300_000
+    work = (Work(cells_per_request=11, captures_per_request=34),)  # thumbnails come 50 at a time
     requests_per_second = 1.0
     deadline_s = 120.0  # extended metadata of 500 files that nobody looked at lately
     concurrency = 2

@@ -28,3 +28,11 @@ def test_known_secrets_are_masked_in_any_spelling():
 def test_secret_settings_are_known_by_their_names():
     variables = {"GEOPIN_X_KEY": "1", "GEOPIN_Y_TOKEN": "2", "GEOPIN_PROFILE": "live", "GEOPIN_Z_SECRET": ""}
     assert secret_values(variables) == ("1", "2")
+
+
+def test_an_answer_never_holds_what_it_repeats_of_our_secrets():
+    secret = "ab/c+very=secret"
+    redact = Redactor([secret, "short"])
+    for spelled in (secret, "ab%2Fc%2Bvery%3Dsecret", "ab\\/c+very=secret"):
+        assert redact.body(f'{{"key": "{spelled}"}}'.encode()) == b'{"key": "***"}'
+    assert redact.body(b'{"street": "short street"}') == b'{"street": "short street"}'
