@@ -20,7 +20,7 @@ from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import MetadataStore, VectorIndex, index_name
 from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.settings import Profile, Settings
-from geopin_assets.sources import open_source, source_named
+from geopin_assets.sources import SOURCES, open_source, source_named
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.links import Links
 from geopin_assets.sources.own_photos import photo_folder
@@ -83,13 +83,21 @@ class Embedding(FromSettings):
         return build_embedder(self.settings())
 
     def fetcher(self) -> "ImageFetcher":
-        """Public hosts only; loopback in the sandbox; private hosts where the settings trust them."""
+        """Public hosts only; loopback in the sandbox; private hosts where the settings trust them.
+
+        Hosts are asked as gently as the sources state, whichever source an image is from.
+        """
         from geopin_assets.embedding.addresses import AddressRule
         from geopin_assets.embedding.images import ImageFetcher
 
         settings = self.settings()
         rule = AddressRule(trusted_hosts=settings.trusted_hosts, allow_loopback=settings.is_sandbox)
-        return ImageFetcher(own_photos=photo_folder(settings), addresses=rule, user_agent=user_agent(settings.contact))
+        return ImageFetcher(
+            own_photos=photo_folder(settings),
+            addresses=rule,
+            host_limits={host: most for source in SOURCES for host, most in source.image_hosts.items()},
+            user_agent=user_agent(settings.contact),
+        )
 
 
 class SearchIndex(FromSettings):

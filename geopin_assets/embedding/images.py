@@ -8,7 +8,7 @@ The only place outside `http_client.py` that talks HTTP: bulk images need anothe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,12 +54,18 @@ class ImageFetcher:
     addresses: AddressRule = field(default_factory=AddressRule)
     per_host: int = 8
     """Requests that may run at once against one host."""
+    host_limits: Mapping[str, int] = field(default_factory=dict)
+    """Hosts whose owners ask for fewer, and how many; names in lower case."""
     deadline_s: float = 60.0
     """For one image in all: name, connection, redirects and body."""
     max_bytes: int = MAX_BYTES
     retry_after_s: float = 1.0
     """Pause before the second and last attempt when the server failed or could not be reached."""
     user_agent: str = "geopin-assets"
+
+    def lanes(self, host: str) -> int:
+        """Requests that may run at once against this host."""
+        return min(self.per_host, self.host_limits.get(host, self.per_host))
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[FetchImage]:

@@ -3,7 +3,7 @@
 Here: the background loop, its threads, and the bound on what is in memory. Not here: what is fetched and why
 (`pipeline.py`), how one image is fetched (`images.py`) or decoded (`decode.py`).
 
-    lanes (asyncio, `per_host` per host) → threads (decode, cut, preprocess) → bounded queue → the caller
+    lanes (asyncio, so many per host) → threads (decode, cut, preprocess) → bounded queue → the caller
 
 A thread that finds the queue full waits, its lane waits for it, and nothing more is fetched: memory is bounded
 by the number of lanes and the length of the queue, however many images are asked for.
@@ -41,9 +41,8 @@ _GIVEN_UP = Failure(FailureReason.HOST_DOWN, f"{HOST_PATIENCE} failures of the h
 class Fetcher(Protocol):
     """Where image bytes come from; `images.ImageFetcher` for real."""
 
-    @property
-    def per_host(self) -> int:
-        """Requests that may run at once against one host."""
+    def lanes(self, host: str) -> int:
+        """Requests that may run at once against a host (a scheme for local files)."""
         ...
 
     def session(self) -> AbstractAsyncContextManager[Callable[[str], Awaitable[bytes | Failure]]]:
@@ -120,9 +119,9 @@ class ReadAhead(Generic[Prepared]):
             with ThreadPoolExecutor(THREADS, thread_name_prefix="prepare") as threads:
                 try:
                     async with asyncio.TaskGroup() as group:
-                        for keys in by_host.values():
+                        for name, keys in by_host.items():
                             host = _Host(iter(keys))
-                            for _ in range(min(self.fetcher.per_host, len(keys))):
+                            for _ in range(min(self.fetcher.lanes(name), len(keys))):
                                 group.create_task(self._lane(host, fetch, gate, threads))
                 except ExceptionGroup as failed:
                     raise failed.exceptions[0] from failed

@@ -87,6 +87,8 @@ class Source(ABC):
     """Where people add imagery to this platform."""
     endpoint: ClassVar[str] = ""
     """Default base address of the API, without trailing slash; empty for a source without one."""
+    asks_a_server: ClassVar[bool] = True
+    """Whether records come from a server, whose format may change for all of them at once; no folder does that."""
     license: ClassVar[str | None] = None
     """License id when all captures share it; None when each record states its own."""
     attribution: ClassVar[str]
@@ -103,6 +105,8 @@ class Source(ABC):
     max_bytes: ClassVar[int] = 64 * 1024 * 1024
     concurrency: ClassVar[int] = 4
     """Cells crawled at once within a run; the rate limit is shared by them."""
+    image_hosts: ClassVar[Mapping[str, int]] = {}
+    """Most images fetched at once from a host, where its owner asks for less than usual."""
 
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:

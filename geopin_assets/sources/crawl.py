@@ -59,7 +59,7 @@ def _judge_readability(source: Source, cell: Cell, report: CrawlReport, captures
     """
     records = captures + sum(report.rejected.values())
     unreadable = sum(report.rejected[reason] for reason in _STRUCTURAL)
-    if not source.endpoint or unreadable <= _DRIFT_SHARE * records:
+    if not source.asks_a_server or unreadable <= _DRIFT_SHARE * records:
         return
     if unreadable < _DRIFT_RECORDS:
         report.is_doubtful = True

@@ -161,14 +161,14 @@ class Mapillary(Source):
             at_floor=leave_to_tiles,
         )
 
-    def _longest_answer(self) -> int:
+    def _longest_answer(self, report: CrawlReport) -> int:
         """How many images the server puts into one answer if it has many: all that it tells about a busy place."""
         side = min(self._graph.max_side_deg, sqrt(self._graph.max_area_deg2)) * 0.999
         lon, lat = _BUSY_PLACE
         while side > _SMALLEST_PROBE_DEG:
             try:
                 box = Bbox(lon - side / 2, lat - side / 2, lon + side / 2, lat + side / 2)
-                return len(self._graph.search(box, CrawlReport()))
+                return len(self._graph.search(box, report))
             except Saturated:
                 side /= 2
         return 0

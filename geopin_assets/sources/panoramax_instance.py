@@ -11,9 +11,8 @@ from typing import Any
 from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import GeoPinError, PermanentError
 from geopin_assets.grid import Bbox
-from geopin_assets.http_client import Answer, HttpClient
+from geopin_assets.http_client import Answer, HttpClient, Tally
 from geopin_assets.sources import stac
-from geopin_assets.sources.asking import Asking
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.panoramax_details import IDS_PER_REQUEST, Details, NotOffered, as_list, as_text
 from geopin_assets.sources.panoramax_map import PICTURES_ZOOM, TilePicture, parse_pictures
@@ -37,7 +36,6 @@ class Instance:
     ) -> None:
         self.url, self.is_catalog = url, is_catalog
         self._client, self._limit = client, limit
-        self._asking = Asking()
         self._capacity = Capacity(limit, self._probe)
         folder = tiles_dir / re.sub(r"[^\w.-]+", "_", url.split("://")[-1]) if tiles_dir else None
         self._tiles = TileCache(self._fetch_tile, folder=folder and folder / "pictures", ttl_s=PICTURES_KEPT_S)
@@ -51,15 +49,14 @@ class Instance:
 
         `removed` tells collections that were taken down: their pictures are not even asked for.
         """
-        self._asking.report = report
         tiles = tiles_of(box, PICTURES_ZOOM)
-        expected = self._overview.pictures(box, self._low_tiles.get)
+        expected = self._overview.pictures(box, lambda tile: self._low_tile(tile, report))
         way = choose_way(expected, tiles=len(tiles), limit=self._limit, ids_per_request=IDS_PER_REQUEST)
         if way is Way.NOTHING:
             return
         whole = self._search(box, report)
         features: list[Any] = []
-        if way is Way.TILES and self._offers_tiles and not self._capacity.is_proven_by(len(whole)):
+        if way is Way.TILES and self._offers_tiles and not self._capacity.is_proven_by(len(whole), report):
             features = self._by_tiles(box, tiles, report, removed)
         yield from features or self._by_search(box, whole, report)
 
@@ -67,7 +64,6 @@ class Instance:
         """`whole`: the answer for the undivided box."""
 
         def fetch(box: Bbox) -> list[Any]:
-            self._asking.report = report
             return whole if box == bbox else self._search(box, report)
 
         return fetch_complete(
@@ -79,7 +75,7 @@ class Instance:
     ) -> list[Any]:
         """Ids from tiles, then features by id. Nothing, which proves nothing, where the server does not give both."""
         try:
-            shown = [picture for tile in tiles for picture in parse_pictures(tile, self._tiles.get(tile))]
+            shown = [picture for tile in tiles for picture in parse_pictures(tile, self._tile(tile, report))]
             pictures = {picture.id: picture for picture in shown if _is_near(picture, box)}
             kept = [p.id for p in pictures.values() if not p.collections or p.collections - removed()]
             found, gone = self._details.fetch(kept, report)
@@ -94,22 +90,28 @@ class Instance:
         answer = self._client.get_json(f"{self.url}/api/search", params=params, tally=report, **how)
         return stac.features(answer, where=f"panoramax: {self.url}, box {box}")
 
-    def _probe(self) -> int:
+    def _probe(self, report: CrawlReport) -> int:
         """The longest answer there is: that for everything. None to learn from a server that does not give it."""
         try:
-            return len(self._search(WHOLE_GRID, self._asking.report, judge=_once))
+            return len(self._search(WHOLE_GRID, report, judge=_once))
         except GeoPinError:
             return 0
 
-    def _fetch_tile(self, tile: Tile) -> bytes:
+    def _tile(self, tile: Tile, tally: Tally) -> bytes:
+        return self._tiles.get(tile, lambda wanted: self._fetch_tile(wanted, tally))
+
+    def _low_tile(self, tile: Tile, tally: Tally) -> bytes:
+        return self._low_tiles.get(tile, lambda wanted: self._fetch_low_tile(wanted, tally))
+
+    def _fetch_tile(self, tile: Tile, tally: Tally | None = None) -> bytes:
         address = f"{self.url}/api/map/{_path(tile)}"
-        answer = self._client.send("GET", address, ok=(200, *_EMPTY), judge=_denied, tally=self._asking.report)
+        answer = self._client.send("GET", address, ok=(200, *_EMPTY), judge=_denied, tally=tally)
         return b"" if answer.status in _EMPTY else answer.body
 
-    def _fetch_low_tile(self, tile: Tile) -> bytes:
+    def _fetch_low_tile(self, tile: Tile, tally: Tally | None = None) -> bytes:
         version = "2/" if self.is_catalog else ""
         address = f"{self.url}/api/map/{version}{_path(tile)}"
-        return self._client.send("GET", address, ok=(200, 204), judge=_once, tally=self._asking.report).body
+        return self._client.send("GET", address, ok=(200, 204), judge=_once, tally=tally).body
 
 
 def _once(answer: Answer) -> PermanentError | None:

@@ -33,16 +33,17 @@ class Capacity:
     """The longest answer a server is known to give, shared by everything asked of it in a run.
 
     `probe` asks once for more than the server will give, such as everything in the whole country, and returns
-    how much came; it is called when the first answer needs proof. Without it the longest answer so far counts.
+    how much came; it is called when the first answer needs proof, and its requests count for the cell of that
+    answer. Without it the longest answer so far counts.
     """
 
-    def __init__(self, limit: int, probe: Callable[[], int] | None = None) -> None:
+    def __init__(self, limit: int, probe: Callable[[CrawlReport], int] | None = None) -> None:
         self._limit, self._probe = limit, probe
         self._lock = Lock()
         self._longest = 0
 
-    def is_proven_by(self, count: int) -> bool:
-        """Whether an answer of `count` records is complete."""
+    def is_proven_by(self, count: int, report: CrawlReport) -> bool:
+        """Whether an answer of `count` records is complete. `report`: of the cell that was asked for."""
         if count >= self._limit:
             return False
         if count < SMALLEST_CAP:
@@ -50,7 +51,7 @@ class Capacity:
         with self._lock:
             if count >= self._longest and self._probe is not None:
                 probe, self._probe = self._probe, None
-                self._longest = max(self._longest, probe())
+                self._longest = max(self._longest, probe(report))
             is_proven = count < self._longest
             self._longest = max(self._longest, count)
             return is_proven
@@ -62,7 +63,7 @@ class Checked(Capacity):
     def __init__(self) -> None:
         super().__init__(limit=0)
 
-    def is_proven_by(self, count: int) -> bool:
+    def is_proven_by(self, count: int, report: CrawlReport) -> bool:
         return True
 
 
@@ -87,7 +88,7 @@ def fetch_complete(
     def crawl(part: Bbox) -> Iterator[Record]:
         try:
             records = fetch(part)
-            is_complete = capacity.is_proven_by(len(records))
+            is_complete = capacity.is_proven_by(len(records), report)
         except Saturated:
             records, is_complete = [], False
         if not is_complete and _is_divisible(part, min_side_deg):

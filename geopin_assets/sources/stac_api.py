@@ -43,7 +43,7 @@ class Stac(Source):
     title = "STAC APIs"
     homepage = "https://stacspec.org"
     contribute_url = "https://stacspec.org"
-    endpoint = "https://stacspec.org"  # no API, and never asked: there is none unless GEOPIN_STAC_URLS names it
+    endpoint = ""  # only those that GEOPIN_STAC_URLS names
     license = None
     attribution = "{creator}, {license}"
     work = (Work(captures_per_request=100),)

@@ -22,7 +22,6 @@ from geopin_assets.errors import GeoPinError, PayloadError
 from geopin_assets.grid import Bbox
 from geopin_assets.http_client import HttpClient, Tally
 from geopin_assets.sources import fields, stac
-from geopin_assets.sources.asking import Asking
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.splitting import SMALLEST_CAP, Capacity, Checked, Saturated, fetch_complete
 
@@ -60,7 +59,6 @@ class Api:
         self.url = url
         self._client, self._collections, self._limit = client, collections, limit
         self._headers = dict(headers or {})
-        self._asking = Asking()
         self._capacity = Capacity(limit, self._probe)
         self._has_pages = False
         self._license = cached(LRUCache(_COLLECTIONS_KEPT), key=lambda id_, tally: id_, condition=Condition())(
@@ -71,9 +69,8 @@ class Api:
         """Every item of a box once, unchecked."""
 
         def ask(box: Bbox) -> list[Any]:
-            self._asking.report = report
             found = self._fetch_box(box, report)
-            if not self._is_complete(found):
+            if not self._is_complete(found, report):
                 raise Saturated
             if found.is_short:
                 report.incomplete.append(str(box))
@@ -102,7 +99,7 @@ class Api:
         found = self._fetch_pages(box, report)
         return self._fetch_pages(box, report) if found.is_paged and found.is_short else found
 
-    def _is_complete(self, found: _Found) -> bool:
+    def _is_complete(self, found: _Found, report: CrawlReport) -> bool:
         """Whether dividing the box would bring no more.
 
         Nobody cuts answers of a few: if such a one is short, then the count is not of this box.
@@ -111,13 +108,13 @@ class Api:
             return True
         if found.matched is not None:
             return len(found.features) < SMALLEST_CAP
-        is_proven = self._has_pages or self._capacity.is_proven_by(len(found.features))
+        is_proven = self._has_pages or self._capacity.is_proven_by(len(found.features), report)
         return is_proven or self._has_pages  # which the proof may have shown
 
-    def _probe(self) -> int:
+    def _probe(self, report: CrawlReport) -> int:
         """How many the server gives of the whole country without a word about more; pages are a better proof."""
         try:
-            page = self._get(f"{self.url}/search", self._params(_WHOLE_GRID), self._asking.report)
+            page = self._get(f"{self.url}/search", self._params(_WHOLE_GRID), report)
         except GeoPinError:
             return 0
         if stac.next_page(page) is not None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from geopin_assets.capture import Capture, Rejected
 from geopin_assets.errors import PayloadError
@@ -86,6 +86,7 @@ class WikimediaCommons(Source):
     requests_per_second = 1.0
     deadline_s = 120.0  # extended metadata of 500 files that nobody looked at lately
     concurrency = 2
+    image_hosts: ClassVar = {"upload.wikimedia.org": 2}
 
     def __init__(
         self,
@@ -155,9 +156,9 @@ class WikimediaCommons(Source):
         ids = "|".join(str(page["pageid"]) for page in pages)
         return self._query({"pageids": ids, "prop": "imageinfo", "iiprop": "url", "iiurlwidth": width}, report)
 
-    def _probe(self) -> int:
+    def _probe(self, report: CrawlReport) -> int:
         """How many pages an answer can hold: as many as come where there are far more."""
-        return len(self._query(self._search(PROBE), None))
+        return len(self._query(self._search(PROBE), report))
 
     def _search(self, box: Bbox) -> dict[str, Any]:
         return {
@@ -168,7 +169,7 @@ class WikimediaCommons(Source):
             "ggsprimary": "primary",
         }
 
-    def _query(self, params: Mapping[str, Any], report: CrawlReport | None) -> Pages:
+    def _query(self, params: Mapping[str, Any], report: CrawlReport) -> Pages:
         """All pages of a query, each put together from all answers. Raises PayloadError for answers without end."""
         pages, following = Pages(), dict[str, str]()
         asked: list[dict[str, str]] = []

@@ -7,7 +7,7 @@ import time
 from importlib import import_module
 from importlib.util import find_spec
 
-BENCHMARKS = ("definitions_import", "cell_overhead", "splitting", "embedding")
+BENCHMARKS = ("definitions_import", "cell_overhead", "splitting", "workload", "national_crawl", "embedding")
 
 
 def main() -> None:

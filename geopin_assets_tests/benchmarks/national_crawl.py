@@ -39,7 +39,7 @@ from geopin_assets_tests.sources.invented import VARIABLES, Place, Truth
 CAPTURES_PER_SOURCE = 20_000
 CELLS = 1000
 WITH_DAGSTER = "panoramax"
-CRAWLED = [source for source in SOURCES if source.endpoint]
+CRAWLED = [source for source in SOURCES if source.asks_a_server]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from math import ceil
 
 from geopin_assets.grid import Bbox
 from geopin_assets.sources.base import CrawlReport
-from geopin_assets.sources.splitting import fetch_complete
+from geopin_assets.sources.splitting import Capacity, fetch_complete
 from geopin_assets_tests.sources.capped_server import CappedServer, Point
 
 CELL = Bbox(4.8936, 52.37, 4.9229, 52.388)
@@ -47,7 +47,12 @@ def main(records: int = 20_000) -> None:
         server, report = CappedServer(points, LIMIT), CrawlReport()
         found = list(
             fetch_complete(
-                CELL, server.fetch, limit=LIMIT, min_side_deg=MIN_SIDE_DEG, report=report, key=lambda point: point[0]
+                CELL,
+                server.fetch,
+                capacity=Capacity(LIMIT, lambda report: LIMIT),
+                min_side_deg=MIN_SIDE_DEG,
+                report=report,
+                key=lambda point: point[0],
             )
         )
         requests = len(server.asked)

@@ -65,7 +65,7 @@ def main() -> None:
     """Print both figures, measured and stated, one line a source."""
     print(f"{'source':18} {'cells/request':>14} {'stated':>8} {'captures/request':>17} {'stated':>8}")
     for source in SOURCES:
-        if source.endpoint:
+        if source.asks_a_server:
             (cells, captures), (said_cells, said_captures) = measure(source), stated(source)
             print(f"{source.name:18} {cells:14.2f} {said_cells:8.2f} {captures:17.0f} {said_captures:8.0f}")
 

@@ -117,10 +117,31 @@ def test_a_place_that_cannot_be_is_one_line(geopin: Geopin, words: list[str]) ->
 def test_sources_are_listed_with_whether_they_can_run(geopin: Geopin) -> None:
     shown = geopin("sources", GEOPIN_PROFILE="live")
     assert shown.returncode == 0
-    lines = {line.split()[0]: line for line in shown.stdout.splitlines()[2:]}
+    lines = {line.split()[0]: line for line in shown.stdout.splitlines()[2:] if line[:1].strip()}
     assert list(lines) == [source.name for source in SOURCES]
     assert "ready" in lines["amsterdam"]
     assert "set GEOPIN_OWN_PHOTOS_DIR" in lines["own_photos"]
+
+
+def test_a_plan_tells_runs_requests_and_hours_with_rates_and_budgets(geopin: Geopin) -> None:
+    shown = geopin("plan", GEOPIN_PROFILE="live")
+    assert shown.returncode == 0, shown.stderr
+    assert "20064 cells, 81 runs per source" in shown.stdout
+    lines = {line.split()[0]: line for line in shown.stdout.splitlines()[2:] if line[:1].strip()}
+    assert set(lines) >= {source.name for source in SOURCES}
+    assert "16/min" in lines["kartaview"] and " h " in lines["kartaview"]
+    assert any("tiles" in line and "1,750/day" in line for line in shown.stdout.splitlines())
+    small = geopin("plan", "mapillary", "--region", HERE, GEOPIN_PROFILE="live", GEOPIN_MAPILLARY_TILES_PER_DAY="2")
+    assert "1 cells, 1 runs" in small.stdout and "2/day" in small.stdout and "kartaview" not in small.stdout
+
+
+def test_a_plan_knows_what_was_crawled_before(published: tuple[Geopin, Path, Ended]) -> None:
+    geopin, _, _ = published
+    assert "1 crawled cells" in geopin("plan", "panoramax", "--region", HERE).stdout
+
+
+def test_a_plan_of_an_unknown_source_is_one_line(geopin: Geopin) -> None:
+    assert "nope" in complaint(geopin("plan", "nope"))
 
 
 def test_a_wrong_variable_is_one_line_that_names_it(geopin: Geopin) -> None:

@@ -13,6 +13,7 @@ import pytest
 from geopin_assets.capture import Capture
 from geopin_assets.definitions import defs
 from geopin_assets.defs.partitions import cells
+from geopin_assets.defs.resources import Embedding
 from geopin_assets.sources import SOURCES
 
 CHECKOUT = Path(__file__).parents[2]
@@ -85,6 +86,11 @@ def test_assets_that_share_a_limited_thing_share_its_pool() -> None:
         "publish/vectorize": {"cloudflare"},
         "publish/d1": {"cloudflare"},
     }
+
+
+def test_images_are_fetched_no_faster_than_the_owner_of_their_host_asks(tmp_path: Path) -> None:
+    fetcher = Embedding(overrides={"GEOPIN_PROFILE": "sandbox", "GEOPIN_DATA": str(tmp_path)}).fetcher()
+    assert fetcher.lanes("upload.wikimedia.org") == 2 < fetcher.lanes("elsewhere.example")
 
 
 @pytest.mark.parametrize("name", [*(f"raw/{s.name}" for s in SOURCES), "catalog/captures", "index/embeddings"])

@@ -15,11 +15,15 @@ NOT_FOUND = Failure(FailureReason.NOT_FOUND)
 class MemoryFetcher:
     images: Mapping[str, bytes | Failure]
     per_host: int = 4
+    host_limits: Mapping[str, int] = field(default_factory=dict)
     pause_s: float = 0.0
     otherwise: Failure = NOT_FOUND
     fetched: Counter[str] = field(default_factory=Counter)
     active: Counter[str] = field(default_factory=Counter)
     peak: Counter[str] = field(default_factory=Counter)
+
+    def lanes(self, host: str) -> int:
+        return self.host_limits.get(host, self.per_host)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Callable[[str], Awaitable[bytes | Failure]]]:

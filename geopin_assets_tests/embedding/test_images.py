@@ -29,6 +29,11 @@ def reason(fetcher: ImageFetcher, url: str) -> FailureReason:
     return result.reason
 
 
+def test_a_limit_of_a_host_lowers_what_is_usual_and_never_raises_it() -> None:
+    fetcher = ImageFetcher(per_host=4, host_limits={"slow.example": 2, "fast.example": 100})
+    assert [fetcher.lanes(host) for host in ("slow.example", "fast.example", "other.example")] == [2, 4, 4]
+
+
 def test_images_are_fetched_over_one_connection(server: ImageServer) -> None:
     server.routes["/a.jpg"] = body(JPEG)
     clients = set()

@@ -49,6 +49,13 @@ def test_no_host_is_asked_for_more_than_its_share_at_once() -> None:
     assert dict(fetcher.peak) == {"host0": 2, "host1": 2, "host2": 2}
 
 
+def test_a_host_whose_owner_asks_for_less_is_asked_less_and_the_others_as_usual() -> None:
+    wanted = urls(60, hosts=2)
+    fetcher = MemoryFetcher(images(wanted), per_host=5, host_limits={"host1": 2}, pause_s=0.002)
+    assert len(dict(ReadAhead(wanted, fetcher, decoded, StageClock()))) == 60
+    assert dict(fetcher.peak) == {"host0": 5, "host1": 2}
+
+
 def test_a_host_that_hangs_does_not_hold_up_another() -> None:
     """host1 answers only when all of host0 has been read."""
     wanted = urls(400, hosts=2)

@@ -41,7 +41,7 @@ def recording(source: type[Source]) -> ModuleType:
 
 every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 every_server = pytest.mark.parametrize(
-    "source", [source for source in SOURCES if source.endpoint], ids=lambda source: source.name
+    "source", [source for source in SOURCES if source.asks_a_server], ids=lambda source: source.name
 )
 
 
@@ -184,6 +184,7 @@ def test_a_source_states_its_facts(source: type[Source]):
     assert source.requests_per_second > 0
     assert source.concurrency >= 1
     assert not source.endpoint.endswith("/")
+    assert all(host == host.lower() and most >= 1 for host, most in source.image_hosts.items())
 
 
 @every_source

@@ -170,10 +170,10 @@ def test_once_the_breaker_is_open_the_remaining_cells_fail_without_a_request():
     assert len(requests) <= 10 + 4  # ten failures open it; three threads may be under way
 
 
-class Served(Scripted):
-    """As `Scripted`, but asking a server."""
+class OfFolder(Scripted):
+    """As `Scripted`, but asking no server."""
 
-    endpoint = "https://api.example"
+    asks_a_server = False
 
 
 def broken(count: int, reason: Reason = Reason.MALFORMED) -> list[Rejected]:
@@ -183,25 +183,25 @@ def broken(count: int, reason: Reason = Reason.MALFORMED) -> list[Rejected]:
 @pytest.mark.parametrize("reason", [Reason.MALFORMED, Reason.BAD_ID, Reason.BAD_COORDINATES, Reason.NO_IMAGE])
 def test_a_format_that_changed_is_an_error_and_no_empty_cell(reason: Reason):
     with pytest.raises(PayloadError, match="4 of 5 records cannot be read"):
-        crawl_cell(Served(lambda _: iter([capture("a"), *broken(4, reason)])), CELL)
+        crawl_cell(Scripted(lambda _: iter([capture("a"), *broken(4, reason)])), CELL)
 
 
 @pytest.mark.parametrize("reason", [Reason.OUTSIDE_CELL, Reason.LICENSE_NOT_OPEN, Reason.NOT_STREET_LEVEL])
 def test_records_that_are_rightly_left_out_are_no_change_of_format(reason: Reason):
-    crawl = crawl_cell(Served(lambda _: iter(broken(9, reason))), CELL)
+    crawl = crawl_cell(Scripted(lambda _: iter(broken(9, reason))), CELL)
     assert crawl.report.is_complete
 
 
 def test_single_broken_records_among_good_ones_change_nothing():
-    crawl = crawl_cell(Served(lambda _: iter([*map(capture, "abcde"), *broken(3)])), CELL)
+    crawl = crawl_cell(Scripted(lambda _: iter([*map(capture, "abcde"), *broken(3)])), CELL)
     assert crawl.report.is_complete and len(crawl.captures) == 5
 
 
 def test_a_cell_of_which_little_can_be_read_is_kept_but_removes_nothing():
-    crawl = crawl_cell(Served(lambda _: iter(broken(2))), CELL)
+    crawl = crawl_cell(Scripted(lambda _: iter(broken(2))), CELL)
     assert not crawl.report.is_complete
     assert crawl.report.incomplete == []
 
 
 def test_a_folder_of_photos_may_be_as_mixed_as_it_is():
-    assert crawl_cell(Scripted(lambda _: iter(broken(9))), CELL).report.is_complete
+    assert crawl_cell(OfFolder(lambda _: iter(broken(9))), CELL).report.is_complete

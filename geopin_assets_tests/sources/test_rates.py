@@ -1,11 +1,25 @@
 """How fast a source is asked, and who may say so."""
 
+from pathlib import Path
+
 import pytest
 
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.cells import cell, cell_ids
+from geopin_assets.errors import BudgetSpent, ConfigurationError
+from geopin_assets.sandbox.app import create_app
+from geopin_assets.sandbox.drives import build_world
 from geopin_assets.settings import Profile, Settings
-from geopin_assets.sources import SANDBOX_REQUESTS_PER_SECOND, SOURCES, open_source, rate_per_s
+from geopin_assets.sources import (
+    SANDBOX_REQUESTS_PER_SECOND,
+    SOURCES,
+    open_source,
+    quotas_of,
+    rate_per_s,
+    source_named,
+)
 from geopin_assets.sources.base import Source
+from geopin_assets.sources.crawl import crawl_cells
+from geopin_assets_tests.sandbox.transport import AsgiTransport
 
 every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 
@@ -40,3 +54,32 @@ def test_a_wrong_rate_is_refused_before_anything_is_asked(source: type[Source], 
         open_source(source.name, Settings(variables=live(source, wrong).variables)),
     ):
         pass
+
+
+def test_daily_budgets_are_the_sources_own_and_settings_change_them():
+    live = Settings(profile=Profile.LIVE, variables={"GEOPIN_MAPILLARY_TILES_PER_DAY": "12"})
+    quotas = quotas_of(source_named("mapillary"), live)
+    assert (quotas["tiles"].per_day, quotas["search"].per_day) == (12, 200_000)
+    assert quotas["tiles"].per_second == pytest.approx(40 / 60)
+    assert quotas_of(source_named("mapillary"), Settings(profile=Profile.LIVE))["tiles"].per_day == 1750
+
+
+@pytest.mark.parametrize("wrong", ["-1", "many", "1.5", "100000001"])
+def test_a_wrong_budget_is_refused(wrong: str):
+    live = Settings(profile=Profile.LIVE, variables={"GEOPIN_MAPILLARY_TILES_PER_DAY": wrong})
+    with pytest.raises(ConfigurationError, match="GEOPIN_MAPILLARY_TILES_PER_DAY"):
+        quotas_of(source_named("mapillary"), live)
+
+
+def test_a_spent_budget_fails_the_cells_of_later_runs_too_until_midnight(tmp_path: Path):
+    """Each opening is a run of its own; the account lies in the data directory."""
+    settings = Settings(data_dir=tmp_path, variables={"GEOPIN_MAPILLARY_SEARCH_PER_DAY": "3"})
+    transport = AsgiTransport(create_app(build_world(), settings.sandbox_url))
+    cells = [cell(cell_id) for cell_id in cell_ids()[:2]]
+    outcomes = []
+    for _ in range(3):
+        with open_source("mapillary", settings, transport=transport) as source:
+            outcomes += [outcome for _, outcome in crawl_cells(source, cells, concurrency=1)]
+    spent = [isinstance(outcome, BudgetSpent) for outcome in outcomes]
+    assert spent == [False, False, False, True, True, True]
+    assert "today's budget of 3 requests for search is spent" in str(outcomes[-1])

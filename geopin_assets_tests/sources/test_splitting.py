@@ -17,7 +17,7 @@ def crawl(
     points = fetch_complete(
         box,
         server.fetch,
-        capacity=capacity or Capacity(server.limit, lambda: server.limit),
+        capacity=capacity or Capacity(server.limit, lambda report: server.limit),
         min_side_deg=floor_deg,
         report=report,
         key=lambda point: point[0],
@@ -137,24 +137,26 @@ def test_an_error_ends_the_crawl():
 def test_a_cap_that_was_lowered_without_a_word_hides_nothing(truth: list[Point], cap: int, has_probe: bool):
     """The server gives at most `cap`, whatever is asked for; the crawler believes in 1,000."""
     server = CappedServer(truth, cap)
-    capacity = Capacity(1000, (lambda: min(cap, len(truth))) if has_probe else None)
+    capacity = Capacity(1000, (lambda report: min(cap, len(truth))) if has_probe else None)
     found, report = crawl(server, capacity=capacity)
     missing = {point[0] for point in server.within(CELL)} - {point[0] for point in found}
     assert not missing or report.incomplete
 
 
 def test_the_probe_is_asked_once_and_only_when_an_answer_needs_proof():
-    asked = []
-    capacity = Capacity(100, lambda: asked.append(1) or 60)
-    assert [capacity.is_proven_by(n) for n in (0, 3, 9)] == [True, True, True]
+    asked, first, second = [], CrawlReport(), CrawlReport()
+    capacity = Capacity(100, lambda report: asked.append(report) or 60)
+    assert [capacity.is_proven_by(n, first) for n in (0, 3, 9)] == [True, True, True]
     assert asked == []
-    assert [capacity.is_proven_by(n) for n in (10, 59, 60, 70, 69, 100)] == [True, True, False, False, True, False]
-    assert asked == [1]
+    assert [capacity.is_proven_by(n, second) for n in (10, 59, 60)] == [True, True, False]
+    assert [capacity.is_proven_by(n, first) for n in (70, 69, 100)] == [False, True, False]
+    assert len(asked) == 1 and asked[0] is second  # the cell whose answer needed it
 
 
 def test_without_a_probe_the_longest_answer_so_far_is_what_the_server_can_give():
-    capacity = Capacity(100)
-    assert [capacity.is_proven_by(n) for n in (9, 12, 11, 12, 30, 29)] == [True, False, True, False, False, True]
+    capacity, report = Capacity(100), CrawlReport()
+    proven = [capacity.is_proven_by(n, report) for n in (9, 12, 11, 12, 30, 29)]
+    assert proven == [True, False, True, False, False, True]
 
 
 def test_a_box_that_the_server_refuses_as_too_full_is_divided():
@@ -188,7 +190,7 @@ def test_what_cannot_be_divided_may_be_answered_another_way():
     records = fetch_complete(
         CELL,
         server.fetch,
-        capacity=Capacity(20, lambda: 20),
+        capacity=Capacity(20, lambda report: 20),
         min_side_deg=FLOOR_DEG,
         report=report,
         key=lambda point: point[0],

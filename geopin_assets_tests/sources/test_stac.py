@@ -162,6 +162,7 @@ def test_a_full_answer_without_pages_divides_the_box(says: str):
     crawl = crawled(server)
     assert len(crawl.captures) == 120
     assert crawl.report.splits > 0 and crawl.report.incomplete == []
+    assert crawl.report.requests == len(boxes)
     assert ("3.370000,50.750000,7.210000,53.470000" in boxes) == (says == "nothing")  # the proof, where it is needed
 
 

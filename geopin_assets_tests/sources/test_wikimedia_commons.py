@@ -348,3 +348,4 @@ def test_a_cap_that_was_lowered_without_a_word_is_found_out_once():
     assert report.splits == 1 + 4 + 16
     assert report.incomplete == []
     assert probes == [PROBE]
+    assert report.requests == 1 + 4 + 16 + 64 + len(probes)
