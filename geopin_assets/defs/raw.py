@@ -79,7 +79,7 @@ def store_cell(
         duration_s=outcome.duration_s,
     )
     if report.incomplete:
-        yield CellFailed(cell_id, f"incomplete, {account.captures} captures kept: saturated {report.incomplete[0]}")
+        yield CellFailed(cell_id, f"incomplete, {account.captures} captures kept; not complete: {report.incomplete[0]}")
     else:
         yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
 
