@@ -22,7 +22,18 @@ def start(platform: Platform, home: Path) -> "subprocess.Popen[bytes]":
     home.mkdir(exist_ok=True)
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     environ = os.environ | platform.overrides | {"DAGSTER_HOME": str(home)}
-    command = [sys.executable, "-m", "geopin_assets.cli", "run", "--region", REGION]
+    command = [
+        sys.executable,
+        "-m",
+        "geopin_assets.cli",
+        "run",
+        "--region",
+        REGION,
+        "--source",
+        "panoramax",
+        "--source",
+        "amsterdam",
+    ]
     return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
 
 
