@@ -5,6 +5,7 @@ Here: how a crawled cell becomes a stored partition with its account. Not here: 
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from inspect import getdoc, getmodule
 
 import dagster as dg
@@ -46,9 +47,10 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
 
         def crawl(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
             with sources.open(source.name) as crawler, progress.task(context, len(cell_ids)) as advance:
-                captures = requests = 0
-                for where, outcome in crawl_cells(crawler, map(cell, cell_ids)):
-                    yield from store_cell(storage.raw(), source.name, where.cell_id, outcome)
+                store, captures, requests = storage.raw(), 0, 0
+                known = partial(store.captures_of, source.name)
+                for where, outcome in crawl_cells(crawler, map(cell, cell_ids), known_captures=known):
+                    yield from store_cell(store, source.name, where.cell_id, outcome)
                     if isinstance(outcome, CellCrawl):
                         captures, requests = captures + len(outcome.captures), requests + outcome.report.requests
                     advance(f"{captures} captures, {requests} requests")

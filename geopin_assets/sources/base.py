@@ -26,6 +26,8 @@ EXAMPLES_KEPT = 5
 class CrawlReport:
     """What crawling one cell took and left out. Filled while a source yields; shown on the partition."""
 
+    known_captures: int = 0
+    """What the last crawl of this cell found: it is not taken for gone before the source was really asked."""
     requests: int = 0
     splits: int = 0
     duplicates: int = 0

@@ -31,12 +31,14 @@ class CellCrawl:
     duration_s: float
 
 
-def crawl_cell(source: Source, cell: Cell, *, clock: Callable[[], float] = time.monotonic) -> CellCrawl:
+def crawl_cell(
+    source: Source, cell: Cell, *, known_captures: int = 0, clock: Callable[[], float] = time.monotonic
+) -> CellCrawl:
     """Crawl one cell. Raises the source's TransientError or PermanentError; then nothing of the cell counts.
 
     Also raises PayloadError when most records cannot be read.
     """
-    started, report = clock(), CrawlReport()
+    started, report = clock(), CrawlReport(known_captures=known_captures)
     captures: dict[str, Capture] = {}
     for record in source.captures(cell, report):
         if isinstance(record, Rejected):
@@ -88,24 +90,32 @@ def violation(capture: Capture, source: str, cell: Cell) -> Reason | None:
 
 
 def crawl_cells(
-    source: Source, cells: Iterable[Cell], *, concurrency: int | None = None
+    source: Source,
+    cells: Iterable[Cell],
+    *,
+    concurrency: int | None = None,
+    known_captures: Callable[[str], int] = lambda cell_id: 0,
 ) -> Iterator[tuple[Cell, CellCrawl | GeoPinError]]:
     """Crawl cells in threads (default: the source's `concurrency`), yielding each as it finishes, in any order.
 
     A cell that fails yields its error and stops no other; once a source's circuit breaker is open the
     remaining cells fail without a request. At most twice `concurrency` cells are under way or waiting to be
-    taken; leaving the loop early drops the rest.
+    taken; leaving the loop early drops the rest. `known_captures(cell_id)` is what the last crawl found there.
     """
+
+    def crawl(cell: Cell) -> CellCrawl:
+        return crawl_cell(source, cell, known_captures=known_captures(cell.cell_id))
+
     workers = concurrency or source.concurrency
     waiting = iter(cells)
     pool = ThreadPoolExecutor(workers, thread_name_prefix=f"crawl-{source.name}")
     try:
-        running = {pool.submit(crawl_cell, source, cell): cell for cell in islice(waiting, 2 * workers)}
+        running = {pool.submit(crawl, cell): cell for cell in islice(waiting, 2 * workers)}
         while running:
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 cell = running.pop(future)
-                running |= {pool.submit(crawl_cell, source, later): later for later in islice(waiting, 1)}
+                running |= {pool.submit(crawl, later): later for later in islice(waiting, 1)}
                 yield cell, _outcome(source, cell, future)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -47,12 +47,13 @@ class Instance:
     def fetch(self, box: Bbox, report: CrawlReport, removed: Callable[[], frozenset[str]]) -> Iterator[Any]:
         """Every feature of a box once, unchecked; Rejected for pictures that are gone although a tile shows them.
 
+        A box without anything on the grid is not asked, unless the last crawl found something there.
         `removed` tells collections that were taken down: their pictures are not even asked for.
         """
         tiles = tiles_of(box, PICTURES_ZOOM)
         expected = self._overview.pictures(box, lambda tile: self._low_tile(tile, report))
         way = choose_way(expected, tiles=len(tiles), limit=self._limit, ids_per_request=IDS_PER_REQUEST)
-        if way is Way.NOTHING:
+        if way is Way.NOTHING and not report.known_captures:
             return
         whole = self._search(box, report)
         features: list[Any] = []

@@ -90,6 +90,15 @@ class RawStore:
         except (pl.exceptions.ComputeError, KeyError, TypeError, ValueError, OSError) as error:
             raise PayloadError(f"raw file of {source} in {cell_id} cannot be read: {error}") from error
 
+    def captures_of(self, source: str, cell_id: str) -> int:
+        """How many captures the stored crawl has: 0 if there is none, 1 if it cannot be read (it may have any)."""
+        if not self.path(source, cell_id).exists():
+            return 0
+        try:
+            return self.account(source, cell_id).captures
+        except PayloadError:
+            return 1
+
     def sources_of(self, cell_ids: Iterable[str]) -> list[tuple[str, str]]:
         """(source, cell_id) of every stored file among these cells."""
         sources = sorted(p.name for p in self.root.iterdir()) if self.root.exists() else []

@@ -205,3 +205,16 @@ def test_a_cell_of_which_little_can_be_read_is_kept_but_removes_nothing():
 
 def test_a_folder_of_photos_may_be_as_mixed_as_it_is():
     assert crawl_cell(OfFolder(lambda _: iter(broken(9))), CELL).report.is_complete
+
+
+def test_a_source_learns_what_the_last_crawl_of_each_cell_found():
+    told: dict[str, int] = {}
+
+    class Listening(Scripted):
+        def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+            told[cell.cell_id] = report.known_captures
+            return iter(())
+
+    known = {"r0": 4, "r2": 1}
+    list(crawl_cells(Listening(lambda _: iter(())), cells(3), known_captures=lambda cell_id: known.get(cell_id, 0)))
+    assert told == {"r0": 4, "r1": 0, "r2": 1}

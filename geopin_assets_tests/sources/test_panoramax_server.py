@@ -119,6 +119,16 @@ def test_the_grid_is_asked_once_for_all_cells_and_kept_on_disk(tmp_path: Path):
     assert len(server.paths("/map/")) == len(set(server.paths("/map/"))) <= 2
 
 
+def test_a_cell_that_had_captures_is_asked_whatever_the_grid_says(tmp_path: Path):
+    """A grid that is wrong for a region takes nothing for gone."""
+    server, drenthe = Watched(build_world()), Cell("drenthe", bounds(*DRENTHE))
+    with opened(server, tmp_path) as source:
+        crawl_cell(source, Cell("next", bounds(121, 100)))  # the grid is known now
+        assert crawl_cell(source, drenthe).report.requests == 0
+        assert crawl_cell(source, drenthe, known_captures=7).report.requests == 1
+    assert len(server.paths("/api/search")) == 1
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -101,3 +101,12 @@ def test_times_keep_their_zone(raw: RawStore) -> None:
     at = datetime(2024, 6, 1, 8, 30, tzinfo=UTC)
     crawl(raw, HERE, [capture(captured_at=at)])
     assert pl.read_parquet(raw.path("panoramax", HERE))["captured_at"].to_list() == [at]
+
+
+def test_a_store_knows_how_much_the_last_crawl_found(raw: RawStore) -> None:
+    assert raw.captures_of("panoramax", HERE) == 0
+    crawl(raw, HERE, [capture("a"), capture("b")])
+    assert raw.captures_of("panoramax", HERE) == 2
+    assert raw.captures_of("amsterdam", HERE) == 0
+    raw.path("panoramax", HERE).write_bytes(b"damaged")
+    assert raw.captures_of("panoramax", HERE) == 1
