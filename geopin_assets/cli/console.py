@@ -37,11 +37,16 @@ def terminal() -> Console | None:
 
 
 class ConsoleProgress(Progress):
-    """Progress of the steps of this process on its terminal, or as lines where there is none."""
+    """Progress of the steps of this process on its terminal, or as lines where there is none.
+
+    Lines too without `has_bars`: several processes have one terminal, and it has room for one live display.
+    """
+
+    has_bars: bool = True
 
     @contextmanager
     def task(self, context: dg.AssetExecutionContext, total: int, unit: str = "cells") -> Iterator[Advance]:
-        label, screen = context.asset_key.to_user_string(), terminal()
+        label, screen = context.asset_key.to_user_string(), terminal() if self.has_bars else None
         with _bar(screen, label, total, unit) if screen else _lines(label, total, unit) as advance:
             yield advance
 

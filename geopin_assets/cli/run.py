@@ -28,7 +28,9 @@ def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, n
     console.print(f"profile {settings.profile}: {len(cell_ids)} cells of {region}, {', '.join(names)}\n")
     with stand_ins(settings), dg.DagsterInstance.get() as instance:
         results = []
-        crawl = None if settings.is_sandbox else partial(crawl_side_by_side, {})
+        crawl = (
+            None if settings.is_sandbox else partial(crawl_side_by_side, {}, partial(ConsoleProgress, has_bars=False))
+        )
         defs = build_definitions(progress=ConsoleProgress())
         for result in run_region(defs, instance, cell_ids, names, crawl=crawl):
             results.append(result)

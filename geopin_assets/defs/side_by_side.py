@@ -6,7 +6,7 @@ and fails no other. Threads would not do: Dagster redirects the whole process's 
 Here: the processes. Not here: what a crawl of one source is (`local_run.py`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -17,25 +17,36 @@ from dagster._core.instance.ref import InstanceRef  # what an instance is rebuil
 
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.local_run import LayerResult, crawl_source, raw_key
+from geopin_assets.defs.progress import Progress
 
 
 def crawl_side_by_side(
-    overrides: Mapping[str, str], instance: dg.DagsterInstance, cell_ids: Sequence[str], sources: Sequence[str]
+    overrides: Mapping[str, str],
+    progress: Callable[[], Progress],
+    instance: dg.DagsterInstance,
+    cell_ids: Sequence[str],
+    sources: Sequence[str],
 ) -> Iterator[LayerResult]:
-    """The raw layer of every source, as each ends. `overrides`: GEOPIN_* variables on top of the environment's."""
+    """The raw layer of every source, as each ends. `overrides`: GEOPIN_* variables on top of the environment's.
+
+    `progress` is built in each process, as resources do not travel: it must be importable there.
+    """
     with ExitStack() as stack:
         crawls: dict[Future[LayerResult], str] = {}
         for name in sources:
             process = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
-            crawls[process.submit(_crawl_alone, instance.get_ref(), dict(overrides), name, list(cell_ids))] = name
+            given = (instance.get_ref(), dict(overrides), progress, name, list(cell_ids))
+            crawls[process.submit(_crawl_alone, *given)] = name
         for crawl in as_completed(crawls):
             yield _result(crawl, crawls[crawl])
 
 
-def _crawl_alone(ref: InstanceRef, overrides: dict[str, str], name: str, cell_ids: list[str]) -> LayerResult:
+def _crawl_alone(
+    ref: InstanceRef, overrides: dict[str, str], progress: Callable[[], Progress], name: str, cell_ids: list[str]
+) -> LayerResult:
     """In a process of its own."""
     with dg.DagsterInstance.from_ref(ref) as instance:
-        job = build_definitions(overrides=overrides).resolve_implicit_global_asset_job_def()
+        job = build_definitions(overrides=overrides, progress=progress()).resolve_implicit_global_asset_job_def()
         return crawl_source(job, instance, cell_ids, name)
 
 

@@ -5,6 +5,7 @@ import multiprocessing
 import dagster as dg
 
 from geopin_assets.cells import cell
+from geopin_assets.defs.progress import Progress
 from geopin_assets.defs.side_by_side import crawl_side_by_side
 from geopin_assets_tests.platform import CELLS, Platform
 
@@ -105,7 +106,8 @@ def test_sources_crawled_side_by_side_do_not_wait_for_a_slow_one_nor_die_with_it
     platform: Platform, instance: dg.DagsterInstance
 ) -> None:
     platform.tell_sandbox("POST", {"source": "amsterdam", "kind": "hang"})
-    crawl = crawl_side_by_side(platform.overrides, instance, CELLS, ["amsterdam", "panoramax", "own_photos"])
+    names = ["amsterdam", "panoramax", "own_photos"]
+    crawl = crawl_side_by_side(platform.overrides, Progress, instance, CELLS, names)
     quick = [next(crawl), next(crawl)]
     assert {result.asset for result in quick} == {"raw/panoramax", "raw/own_photos"}
     assert [result.cells for result in quick] == [len(CELLS)] * 2
