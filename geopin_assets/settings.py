@@ -85,6 +85,11 @@ class Settings:
         """The value of a GEOPIN_* variable without blanks around it; empty if it is not set."""
         return self.variables.get(variable, "").strip()
 
+    def listed(self, variable: str) -> tuple[str, ...]:
+        """The values of a comma-separated GEOPIN_* variable, each once, in order."""
+        values = (value.strip() for value in self.text(variable).split(","))
+        return tuple(dict.fromkeys(value for value in values if value))
+
     def number(self, variable: str, default: float, *, low: float, high: float) -> float:
         """A GEOPIN_* variable as a number. Raises ConfigurationError outside [low, high]."""
         stated = self.text(variable)

@@ -101,6 +101,11 @@ def host(url: str) -> str:
     return urlsplit(url).netloc
 
 
+def is_this_machine(url: str) -> bool:
+    """Whether an address is on loopback: the sandbox asks nobody else, and tokens may go there unencrypted."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
 def payload(record: Mapping[str, Any]) -> str:
     """Compact JSON with sorted keys, at most 16 KiB: of a larger record only its short scalars are kept."""
     encoded = _json(record)

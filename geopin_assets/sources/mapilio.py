@@ -28,7 +28,7 @@ from cachetools import LRUCache, cached
 from geopin_assets.capture import Capture, Rejected
 from geopin_assets.errors import ConfigurationError, PayloadError
 from geopin_assets.grid import Bbox, Cell
-from geopin_assets.http_client import HttpClient
+from geopin_assets.http_client import HttpClient, Tally
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources import mapilio_answer as answers
@@ -86,7 +86,7 @@ class Mapilio(Source):
         self._client, self._images, self._now = client, images, now
         self._tile_url = f"{endpoint}/geoserver/gwc/service/wmts"
         self._detail_url = f"{detail_endpoint}/api/sequence-detail"
-        self._tiles = TileCache(lambda tile: self._fetch_tile(tile, None), folder=tiles_dir, ttl_s=TILE_TTL_S)
+        self._tiles = TileCache(self._fetch_tile, folder=tiles_dir, ttl_s=TILE_TTL_S)
         kept: LRUCache[str, Mapping[str, Any]] = LRUCache(IMAGES_KEPT, getsizeof=lambda images: len(images) + 1)
         self._sequence = cached(kept, key=lambda uuid, report: uuid, condition=Condition())(self._fetch_sequence)
 
@@ -125,7 +125,7 @@ class Mapilio(Source):
                 yield point
 
     def _points(self, tile: Tile, report: CrawlReport) -> list[Point]:
-        data = self._tiles.get(tile, lambda wanted: self._fetch_tile(wanted, report))
+        data = self._tiles.get(tile, report)
         try:
             return points_of(tile, data, LAYER)
         except PayloadError as error:
@@ -135,10 +135,10 @@ class Mapilio(Source):
         uuid, id_ = fields.source_id(point.properties.get("sequence_uuid")), _id(point)
         return self._sequence(uuid, report).get(id_) if uuid and id_ else None
 
-    def _fetch_tile(self, tile: Tile, report: CrawlReport | None) -> bytes:
+    def _fetch_tile(self, tile: Tile, tally: Tally) -> bytes:
         place = {"TILEMATRIX": f"{_GRID}:{tile.z}", "TILECOL": tile.x, "TILEROW": tile.y}
         query = _TILE_QUERY | place
-        return self._client.get_bytes(self._tile_url, params=query, judge=answers.tile_verdict, tally=report)
+        return self._client.get_bytes(self._tile_url, params=query, judge=answers.tile_verdict, tally=tally)
 
     def _fetch_sequence(self, uuid: str, report: CrawlReport) -> Mapping[str, Any]:
         answer = self._client.get_json(self._detail_url, params={"sequence_uuid": uuid}, tally=report)

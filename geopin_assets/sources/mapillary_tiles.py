@@ -30,13 +30,13 @@ class CoverageTiles:
 
     def __init__(self, client: HttpClient, *, endpoint: str, token: str, folder: Path | None, ttl_s: float) -> None:
         self._client, self._endpoint, self._params = client, endpoint, {"access_token": token}
-        self._cache = TileCache(lambda tile: self._fetch(tile, None), folder=folder, ttl_s=ttl_s)
+        self._cache = TileCache(self._fetch, folder=folder, ttl_s=ttl_s)
 
     def points(self, tile: Tile, tally: Tally) -> list[Point]:
         """The images of a tile. Raises BudgetSpent when no tile may be asked for today."""
-        return points_of(tile, self._cache.get(tile, lambda wanted: self._fetch(wanted, tally)), LAYER)
+        return points_of(tile, self._cache.get(tile, tally), LAYER)
 
-    def _fetch(self, tile: Tile, tally: Tally | None) -> bytes:
+    def _fetch(self, tile: Tile, tally: Tally) -> bytes:
         answer = self._client.send(
             "GET",
             f"{self._endpoint}/maps/vtp/mly1_public/2/{tile.z}/{tile.x}/{tile.y}",

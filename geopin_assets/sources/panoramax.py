@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import ConfigurationError
@@ -40,11 +40,6 @@ DEFAULT_LIMIT = 1000  # about 4 kB a picture on an instance, 7.5 kB on the catal
 SANDBOX_LIMIT = 25  # invented streets are short: a small limit makes boxes divide there as they do in real cities
 MAX_LIMIT = 10_000  # instances answer 400 above it
 REMOVED_WITHIN = timedelta(days=3)  # longer than a tile is kept, and than the catalog usually lags behind
-_THIS_MACHINE = {
-    "127.0.0.1",
-    "localhost",
-    "::1",
-}  # others must not meet the sandbox's lifted rate by a forgotten profile
 
 
 class Panoramax(Source):
@@ -91,7 +86,9 @@ class Panoramax(Source):
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Panoramax":
         """Raises ConfigurationError for a limit or address that cannot be used."""
         catalog = (
-            f"{settings.sandbox_url}/{cls.name}" if settings.is_sandbox and not _listed(settings) else cls.endpoint
+            f"{settings.sandbox_url}/{cls.name}"
+            if settings.is_sandbox and not settings.listed("GEOPIN_PANORAMAX_URLS")
+            else cls.endpoint
         )
         return cls(
             client,
@@ -137,35 +134,19 @@ def parse_picture(feature: Any, bbox: Bbox, endpoint: str, now: datetime) -> Cap
         return item
     if not bbox.contains(item.lon, item.lat):
         return Rejected(Reason.OUTSIDE_CELL, item.id)
-    return Capture(
+    return item.capture(
         source=Panoramax.name,
         source_capture_id=item.id,
-        lon=item.lon,
-        lat=item.lat,
-        captured_at=item.captured_at,
-        heading_deg=item.heading_deg,
-        is_pano=item.is_pano,
-        sequence_id=item.collection,
-        creator=item.producer,
-        license=item.license,
         attribution=f"{item.producer or 'unknown'} – Panoramax / {item.instance}, {item.license}",
         page_url=f"{endpoint}/#focus=pic&pic={quote(item.id)}",
-        image_url=item.image_url,
-        image_version="" if item.file_size is None else str(item.file_size),
-        payload=item.payload,
     )
 
 
-def _listed(settings: Settings) -> tuple[str, ...]:
-    listed = settings.text("GEOPIN_PANORAMAX_URLS").split(",")
-    return tuple(dict.fromkeys(url.strip().rstrip("/") for url in listed if url.strip()))
-
-
 def _urls(settings: Settings) -> tuple[str, ...]:
-    urls = _listed(settings)
+    urls = tuple(dict.fromkeys(url.rstrip("/") for url in settings.listed("GEOPIN_PANORAMAX_URLS")))
     if bad := [url for url in urls if fields.web_url(url) is None]:
         raise ConfigurationError(f"GEOPIN_PANORAMAX_URLS: {bad[0]!r} is not an http(s) address")
-    if settings.is_sandbox and (away := [url for url in urls if urlsplit(url).hostname not in _THIS_MACHINE]):
+    if settings.is_sandbox and (away := [url for url in urls if not fields.is_this_machine(url)]):
         raise ConfigurationError(
             f"GEOPIN_PANORAMAX_URLS: the sandbox asks only this machine, not {away[0]}: set GEOPIN_PROFILE=live"
         )

@@ -51,7 +51,7 @@ class Instance:
         `removed` tells collections that were taken down: their pictures are not even asked for.
         """
         tiles = tiles_of(box, PICTURES_ZOOM)
-        expected = self._overview.pictures(box, lambda tile: self._low_tile(tile, report))
+        expected = self._overview.pictures(box, lambda tile: self._low_tiles.get(tile, report))
         way = choose_way(expected, tiles=len(tiles), limit=self._limit, ids_per_request=IDS_PER_REQUEST)
         if way is Way.NOTHING and not report.known_captures:
             return
@@ -76,7 +76,7 @@ class Instance:
     ) -> list[Any]:
         """Ids from tiles, then features by id. Nothing, which proves nothing, where the server does not give both."""
         try:
-            shown = [picture for tile in tiles for picture in parse_pictures(tile, self._tile(tile, report))]
+            shown = [picture for tile in tiles for picture in parse_pictures(tile, self._tiles.get(tile, report))]
             pictures = {picture.id: picture for picture in shown if _is_near(picture, box)}
             kept = [p.id for p in pictures.values() if not p.collections or p.collections - removed()]
             found, gone = self._details.fetch(kept, report)
@@ -98,18 +98,12 @@ class Instance:
         except GeoPinError:
             return 0
 
-    def _tile(self, tile: Tile, tally: Tally) -> bytes:
-        return self._tiles.get(tile, lambda wanted: self._fetch_tile(wanted, tally))
-
-    def _low_tile(self, tile: Tile, tally: Tally) -> bytes:
-        return self._low_tiles.get(tile, lambda wanted: self._fetch_low_tile(wanted, tally))
-
-    def _fetch_tile(self, tile: Tile, tally: Tally | None = None) -> bytes:
+    def _fetch_tile(self, tile: Tile, tally: Tally) -> bytes:
         address = f"{self.url}/api/map/{_path(tile)}"
         answer = self._client.send("GET", address, ok=(200, *_EMPTY), judge=_denied, tally=tally)
         return b"" if answer.status in _EMPTY else answer.body
 
-    def _fetch_low_tile(self, tile: Tile, tally: Tally | None = None) -> bytes:
+    def _fetch_low_tile(self, tile: Tile, tally: Tally) -> bytes:
         version = "2/" if self.is_catalog else ""
         address = f"{self.url}/api/map/{version}{_path(tile)}"
         return self._client.send("GET", address, ok=(200, 204), judge=_once, tally=tally).body

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from geopin_assets.capture import Reason, Rejected
+from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import PayloadError
 from geopin_assets.licenses import license_of_url, open_license
 from geopin_assets.sources import fields
@@ -67,6 +67,26 @@ class StacItem:
     attribution: str | None
     """Words of the item itself, which few have."""
     payload: str
+
+    def capture(self, *, source: str, source_capture_id: str, attribution: str, page_url: str) -> Capture:
+        """The item as a capture, with what every platform says its own way."""
+        return Capture(
+            source=source,
+            source_capture_id=source_capture_id,
+            lon=self.lon,
+            lat=self.lat,
+            captured_at=self.captured_at,
+            heading_deg=self.heading_deg,
+            is_pano=self.is_pano,
+            sequence_id=self.collection,
+            creator=self.producer,
+            license=self.license,
+            attribution=attribution,
+            page_url=page_url,
+            image_url=self.image_url,
+            image_version="" if self.file_size is None else str(self.file_size),
+            payload=self.payload,
+        )
 
 
 def features(answer: Any, where: str) -> list[Any]:

@@ -30,7 +30,6 @@ from geopin_assets.sources import fields, stac
 from geopin_assets.sources.base import CrawlReport, Source, Work
 from geopin_assets.sources.stac_search import Api
 
-_THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}
 _SANDBOX_PREFIX = "sandbox"  # its port may change, its ids must not
 
 LicenseOf = Callable[[str], str | None]
@@ -86,7 +85,7 @@ class Stac(Source):
             client,
             urls=urls or stand_in,
             prefix="" if urls else _SANDBOX_PREFIX,
-            collections=_listed(settings, "GEOPIN_STAC_COLLECTIONS"),
+            collections=settings.listed("GEOPIN_STAC_COLLECTIONS"),
             license=open_license(settings.text("GEOPIN_STAC_LICENSE")) or "",
             attribution=settings.text("GEOPIN_STAC_ATTRIBUTION"),
             token=settings.text("GEOPIN_STAC_TOKEN") if urls else "",
@@ -148,22 +147,11 @@ def parse_item(
         return Rejected(Reason.NO_ATTRIBUTION, item.id)
     collection = item.collection or ""
     built = f"{url}/collections/{quote(collection, safe='')}/items/{quote(item.id, safe='')}"
-    return Capture(
+    return item.capture(
         source=Stac.name,
         source_capture_id=capture_id(prefix, collection, item.id),
-        lon=item.lon,
-        lat=item.lat,
-        captured_at=item.captured_at,
-        heading_deg=item.heading_deg,
-        is_pano=item.is_pano,
-        sequence_id=item.collection,
-        creator=item.producer,
-        license=item.license,
         attribution=f"{credit or fields.host(url)}, {item.license}",
         page_url=stac.link_of(feature, "alternate") or stac.link_of(feature, "self") or built,
-        image_url=item.image_url,
-        image_version="" if item.file_size is None else str(item.file_size),
-        payload=item.payload,
     )
 
 
@@ -181,21 +169,15 @@ def capture_id(prefix: str, collection: str, id_: str) -> str:
     return f"{prefix[:100]}/~{hashlib.sha256(plain.encode()).hexdigest()[:40]}"
 
 
-def _listed(settings: Settings, variable: str) -> tuple[str, ...]:
-    values = (value.strip() for value in settings.text(variable).split(","))
-    return tuple(dict.fromkeys(value for value in values if value))
-
-
 def _checked(settings: Settings) -> tuple[str, ...]:
     """The configured roots. Raises ConfigurationError naming the variable that is wrong."""
-    urls = tuple(url.rstrip("/") for url in _listed(settings, "GEOPIN_STAC_URLS"))
+    urls = tuple(dict.fromkeys(url.rstrip("/") for url in settings.listed("GEOPIN_STAC_URLS")))
     for url in urls:
-        host = urlsplit(url).hostname if fields.web_url(url) else None
-        if host is None or urlsplit(url).query:
+        if fields.web_url(url) is None or urlsplit(url).query:
             raise ConfigurationError(f"GEOPIN_STAC_URLS: {url!r} is not the http(s) address of an API")
-        if settings.is_sandbox and host not in _THIS_MACHINE:
+        if settings.is_sandbox and not fields.is_this_machine(url):
             raise ConfigurationError(f"GEOPIN_STAC_URLS: the sandbox asks only this machine, not {url}")
-        if settings.text("GEOPIN_STAC_TOKEN") and not url.startswith("https:") and host not in _THIS_MACHINE:
+        if settings.text("GEOPIN_STAC_TOKEN") and not url.startswith("https:") and not fields.is_this_machine(url):
             raise ConfigurationError(f"GEOPIN_STAC_URLS: GEOPIN_STAC_TOKEN would go to {url} for everybody to read")
     stated = settings.text("GEOPIN_STAC_LICENSE")
     if stated and open_license(stated) is None:

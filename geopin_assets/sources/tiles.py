@@ -23,6 +23,7 @@ from mapbox_vector_tile.Mapbox import vector_tile_pb2
 
 from geopin_assets.errors import PayloadError
 from geopin_assets.grid import Bbox
+from geopin_assets.http_client import Tally
 
 BYTES_KEPT = 64 * 1024 * 1024  # of tiles, in memory; dense ones have 1 MB, the largest known 12 MB
 _DEFAULT_EXTENT = 4096
@@ -110,13 +111,13 @@ def _not_a_tile(tile: Tile, data: bytes) -> PayloadError:
 class TileCache:
     """Tiles by address: each is fetched once, however many cells share it, and kept in `folder` for `ttl_s`.
 
-    `fetch(tile)` returns the bytes, b"" for an empty tile; what it raises is not kept, nor are bytes that are no
-    vector tile (a login page answered with 200). `clock`: seconds since the epoch.
+    `fetch(tile, tally)` returns the bytes, b"" for an empty tile; what it raises is not kept, nor are bytes that are
+    no vector tile (a login page answered with 200). `clock`: seconds since the epoch.
     """
 
     def __init__(
         self,
-        fetch: Callable[[Tile], bytes],
+        fetch: Callable[[Tile, Tally], bytes],
         *,
         folder: Path | None,
         ttl_s: float,
@@ -124,22 +125,21 @@ class TileCache:
     ) -> None:
         self._fetch, self._folder, self._ttl_s, self._clock = fetch, folder, ttl_s, clock
         memory: LRUCache[Tile, bytes] = LRUCache(BYTES_KEPT, getsizeof=len)
-        self._bytes = cached(memory, key=lambda tile, fetch: tile, condition=Condition())(self._read)
+        self._bytes = cached(memory, key=lambda tile, tally: tile, condition=Condition())(self._read)
 
-    def get(self, tile: Tile, fetch: Callable[[Tile], bytes] | None = None) -> bytes:
-        """The bytes of a tile, from memory, disk or the network.
+    def get(self, tile: Tile, tally: Tally) -> bytes:
+        """The bytes of a tile, from memory, disk or the network; a request is on the tally of whoever needed it.
 
-        `fetch` replaces the cache's own for this once, so that a request counts for whom it was made.
         Raises PayloadError for what is no vector tile.
         """
-        return self._bytes(tile, fetch or self._fetch)
+        return self._bytes(tile, tally)
 
-    def _read(self, tile: Tile, fetch: Callable[[Tile], bytes]) -> bytes:
+    def _read(self, tile: Tile, tally: Tally) -> bytes:
         path = self._folder / str(tile.z) / str(tile.x) / f"{tile.y}.mvt" if self._folder else None
         if path and path.exists() and self._clock() - path.stat().st_mtime < self._ttl_s:
             with suppress(PayloadError):  # a file that others have spoiled is fetched again
                 return _check(tile, path.read_bytes())
-        data = _check(tile, fetch(tile))
+        data = _check(tile, self._fetch(tile, tally))
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f".{path.name}.{uuid4().hex}.part")  # other processes write the same tile

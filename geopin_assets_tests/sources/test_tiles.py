@@ -11,6 +11,8 @@ from shapely.geometry import LineString, MultiPoint, Point
 
 from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.grid import Bbox
+from geopin_assets.http_client import Tally
+from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.tiles import Tile, TileCache, points_of, tiles_of
 from geopin_assets_tests.sources.replay import DATA
 
@@ -172,14 +174,18 @@ def test_a_damaged_tile_is_read_or_refused_and_nothing_else(data: st.DataObject)
     assert all(DAM.bbox.west <= point.lon <= DAM.bbox.east for point in points)
 
 
+TALLY = CrawlReport()  # for tests that count at the host
+
+
 class Host:
     """Answers with tiles and counts them."""
 
     def __init__(self, data: bytes = SYNTHETIC) -> None:
         self.data, self.asked = data, list[Tile]()
 
-    def fetch(self, tile: Tile) -> bytes:
+    def fetch(self, tile: Tile, tally: Tally) -> bytes:
         self.asked.append(tile)
+        tally.requests += 1
         return self.data
 
 
@@ -187,32 +193,32 @@ def test_a_tile_is_fetched_once_and_kept_for_other_processes(tmp_path: Path):
     host = Host()
     for _ in range(2):
         cache = TileCache(host.fetch, folder=tmp_path, ttl_s=60)
-        assert cache.get(DAM) == cache.get(DAM) == SYNTHETIC
+        assert cache.get(DAM, TALLY) == cache.get(DAM, TALLY) == SYNTHETIC
     assert host.asked == [DAM]
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")] == ["14/8414/5384.mvt"]
 
 
 def test_a_kept_tile_ends(tmp_path: Path):
     host = Host()
-    TileCache(host.fetch, folder=tmp_path, ttl_s=60).get(DAM)
+    TileCache(host.fetch, folder=tmp_path, ttl_s=60).get(DAM, TALLY)
     path = next(tmp_path.rglob("*.mvt"))
     os.utime(path, (1000, 1000))
     for now, fetched in ((1059.0, 1), (1060.0, 2)):
-        TileCache(host.fetch, folder=tmp_path, ttl_s=60, clock=lambda now=now: now).get(DAM)
+        TileCache(host.fetch, folder=tmp_path, ttl_s=60, clock=lambda now=now: now).get(DAM, TALLY)
         assert len(host.asked) == fetched
 
 
 def test_an_empty_tile_is_kept_too(tmp_path: Path):
     host = Host(b"")
     for _ in range(2):
-        assert TileCache(host.fetch, folder=tmp_path, ttl_s=60).get(DAM) == b""
+        assert TileCache(host.fetch, folder=tmp_path, ttl_s=60).get(DAM, TALLY) == b""
     assert len(host.asked) == 1
 
 
 def test_without_a_folder_tiles_are_kept_in_memory_only():
     host = Host()
     cache = TileCache(host.fetch, folder=None, ttl_s=0)
-    assert cache.get(DAM) == cache.get(DAM)
+    assert cache.get(DAM, TALLY) == cache.get(DAM, TALLY)
     assert len(host.asked) == 1
 
 
@@ -221,7 +227,7 @@ def test_a_login_page_is_refused_and_never_kept(tmp_path: Path):
     cache = TileCache(host.fetch, folder=tmp_path, ttl_s=60)
     for _ in range(2):
         with pytest.raises(PayloadError):
-            cache.get(DAM)
+            cache.get(DAM, TALLY)
     assert len(host.asked) == 2
     assert list(tmp_path.rglob("*.mvt")) == []
 
@@ -229,22 +235,22 @@ def test_a_login_page_is_refused_and_never_kept(tmp_path: Path):
 def test_what_fetching_raises_is_not_kept(tmp_path: Path):
     host, fails = Host(), [True]
 
-    def fetch(tile: Tile) -> bytes:
+    def fetch(tile: Tile, tally: Tally) -> bytes:
         if fails.pop() if fails else False:
             raise TransientError("later")
-        return host.fetch(tile)
+        return host.fetch(tile, tally)
 
     cache = TileCache(fetch, folder=tmp_path, ttl_s=60)
     with pytest.raises(TransientError):
-        cache.get(DAM)
-    assert cache.get(DAM) == SYNTHETIC
+        cache.get(DAM, TALLY)
+    assert cache.get(DAM, TALLY) == SYNTHETIC
 
 
 def test_a_spoiled_file_is_fetched_again(tmp_path: Path):
     host = Host()
-    TileCache(host.fetch, folder=tmp_path, ttl_s=60).get(DAM)
+    TileCache(host.fetch, folder=tmp_path, ttl_s=60).get(DAM, TALLY)
     next(tmp_path.rglob("*.mvt")).write_bytes(SYNTHETIC[:100])
-    assert TileCache(host.fetch, folder=tmp_path, ttl_s=60).get(DAM) == SYNTHETIC
+    assert TileCache(host.fetch, folder=tmp_path, ttl_s=60).get(DAM, TALLY) == SYNTHETIC
     assert len(host.asked) == 2
 
 
@@ -252,16 +258,16 @@ def test_one_tile_wanted_by_many_at_once_is_fetched_once_and_another_meanwhile()
     asked: list[Tile] = []
     other, release = Tile(14, 1, 1), threading.Event()
 
-    def fetch(tile: Tile) -> bytes:
+    def fetch(tile: Tile, tally: Tally) -> bytes:
         asked.append(tile)
         assert tile == other or release.wait(10)
         return SYNTHETIC
 
     cache = TileCache(fetch, folder=None, ttl_s=0)
-    threads = [threading.Thread(target=cache.get, args=(DAM,)) for _ in range(6)]
+    threads = [threading.Thread(target=cache.get, args=(DAM, TALLY)) for _ in range(6)]
     for thread in threads:
         thread.start()
-    assert cache.get(other) == SYNTHETIC  # not behind the slow one
+    assert cache.get(other, TALLY) == SYNTHETIC  # not behind the slow one
     release.set()
     for thread in threads:
         thread.join(10)
@@ -269,8 +275,8 @@ def test_one_tile_wanted_by_many_at_once_is_fetched_once_and_another_meanwhile()
 
 
 def test_a_request_is_made_on_behalf_of_whoever_needs_the_tile():
-    usual, own = Host(), Host()
-    cache = TileCache(usual.fetch, folder=None, ttl_s=0)
-    cache.get(DAM, own.fetch)
-    cache.get(DAM)
-    assert (len(usual.asked), len(own.asked)) == (0, 1)
+    first, second = CrawlReport(), CrawlReport()
+    cache = TileCache(Host().fetch, folder=None, ttl_s=0)
+    cache.get(DAM, first)
+    cache.get(DAM, second)
+    assert (first.requests, second.requests) == (1, 0)
