@@ -2,6 +2,7 @@
 #
 #   make demo    the whole path on invented streets: no key, no account, no internet after installing
 #   make test    lint, types, import rules and every test
+#   make bench   what the platform costs; make bench-embed: fetching and embedding images only, beside img2dataset
 #   make ui      the Dagster UI on http://127.0.0.1:3000, over the same data
 #
 # PyTorch: the pinned version as the package index offers it. For a CUDA (or a CPU-only) build say
@@ -11,9 +12,10 @@ PYTHON ?= python3
 TORCH_PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+IMG2DATASET := .geopin/bench/img2dataset
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo test bench ui check lock clean
+.PHONY: demo test bench bench-embed ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
@@ -29,6 +31,15 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m geopin_assets_tests.benchmarks
+
+bench-embed: $(VENV)/.installed $(IMG2DATASET)
+	$(BIN)/python -m geopin_assets_tests.benchmarks --embed
+
+# The baseline in an environment of its own: it wants other versions than we do. Where it cannot be had, the
+# benchmark says so and goes on.
+$(IMG2DATASET):
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install -q img2dataset==1.47.0 || rm -r $@
 
 ui: $(VENV)/.installed
 	$(BIN)/geopin ui

@@ -60,6 +60,7 @@ class Reason(StrEnum):
     NOT_STREET_LEVEL = "not_street_level"
     NO_ATTRIBUTION = "no_attribution"
     REMOVED = "removed"
+    TAKEN_DOWN = "taken_down"
 
 
 @dataclass(frozen=True, slots=True)

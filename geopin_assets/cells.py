@@ -50,6 +50,8 @@ class Place:
     province: str
 
 
+BLOCK_CELLS = 10
+"""Side of a block, in cells: the coarse place that searches may filter by, and that shards hold whole."""
 PLACES_ATTRIBUTION = "Places © GeoNames (CC BY 4.0)"
 
 
@@ -120,6 +122,12 @@ def cell_facts(cell_id: str) -> CellFacts:
         similar = get_close_matches(cell_id, cell_ids(), n=3)
         hint = f"; did you mean {', '.join(similar)}?" if similar else ""
         raise ConfigurationError(f"no such cell: {cell_id!r}{hint}") from None
+
+
+def cell_block(cell_id: str) -> str:
+    """The block of 10 x 10 cells (about 20 x 20 km) that holds a cell, e.g. `r09c05`."""
+    facts = cell_facts(cell_id)
+    return f"r{facts.row // BLOCK_CELLS:02d}c{facts.column // BLOCK_CELLS:02d}"
 
 
 def cell(cell_id: str) -> Cell:

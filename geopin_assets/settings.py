@@ -15,12 +15,34 @@ from geopin_assets.errors import ConfigurationError
 SANDBOX_PORT = 8791
 
 
+class Precision(StrEnum):
+    """What the backbone computes in. auto: fp16 on GPUs that have it, else fp32 · bf16 is less exact than both."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
 class Profile(StrEnum):
     """sandbox: loopback stand-ins, embedded index · live: real sources, embedded index · cloud: Cloudflare too."""
 
     SANDBOX = "sandbox"
     LIVE = "live"
     CLOUD = "cloud"
+
+
+SANDBOX_ACCOUNT_ID = "5a4db0c5" * 4
+CLOUDFLARE_URL = "https://api.cloudflare.com/client/v4"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudflareAccount:
+    """Where to publish. The token needs the permissions Vectorize:Edit and D1:Edit."""
+
+    account_id: str
+    token: str = field(repr=False)
+    base_url: str = CLOUDFLARE_URL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +56,17 @@ class Settings:
     sandbox_port: int = SANDBOX_PORT
     trusted_hosts: frozenset[str] = frozenset()
     """Hosts that images may be fetched from although they resolve to a private address (own servers)."""
-    device: str = ""
-    """torch device for embedding; empty picks cuda, then mps, then cpu."""
+    model: str = "cosplace/ResNet50/512"
+    """Which published model embeds: method, backbone, dimensions."""
     weights: str = ""
-    """Path of a CosPlace checkpoint; empty fetches the published one (live) or falls back (sandbox)."""
+    """Path of a checkpoint of that model; empty fetches the published one (live) or falls back (sandbox)."""
+    device: str = ""
+    """torch device for embedding, or several with commas: a process takes a free one; empty picks the best."""
+    precision: Precision = Precision.AUTO
+    is_compiled: bool = False
+    """Whether the model goes through torch.compile: minutes of compiling, then faster."""
+    gpu_pool: str = "gpu"
+    """Dagster pool of embedding runs; its limit is how many run at once."""
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     """All GEOPIN_* variables, for the per-source ones (`Source.from_settings`); may hold keys: never printed."""
 
@@ -48,6 +77,28 @@ class Settings:
     @property
     def sandbox_url(self) -> str:
         return f"http://127.0.0.1:{self.sandbox_port}"
+
+    @property
+    def publishes_to_cloudflare(self) -> bool:
+        """GEOPIN_INDEX is `cloudflare` or `embedded`; the profile cloud means the former, the others the latter."""
+        stated = self.text("GEOPIN_INDEX") or ("cloudflare" if self.profile is Profile.CLOUD else "embedded")
+        if stated not in ("cloudflare", "embedded"):
+            raise ConfigurationError(f"GEOPIN_INDEX={stated!r}: cloudflare or embedded")
+        return stated == "cloudflare"
+
+    @property
+    def cloudflare(self) -> CloudflareAccount:
+        """The account to publish to; in the sandbox its emulator. Raises ConfigurationError for what is missing."""
+        if self.is_sandbox:
+            return CloudflareAccount(SANDBOX_ACCOUNT_ID, "sandbox", f"{self.sandbox_url}/cloudflare/client/v4")
+        for variable in ("GEOPIN_CLOUDFLARE_ACCOUNT_ID", "GEOPIN_CLOUDFLARE_API_TOKEN"):
+            if not self.text(variable):
+                raise ConfigurationError(f"publishing to Cloudflare needs {variable}: dash.cloudflare.com, API tokens")
+        return CloudflareAccount(
+            self.text("GEOPIN_CLOUDFLARE_ACCOUNT_ID"),
+            self.text("GEOPIN_CLOUDFLARE_API_TOKEN"),
+            self.text("GEOPIN_CLOUDFLARE_URL") or CLOUDFLARE_URL,
+        )
 
     @property
     def raw_dir(self) -> Path:
@@ -124,9 +175,13 @@ class Settings:
         must see the same data, and invented streets must never mix with real ones.
         """
         env = os.environ if environ is None else environ
+        given = cls(variables={k: v for k, v in env.items() if k.startswith("GEOPIN_")})
         name = env.get("GEOPIN_PROFILE", Profile.SANDBOX)
         if name not in set(Profile):
             raise ConfigurationError(f"GEOPIN_PROFILE={name!r}: choose one of {', '.join(Profile)}")
+        precision = given.text("GEOPIN_PRECISION") or Precision.AUTO
+        if precision not in set(Precision):
+            raise ConfigurationError(f"GEOPIN_PRECISION={precision!r}: choose one of {', '.join(Precision)}")
         home = Path(env.get("DAGSTER_HOME") or ".")
         port = env.get("GEOPIN_SANDBOX_PORT", str(SANDBOX_PORT))
         if not (port.isdecimal() and 0 < int(port) < 2**16):
@@ -137,7 +192,11 @@ class Settings:
             contact=env.get("GEOPIN_CONTACT", ""),
             sandbox_port=int(port),
             trusted_hosts=frozenset(filter(None, env.get("GEOPIN_TRUSTED_HOSTS", "").split(","))),
-            device=env.get("GEOPIN_DEVICE", ""),
+            model=given.text("GEOPIN_MODEL") or cls.model,
             weights=env.get("GEOPIN_WEIGHTS", ""),
-            variables={k: v for k, v in env.items() if k.startswith("GEOPIN_")},
+            device=given.text("GEOPIN_DEVICE"),
+            precision=Precision(precision),
+            is_compiled=given.flag("GEOPIN_COMPILE"),
+            gpu_pool=given.text("GEOPIN_GPU_POOL") or cls.gpu_pool,
+            variables=given.variables,
         )

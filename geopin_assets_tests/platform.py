@@ -9,6 +9,8 @@ import dagster as dg
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.local_run import LayerResult, run_region
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.embedding.cell_vectors import CellVectors
+from geopin_assets.index.protocol import MetadataStore, VectorIndex
 
 CELLS = ("nh-amsterdam-r089c051", "nh-amsterdam-r089c052")
 SOURCES = ("panoramax", "amsterdam", "own_photos")
@@ -19,10 +21,31 @@ class Installation:
 
     def __init__(self, folder: Path, variables: dict[str, str]) -> None:
         self.overrides = {"GEOPIN_DATA": str(folder / "data"), **variables}
+        self.set()
+
+    def set(self, **variables: str) -> None:
+        """Set GEOPIN_* variables from now on, as an operator who changes them and starts everything anew."""
+        self.overrides |= variables
         self.storage = Storage(overrides=self.overrides)
         self.search_index = SearchIndex(overrides=self.overrides)
         self.embedding = Embedding(overrides=self.overrides)
         self.definitions = build_definitions(overrides=self.overrides)
+
+    def vectors(self, cell_id: str) -> CellVectors:
+        """The stored vectors of a cell."""
+        return self.storage.vectors(self.embedding.model()).cell(cell_id)
+
+    @property
+    def index(self) -> VectorIndex:
+        """The only shard of the index that publishing goes to."""
+        (part,) = self.search_index.vectors(self.search_index.target(self.embedding.model())).parts
+        return part
+
+    @property
+    def rows(self) -> MetadataStore:
+        """The only shard of the metadata."""
+        (part,) = self.search_index.metadata().parts
+        return part
 
 
 class Platform(Installation):

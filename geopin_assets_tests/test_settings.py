@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.settings import SANDBOX_PORT, Profile, Settings
+from geopin_assets.settings import SANDBOX_PORT, Precision, Profile, Settings
 
 
 def test_without_variables_everything_is_the_sandbox_beside_here(
@@ -18,6 +18,8 @@ def test_without_variables_everything_is_the_sandbox_beside_here(
     assert settings.data_dir == tmp_path / ".geopin" / "sandbox"
     assert settings.sandbox_url == f"http://127.0.0.1:{SANDBOX_PORT}"
     assert (settings.contact, settings.device, settings.weights) == ("", "", "")
+    assert (settings.model, settings.precision, settings.is_compiled) == ("cosplace/ResNet50/512", "auto", False)
+    assert settings.gpu_pool == "gpu"
     assert settings.trusted_hosts == frozenset()
 
 
@@ -57,19 +59,33 @@ def test_the_other_variables_are_read_as_they_are() -> None:
             "GEOPIN_SANDBOX_PORT": "9000",
             "GEOPIN_TRUSTED_HOSTS": "photos.example.org,10.0.0.7,",
             "GEOPIN_DEVICE": "cuda:1",
+            "GEOPIN_MODEL": "eigenplaces/ResNet50/2048",
             "GEOPIN_WEIGHTS": "/models/cosplace.pth",
+            "GEOPIN_PRECISION": "fp32",
+            "GEOPIN_COMPILE": "1",
+            "GEOPIN_GPU_POOL": "gpu_of_amsterdam",
         }
     )
     assert settings.contact == "maps@example.org"
     assert settings.sandbox_port == 9000
     assert settings.trusted_hosts == {"photos.example.org", "10.0.0.7"}
     assert settings.device == "cuda:1"
+    assert settings.model == "eigenplaces/ResNet50/2048"
     assert settings.weights == "/models/cosplace.pth"
+    assert settings.precision is Precision.FP32
+    assert settings.is_compiled
+    assert settings.gpu_pool == "gpu_of_amsterdam"
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("GEOPIN_PROFILE", "production"), *(("GEOPIN_SANDBOX_PORT", port) for port in ("http", "-1", "0", "65536", ""))],
+    [
+        ("GEOPIN_PROFILE", "production"),
+        *(("GEOPIN_SANDBOX_PORT", port) for port in ("http", "-1", "0", "65536", "")),
+        ("GEOPIN_PRECISION", "fp64"),
+        ("GEOPIN_PRECISION", "BF16"),
+        ("GEOPIN_COMPILE", "yes"),
+    ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}='{value}'"):
@@ -79,6 +95,13 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: 
 def test_the_error_about_a_profile_says_which_there_are() -> None:
     with pytest.raises(ConfigurationError, match="sandbox, live, cloud"):
         Settings.from_env({"GEOPIN_PROFILE": "Live"})
+
+
+def test_variables_that_are_set_to_nothing_are_as_if_unset() -> None:
+    names = ("GEOPIN_MODEL", "GEOPIN_DEVICE", "GEOPIN_PRECISION", "GEOPIN_COMPILE", "GEOPIN_GPU_POOL")
+    settings, default = Settings.from_env(dict.fromkeys(names, " ")), Settings()
+    assert (settings.model, settings.device, settings.precision) == (default.model, "", Precision.AUTO)
+    assert (settings.is_compiled, settings.gpu_pool) == (False, "gpu")
 
 
 def test_variables_of_sources_are_kept_and_those_of_others_are_not() -> None:

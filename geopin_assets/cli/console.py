@@ -56,16 +56,16 @@ def _bar(screen: Console, label: str, total: int, unit: str) -> Iterator[Advance
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
     with Bars(*columns, TimeRemainingColumn(), console=screen, transient=True) as bars:
         task = bars.add_task(label, total=total, text=unit)
-        yield lambda text: bars.update(task, advance=1, text=f"{unit}, {text}")
+        yield lambda text, units=1: bars.update(task, advance=units, text=f"{unit}, {text}")
 
 
 @contextmanager
 def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
     done, said_s = 0, time.monotonic()
 
-    def advance(text: str) -> None:
+    def advance(text: str, units: int = 1) -> None:
         nonlocal done, said_s
-        done += 1
+        done += units
         if time.monotonic() - said_s >= _LINE_EVERY_S:
             said_s = time.monotonic()
             console.print(f"  {label}: {done}/{total} {unit}, {text}")

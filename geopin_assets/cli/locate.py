@@ -4,11 +4,11 @@ from pathlib import Path
 
 from geopin_assets.cli.console import console
 from geopin_assets.defs.resources import Embedding, SearchIndex
-from geopin_assets.embedding.choose import embedder_label
 from geopin_assets.embedding.decode import decode_image
 from geopin_assets.embedding.failures import Failure
 from geopin_assets.embedding.panorama import is_equirectangular, perspective_views
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.index.shards import SearchedIndex, SearchedStore
 from geopin_assets.locate.search import locate
 
 
@@ -22,14 +22,23 @@ def print_matches(photo: Path, top: int) -> None:
     image = decode_image(photo.read_bytes())
     if isinstance(image, Failure):
         raise ConfigurationError(f"{photo}: {image.reason}: {image.detail}")
+    model, search_index = Embedding().model(), SearchIndex()
+    serving = search_index.versions().serving()
+    if serving is None:
+        raise ConfigurationError("the index is empty: publish a region first, e.g. `make demo`")
+    if serving.model_id != model.model_id:
+        raise ConfigurationError(
+            f"searches use {serving.name}, made with {serving.model_id}, but the settings ask for {model.model_id}:"
+            " set GEOPIN_MODEL or GEOPIN_WEIGHTS to that model, or publish all of this one (`geopin index list`)"
+        )
     embedder = Embedding().embedder()
-    index, store = SearchIndex().vectors(embedder), SearchIndex().metadata()
+    index, store = SearchedIndex(search_index.vectors(serving)), SearchedStore(search_index.metadata())
     height, width = image.shape[:2]
     views = perspective_views(image) if is_equirectangular(width, height) else [image]
     matches = locate(embedder.embed([embedder.preprocess(view) for view in views]), index, store, top)
     if matches.is_empty():
         raise ConfigurationError("the index is empty: publish a region first, e.g. `make demo`")
-    console.print(f"embedder: {embedder_label(embedder)}\n")
+    console.print(f"embedder: {model.label}\n")
     for match in matches.iter_rows(named=True):
         taken = match["captured_at"][:10] if match["captured_at"] else "unknown date"
         away = "best match" if match["rank"] == 1 else f"{match['distance_m']:.0f} m from the best"

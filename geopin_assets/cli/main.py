@@ -95,11 +95,72 @@ def status() -> None:
 
 
 @app.command()
+def takedown(
+    capture_ids: Annotated[list[str] | None, typer.Argument(help="Captures, e.g. panoramax:0a1b2c")] = None,
+    note: Annotated[str, typer.Option(help="Who asked, or why; kept on the list")] = "",
+    listed: Annotated[bool, typer.Option("--list", help="Show the list and change nothing")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Let the next crawl bring these captures back")] = False,
+) -> None:
+    """Remove captures everywhere, now and for good: nothing a source shows brings them back."""
+    from geopin_assets.cli.takedown import print_list, take_down_and_report, undo_and_report
+
+    if listed:
+        print_list()
+    elif not capture_ids:
+        raise typer.BadParameter("which captures? e.g. geopin takedown panoramax:0a1b2c")
+    elif undo:
+        undo_and_report(capture_ids)
+    else:
+        sys.exit(take_down_and_report(Settings.from_env(), capture_ids, note))
+
+
+@app.command()
 def locate(photo: Path, top: Annotated[int, typer.Option(min=1, max=50)] = 5) -> None:
     """Find the published captures that look most like a photo, with distances, links and attribution."""
     from geopin_assets.cli.locate import print_matches
 
     print_matches(photo, top)
+
+
+index_app = typer.Typer(no_args_is_help=True, help="Versions of the published index.")
+app.add_typer(index_app, name="index")
+
+
+@index_app.command("list")
+def index_list() -> None:
+    """The versions that are kept: which one searches use, and what the one being built still lacks."""
+    from geopin_assets.cli.index import print_versions
+
+    print_versions()
+
+
+@index_app.command("build")
+def index_build(
+    new: Annotated[bool, typer.Option("--new", help="Begin a new version of the present model")] = False,
+) -> None:
+    """Publish every vector of the present model to the version being built; searches switch when it is complete."""
+    from geopin_assets.cli.index import build_version
+
+    sys.exit(build_version(new=new))
+
+
+@index_app.command("drop")
+def index_drop(name: str) -> None:
+    """Delete an index that searches do not use."""
+    from geopin_assets.cli.index import drop_version
+
+    drop_version(name)
+
+
+@index_app.command("plan")
+def index_plan(
+    captures: Annotated[int, typer.Option(help="Plan for so many captures instead of the catalog's")] = 0,
+    pano_share: Annotated[float, typer.Option(min=0, max=1, help="Share of those that are panoramas")] = 0.0,
+) -> None:
+    """What a first publish takes: requests, bytes, rows written, shards and money. Asks nothing of Cloudflare."""
+    from geopin_assets.cli.index import print_publish_plan
+
+    print_publish_plan(captures, pano_share)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil, isfinite
 
 from geopin_assets.cli.console import console, print_table
+from geopin_assets.cli.index import print_publish_plan
 from geopin_assets.defs.raw import CELLS_PER_RUN
 from geopin_assets.defs.resources import Storage
 from geopin_assets.regions import region as cells_of
@@ -30,6 +31,9 @@ def print_plan(settings: Settings, names: Sequence[str], region: str) -> None:
     if ready:
         slowest = max(ready, key=lambda f: f.hours)
         console.print(f"\nall that are ready, at once: {_time(slowest.hours)}, as long as {slowest.source} takes")
+    if settings.catalog_path.exists():
+        console.print()
+        print_publish_plan()
     if settings.is_sandbox:
         console.print("rates are the sandbox's; GEOPIN_PROFILE=live plans with the real ones")
 

@@ -5,7 +5,7 @@ import polars as pl
 
 from geopin_assets.cli.console import console, print_table
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.embedding.choose import embedder_label
+from geopin_assets.index.shards import SearchedStore
 from geopin_assets.settings import Settings
 
 
@@ -36,11 +36,14 @@ def print_status(settings: Settings) -> None:
     if not settings.index_dir.exists():
         console.print("\nnothing published yet")
         return
-    embedder = Embedding().embedder()
-    index, store = SearchIndex().vectors(embedder), SearchIndex().metadata()
+    serving = SearchIndex().versions().serving()
+    if serving is None:
+        console.print("\nnothing published yet")
+        return
+    count = sum(part.info().vector_count for part in SearchIndex().vectors(serving).parts)
+    rows_held = SearchedStore(SearchIndex().metadata()).count("captures")
     console.print(
-        f"\nin the index: {index.info().vector_count} vectors, {store.count('captures')} captures"
-        f"\nembedder: {embedder_label(embedder)}"
+        f"\nin the index {serving.name}: {count} vectors, {rows_held} captures\nembedder: {Embedding().model().label}"
     )
 
 

@@ -12,8 +12,7 @@ from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
 from geopin_assets.defs.raw import raw_assets
 from geopin_assets.defs.resources import Storage
-from geopin_assets.store.catalog import CAPTURE_COLUMNS
-from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
+from geopin_assets.store.schema import CAPTURE_COLUMNS, CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
 
 CELLS_PER_RUN = 500
 CATALOG_SCHEMA = {name: CAPTURE_SCHEMA.get(name, CAPTURE_SCHEMA["source"]) for name in CAPTURE_COLUMNS}
@@ -35,7 +34,8 @@ def captures(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg
     """One row per capture that exists today, deduplicated on source and image id over all sources.
 
     A complete crawl that no longer returns a capture removes it and leaves a tombstone in
-    `capture_history`; a failed or incomplete crawl removes nothing. One transaction per run.
+    `capture_history`; a failed or incomplete crawl removes nothing. What is on the list `takedowns` is left
+    out, whatever a source shows. One transaction per run.
     """
 
     def merge(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:

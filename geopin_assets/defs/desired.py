@@ -3,60 +3,58 @@
 Not here: publishing them (`publish.py`) or comparing them with the index (`integrity.py`).
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from geopin_assets.cells import cell_facts
+from geopin_assets.cells import cell_block
 from geopin_assets.defs.resources import Storage
-from geopin_assets.embedding.choose import DIM
-from geopin_assets.embedding.pipeline import EMBEDDING_SCHEMA
-
-_BLOCK_CELLS = 10
-"""Side of a cell block, in cells: the coarse place that searches may filter by (about 20 km)."""
+from geopin_assets.embedding.protocol import Model
 
 
-def desired_vector_ids(storage: Storage, model_id: str) -> pl.Series:
-    """Ids of all vectors that the index of a model must hold: embedded, and still in the catalog in that cell."""
-    stored = _stored(storage.embeddings_paths(), ["vector_id", "capture_id", "model_id"])
+def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
+    """All vectors that the index of a model must hold: embedded, and still in the catalog in that cell.
+
+    Columns vector_id, capture_id, cell_id.
+    """
+    cell_ids = [path.stem for path in storage.vectors(model).paths()]
+    stored = _stored(storage, cell_ids, model, ["vector_id", "capture_id"])
     places = storage.catalog().sightings().select("capture_id", "cell_id")
-    return stored.filter(pl.col("model_id") == model_id).join(places, on=["capture_id", "cell_id"])["vector_id"]
+    return stored.join(places, on=["capture_id", "cell_id"])
 
 
-def desired_vectors(storage: Storage, cell_ids: Sequence[str], model_id: str) -> pl.DataFrame:
+def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Model]) -> pl.DataFrame:
+    """What the metadata says of vectors: those of every model that is searched or about to be.
+
+    Ids and bearings of a capture's views do not depend on the model. Columns vector_id, capture_id, view,
+    heading_deg, cell_id.
+    """
+    columns = ["vector_id", "capture_id", "view", "heading_deg"]
+    stored = pl.concat([_stored(storage, cell_ids, model, columns) for model in models])
+    places = storage.catalog().captures(cell_ids).select("capture_id", "cell_id")
+    return stored.join(places, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
+
+
+def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> pl.DataFrame:
     """Vectors of one model for the captures that the catalog holds in these cells."""
-    stored = _stored([storage.embeddings_path(c) for c in cell_ids], EMBEDDING_SCHEMA.names())
+    stored = _stored(storage, cell_ids, model)
     places = (
         storage.catalog()
         .captures(cell_ids)
         .select("capture_id", "cell_id", captured_year=pl.col("captured_at").dt.year().cast(pl.Int32))
     )
-    block = {cell_id: _block(cell_id) for cell_id in cell_ids}
-    return (
-        stored.filter(pl.col("model_id") == model_id)
-        .join(places, on=["capture_id", "cell_id"])
-        .with_columns(
-            pl.col("embedding").cast(pl.Array(pl.Float32, DIM)),
-            cell_block=pl.col("cell_id").replace_strict(block, return_dtype=pl.String),
-        )
+    block = {cell_id: cell_block(cell_id) for cell_id in cell_ids}
+    return stored.join(places, on=["capture_id", "cell_id"]).with_columns(
+        pl.col("embedding").cast(pl.Array(pl.Float32, model.dim)),
+        cell_block=pl.col("cell_id").replace_strict(block, return_dtype=pl.String),
     )
 
 
-def _stored(paths: Sequence[Path], columns: list[str]) -> pl.DataFrame:
-    """Columns of these cells' embedding files, and the cell of each file.
+def _stored(storage: Storage, cell_ids: Sequence[str], model: Model, columns: list[str] | None = None) -> pl.DataFrame:
+    """Columns of these cells' vectors, and the cell they are stored in.
 
     A capture that moved is still in the file of its old cell until that is embedded again.
     """
-    empty = pl.DataFrame(schema={**EMBEDDING_SCHEMA, "cell_id": pl.String}).select(*columns, "cell_id")
-    files = [
-        pl.read_parquet(path, columns=columns).with_columns(cell_id=pl.lit(path.stem))
-        for path in paths
-        if path.exists()
-    ]
-    return pl.concat([empty, *files])
-
-
-def _block(cell_id: str) -> str:
-    facts = cell_facts(cell_id)
-    return f"r{facts.row // _BLOCK_CELLS:02d}c{facts.column // _BLOCK_CELLS:02d}"
+    files = storage.vectors(model)
+    frames = [files.cell(cell_id).read(columns).with_columns(cell_id=pl.lit(cell_id)) for cell_id in cell_ids]
+    return pl.concat([files.cell("").read(columns).with_columns(cell_id=pl.lit("")), *frames])

@@ -10,13 +10,14 @@ import polars as pl
 
 from geopin_assets.defs.catalog import captures
 from geopin_assets.defs.columns import frame_table
-from geopin_assets.defs.desired import desired_vector_ids
+from geopin_assets.defs.desired import all_desired
 from geopin_assets.defs.embeddings import embeddings
 from geopin_assets.defs.partitions import OWNERS
 from geopin_assets.defs.publish import d1, vectorize
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.defs.serving import live_models
 from geopin_assets.embedding.audit import VectorAudit, audit_vectors
-from geopin_assets.embedding.choose import embedder_label
+from geopin_assets.embedding.protocol import Model
 from geopin_assets.index.sync import SyncReport, sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget, Wait
@@ -46,13 +47,14 @@ def integrity(storage: Storage, embedding: Embedding, search_index: SearchIndex)
     """Duplicates, licenses, vectors and the published index, compared with the catalog."""
     catalog = storage.catalog()
     licenses = catalog.licenses()
-    audit = audit_vectors(storage.embeddings_paths())
-    stores = _stores(storage, embedding, search_index)
+    model = embedding.model()
+    audit = audit_vectors(storage.vectors(model).paths())
+    stores = _stores(storage, model, search_index)
     return dg.MaterializeResult(
         metadata={
             "captures": int(licenses["captures"].sum()),
             "vectors": audit.vectors,
-            "embedder": embedder_label(embedding.embedder()),
+            "embedder": model.label,
             "vectors_by_model": dg.MetadataValue.json(audit.by_model),
             "licenses": frame_table(licenses),
         },
@@ -65,16 +67,26 @@ def integrity(storage: Storage, embedding: Embedding, search_index: SearchIndex)
     )
 
 
-def _stores(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> dict[str, SyncReport]:
-    embedder = embedding.embedder()
-    ledger, store = search_index.ledger(), search_index.metadata()
-    vector_ids = desired_vector_ids(storage, embedder.model_id)
-    index = VectorTarget(search_index.vectors(embedder), Wait())
-    return {
-        "vectors": sync_report(vector_ids, ledger, index),
-        "capture rows": sync_report(storage.catalog().ids(), ledger, RowTarget(store, TABLES["captures"])),
-        "vector rows": sync_report(vector_ids, ledger, RowTarget(store, TABLES["vectors"])),
-    }
+def _stores(storage: Storage, model: Model, search_index: SearchIndex) -> dict[str, SyncReport]:
+    """Each part of the index and of the metadata, compared with what it should hold."""
+    ledger, desired = search_index.ledger(), all_desired(storage, model)
+    captures = storage.catalog().sightings().select("capture_id", "cell_id")
+    views = desired if len(live_models(search_index, model)) == 1 else None
+    version, reports = search_index.target(model), {}
+    for number, (part, wanted) in enumerate(search_index.vectors(version).split(desired)):
+        reports[_label(version.name, number)] = sync_report(wanted["vector_id"], ledger, VectorTarget(part, Wait()))
+    for number, (store, wanted) in enumerate(search_index.metadata().split(captures)):
+        target = RowTarget(store, TABLES["captures"])
+        reports[_label("capture rows", number)] = sync_report(wanted["capture_id"], ledger, target)
+    if views is not None:  # rows of several models are one union, which only publishing knows
+        for number, (store, wanted) in enumerate(search_index.metadata().split(views)):
+            target = RowTarget(store, TABLES["vectors"])
+            reports[_label("vector rows", number)] = sync_report(wanted["vector_id"], ledger, target)
+    return reports
+
+
+def _label(name: str, part: int) -> str:
+    return f"{name}, part {part + 1}" if part else name
 
 
 def _duplicates(count: int) -> dg.AssetCheckResult:

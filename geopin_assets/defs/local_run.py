@@ -59,21 +59,28 @@ def run_region(
         if crawl
         else (crawl_source(job, instance, cell_ids, name) for name in sources)
     )
-    steps = [(catalog.captures.key, catalog.CELLS_PER_RUN), (embeddings.embeddings.key, embeddings.CELLS_PER_RUN)]
-    steps += [(publish.vectorize.key, publish.VECTOR_CELLS_PER_RUN), (publish.d1.key, publish.ROW_CELLS_PER_RUN)]
-    for key, cells_per_run in steps:
-        yield _layer(job, instance, key, cell_ids, cells_per_run)
+    yield from run_below_raw(job, instance, cell_ids)
     for asset in (coverage, integrity):
         result = LayerResult(asset.key.to_user_string())
         _run(job, instance, asset.key, (), result)
         yield result
 
 
+def run_below_raw(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, cell_ids: Sequence[str]
+) -> Iterator[LayerResult]:
+    """Catalog, embeddings and the index for the cells, from what raw holds: no source is asked for captures."""
+    steps = [(catalog.captures.key, catalog.CELLS_PER_RUN), (embeddings.embeddings.key, embeddings.CELLS_PER_RUN)]
+    steps += [(publish.vectorize.key, publish.VECTOR_CELLS_PER_RUN), (publish.d1.key, publish.ROW_CELLS_PER_RUN)]
+    for key, cells_per_run in steps:
+        yield layer(job, instance, key, cell_ids, cells_per_run)
+
+
 def crawl_source(
     job: dg.JobDefinition, instance: dg.DagsterInstance, cell_ids: Sequence[str], name: str
 ) -> LayerResult:
     """The raw layer of one source."""
-    return _layer(job, instance, raw_key(name), cell_ids, raw.CELLS_PER_RUN)
+    return layer(job, instance, raw_key(name), cell_ids, raw.CELLS_PER_RUN)
 
 
 def raw_key(name: str) -> dg.AssetKey:
@@ -81,9 +88,10 @@ def raw_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["raw", name])
 
 
-def _layer(
+def layer(
     job: dg.JobDefinition, instance: dg.DagsterInstance, key: dg.AssetKey, cell_ids: Sequence[str], cells_per_run: int
 ) -> LayerResult:
+    """One asset over the cells, in runs of contiguous ranges."""
     result = LayerResult(key.to_user_string())
     for block in ranges(cell_ids, cells_per_run):
         _run(job, instance, key, block, result)

@@ -1,13 +1,17 @@
 """How a run says how far it is: lines in its log, or whatever a terminal puts in their place."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import dagster as dg
 
-Advance = Callable[[str], None]
-"""One more unit is done; the text is the state in a few words."""
+
+class Advance(Protocol):
+    """So many more units are done; the text is the state in a few words."""
+
+    def __call__(self, text: str, units: int = 1) -> None: ...
 
 
 class Progress(dg.ConfigurableResource):
@@ -22,13 +26,13 @@ class Progress(dg.ConfigurableResource):
         start_s = said_s = time.monotonic()
         done = 0
 
-        def advance(text: str) -> None:
+        def advance(text: str, units: int = 1) -> None:
             nonlocal done, said_s
-            done += 1
+            done += units
             now_s = time.monotonic()
             if now_s - said_s >= self.every_s or done == total:
                 said_s = now_s
-                left_s = (now_s - start_s) / done * (total - done)
+                left_s = (now_s - start_s) / max(done, 1) * (total - done)
                 context.log.info(f"{label}: {done}/{total} {unit}, {text}, about {left_s:.0f} s left")
 
         yield advance

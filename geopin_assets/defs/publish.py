@@ -13,23 +13,30 @@ import polars as pl
 
 from geopin_assets.defs.catalog import CATALOG_DESCRIPTIONS, CATALOG_SCHEMA, captures
 from geopin_assets.defs.columns import column_schema
-from geopin_assets.defs.desired import desired_vectors
+from geopin_assets.defs.desired import desired_vectors, desired_views
 from geopin_assets.defs.embeddings import embeddings
 from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.progress import Progress
-from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
+from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells, pages
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.embedding.choose import DIM, embedder_label
+from geopin_assets.defs.serving import live_models, published_count, switch_when_complete
+from geopin_assets.embedding.choose import DIM
+from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import GeoPinError
 from geopin_assets.index.announce import announce
-from geopin_assets.index.protocol import vector_schema
-from geopin_assets.index.publish import PublishReport, publish_rows, publish_vectors
+from geopin_assets.index.budget import DOLLARS_PER_MILLION_ROWS, RunBudget
+from geopin_assets.index.ledger import Ledger
+from geopin_assets.index.protocol import VectorIndex, vector_schema
+from geopin_assets.index.publish import MassRemovalError, PublishReport, publish_rows, publish_vectors
+from geopin_assets.index.shards import Shards
 from geopin_assets.index.tables import TABLES
+from geopin_assets.index.versions import IndexVersion
 from geopin_assets.sources import SOURCES
 
 VECTOR_CELLS_PER_RUN = 200
 ROW_CELLS_PER_RUN = 300
-_CELLS_AT_ONCE = 20
+CAPTURES_AT_ONCE = 50_000
+"""Captures published together: each time their vectors are awaited, half a minute at Cloudflare. 1 GB of memory."""
 _VECTOR_COLUMNS = {
     "vector_id": "Capture id and view",
     "embedding": "Unit vector",
@@ -57,19 +64,43 @@ def vectorize(
 ) -> Iterator[dg.MaterializeResult]:
     """The vectors of every cell in the searchable index: Cloudflare Vectorize, or the embedded LanceDB.
 
-    Only the difference to the ledger is sent; a write counts once it was read back. Each model has an
-    index of its own.
+    Only the difference to the ledger is sent; a write counts once it was read back. Each model has an index of its
+    own. A new one is built beside the one that searches use, and takes its place when it is complete and verified.
     """
-    embedder = embedding.embedder()
-    index, ledger = search_index.vectors(embedder), search_index.ledger()
+    model, ledger, budget = embedding.model(), search_index.ledger(), search_index.budget()
+    version = search_index.target(model)
 
     def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
-        desired = desired_vectors(storage, cell_ids, embedder.model_id).select(*vector_schema(index.dim), "cell_id")
-        return [publish_vectors(desired, cell_ids, index, ledger, now=datetime.now(UTC))]
+        nonlocal version
+        desired = desired_vectors(storage, cell_ids, model).select(*vector_schema(model.dim), "cell_id")
+        try:
+            return _publish_vectors(desired, cell_ids, search_index.vectors(version), ledger, budget)
+        except MassRemovalError as error:
+            version = search_index.rebuild(model)
+            context.log.warning(f"{error}: {version.name} is built instead; `geopin index build` publishes all of it")
+            return _publish_vectors(desired, cell_ids, search_index.vectors(version), ledger, budget)
 
-    context.log.info(f"index {index.name}, {embedder_label(embedder)}")
-    shown = {"index": index.name, "embedder": embedder_label(embedder)}
-    yield from materialize_cells(context, _in_batches(context, progress, publish, shown))
+    context.log.info(f"index {version.name} ({version.state}), {model.label}")
+    yield from materialize_cells(
+        context, _in_batches(context, storage, progress, publish, lambda: _shown(version, model))
+    )
+    switched = switch_when_complete(storage, search_index, model)
+    if switched:
+        context.log.info(f"searches now use {switched.name}; the one before is kept, see `geopin index list`")
+        _announce(storage, search_index, model)
+
+
+def _publish_vectors(
+    desired: pl.DataFrame, cell_ids: Sequence[str], index: Shards[VectorIndex], ledger: Ledger, budget: RunBudget
+) -> list[PublishReport]:
+    now = datetime.now(UTC)
+    return [
+        publish_vectors(rows, cell_ids, part, ledger, now=now, budget=budget) for part, rows in index.split(desired)
+    ]
+
+
+def _shown(version: IndexVersion, model: Model) -> dict[str, object]:
+    return {"index": version.name, "index_state": version.state.value, "embedder": model.label}
 
 
 @cell_asset(
@@ -91,65 +122,89 @@ def d1(
 
     Goes to Cloudflare D1, or the embedded SQLite with the same tables and SQL.
     """
-    embedder = embedding.embedder()
-    store, ledger = search_index.metadata(), search_index.ledger()
+    model, ledger, budget = embedding.model(), search_index.ledger(), search_index.budget()
+    stores, models = search_index.metadata(), live_models(search_index, model)
+    bookmarks = {str(number): store.bookmark() for number, store in enumerate(stores.parts)}
+    restorable = {number: bookmark for number, bookmark in bookmarks.items() if bookmark}
+
+    def shown() -> dict[str, object]:
+        """Where `wrangler d1 time-travel restore` would go back to, before this run."""
+        return {"bookmark": dg.MetadataValue.json(restorable)} if restorable else {}
 
     def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
-        rows = storage.catalog().captures(cell_ids)
-        vectors = desired_vectors(storage, cell_ids, embedder.model_id)
+        tables = {
+            "captures": storage.catalog().captures(cell_ids),
+            "vectors": desired_views(storage, cell_ids, models),
+        }
         now = datetime.now(UTC)
         return [
-            publish_rows("captures", rows, cell_ids, store, ledger, now=now),
-            publish_rows("vectors", vectors, cell_ids, store, ledger, now=now),
+            publish_rows(table, rows, cell_ids, store, ledger, now=now, budget=budget)
+            for table, desired in tables.items()
+            for store, rows in stores.split(desired)
         ]
 
-    yield from materialize_cells(context, _in_batches(context, progress, publish, {}))
+    yield from materialize_cells(context, _in_batches(context, storage, progress, publish, shown))
+    _announce(storage, search_index, model)
+
+
+def _announce(storage: Storage, search_index: SearchIndex, model: Model) -> None:
+    """Tell searchers which index to use and what is in it."""
     announce(
-        store,
+        search_index.metadata().parts[0],
         _sources(storage),
-        index_name=search_index.vectors(embedder).name,
-        model_id=embedder.model_id,
-        embedder=embedder_label(embedder),
+        {version: published_count(search_index, version) for version in search_index.versions().all()},
+        captures=len(storage.catalog().ids()),
+        embedder=model.label,
         now=datetime.now(UTC),
     )
 
 
 def _in_batches(
     context: dg.AssetExecutionContext,
+    storage: Storage,
     progress: Progress,
     publish: Callable[[Sequence[str]], list[PublishReport]],
-    shown: dict[str, str],
+    shown: Callable[[], dict[str, object]],
 ) -> Callable[[Sequence[str]], Iterator[CellDone | CellFailed]]:
     """Publish a few cells at a time: together they fill requests, and memory stays bounded."""
 
     def work(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
         with progress.task(context, len(cell_ids)) as advance:
-            for start in range(0, len(cell_ids), _CELLS_AT_ONCE):
-                batch = cell_ids[start : start + _CELLS_AT_ONCE]
+            for batch in pages(cell_ids, storage.catalog().counts(cell_ids), CAPTURES_AT_ONCE):
                 try:
                     reports = publish(batch)
                 except GeoPinError as error:
                     yield from (CellFailed(cell_id, f"{type(error).__name__}: {error}") for cell_id in batch)
                     continue
-                yield from _outcomes(batch, reports, shown)
+                yield from _outcomes(batch, reports, shown())
                 for _ in batch:
                     advance(f"{sum(r.upserted for r in reports)} written in this batch")
 
     return work
 
 
-def _outcomes(batch: Sequence[str], reports: Sequence[PublishReport], shown: dict[str, str]) -> Iterator[CellDone]:
+def _outcomes(batch: Sequence[str], reports: Sequence[PublishReport], shown: dict[str, object]) -> Iterator[CellDone]:
     """What a batch wrote is known for the batch only, so its first cell carries those numbers."""
     for number, cell_id in enumerate(batch):
         published = [report.per_cell[cell_id] for report in reports]
-        batch_totals = {
-            "upserted": sum(r.upserted for r in reports),
-            "deleted": sum(r.deleted for r in reports),
-            "unchanged": sum(r.unchanged for r in reports),
-            "store_requests": sum(r.requests for r in reports),
-            "verified": sum(r.verified for r in reports),
-        }
-        yield CellDone(cell_id, sum(published), str(published), shown | (batch_totals if number == 0 else {}))
+        version = str([index for index in [shown.get("index")] if index] + published)
+        yield CellDone(cell_id, sum(published), version, shown | (_batch_totals(reports) if number == 0 else {}))
+
+
+def _batch_totals(reports: Sequence[PublishReport]) -> dict[str, object]:
+    rows = sum(r.rows_written for r in reports)
+    totals: dict[str, object] = {
+        "upserted": sum(r.upserted for r in reports),
+        "deleted": sum(r.deleted for r in reports),
+        "unchanged": sum(r.unchanged for r in reports),
+        "store_requests": sum(r.requests for r in reports),
+        "verified": sum(r.verified for r in reports),
+    }
+    if rows:
+        totals |= {"rows_written": rows, "cost_usd": rows * DOLLARS_PER_MILLION_ROWS / 1e6}
+    if mutations := [r.mutation for r in reports if r.mutation]:
+        totals |= {"mutation": mutations[-1], "lag_s": round(max(r.lag_s for r in reports), 3)}
+    return totals
 
 
 def _sources(storage: Storage) -> pl.DataFrame:

@@ -3,13 +3,14 @@
 Here: how a crawled cell becomes a stored partition with its account. Not here: anything about one source.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from inspect import getdoc, getmodule
 
 import dagster as dg
 
+from geopin_assets.capture import Capture, Reason
 from geopin_assets.cells import cell
 from geopin_assets.defs.columns import column_schema
 from geopin_assets.defs.partitions import cell_asset
@@ -49,8 +50,9 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
             with sources.open(source.name) as crawler, progress.task(context, len(cell_ids)) as advance:
                 store, captures, requests = storage.raw(), 0, 0
                 known = partial(store.captures_of, source.name)
+                taken_down = storage.catalog().takedowns().of(source.name)
                 for where, outcome in crawl_cells(crawler, map(cell, cell_ids), known_captures=known):
-                    yield from store_cell(store, source.name, where.cell_id, outcome)
+                    yield from store_cell(store, source.name, where.cell_id, outcome, taken_down)
                     if isinstance(outcome, CellCrawl):
                         captures, requests = captures + len(outcome.captures), requests + outcome.report.requests
                     advance(f"{captures} captures, {requests} requests")
@@ -61,15 +63,18 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
 
 
 def store_cell(
-    raw: RawStore, source: str, cell_id: str, outcome: CellCrawl | GeoPinError
+    raw: RawStore, source: str, cell_id: str, outcome: CellCrawl | GeoPinError, taken_down: Collection[str] = ()
 ) -> Iterator[CellDone | CellFailed]:
-    """Store a crawled cell. A failed one is never written; an incomplete one is, and still counts as failed."""
+    """Store a crawled cell without what was taken down (capture ids), which is counted.
+
+    A failed cell is never written; an incomplete one is, and still counts as failed.
+    """
     if isinstance(outcome, GeoPinError):
         yield CellFailed(cell_id, f"{type(outcome).__name__}: {outcome}")
         return
     report = outcome.report
     account = raw.write(
-        outcome.captures,
+        _admitted(outcome, taken_down),
         source=source,
         cell_id=cell_id,
         crawled_at=datetime.now(UTC),
@@ -84,6 +89,14 @@ def store_cell(
         yield CellFailed(cell_id, f"incomplete, {account.captures} captures kept; not complete: {report.incomplete[0]}")
     else:
         yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
+
+
+def _admitted(crawl: CellCrawl, taken_down: Collection[str]) -> list[Capture]:
+    """What of a crawl may be stored; the rest is counted on its report."""
+    for capture in crawl.captures:
+        if capture.capture_id in taken_down:
+            crawl.report.reject(Reason.TAKEN_DOWN, capture.source_capture_id)
+    return [capture for capture in crawl.captures if capture.capture_id not in taken_down]
 
 
 def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str, object]:

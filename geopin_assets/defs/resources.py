@@ -6,20 +6,25 @@ of resource configuration, which the UI shows.
 
 import os
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from geopin_assets.embedding.choose import build_embedder
-from geopin_assets.embedding.protocol import Embedder
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.embedding.cell_vectors import VectorFiles
+from geopin_assets.embedding.choose import build_embedder, identify_model
+from geopin_assets.embedding.protocol import Embedder, Model
 from geopin_assets.http_client import user_agent
-from geopin_assets.index.lance import LanceIndex
+from geopin_assets.index.backend import Backend, CloudflareBackend, EmbeddedBackend
+from geopin_assets.index.budget import RunBudget
+from geopin_assets.index.cloudflare import CloudflareApi
 from geopin_assets.index.ledger import Ledger
-from geopin_assets.index.protocol import MetadataStore, VectorIndex, index_name
-from geopin_assets.index.sqlite import SqliteStore
-from geopin_assets.settings import Profile, Settings
+from geopin_assets.index.protocol import MetadataStore, VectorIndex
+from geopin_assets.index.shards import Shards
+from geopin_assets.index.versions import IndexVersion, IndexVersions
+from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, open_source, source_named
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.links import Links
@@ -29,6 +34,11 @@ from geopin_assets.store.raw import RawStore
 
 if TYPE_CHECKING:  # aiohttp alone is a tenth of the time that loading the definitions may take
     from geopin_assets.embedding.images import ImageFetcher
+
+
+def embedding_pool() -> str:
+    """The Dagster pool of embedding runs. Read when the definitions load, which a wrong variable must not prevent."""
+    return Settings.from_env({name: os.environ.get(name, "") for name in ("GEOPIN_GPU_POOL",)}).gpu_pool
 
 
 class FromSettings(dg.ConfigurableResource):
@@ -65,12 +75,9 @@ class Storage(FromSettings):
     def catalog(self) -> Catalog:
         return Catalog(self.settings().catalog_path)
 
-    def embeddings_path(self, cell_id: str) -> Path:
-        return self.settings().embeddings_dir / f"{cell_id}.parquet"
-
-    def embeddings_paths(self) -> list[Path]:
-        """The files of all embedded cells."""
-        return sorted(self.settings().embeddings_dir.glob("*.parquet"))
+    def vectors(self, model: Model) -> VectorFiles:
+        """The vectors of one model; those of others are beside them, never among them."""
+        return VectorFiles(self.settings().embeddings_dir / model.model_id, model.dim)
 
     def quality_dir(self) -> Path:
         return self.settings().quality_dir
@@ -78,6 +85,10 @@ class Storage(FromSettings):
 
 class Embedding(FromSettings):
     """The model on its device, and the guarded image fetcher."""
+
+    def model(self) -> Model:
+        """Which model the settings ask for, without loading it."""
+        return identify_model(self.settings())
 
     def embedder(self) -> Embedder:
         return build_embedder(self.settings())
@@ -101,23 +112,65 @@ class Embedding(FromSettings):
 
 
 class SearchIndex(FromSettings):
-    """What is published: the vector index of a model, the metadata store, and the ledger of both."""
+    """What is published: the versions of the vector index, the metadata beside them, and the ledger of both.
 
-    def vectors(self, embedder: Embedder) -> VectorIndex:
-        """The index of this embedder's vectors; another model has another index."""
-        return LanceIndex(self._embedded() / "vectors", index_name(embedder.model_id), embedder.dim)
+    Embedded, or at Cloudflare: the profile decides.
+    """
 
-    def metadata(self) -> MetadataStore:
-        store = SqliteStore(self._embedded() / "metadata.sqlite")
-        store.migrate()
-        return store
+    def backend(self) -> Backend:
+        """Raises ConfigurationError naming what is missing for Cloudflare."""
+        settings = self.settings()
+        if not settings.publishes_to_cloudflare:
+            return EmbeddedBackend(settings.index_dir)
+        return CloudflareBackend(_cloudflare(settings), settings.text("GEOPIN_D1_DATABASE") or "geopin")
+
+    def versions(self) -> IndexVersions:
+        return IndexVersions(self.settings().ledger_path, self.backend().key)
+
+    def target(self, model: Model) -> IndexVersion:
+        """The version that vectors of this model are published to; made up where there is none yet."""
+        return self.versions().target(model.model_id, model.dim, shards=self._shards(), now=datetime.now(UTC))
+
+    def rebuild(self, model: Model) -> IndexVersion:
+        """A new version of this model's index, to be published from the beginning."""
+        return self.versions().rebuild(model.model_id, model.dim, shards=self._shards(), now=datetime.now(UTC))
+
+    def vectors(self, version: IndexVersion) -> Shards[VectorIndex]:
+        """The index of a version, in its shards."""
+        backend = self.backend()
+        return Shards(tuple(backend.index(name, version.dim) for name in version.shard_names()))
+
+    def metadata(self) -> Shards[MetadataStore]:
+        """The metadata beside every version, in its shards, with the present schema."""
+        shards = self.settings().integer("GEOPIN_D1_SHARDS", 1, low=1, high=100)
+        backend = self.backend()
+        stores = tuple(backend.store(shard if shards > 1 else None) for shard in range(shards))
+        for store in stores:
+            store.migrate()
+        return Shards(stores)
 
     def ledger(self) -> Ledger:
         return Ledger(self.settings().ledger_path)
 
-    def _embedded(self) -> Path:
-        """Where the embedded backends live. Raises ConfigurationError for the profile that has none."""
+    def budget(self) -> RunBudget:
+        """What one run may write and ask, at most."""
         settings = self.settings()
-        if settings.profile is Profile.CLOUD:
-            raise ConfigurationError("GEOPIN_PROFILE=cloud: publishing to Cloudflare is not there yet, use live")
-        return settings.index_dir
+        return RunBudget(
+            rows=settings.integer("GEOPIN_PUBLISH_MAX_ROWS", 2_000_000, low=0, high=10**12),
+            requests=settings.integer("GEOPIN_PUBLISH_MAX_REQUESTS", 20_000, low=0, high=10**9),
+        )
+
+    def _shards(self) -> int:
+        return self.settings().integer("GEOPIN_INDEX_SHARDS", 1, low=1, high=100)
+
+
+@cache
+def _api(account_id: str, token: str, base_url: str, rate_file: Path, contact: str) -> CloudflareApi:
+    """One client per account and process: it keeps connections, and the rate of the account."""
+    return CloudflareApi(account_id, token, base_url=base_url, rate_file=rate_file, contact=contact)
+
+
+def _cloudflare(settings: Settings) -> CloudflareApi:
+    """The account that the settings name; in the sandbox, the emulator's."""
+    account = settings.cloudflare
+    return _api(account.account_id, account.token, account.base_url, settings.daily_use_path, settings.contact)

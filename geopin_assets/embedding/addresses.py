@@ -1,7 +1,8 @@
 """Which network addresses an image may be fetched from. Image addresses come from strangers' records.
 
-Here: the rule, and the resolver that applies it to the very addresses a connection is made to, so that a name
-that resolves differently the second time gains nothing. Not here: requests, redirects, files (`images.py`).
+Here: the rule, and the two places where aiohttp is held to it: when a name is resolved (cached or not, aiohttp
+connects to the very addresses that were checked, so that a name that resolves differently the second time gains
+nothing) and when a socket is opened. Not here: requests and redirects (`web_images.py`).
 """
 
 import ipaddress
@@ -9,9 +10,12 @@ import socket
 from dataclasses import dataclass
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType
 from aiohttp.resolver import ThreadedResolver
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""`is_global` calls more than that global: ::127.0.0.1, 64:ff9b:1::/48 (a NAT64 of one's own), fec0::/10."""
 
 
 class ForbiddenAddressError(OSError):
@@ -25,6 +29,10 @@ class AddressRule:
     trusted_hosts: frozenset[str] = frozenset()
     allow_loopback: bool = False
 
+    def trusts(self, host: str) -> bool:
+        """Whether a host may have any address."""
+        return host.casefold() in self.trusted_hosts
+
     def check_host(self, host: str) -> None:
         """Raise ForbiddenAddressError for an IP literal that is not allowed; names are checked when resolved.
 
@@ -36,7 +44,7 @@ class AddressRule:
 
     def check_addresses(self, host: str, addresses: list[str]) -> None:
         """Raise ForbiddenAddressError unless every address of a host is allowed."""
-        if host.casefold() in self.trusted_hosts:
+        if self.trusts(host):
             return
         for address in addresses:
             if not self._allows(address):
@@ -50,22 +58,34 @@ class AddressRule:
         if isinstance(ip, ipaddress.IPv6Address):
             nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
             ip = ip.ipv4_mapped or ip.sixtofour or nat64 or ip
-        return (ip.is_global and not ip.is_multicast) or (self.allow_loopback and ip.is_loopback)
+        is_unicast = ip in _GLOBAL_UNICAST if ip.version == 6 else not ip.is_multicast
+        return (ip.is_global and is_unicast) or (self.allow_loopback and ip.is_loopback)
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves names and refuses those with a forbidden address; aiohttp connects to what this returns."""
+    """Resolves names and refuses those with a forbidden address; opens no socket to one either."""
 
     def __init__(self, rule: AddressRule, resolver: AbstractResolver | None = None) -> None:
         self._rule = rule
         self._resolver = resolver or ThreadedResolver()
+        self._trusted: set[str] = set()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         results = await self._resolver.resolve(host, port, family)
-        self._rule.check_addresses(host, [result["host"] for result in results])
+        addresses = [result["host"] for result in results]
+        self._rule.check_addresses(host, addresses)
+        if self._rule.trusts(host):
+            self._trusted.update(addresses)
         return results
+
+    def open_socket(self, info: AddrInfoType) -> socket.socket:
+        """The `socket_factory` of a connector: sees every address before it is connected to."""
+        family, kind, protocol, _, (address, *_) = info
+        if address not in self._trusted:
+            self._rule.check_addresses(address, [address])
+        return socket.socket(family, kind, protocol)
 
     async def close(self) -> None:
         await self._resolver.close()

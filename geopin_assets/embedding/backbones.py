@@ -2,13 +2,12 @@
 
 Names, order and shapes of the parameters are those of `nn.Sequential(*list(torchvision_net.children())[:-2])`,
 so that published checkpoints load as they are. torchvision itself is no dependency: its wheel does not import
-beside a CPU build of torch. Not here: the head, weights, preprocessing (`cosplace.py`).
+beside a CPU build of torch. Not here: their sizes (`architectures.py`), the head (`cosplace.py`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from torch import Tensor, nn
+
+from geopin_assets.embedding.architectures import BACKBONES
 
 
 class BasicBlock(nn.Module):
@@ -78,11 +77,12 @@ def _resnet(block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...])
     return nn.Sequential(*stem, *stages)
 
 
-def _vgg16() -> nn.Sequential:
+def _vgg(depths: tuple[int, ...]) -> nn.Sequential:
     """Without its last ReLU and pooling: the last map has negative values, which the head clamps."""
     layers: list[nn.Module] = []
     inputs = 3
-    for planes, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+    for stage, depth in enumerate(depths):
+        planes = min(64 * 2**stage, 512)
         for _ in range(depth):
             layers += [nn.Conv2d(inputs, planes, 3, padding=1), nn.ReLU(inplace=True)]
             inputs = planes
@@ -90,18 +90,9 @@ def _vgg16() -> nn.Sequential:
     return nn.Sequential(*layers[:-2])
 
 
-@dataclass(frozen=True, slots=True)
-class Backbone:
-    """One architecture: how it is built, and the channels of its last map."""
-
-    build: Callable[[], nn.Sequential]
-    channels: int
-
-
-BACKBONES = {
-    "VGG16": Backbone(_vgg16, 512),
-    "ResNet18": Backbone(lambda: _resnet(BasicBlock, (2, 2, 2, 2)), 512),
-    "ResNet50": Backbone(lambda: _resnet(Bottleneck, (3, 4, 6, 3)), 2048),
-    "ResNet101": Backbone(lambda: _resnet(Bottleneck, (3, 4, 23, 3)), 2048),
-    "ResNet152": Backbone(lambda: _resnet(Bottleneck, (3, 8, 36, 3)), 2048),
-}
+def build_backbone(name: str) -> nn.Sequential:
+    """The layers of one of `BACKBONES`, with random weights."""
+    depths = BACKBONES[name].depths
+    if name == "VGG16":
+        return _vgg(depths)
+    return _resnet(BasicBlock if name == "ResNet18" else Bottleneck, depths)

@@ -1,60 +1,63 @@
-"""Views of many captures into batches of one shape, and the vectors that come back.
+"""Views of many captures, of many cells, grouped into batches of one shape.
 
-Here: grouping, the bound on views that wait, numbering. Not here: where views come from, how vectors are stored.
+Here: grouping, and the bound on what waits. Not here: where views come from, or the model.
 """
 
-from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from geopin_assets.embedding.protocol import Embedder, Image
-from geopin_assets.embedding.stages import StageClock
+from geopin_assets.embedding.protocol import Image
 
 _WAITING_BATCHES = 3
+_PATIENCE_BATCHES = 8
+Owner = TypeVar("Owner")
+
+
+@dataclass(slots=True)
+class Batch(Generic[Owner]):
+    """Images of one shape; image i is view `views[i]` of `owners[i]`."""
+
+    since: int
+    owners: list[Owner] = field(default_factory=list)
+    views: list[int] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
 
 
 @dataclass
-class Batches:
-    """Embeds views in batches of one shape. After `flush`, row i of `vectors()` is view `views[i]` of `keys[i]`."""
+class Batches(Generic[Owner]):
+    """Collects views into batches of `size`. What is not full goes too, lest odd shapes wait for ever:
 
-    embedder: Embedder
-    clock: StageClock
+    the fullest when more than three batches' worth of views wait, and the one that has waited while eight batches'
+    worth came by (a cell is not finished before its last view is embedded).
+    """
+
     size: int
-    keys: list[str] = field(default_factory=list)
-    views: list[int] = field(default_factory=list)
-    _waiting: defaultdict[tuple[int, ...], list[tuple[str, int, Image]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    _vectors: list[NDArray[np.float16]] = field(default_factory=list)
+    _waiting: dict[tuple[int, ...], Batch[Owner]] = field(default_factory=dict)
+    _seen: int = 0
 
-    def add(self, key: str, images: list[Image]) -> None:
-        """Queue all views of one capture; embeds every batch that is full, and the fullest when too many wait.
+    def add(self, owner: Owner, views: Sequence[Image]) -> Iterator[Batch[Owner]]:
+        """Take all views of one image; yields the batches that are to be embedded now."""
+        for view, image in enumerate(views):
+            self._seen += 1
+            batch = self._waiting.setdefault(image.shape, Batch(self._seen))
+            batch.owners.append(owner)
+            batch.views.append(view)
+            batch.images.append(image)
+            if len(batch.images) >= self.size:
+                yield self._waiting.pop(image.shape)
+        while shape := self._overdue():
+            yield self._waiting.pop(shape)
 
-        Odd shapes would otherwise wait to the end: sources with free formats have hundreds of them.
-        """
-        for view, image in enumerate(images):
-            group = self._waiting[image.shape]
-            group.append((key, view, image))
-            if len(group) >= self.size:
-                self._embed(image.shape)
-        while sum(map(len, self._waiting.values())) > _WAITING_BATCHES * self.size:
-            self._embed(max(self._waiting, key=lambda shape: len(self._waiting[shape])))
+    def flush(self) -> Iterator[Batch[Owner]]:
+        """Whatever waits."""
+        while self._waiting:
+            yield self._waiting.popitem()[1]
 
-    def flush(self) -> None:
-        """Embed whatever waits."""
-        for shape in list(self._waiting):
-            self._embed(shape)
-
-    def vectors(self) -> NDArray[np.float16]:
-        """Unit vectors so far, float16 [rows, dim]."""
-        return np.concatenate([np.empty((0, self.embedder.dim), np.float16), *self._vectors])
-
-    def _embed(self, shape: tuple[int, ...]) -> None:
-        group = self._waiting.pop(shape)
-        with self.clock.stage("embed"):
-            vectors = self.embedder.embed([image for _, _, image in group])
-        self._vectors.append(vectors.astype(np.float16))
-        self.keys += [key for key, _, _ in group]
-        self.views += [view for _, view, _ in group]
+    def _overdue(self) -> tuple[int, ...] | None:
+        if sum(len(batch.images) for batch in self._waiting.values()) > _WAITING_BATCHES * self.size:
+            return max(self._waiting, key=lambda shape: len(self._waiting[shape].images))
+        oldest = next(iter(self._waiting), None)  # insertion order is the order of `since`
+        if oldest and self._seen - self._waiting[oldest].since >= _PATIENCE_BATCHES * self.size:
+            return oldest
+        return None

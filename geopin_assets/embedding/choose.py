@@ -1,43 +1,91 @@
-"""Which embedder a profile uses. The model and torch are imported only when it is the real one."""
+"""Which model the settings ask for, and the embedder of it. torch is imported only to load the real one."""
 
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Lock
 
-from geopin_assets.embedding.protocol import Embedder
+import numpy as np
+from numpy.typing import NDArray
+
+from geopin_assets.embedding.architectures import Architecture
+from geopin_assets.embedding.devices import available_devices, choose_device
+from geopin_assets.embedding.protocol import Embedder, Image, Model
 from geopin_assets.embedding.thumbnail import Thumbnail
-from geopin_assets.errors import ConfigurationError
-from geopin_assets.settings import Settings
+from geopin_assets.embedding.weights import find_weights, weights_sha256
+from geopin_assets.settings import Precision, Settings
 
-BACKBONE, DIM = "ResNet50", 512
+DIM = 512
+"""Of the default model and of the sandbox's stand-in."""
+
+
+def identify_model(settings: Settings) -> Model:
+    """The model that `build_embedder` gives, without loading it: publishing and status need no more than that.
+
+    Raises ConfigurationError as `build_embedder` does, except for weights of another architecture.
+    """
+    path = _weights(settings)
+    if path is None:
+        return Model(Thumbnail.model_id, Thumbnail.dim, Thumbnail.is_place_recognition)
+    return Architecture.parse(settings.model).model(weights_sha256(path))
 
 
 def build_embedder(settings: Settings) -> Embedder:
-    """CosPlace from `settings.weights`, else the stand-in (sandbox), else the published checkpoint.
+    """`settings.model` with the weights in `settings.weights`, else the stand-in (sandbox), else the published ones.
 
-    The sandbox never asks the network. Raises ConfigurationError where weights cannot be had or are not
-    what they were, or have another dimension: outside the sandbox nothing takes the place of the real model.
+    Loaded once per process. The sandbox never asks the network. Raises ConfigurationError where weights cannot be
+    had, are not what they were, or are of another architecture, and for a device that is not there: outside the
+    sandbox nothing takes the place of the real model.
     """
-    if settings.is_sandbox and not settings.weights:
+    path = _weights(settings)
+    if path is None:
         return Thumbnail()
-    from geopin_assets.embedding.weights import find_weights
+    architecture, devices = Architecture.parse(settings.model), settings.data_dir / "devices"
+    device = choose_device(settings.device, available_devices(), devices)
+    return _load(path, path.stat().st_mtime_ns, architecture, device, settings.precision, settings.is_compiled)
 
-    path = find_weights(settings.weights, BACKBONE, DIM, settings.data_dir / "weights")
-    embedder = _load(path, settings.device, path.stat().st_mtime_ns)
-    if embedder.dim != DIM:
-        raise ConfigurationError(f"{path.name}: vectors of {embedder.dim} dimensions; files and index take {DIM}")
-    return embedder
+
+class LazyEmbedder:
+    """An embedder that is loaded when its first image comes: a week without a change loads none."""
+
+    def __init__(self, model: Model, load: Callable[[], Embedder]) -> None:
+        self.model_id, self.dim, self.is_place_recognition = model.model_id, model.dim, model.is_place_recognition
+        self._load, self._lock = load, Lock()
+
+    @cached_property
+    def _loaded(self) -> Embedder:
+        with self._lock:  # the first images are prepared in several threads
+            return self._load()
+
+    @property
+    def batch_size(self) -> int:
+        return self._loaded.batch_size
+
+    def preprocess(self, image: Image) -> Image:
+        return self._loaded.preprocess(image)
+
+    def embed(self, batch: Sequence[Image]) -> NDArray[np.float32]:
+        return self._loaded.embed(batch)
+
+
+def embedder_label(embedder: Embedder | Model) -> str:
+    """Text to show wherever vectors of this embedder are shown."""
+    return Model(embedder.model_id, embedder.dim, embedder.is_place_recognition).label
+
+
+def _weights(settings: Settings) -> Path | None:
+    """The checkpoint; None for the stand-in."""
+    architecture = Architecture.parse(settings.model)
+    if settings.is_sandbox and not settings.weights:
+        return None
+    return find_weights(settings.weights, architecture, settings.data_dir / "weights")
 
 
 @lru_cache(maxsize=1)
-def _load(path: Path, device: str, modified_ns: int) -> Embedder:
-    """The model of a checkpoint, loaded once per process: embedding, publishing and checking all ask for it."""
-    from geopin_assets.embedding.cosplace import CosPlace
+def _load(
+    path: Path, modified_ns: int, architecture: Architecture, device: str, precision: Precision, is_compiled: bool
+) -> Embedder:
+    from geopin_assets.embedding.cosplace import CosPlace, load_network
 
-    return CosPlace.load(path, device=device)
-
-
-def embedder_label(embedder: Embedder) -> str:
-    """Text to show wherever vectors of this embedder are shown."""
-    if embedder.is_place_recognition:
-        return embedder.model_id
-    return f"{embedder.model_id}: not a place-recognition model: sandbox stand-in"
+    network, model = load_network(path, architecture)
+    return CosPlace(network, model, device=device, precision=precision, is_compiled=is_compiled)

@@ -17,14 +17,15 @@ class FailureReason(StrEnum):
     UNREACHABLE = "unreachable"
     SERVER_ERROR = "server_error"
     RATE_LIMITED = "rate_limited"
+    """Too many requests, ours or everybody's. Says nothing of the image, so it does not count as an attempt."""
     REFUSED = "refused"
-    """401 or 403: often a signed address that expired after all; the next attempt, or crawl, brings a new one."""
+    """400, 401, 403 …: often a signed address that expired after all; the next attempt, or crawl, brings a new one."""
     NOT_AN_IMAGE = "not_an_image"
     """Something else with status 200: often an error page."""
     DAMAGED = "damaged"
     """Cut short or undecodable: often a connection that broke."""
     HOST_DOWN = "host_down"
-    """Not tried: the host had failed too often just before. Does not count as an attempt."""
+    """Not tried: the host had failed too often just before, or asked for a long pause. Does not count as an attempt."""
     LINK_EXPIRED = "link_expired"
     """Not tried: the address had expired and its source gave no other. Does not count as an attempt."""
     GONE = "gone"
@@ -33,6 +34,8 @@ class FailureReason(StrEnum):
     NOT_FOUND = "not_found"
     NOT_ALLOWED = "not_allowed"
     """An address that may not be fetched: private network, another scheme, outside the photo folder."""
+    UNSUPPORTED = "unsupported"
+    """An image, but of another format than JPEG, PNG and WebP, or of a rare kind of those."""
     TOO_MANY_REDIRECTS = "too_many_redirects"
     TOO_LARGE = "too_large"
     TOO_MANY_PIXELS = "too_many_pixels"
@@ -52,8 +55,8 @@ class FailureReason(StrEnum):
 
     @property
     def is_attempt(self) -> bool:
-        """Whether something was found out about this image; what was not tried is tried again, however often."""
-        return self not in (FailureReason.HOST_DOWN, FailureReason.LINK_EXPIRED)
+        """Whether something was found out about this image; what was not is tried again, however often."""
+        return self not in (FailureReason.HOST_DOWN, FailureReason.LINK_EXPIRED, FailureReason.RATE_LIMITED)
 
 
 _TRANSIENT = frozenset(
@@ -82,10 +85,12 @@ _HOST = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One image that could not be had. `detail` is for a log line."""
+    """One image that could not be had. `detail` is for a log line, without secrets."""
 
     reason: FailureReason
     detail: str = ""
+    not_before: datetime | None = None
+    """When the host will be ready to talk about it."""
 
 
 FAILURE_SCHEMA = pl.Schema(
@@ -104,8 +109,11 @@ BACK_OFF = (timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(
 """Wait after the first, second, … failed attempt; one more failure is final."""
 
 
-def next_try_at(reason: FailureReason, attempts: int, now: datetime) -> datetime | None:
+def next_try_at(
+    reason: FailureReason, attempts: int, now: datetime, not_before: datetime | None = None
+) -> datetime | None:
     """When a capture that failed `attempts` times (0: was not tried yet) is tried again; None for never."""
     if not reason.is_transient or attempts > len(BACK_OFF):
         return None
-    return now + BACK_OFF[max(attempts - 1, 0)]
+    backed_off = now + BACK_OFF[max(attempts - 1, 0)]
+    return max(backed_off, not_before or backed_off)

@@ -1,40 +1,38 @@
 """Fetching images of untrusted origin: bytes, or the reason why not.
 
-Here: http(s) and the scheme `own-photos:`, redirects, limits on size and time. Not here: which
+Here: the settings of fetching, a session, and the scheme `own-photos:`. Not here: http(s) (`web_images.py`), which
 addresses are allowed (`addresses.py`), decoding (`decode.py`), how many images are on the way (`reader.py`).
 
-The only place outside `http_client.py` that talks HTTP: bulk images need another client (aiohttp takes
-0.2 ms of CPU per image, httpx 2.4 to 6.8) and other rules (any public host, redirects).
+With `web_images.py` the only place outside `http_client` that talks HTTP: bulk images need another client (aiohttp
+takes 0.2 ms of CPU per image, httpx 2.4 to 6.8) and other rules (any public host, redirects).
 """
 
 import asyncio
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from urllib.parse import unquote
 
 import aiohttp
-from yarl import URL
+from aiohttp.abc import AbstractResolver
 
-from geopin_assets.embedding.addresses import AddressRule, ForbiddenAddressError, GuardedResolver
+from geopin_assets.embedding.addresses import AddressRule, GuardedResolver
+from geopin_assets.embedding.budget import Budget, Share
 from geopin_assets.embedding.failures import Failure, FailureReason
+from geopin_assets.embedding.pauses import Pauses
+from geopin_assets.embedding.web_images import WebImages
 from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.photo_folder import PhotoFolder, PhotoGoneError, PhotoNotAllowedError, PhotoTooLargeError
 
 MAX_BYTES = 32 * 2**20
-MAX_REDIRECTS = 3
 OWN_PHOTOS_SCHEME = "own-photos"
+_ACCEPT = "image/jpeg, image/png, image/webp, */*;q=0.1"
+"""What can be decoded: some hosts answer `image/*` with AVIF."""
 
 FetchImage = Callable[[str], Awaitable[bytes | Failure]]
 
-_REASONS = {
-    401: FailureReason.REFUSED,
-    403: FailureReason.REFUSED,
-    408: FailureReason.TIMEOUT,
-    425: FailureReason.RATE_LIMITED,
-    429: FailureReason.RATE_LIMITED,
-}
 _OF_OWN_PHOTOS: tuple[tuple[type[GeoPinError], FailureReason], ...] = (
     (PhotoGoneError, FailureReason.NOT_FOUND),
     (PhotoNotAllowedError, FailureReason.NOT_ALLOWED),
@@ -42,7 +40,6 @@ _OF_OWN_PHOTOS: tuple[tuple[type[GeoPinError], FailureReason], ...] = (
     (TransientError, FailureReason.UNREACHABLE),
     (GeoPinError, FailureReason.REFUSED),  # not now: a folder that is not mounted, a key that was changed
 )
-_WORTH_REPEATING = (FailureReason.UNREACHABLE, FailureReason.SERVER_ERROR, FailureReason.RATE_LIMITED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,77 +54,65 @@ class ImageFetcher:
     host_limits: Mapping[str, int] = field(default_factory=dict)
     """Hosts whose owners ask for fewer, and how many; names in lower case."""
     deadline_s: float = 60.0
-    """For one image in all: name, connection, redirects and body."""
+    """For one attempt in all: name, connection, redirects and body; without the time spent on our own waiting."""
     max_bytes: int = MAX_BYTES
     retry_after_s: float = 1.0
-    """Pause before the second and last attempt when the server failed or could not be reached."""
+    """Pause before the second and last attempt when the server failed or could not be reached and says nothing else."""
     user_agent: str = "geopin-assets"
+    resolver: AbstractResolver | None = None
+    """Resolves names; None for the system's own way."""
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     def lanes(self, host: str) -> int:
         """Requests that may run at once against this host."""
         return min(self.per_host, self.host_limits.get(host, self.per_host))
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[FetchImage]:
-        """`fetch(url) -> bytes | Failure`, which never raises for a bad image; connections are reused within."""
-        connector = aiohttp.TCPConnector(resolver=GuardedResolver(self.addresses), limit=0, ttl_dns_cache=300)
+    async def session(self, budget: Budget | None = None) -> AsyncIterator[FetchImage]:
+        """`fetch(url) -> bytes | Failure`, which never raises for a bad image; connections are reused within.
+
+        The bytes it returns are taken from `budget`; the caller gives back their number when done with them.
+        """
+        budget = budget or Budget(sys.maxsize)
+        resolver = GuardedResolver(self.addresses, self.resolver)
+        connector = aiohttp.TCPConnector(
+            resolver=resolver, socket_factory=resolver.open_socket, limit=0, ttl_dns_cache=300
+        )
         async with aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,  # a proxy would resolve names itself
             auto_decompress=False,  # images are not sent compressed; whatever is, is no image
-            headers={"User-Agent": self.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
+            headers={"User-Agent": self.user_agent, "Accept": _ACCEPT, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=15),  # `deadline_s` covers the redirects too
         ) as http:
-            yield partial(self._fetch, http)
+            web = self._web(http, budget)
 
-    async def _fetch(self, http: aiohttp.ClientSession, url: str) -> bytes | Failure:
-        if url.startswith(f"{OWN_PHOTOS_SCHEME}:"):
-            return await asyncio.to_thread(self._read, url)
-        result = await self._attempt(http, url)
-        if isinstance(result, Failure) and result.reason in _WORTH_REPEATING:
-            await asyncio.sleep(self.retry_after_s)
-            result = await self._attempt(http, url)
-        return result
+            async def fetch(url: str) -> bytes | Failure:
+                if url.startswith(f"{OWN_PHOTOS_SCHEME}:"):
+                    return await self._own_photo(url, budget)
+                return await web.fetch(url)
 
-    async def _attempt(self, http: aiohttp.ClientSession, url: str) -> bytes | Failure:
-        try:
-            async with asyncio.timeout(self.deadline_s):
-                return await self._follow(http, url)
-        except TimeoutError:
-            return Failure(FailureReason.TIMEOUT, f"not there within {self.deadline_s:g} s")
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, ForbiddenAddressError):
-                return Failure(FailureReason.NOT_ALLOWED, str(error.os_error))
-            return Failure(FailureReason.UNREACHABLE, str(error))
-        except (ForbiddenAddressError, ValueError) as error:
-            return Failure(FailureReason.NOT_ALLOWED, str(error))
-        except (aiohttp.ClientError, OSError) as error:
-            return Failure(FailureReason.UNREACHABLE, f"{type(error).__name__}: {error}")
+            yield fetch
 
-    async def _follow(self, http: aiohttp.ClientSession, url: str) -> bytes | Failure:
-        """Fetch with redirects, each hop checked as if it were the first. Raises for forbidden addresses."""
-        hop = _parse(url)
-        for _ in range(1 + MAX_REDIRECTS):
-            self.addresses.check_host(hop.raw_host or "")
-            async with http.get(hop, allow_redirects=False) as response:
-                location = response.headers.get("Location")
-                if response.status in (301, 302, 303, 307, 308) and location:
-                    hop = _parse(str(hop.join(_quoted(location))))
-                    continue
-                if response.status != 200:
-                    return Failure(_reason(response.status), f"status {response.status}")
-                return await self._body(response)
-        return Failure(FailureReason.TOO_MANY_REDIRECTS, f"more than {MAX_REDIRECTS}")
+    def _web(self, http: aiohttp.ClientSession, budget: Budget) -> WebImages:
+        return WebImages(
+            http=http,
+            addresses=self.addresses,
+            budget=budget,
+            pauses=Pauses(self.clock, self.sleep),
+            deadline_s=self.deadline_s,
+            max_bytes=self.max_bytes,
+            retry_after_s=self.retry_after_s,
+        )
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes | Failure:
-        if (response.content_length or 0) > self.max_bytes:
-            return Failure(FailureReason.TOO_LARGE, f"{response.content_length} bytes")
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > self.max_bytes:
-                return Failure(FailureReason.TOO_LARGE, f"more than {self.max_bytes} bytes")
-        return bytes(body)
+    async def _own_photo(self, url: str, budget: Budget) -> bytes | Failure:
+        with Share(budget) as share:
+            await share.take(self.max_bytes)
+            result = await asyncio.to_thread(self._read, url)
+            share.keep(len(result) if isinstance(result, bytes) else 0)
+            return result
 
     def _read(self, url: str) -> bytes | Failure:
         """A file of the own photos; links that lead out of their folder are refused like `..`."""
@@ -138,22 +123,3 @@ class ImageFetcher:
         except GeoPinError as error:
             reason = next((reason for class_, reason in _OF_OWN_PHOTOS if isinstance(error, class_)))
             return Failure(reason, str(error))
-
-
-def _quoted(url: str) -> URL:
-    """Leave a well-formed address as it is: requoting could break the signature in it."""
-    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
-
-
-def _parse(url: str) -> URL:
-    """Raises ValueError unless it is http(s) with a host and without a user name."""
-    parsed = _quoted(url)
-    if parsed.scheme not in ("http", "https") or not parsed.raw_host or parsed.user or parsed.password:
-        raise ValueError(f"not an http(s) address: {parsed.scheme}")
-    return parsed
-
-
-def _reason(status: int) -> FailureReason:
-    if status >= 500:
-        return FailureReason.SERVER_ERROR
-    return _REASONS.get(status, FailureReason.NOT_FOUND)

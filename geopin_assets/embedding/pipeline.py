@@ -1,212 +1,208 @@
-"""One cell's captures to vectors: reuse what is unchanged, read, embed, and account for every capture.
+"""Captures of many cells to vectors: reuse what is unchanged, read, embed, store, and account for every capture.
 
-Here: the run through one cell and the account of it. Not here: what is reused and what is tried (`plan.py`),
-rows (`vectors.py`, `failures.py`), fetching (`images.py`), overlap and bounds on memory (`reader.py`), batches
-(`batches.py`), the model (`cosplace.py`, `thumbnail.py`), files and Dagster. Importing this imports no torch.
+    plan a cell ─► read ahead (fetch, decode, preprocess) ─► batches of one shape ─► model ─► a part of the cell's file
+                                  └─ failures ─────────────────────────────────────────────► rows of the cell
+
+Cells overlap: while the last images of one are on their way, the next is planned, and a batch may hold views of
+several. A cell is finished, and its file replaced, when its last image is embedded or has failed.
+
+Here: the run over the cells. Not here: the account of one (`open_cell.py`), what is reused and tried (`plan.py`), files
+(`cell_vectors.py`), fetching (`images.py`), overlap and bounds on memory (`reader.py`), batches (`batches.py`),
+the model (`cosplace.py`, `thumbnail.py`), Dagster. Importing this imports no torch.
 """
 
-import time
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
-
-import polars as pl
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
 
 from geopin_assets.embedding.batches import Batches
 from geopin_assets.embedding.decode import FLAT_AT_LEAST, PANORAMA_AT_LEAST, decode_image
-from geopin_assets.embedding.failures import FAILURE_SCHEMA, Failure, FailureReason, next_try_at
+from geopin_assets.embedding.failures import Failure, FailureReason
+from geopin_assets.embedding.model_thread import Embedded, ModelThread
+from geopin_assets.embedding.open_cell import CellEmbeddings, CellStats, CellTask, OpenCell
 from geopin_assets.embedding.panorama import is_equirectangular, perspective_views
-from geopin_assets.embedding.plan import Plan, of_current_images, plan_cell
 from geopin_assets.embedding.protocol import Embedder, Image
-from geopin_assets.embedding.reader import Fetcher, ReadAhead
+from geopin_assets.embedding.reader import Fetcher, ReadAhead, Renew
 from geopin_assets.embedding.stages import StageClock
-from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, embedding_schema, vector_rows
+from geopin_assets.embedding.vectors import vector_rows
+from geopin_assets.embedding.wanted import WantedImage
+from geopin_assets.errors import GeoPinError
 
-__all__ = ["EMBEDDING_SCHEMA", "FAILURE_SCHEMA", "CellEmbeddings", "CellStats", "embed_cell", "embedding_schema"]
+__all__ = ["CellEmbeddings", "CellStats", "CellTask", "Tally", "embed_cells"]
 
-BATCH = 128
+READ_AHEAD = 256
+"""The next cell is planned when fewer images than this are on their way."""
 
-Renew = Callable[[pl.DataFrame], Mapping[str, str | Failure]]
-"""For the captures that will be fetched: another address, or why there is none, of those whose address has expired."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellStats:
-    """What embedding one cell did. Captures are counted, except `vectors` and `removed_vectors`."""
-
-    embedded: int
-    reused: int
-    failed: dict[str, int]
-    """By reason, in this run."""
-    renewed: int
-    """Fetched from a new address, as the stored one had expired."""
-    deferred: int
-    """Failed before and not due yet, or given up."""
-    vectors: int
-    removed_vectors: int
-    """Vector ids that were there before and are not any more."""
-    seconds: dict[str, float]
-    """Wall time each stage needed itself; stages overlap."""
-    bottleneck: str
-    """The stage that needed most; empty when nothing was fetched."""
+Decode = Callable[..., Image | Failure]
+Finished = tuple[str, CellEmbeddings | GeoPinError]
 
 
-@dataclass(frozen=True, slots=True)
-class CellEmbeddings:
-    """The new content of a cell: `vectors` (by vector_id) and `failures` (by capture_id) replace the previous."""
+@dataclass(slots=True)
+class Tally:
+    """Captures of a run so far."""
 
-    vectors: pl.DataFrame
-    failures: pl.DataFrame
-    stats: CellStats
+    embedded: int = 0
+    failed: int = 0
+    untouched: int = 0
+    """Reused, or not due for another try."""
+
+    @property
+    def done(self) -> int:
+        return self.embedded + self.failed + self.untouched
 
 
-def embed_cell(
-    captures: pl.DataFrame,
-    previous: pl.DataFrame,
-    failures: pl.DataFrame,
+def embed_cells(
+    tasks: Iterable[CellTask],
     *,
     embedder: Embedder,
     fetcher: Fetcher,
-    now: datetime,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
     renew: Renew | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-    checkpoint: Callable[[pl.DataFrame], None] | None = None,
-    checkpoint_s: float = 60.0,
-    decode: Callable[..., Image | Failure] = decode_image,
-    batch_size: int = BATCH,
-) -> CellEmbeddings:
-    """Bring the vectors of one cell up to date with its captures.
+    on_progress: Callable[[Tally], None] | None = None,
+    decode: Decode = decode_image,
+    batch_size: int | None = None,
+) -> Generator[Finished]:
+    """Bring the vectors of cells up to date with their captures; yields each cell as it is finished.
 
-    `captures`: all of the cell (capture_id, source, image_url, image_version, is_pano, heading_deg).
-    `previous`, `failures`: what this function returned last time, or empty.
-    `renew`: asked once, and only if there is something to fetch; it gets those rows of `captures`, all columns.
-    `on_progress(done, total)` counts captures that were fetched or failed.
-    `checkpoint(vectors)` gets the cell's vectors so far every `checkpoint_s`; stored, they are the `previous` of a
-    run that follows a killed one. Panoramas that are not complete yet are embedded again then.
-    A bad image is a failure row; what the embedder raises is raised.
+    `tasks` is read as the run proceeds. `renew` is asked for links just before they are fetched. `on_progress`
+    gets the same tally after every change. A bad image is a failure row; a cell that cannot be read or stored is
+    an error, and the others go on; what the embedder raises is raised. Every batch is stored at once, as a part of
+    its cell, and a run that follows a killed one continues from there. Close the generator to leave early.
     """
-    failures = of_current_images(failures, captures)
-    plan = plan_cell(captures, previous, failures, embedder.model_id, now)
-    changed = renew(plan.todo) if renew and len(plan.todo) else {}
     clock = StageClock()
-    batches = Batches(embedder, clock, batch_size)
-    saved_at = time.monotonic()
-
-    def new_vectors() -> pl.DataFrame:
-        return vector_rows(batches.keys, batches.views, batches.vectors(), plan.todo, embedder.model_id)
-
-    def after_each(done: int) -> None:
-        nonlocal saved_at
-        if on_progress:
-            on_progress(done, len(plan.todo))
-        if checkpoint and time.monotonic() - saved_at >= checkpoint_s:
-            checkpoint(plan.vectors(new_vectors()))
-            saved_at = time.monotonic()
-
-    with closing(_read(plan.todo, changed, embedder, fetcher, clock, decode)) as ready:
-        failed = _embed(ready, batches, after_each)
-    failures = _failure_rows(failed, plan, failures, now)
-    given_up = failures.filter(pl.col("next_try_at").is_null())["capture_id"]
-    vectors = plan.vectors(new_vectors(), given_up)
-    renewed = sum(isinstance(link, str) for link in changed.values())
-    return CellEmbeddings(vectors, failures, _stats(plan, batches, failed, previous, vectors, clock, renewed))
+    with ExitStack() as stack:
+        model: ModelThread[WantedImage] = stack.enter_context(ModelThread(embedder, clock))
+        run = _Run(embedder, model, batch_size, clock, now, on_progress or (lambda _: None))
+        prepare = _Prepare(embedder, clock, decode)
+        reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew)))
+        for task in tasks:
+            reader.submit(run.open(task))
+            while reader.pending >= READ_AHEAD:
+                run.take(*reader.next())
+                yield from run.finished()
+            yield from run.finished()
+        while reader.pending:
+            run.take(*reader.next())
+            yield from run.finished()
+        run.flush()
+        yield from run.finished()
 
 
-def _embed(
-    ready: Iterable[tuple[str, list[Image] | Failure]], batches: Batches, after_each: Callable[[int], None]
-) -> dict[str, Failure]:
-    """Send views through the model; returns the captures that failed."""
-    failed = {}
-    for done, (capture_id, views) in enumerate(ready, start=1):
+@dataclass
+class _Run:
+    """The open cells of a run, and what becomes of them."""
+
+    embedder: Embedder
+    model: ModelThread[WantedImage]
+    batch_size: int | None
+    clock: StageClock
+    now: Callable[[], datetime]
+    on_progress: Callable[[Tally], None]
+    _tally: Tally = field(default_factory=Tally)
+    _open: dict[str, OpenCell] = field(default_factory=dict)
+    _finished: deque[Finished] = field(default_factory=deque)
+
+    @cached_property
+    def batches(self) -> Batches[WantedImage]:
+        """Made with the first image: only then is the model needed, and its size known."""
+        return Batches(self.batch_size or self.embedder.batch_size)
+
+    def finished(self) -> Iterator[Finished]:
+        """Cells that were finished and not yielded yet."""
+        while self._finished:
+            yield self._finished.popleft()
+
+    def open(self, task: CellTask) -> list[WantedImage]:
+        """Plan a cell; returns the images to read. One that needs none is finished at once."""
+        try:
+            with self.clock.stage("plan"):
+                cell = OpenCell.of(task, self.now())
+        except GeoPinError as error:
+            self._finished.append((task.cell_id, error))
+            return []
+        self._open[task.cell_id] = cell
+        self._tally.untouched += len(task.captures) - cell.left
+        self._after_change(cell)
+        return cell.wanted()
+
+    def noting(self, renew: Renew) -> Renew:
+        """`renew`, and the cells it brought new addresses for are told."""
+
+        def renew_and_note(images: Sequence[WantedImage]) -> Mapping[str, str | Failure]:
+            links = renew(images)
+            for image in images:
+                self._open[image.cell_id].renewed += isinstance(links.get(image.capture_id), str)
+            return links
+
+        return renew_and_note
+
+    def take(self, image: WantedImage, views: list[Image] | Failure) -> None:
+        """One image was read, or failed."""
+        cell = self._open[image.cell_id]
         if isinstance(views, Failure):
-            failed[capture_id] = views
-        else:
-            batches.add(capture_id, views)
-        after_each(done)
-    batches.flush()
-    return failed
+            cell.fail(image, views)
+            self._tally.failed += 1
+            self._after_change(cell)
+            return
+        cell.expect(image, len(views))
+        for batch in self.batches.add(image, views):
+            self._store(self.model.swap(batch))
+
+    def flush(self) -> None:
+        """Embed and store whatever waits."""
+        if "batches" in vars(self):
+            for batch in self.batches.flush():
+                self._store(self.model.swap(batch))
+        self._store(self.model.swap(None))
+
+    def _store(self, done: Embedded[WantedImage] | None) -> None:
+        """Keep the vectors of one batch, cell by cell."""
+        if done is None:
+            return
+        batch, vectors = done
+        by_cell: dict[str, list[int]] = {}
+        for row, image in enumerate(batch.owners):
+            by_cell.setdefault(image.cell_id, []).append(row)
+        for cell_id, rows in by_cell.items():
+            cell, images = self._open[cell_id], [batch.owners[row] for row in rows]
+            with self.clock.stage("write"):
+                views = [batch.views[row] for row in rows]
+                cell.task.vectors.append(vector_rows(images, views, vectors[rows], self.embedder.model_id))
+            self._tally.embedded += sum(cell.note_view(image) for image in images)
+            self._after_change(cell)
+
+    def _after_change(self, cell: OpenCell) -> None:
+        self.on_progress(self._tally)
+        if cell.left:
+            return
+        del self._open[cell.task.cell_id]
+        try:
+            with self.clock.stage("write"):
+                done: CellEmbeddings | GeoPinError = cell.finish(self.now(), self.clock.lap())
+        except GeoPinError as error:
+            done = error
+        self._finished.append((cell.task.cell_id, done))
 
 
-def _read(
-    todo: pl.DataFrame,
-    changed: Mapping[str, str | Failure],
-    embedder: Embedder,
-    fetcher: Fetcher,
-    clock: StageClock,
-    decode: Callable[..., Image | Failure],
-) -> Generator[tuple[str, list[Image] | Failure]]:
-    """Preprocessed views, or the failure, of each capture to do."""
-    panoramas = set(todo.filter("is_pano")["capture_id"])
+@dataclass(frozen=True, slots=True)
+class _Prepare:
+    """Decodes one image, cuts it into its views and preprocesses them; runs in threads."""
 
-    def prepare(capture_id: str, data: bytes) -> list[Image] | Failure:
-        return _prepare(data, capture_id in panoramas, embedder, clock, decode)
+    embedder: Embedder
+    clock: StageClock
+    decode: Decode
 
-    urls: dict[str, str] = {}
-    for capture_id, stored in todo.select("capture_id", "image_url").iter_rows():
-        url = changed.get(capture_id, stored)
-        if isinstance(url, Failure):
-            yield capture_id, url
-        else:
-            urls[capture_id] = url
-    yield from ReadAhead(urls, fetcher, prepare, clock)
-
-
-def _prepare(
-    data: bytes, is_pano: bool, embedder: Embedder, clock: StageClock, decode: Callable[..., Image | Failure]
-) -> list[Image] | Failure:
-    """Decode one image, cut it into its views and preprocess them."""
-    with clock.stage("decode"):
-        image = decode(data, at_least=PANORAMA_AT_LEAST if is_pano else FLAT_AT_LEAST)
-    if isinstance(image, Failure):
-        return image
-    height, width = image.shape[:2]
-    if is_pano and not is_equirectangular(width, height):
-        return Failure(FailureReason.NOT_EQUIRECTANGULAR, f"{width}x{height}")
-    with clock.stage("preprocess"):
-        views = perspective_views(image) if is_pano else [image]
-        return [embedder.preprocess(view) for view in views]
-
-
-def _failure_rows(failed: dict[str, Failure], plan: Plan, failures: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """The failures that stay and those of this run, counted up."""
-    attempts = dict(failures.select("capture_id", "attempts").iter_rows())
-    about = {key: rest for key, *rest in plan.todo.select("capture_id", "source", "image_version").iter_rows()}
-    rows = [
-        (
-            capture_id,
-            about[capture_id][0],
-            about[capture_id][1] or "",
-            failure.reason.value,
-            tries := attempts.get(capture_id, 0) + failure.reason.is_attempt,
-            now,
-            next_try_at(failure.reason, tries, now),
-        )
-        for capture_id, failure in failed.items()
-    ]
-    new = pl.DataFrame(rows, schema=FAILURE_SCHEMA, orient="row")
-    return pl.concat([plan.deferred.select(FAILURE_SCHEMA.names()).cast(FAILURE_SCHEMA), new]).sort("capture_id")
-
-
-def _stats(
-    plan: Plan,
-    fresh: Batches,
-    failed: dict[str, Failure],
-    previous: pl.DataFrame,
-    vectors: pl.DataFrame,
-    clock: StageClock,
-    renewed: int,
-) -> CellStats:
-    seconds = clock.seconds()
-    return CellStats(
-        embedded=len(set(fresh.keys)),
-        reused=plan.reused["capture_id"].n_unique(),
-        failed=dict(Counter(failure.reason.value for failure in failed.values())),
-        renewed=renewed,
-        deferred=len(plan.deferred),
-        vectors=len(vectors),
-        removed_vectors=len(previous.join(vectors, on="vector_id", how="anti")),
-        seconds=seconds,
-        bottleneck=max(seconds, key=seconds.__getitem__, default=""),
-    )
+    def __call__(self, wanted: WantedImage, data: bytes) -> list[Image] | Failure:
+        with self.clock.stage("decode"):
+            image = self.decode(data, at_least=PANORAMA_AT_LEAST if wanted.is_pano else FLAT_AT_LEAST)
+        if isinstance(image, Failure):
+            return image
+        height, width = image.shape[:2]
+        if wanted.is_pano and not is_equirectangular(width, height):
+            return Failure(FailureReason.NOT_EQUIRECTANGULAR, f"{width}x{height}")
+        with self.clock.stage("preprocess"):
+            views = perspective_views(image) if wanted.is_pano else [image]
+            return [self.embedder.preprocess(view) for view in views]

@@ -1,6 +1,6 @@
 """What one cell's captures need: vectors to reuse, captures to fetch, failures to leave alone for now.
 
-Pure frames in, frames out. Not here: fetching and embedding (`pipeline.py`).
+Pure frames in, frames out. Not here: fetching and embedding (`pipeline.py`), files (`cell_vectors.py`).
 """
 
 from collections.abc import Iterable
@@ -9,30 +9,33 @@ from datetime import datetime
 
 import polars as pl
 
+from geopin_assets.embedding.cell_vectors import HELD_SCHEMA
 from geopin_assets.embedding.panorama import VIEWS
-from geopin_assets.embedding.vectors import heading_of_view
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`reused`: vectors that stay. `superseded`: of changed images, to keep if the new image cannot be had yet.
+    """`reused`, `superseded`: images of HELD_SCHEMA, with the bearings their captures have now.
 
-    `todo`: captures to fetch. `deferred`: failure rows that stay.
+    `superseded`: of captures with a newer image, to keep if that cannot be had yet.
+    `todo`: captures to fetch, `fresh` the images they will be. `deferred`: failure rows that stay.
     """
 
     reused: pl.DataFrame
     superseded: pl.DataFrame
     todo: pl.DataFrame
+    fresh: pl.DataFrame
     deferred: pl.DataFrame
 
-    def vectors(self, new: pl.DataFrame, given_up: Iterable[str] = ()) -> pl.DataFrame:
-        """The cell's vectors, by vector_id, when `new` of them have been made.
+    def wanted(self, embedded: Iterable[str], given_up: Iterable[str]) -> pl.DataFrame:
+        """The images that the cell should hold when these captures have been embedded, HELD_SCHEMA.
 
         Superseded ones stay until there is a new one, or their capture is given up.
         """
-        gone = pl.col("capture_id").is_in({*new["capture_id"], *given_up})
-        kept = (self.reused, self.superseded.filter(~gone))
-        return pl.concat([*(frame for frame in kept if len(frame)), new]).sort("vector_id")
+        done = pl.Series("capture_id", list(embedded), pl.String)
+        gone = pl.concat([done, pl.Series("capture_id", list(given_up), pl.String)])
+        kept = self.superseded.filter(~pl.col("capture_id").is_in(gone.implode()))
+        return pl.concat([self.reused, kept, self.fresh.filter(pl.col("capture_id").is_in(done.implode()))])
 
 
 def of_current_images(failures: pl.DataFrame, captures: pl.DataFrame) -> pl.DataFrame:
@@ -42,30 +45,38 @@ def of_current_images(failures: pl.DataFrame, captures: pl.DataFrame) -> pl.Data
 
 
 def plan_cell(
-    captures: pl.DataFrame, previous: pl.DataFrame, failures: pl.DataFrame, model_id: str, now: datetime
+    captures: pl.DataFrame, held: pl.DataFrame, in_parts: pl.DataFrame, failures: pl.DataFrame, now: datetime
 ) -> Plan:
-    """Plan one cell. A vector stays as long as its image version and model do; its heading follows the capture."""
-    wanted = captures.select(
+    """Plan one cell. An image stays embedded as long as its version does; its bearing follows the capture.
+
+    `held`, `in_parts`: what the cell's file and its parts hold (HELD_SCHEMA). Each is judged alone: views of a file
+    and of parts are never put together to one panorama.
+    """
+    images = captures.select(
         "capture_id",
-        pl.col("image_version").fill_null("").alias("wanted_version"),
-        pl.col("heading_deg").cast(pl.Float64).alias("center_deg"),
-        pl.when("is_pano").then(VIEWS).otherwise(1).alias("views"),
+        pl.col("image_version").fill_null(""),
+        views=pl.when("is_pano").then(VIEWS).otherwise(1).cast(pl.Int64),
+        center_deg=pl.col("heading_deg").cast(pl.Float64),
     )
-    complete = (
-        previous.filter(pl.col("model_id") == model_id)
-        .join(wanted, on="capture_id", how="inner")
-        .filter(pl.col("view").n_unique().over("capture_id", "image_version") == pl.col("views"))
-        .with_columns(heading_of_view())
+    current = images.rename({"image_version": "current_version"})
+    complete = pl.concat(
+        have.drop("center_deg").join(current, on=["capture_id", "views"]).with_columns(nth=pl.lit(nth))
+        for nth, have in enumerate((in_parts, held))
+    ).sort("nth")
+    is_current = pl.col("image_version") == pl.col("current_version")
+    reused, superseded = (
+        complete.filter(of_version).unique("capture_id", keep="first", maintain_order=True).select(HELD_SCHEMA.names())
+        for of_version in (is_current, ~is_current)
     )
-    is_current = pl.col("image_version") == pl.col("wanted_version")
-    reused = complete.filter(is_current).select(previous.columns)
     missing = captures.join(reused, on="capture_id", how="anti")
     deferred = failures.filter(pl.col("next_try_at").is_null() | (pl.col("next_try_at") > now)).join(
         missing, on="capture_id", how="semi"
     )
+    todo = missing.join(deferred, on="capture_id", how="anti")
     return Plan(
         reused=reused,
-        superseded=complete.filter(~is_current).select(previous.columns),
-        todo=missing.join(deferred, on="capture_id", how="anti"),
+        superseded=superseded.join(reused, on="capture_id", how="anti"),
+        todo=todo,
+        fresh=images.join(todo, on="capture_id", how="semi"),
         deferred=deferred,
     )

@@ -1,6 +1,7 @@
 """What an embedder is. No torch and no model here."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,20 +11,43 @@ Image = NDArray[np.uint8]
 """Upright RGB image, uint8 [height, width, 3]."""
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Which model made, or will make, vectors: known without loading it."""
+
+    model_id: str
+    dim: int
+    is_place_recognition: bool
+
+    @property
+    def label(self) -> str:
+        """Text to show wherever its vectors are shown."""
+        if self.is_place_recognition:
+            return self.model_id
+        return f"{self.model_id}: not a place-recognition model: sandbox stand-in"
+
+
 class Embedder(Protocol):
     """Turns images into unit vectors. Preprocessing lives with the model, so that it cannot be forgotten."""
 
-    name: str
     dim: int
     model_id: str
     """Architecture, dimension, weights hash and preprocessing version: vectors of two ids never share an index."""
     is_place_recognition: bool
     """False for the sandbox's stand-in, whose vectors say how an image looks, not where it is."""
 
+    @property
+    def batch_size(self) -> int:
+        """Images per `embed` call that suit the device; any other number works too."""
+        ...
+
     def preprocess(self, image: Image) -> Image:
         """Resize and crop to what the model takes, uint8 [h, w, 3]; images of equal shape can share a batch."""
         ...
 
     def embed(self, batch: Sequence[Image]) -> NDArray[np.float32]:
-        """Embed preprocessed images of one shape: float32 [N, dim], rows of unit L2 norm."""
+        """Embed preprocessed images of one shape: float32 [N, dim], rows of unit L2 norm, in order.
+
+        May be called from another thread than the one that loaded the model, by one at a time.
+        """
         ...

@@ -16,6 +16,7 @@ class StageClock:
         self._total: defaultdict[str, float] = defaultdict(float)
         self._active: defaultdict[str, int] = defaultdict(int)
         self._peak: defaultdict[str, int] = defaultdict(int)
+        self._reported: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -35,3 +36,9 @@ class StageClock:
         """Per stage: its lanes' seconds over the most lanes seen at once, that is the wall time it needed itself."""
         with self._lock:
             return {name: total / self._peak[name] for name, total in self._total.items()}
+
+    def lap(self) -> dict[str, float]:
+        """What `seconds` has grown by since the last lap."""
+        now, before = self.seconds(), self._reported
+        self._reported = now
+        return {name: max(total - before.get(name, 0.0), 0.0) for name, total in now.items()}

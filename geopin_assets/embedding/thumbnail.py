@@ -18,19 +18,19 @@ _MIN_STD = 1.0  # gray levels; a flat channel stays zero instead of becoming amp
 
 
 @cache
-def _projection(dim: int) -> NDArray[np.float32]:
+def _projection(dim: int) -> NDArray[np.float64]:
     """Orthonormal [768, dim] from a seeded QR. RandomState's stream is frozen by numpy; signs are fixed here."""
     random = np.random.RandomState(512).standard_normal((SIDE_PX * SIDE_PX * 3, dim))
     q, r = np.linalg.qr(random)
-    return (q * np.sign(np.diag(r))).astype(np.float32)
+    return q * np.sign(np.diag(r))
 
 
 class Thumbnail:
     """Deterministic 512-d embedder without weights; fulfills `Embedder`."""
 
-    name = "thumbnail"
     dim = 512
     model_id = "thumbnail-512-p1"
+    batch_size = 32
     is_place_recognition = False
 
     def preprocess(self, image: Image) -> Image:
@@ -38,10 +38,13 @@ class Thumbnail:
         return np.asarray(Pillow.fromarray(image).resize((SIDE_PX, SIDE_PX), Pillow.Resampling.BOX))
 
     def embed(self, batch: Sequence[Image]) -> NDArray[np.float32]:
-        """Unit vectors, float32 [N, 512]; an image of one flat color gets a fixed one."""
-        pixels = np.stack(batch).reshape(len(batch), -1, 3).astype(np.float32)
+        """Unit vectors, float32 [N, 512]; an image of one flat color gets a fixed one.
+
+        Computed in 64 bits: stored with 16, a vector is then the same whatever batch it came in.
+        """
+        pixels = np.stack(batch).reshape(len(batch), -1, 3).astype(np.float64)
         centered = pixels - pixels.mean(axis=1, keepdims=True)
         standard = centered / np.maximum(pixels.std(axis=1, keepdims=True), _MIN_STD)
         vectors = standard.reshape(len(batch), -1) @ _projection(self.dim)
         vectors[~vectors.any(axis=1), 0] = 1.0
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from geopin_assets.capture import vector_id
 from geopin_assets.embedding.panorama import YAW_STEP_DEG
+from geopin_assets.embedding.wanted import WantedImage
 
 
 def embedding_schema(dim: int) -> pl.Schema:
@@ -38,31 +39,19 @@ def heading_of_view() -> pl.Expr:
 
 
 def vector_rows(
-    keys: Sequence[str], views: Sequence[int], vectors: NDArray[np.float16], captures: pl.DataFrame, model_id: str
+    images: Sequence[WantedImage], views: Sequence[int], vectors: NDArray[np.float16], model_id: str
 ) -> pl.DataFrame:
-    """Rows of `embedding_schema`: row i of `vectors` is view `views[i]` of capture `keys[i]`."""
-    dim = vectors.shape[1]
-    about = captures.select(
-        "capture_id",
-        "source",
-        pl.col("image_version").fill_null(""),
-        pl.col("heading_deg").cast(pl.Float64).alias("center_deg"),
-    )
-    rows = pl.DataFrame(
+    """Rows of `embedding_schema`: row i of `vectors` is view `views[i]` of `images[i]`."""
+    return pl.DataFrame(
         {
-            "vector_id": [vector_id(key, view) for key, view in zip(keys, views, strict=True)],
-            "capture_id": keys,
+            "vector_id": [vector_id(image.capture_id, view) for image, view in zip(images, views, strict=True)],
+            "capture_id": [image.capture_id for image in images],
+            "source": [image.source for image in images],
             "view": views,
-            "embedding": vectors,
+            "center_deg": pl.Series([image.center_deg for image in images], dtype=pl.Float64),
+            "model_id": [model_id] * len(images),
+            "image_version": [image.image_version for image in images],
+            "embedding": pl.Series(vectors, dtype=pl.Array(pl.Float16, vectors.shape[1])),
         },
-        schema={
-            "vector_id": pl.String,
-            "capture_id": pl.String,
-            "view": pl.Int16,
-            "embedding": pl.Array(pl.Float16, dim),
-        },
-    )
-    rows = rows.join(about, on="capture_id", how="left")
-    return rows.with_columns(heading_of_view(), pl.lit(model_id).alias("model_id")).select(
-        embedding_schema(dim).names()
-    )
+        schema_overrides={"view": pl.Int16},
+    ).select(*(heading_of_view() if name == "heading_deg" else name for name in embedding_schema(vectors.shape[1])))

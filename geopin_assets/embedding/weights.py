@@ -1,10 +1,8 @@
-"""CosPlace checkpoints: where they are published, the local copy, and that it stays what it was.
+"""Checkpoints: the local copy, fetched once, and that it stays what it was.
 
 No hash of the checkpoints is published: the SHA-256 of the first download is recorded beside the file and
-checked at every load. Not here: what the tensors mean (`cosplace.py`).
-
-Code and checkpoints come under MIT; SF-XL, which they were trained on, is for research purposes (its authors
-say so of the data set, nothing of the weights).
+checked at every load. Not here: what is published (`architectures.py`), what the tensors mean (`cosplace.py`).
+Importing this imports no torch.
 """
 
 import hashlib
@@ -14,31 +12,24 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from geopin_assets.embedding.architectures import Architecture
 from geopin_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ADDRESS = "https://github.com/gmberton/CosPlace/releases/download/v1.0/{backbone}_{dim}_cosplace.pth"
-PUBLISHED_DIMS = {
-    "VGG16": (64, 128, 256, 512),
-    "ResNet18": (32, 64, 128, 256, 512),
-    "ResNet50": (32, 64, 128, 256, 512, 1024, 2048),
-    "ResNet101": (32, 64, 128, 256, 512, 1024, 2048),
-    "ResNet152": (32, 64, 128, 256, 512, 1024, 2048),
-}
-"""Descriptor sizes with a published checkpoint, per backbone."""
 MAX_BYTES = 400 * 2**20
 """The largest checkpoint, ResNet152 with 2048 dimensions, has 250 MB."""
 _READ_TIMEOUT_S, _DEADLINE_S = 30.0, 1800.0
 
 
-def find_weights(path: str, backbone: str, dim: int, cache_dir: Path) -> Path:
+def find_weights(path: str, architecture: Architecture, cache_dir: Path) -> Path:
     """The checkpoint at `path` if one is named, else the cached one, else the published one, fetched now.
 
     Raises ConfigurationError saying how to set GEOPIN_WEIGHTS when it cannot be had.
@@ -47,12 +38,9 @@ def find_weights(path: str, backbone: str, dim: int, cache_dir: Path) -> Path:
         if not Path(path).is_file():
             raise ConfigurationError(f"GEOPIN_WEIGHTS={path}: no such file")
         return Path(path)
-    if dim not in PUBLISHED_DIMS.get(backbone, ()):
-        raise ConfigurationError(f"no CosPlace checkpoint is published for {backbone} with {dim} dimensions")
-    address = ADDRESS.format(backbone=backbone, dim=dim)
-    cached = cache_dir / address.rsplit("/", 1)[1]
+    cached = cache_dir / architecture.address.rsplit("/", 1)[1]
     if not cached.is_file():
-        download(address, cached)
+        download(architecture.address, cached)
     return cached
 
 
@@ -73,11 +61,25 @@ def download(address: str, path: Path, *, schemes: Collection[str] = ("https",),
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it holds the connection
         raise ConfigurationError(
-            f"the CosPlace weights could not be fetched from {address} ({error}): "
+            f"the weights could not be fetched from {address} ({error}): "
             "download them elsewhere and set GEOPIN_WEIGHTS to the file's path"
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def weights_sha256(path: Path) -> str:
+    """SHA-256 hex of a checkpoint, computed once per process and state of the file (0.3 s for 100 MB).
+
+    Raises ConfigurationError when it is not what was recorded at its first download.
+    """
+    try:
+        about = path.stat()
+        sha256 = _sha256(path, about.st_size, about.st_mtime_ns)
+    except OSError as error:
+        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} cannot be read: {error}") from error
+    _check(path, sha256)
+    return sha256
 
 
 def read_weights(path: Path) -> "tuple[Mapping[str, Tensor], str]":
@@ -92,8 +94,7 @@ def read_weights(path: Path) -> "tuple[Mapping[str, Tensor], str]":
     except OSError as error:
         raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} cannot be read: {error}") from error
     sha256 = hashlib.sha256(data).hexdigest()
-    if hash_path(path).exists() and hash_path(path).read_text().split()[:1] != [sha256]:
-        raise ConfigurationError(f"{path} has changed since it was downloaded ({hash_path(path).name}): delete both")
+    _check(path, sha256)
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever unpickling stumbles over
@@ -101,6 +102,18 @@ def read_weights(path: Path) -> "tuple[Mapping[str, Tensor], str]":
     if not (isinstance(state, dict) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())):
         raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} is not a bare state_dict, as published")
     return state, sha256
+
+
+@lru_cache
+def _sha256(path: Path, size: int, modified_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(path: Path, sha256: str) -> None:
+    recorded = hash_path(path)
+    if recorded.exists() and recorded.read_text().split()[:1] != [sha256]:
+        raise ConfigurationError(f"{path} has changed since it was downloaded ({recorded.name}): delete both")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

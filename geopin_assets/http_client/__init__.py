@@ -14,19 +14,24 @@ What an answer means, unless the judge says otherwise:
     200, not JSON               TransientError (retried) if it begins like JSON and was cut; else PayloadError
     200, too large              PayloadError
 
+A rate that a provider grants an account rather than a process is a `SharedBucket`: its state is in a file.
+
 Messages name the source, the URL's path and the status, never a query, header or known secret.
 """
 
-from geopin_assets.http_client.answer import Answer, Judge
+from geopin_assets.http_client.answer import Answer, Judge, asked_wait_s
 from geopin_assets.http_client.ask import How, Tally
+from geopin_assets.http_client.circuit_breaker import CircuitBreaker
 from geopin_assets.http_client.client import AccessDenied, HttpClient, KeyRefused, user_agent
 from geopin_assets.http_client.manners import Manners, build_manners
 from geopin_assets.http_client.quota import DailyUse, Quota
+from geopin_assets.http_client.shared_rate import SharedBucket
 from geopin_assets.http_client.transport import Transport
 
 __all__ = [
     "AccessDenied",
     "Answer",
+    "CircuitBreaker",
     "DailyUse",
     "How",
     "HttpClient",
@@ -34,8 +39,10 @@ __all__ = [
     "KeyRefused",
     "Manners",
     "Quota",
+    "SharedBucket",
     "Tally",
     "Transport",
+    "asked_wait_s",
     "build_manners",
     "user_agent",
 ]

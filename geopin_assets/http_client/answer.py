@@ -14,6 +14,22 @@ from geopin_assets.errors import GeoPinError, PayloadError, TransientError
 DEFAULT_RETRY_AFTER_S = 60.0  # a 429 that does not say how long
 
 
+def asked_wait_s(retry_after: str, now_s: float) -> float | None:
+    """Seconds that a Retry-After header asks for, in either of its forms; None if it says nothing.
+
+    `now_s` is the wall clock, seconds since the epoch.
+    """
+    retry_after = retry_after.strip()
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except (ValueError, OverflowError):  # a year of twenty digits overflows
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return max(0.0, until.timestamp() - now_s)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a server said: status, headers (names in lower case) and the decoded body."""
@@ -41,19 +57,9 @@ class Answer:
             raise PayloadError(f"not JSON but {self.headers.get('content-type', 'something else')!r}") from error
 
     def retry_after_s(self, now_s: float) -> float | None:
-        """Retry-After in seconds, from either of its forms; a 429 that does not say means a minute.
-
-        `now_s` is the wall clock, seconds since the epoch.
-        """
-        header = self.headers.get("retry-after", "").strip()
-        if header.isdecimal():
-            return float(header)
-        try:
-            until = parsedate_to_datetime(header)
-        except ValueError:
-            return DEFAULT_RETRY_AFTER_S if self.status == 429 else None
-        until = until if until.tzinfo else until.replace(tzinfo=UTC)
-        return max(0.0, until.timestamp() - now_s)
+        """Retry-After in seconds; a 429 that does not say means a minute. `now_s` as for `asked_wait_s`."""
+        asked_s = asked_wait_s(self.headers.get("retry-after", ""), now_s)
+        return DEFAULT_RETRY_AFTER_S if asked_s is None and self.status == 429 else asked_s
 
     @property
     def excerpt(self) -> str:

@@ -36,6 +36,8 @@ class How(TypedDict, total=False):
     """Looks at every answer before the usual rules do."""
     tally: Tally | None
     """Its `requests` is incremented for every request really sent."""
+    label: str
+    """What messages call the request, where the URL's path holds something private; default that path."""
     kind: str
     """Which of the client's quotas the request counts against; default "", the client's own rate."""
 
@@ -51,6 +53,7 @@ class Ask:
     ok: Collection[int]
     judge: Judge | None
     tally: Tally | None
+    label: str
     kind: str
 
 
@@ -71,6 +74,7 @@ def build_ask(name: str, method: str, url: str, how: How) -> Ask:
         ok=how.get("ok", (200,)),
         judge=how.get("judge"),
         tally=how.get("tally"),
+        label=how.get("label", address.path),
         kind=how.get("kind", ""),
     )
 

@@ -165,7 +165,7 @@ class HttpClient:
     @contextmanager
     def _located(self, ask: Ask) -> Iterator[None]:
         """Give every error its coordinates, in the project's classes and without secrets."""
-        where = f"{self.name}: {ask.method} {ask.url.path}"
+        where = f"{self.name}: {ask.method} {ask.label}"
         try:
             yield
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):

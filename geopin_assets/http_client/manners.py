@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from geopin_assets.http_client.circuit_breaker import CircuitBreaker
 from geopin_assets.http_client.quota import Quota
-from geopin_assets.http_client.rate_limit import TokenBucket
+from geopin_assets.http_client.rate_limit import Bucket, TokenBucket
 
 BREAKER_FAILURES = 10
 
@@ -19,9 +19,9 @@ BREAKER_FAILURES = 10
 class Manners:
     """Spacing and breaker of one kind of request."""
 
-    bucket: TokenBucket
+    bucket: Bucket
     breaker: CircuitBreaker
-    per_day: int | None
+    per_day: int | None = None
 
 
 def build_manners(

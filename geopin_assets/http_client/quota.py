@@ -1,21 +1,21 @@
 """What a provider lets each kind of request cost, and an account of what was used today that outlives the run.
 
 Here: quotas as facts, and the file that counts against their daily part, shared by threads and processes. Not
-here: spacing requests within a second (`rate_limit.py`).
+here: spacing requests within a second (`rate_limit.py`, `shared_rate.py`).
 """
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from geopin_assets.errors import BudgetSpent
+from geopin_assets.http_client.shared_file import shared_file
 
 _DAY_S = 86_400
-_BUSY_S = 30.0
 _SCHEMA = """
 create table if not exists used (name text, kind text, day text, requests integer, primary key (name, kind, day));
 create table if not exists stopped (name text, kind text, until_s real, reason text, primary key (name, kind));
@@ -77,15 +77,8 @@ class DailyUse:
             message = f"{name}: {kind} are not asked for until {until:%Y-%m-%d %H:%M} UTC: {row[1]}"
             raise BudgetSpent(message, retry_after_s=row[0] - now_s)
 
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that nobody else writes in; rolled back by an exception."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as db:
-            db.executescript("pragma synchronous = off;" + _SCHEMA)
-            db.execute("begin immediate")
-            with db:
-                yield db
+    def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
+        return shared_file(self._path, _SCHEMA)
 
 
 def _used(db: sqlite3.Connection, name: str, kind: str, day: str) -> int:

@@ -1,11 +1,30 @@
 """A token bucket that many threads share: spacing between requests, and pauses a server asked for.
 
-Here: when the next request may go. Not here: what a request is, or when to give up (`client.py`).
+Here: when the next request may go. Not here: what a request is, or when to give up (`client.py`), or a rate that
+processes share (`shared_rate.py`).
 """
 
 import time
 from collections.abc import Callable
 from threading import Lock
+from typing import Protocol
+
+
+class Bucket(Protocol):
+    """What says when the next request may go."""
+
+    def acquire(self) -> None:
+        """Wait for a slot."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody through for this long."""
+        ...
+
+    @property
+    def paused_s(self) -> float:
+        """Seconds left of the current pause; 0 when there is none."""
+        ...
 
 
 class TokenBucket:

@@ -5,8 +5,9 @@ code where one is known. Not here: how a request is sent, or what is published. 
 backends run the same checks: a stand-in that is more lenient than the service hides the error
 until the first real publish.
 
-Sources: [docs] developers.cloudflare.com, Vectorize and D1 "limits" pages; [server] enforced but
-undocumented, seen in public reports (wevm/vocs#577, n8n-nodes-cloudflare#1, second-brain-cloudflare#89).
+Sources: [docs] developers.cloudflare.com, the "limits" pages of Vectorize and D1 and "API rate limits";
+[server] enforced but undocumented, seen in public reports (wevm/vocs#577, n8n-nodes-cloudflare#1,
+second-brain-cloudflare#89); [ours] chosen within those, for the reason given.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +16,25 @@ from typing import Any
 import numpy as np
 import orjson
 import polars as pl
+from numpy.typing import NDArray
 
 from geopin_assets.capture import MAX_VECTOR_ID_BYTES
 from geopin_assets.errors import PermanentError
 
+# Every call of the API
+REQUESTS_PER_WINDOW = 1_200  # [docs] per user, all his programs and the dashboard together
+WINDOW_S = 300.0  # [docs]
+BLOCK_S = 300.0  # [docs] a user beyond that is refused everything this long, with 429
+OUR_REQUESTS_PER_WINDOW = 1_000  # [ours] leaves 200 to the dashboard and to other programs of the same user
+OUR_BURST = 100  # [ours] small publishes go at once, the rest at 3 a second
+
 # Vectorize
 VECTORS_PER_UPSERT = 5_000  # [docs] over HTTP
+MAX_UPSERT_BYTES = 100_000_000  # [docs] "100 MB"
 VECTORS_PER_INDEX = 20_000_000  # [docs] changelog of 2026-08-04
 IDS_PER_DELETE = 100  # [server] 40007
 IDS_PER_GET = 20  # [server] 40007
+IDS_PER_LIST = 1_000  # [docs] a page of ids
 MAX_DIM = 1_536  # [docs]
 MAX_METADATA_BYTES = 10 * 1024  # [docs] per vector
 MAX_METADATA_INDEXES = 10  # [docs] per index; they cover only vectors upserted after them
@@ -37,8 +48,12 @@ MAX_INDEX_NAME_LENGTH = 64  # [docs]
 MAX_STATEMENT_BYTES = 100_000  # [docs] UTF-8 bytes, not characters
 MAX_PARAMETERS = 100  # [docs] bound per statement
 MAX_VALUE_BYTES = 2_000_000  # [docs] a string or a row
-ROWS_PER_REQUEST = 5_000  # ours: as one JSON parameter, 56,000 rows/s measured against 15,000 with small ones
-BYTES_PER_REQUEST = 1_000_000  # ours: half of what one value may hold
+ROWS_PER_REQUEST = 5_000  # [ours] as one JSON parameter, 56,000 rows/s measured against 15,000 with small ones
+BYTES_PER_REQUEST = 1_000_000  # [ours] half of what one value may hold
+IMPORT_STATEMENT_BYTES = 95_000  # [ours] below MAX_STATEMENT_BYTES
+IMPORT_FILE_BYTES = 30_000_000  # [docs] "tens of MB"; 5 GB are allowed and failed (workers-sdk#7554, #11958)
+
+FILTER_OPERATORS = ("$eq", "$ne", "$lt", "$lte", "$gt", "$gte", "$in", "$nin")  # [docs] joined by AND, there is no OR
 
 
 def check_vectors(vectors: pl.DataFrame, schema: Mapping[str, pl.DataType], dim: int) -> None:
@@ -79,12 +94,21 @@ def check_top_k(top_k: int, *, with_values: bool) -> None:
         raise PermanentError(f"40025: topK={top_k}; between 1 and {limit} for this kind of query")
 
 
+def check_query_vector(vector: NDArray[np.float32], dim: int) -> None:
+    """Raise PermanentError unless it has `dim` finite numbers."""
+    if vector.shape != (dim,) or not np.isfinite(vector).all():
+        raise PermanentError(f"a query takes {dim} finite numbers, not an array of shape {vector.shape}")
+
+
 def check_filter(where: Mapping[str, Any], metadata_indexes: Sequence[str]) -> None:
-    """Raise PermanentError for a filter that is too long or names a property without a metadata index."""
+    """Raise PermanentError for a filter that is too long, or one the service would not understand."""
     if len(orjson.dumps(where)) >= MAX_FILTER_BYTES:
         raise PermanentError(f"a filter of {len(orjson.dumps(where))} bytes; below {MAX_FILTER_BYTES}")
     if unknown := sorted(set(where) - set(metadata_indexes)):
         raise PermanentError(f"no metadata index on {', '.join(unknown)}: only indexed properties can be filtered")
+    operators = {operator for condition in where.values() if isinstance(condition, Mapping) for operator in condition}
+    if unknown := sorted(operators.difference(FILTER_OPERATORS)):
+        raise PermanentError(f"unknown filter operator {unknown[0]}; there are {', '.join(FILTER_OPERATORS)}")
 
 
 def check_statement(sql: str, params: Sequence[Any]) -> None:

@@ -30,13 +30,14 @@ def vector_schema(dim: int) -> dict[str, pl.DataType]:
     return {"vector_id": pl.String(), "embedding": pl.Array(pl.Float32, dim), **METADATA}
 
 
-def index_name(model_id: str, version: int = 1) -> str:
-    """The index of one model: `geopin-{model_id}-v{version}`, [a-z0-9-], at most 64 characters.
+def index_name(model_id: str, version: int = 1, shard: int | None = None) -> str:
+    """The index of one model: `geopin-{model_id}-v{version}` (`-s{shard}`), [a-z0-9-], at most 64 characters.
 
     A model id that does not fit as it stands is shortened and told apart by 8 hex digits of its
     SHA-256: vectors of two models never share an index.
     """
-    plain, tail = re.sub(r"[^a-z0-9]+", "-", model_id.lower()).strip("-"), f"-v{version}"
+    plain = re.sub(r"[^a-z0-9]+", "-", model_id.lower()).strip("-")
+    tail = f"-v{version}" if shard is None else f"-v{version}-s{shard}"
     room = MAX_INDEX_NAME_LENGTH - len("geopin-") - len(tail)
     if plain != model_id or len(plain) > room:
         digest = hashlib.sha256(model_id.encode()).hexdigest()[:8]
@@ -68,6 +69,23 @@ class WriteResult:
         return WriteResult(
             self.changes + other.changes, self.rows_written + other.rows_written, self.requests + other.requests
         )
+
+
+class Searchable(Protocol):
+    """What a search asks of an index, whole or in shards."""
+
+    @property
+    def dim(self) -> int: ...
+
+    def query(
+        self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame: ...
+
+
+class Readable(Protocol):
+    """What a search asks of a metadata store, whole or in shards."""
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame: ...
 
 
 class VectorIndex(Protocol):
@@ -136,6 +154,10 @@ class MetadataStore(Protocol):
 
     def migrate(self) -> None:
         """Bring the schema up to date; nothing happens when it is."""
+        ...
+
+    def bookmark(self) -> str:
+        """Names the present state, to which a bad publish can be undone; empty where there is no such thing."""
         ...
 
     def upsert(self, table: str, rows: pl.DataFrame) -> WriteResult:

@@ -7,6 +7,7 @@ desired by then: the ledger knows of every write before it happens. Work and req
 changed in the given cells; without a change nothing is sent.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,11 +15,19 @@ from datetime import datetime
 import polars as pl
 
 from geopin_assets.errors import PermanentError, TransientError
+from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.limits import IDS_PER_GET
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
 from geopin_assets.index.tables import table_named
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget, Wait
+
+MASS_REMOVAL = 50_000
+"""Vectors that one publish deletes at most: at 100 a request, half of what an account may send in five minutes."""
+
+
+class MassRemovalError(PermanentError):
+    """So much is to be deleted that publishing what stays into a new version of the index is faster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +43,8 @@ class PublishReport:
     """What D1 bills; 0 for vectors, whose writes are free."""
     mutation: str
     """Vectorize's id of the last write; empty when nothing was written."""
+    lag_s: float
+    """How long the slowest write took to become visible."""
     verified: int
     """Ids read back from the store and compared."""
     per_cell: dict[str, int] = field(default_factory=dict)
@@ -59,13 +70,17 @@ def publish_vectors(
     *,
     now: datetime,
     wait: Wait | None = None,
+    budget: RunBudget | None = None,
+    max_deletions: int | None = MASS_REMOVAL,
 ) -> PublishReport:
     """Make the index hold exactly `desired` for these cells: the columns of `vector_schema` and `cell_id`.
 
     Raises PermanentError for ids that occur twice, cells not given, or vectors beyond the service's limits;
+    MassRemovalError before anything is sent when more than `max_deletions` would be deleted;
     TransientError when a write does not become visible in time or reads back differently.
     """
-    return publish(desired, cells, VectorTarget(index, wait or Wait()), ledger, now=now)
+    target = VectorTarget(index, wait or Wait())
+    return publish(desired, cells, target, ledger, now=now, budget=budget, max_deletions=max_deletions)
 
 
 def publish_rows(
@@ -76,14 +91,13 @@ def publish_rows(
     ledger: Ledger,
     *,
     now: datetime,
-    max_rows_written: int | None = None,
+    budget: RunBudget | None = None,
 ) -> PublishReport:
     """Make a table hold exactly `desired` for these cells: the table's columns and `cell_id`.
 
-    Raises PermanentError before writing anything when more than `max_rows_written` rows would change.
+    Raises PermanentError before writing anything when the budget has not that much left.
     """
-    target = RowTarget(store, table_named(table))
-    return publish(desired, cells, target, ledger, now=now, max_writes=max_rows_written)
+    return publish(desired, cells, RowTarget(store, table_named(table)), ledger, now=now, budget=budget)
 
 
 def publish(
@@ -93,18 +107,24 @@ def publish(
     ledger: Ledger,
     *,
     now: datetime,
-    max_writes: int | None = None,
+    budget: RunBudget | None = None,
+    max_deletions: int | None = None,
 ) -> PublishReport:
     """Publish into any target; see `publish_vectors`."""
     plan = build_plan(desired, cells, target, ledger)
-    writes = plan.upsert.height + len(plan.delete)
-    if max_writes is not None and writes > max_writes:
-        raise PermanentError(f"{target.key}: {writes} rows would be written, the budget of this run is {max_writes}")
-    if writes:
-        target.prepare()
-    verified = _upsert(plan, desired, target, ledger, now) + _delete(plan, target, ledger)
-    if writes:
-        target.finish()
+    upserts, deletions = plan.upsert.height, len(plan.delete)
+    if max_deletions is not None and deletions > max_deletions:
+        raise MassRemovalError(f"{target.key}: {deletions} vectors to delete, more than {max_deletions} in one publish")
+    budget = budget or RunBudget(sys.maxsize, sys.maxsize)
+    budget.check(target.key, *target.cost(upserts, deletions))
+    try:
+        if upserts or deletions:
+            target.prepare()
+        verified = _upsert(plan, desired, target, ledger, now) + _delete(plan, target, ledger)
+        if upserts or deletions:
+            target.finish()
+    finally:
+        budget.spend(target.tally.rows_written, target.tally.requests)
     counts = dict(plan.desired.group_by("cell_id").len().iter_rows())
     return PublishReport(
         upserted=plan.upsert.height,
@@ -113,6 +133,7 @@ def publish(
         requests=target.tally.requests,
         rows_written=target.tally.rows_written,
         mutation=target.tally.mutation,
+        lag_s=target.tally.lag_s,
         verified=verified,
         per_cell={cell: counts.get(cell, 0) for cell in cells},
     )

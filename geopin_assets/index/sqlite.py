@@ -16,7 +16,16 @@ import polars as pl
 from geopin_assets.errors import PermanentError, TransientError
 from geopin_assets.index.limits import check_statement
 from geopin_assets.index.protocol import WriteResult
-from geopin_assets.index.tables import CREATE_MIGRATIONS, id_chunks, migrations, row_chunks, table_named
+from geopin_assets.index.tables import (
+    CREATE_MIGRATIONS,
+    id_chunks,
+    migrations,
+    query_frame,
+    row_chunks,
+    statements,
+    table_named,
+    text_params,
+)
 
 BUSY_TIMEOUT_S = 30.0
 
@@ -30,7 +39,7 @@ class SqliteStore:
 
     @property
     def store_key(self) -> str:
-        return "sqlite"
+        return f"sqlite:{self._path.stem}"
 
     def migrate(self) -> None:
         with self._transaction() as connection:
@@ -38,10 +47,14 @@ class SqliteStore:
             applied = {name for (name,) in connection.execute("SELECT name FROM d1_migrations")}
             for name, script in migrations():
                 if name not in applied:
-                    for statement in _statements(script):
+                    for statement in statements(script):
                         check_statement(statement, ())
                         connection.execute(statement)
                     connection.execute("INSERT INTO d1_migrations (name) VALUES (?1)", (name,))
+
+    def bookmark(self) -> str:
+        """There is none: copy the file."""
+        return ""
 
     def upsert(self, table: str, rows: pl.DataFrame) -> WriteResult:
         known = table_named(table)
@@ -57,9 +70,8 @@ class SqliteStore:
         check_statement(sql, params)
         with self._connection() as connection:
             connection.execute("PRAGMA query_only = ON")
-            cursor = connection.execute(sql, tuple(params))
-            names = [column[0] for column in cursor.description or ()]
-            return pl.DataFrame(cursor.fetchall(), schema=names, orient="row", infer_schema_length=None)
+            cursor = connection.execute(sql, text_params(params))
+            return query_frame([column[0] for column in cursor.description or ()], cursor.fetchall())
 
     def _write(self, sql: str, parameters: Iterable[str]) -> WriteResult:
         """One transaction per parameter, as over D1's HTTP API: what was written stays when a later one fails."""
@@ -95,12 +107,3 @@ class SqliteStore:
             raise PermanentError(f"7500: {error}: SQLITE_ERROR") from error
         except sqlite3.Error as error:
             raise PermanentError(f"7500: {error}") from error
-
-
-def _statements(script: str) -> Iterator[str]:
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement.strip()
-            statement = ""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from math import ceil
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ import orjson
 import polars as pl
 
 from geopin_assets.errors import TransientError
-from geopin_assets.index.limits import IDS_PER_DELETE, IDS_PER_GET, VECTORS_PER_UPSERT
+from geopin_assets.index.limits import IDS_PER_DELETE, IDS_PER_GET, ROWS_PER_REQUEST, VECTORS_PER_UPSERT
 from geopin_assets.index.protocol import METADATA, MetadataStore, VectorIndex, WriteResult, vector_schema
 from geopin_assets.index.tables import Table, row_hashes
 
@@ -41,6 +42,19 @@ class Wait:
     clock: Callable[[], datetime] = _utc_now
 
 
+def await_mutation(index: VectorIndex, mutation: str, wait: Wait) -> int:
+    """Return when it is processed, or (with another writer about) one certainly written later; how often it looked."""
+    submitted, looks = wait.clock(), 0
+    while True:
+        info, looks = index.info(), looks + 1
+        later = info.processed_up_to_at and info.processed_up_to_at > submitted + CLOCK_MARGIN
+        if info.processed_up_to_mutation == mutation or later:
+            return looks
+        if wait.clock() - submitted >= timedelta(seconds=wait.timeout_s):
+            raise TransientError(f"{index.store_key}: mutation {mutation} not visible after {wait.timeout_s:.0f} s")
+        wait.sleep(wait.poll_s)
+
+
 @dataclass(slots=True)
 class Tally:
     """What a target did so far."""
@@ -48,6 +62,8 @@ class Tally:
     requests: int = 0
     rows_written: int = 0
     mutation: str = ""
+    lag_s: float = 0.0
+    """How long the slowest mutation took to become visible."""
 
 
 class Target(Protocol):
@@ -66,6 +82,10 @@ class Target(Protocol):
     @property
     def group_size(self) -> int:
         """Rows written between two commits of the ledger; what a killed publish repeats at most."""
+        ...
+
+    def cost(self, upserts: int, deletions: int) -> tuple[int, int]:
+        """Rows billed and requests sent for so many writes, at least."""
         ...
 
     def prepare(self) -> None:
@@ -107,6 +127,10 @@ class VectorTarget:
     def key(self) -> str:
         return self.index.store_key
 
+    def cost(self, upserts: int, deletions: int) -> tuple[int, int]:
+        """Vectorize bills no writes."""
+        return 0, ceil(upserts / VECTORS_PER_UPSERT) + ceil(deletions / IDS_PER_DELETE)
+
     def prepare(self) -> None:
         self.index.create()
 
@@ -145,19 +169,9 @@ class VectorTarget:
         self.index.optimize()
 
     def _await(self) -> None:
-        """Until the last mutation is processed, or (with another writer about) one certainly written after it."""
-        submitted = self.wait.clock()
-        while True:
-            info = self.index.info()
-            self.tally.requests += 1
-            later = info.processed_up_to_at and info.processed_up_to_at > submitted + CLOCK_MARGIN
-            if info.processed_up_to_mutation == self.tally.mutation or later:
-                return
-            if self.wait.clock() - submitted >= timedelta(seconds=self.wait.timeout_s):
-                raise TransientError(
-                    f"{self.key}: mutation {self.tally.mutation} not visible after {self.wait.timeout_s:.0f} s"
-                )
-            self.wait.sleep(self.wait.poll_s)
+        since = self.wait.clock()
+        self.tally.requests += await_mutation(self.index, self.tally.mutation, self.wait)
+        self.tally.lag_s = max(self.tally.lag_s, (self.wait.clock() - since).total_seconds())
 
 
 @dataclass(slots=True)
@@ -177,6 +191,10 @@ class RowTarget:
     def id_column(self) -> str:
         return self.table.id_column
 
+    def cost(self, upserts: int, deletions: int) -> tuple[int, int]:
+        """WITHOUT ROWID and no secondary index: one row is billed per change."""
+        return upserts + deletions, ceil(upserts / ROWS_PER_REQUEST) + ceil(deletions / ROWS_PER_REQUEST)
+
     def prepare(self) -> None:
         self.store.migrate()
 
@@ -192,6 +210,8 @@ class RowTarget:
     def read(self, ids: pl.Series) -> pl.DataFrame:
         self.tally.requests += 1
         found = self.store.query(self.table.hashes_sql, (orjson.dumps(ids.to_list()).decode(),))
+        if found.is_empty():  # D1 need not name the columns of no rows
+            return pl.DataFrame(schema={"id": pl.String, "content_hash": pl.String})
         return found.select(pl.col("id").cast(pl.String), pl.col("row_hash").cast(pl.String).alias("content_hash"))
 
     def count(self) -> int:

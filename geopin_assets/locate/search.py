@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geopin_assets.errors import PermanentError
 from geopin_assets.geo import distance_m
 from geopin_assets.index.limits import MAX_TOP_K
-from geopin_assets.index.protocol import MetadataStore, VectorIndex
+from geopin_assets.index.protocol import Readable, Searchable
 
 _ROWS_SQL = """
 SELECT vectors.vector_id, vectors.heading_deg, captures.capture_id, source, lon, lat, captured_at,
@@ -36,7 +36,7 @@ MATCH_SCHEMA = {
 UTC, `distance_m` how far the capture is from the best match."""
 
 
-def locate(views: NDArray[np.float32], index: VectorIndex, store: MetadataStore, top: int = 10) -> pl.DataFrame:
+def locate(views: NDArray[np.float32], index: Searchable, store: Readable, top: int = 10) -> pl.DataFrame:
     """The `top` best captures for one image, best first, with the columns of MATCH_SCHEMA.
 
     `views` holds the image's unit vectors, float32 [V, dim]: one for a photo, several for a panorama.
@@ -55,7 +55,7 @@ def locate(views: NDArray[np.float32], index: VectorIndex, store: MetadataStore,
     return _ranked(best.head(top))
 
 
-def _rows(vector_ids: pl.Series, store: MetadataStore) -> pl.DataFrame:
+def _rows(vector_ids: pl.Series, store: Readable) -> pl.DataFrame:
     rows = store.query(_ROWS_SQL, (orjson.dumps(vector_ids.to_list()).decode(),))
     return rows.cast(_ROW_SCHEMA) if rows.height else pl.DataFrame(schema=_ROW_SCHEMA)  # type: ignore[arg-type]
 

@@ -5,7 +5,9 @@ Here: /health, /stats, /faults and where each stand-in is mounted. Not here: any
     GET    /health   {"geopin_sandbox": "<world version>"}
     GET    /stats    requests by source and kind since the start
     POST   /faults   {"source": "amsterdam", "status": 500, "bbox": [w, s, e, n]}, see `faults.py` for all kinds,
-                     {"vanish": ["<id>", …]}, {"move": {"<id>": [lon, lat]}} or {"cap": {"panoramax": 10}}
+                     {"vanish": ["<id>", …]}, {"move": {"<id>": [lon, lat]}} or {"cap": {"panoramax": 10}};
+                     {"source": "cloudflare", "kind": "reset", "committed": true, "service": "d1", "times": 1}, see
+                     `cloudflare/faults.py`
     DELETE /faults   everything as it was
 """
 
@@ -17,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from geopin_assets.sandbox.amsterdam import AmsterdamStandIn
+from geopin_assets.sandbox.cloudflare import CloudflareEmulator, CloudflareFault
 from geopin_assets.sandbox.europeana import EuropeanaStandIn
 from geopin_assets.sandbox.faults import Fault, Faulty
 from geopin_assets.sandbox.flickr import FlickrStandIn
@@ -30,11 +33,14 @@ from geopin_assets.sandbox.wikimedia_commons import WikimediaCommonsStandIn
 from geopin_assets.sandbox.world import World
 
 HEALTH = "geopin_sandbox"
+CLOUDFLARE = "cloudflare"
 
 
-def create_app(world: World, base_url: str, faults: Iterable[Fault] | None = None) -> Starlette:
+def create_app(
+    world: World, base_url: str, faults: Iterable[Fault] | None = None, cloudflare: CloudflareEmulator | None = None
+) -> Starlette:
     """The ASGI app over a world. `base_url` starts every href it hands out; no trailing slash."""
-    return app_of(Sandbox(world, base_url, list(faults or ())))
+    return app_of(Sandbox(world, base_url, list(faults or ()), cloudflare=cloudflare))
 
 
 def app_of(sandbox: Sandbox) -> Starlette:
@@ -44,14 +50,16 @@ def app_of(sandbox: Sandbox) -> Starlette:
         return JSONResponse({HEALTH: sandbox.world.version})
 
     async def stats(request: Request) -> Response:
-        return JSONResponse(dict(sandbox.requests))
+        published = sandbox.cloudflare.requests if sandbox.cloudflare else {}
+        return JSONResponse({**sandbox.requests, **{f"{CLOUDFLARE}.{call}": n for call, n in published.items()}})
 
     async def set_fault(request: Request) -> Response:
         try:
             _apply(sandbox, await request.json())
         except (TypeError, ValueError) as error:
             return JSONResponse({"message": str(error)}, 400)
-        return JSONResponse({"faults": len(sandbox.faults), "vanished": len(sandbox.vanished)})
+        published = sandbox.cloudflare.faults if sandbox.cloudflare else ()
+        return JSONResponse({"faults": len(sandbox.faults) + len(published), "vanished": len(sandbox.vanished)})
 
     async def clear_faults(request: Request) -> Response:
         sandbox.clear()
@@ -69,6 +77,8 @@ def app_of(sandbox: Sandbox) -> Starlette:
         StacStandIn,
     )
     mounts = [Mount(f"/{s.name}", app=Faulty(Router(s(sandbox).routes()))) for s in stand_ins]
+    if sandbox.cloudflare is not None:
+        mounts.append(Mount(f"/{CLOUDFLARE}", app=sandbox.cloudflare.app()))
     return Starlette(
         routes=[
             Route("/health", health),
@@ -90,5 +100,9 @@ def _apply(sandbox: Sandbox, body: object) -> None:
         sandbox.moved.update({str(id_): (float(lon), float(lat)) for id_, (lon, lat) in body["move"].items()})
     elif "cap" in body:
         sandbox.caps.update({str(source): int(cap) for source, cap in body["cap"].items()})
+    elif body.get("source") == CLOUDFLARE:
+        if sandbox.cloudflare is None:
+            raise ValueError("there is no Cloudflare in this sandbox")
+        sandbox.cloudflare.faults.append(CloudflareFault(**{key: body[key] for key in body if key != "source"}))
     else:
         sandbox.faults.append(Fault(**body))

@@ -13,12 +13,13 @@ from typing import Any
 from geopin_assets.geo import destination
 from geopin_assets.sandbox.world import Drive, Quirk, Shot
 
-WIDTHS = {"thumb_256_url": 256, "thumb_1024_url": 1024, "thumb_2048_url": 2048}
+ORIGINAL_WIDTH = 4096
+WIDTHS = {"thumb_256_url": 256, "thumb_1024_url": 1024, "thumb_2048_url": 2048, "thumb_original_url": ORIGINAL_WIDTH}
 FIELDS = {
     *("id", "captured_at", "compass_angle", "computed_compass_angle", "geometry", "computed_geometry"),
     *("altitude", "computed_altitude", "computed_rotation", "atomic_scale", "camera_parameters", "camera_type"),
     *("exif_orientation", "height", "width", "is_pano", "make", "model", "merge_cc", "mesh", "organization"),
-    *("quality_score", "sequence", "sfm_cluster", "creator", "thumb_original_url", *WIDTHS),
+    *("quality_score", "sequence", "sfm_cluster", "creator", *WIDTHS),
 }
 LINK_DAYS = 30
 _DAY_S = 86_400
@@ -64,8 +65,8 @@ def image(shot: Shot, wanted: set[str], base_url: str, now_s: float) -> dict[str
         "camera_type": "spherical" if shot.drive.is_pano else "perspective",
         "sequence": sequence_id(shot.drive),
         "creator": _creator(shot),
-        "width": 5760 if shot.drive.is_pano else 4032,
-        "height": 2880 if shot.drive.is_pano else 3024,
+        "width": ORIGINAL_WIDTH,
+        "height": ORIGINAL_WIDTH // 2 if shot.drive.is_pano else ORIGINAL_WIDTH * 3 // 4,
         "exif_orientation": 1,
         **{name: link(shot, width, base_url, now_s) for name, width in WIDTHS.items()},
         **_computed(shot),

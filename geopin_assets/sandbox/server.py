@@ -13,7 +13,8 @@ from http.client import HTTPConnection, HTTPException
 import uvicorn
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.sandbox.app import HEALTH, create_app
+from geopin_assets.sandbox.app import CLOUDFLARE, HEALTH, create_app
+from geopin_assets.sandbox.cloudflare import CloudflareEmulator
 from geopin_assets.sandbox.drives import build_world
 from geopin_assets.sandbox.photos import write_photos, write_query_photos
 from geopin_assets.settings import Settings
@@ -29,8 +30,8 @@ def serve(settings: Settings) -> None:
     listener = _bind(settings.sandbox_port)
     if listener is None:
         raise ConfigurationError(f"port {settings.sandbox_port} is taken; set GEOPIN_SANDBOX_PORT to a free one")
-    with listener, suppress(KeyboardInterrupt):
-        _server(settings).run(sockets=[listener])
+    with listener, _cloudflare(settings) as cloudflare, suppress(KeyboardInterrupt):
+        _server(settings, cloudflare).run(sockets=[listener])
 
 
 @contextmanager
@@ -65,8 +66,8 @@ class _Keeper(threading.Thread):
             if listener is None:
                 self._stopping.wait(_POLL_S)
                 continue
-            with listener:
-                self._serving = _server(self._settings)
+            with listener, _cloudflare(self._settings) as cloudflare:
+                self._serving = _server(self._settings, cloudflare)
                 if not self._stopping.is_set():
                     self._serving.run(sockets=[listener])
 
@@ -83,8 +84,13 @@ def _write_files(settings: Settings) -> None:
     write_query_photos(settings.data_dir / "queries")
 
 
-def _server(settings: Settings) -> uvicorn.Server:
-    app = create_app(build_world(), settings.sandbox_url)
+def _cloudflare(settings: Settings) -> CloudflareEmulator:
+    """Opened by whoever has the port, so that one process at a time has its files; what was published stays."""
+    return CloudflareEmulator(settings.data_dir / CLOUDFLARE, origin=f"{settings.sandbox_url}/{CLOUDFLARE}")
+
+
+def _server(settings: Settings, cloudflare: CloudflareEmulator) -> uvicorn.Server:
+    app = create_app(build_world(), settings.sandbox_url, cloudflare=cloudflare)
     return uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
     )

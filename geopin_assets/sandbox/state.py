@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from starlette.responses import Response
 
+from geopin_assets.sandbox.cloudflare import CloudflareEmulator
 from geopin_assets.sandbox.faults import Box, Fault
 from geopin_assets.sandbox.shelf import Shelf
 from geopin_assets.sandbox.world import Shot, World
@@ -28,6 +29,7 @@ class Sandbox:
     caps: dict[str, int] = field(default_factory=dict)
     """Source -> most records it puts into one answer from now on, without a word about it."""
     requests: Counter[str] = field(default_factory=Counter)
+    cloudflare: CloudflareEmulator | None = None
 
     def meet(self, source: str, kind: str, *, box: Box | None = None, capture: str | None = None) -> Response | None:
         """Count a request and return what it gets instead of an answer, or None to answer it."""
@@ -47,3 +49,5 @@ class Sandbox:
         """Everything as it was."""
         for turned in (self.faults, self.vanished, self.moved, self.caps):
             turned.clear()
+        if self.cloudflare is not None:
+            self.cloudflare.clear_faults()

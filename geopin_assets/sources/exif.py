@@ -90,7 +90,7 @@ def _header(image: JpegImageFile) -> PhotoHeader:
         height=image.height,
         has_position=_LAT in gps or _LON in gps,
         position=fields.position(lon, lat),
-        heading_deg=_heading_deg(fields.heading_deg(gpano.get("PoseHeadingDegrees")), _direction_deg(gps)),
+        heading_deg=_heading_deg(gpano, _direction_deg(gps)),
         captured_at=_time(_text(exif.get(_TIME_ORIGINAL)), _text(exif.get(_OFFSET_ORIGINAL))),
         is_pano=_is_full_sphere(gpano),
         camera=" ".join(filter(None, (_text(root.get(_MAKE)), _text(root.get(_MODEL))))) or None,
@@ -126,9 +126,19 @@ def _ratio(value: Any) -> float | None:
         return None
 
 
-def _heading_deg(pose: float | None, direction: float | None) -> float | None:
-    """GPano's pose wins, except the 0 that stitchers write when they know nothing better than the GPS."""
-    return direction if pose is None or (pose == 0 and direction is not None) else pose
+def _heading_deg(gpano: Mapping[str, str], direction: float | None) -> float | None:
+    """GPano's pose wins, except the 0 that stitchers write when they know nothing better than the GPS.
+
+    The pose is that of the whole sphere's center; of a part of it, the center lies elsewhere.
+    """
+    pose = fields.heading_deg(gpano.get("PoseHeadingDegrees"))
+    if pose is None or (pose == 0 and direction is not None):
+        return direction
+    names = ("CroppedAreaLeftPixels", "CroppedAreaImageWidthPixels", "FullPanoWidthPixels")
+    left, width, whole = (fields.number(gpano.get(name)) for name in names)
+    if left is None or width is None or not whole:
+        return pose
+    return fields.heading_deg(pose + 360 * ((left + width / 2) / whole - 0.5))
 
 
 def _direction_deg(gps: Mapping[int, Any]) -> float | None:

@@ -11,8 +11,9 @@ Pages follow the drives, not the place, and `totalFilteredItems` is exact: uniqu
 `shot_date` states no zone and is read as UTC, as the data set Global StreetScapes does, at worst two hours off;
 it can be null, as in Grab's uploads of late 2025, and the day of the upload is no substitute. Images lie on
 the storage host in their name; where that answers 404, `GEOPIN_KARTAVIEW_IMAGES=cdn` takes them from the
-platform's image proxy. Requests at once time out, so they are sent one by one, and 4 x 4 cells share one: with
-pages and repeats about 2,500 for the country. The operator's FAQ allows 100 an hour without enforcing it;
+platform's image proxy. Those of a sphere that `is_unwrapped` show the flat part in front, as its own viewer
+has it. Requests at once time out, so they are sent one by one, and 4 x 4 cells share one: with pages and repeats
+about 2,500 for the country. The operator's FAQ allows 100 an hour without enforcing it;
 `GEOPIN_<SOURCE>_REQUESTS_PER_SECOND=0.027` keeps to it.
 """
 

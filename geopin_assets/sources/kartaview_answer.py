@@ -138,8 +138,12 @@ def whole(value: Any) -> int | None:
 
 
 def _is_pano(photo: Mapping[str, Any]) -> bool:
-    projection = fields.text(photo.get("projection"))
-    return (projection or "PLANE").upper() != "PLANE" or fields.number(photo.get("field_of_view")) == 360
+    """Whether an image is a full sphere: not half of one, nor one whose images are the flat part in front of it."""
+    if whole(photo.get("is_unwrapped")) == 1:
+        return False
+    if field_of_view := whole(photo.get("field_of_view")):
+        return field_of_view == 360
+    return (fields.text(photo.get("projection")) or "").upper() == "SPHERE"
 
 
 def _best_image(photo: Mapping[str, Any], is_pano: bool, images: str) -> str | None:

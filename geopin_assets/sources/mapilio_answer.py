@@ -114,7 +114,10 @@ def is_equirectangular(resolution: Any, fov: Any = None) -> bool:
 
 
 def image_url(image: Mapping[str, Any], is_pano: bool, images: str = IMAGES) -> str | None:
-    """The smaller size; for a panorama, which is cut into views, the larger one."""
+    """The smaller size; for a panorama, which is cut into views, the larger one.
+
+    There is the original too, at the address without a size, but the operator does not promise that it is blurred.
+    """
     hash_, name = _path(image.get("uploaded_hash")), _path(image.get("filename"))
     size = PANO_SIZE if is_pano else FLAT_SIZE
     return f"{images}/{hash_}/{name}/{size}" if hash_ and name else None

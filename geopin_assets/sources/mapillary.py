@@ -10,8 +10,10 @@ Quirks: a search has no pages and no total, and answers below its limit of 2000 
 box is divided. Dense boxes are refused altogether (an error 500 with code 1); below 0.002 degrees tiles take over,
 within 40 a minute and 1750 a day. Tiles know neither names, links nor computed positions. To put each capture into
 exactly one cell, a cell is asked for with a margin of 0.0005 degrees, and captures of tiles near its border are asked
-for by id. Position and heading are the computed ones unless they are further off than that margin. Links are signed
-and end after weeks; captures from tiles have `mapillary:{id}` instead, and both are renewed before fetching.
+for by id. Position and heading are the computed ones unless they are further off than that margin; the heading of a
+panorama is that of its middle column. Panoramas are fetched as uploaded, about ten times the bytes of the largest
+thumbnail, because that is 2048 px wide and too coarse to be cut into views. Links are signed and end after weeks;
+captures from tiles have `mapillary:{id}` instead, and both are renewed before fetching.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -21,7 +21,8 @@ from geopin_assets.sources.tiles import Point
 NAME = "mapillary"
 LICENSE = "CC-BY-SA-4.0"
 EDGE_DEG = 0.0005  # 56 m north, 34 m east: more than satellites err, less than reconstructions do when they fail
-LINKS = ("thumb_1024_url", "thumb_2048_url")
+LINKS = ("thumb_1024_url", "thumb_2048_url", "thumb_original_url")
+"""Fields with a link to the picture, the smallest first."""
 NO_LINK = f"{NAME}:"
 """Begins the image address of a capture that was found in a tile: its link is asked for when it is needed."""
 
@@ -105,7 +106,7 @@ def is_pano(record: Mapping[str, Any]) -> bool:
 
 
 def link_of(record: Mapping[str, Any]) -> str | None:
-    """The address of the picture to embed: 2048 px wide for panoramas, else 1024."""
+    """The address of the picture to embed: 1024 px wide, but of a panorama the original, as 2048 would be too few."""
     preferred = reversed(LINKS) if is_pano(record) else LINKS
     return next(filter(None, (fields.web_url(record.get(name)) for name in preferred)), None)
 

@@ -4,8 +4,8 @@ API: none; `GEOPIN_OWN_PHOTOS_DIR` is searched with its subfolders. It is a path
 credentials in the standard AWS variables; `GEOPIN_S3_ENDPOINT_URL` names a server other than Amazon's, as for
 Cloudflare R2. Only the first bytes of a photo are read to place it. Position, direction and time come
 from EXIF (GPS, GPSImgDirection to true north, DateTimeOriginal with its offset, else Dutch local time)
-and XMP GPano (360-degree, PoseHeadingDegrees). A file `positions.csv` in the folder (columns file, lat,
-lon, heading_deg, captured_at) wins over EXIF where a field is not empty.
+and XMP GPano (360-degree, PoseHeadingDegrees); a part of a sphere is a flat photo. A file `positions.csv` in
+the folder (columns file, lat, lon, heading_deg, captured_at) wins over EXIF where a field is not empty.
 
 License: one for the folder, stated by its owner: `GEOPIN_OWN_PHOTOS_LICENSE` and
 `GEOPIN_OWN_PHOTOS_ATTRIBUTION` are required; `GEOPIN_OWN_PHOTOS_CREATOR` and

@@ -3,21 +3,19 @@
 Here: pure parsing of search answers, their links and features. Not here: asking, or a platform's names, pages
 and attribution.
 
-The image is the asset whose role says how large it is: `visual` is one to look at, `data` the original (of a
-panorama the original is taken, as its width covers 360 degrees); else any other that is no thumbnail. A panorama is
-what has a field of view of 360 degrees or is called equirectangular.
+The image of an item is chosen in `stac_image.py`; `view:azimuth` is the direction of its middle column.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import PayloadError
 from geopin_assets.licenses import license_of_url, open_license
 from geopin_assets.sources import fields
+from geopin_assets.sources.stac_image import find_image_url, is_panorama
 
 # EXIF can hold names, serial numbers and comments; only what helps to judge a capture is stored.
 _EXIF_KEPT = (
@@ -41,9 +39,6 @@ _FEATURE_DROPPED = {
     "type",
     "bbox",
 }
-_IMAGE_TYPES = {"image/jpeg", "image/jpg", "image/png", "image/webp"}
-_ROLES = {"hd": "data", "sd": "visual", "thumb": "thumbnail"}  # assets that state none, by Panoramax's names
-_SMALL = {"thumbnail", "overview", "metadata"}
 _PROPERTIES_DROPPED = {"updated", "geovisio:image", "geovisio:thumbnail", "tiles:tile_matrix_sets"}  # volatile or bulky
 
 
@@ -157,8 +152,8 @@ def parse_feature(
     id_ = fields.source_id(feature.get("id"))
     name = id_ or fields.text(str(feature.get("id"))) or ""
     place = _position(feature)
-    is_pano = _is_pano(properties)
-    image_url = _image_url(feature, is_pano)
+    is_pano = is_panorama(properties)
+    image_url = find_image_url(feature, is_pano)
     license_id = license_of(feature)
     if not properties:
         return Rejected(Reason.MALFORMED, name)
@@ -197,38 +192,6 @@ def _position(feature: Mapping[str, Any]) -> tuple[float, float] | None:
     if geometry.get("type") != "Point" or not isinstance(coordinates, list) or len(coordinates) < 2:
         return None
     return fields.position(coordinates[0], coordinates[1])
-
-
-def _is_pano(properties: Mapping[str, Any]) -> bool:
-    camera = fields.mapping(properties.get("pers:interior_orientation"))
-    names = (properties.get("pano:type"), properties.get("pers:projection"), camera.get("projection"))
-    return fields.number(camera.get("field_of_view")) == 360 or "equirectangular" in names
-
-
-def _image_url(feature: Mapping[str, Any], is_pano: bool) -> str | None:
-    """The asset to embed; on Panoramax `visual` is 2048 px wide: 5.7 px/degree in a panorama."""
-    images = list(_images(feature))
-    wanted = ("data", "visual") if is_pano else ("visual", "data")
-    ranked = [url for role in (*wanted, "") for roles, url in images if role in roles]
-    return ranked[0] if ranked else None
-
-
-def _images(feature: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
-    """(roles, address) of the assets that are images to look at; every one also has the role ""."""
-    for name, asset in fields.mapping(feature.get("assets")).items():
-        asset = fields.mapping(asset)
-        url, type_, stated = fields.web_url(asset.get("href")), asset.get("type"), asset.get("roles")
-        roles = {role for role in stated if isinstance(role, str)} if isinstance(stated, list) else set()
-        roles = roles or {_ROLES.get(name, name)}
-        is_image = (isinstance(type_, str) and type_ in _IMAGE_TYPES) or (
-            type_ is None and _looks_like_image(url or "")
-        )
-        if url is not None and is_image and not roles & _SMALL:
-            yield roles | {""}, url
-
-
-def _looks_like_image(url: str) -> bool:
-    return urlsplit(url).path.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))
 
 
 def _links(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:

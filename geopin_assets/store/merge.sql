@@ -1,11 +1,13 @@
 -- One merge, inside one transaction. Given: temp table files(path, source, cell_id, crawled_at, is_complete),
 -- the raw files that are newer than what was merged before. Afterwards: temp tables incoming, changed, removed.
 
+-- What was taken down is as if no file had it.
 create or replace temp table staged as
     select r.*, f.crawled_at, s.last_seen_at
     from read_parquet($paths, filename = true, hive_partitioning = false) r
     join files f on r.filename = f.path
-    left join capture_history s on s.capture_id = r.capture_id;
+    left join capture_history s on s.capture_id = r.capture_id
+    where r.capture_id not in (select capture_id from takedowns);
 
 -- Dedup on (source, source_capture_id): the newest crawl wins; on a tie the smaller cell id, whatever the file order.
 -- A capture already seen by a later crawl elsewhere has moved there: this older sight of it is a duplicate too.

@@ -1,21 +1,22 @@
 """What each source returned, one Parquet file per (source, cell), with the crawl's account in the file's metadata.
 
-Here: writing a crawled cell and reading the accounts back. Not here: crawling (`sources/crawl.py`) or
-merging (`catalog.py`). A failed cell is never written: what an earlier crawl stored stays.
+Here: writing a crawled cell, taking captures out of it, and reading the accounts back. Not here: crawling
+(`sources/crawl.py`) or merging (`merge.py`). A failed cell is never written: what an earlier crawl stored stays.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import orjson
 import polars as pl
 
-from geopin_assets.capture import Capture
+from geopin_assets.capture import Capture, Reason
 from geopin_assets.errors import PayloadError
 from geopin_assets.store.parquet import content_version, write_frame
-from geopin_assets.store.schema import captures_frame
+from geopin_assets.store.schema import CAPTURE_SCHEMA, captures_frame
 
 _ACCOUNT = "geopin_crawl"
 _VOLATILE = ("image_url", "payload")
@@ -75,10 +76,27 @@ class RawStore:
             rejected=dict(sorted(rejected.items())),
             is_complete=is_complete,
             duration_s=round(duration_s, 3),
-            data_version=content_version(frame.drop(_VOLATILE)),
+            data_version=_version(frame),
         )
-        metadata = {_ACCOUNT: orjson.dumps(asdict(account)).decode()}
-        write_frame(self.path(source, cell_id), frame.with_columns(cell_id=pl.lit(cell_id)), metadata)
+        self._put(frame, account)
+        return account
+
+    def take_down(self, source: str, cell_id: str, capture_ids: Collection[str]) -> CrawlAccount:
+        """Replace the cell's file with what the crawl would have stored without these captures; its new account.
+
+        Raises PayloadError for a file that cannot be read.
+        """
+        account = self.account(source, cell_id)
+        try:
+            stored = pl.read_parquet(self.path(source, cell_id)).select(CAPTURE_SCHEMA.names())
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise PayloadError(f"raw file of {source} in {cell_id} cannot be read: {error}") from error
+        kept = stored.filter(~pl.col("capture_id").is_in(list(capture_ids)))
+        rejected = Counter(account.rejected) + Counter({str(Reason.TAKEN_DOWN): stored.height - kept.height})
+        account = replace(
+            account, captures=kept.height, rejected=dict(sorted(rejected.items())), data_version=_version(kept)
+        )
+        self._put(kept, account)
         return account
 
     def account(self, source: str, cell_id: str) -> CrawlAccount:
@@ -99,7 +117,29 @@ class RawStore:
         except PayloadError:
             return 1
 
+    def holding(self, source: str, capture_ids: Collection[str]) -> Iterator[tuple[str, str | None]]:
+        """(cell_id, capture_id) wherever a file of the source has one of these captures, merged or not.
+
+        None in place of the id for a file that cannot be read: it may have any. Reads every file, 1 ms each.
+        """
+        for path in sorted((self.root / source).glob("*.parquet")):
+            try:
+                ids = pl.scan_parquet(path).select("capture_id").collect()["capture_id"]
+            except (pl.exceptions.PolarsError, OSError):
+                yield path.stem, None
+                continue
+            yield from ((path.stem, capture_id) for capture_id in ids.filter(ids.is_in(list(capture_ids))))
+
     def sources_of(self, cell_ids: Iterable[str]) -> list[tuple[str, str]]:
         """(source, cell_id) of every stored file among these cells."""
         sources = sorted(p.name for p in self.root.iterdir()) if self.root.exists() else []
         return [(s, c) for c in cell_ids for s in sources if self.path(s, c).exists()]
+
+    def _put(self, frame: pl.DataFrame, account: CrawlAccount) -> None:
+        metadata = {_ACCOUNT: orjson.dumps(asdict(account)).decode()}
+        path = self.path(account.source, account.cell_id)
+        write_frame(path, frame.with_columns(cell_id=pl.lit(account.cell_id)), metadata)
+
+
+def _version(frame: pl.DataFrame) -> str:
+    return content_version(frame.drop(_VOLATILE))

@@ -22,6 +22,9 @@ _HINTS = get_type_hints(Capture)
 CAPTURE_SCHEMA = pl.Schema({"capture_id": pl.String()} | {f.name: _TYPES[_HINTS[f.name]] for f in fields(Capture)})
 """`capture_id`, then the fields of Capture in their order."""
 
+CAPTURE_COLUMNS = ["capture_id", "cell_id", *CAPTURE_SCHEMA.names()[1:-1], "row_hash"]
+"""Columns of the catalog's `captures`: everything a capture has but its payload, which stays in the raw files."""
+
 CAPTURE_DESCRIPTIONS: dict[str, str] = {"capture_id": "Stable id: {source}:{source_capture_id}"} | {
     f.name: f.metadata["description"] for f in fields(Capture)
 }

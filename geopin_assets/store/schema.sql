@@ -25,8 +25,14 @@ create table if not exists capture_history (  -- one row per capture ever seen
     source        varchar not null,
     first_seen_at timestamptz not null,
     last_seen_at  timestamptz not null,
-    removed_at    timestamptz                 -- tombstone: a complete crawl no longer returned it
+    removed_at    timestamptz                 -- tombstone: a complete crawl no longer returned it, or it was taken down
 );
+
+create table if not exists takedowns (     -- captures that never come back, whatever a source shows: `geopin takedown`
+    capture_id    varchar primary key,     -- may never have been seen: a takedown can precede the crawl
+    taken_down_at timestamptz not null,
+    note          varchar not null         -- who asked, or why; empty if nobody said
+);                                         -- the only table that no crawl can rebuild: keep it when the file is made anew
 
 create table if not exists crawl_cells (   -- the newest crawl merged per (source, cell)
     source       varchar not null,

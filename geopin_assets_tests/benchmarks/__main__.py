@@ -1,17 +1,24 @@
 """Every benchmark, one after the other: `python -m geopin_assets_tests.benchmarks`, or `make bench`.
 
 Each is a module with `main()` that prints its figures beside a baseline of the same run, and runs alone as well.
+`--embed` runs those of fetching and embedding images only, as `make bench-embed` does.
 """
 
+import sys
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
-BENCHMARKS = ("definitions_import", "cell_overhead", "splitting", "workload", "national_crawl", "embedding")
+EMBED_BENCHMARKS = ("http_clients", "embed_fetch", "embed_pipeline", "embed_gpu", "embed_refresh", "embed_memory")
+BENCHMARKS = (
+    *("definitions_import", "cell_overhead", "splitting", "workload", "national_crawl", "recall", "publish"),
+    *EMBED_BENCHMARKS,
+)
 
 
-def main() -> None:
-    for name in BENCHMARKS:
+def main(names: Sequence[str] = BENCHMARKS) -> None:
+    for name in names:
         module = f"{__package__}.{name}"
         if find_spec(module) is None:
             print(f"\n== {name}: not in this checkout")
@@ -23,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(EMBED_BENCHMARKS if "--embed" in sys.argv[1:] else BENCHMARKS)

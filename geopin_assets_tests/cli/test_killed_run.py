@@ -10,8 +10,6 @@ from pathlib import Path
 
 import polars as pl
 
-from geopin_assets.embedding.pipeline import EMBEDDING_SCHEMA
-from geopin_assets.store.parquet import read_frame
 from geopin_assets_tests.platform import CELLS, Platform
 
 REGION = "+".join(CELLS)
@@ -37,12 +35,17 @@ def start(platform: Platform, home: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
 
 
+def finished(platform: Platform) -> list[bool]:
+    """Of each cell, whether its vectors are finished."""
+    return [platform.vectors(cell_id).path.exists() for cell_id in CELLS]
+
+
 def content(platform: Platform) -> dict[str, pl.DataFrame]:
     """Everything that a run leaves behind, except when it happened."""
-    index = platform.search_index.vectors(platform.embedding.embedder())
-    embedded = pl.concat([read_frame(p, EMBEDDING_SCHEMA) for p in platform.storage.embeddings_paths()])
+    index = platform.index
+    embedded = pl.concat([platform.vectors(cell_id).read() for cell_id in CELLS])
     ids = embedded["vector_id"].sort().to_list()
-    store = platform.search_index.metadata()
+    store = platform.rows
     return {
         "captures": platform.storage.catalog().captures(CELLS),
         "embeddings": embedded.sort("vector_id"),
@@ -57,12 +60,12 @@ def test_a_killed_run_repeated_ends_as_if_it_had_never_been_killed(
 ) -> None:
     killed, whole = build_platform("killed"), build_platform("whole")
     with start(killed, tmp_path / "home-1") as process:
-        while len(killed.storage.embeddings_paths()) == 0:
+        while not any(finished(killed)):
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    assert len(killed.storage.embeddings_paths()) < len(CELLS)
-    assert killed.search_index.metadata().count("captures") == 0
+    assert not all(finished(killed))
+    assert killed.rows.count("captures") == 0
 
     for platform, home in ((killed, "home-1"), (whole, "home-2")):
         with start(platform, tmp_path / home) as process:

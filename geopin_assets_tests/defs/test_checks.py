@@ -31,19 +31,19 @@ def forget_an_attribution(platform: Platform) -> None:
 
 
 def stretch_the_vectors(platform: Platform) -> None:
-    path = platform.storage.embeddings_path(HERE)
+    path = platform.vectors(HERE).path
     stored = pl.read_parquet(path)
     longer = pl.Series("embedding", stored["embedding"].to_numpy() * 2, dtype=stored.schema["embedding"])
     stored.with_columns(longer).write_parquet(path)
 
 
 def lose_a_vector(platform: Platform) -> None:
-    ids = pl.read_parquet(platform.storage.embeddings_path(HERE))["vector_id"].head(1).to_list()
-    platform.search_index.vectors(platform.embedding.embedder()).delete(ids)
+    ids = platform.vectors(HERE).read()["vector_id"].head(1).to_list()
+    platform.index.delete(ids)
 
 
 def lose_a_row(platform: Platform) -> None:
-    platform.search_index.metadata().delete("captures", [platform.storage.catalog().ids()[0]])
+    platform.rows.delete("captures", [platform.storage.catalog().ids()[0]])
 
 
 def verdicts(platform: Platform, instance: dg.DagsterInstance) -> dict[str, bool]:

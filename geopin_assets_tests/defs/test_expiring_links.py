@@ -6,7 +6,6 @@ from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
-import polars as pl
 import pytest
 
 from geopin_assets.defs.embeddings import embeddings
@@ -62,7 +61,8 @@ class Town:
         return {key: value.value for key, value in event.materialization.metadata.items()}
 
     def embedded(self) -> set[str]:
-        return set(pl.read_parquet(self.storage.embeddings_path(CELL))["capture_id"])
+        model = Embedding(overrides=self.overrides).model()
+        return set(self.storage.vectors(model).cell(CELL).read()["capture_id"])
 
     def failures(self) -> dict[str, str]:
         return dict(self.storage.catalog().failures([CELL]).select("capture_id", "reason").iter_rows())

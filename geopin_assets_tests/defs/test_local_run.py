@@ -74,7 +74,7 @@ def test_a_cell_that_one_source_failed_still_takes_what_the_others_bring(
     held = platform.storage.catalog().captures([THERE])
     assert set(held["source"]) == {"amsterdam"}
     assert layers["index/embeddings"].cells == layers["publish/d1"].cells == len(CELLS)
-    in_index = platform.search_index.metadata().query("SELECT cell_id, count(*) AS n FROM captures GROUP BY cell_id")
+    in_index = platform.rows.query("SELECT cell_id, count(*) AS n FROM captures GROUP BY cell_id")
     assert dict(in_index.iter_rows())[THERE] == held.height
     assert all(c.passed for layer in layers.values() for c in layer.checks if c.check_name == "index_in_sync")
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from geopin_assets.embedding.budget import Budget
 from geopin_assets.embedding.failures import Failure, FailureReason
 
 NOT_FOUND = Failure(FailureReason.NOT_FOUND)
@@ -26,8 +27,14 @@ class MemoryFetcher:
         return self.host_limits.get(host, self.per_host)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Callable[[str], Awaitable[bytes | Failure]]]:
-        yield self._fetch
+    async def session(self, budget: Budget) -> AsyncIterator[Callable[[str], Awaitable[bytes | Failure]]]:
+        async def fetch(url: str) -> bytes | Failure:
+            data = await self._fetch(url)
+            if not isinstance(data, Failure):
+                await budget.take(len(data))
+            return data
+
+        yield fetch
 
     async def _fetch(self, url: str) -> bytes | Failure:
         host = url.split("/")[2]

@@ -1,35 +1,23 @@
 import asyncio
 import socket
+from contextlib import closing
 
-import aiohttp
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType
 
 from geopin_assets.embedding.addresses import AddressRule, ForbiddenAddressError, GuardedResolver
+from geopin_assets.embedding.failures import FailureReason
+from geopin_assets.embedding.images import ImageFetcher
+from geopin_assets_tests.embedding.fetching import Names, reason
 from geopin_assets_tests.embedding.image_server import ImageServer, body
 
 PRIVATE_V4 = ["127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"]
-ODD_V4 = ["0.0.0.0", "224.0.0.1", "255.255.255.255"]
-PRIVATE_V6 = ["::1", "::", "fe80::1", "fc00::1", "ff02::1"]
-V4_IN_V6 = ["::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::"]
-
-
-class Answers(AbstractResolver):
-    """Gives one answer after another: a name server that changes its mind."""
-
-    def __init__(self, *answers: str) -> None:
-        self._answers = iter(answers)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        addresses = next(self._answers).split(",")
-        return [
-            ResolveResult(hostname=host, host=a, port=port, family=socket.AF_INET, proto=0, flags=0) for a in addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing to close."""
+ODD_V4 = ["0.0.0.0", "224.0.0.1", "255.255.255.255", "240.0.0.1", "127.1", "2130706433", "0177.0.0.1", "127.0.0.1."]
+PRIVATE_V6 = ["::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fec0::1", "ff02::1", "ff0e::1", "2001:db8::1"]
+V4_IN_V6 = [
+    *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::1"),
+    *("64:ff9b:1::8.8.8.8", "2002:7f00:1::", "2001:0:7f00:1::"),
+]
 
 
 @pytest.mark.parametrize("address", [*PRIVATE_V4, *ODD_V4, *PRIVATE_V6, *V4_IN_V6])
@@ -40,7 +28,9 @@ def test_addresses_that_are_not_public_are_refused(address: str) -> None:
         AddressRule().check_host(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]
+)
 def test_public_addresses_are_allowed(address: str) -> None:
     AddressRule().check_addresses("example.com", [address])
     AddressRule().check_host(address)
@@ -59,17 +49,43 @@ def test_loopback_on_request_opens_no_other_private_network() -> None:
 
 
 def test_a_name_that_rebinds_to_loopback_is_not_connected_to(server: ImageServer) -> None:
-    """The first answer passes and is connected to; the second is loopback. Nothing may arrive there."""
+    """The first answer passes; the second is loopback. Nothing may arrive there."""
     server.routes["/"] = body(b"secret")
-    resolver = GuardedResolver(AddressRule(), Answers("192.0.43.8", "127.0.0.1"))
+    names = Names({"rebinding.example": ["8.8.8.8", "127.0.0.1"]})
 
-    async def connect_twice() -> None:
-        assert (await resolver.resolve("rebinding.example", server.server_port))[0]["host"] == "192.0.43.8"
-        connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False)
-        async with aiohttp.ClientSession(connector=connector) as http:
-            with pytest.raises(aiohttp.ClientConnectorError) as refused:
-                await http.get(server.url("/", "rebinding.example"))
-        assert isinstance(refused.value.os_error, ForbiddenAddressError)
+    async def resolve() -> str:
+        return (await GuardedResolver(AddressRule(), names).resolve("rebinding.example"))[0]["host"]
 
-    asyncio.run(connect_twice())
-    assert not server.hits
+    assert asyncio.run(resolve()) == "8.8.8.8"
+    fetcher = ImageFetcher(resolver=names, retry_after_s=0)
+    assert reason(fetcher, server.url("/", "rebinding.example")) is FailureReason.NOT_ALLOWED
+    assert names.asked["rebinding.example"] == 2 and not server.reached
+
+
+def info(address: str) -> AddrInfoType:
+    return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, 80))
+
+
+def test_no_socket_is_opened_to_a_forbidden_address_whoever_resolved_it() -> None:
+    resolver = GuardedResolver(AddressRule(), Names({}))
+    with pytest.raises(ForbiddenAddressError):
+        resolver.open_socket(info("127.0.0.1"))
+    with closing(resolver.open_socket(info("8.8.8.8"))) as opened:
+        assert opened.family is socket.AF_INET
+
+
+def test_an_address_of_a_trusted_host_is_open_to_that_host_alone() -> None:
+    rule = AddressRule(trusted_hosts=frozenset({"trusted.example"}))
+    resolver = GuardedResolver(rule, Names({"trusted.example": ["10.0.0.1"], "other.example": ["10.0.0.1"]}))
+
+    async def resolve(host: str) -> None:
+        await resolver.resolve(host)
+
+    with pytest.raises(ForbiddenAddressError):
+        resolver.open_socket(info("10.0.0.1"))
+    asyncio.run(resolve("trusted.example"))
+    resolver.open_socket(info("10.0.0.1")).close()
+    with pytest.raises(ForbiddenAddressError):
+        asyncio.run(resolve("other.example"))
+    with pytest.raises(ForbiddenAddressError):
+        rule.check_host("10.0.0.1")

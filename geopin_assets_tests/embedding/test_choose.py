@@ -1,50 +1,111 @@
+"""Which model the settings ask for, by its identity (without torch) and loaded; nothing replaces the real one."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from geopin_assets.embedding.choose import build_embedder, embedder_label
+from geopin_assets.embedding.choose import build_embedder, embedder_label, identify_model
 from geopin_assets.embedding.cosplace import CosPlaceNetwork
+from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Profile, Settings
+from geopin_assets_tests.embedding.pictures import smooth
+
+SMALL = "cosplace/ResNet18/512"
+
+
+def save(path: Path, backbone: str = "ResNet18", dim: int = 512) -> str:
+    """A checkpoint with random weights; returns its path."""
+    path.parent.mkdir(exist_ok=True)
+    torch.save(CosPlaceNetwork(backbone, dim).state_dict(), path)
+    return str(path)
 
 
 def test_the_sandbox_uses_the_stand_in_and_says_so(tmp_path: Path) -> None:
-    embedder = build_embedder(Settings(data_dir=tmp_path))
+    settings = Settings(data_dir=tmp_path)
+    assert identify_model(settings) == Model("thumbnail-512-p1", 512, is_place_recognition=False)
+    embedder = build_embedder(settings)
     assert embedder.model_id == "thumbnail-512-p1"
-    assert embedder_label(embedder) == "thumbnail-512-p1: not a place-recognition model: sandbox stand-in"
+    for label in (embedder_label(embedder), identify_model(settings).label):
+        assert label == "thumbnail-512-p1: not a place-recognition model: sandbox stand-in"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_named_weights_are_used_in_the_sandbox_too(tmp_path: Path) -> None:
-    torch.save(CosPlaceNetwork("ResNet18", 512).state_dict(), tmp_path / "w.pth")
-    for profile in (Profile.SANDBOX, Profile.CLOUD):
-        settings = Settings(profile=profile, data_dir=tmp_path, weights=str(tmp_path / "w.pth"), device="cpu")
-        embedder = build_embedder(settings)
-        assert embedder.is_place_recognition and embedder_label(embedder) == embedder.model_id
-        assert embedder.model_id.startswith("cosplace-resnet18-512-")
+@pytest.mark.parametrize("profile", [Profile.SANDBOX, Profile.CLOUD])
+def test_named_weights_are_used_in_every_profile(profile: Profile, tmp_path: Path) -> None:
+    settings = Settings(profile=profile, data_dir=tmp_path, model=SMALL, weights=save(tmp_path / "w.pth"))
+    embedder = build_embedder(settings)
+    sha256 = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
+    assert embedder.is_place_recognition and embedder_label(embedder) == embedder.model_id
+    assert embedder.model_id == f"cosplace-resnet18-512-{sha256[:8]}-p2"
+
+
+@pytest.mark.parametrize(("method", "dim"), [("cosplace", 32), ("cosplace", 256), ("eigenplaces", 256)])
+def test_a_model_is_what_it_was_identified_as(method: str, dim: int, tmp_path: Path) -> None:
+    """Every published size is taken, and a cached checkpoint needs no network."""
+    save(tmp_path / f"weights/ResNet18_{dim}_{method}.pth", dim=dim)
+    settings = Settings(profile=Profile.LIVE, data_dir=tmp_path, model=f"{method}/ResNet18/{dim}", device="cpu")
+    model, embedder = identify_model(settings), build_embedder(settings)
+    assert model == Model(embedder.model_id, dim, is_place_recognition=True)
+    assert model.model_id.startswith(f"{method}-resnet18-{dim}-")
+    assert embedder.embed([smooth(64, 48)]).shape == (1, dim)
+
+
+def test_identifying_a_model_imports_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from geopin_assets.settings import Settings; from geopin_assets.embedding.choose import *; "
+        "print(identify_model(Settings.from_env()).model_id, 'torch' in sys.modules)"
+    )
+    env = os.environ | {"GEOPIN_DATA": str(tmp_path), "GEOPIN_WEIGHTS": save(tmp_path / "w.pth"), "GEOPIN_MODEL": SMALL}
+    said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    settings = Settings(data_dir=tmp_path, model=SMALL, weights=str(tmp_path / "w.pth"))
+    assert said.split() == [build_embedder(settings).model_id, "False"]
 
 
 def test_a_model_is_loaded_once_per_process_until_its_file_changes(tmp_path: Path) -> None:
-    weights = tmp_path / "w.pth"
-    settings = Settings(data_dir=tmp_path, weights=str(weights), device="cpu")
-    torch.save(CosPlaceNetwork("ResNet18", 512).state_dict(), weights)
+    settings = Settings(data_dir=tmp_path, model=SMALL, weights=save(tmp_path / "w.pth"), device="cpu")
     first = build_embedder(settings)
-    assert build_embedder(settings) is first
-    torch.save(CosPlaceNetwork("ResNet18", 512).state_dict(), weights)
-    assert build_embedder(settings).model_id != first.model_id
+    assert build_embedder(settings) is first and identify_model(settings).model_id == first.model_id
+    save(tmp_path / "w.pth")
+    assert identify_model(settings).model_id == build_embedder(settings).model_id != first.model_id
 
 
-def test_weights_of_another_dimension_are_refused_before_anything_is_embedded(tmp_path: Path) -> None:
-    torch.save(CosPlaceNetwork("ResNet18", 32).state_dict(), tmp_path / "w.pth")
-    with pytest.raises(ConfigurationError, match="vectors of 32 dimensions"):
-        build_embedder(Settings(data_dir=tmp_path, weights=str(tmp_path / "w.pth"), device="cpu"))
+def test_a_model_may_be_loaded_in_one_thread_and_used_in_another(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, model=SMALL, weights=save(tmp_path / "w.pth"), device="cpu")
+    embedder, images, there = build_embedder(settings), [smooth(64, 48)], []
+    thread = threading.Thread(target=lambda: there.append(embedder.embed(images)))
+    thread.start()
+    thread.join()
+    np.testing.assert_array_equal(there[0], embedder.embed(images))
 
 
+def test_weights_of_another_architecture_are_refused_before_anything_is_embedded(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, weights=save(tmp_path / "w.pth", dim=32), device="cpu")
+    with pytest.raises(
+        ConfigurationError, match=r"holds ResNet18 with 32 dimensions.*GEOPIN_MODEL=cosplace/ResNet18/32"
+    ):
+        build_embedder(settings)
+
+
+@pytest.mark.parametrize("use", [identify_model, build_embedder])
 @pytest.mark.parametrize("profile", Profile)
-def test_named_weights_that_are_missing_are_never_replaced(tmp_path: Path, profile: Profile) -> None:
+def test_a_model_that_is_not_published_is_refused(use, profile: Profile, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="GEOPIN_MODEL='netvlad'"):
+        use(Settings(profile=profile, data_dir=tmp_path, model="netvlad"))
+
+
+@pytest.mark.parametrize("use", [identify_model, build_embedder])
+@pytest.mark.parametrize("profile", Profile)
+def test_named_weights_that_are_missing_are_never_replaced(use, profile: Profile, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="GEOPIN_WEIGHTS"):
-        build_embedder(Settings(profile=profile, data_dir=tmp_path, weights=str(tmp_path / "w.pth")))
+        use(Settings(profile=profile, data_dir=tmp_path, weights=str(tmp_path / "w.pth")))
 
 
 @pytest.mark.parametrize("profile", [Profile.LIVE, Profile.CLOUD])
@@ -54,3 +115,9 @@ def test_outside_the_sandbox_nothing_takes_the_place_of_the_real_model(tmp_path:
     cached.write_bytes(b"<html>rate limit exceeded</html>")
     with pytest.raises(ConfigurationError, match="GEOPIN_WEIGHTS"):
         build_embedder(Settings(profile=profile, data_dir=tmp_path))
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, model=SMALL, weights=save(tmp_path / "w.pth"), device="cuda:99")
+    with pytest.raises(ConfigurationError, match=r"GEOPIN_DEVICE=cuda:99: no cuda:99 here; there is .*cpu"):
+        build_embedder(settings)

@@ -1,4 +1,4 @@
-"""Published facts of CosPlace's checkpoints, and a float64 reference of its head. Weights here are random."""
+"""Published facts of the checkpoints, and a float64 reference of every layer. Weights here are random."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from geopin_assets.embedding.backbones import BACKBONES
-from geopin_assets.embedding.cosplace import CosPlace, CosPlaceNetwork, architecture_of
-from geopin_assets.embedding.weights import PUBLISHED_DIMS
+from geopin_assets.embedding.architectures import BACKBONES, Architecture
+from geopin_assets.embedding.cosplace import CosPlace, CosPlaceNetwork, architecture_of, load_network
+from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import ConfigurationError
+from geopin_assets_tests.embedding import reference
+from geopin_assets_tests.embedding.networks import random_network, shape_of
 from geopin_assets_tests.embedding.pictures import smooth
 
+SOME_MODEL = Model("some-64-p2", 64, is_place_recognition=True)
 PUBLISHED = {  # backbone: (tensors in the checkpoint, parameters at 512 dimensions, of them in the backbone)
     "VGG16": (29, 14_977_345, 14_714_688),
     "ResNet18": (123, 11_439_169, 11_176_512),
@@ -34,29 +37,13 @@ RESNET50_PARAMETERS = {
 }
 
 
-def shape_of(backbone: str, dim: int = 512) -> CosPlaceNetwork:
-    """The network without memory for its weights."""
-    with torch.device("meta"):
-        return CosPlaceNetwork(backbone, dim)
-
-
 def count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 @pytest.fixture(scope="module")
 def network() -> CosPlaceNetwork:
-    """A ResNet18 with random weights and batch-norm statistics, so that a missing one shows."""
-    torch.manual_seed(7)
-    built = CosPlaceNetwork("ResNet18", 64)
-    with torch.no_grad():
-        for name, tensor in built.state_dict().items():
-            if name.endswith("running_mean"):
-                tensor.normal_(0, 0.1)
-            elif name.endswith("running_var"):
-                tensor.uniform_(0.5, 1.5)
-        built.aggregation[1].p.fill_(2.7)
-    return built
+    return random_network()
 
 
 @pytest.fixture
@@ -76,8 +63,8 @@ def test_resnet50_has_the_published_size_at_every_dimension(dim: int) -> None:
     assert count(shape_of("ResNet50", dim)) == RESNET50_PARAMETERS[dim]
 
 
-def test_every_published_backbone_can_be_built() -> None:
-    assert set(PUBLISHED_DIMS) == set(BACKBONES)
+def test_these_are_all_backbones() -> None:
+    assert set(PUBLISHED) == set(BACKBONES)
 
 
 @pytest.mark.parametrize("backbone", PUBLISHED)
@@ -96,7 +83,12 @@ def test_vgg16_keys_are_the_published_ones() -> None:
 
 @pytest.mark.parametrize(
     ("backbone", "depths", "convolutions"),
-    [("ResNet18", (2, 2, 2, 2), 2), ("ResNet50", (3, 4, 6, 3), 3), ("ResNet152", (3, 8, 36, 3), 3)],
+    [
+        ("ResNet18", (2, 2, 2, 2), 2),
+        ("ResNet50", (3, 4, 6, 3), 3),
+        ("ResNet101", (3, 4, 23, 3), 3),
+        ("ResNet152", (3, 8, 36, 3), 3),
+    ],
 )
 def test_resnet_keys_are_the_published_ones(backbone: str, depths: tuple[int, ...], convolutions: int) -> None:
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -124,46 +116,81 @@ def test_the_last_map_has_the_published_size(backbone: str, size: tuple[int, int
     assert tuple(features.shape) == (1, 512, *size)
 
 
+def as_arrays(network: CosPlaceNetwork) -> dict[str, reference.Array]:
+    return {name: tensor.numpy().astype(np.float64) for name, tensor in network.state_dict().items()}
+
+
 def test_the_head_is_channel_norm_gem_linear_norm(network: CosPlaceNetwork) -> None:
+    """Some pixels of a map may be negative (VGG16 has no last ReLU), and some zero in every channel."""
     features = torch.randn(3, 512, 5, 7, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         got = network.aggregation(features).numpy()
-    x = features.numpy().astype(np.float64)
-    x = x / np.linalg.norm(x, axis=1, keepdims=True)
-    p = 2.7
-    pooled = (np.maximum(x, 1e-6) ** p).mean(axis=(2, 3)) ** (1 / p)
-    linear = network.aggregation[3]
-    y = pooled @ linear.weight.detach().numpy().astype(np.float64).T + linear.bias.detach().numpy()
-    np.testing.assert_allclose(got, y / np.linalg.norm(y, axis=1, keepdims=True), atol=2e-6)
+    want = reference.head(as_arrays(network), features.numpy().astype(np.float64))
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["ResNet18", "ResNet50", "VGG16"])
+def test_the_network_is_the_reference_layer_by_layer(backbone: str) -> None:
+    """ResNet101 and 152 have the layers of ResNet50, more of them. Odd sides show how borders are padded."""
+    network = random_network(backbone)
+    pixels = torch.randn(2, 3, 49, 62, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        features, vectors = network.backbone(pixels).numpy(), network(pixels).numpy()
+    state, exact = as_arrays(network), pixels.numpy().astype(np.float64)
+    want = reference.vgg16(state, exact) if backbone == "VGG16" else reference.resnet(state, exact)
+    np.testing.assert_allclose(features, want, atol=1e-4 * np.abs(want).max())
+    np.testing.assert_allclose(vectors, reference.vectors(state, exact), atol=2e-6)
 
 
 @pytest.fixture(scope="module")
 def models() -> Iterator[Any]:
     """torchvision.models, where torchvision happens to be installed."""
-    if find_spec("torchvision") is None:
-        pytest.skip("torchvision is no dependency")
-    library = torch.library.Library("torchvision", "FRAGMENT")  # a wheel built for CUDA lacks these without it
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    yield import_module("torchvision.models")
+    found = find_spec("torchvision")
+    if not (found and found.origin):
+        pytest.skip("torchvision is no dependency, and not installed")
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    try:
+        torch.ops.load_library(Path(found.origin).with_name("_C.so"))
+    except OSError:  # built for CUDA, and this torch is not: without these two operators it does not import
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    try:
+        yield import_module("torchvision.models")
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision does not import beside this torch: {error}")
 
 
-@pytest.mark.parametrize("backbone", ["ResNet18", "ResNet50", "VGG16"])
+@pytest.mark.parametrize("backbone", PUBLISHED)
 def test_the_network_equals_torchvisions(backbone: str, models: Any) -> None:
-    ours, model = CosPlaceNetwork(backbone, 64).eval(), models.get_model(backbone.lower(), weights=None)
+    ours, model = random_network(backbone), models.get_model(backbone.lower(), weights=None)
     layers = model.features if backbone == "VGG16" else model
     theirs = torch.nn.Sequential(*list(layers.children())[:-2]).eval()
     theirs.load_state_dict(ours.backbone.state_dict())
-    pixels = torch.randn(2, 3, 224, 224)
+    pixels = torch.randn(2, 3, 96, 128)
     with torch.inference_mode():
-        assert torch.equal(theirs(pixels), ours.backbone(pixels))
+        got, want = ours.backbone(pixels), theirs(pixels)
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours(pixels), ours.aggregation(want), rtol=0, atol=1e-5)
 
 
-def test_a_checkpoint_says_what_it_is(checkpoint: Path) -> None:
-    embedder = CosPlace.load(checkpoint, device="cpu")
+@pytest.mark.parametrize("method", ["cosplace", "eigenplaces"])
+def test_a_checkpoint_of_either_method_loads_into_the_same_network(
+    method: str, checkpoint: Path, network: CosPlaceNetwork
+) -> None:
+    """EigenPlaces trains CosPlace's network: names and shapes of its tensors are the same."""
+    loaded, model = load_network(checkpoint, Architecture(method, "ResNet18", 64))
     sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    assert embedder.model_id == f"cosplace-resnet18-64-{sha256[:8]}-p1"
-    assert embedder.dim == 64 and embedder.is_place_recognition
+    assert model == Model(f"{method}-resnet18-64-{sha256[:8]}-p2", 64, is_place_recognition=True)
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("asked", ["cosplace/ResNet50/512", "eigenplaces/ResNet18/512", "cosplace/VGG16/64"])
+def test_a_checkpoint_of_another_architecture_is_refused_and_says_what_to_set(asked: str, checkpoint: Path) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_network(checkpoint, Architecture.parse(asked))
+    method = asked.split("/")[0]
+    assert "holds ResNet18 with 64 dimensions" in str(refused.value) and asked in str(refused.value)
+    assert f"set GEOPIN_MODEL={method}/ResNet18/64" in str(refused.value)
 
 
 @pytest.mark.parametrize("backbone", PUBLISHED)
@@ -180,59 +207,65 @@ def test_a_checkpoint_of_something_else_is_refused(network: CosPlaceNetwork) -> 
         architecture_of({})
 
 
-def test_embedding_equals_the_published_recipe(checkpoint: Path, network: CosPlaceNetwork) -> None:
+def embedder(network: CosPlaceNetwork) -> CosPlace:
+    return CosPlace(network, SOME_MODEL)
+
+
+def test_embedding_equals_the_published_recipe(network: CosPlaceNetwork) -> None:
     """ToTensor, Normalize, network: what the authors' evaluation does with an image of this size."""
-    image = smooth(682, 512)
-    embedder = CosPlace.load(checkpoint, device="cpu")
-    got = embedder.embed([embedder.preprocess(image)] * 2)
+    image = smooth(683, 512)
+    model = embedder(network)
+    got = model.embed([model.preprocess(image)] * 2)
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.inference_mode():
-        want = network.eval()((pixels - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)).numpy()
+        want = network((pixels - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)).numpy()
     assert got.dtype == np.float32 and got.shape == (2, 64)
     np.testing.assert_allclose(got, np.repeat(want, 2, axis=0), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-6)
 
 
-def test_a_batch_larger_than_one_pass_keeps_its_order(network: CosPlaceNetwork) -> None:
-    embedder = CosPlace(network, backbone="ResNet18", weights_sha256="0" * 64, device="cpu")
-    images = [smooth(96, 64, seed) for seed in range(10)]
-    one_by_one = np.concatenate([embedder.embed([image]) for image in images])
-    np.testing.assert_allclose(embedder.embed(images), one_by_one, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("width", "height", "expected"),
     [
-        (1024, 768, (682, 512)),
-        (640, 480, (682, 512)),
-        (768, 1024, (512, 682)),
+        (1024, 768, (683, 512)),
+        (640, 480, (683, 512)),
+        (768, 1024, (512, 683)),
         (512, 512, (512, 512)),
         (2048, 1024, (910, 512)),
-        (100, 1000, (512, 906)),
+        (100, 1000, (512, 683)),
         (1920, 1080, (910, 512)),
-        (33, 32, (528, 512)),
+        (1024, 683, (768, 512)),
+        (33, 32, (512, 512)),
+        (32, 10_000, (512, 683)),
     ],
 )
-def test_the_shorter_side_becomes_512_and_the_aspect_at_most_16_to_9(
+def test_images_of_any_size_come_out_in_a_shape_the_model_sees(
     network: CosPlaceNetwork, width: int, height: int, expected: tuple[int, int]
 ) -> None:
-    embedder = CosPlace(network, backbone="ResNet18", weights_sha256="", device="cpu")
-    result = embedder.preprocess(smooth(width, height))
+    result = embedder(network).preprocess(smooth(width, height))
     assert (result.shape[1], result.shape[0]) == expected
     assert result.dtype == np.uint8 and result.flags["C_CONTIGUOUS"]
 
 
 def test_wide_images_lose_the_same_at_both_ends(network: CosPlaceNetwork) -> None:
-    embedder = CosPlace(network, backbone="ResNet18", weights_sha256="", device="cpu")
     image = smooth(1200, 512)
-    np.testing.assert_array_equal(embedder.preprocess(image), image[:, 145:1055])
+    np.testing.assert_array_equal(embedder(network).preprocess(image), image[:, 145:1055])
+
+
+def test_views_of_a_panorama_pass_untouched(network: CosPlaceNetwork) -> None:
+    view = smooth(512, 512)
+    assert embedder(network).preprocess(view) is view
+
+
+def test_a_crop_does_not_keep_the_image_it_is_from(network: CosPlaceNetwork) -> None:
+    tall = smooth(512, 4000)
+    assert not np.shares_memory(embedder(network).preprocess(tall), tall)
 
 
 def test_resizing_is_antialiased_as_pillow_does_it(network: CosPlaceNetwork) -> None:
     from PIL import Image
 
-    embedder = CosPlace(network, backbone="ResNet18", weights_sha256="", device="cpu")
     noise = np.random.default_rng(0).integers(0, 255, (1536, 2048, 3), dtype=np.uint8)
-    want = np.asarray(Image.fromarray(noise).resize((682, 512), Image.Resampling.BILINEAR))
-    assert np.abs(embedder.preprocess(noise).astype(int) - want).max() <= 1
+    want = np.asarray(Image.fromarray(noise).resize((683, 512), Image.Resampling.BILINEAR))
+    assert np.abs(embedder(network).preprocess(noise).astype(int) - want).max() <= 1

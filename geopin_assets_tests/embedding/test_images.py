@@ -5,28 +5,15 @@ from pathlib import Path
 import pytest
 
 from geopin_assets.embedding.addresses import AddressRule
+from geopin_assets.embedding.budget import Budget
 from geopin_assets.embedding.failures import Failure, FailureReason
 from geopin_assets.embedding.images import ImageFetcher
 from geopin_assets.photo_folder import LocalFolder
-from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, hang_up, status
+from geopin_assets_tests.embedding.fetching import fetch, fetch_at_once, loopback_fetcher, reason
+from geopin_assets_tests.embedding.image_server import ImageServer, Respond, body, endless, raw, status
 from geopin_assets_tests.embedding.pictures import encoded, smooth
 
 JPEG = encoded(smooth(64, 48))
-LOOPBACK = AddressRule(allow_loopback=True)
-
-
-def fetch(fetcher: ImageFetcher, *urls: str) -> list[bytes | Failure]:
-    async def run() -> list[bytes | Failure]:
-        async with fetcher.session() as one:
-            return [await one(url) for url in urls]
-
-    return asyncio.run(run())
-
-
-def reason(fetcher: ImageFetcher, url: str) -> FailureReason:
-    (result,) = fetch(fetcher, url)
-    assert isinstance(result, Failure), "fetched what it should refuse"
-    return result.reason
 
 
 def test_a_limit_of_a_host_lowers_what_is_usual_and_never_raises_it() -> None:
@@ -36,11 +23,8 @@ def test_a_limit_of_a_host_lowers_what_is_usual_and_never_raises_it() -> None:
 
 def test_images_are_fetched_over_one_connection(server: ImageServer) -> None:
     server.routes["/a.jpg"] = body(JPEG)
-    clients = set()
-    serve = server.routes["/a.jpg"]
-    server.routes["/a.jpg"] = lambda handler: (clients.add(handler.client_address), serve(handler))[1]
-    assert fetch(ImageFetcher(addresses=LOOPBACK, retry_after_s=0), *[server.url("/a.jpg")] * 5) == [JPEG] * 5
-    assert len(clients) == 1
+    assert fetch(loopback_fetcher(), *[server.url("/a.jpg")] * 5) == [JPEG] * 5
+    assert server.reached == ["127.0.0.1"]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +32,10 @@ def test_images_are_fetched_over_one_connection(server: ImageServer) -> None:
     [
         (404, FailureReason.NOT_FOUND, False),
         (410, FailureReason.NOT_FOUND, False),
+        (451, FailureReason.NOT_FOUND, False),
         (204, FailureReason.NOT_FOUND, False),
+        (400, FailureReason.REFUSED, True),
+        (401, FailureReason.REFUSED, True),
         (403, FailureReason.REFUSED, True),
         (408, FailureReason.TIMEOUT, True),
         (429, FailureReason.RATE_LIMITED, True),
@@ -58,74 +45,37 @@ def test_images_are_fetched_over_one_connection(server: ImageServer) -> None:
 )
 def test_a_status_becomes_a_reason(server: ImageServer, code: int, expected: FailureReason, is_transient: bool) -> None:
     server.routes["/a.jpg"] = status(code)
-    got = reason(ImageFetcher(addresses=LOOPBACK, retry_after_s=0), server.url("/a.jpg"))
+    got = reason(loopback_fetcher(), server.url("/a.jpg"))
     assert got is expected and got.is_transient is is_transient
 
 
 def test_a_server_that_fails_once_is_asked_again_at_once(server: ImageServer) -> None:
     answers = iter([status(503), body(JPEG), status(503), status(503)])
     server.routes["/a.jpg"] = lambda handler: next(answers)(handler)
-    fetcher = ImageFetcher(addresses=LOOPBACK, retry_after_s=0)
+    fetcher = loopback_fetcher()
     assert fetch(fetcher, server.url("/a.jpg")) == [JPEG]
     assert reason(fetcher, server.url("/a.jpg")) is FailureReason.SERVER_ERROR
     assert server.hits["/a.jpg"] == 4
 
 
 def test_what_is_not_there_is_not_asked_for_again(server: ImageServer) -> None:
-    reason(ImageFetcher(addresses=LOOPBACK, retry_after_s=0), server.url("/missing.jpg"))
+    reason(loopback_fetcher(), server.url("/missing.jpg"))
     assert server.hits["/missing.jpg"] == 1
-
-
-def test_a_body_that_drips_ends_at_the_deadline(server: ImageServer) -> None:
-    server.routes["/a.jpg"] = endless(b"\xff", pause_s=0.05)
-    assert (
-        reason(ImageFetcher(addresses=LOOPBACK, retry_after_s=0, deadline_s=0.4), server.url("/a.jpg"))
-        is FailureReason.TIMEOUT
-    )
-
-
-def test_a_body_without_end_is_cut_off_at_the_limit(server: ImageServer) -> None:
-    server.routes["/a.jpg"] = endless(bytes(10_000))
-    fetcher = ImageFetcher(addresses=LOOPBACK, retry_after_s=0, max_bytes=100_000)
-    assert reason(fetcher, server.url("/a.jpg")) is FailureReason.TOO_LARGE
-
-
-def test_an_announced_length_over_the_limit_is_not_read(server: ImageServer) -> None:
-    server.routes["/a.jpg"] = body(b"", announced=33 * 2**20)
-    assert reason(ImageFetcher(addresses=LOOPBACK, retry_after_s=0), server.url("/a.jpg")) is FailureReason.TOO_LARGE
-
-
-def test_a_body_shorter_than_announced_is_a_failure(server: ImageServer) -> None:
-    server.routes["/a.jpg"] = body(JPEG[:500], announced=len(JPEG))
-    assert reason(ImageFetcher(addresses=LOOPBACK, retry_after_s=0), server.url("/a.jpg")) is FailureReason.UNREACHABLE
-
-
-def test_a_server_that_hangs_up_is_unreachable(server: ImageServer) -> None:
-    server.routes["/a.jpg"] = hang_up
-    assert reason(ImageFetcher(addresses=LOOPBACK, retry_after_s=0), server.url("/a.jpg")) is FailureReason.UNREACHABLE
 
 
 def test_a_port_nobody_listens_on_is_unreachable(server: ImageServer) -> None:
     url = server.url("/a.jpg")
     server.shutdown()
     server.server_close()
-    assert reason(ImageFetcher(addresses=LOOPBACK, retry_after_s=0), url) is FailureReason.UNREACHABLE
+    assert reason(loopback_fetcher(), url) is FailureReason.UNREACHABLE
 
 
 def test_redirects_are_followed_three_times_and_no_more(server: ImageServer) -> None:
     server.routes |= {f"/{i}": status(302, f"/{i + 1}") for i in range(5)}
     server.routes["/5"] = body(JPEG)
-    fetcher = ImageFetcher(addresses=LOOPBACK, retry_after_s=0)
+    fetcher = loopback_fetcher()
     assert fetch(fetcher, server.url("/2")) == [JPEG]
     assert reason(fetcher, server.url("/1")) is FailureReason.TOO_MANY_REDIRECTS
-
-
-@pytest.mark.parametrize(
-    "target", ["http://10.0.0.1/", "http://169.254.169.254/latest", "file:///etc/passwd", "own-photos:a.jpg", "//[::]/"]
-)
-def test_a_redirect_to_a_forbidden_address_is_not_followed(server: ImageServer, target: str) -> None:
-    server.routes["/a.jpg"] = status(302, target)
-    assert reason(ImageFetcher(addresses=LOOPBACK, retry_after_s=0), server.url("/a.jpg")) is FailureReason.NOT_ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -157,7 +107,83 @@ def test_an_address_that_is_none_is_not_allowed(url: str) -> None:
 def test_a_signed_address_is_sent_as_it_was_given(server: ImageServer) -> None:
     path = "/a%2Fb.jpg?sig=A%2bB%7E&x=%41+c"
     server.routes[path] = body(JPEG)
-    assert fetch(ImageFetcher(addresses=LOOPBACK, retry_after_s=0), server.url(path)) == [JPEG]
+    assert fetch(loopback_fetcher(), server.url(path)) == [JPEG]
+
+
+def test_a_body_takes_from_the_budget_what_it_needs_and_no_more(server: ImageServer) -> None:
+    server.routes |= {"/announced": body(JPEG), "/not": without_length(JPEG)}
+    budget = Budget(100_000)
+    assert fetch(loopback_fetcher(max_bytes=50_000), server.url("/announced"), budget=budget) == [JPEG]
+    assert budget.free == 100_000 - len(JPEG)
+    assert fetch(loopback_fetcher(max_bytes=50_000), server.url("/not"), budget=budget) == [JPEG]
+    assert budget.free == 100_000 - 2 * len(JPEG)
+
+
+def without_length(data: bytes) -> Respond:
+    """A body without a length that ends all the same."""
+    return raw(b"HTTP/1.1 200 OK\r\n\r\n" + data)
+
+
+def test_an_image_larger_than_the_whole_budget_is_read_when_nothing_else_is(server: ImageServer) -> None:
+    server.routes["/a.jpg"] = body(JPEG)
+    budget = Budget(100)
+    assert fetch(loopback_fetcher(), server.url("/a.jpg"), budget=budget) == [JPEG]
+    assert budget.free == 0
+    budget.give_back(len(JPEG))
+    assert budget.free == 100
+
+
+def test_waiting_for_the_budget_is_not_held_against_the_server(server: ImageServer) -> None:
+    server.routes["/a.jpg"] = body(JPEG)
+
+    async def run() -> bytes | Failure:
+        budget = Budget(len(JPEG))
+        await budget.take(len(JPEG))
+        async with loopback_fetcher(deadline_s=1.0).session(budget) as one:
+            waiting = asyncio.create_task(one(server.url("/a.jpg")))
+            await asyncio.sleep(1.5)
+            assert not waiting.done()
+            budget.give_back(len(JPEG))
+            return await waiting
+
+    assert asyncio.run(run()) == JPEG
+
+
+def test_no_more_bodies_are_on_the_way_than_the_budget_holds(server: ImageServer) -> None:
+    """64 requests at once, of which the whole budget holds three; every one drips and is cut off at the limit."""
+    server.routes |= {f"/{i}": endless(bytes(5_000), pause_s=0.001) for i in range(64)}
+    budget, least = Budget(160_000), 160_000
+
+    async def run() -> list[bytes | Failure]:
+        nonlocal least
+        async with loopback_fetcher(max_bytes=50_000).session(budget) as one:
+            tasks = [asyncio.create_task(one(server.url(f"/{i}"))) for i in range(64)]
+            while not all(task.done() for task in tasks):
+                least = min(least, budget.free)
+                await asyncio.sleep(0.001)
+            return [task.result() for task in tasks]
+
+    results = asyncio.run(run())
+    assert {result.reason for result in results if isinstance(result, Failure)} == {FailureReason.TOO_LARGE}
+    assert least == 10_000 and budget.free == 160_000
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.01, 0.05])
+def test_a_fetch_that_is_cancelled_gives_all_back(server: ImageServer, delay_s: float) -> None:
+    server.routes["/a.jpg"] = endless(bytes(100), pause_s=0.01)
+    budget = Budget(100_000)
+
+    async def run() -> None:
+        async with loopback_fetcher(max_bytes=40_000).session(budget) as one:
+            tasks = [asyncio.create_task(one(server.url("/a.jpg"))) for _ in range(4)]
+            await asyncio.sleep(delay_s)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            assert all(task.cancelled() for task in tasks)
+
+    asyncio.run(run())
+    assert budget.free == 100_000
 
 
 def test_own_photos_are_read_below_their_folder(tmp_path: Path) -> None:
@@ -168,6 +194,17 @@ def test_own_photos_are_read_below_their_folder(tmp_path: Path) -> None:
     assert reason(fetcher, "own-photos:missing.jpg") is FailureReason.NOT_FOUND
     assert reason(fetcher, "own-photos:r%C3%B6ute%201") is FailureReason.NOT_FOUND
     assert reason(ImageFetcher(), "own-photos:a.jpg") is FailureReason.REFUSED
+
+
+def test_own_photos_take_from_the_budget_too(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(JPEG)
+    budget = Budget(100_000)
+    fetcher = ImageFetcher(own_photos=LocalFolder(tmp_path), max_bytes=60_000)
+    first, missing, second = fetch_at_once(
+        fetcher, "own-photos:a.jpg", "own-photos:b.jpg", "own-photos:a.jpg", budget=budget
+    )
+    assert first == second == JPEG and isinstance(missing, Failure)
+    assert budget.free == 100_000 - 2 * len(JPEG)
 
 
 def test_a_folder_of_own_photos_that_is_not_mounted_gives_no_image_up(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +13,16 @@ import pytest
 
 from geopin_assets.capture import vector_id
 from geopin_assets.embedding.addresses import AddressRule
+from geopin_assets.embedding.cell_vectors import VectorFiles
 from geopin_assets.embedding.failures import BACK_OFF, FAILURE_SCHEMA, Failure, FailureReason, next_try_at
 from geopin_assets.embedding.images import ImageFetcher
-from geopin_assets.embedding.pipeline import EMBEDDING_SCHEMA, CellEmbeddings, embed_cell
+from geopin_assets.embedding.pipeline import CellStats, CellTask, Tally, embed_cells
 from geopin_assets.embedding.protocol import Image
 from geopin_assets.embedding.reader import HOST_PATIENCE
 from geopin_assets.embedding.thumbnail import Thumbnail
+from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA
+from geopin_assets.embedding.wanted import WantedImage
+from geopin_assets.errors import PayloadError
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, status
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
 from geopin_assets_tests.embedding.pictures import encoded, smooth
@@ -23,13 +30,14 @@ from geopin_assets_tests.embedding.pictures import encoded, smooth
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 FLAT, PANORAMA = encoded(smooth(120, 90)), encoded(smooth(256, 128))
 IMAGES = {"http://a/flat": FLAT, "http://a/other": encoded(smooth(90, 120, 3)), "http://b/pano": PANORAMA}
-NO_VECTORS, NO_FAILURES = pl.DataFrame(schema=EMBEDDING_SCHEMA), pl.DataFrame(schema=FAILURE_SCHEMA)
+NO_FAILURES = pl.DataFrame(schema=FAILURE_SCHEMA)
+CELL = "nh-amsterdam-r090c051"
 
 
 class TinyModel:
     """Two dimensions: mean red and mean green, as a direction. Notes the batches it gets."""
 
-    name, dim, is_place_recognition = "tiny", 2, False
+    name, dim, is_place_recognition, batch_size = "tiny", 2, False, 128
 
     def __init__(self, model_id: str = "tiny-2-p1", side_px: int | None = 8) -> None:
         self.model_id = model_id
@@ -47,10 +55,18 @@ class TinyModel:
 
 
 def captures(*rows: dict[str, Any]) -> pl.DataFrame:
-    default = {"source": "s", "image_url": "http://a/flat", "image_version": "", "is_pano": False, "heading_deg": 90.0}
+    default = {
+        "source": "s",
+        "source_capture_id": "",
+        "image_url": "http://a/flat",
+        "image_version": "",
+        "is_pano": False,
+        "heading_deg": 90.0,
+    }
     schema = {
         "capture_id": pl.String,
         "source": pl.String,
+        "source_capture_id": pl.String,
         "image_url": pl.String,
         "image_version": pl.String,
         "is_pano": pl.Boolean,
@@ -60,24 +76,45 @@ def captures(*rows: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame([default | {"capture_id": f"s:{i}"} | row for i, row in enumerate(rows)], schema=schema)
 
 
-def run(
-    cell: pl.DataFrame, before: CellEmbeddings | None = None, fetcher: Any = None, now: datetime = NOW, **options: Any
-) -> CellEmbeddings:
-    return embed_cell(
-        cell,
-        before.vectors if before else NO_VECTORS,
-        before.failures if before else NO_FAILURES,
-        embedder=options.pop("embedder", None) or Thumbnail(),
-        fetcher=fetcher or MemoryFetcher(IMAGES),
-        now=now,
-        **options,
-    )
+@dataclass(frozen=True)
+class Result:
+    """A finished cell, and the folder that it is in."""
+
+    vectors: pl.DataFrame
+    failures: pl.DataFrame
+    stats: CellStats
+    folder: Path
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """`run(captures, before, fetcher, now, **options)`: one cell on top of what `before` left, which stays as it is."""
+    folders = (tmp_path / str(number) for number in range(100))
+
+    def run(
+        cell: pl.DataFrame, before: Result | None = None, fetcher: Any = None, now: datetime = NOW, **options: Any
+    ) -> Result:
+        folder = next(folders)
+        if before and before.folder.exists():
+            shutil.copytree(before.folder, folder)
+        embedder = options.pop("embedder", None) or Thumbnail()
+        vectors = VectorFiles(folder / embedder.model_id, embedder.dim).cell(CELL)
+        task = CellTask(CELL, cell, before.failures if before else NO_FAILURES, vectors)
+        options = {"fetcher": fetcher or MemoryFetcher(IMAGES), "batch_size": 128} | options
+        ((cell_id, done),) = embed_cells([task], embedder=embedder, now=lambda: now, **options)
+        assert cell_id == CELL and not isinstance(done, PayloadError)
+        return Result(vectors.read(), done.failures, done.stats, folder)
+
+    return run
 
 
 PANO = {"image_url": "http://b/pano", "is_pano": True, "heading_deg": 350.0}
 
 
-def test_a_flat_capture_yields_one_view_and_a_panorama_one_per_heading() -> None:
+def test_a_flat_capture_yields_one_view_and_a_panorama_one_per_heading(run: Run) -> None:
     result = run(captures({}, PANO, PANO | {"heading_deg": None}))
     assert result.vectors.schema == EMBEDDING_SCHEMA
     by_capture = result.vectors.partition_by("capture_id", as_dict=True)
@@ -90,17 +127,17 @@ def test_a_flat_capture_yields_one_view_and_a_panorama_one_per_heading() -> None
     norms = np.linalg.norm(result.vectors["embedding"].to_numpy().astype(float), axis=1)
     np.testing.assert_allclose(norms, 1, atol=2e-3)
     assert (result.stats.embedded, result.stats.reused, result.stats.vectors) == (3, 0, 25)
-    assert set(result.stats.seconds) == {"fetch", "decode", "preprocess", "embed"}
+    assert set(result.stats.seconds) == {"plan", "fetch", "decode", "preprocess", "embed", "write"}
     assert result.stats.bottleneck in result.stats.seconds
 
 
-def test_an_empty_cell_is_no_problem() -> None:
+def test_an_empty_cell_is_no_problem(run: Run) -> None:
     result = run(captures())
     assert result.vectors.schema == EMBEDDING_SCHEMA and result.failures.schema == FAILURE_SCHEMA
     assert len(result.vectors) == len(result.failures) == 0 and result.stats.bottleneck == ""
 
 
-def test_what_is_unchanged_is_not_fetched_again() -> None:
+def test_what_is_unchanged_is_not_fetched_again(run: Run) -> None:
     cell = captures({}, PANO)
     first, fetcher = run(cell), MemoryFetcher(IMAGES)
     second = run(cell, first, fetcher)
@@ -109,7 +146,7 @@ def test_what_is_unchanged_is_not_fetched_again() -> None:
     assert (second.stats.embedded, second.stats.reused, second.stats.removed_vectors) == (0, 2, 0)
 
 
-def test_a_corrected_heading_changes_the_vectors_rows_without_a_fetch() -> None:
+def test_a_corrected_heading_changes_the_vectors_rows_without_a_fetch(run: Run) -> None:
     first, fetcher = run(captures(PANO)), MemoryFetcher(IMAGES)
     second = run(captures(PANO | {"heading_deg": 10.0}), first, fetcher)
     assert not fetcher.fetched
@@ -124,7 +161,7 @@ def test_a_corrected_heading_changes_the_vectors_rows_without_a_fetch() -> None:
         {"is_pano": True, "image_url": "http://b/pano"},
     ],
 )
-def test_a_changed_image_is_embedded_again(change: dict[str, Any]) -> None:
+def test_a_changed_image_is_embedded_again(change: dict[str, Any], run: Run) -> None:
     first, fetcher = run(captures({}, {})), MemoryFetcher(IMAGES)
     second = run(captures({}, change), first, fetcher)
     assert list(fetcher.fetched) == [change["image_url"]]
@@ -132,7 +169,7 @@ def test_a_changed_image_is_embedded_again(change: dict[str, Any]) -> None:
     assert second.vectors.filter(capture_id="s:1")["image_version"][0] == change.get("image_version", "")
 
 
-def test_another_model_embeds_everything_again() -> None:
+def test_another_model_embeds_everything_again_beside_the_first(run: Run) -> None:
     cell = captures({}, PANO)
     first = run(cell)
     second = run(cell, first, embedder=TinyModel())
@@ -140,22 +177,24 @@ def test_another_model_embeds_everything_again() -> None:
     assert second.vectors.schema["embedding"] == pl.Array(pl.Float16, 2)
     third = run(cell, second, embedder=TinyModel("tiny-2-p2"))
     assert third.stats.embedded == 2 and set(third.vectors["model_id"]) == {"tiny-2-p2"}
+    fetcher = MemoryFetcher(IMAGES)
+    assert run(cell, third, fetcher).vectors.equals(first.vectors) and not fetcher.fetched
 
 
-def test_a_capture_that_is_gone_loses_its_vectors_and_failures() -> None:
+def test_a_capture_that_is_gone_loses_its_vectors_and_failures(run: Run) -> None:
     first = run(captures({}, PANO, {"image_url": "http://a/missing"}))
     second = run(captures({}), first)
     assert second.vectors["capture_id"].to_list() == ["s:0"] and len(second.failures) == 0
     assert second.stats.removed_vectors == 12
 
 
-def test_vectors_missing_from_a_panorama_make_it_embedded_again() -> None:
+def test_vectors_missing_from_a_panorama_make_it_embedded_again(run: Run) -> None:
     first = run(captures(PANO))
-    cut = CellEmbeddings(first.vectors.head(11), first.failures, first.stats)
-    assert run(captures(PANO), cut).vectors.equals(first.vectors)
+    first.vectors.head(11).write_parquet(first.folder / Thumbnail.model_id / f"{CELL}.parquet")
+    assert run(captures(PANO), first).vectors.equals(first.vectors)
 
 
-def test_a_bad_image_is_a_row_and_the_cell_goes_on() -> None:
+def test_a_bad_image_is_a_row_and_the_cell_goes_on(run: Run) -> None:
     images = IMAGES | {
         "http://a/html": b"<html>",
         "http://a/cut": FLAT[:900],
@@ -178,7 +217,7 @@ def test_a_bad_image_is_a_row_and_the_cell_goes_on() -> None:
     assert later["timeout"] == NOW + BACK_OFF[0] and later["not_found"] is None
 
 
-def test_a_failure_is_tried_again_when_due_and_given_up_after_five_attempts() -> None:
+def test_a_failure_is_tried_again_when_due_and_given_up_after_five_attempts(run: Run) -> None:
     cell, dead = captures({}), MemoryFetcher({"http://a/flat": Failure(FailureReason.SERVER_ERROR)})
     result, now = run(cell, fetcher=dead), NOW
     for attempts, wait in enumerate(BACK_OFF, start=1):
@@ -192,7 +231,7 @@ def test_a_failure_is_tried_again_when_due_and_given_up_after_five_attempts() ->
     assert run(cell, result, dead, now + timedelta(days=999)).stats.deferred == 1
 
 
-def test_a_changed_image_is_tried_afresh_even_after_the_old_one_was_given_up() -> None:
+def test_a_changed_image_is_tried_afresh_even_after_the_old_one_was_given_up(run: Run) -> None:
     gone = run(captures({}), fetcher=MemoryFetcher({"http://a/flat": Failure(FailureReason.NOT_FOUND)}))
     assert gone.failures["next_try_at"].to_list() == [None]
     assert run(captures({}), gone).stats.deferred == 1
@@ -200,14 +239,14 @@ def test_a_changed_image_is_tried_afresh_even_after_the_old_one_was_given_up() -
     assert len(changed.vectors) == 1 and changed.failures.is_empty()
 
 
-def test_a_capture_that_recovers_is_no_failure_any_more() -> None:
+def test_a_capture_that_recovers_is_no_failure_any_more(run: Run) -> None:
     cell = captures({})
     failed = run(cell, fetcher=MemoryFetcher({"http://a/flat": Failure(FailureReason.TIMEOUT)}))
     result = run(cell, failed, now=NOW + BACK_OFF[0])
     assert len(result.failures) == 0 and len(result.vectors) == 1
 
 
-def test_vectors_of_a_changed_image_stay_until_the_new_one_can_be_had() -> None:
+def test_vectors_of_a_changed_image_stay_until_the_new_one_can_be_had(run: Run) -> None:
     first, changed = run(captures({})), captures({"image_version": "2"})
     dead = MemoryFetcher({"http://a/flat": Failure(FailureReason.SERVER_ERROR)})
     second = run(changed, first, dead)
@@ -220,7 +259,7 @@ def test_vectors_of_a_changed_image_stay_until_the_new_one_can_be_had() -> None:
     assert len(gone.vectors) == 0
 
 
-def test_captures_of_a_dead_host_wait_without_using_up_an_attempt() -> None:
+def test_captures_of_a_dead_host_wait_without_using_up_an_attempt(run: Run) -> None:
     cell = captures(*[{"image_url": f"http://dead/{i}"} for i in range(40)])
     dead = MemoryFetcher({}, per_host=1, otherwise=Failure(FailureReason.UNREACHABLE))
     result = run(cell, fetcher=dead)
@@ -229,27 +268,26 @@ def test_captures_of_a_dead_host_wait_without_using_up_an_attempt() -> None:
     assert set(waiting["attempts"]) == {0} and set(waiting["next_try_at"]) == {NOW + BACK_OFF[0]}
 
 
-def test_only_captures_that_will_be_fetched_are_offered_for_renewal() -> None:
+def test_only_captures_that_will_be_fetched_are_offered_for_renewal(run: Run) -> None:
     cell = captures({}, PANO)
     offered: list[list[str]] = []
 
-    def renew(todo: pl.DataFrame) -> dict[str, str | Failure]:
-        offered.append(todo["capture_id"].to_list())
-        assert {"source", "image_url"} <= set(todo.columns)
+    def renew(images: Sequence[WantedImage]) -> dict[str, str | Failure]:
+        offered.append([image.capture_id for image in images])
         return {}
 
     first = run(cell, renew=renew)
-    assert offered == [["s:0", "s:1"]]
+    assert sorted(offered[0]) == ["s:0", "s:1"]
     run(cell, first, renew=renew)
     assert len(offered) == 1
     run(captures({"image_version": "2"}, PANO), first, renew=renew)
     assert offered[1:] == [["s:0"]]
 
 
-def test_a_week_of_new_links_to_the_same_images_renews_and_fetches_nothing() -> None:
+def test_a_week_of_new_links_to_the_same_images_renews_and_fetches_nothing(run: Run) -> None:
     first = run(captures({}, PANO))
 
-    def renew(todo: pl.DataFrame) -> dict[str, str | Failure]:
+    def renew(images: Sequence[WantedImage]) -> dict[str, str | Failure]:
         raise AssertionError("nothing is to be fetched")
 
     fetcher = MemoryFetcher(IMAGES)
@@ -258,18 +296,18 @@ def test_a_week_of_new_links_to_the_same_images_renews_and_fetches_nothing() -> 
     assert second.vectors.equals(first.vectors)
 
 
-def test_a_renewed_address_is_fetched_in_place_of_the_stored_one() -> None:
+def test_a_renewed_address_is_fetched_in_place_of_the_stored_one(run: Run) -> None:
     cell, fetcher = captures({"image_url": "s:0"}, {"image_url": "http://a/other"}), MemoryFetcher(IMAGES)
-    result = run(cell, None, fetcher, renew=lambda todo: {"s:0": "http://a/flat"})
+    result = run(cell, None, fetcher, renew=lambda images: {"s:0": "http://a/flat"})
     assert set(fetcher.fetched) == {"http://a/flat", "http://a/other"}
     assert result.failures.is_empty() and result.stats.embedded == 2 and result.stats.renewed == 1
 
 
-def test_what_could_not_be_renewed_is_a_failure_row_and_the_others_are_embedded() -> None:
+def test_what_could_not_be_renewed_is_a_failure_row_and_the_others_are_embedded(run: Run) -> None:
     cell = captures({"image_url": "s:0"}, {"image_url": "s:1"}, {})
     lost = {"s:0": Failure(FailureReason.LINK_EXPIRED), "s:1": Failure(FailureReason.GONE)}
     fetcher, progress = MemoryFetcher(IMAGES), []
-    result = run(cell, None, fetcher, renew=lambda todo: lost, on_progress=lambda *at: progress.append(at))
+    result = run(cell, None, fetcher, renew=lambda images: lost, on_progress=lambda tally: progress.append(tally.done))
     assert list(fetcher.fetched) == ["http://a/flat"]
     assert result.vectors["capture_id"].to_list() == ["s:2"]
     assert result.failures.select("capture_id", "reason", "attempts", "next_try_at").rows() == [
@@ -277,53 +315,99 @@ def test_what_could_not_be_renewed_is_a_failure_row_and_the_others_are_embedded(
         ("s:1", "gone", 1, NOW + BACK_OFF[0]),
     ]
     assert result.stats.failed == {"link_expired": 1, "gone": 1} and result.stats.renewed == 0
-    assert progress == [(1, 3), (2, 3), (3, 3)]
+    assert sorted(set(progress)) == [0, 1, 2, 3]
 
 
-def test_a_source_that_stays_down_gives_no_capture_up_and_one_that_misses_it_does() -> None:
+def test_a_source_that_stays_down_gives_no_capture_up_and_one_that_misses_it_does(run: Run) -> None:
     cell, now = captures({"image_url": "s:0"}, {"image_url": "s:1"}), NOW
     lost = {"s:0": Failure(FailureReason.LINK_EXPIRED), "s:1": Failure(FailureReason.GONE)}
-    result = run(cell, renew=lambda todo: lost)
+    result = run(cell, renew=lambda images: lost)
     for _ in range(2 * len(BACK_OFF)):
         now += BACK_OFF[-1]
-        result = run(cell, result, now=now, renew=lambda todo: lost)
+        result = run(cell, result, now=now, renew=lambda images: lost)
     assert result.failures.select("capture_id", "attempts", "next_try_at").rows() == [
         ("s:0", 0, now + BACK_OFF[0]),
         ("s:1", len(BACK_OFF) + 1, None),
     ]
-    back = run(cell, result, now=now + BACK_OFF[0], renew=lambda todo: {"s:0": "http://a/flat"})
+    back = run(cell, result, now=now + BACK_OFF[0], renew=lambda images: {"s:0": "http://a/flat"})
     assert back.vectors["capture_id"].to_list() == ["s:0"]
 
 
-def test_vectors_stay_while_the_link_to_a_changed_image_cannot_be_renewed() -> None:
+def test_vectors_stay_while_the_link_to_a_changed_image_cannot_be_renewed(run: Run) -> None:
     first = run(captures({}))
     changed = captures({"image_version": "2", "image_url": "s:0"})
-    second = run(changed, first, renew=lambda todo: {"s:0": Failure(FailureReason.LINK_EXPIRED)})
+    second = run(changed, first, renew=lambda images: {"s:0": Failure(FailureReason.LINK_EXPIRED)})
     assert second.vectors.equals(first.vectors)
 
 
-def test_a_checkpoint_is_what_a_killed_run_is_continued_from() -> None:
-    cell = captures({"image_version": "2"}, PANO, *[{}] * 5, PANO)
-    old = run(captures({}, PANO))
-    saved: list[pl.DataFrame] = []
+class KilledInBatch(Thumbnail):
+    """Raises in its n-th batch, and counts what it was given before."""
 
-    class KilledInTheThirdBatch(Thumbnail):
-        batches = 0
+    def __init__(self, number: int) -> None:
+        self.number, self.batches = number, 0
 
-        def embed(self, batch: Sequence[Image]) -> np.ndarray:
-            self.batches += 1
-            if self.batches == 3:
-                raise KeyboardInterrupt
-            return super().embed(batch)
+    def embed(self, batch: Sequence[Image]) -> np.ndarray:
+        self.batches += 1
+        if self.batches == self.number:
+            raise KeyboardInterrupt
+        return super().embed(batch)
 
-    options = {"checkpoint": saved.append, "checkpoint_s": 0.0, "batch_size": 5}
+
+@pytest.mark.parametrize("batch", range(1, 9))
+def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, batch: int) -> None:
+    """Whichever batch it dies in, those before are never embedded again, and the end is the same."""
+    cell = captures({"image_version": "2"}, PANO, *[{}] * 5, PANO)  # 30 views, in batches of 4
+    files = VectorFiles(tmp_path, 512).cell(CELL)
+
+    def embed(embedder: Thumbnail) -> tuple[CellStats, MemoryFetcher]:
+        fetcher = MemoryFetcher(IMAGES)
+        task = CellTask(CELL, cell, NO_FAILURES, files)
+        ((_, done),) = embed_cells([task], embedder=embedder, fetcher=fetcher, now=lambda: NOW, batch_size=4)
+        return done.stats, fetcher
+
     with pytest.raises(KeyboardInterrupt):
-        run(cell, old, embedder=KilledInTheThirdBatch(), **options)
-    assert all(vectors["vector_id"].is_unique().all() and len(vectors) >= len(old.vectors) for vectors in saved)
-    again = MemoryFetcher(IMAGES)
-    resumed = run(cell, CellEmbeddings(saved[-1], old.failures, old.stats), again)
-    assert resumed.vectors.equals(run(cell).vectors)
-    assert resumed.stats.reused > old.stats.embedded - 1 and again.fetched.total() < len(cell) - 1
+        embed(KilledInBatch(batch))
+    assert not files.held().height and files.in_parts()["views"].sum() == 4 * (batch - 1)
+    counting = KilledInBatch(99)
+    stats, fetcher = embed(counting)
+    assert stats.embedded + stats.reused == len(cell) and stats.embedded == fetcher.fetched.total()
+    whole = VectorFiles(tmp_path / "whole", 512).cell(CELL)
+    files_found, files = files.read(), whole
+    embed(Thumbnail())
+    assert files_found.equals(whole.read())
+    assert not (tmp_path / f"{CELL}.parts").exists()
+
+
+def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:
+    """Batches hold views of several cells; a cell whose file is damaged is an error and the others are finished."""
+    files = VectorFiles(tmp_path, 2)
+    (tmp_path / "c2.parquet").write_bytes(b"PAR1 damaged")
+    model = TinyModel()
+    rows = {f"c{n}": captures(*({"capture_id": f"s:{n}-{i}"} for i in range(n))) for n in range(6)}
+    tasks = [CellTask(cell_id, cell, NO_FAILURES, files.cell(cell_id)) for cell_id, cell in rows.items()]
+    done = dict(embed_cells(tasks, embedder=model, fetcher=MemoryFetcher(IMAGES), batch_size=5))
+    assert set(done) == set(rows) and isinstance(done["c2"], PayloadError)
+    for cell_id in {"c1", "c3", "c4", "c5"}:
+        assert files.cell(cell_id).read()["capture_id"].to_list() == rows[cell_id]["capture_id"].to_list()
+        assert done[cell_id].stats.embedded == len(rows[cell_id])
+    assert [batch[0] for batch in model.batches] == [5, 5, 3]
+    assert not (tmp_path / "c0.parquet").exists(), "a cell without captures needs no file"
+
+
+def test_a_cell_is_planned_while_the_last_images_of_the_one_before_are_on_their_way(tmp_path: Path) -> None:
+    opened: list[str] = []
+    files = VectorFiles(tmp_path, 512)
+
+    def tasks() -> Any:
+        for cell_id in "abc":
+            opened.append(cell_id)
+            cell = captures(*({"capture_id": f"s:{cell_id}{i}"} for i in range(300)))
+            yield CellTask(cell_id, cell, NO_FAILURES, files.cell(cell_id))
+
+    run = embed_cells(tasks(), embedder=Thumbnail(), fetcher=MemoryFetcher(IMAGES), batch_size=16)
+    seen = [(cell_id, list(opened)) for cell_id, _ in run]
+    assert [cell_id for cell_id, _ in seen] == list("abc")
+    assert seen[0][1] == ["a", "b"], "the next cell is opened before this one is finished, and not the one after"
 
 
 @pytest.mark.parametrize("reason", FailureReason)
@@ -332,7 +416,7 @@ def test_only_reasons_that_may_pass_are_tried_again(reason: FailureReason) -> No
     assert next_try_at(reason, len(BACK_OFF) + 1, NOW) is None
 
 
-def test_batches_have_one_shape_and_no_more_than_their_size() -> None:
+def test_batches_have_one_shape_and_no_more_than_their_size(run: Run) -> None:
     sizes = [(64, 48)] * 5 + [(48, 64)] * 3
     images = {f"http://a/{i}": encoded(smooth(*size, i)) for i, size in enumerate(sizes)}
     model = TinyModel(side_px=None)
@@ -343,33 +427,40 @@ def test_batches_have_one_shape_and_no_more_than_their_size() -> None:
     assert sorted(model.batches) == sorted([(2, 48, 64, 3)] * 2 + [(1, 48, 64, 3)] + [(2, 64, 48, 3), (1, 64, 48, 3)])
 
 
-def test_odd_shapes_do_not_pile_up() -> None:
+def test_odd_shapes_do_not_pile_up(run: Run) -> None:
     images = {f"http://a/{i}": encoded(smooth(40 + i, 40)) for i in range(40)}
     model = TinyModel(side_px=None)
-    waiting: list[int] = []
+    embedded: list[int] = []
     run(
         captures(*({"image_url": url} for url in images)),
         None,
         MemoryFetcher(images),
         embedder=model,
         batch_size=4,
-        on_progress=lambda done, total: waiting.append(done - sum(batch[0] for batch in model.batches)),
+        on_progress=lambda tally: embedded.append(tally.embedded),
     )
-    assert max(waiting) <= 12 and len(model.batches) == 40
+    assert len(model.batches) == 40
+    assert embedded[len(embedded) // 2] > 0, "nothing was embedded before everything had been read"
 
 
-def test_vectors_do_not_depend_on_the_order_of_arrival() -> None:
+def test_vectors_do_not_depend_on_the_order_of_arrival(run: Run) -> None:
     cell = captures(PANO, *[{}, {"image_url": "http://a/other"}] * 6)
     assert run(cell).vectors.equals(run(cell.reverse(), batch_size=5).vectors)
 
 
-def test_progress_ends_at_the_total() -> None:
-    seen: list[tuple[int, int]] = []
-    run(captures({}, {}, {"image_url": "http://a/missing"}), on_progress=lambda *progress: seen.append(progress))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+def test_progress_ends_at_the_total(run: Run) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def note(tally: Tally) -> None:
+        seen.append((tally.embedded, tally.failed, tally.untouched))
+
+    first = run(captures({}, {}, {"image_url": "http://a/missing"}), on_progress=note)
+    assert seen[0] == (0, 0, 0) and seen[-1] == (2, 1, 0)
+    run(captures({}, {}, {"image_url": "http://a/missing"}, {}), first, on_progress=note)
+    assert seen[-1] == (1, 0, 3)
 
 
-def test_what_the_model_raises_is_raised() -> None:
+def test_what_the_model_raises_is_raised(run: Run) -> None:
     class Broken(TinyModel):
         def embed(self, batch: list[Image]) -> np.ndarray:
             raise RuntimeError("out of memory")
@@ -378,7 +469,7 @@ def test_what_the_model_raises_is_raised() -> None:
         run(captures({}, {}), embedder=Broken())
 
 
-def test_a_cell_over_a_real_socket_survives_every_fault(server: ImageServer) -> None:
+def test_a_cell_over_a_real_socket_survives_every_fault(server: ImageServer, run: Run) -> None:
     server.routes |= {
         "/good": body(FLAT),
         "/pano": body(PANORAMA),
@@ -410,14 +501,14 @@ def test_a_cell_over_a_real_socket_survives_every_fault(server: ImageServer) -> 
     }
 
 
-def test_the_server_sees_no_more_requests_at_once_than_allowed(server: ImageServer) -> None:
+def test_the_server_sees_no_more_requests_at_once_than_allowed(server: ImageServer, run: Run) -> None:
     server.routes |= {f"/{i}": body(FLAT) for i in range(40)}
     fetcher = ImageFetcher(addresses=AddressRule(allow_loopback=True), per_host=3)
     result = run(captures(*({"image_url": server.url(f"/{i}")} for i in range(40))), fetcher=fetcher)
     assert result.stats.embedded == 40 and server.peak <= 3
 
 
-def test_importing_the_pipeline_imports_no_torch() -> None:
+def test_importing_the_pipeline_imports_no_torch(run: Run) -> None:
     code = (
         "import sys, geopin_assets.embedding.pipeline, geopin_assets.embedding.choose; sys.exit('torch' in sys.modules)"
     )

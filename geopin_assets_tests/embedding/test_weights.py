@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from geopin_assets.embedding.weights import ADDRESS, PUBLISHED_DIMS, download, find_weights, hash_path, read_weights
+from geopin_assets.embedding.architectures import Architecture
+from geopin_assets.embedding.weights import download, find_weights, hash_path, read_weights, weights_sha256
 from geopin_assets.errors import ConfigurationError
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, status
 
@@ -18,6 +19,7 @@ def checkpoint() -> bytes:
 
 
 DATA = checkpoint()
+DEFAULT = Architecture("cosplace", "ResNet50", 512)
 
 
 def fetch(server: ImageServer, path: Path, max_bytes: int = 1 << 20) -> None:
@@ -31,7 +33,7 @@ def test_a_download_follows_redirects_and_records_its_hash(server: ImageServer, 
     sha256 = hashlib.sha256(DATA).hexdigest()
     assert hash_path(tmp_path / "cache/w.pth").read_text() == f"{sha256}  w.pth\n"
     state, recorded = read_weights(tmp_path / "cache/w.pth")
-    assert recorded == sha256 and list(state) == ["aggregation.1.p"]
+    assert recorded == sha256 == weights_sha256(tmp_path / "cache/w.pth") and list(state) == ["aggregation.1.p"]
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["w.pth", "w.pth.sha256"]
 
 
@@ -63,42 +65,40 @@ def test_a_redirect_away_from_https_is_refused(server: ImageServer, tmp_path: Pa
     assert not server.hits["/real"]
 
 
-def test_a_file_that_changed_since_its_download_is_refused(server: ImageServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("use", [read_weights, weights_sha256])
+def test_a_file_that_changed_since_its_download_is_refused(use, server: ImageServer, tmp_path: Path) -> None:
     server.routes["/w.pth"] = body(DATA)
     fetch(server, tmp_path / "w.pth")
+    use(tmp_path / "w.pth")
     (tmp_path / "w.pth").write_bytes(DATA + b"\0")
     with pytest.raises(ConfigurationError, match="has changed"):
-        read_weights(tmp_path / "w.pth")
+        use(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("use", [read_weights, weights_sha256])
+def test_a_file_that_cannot_be_read_is_named(use, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"GEOPIN_WEIGHTS: .*folder\.pth cannot be read"):
+        (tmp_path / "folder.pth").mkdir()
+        use(tmp_path / "folder.pth")
 
 
 def test_a_local_file_needs_no_recorded_hash(tmp_path: Path) -> None:
     (tmp_path / "own.pth").write_bytes(DATA)
-    assert find_weights(str(tmp_path / "own.pth"), "ResNet50", 512, tmp_path / "cache") == tmp_path / "own.pth"
+    assert find_weights(str(tmp_path / "own.pth"), DEFAULT, tmp_path / "cache") == tmp_path / "own.pth"
     assert read_weights(tmp_path / "own.pth")[1] == hashlib.sha256(DATA).hexdigest()
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_cached_file_is_not_fetched_again(tmp_path: Path) -> None:
-    (tmp_path / "ResNet50_512_cosplace.pth").write_bytes(DATA)
-    assert find_weights("", "ResNet50", 512, tmp_path) == tmp_path / "ResNet50_512_cosplace.pth"
+@pytest.mark.parametrize("method", ["cosplace", "eigenplaces"])
+def test_a_cached_file_is_not_fetched_again(method: str, tmp_path: Path) -> None:
+    cached = tmp_path / f"ResNet50_512_{method}.pth"
+    cached.write_bytes(DATA)
+    assert find_weights("", Architecture(method, "ResNet50", 512), tmp_path) == cached
 
 
 def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"GEOPIN_WEIGHTS=.*nowhere\.pth"):
-        find_weights(str(tmp_path / "nowhere.pth"), "ResNet50", 512, tmp_path)
-
-
-@pytest.mark.parametrize(("backbone", "dim"), [("VGG16", 1024), ("ResNet50", 100), ("ResNet34", 512)])
-def test_what_is_not_published_is_not_asked_for(tmp_path: Path, backbone: str, dim: int) -> None:
-    with pytest.raises(ConfigurationError, match="no CosPlace checkpoint is published"):
-        find_weights("", backbone, dim, tmp_path)
-
-
-def test_the_address_is_the_published_one() -> None:
-    assert ADDRESS.format(backbone="ResNet50", dim=512) == (
-        "https://github.com/gmberton/CosPlace/releases/download/v1.0/ResNet50_512_cosplace.pth"
-    )
-    assert sum(map(len, PUBLISHED_DIMS.values())) == 30
+        find_weights(str(tmp_path / "nowhere.pth"), DEFAULT, tmp_path)
 
 
 class Evil:
@@ -113,7 +113,7 @@ def test_what_is_no_checkpoint_is_refused_and_not_run(
     tmp_path: Path, data: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "w.pth").write_bytes(data)
-    with pytest.raises(ConfigurationError, match="not a torch checkpoint"):
+    with pytest.raises(ConfigurationError, match=r"GEOPIN_WEIGHTS: .*w\.pth is not a torch checkpoint"):
         read_weights(tmp_path / "w.pth")
     assert capsys.readouterr().out == ""
 

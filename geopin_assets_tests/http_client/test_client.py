@@ -365,3 +365,10 @@ def test_kinds_of_requests_have_a_rate_and_a_breaker_of_their_own():
     assert client.get_json(URL) == {}
     gaps = [later - earlier for earlier, later in pairwise(server.times[:10])]
     assert min(gaps) >= 2
+
+
+def test_a_path_that_holds_something_private_can_be_called_by_another_name():
+    client, _, _ = client_of(json_reply(status=404))
+    with pytest.raises(PermanentError, match=r"^panoramax: GET database/list: answered 404") as caught:
+        client.get_json("https://api.example/accounts/4711/database/list", label="database/list")
+    assert "4711" not in str(caught.value)

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.errors import PermanentError, TransientError
+from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.lance import LanceIndex
 from geopin_assets.index.ledger import Ledger
-from geopin_assets.index.publish import PublishReport, publish, publish_rows, publish_vectors
+from geopin_assets.index.publish import MassRemovalError, PublishReport, publish, publish_rows, publish_vectors
 from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.index.tables import TABLES, row_hashes
 from geopin_assets.index.targets import RowTarget, VectorTarget, Wait
@@ -151,10 +152,27 @@ def test_an_id_desired_twice_or_by_a_cell_not_published_is_refused(place: Workpl
 
 def test_a_runaway_publish_is_stopped_before_it_writes(place: Workplace) -> None:
     desired = captures([(f"s:{i}", i) for i in range(10)])
-    with pytest.raises(PermanentError, match="10 rows would be written, the budget of this run is 9"):
-        publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, max_rows_written=9)
-    assert place.ledger.published("sqlite:captures").is_empty()
-    publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, max_rows_written=10)
+    key = RowTarget(place.store, TABLES["captures"]).key
+    with pytest.raises(PermanentError, match=r"10 rows would be written, 9 are left.*GEOPIN_PUBLISH_MAX_ROWS"):
+        publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, budget=RunBudget(9, 100))
+    with pytest.raises(PermanentError, match=r"1 requests would be sent, 0 are left.*GEOPIN_PUBLISH_MAX_REQUESTS"):
+        publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, budget=RunBudget(10, 0))
+    assert place.ledger.published(key).is_empty()
+    budget = RunBudget(10, 100)
+    publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, budget=budget)
+    assert budget.rows == 0 and 0 < budget.requests < 100
+    publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, budget=budget)  # nothing to write
+
+
+def test_a_mass_removal_is_refused_before_it_is_begun(place: Workplace) -> None:
+    ids = [(f"s:{i}", i) for i in range(10)]
+    place.publish(vectors(ids), "a")
+    with pytest.raises(MassRemovalError, match="9 vectors to delete, more than 8"):
+        publish_vectors(vectors(ids[:1]), ["a"], place.index, place.ledger, now=NOW, max_deletions=8)
+    assert (
+        len(place.held_vectors()) == 10
+        and not place.ledger.published(place.index.store_key).null_count()["content_hash"].item()
+    )
 
 
 def test_success_waits_until_the_mutation_can_be_seen(tmp_path: Path) -> None:
@@ -277,7 +295,7 @@ def test_any_sequence_of_desired_states_ends_with_the_store_equal_to_the_last(
                 assert not is_last
         place.store.migrate()
         assert place.held_rows() == wanted_rows(pl.concat(list(frames.values())))
-        published = dict(place.ledger.published("sqlite:captures").iter_rows())
+        published = dict(place.ledger.published(RowTarget(place.store, TABLES["captures"]).key).iter_rows())
         assert published == place.held_rows()
 
 

@@ -43,4 +43,4 @@ class Deployment(Installation):
         assert not isinstance(decoded, Failure), decoded
         embedder = self.embedding.embedder()
         views = embedder.embed([embedder.preprocess(decoded)])
-        return locate(views, self.search_index.vectors(embedder), self.search_index.metadata(), top)
+        return locate(views, self.index, self.rows, top)

@@ -220,7 +220,7 @@ def test_faults_meet_searches_by_box_tiles_by_theirs_and_images_by_id(client):
 
 def test_links_lead_to_pictures_of_their_width(client):
     record = search(client).json()["data"][0]
-    for name, width in (("thumb_1024_url", 1024), ("thumb_2048_url", 2048)):
+    for name, width in (("thumb_1024_url", 1024), ("thumb_2048_url", 2048), ("thumb_original_url", 4096)):
         answer = client.get(record[name])
         assert answer.headers["content-type"] == "image/jpeg"
         assert Image.open(BytesIO(answer.content)).size == (width, width * 3 // 4)

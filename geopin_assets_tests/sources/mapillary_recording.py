@@ -34,7 +34,7 @@ def _expected(id_: str, link: str, creator: str | None, **fields: Any) -> Captur
         license="CC-BY-SA-4.0",
         attribution=f"Photo {f'by {creator} ' if creator else ''}on Mapillary, CC BY-SA 4.0",
         page_url=f"https://www.mapillary.com/app/?pKey={id_}&focus=photo",
-        image_url=f"https://scontent-ams2-1.xx.fbcdn.net/m1/v/t6/{link}&ccb=10-5&oh=00_&oe=6A5C0000&_nc_sid=201bca",
+        image_url=f"https://scontent-ams2-1.xx.fbcdn.net/m1/v/t6/{link}ccb=10-5&oh=00_&oe=6A5C0000&_nc_sid=201bca",
         image_version="",
         payload="{}",
         **fields,
@@ -44,7 +44,7 @@ def _expected(id_: str, link: str, creator: str | None, **fields: Any) -> Captur
 EXPECTED = [
     _expected(
         "1933525276802129",
-        "An21291024?stp=s1024x1024",
+        "An21291024?stp=s1024x1024&",
         "sample_user",
         lon=4.8951694,
         lat=52.3702136,
@@ -55,7 +55,7 @@ EXPECTED = [
     ),
     _expected(
         "309999000000001",
-        "An00011024?stp=s1024x1024",
+        "An00011024?stp=s1024x1024&",
         None,
         lon=4.8949001,
         lat=52.3699003,
@@ -66,7 +66,7 @@ EXPECTED = [
     ),
     _expected(
         "506983104207715",
-        "An77152048?stp=s2048x2048",
+        "An7715original?",
         "sample_user_2",
         lon=4.8955225,
         lat=52.370100099999995,

@@ -323,12 +323,20 @@ def test_headings_are_text_and_may_be_empty(heading: Any, deg: float | None):
         (None, None, False),
         ("", "", False),
         ("SPHERE", None, True),
+        ("sphere", "0", True),
+        ("SPHERE", "180", False),
+        ("CYLINDER", None, False),
         ("PLANE", "360", True),
         (None, 360, True),
     ],
 )
 def test_panoramas_are_told_by_projection_or_field_of_view(projection: Any, field_of_view: Any, is_pano: bool):
     assert capture_of(projection=projection, field_of_view=field_of_view).is_pano is is_pano
+
+
+def test_a_sphere_that_is_shown_as_the_flat_part_in_front_is_flat():
+    assert capture_of(projection="SPHERE", field_of_view="360", is_unwrapped="0").is_pano
+    assert not capture_of(projection="SPHERE", field_of_view="360", is_unwrapped="1").is_pano
 
 
 def test_the_large_thumbnail_is_taken_but_the_whole_image_of_a_panorama():

@@ -41,7 +41,7 @@ def test_one_search_asks_for_everything_that_is_needed():
     assert params["limit"] == "2000"
     assert set(params["fields"].split(",")) >= {
         *("id", "geometry", "computed_geometry", "compass_angle", "computed_compass_angle", "captured_at", "is_pano"),
-        *("camera_type", "creator", "sequence", "thumb_1024_url", "thumb_2048_url"),
+        *("camera_type", "creator", "sequence", "thumb_1024_url", "thumb_2048_url", "thumb_original_url"),
     }
 
 
@@ -190,7 +190,7 @@ def test_a_link_that_was_never_asked_for_is_renewed_and_one_without_an_end_is_no
 
 def test_links_are_renewed_in_batches_and_captures_that_are_gone_are_left_out():
     server = Server(
-        [image(n, LON, LAT, is_pano=n == 1000, thumb_2048_url="https://cdn.example/p") for n in range(1000, 1070)]
+        [image(n, LON, LAT, is_pano=n == 1000, thumb_original_url="https://cdn.example/p") for n in range(1000, 1070)]
     )
     source = source_on(client_on(server.transport))
     links = source.image_urls([str(n) for n in range(1000, 1100)], crawl_cell(source, CELL).report)

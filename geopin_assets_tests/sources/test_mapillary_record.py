@@ -60,26 +60,28 @@ def test_angles_beyond_a_circle_are_no_heading(angles: dict[str, Any], heading_d
 
 
 @pytest.mark.parametrize(
-    ("fields", "is_pano", "width"),
+    ("fields", "is_pano", "size"),
     [
-        ({"is_pano": False, "camera_type": "perspective"}, False, 1024),
-        ({"is_pano": False, "camera_type": "fisheye"}, False, 1024),
-        ({"is_pano": None, "camera_type": None}, False, 1024),
-        ({"is_pano": True, "camera_type": None}, True, 2048),
-        ({"is_pano": False, "camera_type": "equirectangular"}, True, 2048),
-        ({"is_pano": None, "camera_type": "spherical"}, True, 2048),
+        ({"is_pano": False, "camera_type": "perspective"}, False, "1024?stp=s1024x1024"),
+        ({"is_pano": False, "camera_type": "fisheye"}, False, "1024?stp=s1024x1024"),
+        ({"is_pano": None, "camera_type": None}, False, "1024?stp=s1024x1024"),
+        ({"is_pano": True, "camera_type": None}, True, "original?"),
+        ({"is_pano": False, "camera_type": "equirectangular"}, True, "original?"),
+        ({"is_pano": None, "camera_type": "spherical"}, True, "original?"),
     ],
 )
-def test_either_name_of_a_sphere_is_a_panorama_and_gets_the_larger_picture(
-    fields: dict[str, Any], is_pano: bool, width: int
+def test_either_name_of_a_sphere_is_a_panorama_and_gets_the_original_picture(
+    fields: dict[str, Any], is_pano: bool, size: str
 ):
     capture = understood(**fields)
     assert capture.is_pano is is_pano
-    assert f"s{width}x{width}" in capture.image_url
+    assert f"An2129{size}" in capture.image_url
 
 
-def test_the_other_size_will_do_if_one_is_missing():
+def test_the_next_size_will_do_if_one_is_missing():
     assert "s2048x2048" in understood(thumb_1024_url=None).image_url
+    assert "s2048x2048" in understood(is_pano=True, thumb_original_url=None).image_url
+    assert "s1024x1024" in understood(is_pano=True, thumb_original_url=None, thumb_2048_url=None).image_url
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,10 @@ def test_the_payload_has_what_was_said_but_no_signed_links():
         (RECORD | {"geometry": at(0, 0), "computed_geometry": {}}, Reason.BAD_COORDINATES),
         (RECORD | {"geometry": at("x", None), "computed_geometry": at(500, 1)}, Reason.BAD_COORDINATES),
         (RECORD | {"geometry": at(5.1, 52.1), "computed_geometry": None}, Reason.OUTSIDE_CELL),
-        (RECORD | {"thumb_1024_url": None, "thumb_2048_url": "file:///etc/passwd"}, Reason.NO_IMAGE),
+        (
+            RECORD | {"thumb_1024_url": None, "thumb_2048_url": "file:///etc/passwd", "thumb_original_url": 5},
+            Reason.NO_IMAGE,
+        ),
     ],
 )
 def test_a_record_that_cannot_be_used_is_left_out_for_a_reason(record: Any, reason: Reason):

@@ -116,4 +116,4 @@ def test_links_are_renewed_and_lead_to_pictures(source: Source, transport: httpx
         assert not source.is_link_expired(link, now)
         assert source.is_link_expired(link, now + timedelta(days=31))
         answer = transport.handle_request(httpx.Request("GET", link))
-        assert Image.open(io.BytesIO(answer.content)).width == (2048 if SHOTS[id_].drive.is_pano else 1024)
+        assert Image.open(io.BytesIO(answer.content)).width == (4096 if SHOTS[id_].drive.is_pano else 1024)

@@ -164,6 +164,18 @@ def test_time_without_an_offset_is_dutch_local_time(
             True,
             90.0,
         ),
+        (
+            'GPano:ProjectionType="equirectangular" GPano:PoseHeadingDegrees="100" GPano:CroppedAreaLeftPixels="0" '
+            'GPano:CroppedAreaImageWidthPixels="8000" GPano:FullPanoWidthPixels="8000"',
+            True,
+            100.0,
+        ),
+        (
+            'GPano:ProjectionType="equirectangular" GPano:PoseHeadingDegrees="100" GPano:CroppedAreaLeftPixels="0" '
+            'GPano:CroppedAreaImageWidthPixels="2000" GPano:FullPanoWidthPixels="8000"',
+            False,
+            325.0,
+        ),
     ],
 )
 def test_gpano_says_what_is_a_panorama_and_where_it_looks(

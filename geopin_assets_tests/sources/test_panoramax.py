@@ -104,6 +104,9 @@ def test_the_field_of_view_says_what_is_a_panorama():
     assert not parsed("properties/pers:interior_orientation", {"field_of_view": 359}).is_pano
     assert parsed("properties/pers:interior_orientation", {"field_of_view": 360}).is_pano
     assert not parsed("properties/pers:interior_orientation", None).is_pano
+    cropped = {"field_of_view": 360, "sensor_array_dimensions": [15872, 7936], "visible_area": [0, 2538, 0, 2792]}
+    assert not parsed("properties/pers:interior_orientation", cropped).is_pano
+    assert parsed("properties/pers:interior_orientation", cropped | {"visible_area": [0, 0, 0, 0]}).is_pano
 
 
 def test_the_payload_holds_no_person_and_nothing_volatile():

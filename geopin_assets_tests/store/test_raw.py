@@ -110,3 +110,31 @@ def test_a_store_knows_how_much_the_last_crawl_found(raw: RawStore) -> None:
     assert raw.captures_of("amsterdam", HERE) == 0
     raw.path("panoramax", HERE).write_bytes(b"damaged")
     assert raw.captures_of("panoramax", HERE) == 1
+
+
+def test_a_file_that_something_was_taken_out_of_is_what_a_crawl_would_have_stored_without_it(tmp_path: Path) -> None:
+    raw, other = RawStore(tmp_path / "raw"), RawStore(tmp_path / "other")
+    crawl(raw, HERE, [capture("a", payload='{"face": 1}'), capture("b"), capture("c")], rejected={"no_image": 2})
+    account = raw.take_down("panoramax", HERE, ["panoramax:a", "panoramax:c", "panoramax:not there"])
+    assert account == crawl(other, HERE, [capture("b")], rejected={"no_image": 2, "taken_down": 2})
+    assert raw.account("panoramax", HERE) == account
+    stored, expected = (pl.read_parquet(store.path("panoramax", HERE)) for store in (raw, other))
+    assert stored.equals(expected)
+
+
+def test_captures_are_found_in_every_file_of_their_source(raw: RawStore) -> None:
+    for cell_id in (HERE, THERE):
+        crawl(raw, cell_id, [capture("a"), capture(f"only {cell_id}")])
+    crawl(raw, HERE, [capture("a", source="amsterdam")], source="amsterdam")
+    wanted = ["panoramax:a", f"panoramax:only {THERE}", "panoramax:z"]
+    assert list(raw.holding("panoramax", wanted)) == [(HERE, wanted[0]), (THERE, wanted[0]), (THERE, wanted[1])]
+    assert list(raw.holding("flickr", ["flickr:a"])) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no parquet", b"PAR1" + bytes(8)])
+def test_a_damaged_file_may_hold_any_capture_and_nothing_can_be_taken_out_of_it(raw: RawStore, content: bytes) -> None:
+    crawl(raw, THERE, [capture("a")])
+    raw.path("panoramax", HERE).write_bytes(content)
+    assert list(raw.holding("panoramax", ["panoramax:a"])) == [(HERE, None), (THERE, "panoramax:a")]
+    with pytest.raises(PayloadError, match=f"panoramax in {HERE}"):
+        raw.take_down("panoramax", HERE, ["panoramax:a"])

@@ -1,0 +1,78 @@
+"""Which version of the index searches use, and when a new one takes its place.
+
+Here: what a version still lacks, and the switch. Not here: our record of versions (`index/versions.py`), or publishing.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from geopin_assets.defs.desired import all_desired
+from geopin_assets.defs.resources import SearchIndex, Storage
+from geopin_assets.embedding.protocol import Model
+from geopin_assets.errors import TransientError
+from geopin_assets.index.sync import sync_report
+from geopin_assets.index.targets import VectorTarget, Wait
+from geopin_assets.index.versions import IndexVersion, State
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What keeps a version from being complete."""
+
+    not_embedded: int
+    """Captures without a vector of the model; those whose image cannot be had do not count."""
+    not_published: int
+    """Vectors that the ledger does not know to be in the index."""
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.not_embedded or self.not_published)
+
+
+def lacking(storage: Storage, search_index: SearchIndex, version: IndexVersion, model: Model) -> Lacking:
+    """Compare a version with the catalog and the vectors of its model. Asks the ledger, not the index."""
+    desired, catalog = all_desired(storage, model), storage.catalog()
+    captures = catalog.ids().to_frame("capture_id")
+    without = captures.join(desired, on="capture_id", how="anti").join(
+        catalog.failed_ids().to_frame("capture_id"), on="capture_id", how="anti"
+    )
+    published = _published(search_index, version).drop_nulls("content_hash")
+    missing = desired.join(published, left_on="vector_id", right_on="id", how="anti")
+    return Lacking(without.height, missing.height)
+
+
+def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Model) -> IndexVersion | None:
+    """Let searches use the version of this model that is being built, if it is complete and reads back right.
+
+    Returns it then. Raises TransientError when it should be complete and reads back wrong.
+    """
+    versions = search_index.versions()
+    version = versions.building(model.model_id)
+    if version is None or not lacking(storage, search_index, version, model).is_nothing:
+        return None
+    for part, wanted in search_index.vectors(version).split(all_desired(storage, model)):
+        report = sync_report(wanted["vector_id"], search_index.ledger(), VectorTarget(part, Wait()))
+        if report.missing or report.surplus or report.mismatched:
+            raise TransientError(f"{part.name} is not what it should be, searches go on using the old one: {report}")
+    versions.switch(version, datetime.now(UTC))
+    return versions.serving()
+
+
+def live_models(search_index: SearchIndex, model: Model) -> list[Model]:
+    """The models whose vectors are searched or about to be, this one first."""
+    kept = [v for v in search_index.versions().all() if v.state in (State.SERVING, State.BUILDING)]
+    others = {v.model_id: Model(v.model_id, v.dim, is_place_recognition=True) for v in kept}
+    others.pop(model.model_id, None)
+    return [model, *others.values()]
+
+
+def published_count(search_index: SearchIndex, version: IndexVersion) -> int:
+    """Vectors of a version, by the ledger."""
+    return _published(search_index, version).height
+
+
+def _published(search_index: SearchIndex, version: IndexVersion) -> pl.DataFrame:
+    ledger = search_index.ledger()
+    return pl.concat([ledger.published(part.store_key) for part in search_index.vectors(version).parts])

@@ -1,0 +1,152 @@
+"""One cell on its way: what it needs, what is left, what failed, and the account at its end.
+
+Here: the bookkeeping of a single cell. Not here: how images are read and embedded, or that cells overlap
+(`pipeline.py`).
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Self
+
+import polars as pl
+
+from geopin_assets.embedding.cell_vectors import CellVectors
+from geopin_assets.embedding.failures import FAILURE_SCHEMA, Failure, next_try_at
+from geopin_assets.embedding.plan import Plan, of_current_images, plan_cell
+from geopin_assets.embedding.wanted import WantedImage
+
+_WANTED = [
+    *("capture_id", "source", "source_capture_id", "image_url"),
+    *(pl.col("image_version").fill_null(""), "is_pano", pl.col("heading_deg").cast(pl.Float64)),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CellTask:
+    """One cell to bring up to date.
+
+    `captures`: all of the cell (capture_id, source, source_capture_id, image_url, image_version, is_pano,
+    heading_deg). `failures`: what the last run over the cell returned, FAILURE_SCHEMA.
+    """
+
+    cell_id: str
+    captures: pl.DataFrame
+    failures: pl.DataFrame
+    vectors: CellVectors
+
+
+@dataclass(frozen=True, slots=True)
+class CellStats:
+    """What embedding one cell did. Captures are counted, except `vectors` and `removed_vectors`."""
+
+    embedded: int
+    reused: int
+    failed: dict[str, int]
+    """By reason, in this run."""
+    renewed: int
+    """Fetched from a new address, as the stored one had expired."""
+    deferred: int
+    """Failed before and not due yet, or given up."""
+    vectors: int
+    removed_vectors: int
+    """Vectors that were there before and are not any more."""
+    seconds: dict[str, float]
+    """Wall time each stage needed itself since the cell before was finished; stages overlap."""
+    bottleneck: str
+    """The stage that needed most; empty when nothing was fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellEmbeddings:
+    """A finished cell: the images it holds (HELD_SCHEMA), its failures from now on (by capture_id), the account."""
+
+    images: pl.DataFrame
+    failures: pl.DataFrame
+    failures_changed: bool
+    stats: CellStats
+
+
+@dataclass
+class OpenCell:
+    """A cell that is being embedded. It is finished when `left` is 0."""
+
+    task: CellTask
+    held: pl.DataFrame
+    failures: pl.DataFrame
+    plan: Plan
+    left: int
+    """Captures that are neither embedded nor failed."""
+    renewed: int = 0
+    _failed: dict[str, Failure] = field(default_factory=dict)
+    _embedded: set[str] = field(default_factory=set)
+    _views_left: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, task: CellTask, now: datetime) -> Self:
+        """Plan it. Raises PayloadError when its files cannot be read."""
+        held, in_parts = task.vectors.held(), task.vectors.in_parts()
+        failures = of_current_images(task.failures, task.captures)
+        plan = plan_cell(task.captures, held, in_parts, failures, now)
+        return cls(task, held, failures, plan, len(plan.todo))
+
+    def wanted(self) -> list[WantedImage]:
+        """The images to read."""
+        return [WantedImage(self.task.cell_id, *row) for row in self.plan.todo.select(_WANTED).iter_rows()]
+
+    def fail(self, image: WantedImage, failure: Failure) -> None:
+        self._failed[image.capture_id] = failure
+        self.left -= 1
+
+    def expect(self, image: WantedImage, views: int) -> None:
+        """So many views of the image will be embedded."""
+        self._views_left[image.capture_id] = views
+
+    def note_view(self, image: WantedImage) -> bool:
+        """One view more is stored; whether it was the last of its image."""
+        self._views_left[image.capture_id] -= 1
+        if self._views_left[image.capture_id]:
+            return False
+        del self._views_left[image.capture_id]
+        self._embedded.add(image.capture_id)
+        self.left -= 1
+        return True
+
+    def finish(self, now: datetime, seconds: dict[str, float]) -> CellEmbeddings:
+        """Make the cell's file what it should be, and close the account. Raises PayloadError."""
+        failures = self._failure_rows(now)
+        images = self.plan.wanted(self._embedded, failures.filter(pl.col("next_try_at").is_null())["capture_id"])
+        self.task.vectors.commit(images, self.held)
+        changed = not failures.equals(self.task.failures.select(failures.columns))
+        return CellEmbeddings(images.sort("capture_id"), failures, changed, self._stats(images, seconds))
+
+    def _failure_rows(self, now: datetime) -> pl.DataFrame:
+        """The failures that stay and those of this run, counted up."""
+        attempts = dict(self.failures.select("capture_id", "attempts").iter_rows())
+        about = self.plan.todo.filter(pl.col("capture_id").is_in(list(self._failed)))
+        rows = []
+        for capture_id, source, version in about.select("capture_id", "source", "image_version").iter_rows():
+            failure = self._failed[capture_id]
+            tries = attempts.get(capture_id, 0) + failure.reason.is_attempt
+            again_at = next_try_at(failure.reason, tries, now, failure.not_before)
+            rows.append((capture_id, source, version or "", failure.reason.value, tries, now, again_at))
+        new = pl.DataFrame(rows, schema=FAILURE_SCHEMA, orient="row")
+        stay = self.plan.deferred.select(FAILURE_SCHEMA.names()).cast(FAILURE_SCHEMA)
+        return pl.concat([stay, new]).sort("capture_id")
+
+    def _stats(self, images: pl.DataFrame, seconds: dict[str, float]) -> CellStats:
+        kept = images.select("capture_id", now_views="views")
+        lost = self.held.join(kept, on="capture_id", how="left").select(
+            (pl.col("views") - pl.col("now_views").fill_null(0)).clip(lower_bound=0).sum()
+        )
+        return CellStats(
+            embedded=len(self._embedded),
+            reused=len(self.plan.reused),
+            failed=dict(Counter(failure.reason.value for failure in self._failed.values())),
+            renewed=self.renewed,
+            deferred=len(self.plan.deferred),
+            vectors=int(images["views"].sum()),
+            removed_vectors=int(lost.item()),
+            seconds=seconds,
+            bottleneck=max(seconds, key=seconds.__getitem__, default="") if len(self.plan.todo) else "",
+        )

@@ -1,0 +1,173 @@
+"""Cloudflare Vectorize as a VectorIndex.
+
+Here: its calls, one method each. Not here: the wire (`api.py`), lines of vectors (`ndjson.py`), limits (`limits.py`).
+
+An index that was created is only half ready: metadata indexes cover only vectors upserted after them,
+so `create` makes them, waits until they are processed and sees them listed before it returns.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from geopin_assets.errors import PermanentError, TransientError
+from geopin_assets.index import limits
+from geopin_assets.index.cloudflare.answers import RequestTooLarge, field, unless
+from geopin_assets.index.cloudflare.api import CloudflareApi
+from geopin_assets.index.cloudflare.ndjson import matches_frame, moment, ndjson, vectors_frame
+from geopin_assets.index.protocol import METADATA, IndexInfo, vector_schema
+from geopin_assets.index.targets import Wait, await_mutation
+
+_INDEXES = "vectorize/v2/indexes"
+_METRIC = "cosine"
+
+
+class VectorizeIndex:
+    """A VectorIndex at Cloudflare. `wait` is how long `create` waits for metadata indexes."""
+
+    def __init__(self, api: CloudflareApi, name: str, dim: int, *, wait: Wait | None = None) -> None:
+        if not 1 <= dim <= limits.MAX_DIM:
+            raise PermanentError(f"{dim} dimensions; between 1 and {limits.MAX_DIM}")
+        self._api, self.name, self.dim = api, name, dim
+        self._wait = wait or Wait()
+        self._per_request = limits.VECTORS_PER_UPSERT
+        self._is_ready = False
+
+    @property
+    def store_key(self) -> str:
+        return f"vectorize:{self._api.account_key}:{self.name}"
+
+    def create(self) -> None:
+        """Raises PermanentError for an index of this name with another dimension or metric: they are for life."""
+        if self._is_ready:
+            return
+        config = self._configuration() or self._create()
+        if (found := (config.get("dimensions"), config.get("metric"))) != (self.dim, _METRIC):
+            raise PermanentError(
+                f"the index {self.name} has {found[0]} dimensions, {found[1]}, not {self.dim}, {_METRIC}"
+            )
+        self._create_metadata_indexes()
+        self._is_ready = True
+
+    def metadata_indexes(self) -> list[str]:
+        listed = field(self._call("GET", "metadata_index/list"), "metadataIndexes")
+        return [field(index, "propertyName") for index in listed]
+
+    def upsert(self, vectors: pl.DataFrame) -> str:
+        """As the protocol says. What is too large for one request goes in several, now and later."""
+        limits.check_vectors(vectors, vector_schema(self.dim), self.dim)
+        mutation, rest = "", vectors
+        while rest.height:
+            part = rest.head(self._per_request)
+            try:
+                mutation = self._upsert(part)
+            except RequestTooLarge:
+                if part.height == 1:
+                    raise
+                self._per_request = part.height // 2
+            else:
+                rest = rest.slice(part.height)
+        return mutation
+
+    def delete(self, vector_ids: Sequence[str]) -> str:
+        limits.check_ids(vector_ids, limits.IDS_PER_DELETE)
+        return self._mutate("delete_by_ids", {"ids": list(vector_ids)}) if len(vector_ids) else ""
+
+    def get(self, vector_ids: Sequence[str]) -> pl.DataFrame:
+        limits.check_ids(vector_ids, limits.IDS_PER_GET)
+        found = self._call("POST", "get_by_ids", {"ids": list(vector_ids)}) if len(vector_ids) else []
+        return vectors_frame(found, self.dim)
+
+    def query(
+        self,
+        vector: NDArray[np.float32],
+        top_k: int,
+        *,
+        where: Mapping[str, Any] | None = None,
+        with_metadata: bool = False,
+    ) -> pl.DataFrame:
+        """As the protocol says; the service's scores are approximate unless it returns all values, 3 KB a match."""
+        limits.check_top_k(top_k, with_values=with_metadata)
+        limits.check_query_vector(vector, self.dim)
+        limits.check_filter(where or {}, list(METADATA))
+        body = {
+            "vector": np.ascontiguousarray(vector, dtype=np.float32),
+            "topK": top_k,
+            "returnValues": False,
+            "returnMetadata": "all" if with_metadata else "none",
+        } | ({"filter": where} if where else {})
+        return matches_frame(self._call("POST", "query", body), with_metadata=with_metadata)
+
+    def info(self) -> IndexInfo:
+        state = self._call("GET", "info")
+        dim, count = field(state, "dimensions"), field(state, "vectorCount")
+        mutation, at = state.get("processedUpToMutation"), state.get("processedUpToDatetime")
+        return IndexInfo(dim, count, mutation or None, moment(at))
+
+    def ids(self) -> Iterator[str]:
+        """Every id in the index, as it was at the first page; there is no way to list more than ids."""
+        cursor: dict[str, Any] = {}
+        while True:
+            page = self._call("GET", "list", params={"count": limits.IDS_PER_LIST, **cursor})
+            yield from (field(vector, "id") for vector in field(page, "vectors"))
+            if not page.get("isTruncated"):
+                return
+            cursor = {"cursor": field(page, "nextCursor")}
+
+    def optimize(self) -> None:
+        """Nothing to do: the service tidies up by itself."""
+
+    def drop(self) -> None:
+        """Delete the index with all its vectors, if there is one. Its name cannot be used again."""
+        self._is_ready = False
+        if self._configuration() is not None:
+            with unless(lambda: self._configuration() is None):
+                self._call("DELETE", "")
+
+    def _upsert(self, vectors: pl.DataFrame) -> str:
+        body = ndjson(vectors)
+        if len(body) > limits.MAX_UPSERT_BYTES:
+            raise RequestTooLarge(f"{len(body)} bytes of vectors; at most {limits.MAX_UPSERT_BYTES}")
+        return self._mutate("upsert", body, {"unparsable-behavior": "error"})
+
+    def _configuration(self) -> Mapping[str, Any] | None:
+        """How the index was created, or None if it was not. From the list: what a missing one answers is not said."""
+        named = [index for index in self._api.call("GET", _INDEXES) if field(index, "name") == self.name]
+        return field(named[0], "config") if named else None
+
+    def _create(self) -> Mapping[str, Any]:
+        config = {"dimensions": self.dim, "metric": _METRIC}
+        with unless(lambda: self._configuration() is not None):
+            self._api.call("POST", _INDEXES, body={"name": self.name, "config": config})
+        return self._configuration() or config
+
+    def _create_metadata_indexes(self) -> None:
+        if not (missing := self._missing_metadata_indexes()):
+            return
+        if count := self.info().vector_count:
+            raise PermanentError(
+                f"{self.name}: no metadata index on {', '.join(missing)}, and none would cover the {count} vectors "
+                "that are there: publish into an index with another version in its name"
+            )
+        mutations = [self._create_metadata_index(name) for name in missing]
+        await_mutation(self, mutations[-1], self._wait)
+        if still := self._missing_metadata_indexes():
+            raise TransientError(f"{self.name}: metadata indexes not there yet: {', '.join(still)}")
+
+    def _create_metadata_index(self, name: str) -> str:
+        kind = "string" if METADATA[name] == pl.String else "number"
+        return self._mutate("metadata_index/create", {"propertyName": name, "indexType": kind})
+
+    def _missing_metadata_indexes(self) -> list[str]:
+        there = self.metadata_indexes()
+        return [name for name in METADATA if name not in there]
+
+    def _mutate(self, operation: str, body: Any, params: Mapping[str, Any] | None = None) -> str:
+        return field(self._call("POST", operation, body, params), "mutationId")
+
+    def _call(self, method: str, operation: str, body: Any = None, params: Mapping[str, Any] | None = None) -> Any:
+        path = f"{_INDEXES}/{self.name}/{operation}".rstrip("/")
+        return self._api.call(method, path, body=body, params=params)

@@ -1,0 +1,165 @@
+"""Index versions: which index searches use, which one is being built, and which are kept until told otherwise.
+
+    building ──switch──► serving ──(the next one's switch)──► retired ──drop──► gone
+
+Here: our record of them, in the ledger's SQLite file. Not here: what is in an index (`ledger.py`), whether one is
+complete (`defs/`), or the row in D1 that tells searchers (`announce.py`). A new model, or a removal of so much that
+deleting it would take longer than publishing the rest, is a new version: searches use the old one until then.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.index.ledger import BUSY_TIMEOUT_S
+from geopin_assets.index.protocol import index_name
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS index_versions (
+  backend TEXT NOT NULL, model_id TEXT NOT NULL, number INTEGER NOT NULL, dim INTEGER NOT NULL,
+  shards INTEGER NOT NULL, state TEXT NOT NULL, since TEXT NOT NULL,
+  PRIMARY KEY (backend, model_id, number)
+) WITHOUT ROWID
+"""
+_COLUMNS = "model_id, number, dim, shards, state, since"
+
+
+class State(StrEnum):
+    """What an index version is for."""
+
+    BUILDING = "building"
+    SERVING = "serving"
+    RETIRED = "retired"
+    DROPPED = "dropped"
+    """Remembered, because Cloudflare does not let the name of a deleted index be used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexVersion:
+    """One index of one model, in so many shards."""
+
+    model_id: str
+    number: int
+    dim: int
+    shards: int
+    state: State
+    since: datetime
+    """When it came into this state."""
+
+    @property
+    def name(self) -> str:
+        return index_name(self.model_id, self.number)
+
+    def shard_names(self) -> list[str]:
+        """What the indexes themselves are called; the only shard has the version's own name."""
+        if self.shards == 1:
+            return [self.name]
+        return [index_name(self.model_id, self.number, shard) for shard in range(self.shards)]
+
+
+class IndexVersions:
+    """The versions in one backend (`backend` names it, e.g. `embedded`). Every change is one transaction."""
+
+    def __init__(self, path: Path, backend: str) -> None:
+        self._path, self._backend = path, backend
+
+    def all(self) -> list[IndexVersion]:
+        """Every version that was not dropped, the newest of a model last."""
+        return [version for version in self._read() if version.state is not State.DROPPED]
+
+    def serving(self) -> IndexVersion | None:
+        """The one that searches use; None before the first publish."""
+        return next((version for version in self._read() if version.state is State.SERVING), None)
+
+    def building(self, model_id: str) -> IndexVersion | None:
+        """The one of this model that is being built."""
+        of_model = (version for version in self._read() if version.model_id == model_id)
+        return next((version for version in of_model if version.state is State.BUILDING), None)
+
+    def target(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
+        """Where vectors of a model are published to: what is being built, else what serves.
+
+        The very first index serves at once; one of another model than the serving one's is built beside it.
+        `shards` counts for a new version only: an index never changes its number of shards.
+        """
+        serving = self.serving()
+        if building := self.building(model_id):
+            return building
+        if serving and serving.model_id == model_id:
+            return serving
+        return self._add(model_id, dim, shards, State.BUILDING if serving else State.SERVING, now)
+
+    def rebuild(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
+        """Begin a new version of a model; where one is being built already, that."""
+        return self.building(model_id) or self._add(model_id, dim, shards, State.BUILDING, now)
+
+    def switch(self, version: IndexVersion, now: datetime) -> None:
+        """Searches use this version from now on; the one before is retired."""
+        with self._transaction() as connection:
+            self._set(connection, State.RETIRED, now, "state = 'serving'", ())
+            self._set(connection, State.SERVING, now, "model_id = ? AND number = ?", (version.model_id, version.number))
+
+    def drop(self, version: IndexVersion, now: datetime) -> None:
+        """Forget a version whose vectors are gone. Raises ConfigurationError for the one that searches use."""
+        self.check_may_drop(version)
+        with self._transaction() as connection:
+            self._set(connection, State.DROPPED, now, "model_id = ? AND number = ?", (version.model_id, version.number))
+
+    def check_may_drop(self, version: IndexVersion) -> None:
+        """Raises ConfigurationError for the one that searches use."""
+        if self.serving() == version:
+            raise ConfigurationError(f"{version.name} is the index that searches use: switch to another one first")
+
+    def named(self, name: str) -> IndexVersion:
+        """Raises ConfigurationError for a name that is none, listing those that are."""
+        for version in self.all():
+            if version.name == name:
+                return version
+        raise ConfigurationError(f"no index {name!r}: {', '.join(v.name for v in self.all()) or 'there is none yet'}")
+
+    def _read(self) -> list[IndexVersion]:
+        sql = f"SELECT {_COLUMNS} FROM index_versions WHERE backend = ? ORDER BY model_id, number"  # noqa: S608
+        with self._connection() as connection:
+            rows = connection.execute(sql, (self._backend,)).fetchall()
+        return [
+            IndexVersion(model_id, number, dim, shards, State(state), datetime.fromisoformat(since))
+            for model_id, number, dim, shards, state, since in rows
+        ]
+
+    def _add(self, model_id: str, dim: int, shards: int, state: State, now: datetime) -> IndexVersion:
+        with self._transaction() as connection:
+            sql = "SELECT coalesce(max(number), 0) + 1 FROM index_versions WHERE backend = ? AND model_id = ?"
+            (number,) = connection.execute(sql, (self._backend, model_id)).fetchone()
+            row = (self._backend, model_id, number, dim, shards, state.value, now.isoformat())
+            connection.execute("INSERT INTO index_versions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        return IndexVersion(model_id, number, dim, shards, state, now)
+
+    def _set(
+        self, connection: sqlite3.Connection, state: State, now: datetime, where: str, params: tuple[object, ...]
+    ) -> None:
+        sql = f"UPDATE index_versions SET state = ?, since = ? WHERE backend = ? AND {where}"  # noqa: S608
+        connection.execute(sql, (state.value, now.isoformat(), self._backend, *params))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(_SCHEMA)
+            yield connection

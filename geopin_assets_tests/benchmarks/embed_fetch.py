@@ -1,0 +1,123 @@
+"""Fetching and decoding against img2dataset: `python -m geopin_assets_tests.benchmarks.embed_fetch`.
+
+The same images from the same server, in turn: img2dataset as its command does it by default (fetch, resize, encode
+again, write), the same with as many pixels as our model takes, img2dataset with everything after decoding left out,
+and what comes before the model here (fetch, decode, resize to pixels). CPU seconds include child processes; what a
+run of few images takes is start-up and is subtracted. Target: 1.5 times the images per CPU second of img2dataset as
+it is. `make bench-embed` installs img2dataset in an environment of its own, because it wants other versions than we do.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from geopin_assets.embedding.addresses import AddressRule
+from geopin_assets.embedding.decode import decode_image
+from geopin_assets.embedding.failures import Failure
+from geopin_assets.embedding.images import ImageFetcher
+from geopin_assets.embedding.protocol import Image
+from geopin_assets.embedding.reader import ReadAhead
+from geopin_assets.embedding.stages import StageClock
+from geopin_assets.embedding.wanted import WantedImage
+from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
+from geopin_assets_tests.benchmarks.tools.measure import Cost, alternating, machine, print_table, typical
+from geopin_assets_tests.benchmarks.tools.model import random_cosplace
+
+IMAGES, FEW = 1000, 20
+ROUNDS = 2
+TARGET = 1.5
+PROCESSES, THREADS = 2, 16
+IMG2DATASET = Path(__file__).parents[2] / ".geopin/bench/img2dataset/bin/img2dataset"
+
+AS_IT_IS, GEOPIN = "img2dataset as it is", "geopin, fetch + decode + resize"
+_ENCODED = ("--image_size=512", "--encode_quality=95", "--output_format=webdataset")
+_DECODED = ("--skip_reencode=True", "--output_format=dummy", "--extract_exif=False", "--compute_hash=None")
+IMG2DATASET_OPTIONS = {
+    AS_IT_IS: (*_ENCODED, "--resize_mode=border"),
+    "img2dataset, pixels as for our model": (*_ENCODED, "--resize_mode=keep_ratio"),
+    "img2dataset, fetch + decode": (*_DECODED, "--resize_mode=no"),
+}
+
+
+def img2dataset(options: Sequence[str], host: str, images: int) -> None:
+    """Run its command over so many images of the host; ends the benchmark when one could not be had."""
+    with tempfile.TemporaryDirectory() as folder:
+        listed, stored = Path(folder) / "urls.txt", Path(folder) / "out"
+        listed.write_text("\n".join(f"{host}{number}" for number in range(images)))
+        shards = (f"--number_sample_per_shard={-(-images // PROCESSES)}", f"--output_folder={stored}")
+        workers = (f"--processes_count={PROCESSES}", f"--thread_count={THREADS}")
+        command = [str(IMG2DATASET), str(listed), *options, *shards, *workers]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = sum(pl.read_json(stats)["successes"].sum() for stats in stored.glob("*_stats.json"))
+    if done != images:
+        sys.exit(f"img2dataset: {done} of {images} images\n{ran.stderr[-2000:]}")
+
+
+def geopin(preprocess: Callable[[Image], Image], host: str, images: int) -> None:
+    """Fetch, decode and resize as `embed_cells` does before the model, as many requests at once as img2dataset."""
+
+    def prepare(_: WantedImage, data: bytes) -> Image | Failure:
+        pixels = decode_image(data)
+        return pixels if isinstance(pixels, Failure) else preprocess(pixels)
+
+    fetcher = ImageFetcher(addresses=AddressRule(allow_loopback=True), per_host=PROCESSES * THREADS)
+    wanted = [WantedImage("", str(n), "street", str(n), f"{host}{n}", "1", False, None) for n in range(images)]
+    done = 0
+    with ReadAhead(fetcher, prepare, StageClock()) as reader:
+        reader.submit(wanted)
+        while reader.pending:
+            done += not isinstance(reader.next()[1], Failure)
+    if done != images:
+        sys.exit(f"geopin: {done} of {images} images")
+
+
+def ways(host: str) -> dict[str, Callable[[int], None]]:
+    """What is measured, each on so many images."""
+    found: dict[str, Callable[[int], None]] = {GEOPIN: partial(geopin, random_cosplace().preprocess, host)}
+    if IMG2DATASET.exists():
+        found |= {name: partial(img2dataset, options, host) for name, options in IMG2DATASET_OPTIONS.items()}
+    return found
+
+
+def measure(host: str) -> dict[str, Cost]:
+    """The typical cost of all images, without starting up; options of img2dataset change nothing about that."""
+    measured = ways(host)
+    starting = {name: partial(way, FEW) for name, way in measured.items() if name in (GEOPIN, AS_IT_IS)}
+    start = {name: typical(costs) for name, costs in alternating(starting, ROUNDS).items()}
+    print("  ".join(f"start-up of {name}: {cost.cpu_s:.2f} CPU s" for name, cost in start.items()))
+    costs = alternating({name: partial(way, IMAGES) for name, way in measured.items()}, ROUNDS)
+    return {name: typical(rounds) - start[name if name in start else AS_IT_IS] for name, rounds in costs.items()}
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Print images per CPU second of each, and how many times as many are read here."""
+    print(f"{IMAGES} images of 134 KB, 1024x768, {machine()}")
+    with image_host(street_jpegs(20)) as host:
+        costs = measure(host)
+    images, ours = IMAGES - FEW, costs[GEOPIN]
+    print_table(
+        ("", "CPU ms/img", "img per CPU s", "img/s by the clock", "geopin is times as fast, per CPU s"),
+        [
+            (
+                name,
+                f"{cost.cpu_s / images * 1000:.2f}",
+                f"{images / cost.cpu_s:.0f}",
+                f"{images / cost.wall_s:.0f}",
+                f"{cost.cpu_s / ours.cpu_s:.2f}",
+            )
+            for name, cost in costs.items()
+        ],
+    )
+    if AS_IT_IS in costs:
+        print(f"ratio {costs[AS_IT_IS].cpu_s / ours.cpu_s:.2f}, target {TARGET}")
+    else:
+        print("img2dataset is not installed (`make bench-embed` installs it where it can be had): no ratio")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

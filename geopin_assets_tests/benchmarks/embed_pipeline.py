@@ -1,0 +1,102 @@
+"""All of embedding against the bare model: `python -m geopin_assets_tests.benchmarks.embed_pipeline [ResNet50]`.
+
+Images come over HTTP from a process of their own, are decoded and preprocessed, go through CosPlace on the CPU and
+into a Parquet file; the bare model gets preprocessed batches. Weights are random: speed does not depend on them.
+Target: 0.9 of the bare model. Then which stage takes how long, and what the work before the model takes on one core.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from geopin_assets.embedding.addresses import AddressRule
+from geopin_assets.embedding.architectures import BACKBONES
+from geopin_assets.embedding.cosplace import CosPlace
+from geopin_assets.embedding.decode import decode_image
+from geopin_assets.embedding.images import ImageFetcher
+from geopin_assets.embedding.inference import BATCH_SIZE
+from geopin_assets.embedding.panorama import perspective_views
+from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
+from geopin_assets_tests.benchmarks.tools.measure import (
+    Cost,
+    alternating,
+    machine,
+    print_table,
+    typical,
+    typical_ratio,
+)
+from geopin_assets_tests.benchmarks.tools.model import bare_model, decoded, end_to_end, random_cosplace
+from geopin_assets_tests.embedding.pictures import smooth
+
+ROUNDS = 3
+TARGET = 0.9
+
+
+def measure(
+    embedder: CosPlace, jpegs: Sequence[bytes], images: int, batch_size: int
+) -> tuple[dict[str, list[Cost]], Mapping[str, float]]:
+    """Costs of both in alternating rounds, and the seconds of the stages in the last one."""
+    batch = [embedder.preprocess(decoded(jpegs[number % len(jpegs)])) for number in range(batch_size)]
+    fetcher, stages = ImageFetcher(addresses=AddressRule(allow_loopback=True)), list[Mapping[str, float]]()
+    with image_host(jpegs) as host:
+        urls = [f"{host}{number}" for number in range(images)]
+        embedder.embed(batch)  # warm up
+        works: dict[str, Callable[[], object]] = {
+            "bare model": partial(bare_model, embedder, batch, images),
+            "end to end": lambda: stages.append(end_to_end(embedder, fetcher, urls, batch_size)),
+        }
+        costs = alternating(works, ROUNDS)
+    return costs, stages[-1]
+
+
+def print_costs(costs: Mapping[str, Sequence[Cost]], images: int) -> None:
+    rows = []
+    for name, rounds in costs.items():
+        cost, ratio = typical(rounds), typical_ratio(costs["bare model"], rounds)
+        figures = (images / cost.wall_s, ratio.wall_s, cost.cpu_s / images * 1000, ratio.cpu_s)
+        rows.append((name, *(f"{figure:.{digits}f}" for figure, digits in zip(figures, (2, 3, 1, 3), strict=True))))
+    print_table(("", "img/s by the clock", "ratio", "CPU ms/img", "ratio"), rows)
+    print(f"ratio {rows[-1][-1]} per CPU second, target {TARGET}")
+
+
+def print_stages(stages: Mapping[str, float]) -> None:
+    """Stages overlap: shares are of their sum, and the longest one is the bottleneck."""
+    whole, longest = sum(stages.values()), max(stages, key=stages.__getitem__)
+    print_table(
+        ("stage", "seconds", "share", ""),
+        [
+            (name, f"{seconds:.2f}", f"{seconds / whole:.1%}", "the bottleneck" if name == longest else "")
+            for name, seconds in sorted(stages.items(), key=lambda stage: -stage[1])
+        ],
+    )
+
+
+def print_steps(embedder: CosPlace, jpeg: bytes) -> None:
+    """CPU time of each step before the model."""
+    steps: dict[str, Callable[[], object]] = {
+        "decode 1024x768": partial(decode_image, jpeg),
+        "preprocess 1024x768": partial(embedder.preprocess, decoded(jpeg)),
+        "12 views of 4000x2000": partial(perspective_views, smooth(4000, 2000)),
+    }
+    costs = alternating(steps, 9)
+    print_table(("step", "CPU ms"), [(name, f"{typical(rounds).cpu_s * 1000:.1f}") for name, rounds in costs.items()])
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Print images per second of the bare model and of everything, the ratio, the stages and the steps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("backbone", nargs="?", default="ResNet18", choices=BACKBONES)
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=BATCH_SIZE["cpu"])
+    options = parser.parse_args(arguments)
+    print(f"{options.backbone}-512, {options.images} images 1024x768, batches of {options.batch}, {machine()}")
+    embedder, jpegs = random_cosplace(options.backbone), street_jpegs(16)
+    costs, stages = measure(embedder, jpegs, options.images, options.batch)
+    print_costs(costs, options.images)
+    print_stages(stages)
+    print_steps(embedder, jpegs[0])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,233 @@
+"""Publishing to Cloudflare against a bare httpx client: `python -m geopin_assets_tests.benchmarks.publish`.
+
+25,000 vectors of 512 numbers, as many captures and as many views: published for the first time, again without a
+change, and with 1 % changed. The baseline sends the same requests, recorded byte by byte, in the same order from a
+plain `httpx.Client` to the same server. CPU seconds are those of the client alone.
+
+A server on loopback that answers at once is the hardest comparison: nothing is waited for, so whatever a publish
+computes (what differs, JSON, the ledger) stands against bytes that somebody else has prepared. The first load is
+compared "in earnest" as well: over a line of 500 Mbit/s, and at the rate that an account is granted when its burst is
+used up, a request every third of a second; both for either side. Target: 0.9 times the vectors and rows per second.
+"""
+
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import httpx
+import polars as pl
+
+from geopin_assets.index.cloudflare.d1_import import import_files
+from geopin_assets.index.cloudflare.ndjson import ndjson
+from geopin_assets.index.limits import VECTORS_PER_UPSERT
+from geopin_assets.index.protocol import vector_schema
+from geopin_assets.index.publish import PublishReport, build_plan, publish
+from geopin_assets.index.tables import TABLES, Table, row_chunks
+from geopin_assets.index.targets import RowTarget, Target, VectorTarget
+from geopin_assets.sandbox.cloudflare import CloudflareEmulator
+from geopin_assets_tests.benchmarks.tools.cloudflare_host import AT_ONCE, UNLIMITED, cloudflare_host
+from geopin_assets_tests.benchmarks.tools.measure import Cost, cost_of, machine, print_table, typical, typical_ratio
+from geopin_assets_tests.benchmarks.tools.publishing import CELLS, DIM, Desired, Workplace, spent_rate
+from geopin_assets_tests.benchmarks.tools.replay import Asked, Recorder, send_again
+from geopin_assets_tests.sandbox.cloudflare_transport import CloudflareTransport
+
+COUNT, CHANGED_ONE_OF = 25_000, 100
+ROUNDS = 3
+LINE_BYTES_PER_S = 500e6 / 8
+TARGET = 0.9
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+COLUMNS = (
+    "",
+    "written",
+    "per s",
+    "bare per s",
+    "ratio",
+    "CPU s",
+    "bare CPU s",
+    "requests",
+    "per million",
+    "rows written",
+)
+SHARES = ("CPU ms per 5,000", "all", "what differs", "encode", "send (bare)", "ledger, checks, reading back")
+
+Part = tuple[Target, pl.DataFrame, Callable[[pl.DataFrame], object]]
+"""A store, what it should hold, and how that is encoded."""
+
+
+@dataclass
+class Step:
+    """Something to publish, and what was seen of it."""
+
+    name: str
+    parts: Callable[[Workplace], list[Part]]
+    reports: list[PublishReport] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    plan_s: float = 0.0
+    encode_s: float = 0.0
+    ours: list[Cost] = field(default_factory=list)
+    bare: list[Cost] = field(default_factory=list)
+
+    def publish(self, place: Workplace) -> None:
+        parts = self.parts(place)
+        self.reports = [publish(desired, CELLS, target, place.ledger, now=NOW) for target, desired, _ in parts]
+
+    def explain(self, place: Workplace) -> None:
+        """What planning and encoding cost by themselves; nothing is sent."""
+        for target, desired, encode in self.parts(place):
+            plan = partial(build_plan, desired, CELLS, target, place.ledger)
+            self.plan_s += cost_of(plan).cpu_s
+            ids = plan().upsert.select("id")
+            rows = desired.join(ids, left_on=target.id_column, right_on="id", how="semi")
+            self.encode_s += cost_of(partial(encode, rows)).cpu_s
+
+    @property
+    def written(self) -> int:
+        return sum(report.upserted for report in self.reports)
+
+    @property
+    def desired(self) -> int:
+        return self.written + sum(report.unchanged for report in self.reports)
+
+    @property
+    def requests(self) -> int:
+        return sum(report.requests for report in self.reports)
+
+
+def build_steps() -> list[Step]:
+    """In the order they are published in."""
+    first = Desired.first(COUNT)
+    changed = first.changed(CHANGED_ONE_OF)
+    return [
+        Step("first load, vectors", partial(vectors, first)),
+        Step("first load, rows", partial(rows, first)),
+        Step("first load, rows by file", partial(rows_by_file, first)),
+        Step("unchanged, vectors", partial(vectors, first)),
+        Step("unchanged, rows", partial(rows, first)),
+        Step("1 % changed, vectors", partial(vectors, changed)),
+        Step("1 % changed, rows", partial(rows, changed)),
+    ]
+
+
+def vectors(desired: Desired, place: Workplace) -> list[Part]:
+    return [(VectorTarget(place.index), desired.vectors, encode_vectors)]
+
+
+def rows(desired: Desired, place: Workplace) -> list[Part]:
+    return [
+        (RowTarget(place.store, table), wanted, partial(encode_rows, table)) for table, wanted in tables_of(desired)
+    ]
+
+
+def rows_by_file(desired: Desired, place: Workplace) -> list[Part]:
+    store = place.store_by_file
+    return [(RowTarget(store, table), wanted, partial(encode_files, table)) for table, wanted in tables_of(desired)]
+
+
+def tables_of(desired: Desired) -> list[tuple[Table, pl.DataFrame]]:
+    return [(TABLES["captures"], desired.captures), (TABLES["vectors"], desired.views)]
+
+
+def encode_vectors(frame: pl.DataFrame) -> None:
+    for chunk in frame.select(list(vector_schema(DIM))).iter_slices(VECTORS_PER_UPSERT):
+        ndjson(chunk)
+
+
+def encode_rows(table: Table, frame: pl.DataFrame) -> None:
+    for _ in row_chunks(table, frame):
+        pass
+
+
+def encode_files(table: Table, frame: pl.DataFrame) -> None:
+    for statements in import_files(table, [frame]):
+        b"\n".join(statements)
+
+
+def prepare_account(folder: Path) -> Path:
+    """The state of an account with an index and databases that are empty."""
+    state = folder / "accounts" / "empty"
+    with CloudflareEmulator(state, lag=AT_ONCE, limits=UNLIMITED) as emulator:
+        place = Workplace(emulator.origin, folder / "preparing", transport=CloudflareTransport(emulator))
+        place.prepare().api.close()
+    return state
+
+
+def record(steps: Sequence[Step], host: str, folder: Path) -> None:
+    """Publish everything once, unmeasured, to know the requests."""
+    recorder = Recorder()
+    with (place := Workplace(f"{host}recorded", folder / "recorded", transport=recorder).prepare()).api:
+        for step in steps:
+            step.explain(place)
+            recorder.asked.clear()
+            step.publish(place)
+            step.asked = recorder.asked.copy()
+            if (sent := sum(asked.is_limited for asked in step.asked)) != step.requests:
+                sys.exit(f"{step.name}: {sent} requests were sent, {step.requests} are reported")
+
+
+def compare(steps: Sequence[Step], host: str, folder: Path, name: str) -> None:
+    """Publish and send the same, step by step, each to an account of its own."""
+    place = Workplace(f"{host}ours-{name}", folder / name).prepare()
+    with place.api, httpx.Client(timeout=60) as client:
+        for step in steps:
+            step.ours.append(cost_of(partial(step.publish, place)))
+            bare = partial(send_again, client, step.asked, f"{host}bare-{name}", lambda: None)
+            step.bare.append(cost_of(bare))
+
+
+def compare_in_earnest(steps: Sequence[Step], host: str, folder: Path) -> None:
+    """The same at the account's rate, whose burst either side finds used up."""
+    place = Workplace(f"{host}ours", folder / "in-earnest", keeps_rate=True).prepare()
+    with place.api, httpx.Client(timeout=60) as client:
+        for step in steps:
+            spent_rate(place.folder)
+            step.ours.append(cost_of(partial(step.publish, place)))
+            turn = spent_rate(folder).acquire
+            step.bare.append(cost_of(partial(send_again, client, step.asked, f"{host}bare", turn)))
+
+
+def figures(step: Step) -> Sequence[object]:
+    """The line of a step in the first table; of what is unchanged, as many are compared in a second."""
+    ours, bare = typical(step.ours), typical(step.bare)
+    ratio = typical_ratio(step.bare, step.ours).wall_s
+    return (
+        *(step.name, step.written, f"{(step.written or step.desired) / ours.wall_s:,.0f}"),
+        *((f"{step.written / bare.wall_s:,.0f}", f"{ratio:.2f}") if step.asked else ("", "")),
+        *(f"{ours.cpu_s:.2f}", f"{bare.cpu_s:.2f}", step.requests, f"{step.requests / step.desired * 1e6:.0f}"),
+        sum(report.rows_written for report in step.reports),
+    )
+
+
+def shares(step: Step) -> Sequence[object]:
+    """The line of a step in the second table, for 5,000 of what is desired."""
+    ours, bare = typical(step.ours).cpu_s, typical(step.bare).cpu_s
+    seconds = (ours, step.plan_s, step.encode_s, bare, ours - step.plan_s - step.encode_s - bare)
+    return (step.name, *(f"{share / step.desired * 5_000 * 1_000:.1f}" for share in seconds))
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Print rates, requests and rows of each step beside the baseline, and what the CPU does."""
+    logging.getLogger("geopin_assets").setLevel(logging.ERROR)  # imports warn that a database is offline
+    print(f"{COUNT:,} vectors of {DIM}, as many captures and views, {len(CELLS)} cells, {machine()}", flush=True)
+    steps = build_steps()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        state = prepare_account(folder)
+        with cloudflare_host(state) as host:
+            record(steps, host, folder)
+            for number in range(ROUNDS):
+                compare(steps, host, folder, f"{number}")
+        in_earnest = [replace(step, name=f"{step.name}, in earnest", ours=[], bare=[]) for step in steps[:3]]
+        with cloudflare_host(state, bytes_per_s=LINE_BYTES_PER_S) as host:
+            compare_in_earnest(in_earnest, host, folder)
+    print_table(COLUMNS, [figures(step) for step in (*steps, *in_earnest)])
+    print_table(SHARES, [shares(step) for step in steps])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,39 @@
+import orjson
+import polars as pl
+import pytest
+
+from geopin_assets.index.forecast import BYTES_PER_LINE, BYTES_PER_NUMBER, forecast_publish
+from geopin_assets_tests.index.frames import vectors
+
+
+def test_a_million_flat_captures_fit_into_one_index_and_what_is_included() -> None:
+    plan = forecast_publish(1_000_000, 1_000_000, 512)
+    assert (plan.index_shards, plan.database_shards, plan.rows_written) == (1, 1, 2_000_000)
+    assert plan.requests == 2 * 200 + 8 * 16 and plan.hours == pytest.approx(528 / 1000 / 12, rel=0.01)
+    assert plan.first_load_usd == 0 and plan.monthly_usd == pytest.approx(0.25 + 4.62, abs=0.02)
+    assert plan.vector_bytes == pytest.approx(6.55e9, rel=0.01)
+
+
+def test_39_million_captures_need_several_indexes_and_databases() -> None:
+    plan = forecast_publish(39_000_000 + 11 * 3_900_000, 39_000_000, 512)
+    assert plan.index_shards == 6 and plan.database_shards == 3
+    assert plan.first_load_usd == pytest.approx(81.9 + 39 - 50, abs=0.1)
+
+
+def test_nothing_costs_nothing() -> None:
+    plan = forecast_publish(0, 0, 512)
+    assert (plan.requests, plan.first_load_usd, plan.monthly_usd, plan.index_shards) == (0, 0, 0, 1)
+
+
+def test_bytes_of_a_vector_are_what_is_sent() -> None:
+    row = vectors([("panoramax:0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f/00", 1)])
+    line = {
+        "id": row["vector_id"][0],
+        "metadata": {"source": "panoramax", "cell_block": "r09c05", "captured_year": 2024},
+    }
+    assert abs(len(orjson.dumps(line)) + 15 - BYTES_PER_LINE) < 30
+    numbers = pl.Series(vectors([(str(n), n) for n in range(200)])["embedding"]).to_numpy()
+    assert (
+        pytest.approx(len(orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY)) / numbers.size, rel=0.1)
+        == BYTES_PER_NUMBER
+    )
