@@ -5,7 +5,7 @@ import polars as pl
 
 from geopin_assets.cli.console import console, print_table
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.index.shards import SearchedStore
+from geopin_assets.defs.serving import published_count, published_rows
 from geopin_assets.settings import Settings
 
 
@@ -40,11 +40,8 @@ def print_status(settings: Settings) -> None:
     if serving is None:
         console.print("\nnothing published yet")
         return
-    count = sum(part.info().vector_count for part in SearchIndex().vectors(serving).parts)
-    rows_held = SearchedStore(SearchIndex().metadata()).count("captures")
-    console.print(
-        f"\nin the index {serving.name}: {count} vectors, {rows_held} captures\nembedder: {Embedding().model().label}"
-    )
+    published = f"{published_count(SearchIndex(), serving)} vectors, {published_rows(SearchIndex())} captures"
+    console.print(f"\nin the index {serving.name}: {published}\nembedder: {Embedding().model().label}")
 
 
 def _reasons(rejected: pl.Series) -> str:

@@ -5,6 +5,8 @@ Checks sit on this small unpartitioned asset: on the partitioned ones they would
 and be skipped exactly when a step fails.
 """
 
+from collections.abc import Sequence
+
 import dagster as dg
 import polars as pl
 
@@ -118,7 +120,13 @@ def _difference(report: SyncReport) -> str:
     return (
         f"{report.desired} wanted, {report.in_store} held, {report.missing} missing, {report.surplus} surplus,"
         f" {report.unfinished} unfinished, {len(report.mismatched)} of {report.sampled} read back wrong"
+        f"{_named('lost', report.lost)}{_named('not ours', report.strange)}{_named('wrong', report.mismatched)}"
     )
+
+
+def _named(what: str, ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+    return f"; {what}: {', '.join(ids[:3])}{more}" if ids else ""
 
 
 def _result(name: str, passed: bool, text: str, **numbers: int) -> dg.AssetCheckResult:

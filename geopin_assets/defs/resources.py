@@ -142,12 +142,16 @@ class SearchIndex(FromSettings):
 
     def metadata(self) -> Shards[MetadataStore]:
         """The metadata beside every version, in its shards, with the present schema."""
-        shards = self.settings().integer("GEOPIN_D1_SHARDS", 1, low=1, high=100)
-        backend = self.backend()
-        stores = tuple(backend.store(shard if shards > 1 else None) for shard in range(shards))
+        stores = self.stores()
         for store in stores:
             store.migrate()
         return Shards(stores)
+
+    def stores(self) -> tuple[MetadataStore, ...]:
+        """The same, without asking for anything yet."""
+        shards = self.settings().integer("GEOPIN_D1_SHARDS", 1, low=1, high=100)
+        backend = self.backend()
+        return tuple(backend.store(shard if shards > 1 else None) for shard in range(shards))
 
     def ledger(self) -> Ledger:
         return Ledger(self.settings().ledger_path)

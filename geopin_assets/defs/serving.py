@@ -13,7 +13,8 @@ from geopin_assets.defs.resources import SearchIndex, Storage
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import TransientError
 from geopin_assets.index.sync import sync_report
-from geopin_assets.index.targets import VectorTarget, Wait
+from geopin_assets.index.tables import TABLES
+from geopin_assets.index.targets import RowTarget, VectorTarget, Wait
 from geopin_assets.index.versions import IndexVersion, State
 
 
@@ -71,6 +72,12 @@ def live_models(search_index: SearchIndex, model: Model) -> list[Model]:
 def published_count(search_index: SearchIndex, version: IndexVersion) -> int:
     """Vectors of a version, by the ledger."""
     return _published(search_index, version).height
+
+
+def published_rows(search_index: SearchIndex) -> int:
+    """Captures in the metadata, by the ledger."""
+    ledger, table = search_index.ledger(), TABLES["captures"]
+    return sum(ledger.published(RowTarget(store, table).key).height for store in search_index.stores())
 
 
 def _published(search_index: SearchIndex, version: IndexVersion) -> pl.DataFrame:

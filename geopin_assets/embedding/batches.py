@@ -5,11 +5,12 @@ Here: grouping, and the bound on what waits. Not here: where views come from, or
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Generic, TypeVar
 
 from geopin_assets.embedding.protocol import Image
 
-_WAITING_BATCHES = 3
+_WAITING_BATCHES, _WAITING_BYTES = 3, 192 * 2**20
 _PATIENCE_BATCHES = 8
 Owner = TypeVar("Owner")
 
@@ -28,8 +29,8 @@ class Batch(Generic[Owner]):
 class Batches(Generic[Owner]):
     """Collects views into batches of `size`. What is not full goes too, lest odd shapes wait for ever:
 
-    the fullest when more than three batches' worth of views wait, and the one that has waited while eight batches'
-    worth came by (a cell is not finished before its last view is embedded).
+    the fullest when more than three batches' worth of views or 192 MB wait, and the one that has waited while eight
+    batches' worth came by (a cell is not finished before its last view is embedded).
     """
 
     size: int
@@ -55,8 +56,10 @@ class Batches(Generic[Owner]):
             yield self._waiting.popitem()[1]
 
     def _overdue(self) -> tuple[int, ...] | None:
-        if sum(len(batch.images) for batch in self._waiting.values()) > _WAITING_BATCHES * self.size:
-            return max(self._waiting, key=lambda shape: len(self._waiting[shape].images))
+        waiting = {shape: len(batch.images) for shape, batch in self._waiting.items()}
+        waiting_bytes = sum(count * prod(shape) for shape, count in waiting.items())
+        if sum(waiting.values()) > _WAITING_BATCHES * self.size or waiting_bytes > _WAITING_BYTES:
+            return max(self._waiting, key=lambda shape: waiting[shape])
         oldest = next(iter(self._waiting), None)  # insertion order is the order of `since`
         if oldest and self._seen - self._waiting[oldest].since >= _PATIENCE_BATCHES * self.size:
             return oldest

@@ -29,6 +29,7 @@ from geopin_assets.embedding.reader import Fetcher, ReadAhead, Renew
 from geopin_assets.embedding.stages import StageClock
 from geopin_assets.embedding.vectors import vector_rows
 from geopin_assets.embedding.wanted import WantedImage
+from geopin_assets.embedding.working_memory import WorkingMemory
 from geopin_assets.errors import GeoPinError
 
 __all__ = ["CellEmbeddings", "CellStats", "CellTask", "Tally", "embed_cells"]
@@ -187,6 +188,12 @@ class _Run:
         self._finished.append((cell.task.cell_id, done))
 
 
+_PANORAMA_BYTES = 150 * 2**20
+"""Pixels of a decoded panorama, and what cutting it takes (90 MB)."""
+_panoramas = WorkingMemory(2**30)
+"""Six at once: with 16 threads they alone would take 2.4 GB."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepare:
     """Decodes one image, cuts it into its views and preprocesses them; runs in threads."""
@@ -196,6 +203,10 @@ class _Prepare:
     decode: Decode
 
     def __call__(self, wanted: WantedImage, data: bytes) -> list[Image] | Failure:
+        with _panoramas.taken(_PANORAMA_BYTES if wanted.is_pano else 0):
+            return self._prepare(wanted, data)
+
+    def _prepare(self, wanted: WantedImage, data: bytes) -> list[Image] | Failure:
         with self.clock.stage("decode"):
             image = self.decode(data, at_least=PANORAMA_AT_LEAST if wanted.is_pano else FLAT_AT_LEAST)
         if isinstance(image, Failure):

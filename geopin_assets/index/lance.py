@@ -10,7 +10,7 @@ as in Vectorize, vectors written before it are never found by a filter on it.
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -133,6 +133,10 @@ class LanceIndex:
         self._process_due()
         count, last = self._table().count_rows(), self._processed
         return IndexInfo(self.dim, count, last.id if last else None, last.at if last else None)
+
+    def ids(self) -> Iterator[str]:
+        self._process_due()
+        yield from self._table().search().select(["vector_id"]).limit(None).to_polars()["vector_id"]
 
     def optimize(self) -> None:
         """Merge small fragments once there are many, and drop versions nobody reads any more."""

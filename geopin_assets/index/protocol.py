@@ -7,7 +7,7 @@ frames: at a million vectors an object per row costs more than the work.
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -138,6 +138,10 @@ class VectorIndex(Protocol):
         ...
 
     def info(self) -> IndexInfo: ...
+
+    def ids(self) -> Iterator[str]:
+        """Every id in the index, in no order."""
+        ...
 
     def optimize(self) -> None:
         """Tidy up after a publish; nothing to do for a hosted index."""

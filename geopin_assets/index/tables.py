@@ -57,6 +57,12 @@ class Table:
         return f"DELETE FROM {self.name} WHERE {self.id_column} IN (SELECT value FROM json_each(?1))"  # noqa: S608
 
     @property
+    def ids_sql(self) -> str:
+        """The next 10,000 `id` after ?1, in their order."""
+        column = self.id_column
+        return f"SELECT {column} AS id FROM {self.name} WHERE {column} > ?1 ORDER BY {column} LIMIT 10000"  # noqa: S608
+
+    @property
     def hashes_sql(self) -> str:
         """`id` and `row_hash` of the ids in ?1 that exist."""
         return (

@@ -9,7 +9,7 @@ they are stored at, so that a value that comes back as its neighbor in float32 i
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -108,6 +108,10 @@ class Target(Protocol):
 
     def count(self) -> int: ...
 
+    def ids(self) -> Iterator[str]:
+        """Everything the store holds."""
+        ...
+
     def finish(self) -> None:
         """Tidy up after the last write."""
         ...
@@ -165,6 +169,9 @@ class VectorTarget:
         self.tally.requests += 1
         return self.index.info().vector_count
 
+    def ids(self) -> Iterator[str]:
+        return self.index.ids()
+
     def finish(self) -> None:
         self.index.optimize()
 
@@ -217,6 +224,14 @@ class RowTarget:
     def count(self) -> int:
         self.tally.requests += 1
         return self.store.count(self.table.name)
+
+    def ids(self) -> Iterator[str]:
+        """In pages: D1 answers a query with a few MB at most."""
+        after = ""
+        while (page := self.store.query(self.table.ids_sql, (after,))).height:
+            found = page["id"].cast(pl.String).to_list()
+            yield from found
+            after = found[-1]
 
     def finish(self) -> None:
         """A table needs no tidying."""

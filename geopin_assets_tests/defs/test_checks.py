@@ -46,10 +46,14 @@ def lose_a_row(platform: Platform) -> None:
     platform.rows.delete("captures", [platform.storage.catalog().ids()[0]])
 
 
-def verdicts(platform: Platform, instance: dg.DagsterInstance) -> dict[str, bool]:
+def checks(platform: Platform, instance: dg.DagsterInstance) -> list[dg.AssetCheckEvaluation]:
     job = platform.definitions.resolve_implicit_global_asset_job_def()
     ended = job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["quality", "integrity"])])
-    return {check.check_name: check.passed for check in ended.get_asset_check_evaluations()}
+    return list(ended.get_asset_check_evaluations())
+
+
+def verdicts(platform: Platform, instance: dg.DagsterInstance) -> dict[str, bool]:
+    return {check.check_name: check.passed for check in checks(platform, instance)}
 
 
 @pytest.mark.parametrize(
@@ -70,3 +74,11 @@ def test_a_check_fails_for_what_it_guards_and_the_others_do_not(
     assert set(verdicts(platform, instance).values()) == {True}
     break_it(platform)
     assert {name for name, passed in verdicts(platform, instance).items() if not passed} == {check}
+
+
+def test_the_check_names_the_vector_that_is_gone(platform: Platform, instance: dg.DagsterInstance) -> None:
+    platform.run(instance, (HERE,), ("panoramax",))
+    gone = platform.vectors(HERE).read()["vector_id"][0]
+    lose_a_vector(platform)
+    (text,) = (check.description for check in checks(platform, instance) if check.check_name == "index_in_sync")
+    assert f"lost: {gone}" in str(text)

@@ -111,6 +111,13 @@ def test_deleted_and_unknown_ids_are_not_returned(index: VectorIndex, target: Ve
     assert index.get([]).schema == pl.Schema(vector_schema(DIM))
 
 
+def test_every_id_is_listed(index: VectorIndex, target: VectorTarget) -> None:
+    assert list(index.ids()) == []
+    target.upsert(upsertable([(f"s:{i:04d}", i) for i in range(1_234)]))
+    target.delete(pl.Series(["s:0007"]))
+    assert sorted(index.ids()) == [f"s:{i:04d}" for i in range(1_234) if i != 7]
+
+
 def test_creating_an_index_again_keeps_its_vectors(index: VectorIndex, target: VectorTarget) -> None:
     target.upsert(upsertable([("s:1/00", 1)]))
     index.create()

@@ -62,7 +62,18 @@ def test_rows_somebody_changed_or_removed_behind_our_back_are_found(ledger: Ledg
     row_target.store.delete("captures", ["s:05"])
     report = sync_report(pl.Series(IDS), ledger, row_target)
     assert set(report.mismatched) == {"s:03", "s:05"}
-    assert (report.in_store, report.is_in_sync) == (29, False)
+    assert (report.in_store, report.lost, report.is_in_sync) == (29, ("s:05",), False)
+
+
+def test_ids_that_came_or_went_behind_our_back_are_named_wherever_the_sample_looks(
+    ledger: Ledger, vector_target: VectorTarget, row_target: RowTarget
+) -> None:
+    vector_target.index.delete(["s:11"])
+    vector_target.index.upsert(upsertable([("stranger", 1)]))
+    report = sync_report(pl.Series(IDS), ledger, vector_target, samples=0)
+    assert (report.lost, report.strange, report.is_in_sync) == (("s:11",), ("stranger",), False)
+    row_target.store.delete("captures", ["s:11"])
+    assert sync_report(pl.Series(IDS), ledger, row_target, samples=0).lost == ("s:11",)
 
 
 def test_a_vector_somebody_replaced_is_found_though_the_counts_agree(

@@ -130,6 +130,7 @@ class Workplace:
 
 def spent_rate(folder: Path) -> SharedBucket:
     """The account's rate in this folder when its burst is used up: a request every third of a second."""
+    folder.mkdir(exist_ok=True)
     waits = list[float]()
     while not waits:
         _rate(folder, waits.append).acquire()
@@ -137,5 +138,5 @@ def spent_rate(folder: Path) -> SharedBucket:
 
 
 def _rate(folder: Path, sleep: Callable[[float], None]) -> SharedBucket:
-    numbers = {"requests": OUR_REQUESTS_PER_WINDOW, "burst": OUR_BURST}
-    return SharedBucket(folder / _RATE_FILE, "cloudflare", **numbers, period_s=WINDOW_S, sleep=sleep)
+    file, requests, burst = folder / _RATE_FILE, OUR_REQUESTS_PER_WINDOW, OUR_BURST
+    return SharedBucket(file, "cloudflare", requests=requests, period_s=WINDOW_S, burst=burst, sleep=sleep)
