@@ -25,10 +25,8 @@ from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import GeoPinError
 from geopin_assets.index.announce import announce
 from geopin_assets.index.budget import DOLLARS_PER_MILLION_ROWS, RunBudget
-from geopin_assets.index.ledger import Ledger
-from geopin_assets.index.protocol import VectorIndex, vector_schema
+from geopin_assets.index.protocol import vector_schema
 from geopin_assets.index.publish import MassRemovalError, PublishReport, publish_rows, publish_vectors
-from geopin_assets.index.shards import Shards
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.versions import IndexVersion
 from geopin_assets.sources import SOURCES
@@ -67,18 +65,18 @@ def vectorize(
     Only the difference to the ledger is sent; a write counts once it was read back. Each model has an index of its
     own. A new one is built beside the one that searches use, and takes its place when it is complete and verified.
     """
-    model, ledger, budget = embedding.model(), search_index.ledger(), search_index.budget()
+    model, budget = embedding.model(), search_index.budget()
     version = search_index.target(model)
 
     def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
         nonlocal version
         desired = desired_vectors(storage, cell_ids, model).select(*vector_schema(model.dim), "cell_id")
         try:
-            return _publish_vectors(desired, cell_ids, search_index.vectors(version), ledger, budget)
+            return _publish_vectors(desired, cell_ids, search_index, version, budget)
         except MassRemovalError as error:
             version = search_index.rebuild(model)
             context.log.warning(f"{error}: {version.name} is built instead; `geopin index build` publishes all of it")
-            return _publish_vectors(desired, cell_ids, search_index.vectors(version), ledger, budget)
+            return _publish_vectors(desired, cell_ids, search_index, version, budget)
 
     context.log.info(f"index {version.name} ({version.state}), {model.label}")
     yield from materialize_cells(
@@ -91,11 +89,12 @@ def vectorize(
 
 
 def _publish_vectors(
-    desired: pl.DataFrame, cell_ids: Sequence[str], index: Shards[VectorIndex], ledger: Ledger, budget: RunBudget
+    desired: pl.DataFrame, cell_ids: Sequence[str], search_index: SearchIndex, version: IndexVersion, budget: RunBudget
 ) -> list[PublishReport]:
-    now = datetime.now(UTC)
+    ledger, now, most = search_index.ledger(), datetime.now(UTC), search_index.max_deletions()
     return [
-        publish_vectors(rows, cell_ids, part, ledger, now=now, budget=budget) for part, rows in index.split(desired)
+        publish_vectors(rows, cell_ids, part, ledger, now=now, budget=budget, max_deletions=most)
+        for part, rows in search_index.vectors(version).split(desired)
     ]
 
 

@@ -22,6 +22,7 @@ from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.cloudflare import CloudflareApi
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
+from geopin_assets.index.publish import MASS_REMOVAL
 from geopin_assets.index.shards import Shards
 from geopin_assets.index.versions import IndexVersion, IndexVersions
 from geopin_assets.settings import Settings
@@ -111,6 +112,17 @@ class Embedding(FromSettings):
         )
 
 
+class CloudflareResource(FromSettings):
+    """An account at Cloudflare: its id and token come from the environment, and are never shown."""
+
+    def backend(self) -> CloudflareBackend:
+        """Its Vectorize indexes and D1 databases. Raises ConfigurationError naming the variable that is missing."""
+        settings = self.settings()
+        account = settings.cloudflare
+        api = _api(account.account_id, account.token, account.base_url, settings.daily_use_path, settings.contact)
+        return CloudflareBackend(api, settings.text("GEOPIN_D1_DATABASE") or "geopin")
+
+
 class SearchIndex(FromSettings):
     """What is published: the versions of the vector index, the metadata beside them, and the ledger of both.
 
@@ -118,11 +130,10 @@ class SearchIndex(FromSettings):
     """
 
     def backend(self) -> Backend:
-        """Raises ConfigurationError naming what is missing for Cloudflare."""
         settings = self.settings()
-        if not settings.publishes_to_cloudflare:
-            return EmbeddedBackend(settings.index_dir)
-        return CloudflareBackend(_cloudflare(settings), settings.text("GEOPIN_D1_DATABASE") or "geopin")
+        if settings.publishes_to_cloudflare:
+            return CloudflareResource(overrides=self.overrides).backend()
+        return EmbeddedBackend(settings.index_dir)
 
     def versions(self) -> IndexVersions:
         return IndexVersions(self.settings().ledger_path, self.backend().key)
@@ -164,6 +175,10 @@ class SearchIndex(FromSettings):
             requests=settings.integer("GEOPIN_PUBLISH_MAX_REQUESTS", 20_000, low=0, high=10**9),
         )
 
+    def max_deletions(self) -> int:
+        """Vectors that one publish may delete; more is a new version of the index."""
+        return self.settings().integer("GEOPIN_MASS_REMOVAL", MASS_REMOVAL, low=0, high=10**9)
+
     def _shards(self) -> int:
         return self.settings().integer("GEOPIN_INDEX_SHARDS", 1, low=1, high=100)
 
@@ -172,9 +187,3 @@ class SearchIndex(FromSettings):
 def _api(account_id: str, token: str, base_url: str, rate_file: Path, contact: str) -> CloudflareApi:
     """One client per account and process: it keeps connections, and the rate of the account."""
     return CloudflareApi(account_id, token, base_url=base_url, rate_file=rate_file, contact=contact)
-
-
-def _cloudflare(settings: Settings) -> CloudflareApi:
-    """The account that the settings name; in the sandbox, the emulator's."""
-    account = settings.cloudflare
-    return _api(account.account_id, account.token, account.base_url, settings.daily_use_path, settings.contact)

@@ -67,6 +67,8 @@ class LanceIndex:
         self._pending: deque[_Mutation] = deque()
         self._processed: _Mutation | None = None
 
+    upserts_at_once = 1
+
     @property
     def store_key(self) -> str:
         return f"lance:{self.name}"

@@ -22,8 +22,10 @@ import orjson
 import polars as pl
 
 from geopin_assets.errors import TransientError
+from geopin_assets.index.transaction import writing
 
 BUSY_TIMEOUT_S = 30.0
+CACHE_KIB = 65_536  # of pages; with the default of 2 MB a group of rows is written to the file several times
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stores (store_key INTEGER PRIMARY KEY, store TEXT NOT NULL UNIQUE);
@@ -82,21 +84,22 @@ class Ledger:
         with self._transaction(store) as (connection, key):
             connection.executemany(
                 "INSERT INTO claims (store_key, id, cell_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                _rows(key, claims, "id", "cell_id"),
+                _rows(key, claims.sort("id"), "id", "cell_id"),
             )
             connection.execute(
                 "INSERT INTO published (store_key, id) SELECT ?1, value FROM json_each(?2) WHERE true "
                 "ON CONFLICT DO UPDATE SET content_hash = NULL",
-                (key, _json(uncertain)),
+                (key, _json(uncertain.sort())),
             )
 
     def commit(self, store: str, rows: pl.DataFrame, mutation: str, now: datetime) -> None:
         """After a verified write: the store holds these (id, content_hash)."""
+        published_at = now.isoformat()
         with self._transaction(store) as (connection, key):
             connection.executemany(
                 "UPDATE published SET content_hash = ?3, mutation = ?4, published_at = ?5 "
                 "WHERE store_key = ?1 AND id = ?2",
-                ((*row, mutation, now.isoformat()) for row in _rows(key, rows, "id", "content_hash")),
+                ((*row, mutation, published_at) for row in _rows(key, rows.sort("id"), "id", "content_hash")),
             )
 
     def release(self, store: str, claims: pl.DataFrame, deleted: pl.Series) -> None:
@@ -124,15 +127,9 @@ class Ledger:
 
     @contextmanager
     def _transaction(self, store: str) -> Iterator[tuple[sqlite3.Connection, int | None]]:
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.execute("INSERT INTO stores (store) VALUES (?1) ON CONFLICT DO NOTHING", (store,))
-                yield connection, _key(connection, store)
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.commit()
+        with self._connection() as connection, writing(connection):
+            connection.execute("INSERT INTO stores (store) VALUES (?1) ON CONFLICT DO NOTHING", (store,))
+            yield connection, _key(connection, store)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -140,6 +137,7 @@ class Ledger:
         with closing(sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
                 connection.executescript(_SCHEMA)
                 yield connection
             except sqlite3.OperationalError as error:

@@ -101,6 +101,11 @@ class VectorIndex(Protocol):
     def dim(self) -> int: ...
 
     @property
+    def upserts_at_once(self) -> int:
+        """How many upserts may be under way together: while one is on the line, the next is encoded."""
+        ...
+
+    @property
     def store_key(self) -> str:
         """Names this very index in the ledger: backend, account and name, so that two never share a record."""
         ...

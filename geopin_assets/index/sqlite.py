@@ -26,6 +26,7 @@ from geopin_assets.index.tables import (
     table_named,
     text_params,
 )
+from geopin_assets.index.transaction import writing
 
 BUSY_TIMEOUT_S = 30.0
 
@@ -85,14 +86,8 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.commit()
+        with self._connection() as connection, writing(connection):
+            yield connection
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -10,6 +10,7 @@ they are stored at, so that a value that comes back as its neighbor in float32 i
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -148,10 +149,13 @@ class VectorTarget:
         return pl.Series("content_hash", digests, dtype=pl.String)
 
     def upsert(self, rows: pl.DataFrame) -> None:
-        vectors = rows.select(list(vector_schema(self.index.dim)))
-        for chunk in vectors.iter_slices(VECTORS_PER_UPSERT):
-            self.tally.mutation = self.index.upsert(chunk)
-            self.tally.requests += 1
+        """Several at once, but the last one alone, so that its mutation is the last."""
+        *chunks, last = rows.select(list(vector_schema(self.index.dim))).iter_slices(VECTORS_PER_UPSERT)
+        with ThreadPoolExecutor(self.index.upserts_at_once) as threads:
+            for _ in threads.map(self.index.upsert, chunks):
+                self.tally.requests += 1
+        self.tally.mutation = self.index.upsert(last)
+        self.tally.requests += 1
         self._await()
 
     def delete(self, ids: pl.Series) -> None:

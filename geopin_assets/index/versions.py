@@ -18,6 +18,7 @@ from pathlib import Path
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.ledger import BUSY_TIMEOUT_S
 from geopin_assets.index.protocol import index_name
+from geopin_assets.index.transaction import writing
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS index_versions (
@@ -147,14 +148,8 @@ class IndexVersions:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.commit()
+        with self._connection() as connection, writing(connection):
+            yield connection
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

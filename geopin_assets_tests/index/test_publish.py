@@ -1,6 +1,7 @@
 """Delta publish: only what changed is sent, and the end is right wherever a publish is killed."""
 
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from geopin_assets.errors import PermanentError, TransientError
 from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.lance import LanceIndex
 from geopin_assets.index.ledger import Ledger
+from geopin_assets.index.limits import VECTORS_PER_UPSERT
+from geopin_assets.index.protocol import IndexInfo
 from geopin_assets.index.publish import MassRemovalError, PublishReport, publish, publish_rows, publish_vectors
 from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.index.tables import TABLES, row_hashes
@@ -201,6 +204,31 @@ def test_a_store_that_loses_an_acknowledged_write_is_found_out(tmp_path: Path) -
     place.index = LosingIndex(tmp_path, "test", DIM)
     with pytest.raises(TransientError, match="written but not read back: x"):
         place.publish(vectors([("x", 1)]), "a")
+
+
+def test_upserts_run_side_by_side_and_the_last_one_alone(place: Workplace) -> None:
+    """Mutations are processed in the order they were accepted: whoever waits for the last waits for all."""
+    together = threading.Barrier(2, timeout=10)
+    log: list[str] = []
+
+    class SideBySide(LanceIndex):
+        upserts_at_once = 2
+
+        def upsert(self, rows: pl.DataFrame) -> str:
+            if rows.height == VECTORS_PER_UPSERT:
+                together.wait()
+            log.append(rows["vector_id"][0])
+            return f"mutation of {rows['vector_id'][0]}"
+
+        def info(self) -> IndexInfo:
+            return IndexInfo(DIM, 0, "mutation of last", None)
+
+    index = SideBySide(Path(), "test", DIM)
+    full = [(f"{half}{i}", 1) for half in "ab" for i in range(VECTORS_PER_UPSERT)]
+    target = VectorTarget(index, place.wait)
+    target.upsert(vectors([*full, ("last", 1)]))
+    assert sorted(log[:2]) == ["a0", "b0"] and log[2:] == ["last"]
+    assert (target.tally.mutation, target.tally.requests) == ("mutation of last", 4)
 
 
 def test_vectors_are_upserted_and_deleted_in_the_largest_requests_allowed(place: Workplace) -> None:

@@ -24,8 +24,8 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 def ndjson(vectors: pl.DataFrame) -> bytes:
     """One line per vector: `{"id", "values", "metadata"}`. A property that is null is left out.
 
-    Each line is let go when it is written: joining 5,000 of them took 127 ms of CPU instead of 87, a third of it for
-    20,000 page faults, and twice the memory.
+    Each line is let go when it is written: joining 5,000 of them holds 114 MB instead of 36, and cost a process 16,000
+    more page faults (30 ms) for each of its first upserts.
     """
     values = np.ascontiguousarray(vectors["embedding"].to_numpy(), dtype=np.float32)
     metadata = vectors.select(list(METADATA)).iter_rows(named=True)

@@ -36,6 +36,9 @@ class VectorizeIndex:
         self._per_request = limits.VECTORS_PER_UPSERT
         self._is_ready = False
 
+    upserts_at_once = 4
+    """While one upsert of 32 MB is on the line, the next is encoded."""
+
     @property
     def store_key(self) -> str:
         return f"vectorize:{self._api.account_key}:{self.name}"

@@ -46,8 +46,8 @@ class Account:
             self._upserts += 1
             return accepted({"mutationId": str(self._upserts)})
         if call.operation == "info":
-            known = {"vectorCount": len(self._lines), "processedUpToMutation": str(self._upserts)}
-            return accepted(known | {"dimensions": 512, "processedUpToDatetime": None})
+            known = orjson.loads(self._emulator.answer(request).body)["result"]
+            return accepted(known | {"vectorCount": len(self._lines), "processedUpToMutation": str(self._upserts)})
         if call.operation == "get_by_ids":
             ids = orjson.loads(request.body)["ids"]
             return accepted([orjson.Fragment(self._lines[id_]) for id_ in ids if id_ in self._lines])
