@@ -3,8 +3,9 @@
 The same images from the same server, in turn: img2dataset as its command does it by default (fetch, resize, encode
 again, write), the same with as many pixels as our model takes, img2dataset with everything after decoding left out,
 and what comes before the model here (fetch, decode, resize to pixels). CPU seconds include child processes; what a
-run of few images takes is start-up and is subtracted. Target: 1.5 times the images per CPU second of img2dataset as
-it is. `make bench-embed` installs img2dataset in an environment of its own, because it wants other versions than we do.
+run of few images takes is start-up and is subtracted. Target: 1.5 times the images per CPU second of img2dataset for
+the same pixels; as it is, it makes 44 % fewer of them (512x384 instead of 683x512). `make bench-embed` installs
+img2dataset in an environment of its own, because it wants other versions than we do.
 """
 
 import subprocess
@@ -34,12 +35,13 @@ TARGET = 1.5
 PROCESSES, THREADS = 2, 16
 IMG2DATASET = Path(__file__).parents[2] / ".geopin/bench/img2dataset/bin/img2dataset"
 
-AS_IT_IS, GEOPIN = "img2dataset as it is", "geopin, fetch + decode + resize"
+AS_IT_IS, SAME_PIXELS = "img2dataset as it is", "img2dataset, pixels as for our model"
+GEOPIN = "geopin, fetch + decode + resize"
 _ENCODED = ("--image_size=512", "--encode_quality=95", "--output_format=webdataset")
 _DECODED = ("--skip_reencode=True", "--output_format=dummy", "--extract_exif=False", "--compute_hash=None")
 IMG2DATASET_OPTIONS = {
     AS_IT_IS: (*_ENCODED, "--resize_mode=border"),
-    "img2dataset, pixels as for our model": (*_ENCODED, "--resize_mode=keep_ratio"),
+    SAME_PIXELS: (*_ENCODED, "--resize_mode=keep_ratio"),
     "img2dataset, fetch + decode": (*_DECODED, "--resize_mode=no"),
 }
 
@@ -114,7 +116,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         ],
     )
     if AS_IT_IS in costs:
-        print(f"ratio {costs[AS_IT_IS].cpu_s / ours.cpu_s:.2f}, target {TARGET}")
+        as_it_is, same_pixels = (costs[way].cpu_s / ours.cpu_s for way in (AS_IT_IS, SAME_PIXELS))
+        print(f"ratio {same_pixels:.2f} for the same pixels, target {TARGET}; {as_it_is:.2f} to img2dataset as it is")
     else:
         print("img2dataset is not installed (`make bench-embed` installs it where it can be had): no ratio")
 
