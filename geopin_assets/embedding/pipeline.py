@@ -203,7 +203,9 @@ class _Prepare:
     decode: Decode
 
     def __call__(self, wanted: WantedImage, data: bytes) -> list[Image] | Failure:
-        with _panoramas.taken(_PANORAMA_BYTES if wanted.is_pano else 0):
+        if not wanted.is_pano:
+            return self._prepare(wanted, data)
+        with _panoramas.taken(_PANORAMA_BYTES):
             return self._prepare(wanted, data)
 
     def _prepare(self, wanted: WantedImage, data: bytes) -> list[Image] | Failure:
