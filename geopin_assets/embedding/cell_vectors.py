@@ -112,7 +112,7 @@ def _held(files: list[Path]) -> pl.DataFrame:
                 center_deg=pl.col("heading_deg").filter(pl.col("view") == 0).first(),
             )
             .sort("capture_id", "image_version")
-            .collect()
+            .collect(engine="streaming")
         )
     except pl.exceptions.PolarsError as error:
         raise PayloadError(f"{files[0]}: not a file of vectors: {error}") from error
@@ -130,7 +130,7 @@ def _rows(span: pl.DataFrame, files: list[Path], dim: int) -> pl.DataFrame:
     within = pl.col("capture_id").is_between(pl.lit(first), pl.lit(last))
     wanted = span.select("capture_id", "image_version", "views", "center_deg").lazy()
     rows = (
-        pl.concat([pl.scan_parquet(file).filter(within) for file in files])
+        pl.concat([pl.scan_parquet(file, low_memory=True).filter(within) for file in files])
         .join(wanted, on=["capture_id", "image_version"], maintain_order="left")
         .filter(pl.col("view") < pl.col("views"))
         .unique(["capture_id", "view"], keep="first", maintain_order=True)
