@@ -4,6 +4,7 @@ Not here: any behavior of those classes, and no secret: keys come from the envir
 of resource configuration, which the UI shows.
 """
 
+import atexit
 import os
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -186,4 +187,6 @@ class SearchIndex(FromSettings):
 @cache
 def _api(account_id: str, token: str, base_url: str, rate_file: Path, contact: str) -> CloudflareApi:
     """One client per account and process: it keeps connections, and the rate of the account."""
-    return CloudflareApi(account_id, token, base_url=base_url, rate_file=rate_file, contact=contact)
+    api = CloudflareApi(account_id, token, base_url=base_url, rate_file=rate_file, contact=contact)
+    atexit.register(api.close)
+    return api
