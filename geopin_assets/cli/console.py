@@ -17,7 +17,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from geopin_assets.defs.local_run import LayerResult
-from geopin_assets.defs.progress import Advance, Progress
+from geopin_assets.defs.progress import Advance, Progress, time_left
 
 console = Console(highlight=False, markup=False)
 if not console.is_terminal:
@@ -62,13 +62,14 @@ def _bar(screen: Console, label: str, total: int, unit: str) -> Iterator[Advance
 @contextmanager
 def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
     done, said_s = 0, time.monotonic()
+    start_s = said_s
 
     def advance(text: str, units: int = 1) -> None:
         nonlocal done, said_s
         done += units
         if time.monotonic() - said_s >= _LINE_EVERY_S:
             said_s = time.monotonic()
-            console.print(f"  {label}: {done}/{total} {unit}, {text}")
+            console.print(f"  {label}: {done}/{total} {unit}, {text}, {time_left(said_s - start_s, done, total)}")
 
     yield advance
 

@@ -14,6 +14,11 @@ class Advance(Protocol):
     def __call__(self, text: str, units: int = 1) -> None: ...
 
 
+def time_left(elapsed_s: float, done: int, total: int) -> str:
+    """At the pace so far; nothing is known before the first unit is done."""
+    return f"about {elapsed_s / done * (total - done):.0f} s left" if done else "time left unknown"
+
+
 class Progress(dg.ConfigurableResource):
     """Writes a line at most every `every_s` seconds, and at the end, with the time still to go."""
 
@@ -32,7 +37,7 @@ class Progress(dg.ConfigurableResource):
             now_s = time.monotonic()
             if now_s - said_s >= self.every_s or done == total:
                 said_s = now_s
-                left_s = (now_s - start_s) / max(done, 1) * (total - done)
-                context.log.info(f"{label}: {done}/{total} {unit}, {text}, about {left_s:.0f} s left")
+                left = time_left(now_s - start_s, done, total)
+                context.log.info(f"{label}: {done}/{total} {unit}, {text}, {left}")
 
         yield advance

@@ -68,11 +68,6 @@ class LazyEmbedder:
         return self._loaded.embed(batch)
 
 
-def embedder_label(embedder: Embedder | Model) -> str:
-    """Text to show wherever vectors of this embedder are shown."""
-    return Model(embedder.model_id, embedder.dim, embedder.is_place_recognition).label
-
-
 def _weights(settings: Settings) -> Path | None:
     """The checkpoint; None for the stand-in."""
     architecture = Architecture.parse(settings.model)

@@ -22,13 +22,6 @@ def write_frame(path: Path, frame: pl.DataFrame, metadata: Mapping[str, str] | N
         partial.unlink(missing_ok=True)
 
 
-def read_frame(path: Path, schema: pl.Schema) -> pl.DataFrame:
-    """The frame at `path`, or an empty one of `schema` where there is no file yet."""
-    if not path.exists():
-        return pl.DataFrame(schema=schema)
-    return pl.read_parquet(path).select(schema.names())
-
-
 def content_version(frame: pl.DataFrame) -> str:
     """Hash of a frame's rows, equal whenever the rows are (64 bits, hex): the data version of a partition.
 

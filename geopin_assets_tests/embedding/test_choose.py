@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from geopin_assets.embedding.choose import build_embedder, embedder_label, identify_model
+from geopin_assets.embedding.choose import build_embedder, identify_model
 from geopin_assets.embedding.cosplace import CosPlaceNetwork
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import ConfigurationError
@@ -33,8 +33,7 @@ def test_the_sandbox_uses_the_stand_in_and_says_so(tmp_path: Path) -> None:
     assert identify_model(settings) == Model("thumbnail-512-p1", 512, is_place_recognition=False)
     embedder = build_embedder(settings)
     assert embedder.model_id == "thumbnail-512-p1"
-    for label in (embedder_label(embedder), identify_model(settings).label):
-        assert label == "thumbnail-512-p1: not a place-recognition model: sandbox stand-in"
+    assert identify_model(settings).label == "thumbnail-512-p1: not a place-recognition model: sandbox stand-in"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,7 +42,7 @@ def test_named_weights_are_used_in_every_profile(profile: Profile, tmp_path: Pat
     settings = Settings(profile=profile, data_dir=tmp_path, model=SMALL, weights=save(tmp_path / "w.pth"))
     embedder = build_embedder(settings)
     sha256 = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
-    assert embedder.is_place_recognition and embedder_label(embedder) == embedder.model_id
+    assert embedder.is_place_recognition and identify_model(settings).label == embedder.model_id
     assert embedder.model_id == f"cosplace-resnet18-512-{sha256[:8]}-p2"
 
 
