@@ -1,13 +1,12 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
 
 import pytest
 
 from geopin_assets.errors import BudgetSpent, ConfigurationError, PermanentError, TransientError
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.links import BATCH, LinkedCapture, LinkLoss, Links, Renewal
-from geopin_assets_tests.sources.expiring import Expiring, World, link, links_of, source_named
+from geopin_assets_tests.sources.expiring import NOW, Expiring, World, link, links_of, source_named
 
 GOOD, EXPIRED = 18, 9
 
@@ -66,7 +65,7 @@ def test_a_source_that_cannot_be_opened_leaves_its_captures_expired() -> None:
     def refuse(name: str) -> AbstractContextManager[Source]:
         raise ConfigurationError("expiring is disabled: set GEOPIN_EXPIRING_TOKEN")
 
-    with Links(refuse, source_named) as links:
+    with Links(refuse, source_named, now=lambda: NOW) as links:
         renewal = links.renew([capture("a", "expiring:a")])
     assert renewal.lost == {"expiring:a": LinkLoss.EXPIRED}
     assert "GEOPIN_EXPIRING_TOKEN" in renewal.errors["expiring"]
@@ -92,7 +91,7 @@ def test_a_source_that_fails_holds_back_no_other() -> None:
         def __exit__(self, *_: object) -> None:
             pass
 
-    with Links(Opened, sources.__getitem__) as links:  # type: ignore[arg-type]
+    with Links(Opened, sources.__getitem__, now=lambda: NOW) as links:  # type: ignore[arg-type]
         renewal = links.renew([capture("a", "failing:a", source="failing"), capture("b", "expiring:b")])
     assert renewal.lost == {"failing:a": LinkLoss.EXPIRED}
     assert renewal.fresh == {"expiring:b": link("b", GOOD)}
@@ -145,5 +144,5 @@ def test_ids_that_were_not_asked_for_are_not_taken() -> None:
         def __exit__(self, *_: object) -> None:
             pass
 
-    with Links(lambda name: Opened(), source_named, now=lambda: datetime(2026, 5, 4, 12)) as links:  # type: ignore[arg-type, return-value]  # noqa: DTZ001
+    with Links(lambda name: Opened(), source_named, now=lambda: NOW) as links:  # type: ignore[arg-type, return-value]
         assert set(links.renew([capture("a")]).fresh) == {"expiring:a"}
