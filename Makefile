@@ -3,7 +3,9 @@
 #   make demo    the whole path on invented streets: no key, no account, no internet after installing
 #   make test    lint, types, import rules and every test
 #   make bench   what the platform costs; make bench-embed: fetching and embedding images only, beside img2dataset;
-#                make bench-publish: publishing to Cloudflare only, beside a bare client
+#                make bench-publish: publishing to Cloudflare only, beside a bare client;
+#                make bench-refresh: a quarter of weekly refreshes of every cell and source, on a simulated clock;
+#                make bench-ui: the UI's pages with that much history, in Chromium
 #   make ui      the Dagster UI on http://127.0.0.1:3000, over the same data
 #
 # PyTorch: the pinned version as the package index offers it. For a CUDA (or a CPU-only) build say
@@ -16,7 +18,7 @@ BIN := $(VENV)/bin
 IMG2DATASET := .geopin/bench/img2dataset
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo test bench bench-embed bench-publish ui check lock clean
+.PHONY: demo test bench bench-embed bench-publish bench-refresh bench-ui ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
@@ -38,6 +40,12 @@ bench-embed: $(VENV)/.installed $(IMG2DATASET)
 
 bench-publish: $(VENV)/.installed
 	$(BIN)/python -m geopin_assets_tests.benchmarks.publish
+
+bench-refresh: $(VENV)/.installed
+	$(BIN)/python -m geopin_assets_tests.benchmarks.quarter --weeks 13
+
+bench-ui: $(VENV)/.installed
+	$(BIN)/python -m geopin_assets_tests.benchmarks.pages
 
 # The baseline in an environment of its own: it wants other versions than we do. Where it cannot be had, the
 # benchmark says so and goes on.

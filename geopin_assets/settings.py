@@ -125,6 +125,35 @@ class Settings:
         return self.data_dir / "quality"
 
     @property
+    def reports_url(self) -> str:
+        """Where a browser finds the files of `quality_dir`: beside the UI, unless GEOPIN_REPORTS_URL says otherwise."""
+        return (self.text("GEOPIN_REPORTS_URL") or "http://127.0.0.1:3001").rstrip("/")
+
+    @property
+    def ui_url(self) -> str:
+        """Where people open the Dagster UI: links in alerts and metadata go there, and commands ask it."""
+        return (self.text("GEOPIN_UI_URL") or "http://127.0.0.1:3000").rstrip("/")
+
+    @property
+    def max_gap_share(self) -> float:
+        """GEOPIN_COVERAGE_MAX_GAP_SHARE: more of the crawled land cells with a gap is an error, not a warning.
+
+        A half: where most cells fall short, a source or its crawl is at fault rather than the streets. The
+        sandbox invents a handful of streets and leaves the rest of the country empty: no share is wrong there.
+        """
+        return self.number("GEOPIN_COVERAGE_MAX_GAP_SHARE", 1.0 if self.is_sandbox else 0.5, low=0, high=1)
+
+    @property
+    def coverage_max_age_years(self) -> float:
+        """GEOPIN_COVERAGE_MAX_AGE_YEARS: a street's shop fronts and works change within about three years."""
+        return self.number("GEOPIN_COVERAGE_MAX_AGE_YEARS", 3, low=0, high=100)
+
+    @property
+    def captures_per_1000_inhabitants(self) -> float:
+        """GEOPIN_COVERAGE_CAPTURES_PER_1000: ten are one every 350 m of the street that 1,000 people share."""
+        return self.number("GEOPIN_COVERAGE_CAPTURES_PER_1000", 10, low=0, high=100_000)
+
+    @property
     def daily_use_path(self) -> Path:
         return self.data_dir / "daily_use.sqlite"
 

@@ -77,6 +77,22 @@ def test_the_other_variables_are_read_as_they_are() -> None:
     assert settings.gpu_pool == "gpu_of_amsterdam"
 
 
+def test_coverage_expectations_have_defaults_that_fit_the_profile_and_can_be_set() -> None:
+    live = Settings.from_env({"GEOPIN_PROFILE": "live"})
+    assert (live.max_gap_share, live.coverage_max_age_years, live.captures_per_1000_inhabitants) == (0.5, 3, 10)
+    assert Settings.from_env({}).max_gap_share == 1
+    stated = Settings.from_env(
+        {
+            "GEOPIN_COVERAGE_MAX_GAP_SHARE": "0.2",
+            "GEOPIN_COVERAGE_MAX_AGE_YEARS": "1.5",
+            "GEOPIN_COVERAGE_CAPTURES_PER_1000": "40",
+        }
+    )
+    assert (stated.max_gap_share, stated.coverage_max_age_years, stated.captures_per_1000_inhabitants) == (0.2, 1.5, 40)
+    with pytest.raises(ConfigurationError, match="GEOPIN_COVERAGE_MAX_GAP_SHARE='50'"):
+        Settings.from_env({"GEOPIN_COVERAGE_MAX_GAP_SHARE": "50"}).max_gap_share  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

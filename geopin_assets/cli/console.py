@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import dagster as dg
@@ -46,9 +46,15 @@ class ConsoleProgress(Progress):
 
     @contextmanager
     def task(self, context: dg.AssetExecutionContext, total: int, unit: str = "cells") -> Iterator[Advance]:
-        label, screen = context.asset_key.to_user_string(), terminal() if self.has_bars else None
-        with _bar(screen, label, total, unit) if screen else _lines(label, total, unit) as advance:
+        label = context.asset_key.to_user_string()
+        with progress_bar(label, total, unit) if self.has_bars else _lines(label, total, unit) as advance:
             yield advance
+
+
+def progress_bar(label: str, total: int, unit: str = "cells") -> AbstractContextManager[Advance]:
+    """Follows work that is done elsewhere: a bar on a terminal, lines where there is none."""
+    screen = terminal()
+    return _bar(screen, label, total, unit) if screen else _lines(label, total, unit)
 
 
 @contextmanager

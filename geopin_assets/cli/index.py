@@ -1,7 +1,5 @@
 """`geopin index …`: versions of the published index: list them, build a new one, drop an old one, plan a first load."""
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
 from geopin_assets.cli.console import ConsoleProgress, console, print_layer, print_table, terminal
@@ -9,7 +7,7 @@ from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.local_run import layer
 from geopin_assets.defs.publish import VECTOR_CELLS_PER_RUN, vectorize
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.defs.serving import lacking, published_count
+from geopin_assets.defs.serving import drop_version, lacking, published_count
 from geopin_assets.embedding.panorama import VIEWS
 from geopin_assets.index.forecast import PublishForecast, forecast_publish
 from geopin_assets.index.versions import State
@@ -49,15 +47,10 @@ def build_version(*, new: bool) -> int:
     return 1 if result.failed_count else 0
 
 
-def drop_version(name: str) -> None:
+def drop_index(name: str) -> None:
     """Delete a version's vectors, and forget it. Raises ConfigurationError for the one that searches use."""
     search_index = SearchIndex()
-    version, versions, ledger = search_index.versions().named(name), search_index.versions(), search_index.ledger()
-    versions.check_may_drop(version)
-    for part in search_index.vectors(version).parts:
-        search_index.backend().drop_index(part.name)
-        ledger.forget(part.store_key)
-    versions.drop(version, datetime.now(UTC))
+    drop_version(search_index, search_index.versions().named(name))
     console.print(f"dropped {name}")
 
 
@@ -77,7 +70,7 @@ def _rows(plan: PublishForecast) -> list[tuple[str, str]]:
     return [
         ("vectors", f"{plan.vectors:,} in {plan.index_shards} indexes (GEOPIN_INDEX_SHARDS)"),
         ("rows written", f"{plan.rows_written:,} in {plan.database_shards} databases (GEOPIN_D1_SHARDS)"),
-        ("requests", f"{plan.requests:,}, {plan.hours:.1f} h at the account's rate"),
+        ("requests", f"{plan.requests:,}, {plan.hours:.1f} h at the account's rate, with waiting"),
         ("bytes", f"{plan.vector_bytes / 1e9:.2f} GB of vectors, {plan.row_bytes / 1e9:.2f} GB of rows"),
         ("first load", f"${plan.first_load_usd:.2f} at most"),
         ("each month", f"${plan.monthly_usd:.2f} at most, searched at least once"),

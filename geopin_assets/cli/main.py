@@ -76,6 +76,37 @@ def plan(
 
 
 @app.command()
+def backfill(
+    source: Annotated[str, typer.Argument(help="Which source to crawl")] = "",
+    region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "",
+    only_missing: Annotated[bool, typer.Option("--only-missing", help="Only cells never crawled, or failed")] = False,
+    again: Annotated[str, typer.Option("--retry", help="Only what this backfill (its id) did not finish")] = "",
+    follow: Annotated[str, typer.Option("--follow", help="Start nothing: follow this backfill (its id)")] = "",
+    url: Annotated[str, typer.Option(help="The running webserver; default GEOPIN_UI_URL")] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Launch, and do not follow")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Launch without asking")] = False,
+) -> None:
+    """Fill cells of a source through the running instance (`geopin ui`): plan, progress, what failed, and again."""
+    from geopin_assets.cli.backfill import Following
+    from geopin_assets.cli.webserver import Webserver
+
+    settings = Settings.from_env()
+    if sum(map(bool, (source, again, follow))) != 1:
+        raise typer.BadParameter("one of: a source, --retry ID, --follow ID; e.g. geopin backfill amsterdam -r nh")
+    if source and not region:
+        raise typer.BadParameter("which cells? e.g. --region nh-amsterdam, or --region all")
+    following = Following(
+        webserver=Webserver(url or settings.ui_url),
+        is_detached=detach,
+        is_asked=not yes,
+        url_option=f" --url {url}" if url else "",
+    )
+    if source:
+        sys.exit(following.start(settings, source, region, only_missing=only_missing))
+    sys.exit(following.retry(again) if again else following.follow(follow))
+
+
+@app.command()
 def demo() -> None:
     """The whole path on the sandbox's streets, then what came of it and what to try next."""
     from geopin_assets.cli.run import run_and_report
@@ -147,9 +178,9 @@ def index_build(
 @index_app.command("drop")
 def index_drop(name: str) -> None:
     """Delete an index that searches do not use."""
-    from geopin_assets.cli.index import drop_version
+    from geopin_assets.cli.index import drop_index
 
-    drop_version(name)
+    drop_index(name)
 
 
 @index_app.command("plan")

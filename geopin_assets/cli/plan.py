@@ -1,15 +1,17 @@
 """`geopin plan`: what crawling a region will take, source by source, before anything is asked. Reads only."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil, isfinite
+from math import isfinite
 
 from geopin_assets.cli.console import console, print_table
 from geopin_assets.cli.index import print_publish_plan
 from geopin_assets.defs.raw import CELLS_PER_RUN
 from geopin_assets.defs.resources import Storage
+from geopin_assets.regions import ranges
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, quotas_of, source_named
+from geopin_assets.sources.base import Source
 from geopin_assets.sources.forecast import Forecast, KindForecast, forecast
 
 Measured = Mapping[str, Mapping[str, tuple[int, int]]]
@@ -18,24 +20,32 @@ Measured = Mapping[str, Mapping[str, tuple[int, int]]]
 
 def print_plan(settings: Settings, names: Sequence[str], region: str) -> None:
     """Runs, requests and hours per source; each at its own pace, side by side."""
-    cell_ids = cells_of(region)
     sources = [source_named(name) for name in names] or list(SOURCES)
-    measured = _measured(settings)
-    forecasts = [forecast(s, quotas_of(s, settings), cell_ids, measured.get(s.name, {})) for s in sources]
-    print_table(
-        f"one crawl of {region}: {len(cell_ids)} cells, {ceil(len(cell_ids) / CELLS_PER_RUN)} runs per source",
-        ("source", "captures", "requests", "time", "at", "known from", "state"),
-        [row for s, f in zip(sources, forecasts, strict=True) for row in _rows(f, s.disabled_reason(settings))],
-    )
+    forecasts = print_forecasts(settings, sources, cells_of(region), region)
     ready = [f for s, f in zip(sources, forecasts, strict=True) if not s.disabled_reason(settings)]
-    if ready:
+    if len(ready) > 1:
         slowest = max(ready, key=lambda f: f.hours)
         console.print(f"\nall that are ready, at once: {_time(slowest.hours)}, as long as {slowest.source} takes")
     if settings.catalog_path.exists():
         console.print()
         print_publish_plan()
+
+
+def print_forecasts(
+    settings: Settings, sources: Sequence[type[Source]], cell_ids: Sequence[str], region: str
+) -> list[Forecast]:
+    """What a crawl of these cells takes, a row per source and kind of request."""
+    measured = _measured(settings)
+    forecasts = [forecast(s, quotas_of(s, settings), cell_ids, measured.get(s.name, {})) for s in sources]
+    runs = len(ranges(cell_ids, CELLS_PER_RUN))
+    print_table(
+        f"one crawl of {region}: {len(cell_ids)} cells, {runs} runs per source",
+        ("source", "captures", "requests", "time", "at", "known from", "state"),
+        [row for s, f in zip(sources, forecasts, strict=True) for row in _rows(f, s.disabled_reason(settings))],
+    )
     if settings.is_sandbox:
         console.print("rates are the sandbox's; GEOPIN_PROFILE=live plans with the real ones")
+    return forecasts
 
 
 def _measured(settings: Settings) -> Measured:

@@ -21,7 +21,7 @@ from geopin_assets.sources import SOURCES
 
 
 def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, next_steps: bool = False) -> int:
-    """Run a region and print what happened. Returns the exit code: 1 when a cell or a blocking check failed."""
+    """Run a region and print what happened. Returns the exit code: 1 when a cell failed, or a check as an error."""
     names, cell_ids = _chosen(settings, sources), cells_of(region)
     dagster_home()
     terminal()

@@ -1,4 +1,4 @@
-"""`geopin ui`: webserver and daemon on loopback, and the stand-ins beside them, stopped together.
+"""`geopin ui`: webserver and daemon on loopback, the reports and the stand-ins beside them, stopped together.
 
 Not here: what they show. The two Dagster processes get their own process group, so that a stop
 reaches the code server and the runs they started too.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from geopin_assets.cli.console import console
 from geopin_assets.cli.home import dagster_home
+from geopin_assets.cli.reports import reports
 from geopin_assets.cli.stand_ins import stand_ins
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
@@ -22,6 +23,8 @@ from geopin_assets.settings import Settings
 HOST = "127.0.0.1"
 _START_S = 180
 _STOP_S = 30
+_SENSOR_S = "300"
+"""For one look at all cells: seconds, but on a busy machine the usual 60 would not be enough."""
 
 
 def serve_ui(settings: Settings, port: int) -> int:
@@ -33,7 +36,7 @@ def serve_ui(settings: Settings, port: int) -> int:
         )
     for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job starts with it ignored,
         signal.signal(stop, signal.default_int_handler)  # and so would Dagster, which ends cleanly on no other signal
-    with stand_ins(settings), _dagster(home, port) as dagster:
+    with stand_ins(settings), reports(settings), _dagster(home, port) as dagster:
         try:
             _announce(dagster, port)
             return dagster.wait()
@@ -47,7 +50,8 @@ def serve_ui(settings: Settings, port: int) -> int:
 def _dagster(home: Path, port: int) -> subprocess.Popen[bytes]:
     binary = Path(sys.executable).with_name("dagster")
     command = [str(binary), "dev", "-w", str(home / "workspace.yaml"), "-h", HOST, "-p", str(port)]
-    return subprocess.Popen(command, cwd=home, env={**os.environ, "DAGSTER_HOME": str(home)}, start_new_session=True)
+    environ = {"DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": _SENSOR_S, **os.environ, "DAGSTER_HOME": str(home)}
+    return subprocess.Popen(command, cwd=home, env=environ, start_new_session=True)
 
 
 def _announce(dagster: "subprocess.Popen[bytes]", port: int) -> None:

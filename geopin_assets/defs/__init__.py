@@ -8,5 +8,6 @@ import warnings
 
 import dagster as dg
 
-# Backfill policies are beta in Dagster 1.13; the version is pinned, so the reminder on every start helps nobody.
+# These are beta in Dagster 1.13; the version is pinned, so the reminder on every start helps nobody.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", message=".*use_user_code_server.*", category=dg.BetaWarning)

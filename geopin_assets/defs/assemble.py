@@ -4,14 +4,22 @@ from typing import Any
 
 import dagster as dg
 
+from geopin_assets.defs.alerts import Alerts, alert_on_failure
+from geopin_assets.defs.attribution import attribution
 from geopin_assets.defs.catalog import captures
 from geopin_assets.defs.coverage import coverage
+from geopin_assets.defs.diversity import diversity
 from geopin_assets.defs.embeddings import embeddings
+from geopin_assets.defs.freshness_report import freshness
 from geopin_assets.defs.integrity import integrity
+from geopin_assets.defs.jobs import UPKEEP, maintenance, refresh_region, weekly_maintenance
 from geopin_assets.defs.progress import Progress
 from geopin_assets.defs.publish import d1, vectorize
 from geopin_assets.defs.raw import raw_assets
 from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
+from geopin_assets.defs.sensors import sensors
+
+_REPORTS = [coverage, diversity, attribution, freshness, integrity]
 
 
 def build_definitions(*, overrides: dict[str, str] | None = None, **resources: Any) -> dg.Definitions:
@@ -27,9 +35,13 @@ def build_definitions(*, overrides: dict[str, str] | None = None, **resources: A
         "embedding": Embedding(overrides=overrides or {}),
         "search_index": SearchIndex(overrides=overrides or {}),
         "progress": Progress(),
+        "alerts": Alerts(overrides=overrides or {}),
     }
     return dg.Definitions(
-        assets=[*raw_assets, captures, embeddings, vectorize, d1, coverage, integrity],
+        assets=[*raw_assets, captures, embeddings, vectorize, d1, *_REPORTS, *UPKEEP],
+        jobs=[refresh_region, maintenance],
+        schedules=[weekly_maintenance],
+        sensors=[*sensors, alert_on_failure],
         resources=defaults | resources,
         executor=dg.in_process_executor,
     )

@@ -1,12 +1,92 @@
-"""What starts assets without anybody asking. Not here: how a refresh picks its cells (`freshness.py`)."""
+"""What starts assets without anybody asking: crawls by age, everything below by content, reports by the day.
 
-from datetime import timedelta
+Here: the options that each kind of asset is declared with. Not here: how cells are chosen (`freshness.py`,
+`following.py`), or how often that is looked at (`sensors.py`).
+"""
+
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
+
+from geopin_assets.cells import cell_facts
+from geopin_assets.defs.following import Follow
+from geopin_assets.defs.freshness import WEEKLY, WEEKLY_SAID, PastFreshness
+from geopin_assets.defs.resources import Sources, Storage
+from geopin_assets.errors import TransientError
+from geopin_assets.sources.base import Source
+from geopin_assets.store.catalog import Catalog
+
+AC = dg.AutomationCondition
+
+
+def refreshed(source: type[Source]) -> dict[str, Any]:
+    """Options of a raw asset: crawled again before it is too old, as long as the source is switched on."""
+    condition = PastFreshness(
+        empty=partial(empty_cells, source),
+        disabled_reason=lambda: Sources().disabled_reason(source),
+    )
+    return {"freshness_policy": WEEKLY, "automation_condition": condition}
+
+
+def empty_cells(source: type[Source], catalog_path: Path | None = None) -> list[str]:
+    """The cells that have the slower policy: no Dutch land, and nothing of this source when it was last asked."""
+    found_nothing = in_catalog(lambda catalog: catalog.empty_cells(source.name), catalog_path)
+    return [cell_id for cell_id in found_nothing if not cell_facts(cell_id).is_land]
+
+
+REFRESH_FACTS = {"refreshed_every": WEEKLY_SAID}
+"""What a raw asset shows beside its policy, which Dagster judges for the asset as a whole."""
+
+
+def followed(condition: Follow | None = None) -> dict[str, Any]:
+    """Options of a cell asset below raw: made when the content of a cell above has changed.
+
+    Content means `dagster/data_version`: a crawl that found the same leads to nothing.
+    """
+    return {"automation_condition": condition or Follow()}
+
+
+def a_blocking_check_fails(report: str) -> AC:
+    """Whether the newest report of that name says that its data must not be published; publishing refuses it too."""
+    failed = AC.any_checks_match(AC.check_failed(), blocking_only=True)
+    return AC.asset_matches(["quality", report], failed).with_label(f"a_blocking_check_of_{report}_fails")
+
+
+def images_too() -> Follow:
+    """Also the cells with images that failed and may be tried again now: nothing above these changes."""
+    return Follow(
+        also=partial(in_catalog, lambda catalog: catalog.cells_to_retry(datetime.now(UTC))),
+        also_said=", or an image of it that could not be embedded may be tried again",
+    )
+
+
+def in_catalog(question: Callable[[Catalog], pl.Series], path: Path | None = None) -> Collection[str]:
+    """What the catalog answers; nothing as long as there is none, or while it is being written."""
+    path = path or Storage().settings().catalog_path
+    if not path.exists():
+        return ()
+    try:
+        return frozenset(question(Catalog(path, patience_s=0)))
+    except TransientError:
+        return ()
+
+
+def _reported() -> AC:
+    """After changes, and each morning; not while what it reports on is being made."""
+    changed: Any = AC.any_deps_match(AC.data_version_changed()).with_label("content_above_changed")
+    morning = AC.cron_tick_passed("0 6 * * *", "Europe/Amsterdam").with_label("each_morning")
+    wanted = (changed | morning).since_last_handled().with_label("changed_or_morning_since_last_report")
+    above_is_being_made = AC.any_deps_match(AC.run_in_progress()).with_label("above_is_being_made")
+    return (wanted & ~AC.in_progress() & ~above_is_being_made).with_label("report")
+
 
 REPORT: dict[str, Any] = {
-    "automation_condition": dg.AutomationCondition.on_cron("0 6 * * *"),
+    "automation_condition": _reported(),
     "freshness_policy": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=3), warn_window=timedelta(days=2)),
 }
-"""Options of an unpartitioned report: made once a day, whether or not anything changed."""
+"""Options of an unpartitioned report: made each morning and after changes, at most hourly (`sensors.py`)."""

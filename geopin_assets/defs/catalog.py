@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from geopin_assets.defs.automation import followed
 from geopin_assets.defs.columns import column_schema
 from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
@@ -29,6 +30,7 @@ CATALOG_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
     pool="duckdb",
     kinds={"duckdb"},
     metadata={"dagster/column_schema": column_schema(CATALOG_SCHEMA, CATALOG_DESCRIPTIONS)},
+    **followed(),
 )
 def captures(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:
     """One row per capture that exists today, deduplicated on source and image id over all sources.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import dagster as dg
 import polars as pl
 
+from geopin_assets.defs.automation import followed, images_too
 from geopin_assets.defs.catalog import captures
 from geopin_assets.defs.columns import column_schema
 from geopin_assets.defs.partitions import cell_asset
@@ -50,6 +51,7 @@ _DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
     pool=embedding_pool(),
     kinds={"pytorch", "parquet"},
     metadata={"dagster/column_schema": column_schema(EMBEDDING_SCHEMA, _DESCRIPTIONS)},
+    **followed(images_too()),
 )
 def embeddings(
     context: dg.AssetExecutionContext, sources: Sources, storage: Storage, embedding: Embedding, progress: Progress

@@ -1,70 +1,80 @@
-"""quality/integrity: is what is published sound, complete, unique and attributed? One report, four checks.
+"""quality/integrity: is what is published sound, complete, unique, attributed and paid for? One report.
 
-Not here: how anything is counted (`store/catalog.py`, `embedding/audit.py`, `index/sync.py`), or coverage.
-Checks sit on this small unpartitioned asset: on the partitioned ones they would run once per range
-and be skipped exactly when a step fails.
+Not here: how anything is counted (`store/catalog.py`, `embedding/audit.py`, `index/sync.py`, `spending.py`), or what
+the checks say of it (`integrity_checks.py`). Checks sit on this small unpartitioned asset: on the partitioned ones they
+would run once per range and be skipped exactly when a step fails.
 """
 
-from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
-import polars as pl
 
+from geopin_assets.defs.automation import REPORT
 from geopin_assets.defs.catalog import captures
 from geopin_assets.defs.columns import frame_table
 from geopin_assets.defs.desired import all_desired
 from geopin_assets.defs.embeddings import embeddings
+from geopin_assets.defs.integrity_checks import (
+    CHECKS,
+    budget_check,
+    duplicates_check,
+    images_check,
+    licenses_check,
+    sync_check,
+    vectors_check,
+)
 from geopin_assets.defs.partitions import OWNERS
 from geopin_assets.defs.publish import d1, vectorize
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.defs.serving import live_models
-from geopin_assets.embedding.audit import VectorAudit, audit_vectors
+from geopin_assets.defs.spending import daily_budgets, publishing_month
+from geopin_assets.embedding.audit import audit_vectors
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.index.sync import SyncReport, sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget, Wait
-from geopin_assets.licenses import OPEN_LICENSES
+from geopin_assets.quality.image_failures import MAX_SHARE
 
-_CHECKS = {
-    "no_duplicates": "Every (source, image id) is one row of the catalog. If not: the merge is broken, do not publish.",
-    "license_and_attribution": "Every capture has an open license, an attribution text and a page link. "
-    "If not: see `attribution_summary` in the catalog and fix the source's parser.",
-    "vectors_unit_norm": "Every stored vector is finite and of length 1. If not: re-embed the cells it names.",
-    "index_in_sync": "The index holds exactly the catalog's captures and their vectors, by count, by ledger "
-    "and by a sample read back. If not: materialize publish/vectorize and publish/d1 for the affected cells.",
-}
+_KEY = ["quality", "integrity"]
 
 
 @dg.asset(
-    key=["quality", "integrity"],
+    key=_KEY,
     deps=[captures, embeddings, vectorize, d1],
     group_name="quality",
     kinds={"python"},
     owners=OWNERS,
-    check_specs=[
-        dg.AssetCheckSpec(name, asset=["quality", "integrity"], description=text) for name, text in _CHECKS.items()
-    ],
+    check_specs=[dg.AssetCheckSpec(name, asset=_KEY, description=text) for name, text in CHECKS.items()],
+    **REPORT,
 )
-def integrity(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> dg.MaterializeResult:
-    """Duplicates, licenses, vectors and the published index, compared with the catalog."""
-    catalog = storage.catalog()
-    licenses = catalog.licenses()
+def integrity(
+    context: dg.AssetExecutionContext, storage: Storage, embedding: Embedding, search_index: SearchIndex
+) -> dg.MaterializeResult:
+    """Duplicates, licenses, images without a vector, budgets, and the published index compared with the catalog."""
+    catalog, settings, now = storage.catalog(), storage.settings(), datetime.now(UTC)
+    licenses, failures = catalog.licenses(), catalog.image_failures()
+    held = int(licenses["captures"].sum())
     model = embedding.model()
     audit = audit_vectors(storage.vectors(model).paths())
     stores = _stores(storage, model, search_index)
+    month = publishing_month(storage, context.instance, vectors=audit.vectors, captures=held, dim=model.dim, now=now)
     return dg.MaterializeResult(
         metadata={
-            "captures": int(licenses["captures"].sum()),
+            "captures": held,
             "vectors": audit.vectors,
+            "captures_without_vector": int(failures["captures"].sum()),
             "embedder": model.label,
             "vectors_by_model": dg.MetadataValue.json(audit.by_model),
             "licenses": frame_table(licenses),
+            "images_not_embedded": frame_table(failures),
         },
         check_results=[
-            _duplicates(catalog.duplicates()),
-            _licenses(licenses),
-            _vectors(audit),
-            _in_sync(stores),
+            duplicates_check(catalog.duplicates()),
+            licenses_check(licenses),
+            vectors_check(audit),
+            sync_check(stores),
+            images_check(failures, held, settings.number("GEOPIN_MAX_EMBEDDING_FAILURES", MAX_SHARE, low=0, high=1)),
+            budget_check(daily_budgets(settings, now=now), month),
         ],
     )
 
@@ -89,47 +99,3 @@ def _stores(storage: Storage, model: Model, search_index: SearchIndex) -> dict[s
 
 def _label(name: str, part: int) -> str:
     return f"{name}, part {part + 1}" if part else name
-
-
-def _duplicates(count: int) -> dg.AssetCheckResult:
-    return _result("no_duplicates", count == 0, f"{count} duplicate rows", duplicates=count)
-
-
-def _licenses(licenses: pl.DataFrame) -> dg.AssetCheckResult:
-    closed = int(licenses.filter(~pl.col("license").is_in(list(OPEN_LICENSES)))["captures"].sum())
-    bare = int(licenses["unattributed"].sum())
-    text = f"{closed} captures without an open license, {bare} without attribution or page link"
-    return _result("license_and_attribution", closed + bare == 0, text, not_open=closed, unattributed=bare)
-
-
-def _vectors(audit: VectorAudit) -> dg.AssetCheckResult:
-    text = f"{audit.not_finite} of {audit.vectors} vectors not finite, {audit.not_unit} not of unit length"
-    bad = audit.not_finite + audit.not_unit
-    return _result("vectors_unit_norm", bad == 0, text, not_finite=audit.not_finite, not_unit=audit.not_unit)
-
-
-def _in_sync(stores: dict[str, SyncReport]) -> dg.AssetCheckResult:
-    text = "; ".join(f"{name}: {_difference(report)}" for name, report in stores.items())
-    passed = all(report.is_in_sync for report in stores.values())
-    return _result("index_in_sync", passed, text, **{f"{n} published": r.in_store for n, r in stores.items()})
-
-
-def _difference(report: SyncReport) -> str:
-    if report.is_in_sync:
-        return f"{report.in_store} in sync, {report.sampled} read back"
-    return (
-        f"{report.desired} wanted, {report.in_store} held, {report.missing} missing, {report.surplus} surplus,"
-        f" {report.unfinished} unfinished, {len(report.mismatched)} of {report.sampled} read back wrong"
-        f"{_named('lost', report.lost)}{_named('not ours', report.strange)}{_named('wrong', report.mismatched)}"
-    )
-
-
-def _named(what: str, ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-    return f"; {what}: {', '.join(ids[:3])}{more}" if ids else ""
-
-
-def _result(name: str, passed: bool, text: str, **numbers: int) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=name, passed=passed, severity=dg.AssetCheckSeverity.ERROR, description=text, metadata=numbers
-    )

@@ -15,7 +15,10 @@ from typing import Any
 import dagster as dg
 
 from geopin_assets.defs import catalog, embeddings, publish, raw
+from geopin_assets.defs.attribution import attribution
 from geopin_assets.defs.coverage import coverage
+from geopin_assets.defs.diversity import diversity
+from geopin_assets.defs.freshness_report import freshness
 from geopin_assets.defs.integrity import integrity
 from geopin_assets.defs.ranges import RANGE_END, RANGE_START
 from geopin_assets.regions import ranges
@@ -60,7 +63,7 @@ def run_region(
         else (crawl_source(job, instance, cell_ids, name) for name in sources)
     )
     yield from run_below_raw(job, instance, cell_ids)
-    for asset in (coverage, integrity):
+    for asset in (coverage, diversity, attribution, freshness, integrity):
         result = LayerResult(asset.key.to_user_string())
         _run(job, instance, asset.key, (), result)
         yield result

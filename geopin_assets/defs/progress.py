@@ -16,7 +16,12 @@ class Advance(Protocol):
 
 def time_left(elapsed_s: float, done: int, total: int) -> str:
     """At the pace so far; nothing is known before the first unit is done."""
-    return f"about {elapsed_s / done * (total - done):.0f} s left" if done else "time left unknown"
+    if not done:
+        return "time left unknown"
+    left_s = elapsed_s / done * (total - done)
+    if left_s < 120:
+        return f"about {left_s:.0f} s left"
+    return f"about {left_s / 60:.0f} min left" if left_s < 7200 else f"about {left_s / 3600:.1f} h left"
 
 
 class Progress(dg.ConfigurableResource):

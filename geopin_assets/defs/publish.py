@@ -11,12 +11,15 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
+from geopin_assets.defs.automation import a_blocking_check_fails, followed
 from geopin_assets.defs.catalog import CATALOG_DESCRIPTIONS, CATALOG_SCHEMA, captures
 from geopin_assets.defs.columns import column_schema
 from geopin_assets.defs.desired import desired_vectors, desired_views
 from geopin_assets.defs.embeddings import embeddings
+from geopin_assets.defs.following import Follow
 from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.progress import Progress
+from geopin_assets.defs.publish_guard import refuse_losses
 from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells, pages
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.defs.serving import live_models, published_count, switch_when_complete
@@ -26,15 +29,21 @@ from geopin_assets.errors import GeoPinError
 from geopin_assets.index.announce import announce
 from geopin_assets.index.budget import DOLLARS_PER_MILLION_ROWS, RunBudget
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets.index.publish import MassRemovalError, PublishReport, publish_rows, publish_vectors
+from geopin_assets.index.publish import (
+    ROW_CAPTURES_AT_ONCE,
+    VECTOR_CAPTURES_AT_ONCE,
+    MassRemovalError,
+    PublishReport,
+    publish_rows,
+    publish_vectors,
+)
+from geopin_assets.index.streams import Desired
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.versions import IndexVersion
 from geopin_assets.sources import SOURCES
 
 VECTOR_CELLS_PER_RUN = 200
 ROW_CELLS_PER_RUN = 300
-CAPTURES_AT_ONCE = 50_000
-"""Captures published together: each time their vectors are awaited, half a minute at Cloudflare. 1 GB of memory."""
 _VECTOR_COLUMNS = {
     "vector_id": "Capture id and view",
     "embedding": "Unit vector",
@@ -52,6 +61,7 @@ _ROW_SCHEMA = {name: CATALOG_SCHEMA[name] for name in TABLES["captures"].columns
     pool="cloudflare",
     kinds={"cloudflare", "lancedb"},
     metadata={"dagster/column_schema": column_schema(vector_schema(DIM), _VECTOR_COLUMNS)},
+    **followed(Follow(unless=a_blocking_check_fails("freshness"))),
 )
 def vectorize(
     context: dg.AssetExecutionContext,
@@ -65,12 +75,13 @@ def vectorize(
     Only the difference to the ledger is sent; a write counts once it was read back. Each model has an index of its
     own. A new one is built beside the one that searches use, and takes its place when it is complete and verified.
     """
+    refuse_losses(context, storage)
     model, budget = embedding.model(), search_index.budget()
     version = search_index.target(model)
 
     def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
         nonlocal version
-        desired = desired_vectors(storage, cell_ids, model).select(*vector_schema(model.dim), "cell_id")
+        desired = desired_vectors(storage, cell_ids, model)
         try:
             return _publish_vectors(desired, cell_ids, search_index, version, budget)
         except MassRemovalError as error:
@@ -80,7 +91,8 @@ def vectorize(
 
     context.log.info(f"index {version.name} ({version.state}), {model.label}")
     yield from materialize_cells(
-        context, _in_batches(context, storage, progress, publish, lambda: _shown(version, model))
+        context,
+        _in_batches(context, storage, progress, VECTOR_CAPTURES_AT_ONCE, publish, lambda: _shown(version, model)),
     )
     switched = switch_when_complete(storage, search_index, model)
     if switched:
@@ -89,12 +101,12 @@ def vectorize(
 
 
 def _publish_vectors(
-    desired: pl.DataFrame, cell_ids: Sequence[str], search_index: SearchIndex, version: IndexVersion, budget: RunBudget
+    desired: Desired, cell_ids: Sequence[str], search_index: SearchIndex, version: IndexVersion, budget: RunBudget
 ) -> list[PublishReport]:
     ledger, now, most = search_index.ledger(), datetime.now(UTC), search_index.max_deletions()
     return [
         publish_vectors(rows, cell_ids, part, ledger, now=now, budget=budget, max_deletions=most)
-        for part, rows in search_index.vectors(version).split(desired)
+        for part, rows in search_index.vectors(version).split_frames(desired)
     ]
 
 
@@ -109,6 +121,7 @@ def _shown(version: IndexVersion, model: Model) -> dict[str, object]:
     pool="cloudflare",
     kinds={"cloudflare", "sqlite"},
     metadata={"dagster/column_schema": column_schema(_ROW_SCHEMA, CATALOG_DESCRIPTIONS)},
+    **followed(Follow(unless=a_blocking_check_fails("freshness"))),
 )
 def d1(
     context: dg.AssetExecutionContext,
@@ -121,6 +134,7 @@ def d1(
 
     Goes to Cloudflare D1, or the embedded SQLite with the same tables and SQL.
     """
+    refuse_losses(context, storage)
     model, ledger, budget = embedding.model(), search_index.ledger(), search_index.budget()
     stores, models = search_index.metadata(), live_models(search_index, model)
     bookmarks = {str(number): store.bookmark() for number, store in enumerate(stores.parts)}
@@ -142,7 +156,7 @@ def d1(
             for store, rows in stores.split(desired)
         ]
 
-    yield from materialize_cells(context, _in_batches(context, storage, progress, publish, shown))
+    yield from materialize_cells(context, _in_batches(context, storage, progress, ROW_CAPTURES_AT_ONCE, publish, shown))
     _announce(storage, search_index, model)
 
 
@@ -162,6 +176,7 @@ def _in_batches(
     context: dg.AssetExecutionContext,
     storage: Storage,
     progress: Progress,
+    captures_at_once: int,
     publish: Callable[[Sequence[str]], list[PublishReport]],
     shown: Callable[[], dict[str, object]],
 ) -> Callable[[Sequence[str]], Iterator[CellDone | CellFailed]]:
@@ -169,7 +184,7 @@ def _in_batches(
 
     def work(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
         with progress.task(context, len(cell_ids)) as advance:
-            for batch in pages(cell_ids, storage.catalog().counts(cell_ids), CAPTURES_AT_ONCE):
+            for batch in pages(cell_ids, storage.catalog().counts(cell_ids), captures_at_once):
                 try:
                     reports = publish(batch)
                 except GeoPinError as error:

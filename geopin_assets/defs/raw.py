@@ -12,6 +12,7 @@ import dagster as dg
 
 from geopin_assets.capture import Capture, Reason
 from geopin_assets.cells import cell
+from geopin_assets.defs.automation import REFRESH_FACTS, refreshed
 from geopin_assets.defs.columns import column_schema
 from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.progress import Progress
@@ -37,6 +38,7 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
         kinds={"python", "parquet"},
         description=getdoc(getmodule(source)),
         metadata=_facts(source),
+        **refreshed(source),
     )
     def raw(
         context: dg.AssetExecutionContext, sources: Sources, storage: Storage, progress: Progress
@@ -67,17 +69,20 @@ def store_cell(
 ) -> Iterator[CellDone | CellFailed]:
     """Store a crawled cell without what was taken down (capture ids), which is counted.
 
-    A failed cell is never written; an incomplete one is, and still counts as failed.
+    A failed cell is never written; an incomplete one is, and still counts as failed. Failures are noted.
     """
+    now, error = datetime.now(UTC), _failure(outcome)
+    if error:
+        raw.note_failure(source, cell_id, error, now=now)
     if isinstance(outcome, GeoPinError):
-        yield CellFailed(cell_id, f"{type(outcome).__name__}: {outcome}")
+        yield CellFailed(cell_id, error)
         return
     report = outcome.report
     account = raw.write(
         _admitted(outcome, taken_down),
         source=source,
         cell_id=cell_id,
-        crawled_at=datetime.now(UTC),
+        crawled_at=now,
         requests=report.requests,
         splits=report.splits,
         duplicates=report.duplicates,
@@ -85,10 +90,19 @@ def store_cell(
         is_complete=report.is_complete,
         duration_s=outcome.duration_s,
     )
-    if report.incomplete:
-        yield CellFailed(cell_id, f"incomplete, {account.captures} captures kept; not complete: {report.incomplete[0]}")
-    else:
-        yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
+    if error:
+        yield CellFailed(cell_id, error)
+        return
+    raw.forget_failure(source, cell_id)
+    yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
+
+
+def _failure(outcome: CellCrawl | GeoPinError) -> str:
+    """What is wrong with a crawl; empty if nothing is."""
+    if isinstance(outcome, GeoPinError):
+        return f"{type(outcome).__name__}: {outcome}"
+    missing, found = outcome.report.incomplete, len(outcome.captures)
+    return f"incomplete, {found} captures found; not complete: {missing[0]}" if missing else ""
 
 
 def _admitted(crawl: CellCrawl, taken_down: Collection[str]) -> list[Capture]:
@@ -115,9 +129,9 @@ def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str
 
 
 def _facts(source: type[Source]) -> dict[str, object]:
-    needs: dict[str, object] = {}
+    needs: dict[str, object] = dict(REFRESH_FACTS)
     if source.key:
-        needs = {"needs": source.key.variable, "get_a_key": dg.MetadataValue.url(source.key.where)}
+        needs |= {"needs": source.key.variable, "get_a_key": dg.MetadataValue.url(source.key.where)}
     return needs | {
         "homepage": dg.MetadataValue.url(source.homepage),
         "contribute": dg.MetadataValue.url(source.contribute_url),

@@ -69,6 +69,16 @@ def live_models(search_index: SearchIndex, model: Model) -> list[Model]:
     return [model, *others.values()]
 
 
+def drop_version(search_index: SearchIndex, version: IndexVersion) -> None:
+    """Delete a version's vectors, and forget it. Raises ConfigurationError for the one that searches use."""
+    versions, backend, ledger = search_index.versions(), search_index.backend(), search_index.ledger()
+    versions.check_may_drop(version)
+    for part in search_index.vectors(version).parts:
+        backend.drop_index(part.name)
+        ledger.forget(part.store_key)
+    versions.drop(version, datetime.now(UTC))
+
+
 def published_count(search_index: SearchIndex, version: IndexVersion) -> int:
     """Vectors of a version, by the ledger."""
     return _published(search_index, version).height

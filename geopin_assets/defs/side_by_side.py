@@ -13,9 +13,9 @@ from contextlib import ExitStack
 from multiprocessing import get_context
 
 import dagster as dg
-from dagster._core.instance.ref import InstanceRef  # what an instance is rebuilt from elsewhere has no public name
 
 from geopin_assets.defs.assemble import build_definitions
+from geopin_assets.defs.dagster_internals import InstanceRef
 from geopin_assets.defs.local_run import LayerResult, crawl_source, raw_key
 from geopin_assets.defs.progress import Progress
 

@@ -9,12 +9,13 @@ Here: files and the rows in them. Not here: which captures a cell should hold (`
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geopin_assets.embedding.vectors import embedding_schema, heading_of_view
@@ -46,6 +47,22 @@ class VectorFiles:
         return sorted(self.folder.glob("*.parquet"))
 
 
+def parts_folders(folder: Path) -> list[Path]:
+    """The parts of all cells of all models below a folder: of cells being embedded, or whose run was killed."""
+    return sorted(folder.glob("*/*.parts"))
+
+
+def compact_parts(folders: Iterable[Path]) -> int:
+    """Make one part of those that a killed run left, in each folder; how many there were. Raises PayloadError."""
+    merged = 0
+    for folder in folders:
+        try:
+            merged += CellVectors(folder.with_suffix(".parquet"), dim=0).compact()
+        except pl.exceptions.PolarsError as error:
+            raise PayloadError(f"{folder}: a part is damaged, delete it to have it embedded again: {error}") from error
+    return merged
+
+
 @dataclass(frozen=True, slots=True)
 class CellVectors:
     """The vectors of one cell; one writer at a time."""
@@ -66,11 +83,17 @@ class CellVectors:
         parts = self._parts()
         number = int(parts[-1].stem.partition("-")[0]) + 1 if parts else 0
         _write_part(self._folder / f"{number:07d}.parquet", rows)
-        small = [part for part in parts if "-" not in part.stem]
-        if len(small) >= PARTS_AT_ONCE:
-            _write_part(small[-1].with_stem(f"{small[-1].stem}-merged"), pl.read_parquet(small).sort("capture_id"))
-            for part in small:
-                part.unlink()
+        self.compact(at_least=PARTS_AT_ONCE)
+
+    def compact(self, *, at_least: int = 2) -> int:
+        """Make one part of so many small ones or more; how many there were, 0 if that was too few."""
+        small = [part for part in self._parts() if "-" not in part.stem]
+        if len(small) < at_least:
+            return 0
+        _write_part(small[-1].with_stem(f"{small[-1].stem}-merged"), pl.read_parquet(small).sort("capture_id"))
+        for part in small:
+            part.unlink()
+        return len(small)
 
     def commit(self, wanted: pl.DataFrame, held: pl.DataFrame) -> None:
         """Make the file hold exactly these images (HELD_SCHEMA, complete in file or parts); parts are gone then.
@@ -91,6 +114,20 @@ class CellVectors:
         if not self.path.exists():
             return pl.DataFrame(schema=schema).select(columns or schema.names())
         return pl.read_parquet(self.path, columns=columns or schema.names())
+
+    def snapshot(self, columns: list[str]) -> Callable[[], Iterator[pl.DataFrame]]:
+        """Rows of the finished file, a row group at a time, as often as it is called.
+
+        They stay the same whatever takes the place of the file, which is open as long as this is held. Raises
+        PayloadError for a damaged file.
+        """
+        if not self.path.exists():
+            return lambda: iter(())
+        try:
+            file = pq.ParquetFile(self.path)
+        except pa.ArrowException as error:
+            raise PayloadError(f"{self.path}: not a file of vectors: {error}") from error
+        return lambda: (pl.DataFrame(file.read_row_group(n, columns)) for n in range(file.num_row_groups))
 
     @property
     def _folder(self) -> Path:

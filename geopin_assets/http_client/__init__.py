@@ -26,7 +26,7 @@ from geopin_assets.http_client.client import AccessDenied, HttpClient, KeyRefuse
 from geopin_assets.http_client.manners import Manners, build_manners
 from geopin_assets.http_client.quota import DailyUse, Quota
 from geopin_assets.http_client.shared_rate import SharedBucket
-from geopin_assets.http_client.transport import Transport
+from geopin_assets.http_client.transport import Transport, hide_path
 
 __all__ = [
     "AccessDenied",
@@ -44,5 +44,6 @@ __all__ = [
     "Transport",
     "asked_wait_s",
     "build_manners",
+    "hide_path",
     "user_agent",
 ]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from geopin_assets.errors import BudgetSpent
@@ -65,6 +65,23 @@ class DailyUse:
         """Requests of a kind that were sent since midnight UTC."""
         with self._connect() as db:
             return _used(db, name, kind, self._now()[1])
+
+    def used_since(self, day: date) -> list[tuple[str, str, date, int]]:
+        """(name, kind, day, requests) of every day since then, oldest first; days without a request have no row."""
+        with self._connect() as db:
+            rows = db.execute(
+                "select name, kind, day, requests from used where day >= ? order by day, name, kind", (day.isoformat(),)
+            ).fetchall()
+        return [(name, kind, date.fromisoformat(at), requests) for name, kind, at, requests in rows]
+
+    def stops(self) -> list[tuple[str, str, datetime, str]]:
+        """(name, kind, until, reason) of every stop that is in force."""
+        with self._connect() as db:
+            rows = db.execute(
+                "select name, kind, until_s, reason from stopped where until_s > ? order by name, kind",
+                (self._now()[0],),
+            ).fetchall()
+        return [(name, kind, datetime.fromtimestamp(until_s, UTC), reason) for name, kind, until_s, reason in rows]
 
     def _now(self) -> tuple[float, str]:
         now_s = self._clock()

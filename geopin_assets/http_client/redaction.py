@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, quote_plus
 
-_SECRET_NAME = re.compile(r"token|key|secret|passw|auth(?!or)|signature|credential", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"token|key|secret|passw|auth(?!or)|signature|credential|webhook", re.IGNORECASE)
 _ASSIGNMENT = re.compile(
     r"([\w.\-]*(?:token|key|secret|passw\w*|authorization|signature|credential)[\w.\-]*[\"']?\s*[=:]\s*[\"']?)"
     r"((?:bearer|oauth|basic)\s+)?[^\s&\"',;}]+",

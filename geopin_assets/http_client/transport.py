@@ -29,13 +29,25 @@ def direct_mounts() -> dict[str, httpx.BaseTransport | None]:
     return {"all://": direct, "all://127.0.0.1": direct, "all://localhost": direct}
 
 
-class _WithoutQuery(logging.Filter):
+_hidden_paths: set[str] = set()
+
+
+def hide_path(path: str) -> None:
+    """From now on this path is in no log of requests: as in a webhook's address, it is the secret itself."""
+    _hidden_paths.add(path)
+
+
+class _WithoutSecrets(logging.Filter):
     """httpx logs whole URLs at INFO, and queries can hold tokens."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(a.copy_with(query=None) if isinstance(a, httpx.URL) else a for a in record.args)
+            record.args = tuple(_plain(a) if isinstance(a, httpx.URL) else a for a in record.args)
         return True
 
 
-logging.getLogger("httpx").addFilter(_WithoutQuery())
+def _plain(url: httpx.URL) -> httpx.URL:
+    return url.copy_with(query=None, path="/***" if url.path in _hidden_paths else url.path)
+
+
+logging.getLogger("httpx").addFilter(_WithoutSecrets())

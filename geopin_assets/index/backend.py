@@ -36,6 +36,10 @@ class Backend(Protocol):
         """Delete an index with all its vectors; nothing happens when there is none."""
         ...
 
+    def compact_index(self, name: str, dim: int) -> None:
+        """Give back what an index takes and nobody reads any more; nothing to do for a hosted one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedBackend:
@@ -55,6 +59,9 @@ class EmbeddedBackend:
 
     def drop_index(self, name: str) -> None:
         shutil.rmtree(self.folder / "vectors" / f"{name}.lance", ignore_errors=True)
+
+    def compact_index(self, name: str, dim: int) -> None:
+        LanceIndex(self.folder / "vectors", name, dim).compact()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,9 @@ class CloudflareBackend:
 
     def drop_index(self, name: str) -> None:
         VectorizeIndex(self.api, name, 1).drop()
+
+    def compact_index(self, name: str, dim: int) -> None:
+        """Nothing to do: the service tidies up by itself."""
 
 
 def _numbered(name: str, shard: int | None) -> str:

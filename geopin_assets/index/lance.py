@@ -141,10 +141,14 @@ class LanceIndex:
         yield from self._table().search().select(["vector_id"]).limit(None).to_polars()["vector_id"]
 
     def optimize(self) -> None:
-        """Merge small fragments once there are many, and drop versions nobody reads any more."""
-        table = self._table()
-        if table.stats()["fragment_stats"]["num_small_fragments"] > MAX_SMALL_FRAGMENTS:
-            table.optimize(cleanup_older_than=KEEP_OLD_VERSIONS)
+        """Compact once there are many small fragments."""
+        if self._table().stats()["fragment_stats"]["num_small_fragments"] > MAX_SMALL_FRAGMENTS:
+            self.compact()
+
+    def compact(self) -> None:
+        """Merge small fragments, and drop versions nobody reads any more. Not while somebody else writes."""
+        if self._exists():
+            self._table().optimize(cleanup_older_than=KEEP_OLD_VERSIONS)
 
     @cached_property
     def _database(self) -> Any:

@@ -116,6 +116,11 @@ class IndexVersions:
         if self.serving() == version:
             raise ConfigurationError(f"{version.name} is the index that searches use: switch to another one first")
 
+    def outlived(self, before: datetime) -> list[IndexVersion]:
+        """Versions that were retired before a moment, except the newest retired one: searches could go back to it."""
+        retired = sorted((v for v in self.all() if v.state is State.RETIRED), key=lambda version: version.since)
+        return [version for version in retired[:-1] if version.since < before]
+
     def named(self, name: str) -> IndexVersion:
         """Raises ConfigurationError for a name that is none, listing those that are."""
         for version in self.all():

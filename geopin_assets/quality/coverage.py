@@ -21,6 +21,25 @@ SECTOR_DEG = 45
 SECTORS = 8
 MUNICIPAL_SOURCE = "amsterdam"
 
+COVERAGE_SCHEMA = pl.Schema(
+    {
+        "cell_id": pl.String(),
+        "source": pl.String(),
+        "captures": pl.Int64(),
+        "panos": pl.Int64(),
+        "newest": pl.Datetime("us", "UTC"),
+        "heading_sectors": pl.Int64(),
+    }
+)
+COVERAGE_DESCRIPTIONS = {
+    "cell_id": "Crawl square of about 2 x 2 km, abroad and at sea too",
+    "source": "Source that found something there",
+    "captures": "Captures in the cell",
+    "panos": "Of these, those that cover 360 degrees",
+    "newest": "Shutter time of the newest capture, UTC; null if no date is known",
+    "heading_sectors": "Eighths of a turn looked into; a panorama looks into all eight",
+}
+
 GAPS_SCHEMA = pl.Schema(
     {
         "cell_id": pl.String,
@@ -76,7 +95,7 @@ def land_cells() -> pl.DataFrame:
 
 
 def coverage_by_cell(captures: pl.DataFrame) -> pl.DataFrame:
-    """One row per cell and source, sorted: captures, panos, newest, heading_sectors.
+    """One row per cell and source, sorted (columns: COVERAGE_SCHEMA).
 
     `captures` has cell_id, source, captured_at (UTC, nullable), heading_deg (nullable), is_pano.
     `heading_sectors` is the number of distinct 45-degree sectors looked into; a panorama looks into all eight.

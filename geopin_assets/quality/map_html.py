@@ -23,14 +23,19 @@ from geopin_assets.cells import PLACES_ATTRIBUTION, all_cells, cell_facts, place
 from geopin_assets.geo import OUTLINE_ATTRIBUTION, dutch_outline
 from geopin_assets.grid import CELL_LAT_DEG, CELL_LON_DEG, SOUTH, WEST
 from geopin_assets.quality.coverage import GapReason, not_crawled
+from geopin_assets.quality.names import place_name
+from geopin_assets.quality.provinces import province_summary
+from geopin_assets.quality.trend import Trend
 
 PLACEHOLDER = "{{DATA}}"
 
 
-def render_html(coverage: pl.DataFrame, gaps: pl.DataFrame, crawled: pl.DataFrame, *, now: datetime) -> str:
-    """The page. Frames as in `coverage.py`; `now` is printed as its date."""
+def render_html(
+    coverage: pl.DataFrame, gaps: pl.DataFrame, crawled: pl.DataFrame, *, now: datetime, trend: Trend | None = None
+) -> str:
+    """The page. Frames as in `coverage.py`; `now` is printed as its date, `trend` beside the totals."""
     template = files("geopin_assets.quality").joinpath("coverage.html").read_text(encoding="utf-8")
-    return template.replace(PLACEHOLDER, script_json(page_data(coverage, gaps, crawled, now=now)), 1)
+    return template.replace(PLACEHOLDER, script_json(page_data(coverage, gaps, crawled, now=now, trend=trend)), 1)
 
 
 def script_json(data: Any) -> str:
@@ -41,7 +46,9 @@ def script_json(data: Any) -> str:
     return text
 
 
-def page_data(coverage: pl.DataFrame, gaps: pl.DataFrame, crawled: pl.DataFrame, *, now: datetime) -> dict[str, Any]:
+def page_data(
+    coverage: pl.DataFrame, gaps: pl.DataFrame, crawled: pl.DataFrame, *, now: datetime, trend: Trend | None = None
+) -> dict[str, Any]:
     """Everything the page shows. Cells are lists, to keep a whole country under 2 MB (order: see `_cells`)."""
     sources = sorted({*crawled["source"], *coverage["source"]})
     return {
@@ -52,6 +59,8 @@ def page_data(coverage: pl.DataFrame, gaps: pl.DataFrame, crawled: pl.DataFrame,
         "reasons": [reason.value for reason in GapReason],
         "notCrawled": not_crawled(crawled).height,
         "cells": list(_cells(coverage, gaps, crawled, sources)),
+        "provinces": _provinces(province_summary(coverage, crawled, gaps)),
+        "trend": str(trend) if trend else "",
         "outline": _outline(),
         "lakes": _lakes(),
         "places": _places(),
@@ -76,7 +85,22 @@ def _cells(
         looked[cell_id].append(position[source])
     for cell_id, by in looked.items():
         facts = cell_facts(cell_id)
-        yield [cell_id, _name(facts.place), int(facts.is_land), facts.population, by, found[cell_id], short[cell_id]]
+        yield [
+            cell_id,
+            place_name(facts.place),
+            int(facts.is_land),
+            facts.population,
+            by,
+            found[cell_id],
+            short[cell_id],
+        ]
+
+
+def _provinces(summary: pl.DataFrame) -> list[list[Any]]:
+    """Per province, the total last: name, land cells, crawled, covered, captures, newest, gaps, people in them."""
+    date = pl.col("newest").dt.strftime("%Y-%m-%d")
+    counts = ("land_cells", "crawled", "covered", "captures")
+    return [list(row) for row in summary.select("province", *counts, date, "gap_cells", "gap_population").iter_rows()]
 
 
 @cache
@@ -91,16 +115,6 @@ def _outline() -> list[list[list[float]]]:
 def _lakes() -> list[tuple[int, int]]:
     """(row, column) of the Dutch cells without land."""
     return [(f.row, f.column) for f in all_cells() if not f.is_land and f.province not in ("be", "de", "sea")]
-
-
-@cache
-def _names() -> dict[str, str]:
-    return {place_slug(place.name): place.name for place in reversed(places())}
-
-
-def _name(slug: str) -> str:
-    """A place's name with its capitals; abroad and at sea made from the slug."""
-    return _names().get(slug, slug.replace("-", " ").title())
 
 
 @cache

@@ -1,7 +1,7 @@
 """The coverage report: four files in a folder, and the numbers to show beside them.
 
-Here: writing coverage.parquet, gaps.geojson, coverage.png and coverage.html, each replaced whole. Not
-here: what is in them (`coverage.py`, `map_png.py`, `map_html.py`) or who is told.
+Here: writing coverage.parquet, gaps.geojson, coverage.png and coverage.html, each replaced whole, and the day's
+snapshot. Not here: what is in them (`coverage.py`, `map_png.py`, `map_html.py`, `trend.py`) or who is told.
 """
 
 import json
@@ -13,9 +13,13 @@ from typing import Any
 
 import polars as pl
 
+from geopin_assets.quality.baseline import Baseline, municipal_baseline
 from geopin_assets.quality.coverage import Expectations, coverage_by_cell, find_gaps, land_cells, not_crawled
+from geopin_assets.quality.files import write_bytes, write_parquet
 from geopin_assets.quality.map_html import render_html
 from geopin_assets.quality.map_png import render_png
+from geopin_assets.quality.provinces import province_summary
+from geopin_assets.quality.trend import Trend, keep_snapshot, take_snapshot, trend
 from geopin_assets.regions import in_order, to_geojson
 
 
@@ -41,6 +45,13 @@ class CoverageReport:
     captures: int
     """Everywhere, abroad and at sea too."""
     captures_by_source: Mapping[str, int]
+    coverage_rows: int
+    """Rows of the Parquet file: one per cell and source."""
+    baseline: Baseline
+    trend: Trend | None
+    """What changed since last week; None at the first report."""
+    provinces: pl.DataFrame = field(repr=False, compare=False)
+    """One row per province, then the total."""
     gaps: pl.DataFrame = field(repr=False, compare=False)
     """One row per cell and reason, most inhabitants first."""
 
@@ -58,27 +69,34 @@ def write_report(
     now: datetime,
     expectations: Expectations | None = None,
 ) -> CoverageReport:
-    """Write the four files (frames as in `coverage.py`) and return where they are and what they say."""
+    """Write the four files and keep the day's snapshot (frames as in `coverage.py`); returns what they say."""
     coverage = coverage_by_cell(captures)
     gaps = find_gaps(coverage, crawled, expectations or Expectations(now=now))
-    directory.mkdir(parents=True, exist_ok=True)
-    land, missing = land_cells(), not_crawled(crawled).height
-    return CoverageReport(
-        parquet=_write_parquet(directory / "coverage.parquet", coverage),
-        geojson=_write(directory / "gaps.geojson", json.dumps(gaps_geojson(gaps)).encode()),
-        png=_write(directory / "coverage.png", render_png(coverage, gaps, crawled)),
-        html=_write(directory / "coverage.html", render_html(coverage, gaps, crawled, now=now).encode()),
-        land_cells=land.height,
-        crawled_cells=land.height - missing,
-        not_crawled_cells=missing,
-        covered_cells=land.join(coverage, on="cell_id", how="semi").height,
-        gap_cells=gaps["cell_id"].n_unique(),
-        gap_population=int(gaps.unique("cell_id")["population"].sum()),
-        gaps_by_reason=dict(gaps["reason"].value_counts(sort=True).iter_rows()),
-        captures=int(coverage["captures"].sum()),
-        captures_by_source=dict(coverage.group_by("source").agg(pl.col("captures").sum()).sort("source").iter_rows()),
+    snapshot = take_snapshot(coverage, gaps, crawled, now=now)
+    since = trend(snapshot, directory / "history")
+    html = render_html(coverage, gaps, crawled, now=now, trend=since)
+    report = CoverageReport(
+        parquet=write_parquet(directory / "coverage.parquet", coverage),
+        geojson=write_bytes(directory / "gaps.geojson", json.dumps(gaps_geojson(gaps)).encode()),
+        png=write_bytes(directory / "coverage.png", render_png(coverage, gaps, crawled)),
+        html=write_bytes(directory / "coverage.html", html.encode()),
+        land_cells=land_cells().height,
+        crawled_cells=snapshot.cells.height,
+        not_crawled_cells=not_crawled(crawled).height,
+        covered_cells=snapshot.covered_cells,
+        gap_cells=snapshot.gaps.height,
+        gap_population=snapshot.gap_population,
+        gaps_by_reason=snapshot.gaps_by_reason,
+        captures=sum(snapshot.captures_by_source.values()),
+        captures_by_source=snapshot.captures_by_source,
+        coverage_rows=coverage.height,
+        baseline=municipal_baseline(coverage, crawled),
+        trend=since,
+        provinces=province_summary(coverage, crawled, gaps),
         gaps=gaps,
     )
+    keep_snapshot(snapshot, directory / "history")
+    return report
 
 
 def gaps_geojson(gaps: pl.DataFrame) -> dict[str, Any]:
@@ -90,15 +108,3 @@ def gaps_geojson(gaps: pl.DataFrame) -> dict[str, Any]:
     for feature in collection["features"]:
         feature["properties"]["gaps"] = by_cell[feature["properties"]["cell_id"]]
     return collection
-
-
-def _write_parquet(path: Path, frame: pl.DataFrame) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    frame.write_parquet(partial)
-    return partial.replace(path)
-
-
-def _write(path: Path, content: bytes) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    return partial.replace(path)

@@ -6,6 +6,7 @@ Here: the few reads and writes that other layers need. The tables are in `schema
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +16,7 @@ from geopin_assets.store.merge import MergeReport, merge_cells
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS
 from geopin_assets.store.takedowns import Takedowns
+from geopin_assets.store.upkeep import DatabaseSpace, tidy_database
 
 IMAGE_COLUMNS = [
     *("capture_id", "cell_id", "source", "source_capture_id", "heading_deg"),
@@ -45,6 +47,10 @@ class Catalog:
     def takedowns(self) -> Takedowns:
         """The captures that never come back."""
         return Takedowns(self._database)
+
+    def tidy(self) -> DatabaseSpace:
+        """Give back what the file does not need; what it takes then."""
+        return tidy_database(self._database)
 
     def holding(self, capture_ids: Sequence[str]) -> pl.DataFrame:
         """Which tables still hold rows of these captures, and in which cell: held_in, capture_id, cell_id."""
@@ -80,9 +86,43 @@ class Catalog:
         """Where, when and in which direction every capture was taken: what coverage is judged by."""
         return self.query("select capture_id, cell_id, source, captured_at, heading_deg, is_pano from captures")
 
+    def looks(self) -> pl.DataFrame:
+        """`sightings` without ids: of 5 million captures 0.9 GB instead of 1.3, in half of the time."""
+        return self.query("select cell_id, source, captured_at, heading_deg, is_pano from captures")
+
     def crawls(self) -> pl.DataFrame:
         """The newest merged crawl of every (source, cell): table `crawl_cells`."""
         return self.query("from crawl_cells order by source, cell_id")
+
+    def empty_cells(self, source: str) -> pl.Series:
+        """The cells in which the last crawl of a source was complete and found nothing."""
+        sql = "select cell_id from crawl_cells where source = ? and is_complete and captures = 0"
+        return self.query(sql, [source])["cell_id"]
+
+    def cells_to_retry(self, now: datetime) -> pl.Series:
+        """The cells with images that failed and may be tried again."""
+        return self.query("select distinct cell_id from embedding_failures where next_try_at <= ?", [now])["cell_id"]
+
+    def held(self) -> pl.DataFrame:
+        """source, cell_id and how many captures of it are in the catalog."""
+        return self.query("select source, cell_id, count(*) as captures from captures group by all order by all")
+
+    def losses(self, since: datetime) -> pl.DataFrame:
+        """What each source has lost since a moment: source, had, lost; sources that lost nothing are not in it.
+
+        Both count from when the loss began: what had existed just before its first removal after `since`. What was
+        taken down is as if it had never been.
+        """
+        return self.query(
+            """with known as (
+                select source, first_seen_at, removed_at from capture_history
+                where removed_at is null
+                   or (removed_at > $1 and capture_id not in (select capture_id from takedowns))
+            ), begun as (select source, min(removed_at) as began_at from known group by source)
+            select source, count(*) as had, count(removed_at) as lost
+            from known join begun using (source) where first_seen_at <= began_at group by source order by source""",
+            [since],
+        )
 
     def licenses(self) -> pl.DataFrame:
         """Captures per source, license and whether all of attribution, page link and license are there."""
@@ -91,6 +131,10 @@ class Catalog:
                       count(*) filter (trim(attribution) = '' or trim(page_url) = '') as unattributed
                from captures group by all order by source, license"""
         )
+
+    def attributions(self) -> pl.DataFrame:
+        """Captures per source, license and creator, most first, with one of their attribution texts."""
+        return self.query("from attribution_summary order by captures desc, source, license, creator")
 
     def duplicates(self) -> int:
         """Rows beyond the first per (source, source_capture_id); 0 in a sound catalog."""
@@ -104,6 +148,13 @@ class Catalog:
     def failed_ids(self) -> pl.Series:
         """Every capture whose image could not be embedded at the last try."""
         return self.query("select distinct capture_id from embedding_failures")["capture_id"]
+
+    def image_failures(self) -> pl.DataFrame:
+        """source, reason, is_final (never tried again) and captures of what could not be embedded at the last try."""
+        return self.query(
+            """select source, reason, next_try_at is null as is_final, count(distinct capture_id) as captures
+            from embedding_failures semi join captures using (capture_id) group by all order by all"""
+        )
 
     def replace_failures(self, cell_id: str, failures: pl.DataFrame) -> None:
         """Make `failures` (without cell_id) the embedding failures of one cell."""

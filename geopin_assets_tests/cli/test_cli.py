@@ -199,7 +199,7 @@ def test_a_run_accounts_for_what_it_did_and_ends_with_0(published: tuple[Geopin,
     layers = [line.split()[0] for line in ended.stdout.split("captures per source")[0].splitlines() if "/" in line]
     assert layers == [
         *("raw/panoramax", "catalog/captures", "index/embeddings", "publish/vectorize", "publish/d1"),
-        *("quality/coverage", "quality/integrity"),
+        *("quality/coverage", "quality/diversity", "quality/attribution", "quality/freshness", "quality/integrity"),
     ]
     assert (data / "quality" / "coverage.html").as_uri() in ended.stdout
 

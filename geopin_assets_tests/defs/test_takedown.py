@@ -22,7 +22,6 @@ from geopin_assets.embedding.cell_vectors import HELD_SCHEMA
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.embedding.vectors import vector_rows
 from geopin_assets.embedding.wanted import WantedImage
-from geopin_assets.index.protocol import vector_schema
 from geopin_assets.index.publish import publish_rows, publish_vectors
 from geopin_assets.index.versions import State
 from geopin_assets.sources.base import CrawlReport
@@ -181,7 +180,7 @@ def test_a_takedown_killed_after_any_step_is_finished_by_repeating_it(
 def killed_publishes(place: Installation) -> Iterator[int]:
     """Publish the vectors of the cell, killed after each of its calls in turn; yields while it is dead."""
     model, ledger = place.embedding.model(), place.search_index.ledger()
-    desired = desired_vectors(place.storage, [HERE], model).select(*vector_schema(model.dim), "cell_id")
+    desired = desired_vectors(place.storage, [HERE], model)
     step, died = 0, True
     while died:
         faults = Faults(step, after=True)
@@ -223,7 +222,7 @@ def test_vectors_of_other_models_and_in_other_versions_of_the_index_leave_too(
     embed(place, older)
     version = place.search_index.target(older)
     (part,) = place.search_index.vectors(version).parts
-    desired = desired_vectors(place.storage, [HERE], older).select(*vector_schema(16), "cell_id")
+    desired = desired_vectors(place.storage, [HERE], older)
     publish_vectors(desired, [HERE], part, place.search_index.ledger(), now=NOW)
     below_raw(place, instance)
     assert {v.model_id: v.state for v in place.search_index.versions().all()}[older.model_id] is State.RETIRED

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geopin_assets.embedding.cell_vectors import HELD_SCHEMA, PARTS_AT_ONCE, SPAN_ROWS, CellVectors, VectorFiles
+from geopin_assets.embedding.cell_vectors import (
+    HELD_SCHEMA,
+    PARTS_AT_ONCE,
+    SPAN_ROWS,
+    CellVectors,
+    VectorFiles,
+    compact_parts,
+    parts_folders,
+)
 from geopin_assets.embedding.vectors import embedding_schema, vector_rows
 from geopin_assets.embedding.wanted import WantedImage
 from geopin_assets.errors import PayloadError
@@ -109,8 +117,20 @@ def test_committing_what_is_not_there_is_an_error_and_changes_nothing(cell: Cell
 def test_a_damaged_file_is_an_error(cell: CellVectors) -> None:
     cell.path.parent.mkdir()
     cell.path.write_bytes(b"PAR1 and nothing more")
-    with pytest.raises(PayloadError, match="not a file of vectors"):
-        cell.held()
+    for read in (cell.held, lambda: cell.snapshot(["vector_id"])):
+        with pytest.raises(PayloadError, match="not a file of vectors"):
+            read()
+
+
+def test_a_snapshot_stays_what_it_was_when_the_file_is_replaced(cell: CellVectors) -> None:
+    assert list(cell.snapshot(["vector_id"])()) == []
+    cell.append(rows([image("a")]))
+    commit(cell, wanted([image("a")]))
+    before, snapshot = cell.read(["vector_id", "embedding"]), cell.snapshot(["vector_id", "embedding"])
+    cell.append(rows([image("b")]))
+    commit(cell, wanted([image("b")]))
+    assert not cell.read(["vector_id", "embedding"]).equals(before)
+    assert all(pl.concat(snapshot()).equals(before) for _ in range(2))
 
 
 def test_many_small_parts_become_few(cell: CellVectors) -> None:
@@ -120,6 +140,28 @@ def test_many_small_parts_become_few(cell: CellVectors) -> None:
     assert len(list(cell.path.with_suffix(".parts").iterdir())) <= PARTS_AT_ONCE + 3
     commit(cell, wanted(images))
     assert cell.read()["capture_id"].to_list() == [image.capture_id for image in images]
+
+
+def test_what_killed_runs_left_becomes_one_part_from_which_the_next_run_continues(cell: CellVectors) -> None:
+    images = [image(f"{n}") for n in range(5)]
+    for one in images:
+        cell.append(rows([one]))
+    (folder,) = parts_folders(cell.path.parent.parent)
+    assert compact_parts([folder]) == 5
+    assert len(list(folder.iterdir())) == 1
+    assert compact_parts([folder]) == 0
+    cell.append(rows([image("5")]))
+    commit(cell, wanted([*images, image("5")]))
+    assert len(cell.read()) == 6
+
+
+def test_a_damaged_part_is_named(cell: CellVectors) -> None:
+    for name in ("a", "b"):
+        cell.append(rows([image(name)]))
+    (folder,) = parts_folders(cell.path.parent.parent)
+    next(folder.iterdir()).write_bytes(b"PAR1 not")
+    with pytest.raises(PayloadError, match=r"\.parts: a part is damaged"):
+        compact_parts([folder])
 
 
 def test_a_part_that_was_not_written_to_its_end_is_not_read(cell: CellVectors) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_a_stop_lasts_as_long_as_was_asked_and_says_why(at):
     with pytest.raises(BudgetSpent, match=r"tiles are not asked for until 2027-01-16 12:00 UTC: redirected to a login"):
         at(NOON_S + 86_399).spend("mapillary", "tiles", None)
     at(NOON_S + 86_401).spend("mapillary", "tiles", 5)
+
+
+def test_the_account_tells_what_was_sent_on_which_day_and_what_is_stopped(at):
+    friday_s, saturday_s = NOON_S, NOON_S + 86_400
+    for now_s in (friday_s, saturday_s, saturday_s):
+        at(now_s).spend("mapillary", "tiles", 10)
+    at(saturday_s).spend("mapillary", "search", 10)
+    friday, saturday = date(2027, 1, 15), date(2027, 1, 16)
+    sent = [("mapillary", "search", saturday, 1), ("mapillary", "tiles", saturday, 2)]
+    assert at(saturday_s).used_since(friday) == [("mapillary", "tiles", friday, 1), *sent]
+    assert at(saturday_s).used_since(saturday) == sent
+    at(friday_s).stop("mapillary", "tiles", 86_400, "a login page")
+    assert at(friday_s).stops() == [("mapillary", "tiles", datetime(2027, 1, 16, 12, tzinfo=UTC), "a login page")]
+    assert at(saturday_s).stops() == []
 
 
 def test_threads_never_spend_more_than_there_is(at):

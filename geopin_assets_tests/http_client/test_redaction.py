@@ -27,7 +27,8 @@ def test_known_secrets_are_masked_in_any_spelling():
 
 def test_secret_settings_are_known_by_their_names():
     variables = {"GEOPIN_X_KEY": "1", "GEOPIN_Y_TOKEN": "2", "GEOPIN_PROFILE": "live", "GEOPIN_Z_SECRET": ""}
-    assert secret_values(variables) == ("1", "2")
+    variables["GEOPIN_ALERT_WEBHOOK"] = "3"
+    assert secret_values(variables) == ("1", "2", "3")
 
 
 def test_an_answer_never_holds_what_it_repeats_of_our_secrets():

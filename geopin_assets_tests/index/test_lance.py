@@ -91,3 +91,14 @@ def test_many_small_upserts_are_merged_and_nothing_is_lost(tmp_path: Path) -> No
     version = table.version
     index.optimize()
     assert index._table().version == version
+
+
+def test_compacting_merges_even_few_fragments_and_needs_no_index(tmp_path: Path) -> None:
+    LanceIndex(tmp_path, "nothing", DIM).compact()
+    index = LanceIndex(tmp_path, "test", DIM)
+    index.create()
+    for i in range(3):
+        index.upsert(upsertable([(f"x{i}", i)]))
+    index.compact()
+    assert index._table().stats()["fragment_stats"]["num_fragments"] == 1
+    assert sorted(index.ids()) == ["x0", "x1", "x2"]

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -91,3 +91,12 @@ def test_at_most_one_serves_and_one_of_a_model_is_built(
         assert states.count(State.SERVING) == (1 if states else 0)
         for model in "ab":
             assert sum(v.state is State.BUILDING for v in versions.all() if v.model_id == model) <= 1
+
+
+def test_the_newest_retired_version_never_outlives_its_use(versions: IndexVersions) -> None:
+    for days, model_id in enumerate("abc"):
+        version = target(versions, model_id)
+        if version.state is State.BUILDING:
+            versions.switch(version, NOW + timedelta(days=days))
+    assert [v.name for v in versions.outlived(NOW + timedelta(days=9))] == ["geopin-a-v1"]  # b retired last, c serves
+    assert versions.outlived(NOW + timedelta(hours=1)) == []

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from geopin_assets.cells import cell_facts
 from geopin_assets.quality.coverage import (
+    COVERAGE_DESCRIPTIONS,
+    COVERAGE_SCHEMA,
     GAPS_SCHEMA,
     Expectations,
     GapReason,
@@ -38,7 +40,9 @@ def test_coverage_counts_captures_and_panoramas_per_cell_and_source() -> None:
             captures(cell_id=FARM, count=1, days_old=None),
         ]
     )
-    rows = coverage_by_cell(frame).select("cell_id", "source", "captures", "panos", "newest").rows()
+    coverage = coverage_by_cell(frame)
+    assert coverage.schema == COVERAGE_SCHEMA and list(COVERAGE_DESCRIPTIONS) == coverage.columns
+    rows = coverage.select("cell_id", "source", "captures", "panos", "newest").rows()
     assert rows == [
         (FARM, "panoramax", 1, 0, None),
         (CITY, "amsterdam", 4, 4, NOW - timedelta(days=10)),

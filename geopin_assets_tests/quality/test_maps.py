@@ -113,6 +113,7 @@ def test_the_page_embeds_the_counts_and_reasons_of_every_crawled_cell() -> None:
         GapReason.TOO_FEW_FOR_POPULATION,
     ]
     assert data["notCrawled"] == 9_599
+    assert data["provinces"][-1] == ["Total", 9_600, 1, 1, 7, "2026-05-22", 1, cell_facts(CITY).population]
 
 
 def test_the_page_asks_for_nothing_outside_itself() -> None:

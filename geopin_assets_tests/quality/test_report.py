@@ -1,6 +1,7 @@
-"""The report: four whole files and numbers that add up."""
+"""The report: four whole files, a snapshot, and numbers that add up."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,14 +15,16 @@ FOUND = pl.concat([captures(count=5), captures(cell_id=LAKE, count=2, source="fl
 LOOKED = pl.concat([crawled("panoramax"), crawled("panoramax", cell_id=FARM), crawled("flickr", cell_id=LAKE)])
 
 
-def test_a_report_is_four_files_and_their_numbers(tmp_path: Path) -> None:
+def test_a_report_is_four_files_a_snapshot_and_their_numbers(tmp_path: Path) -> None:
     report = write_report(FOUND, LOOKED, tmp_path / "quality", now=NOW)
     assert sorted(path.name for path in (tmp_path / "quality").iterdir()) == [
         "coverage.html",
         "coverage.parquet",
         "coverage.png",
         "gaps.geojson",
+        "history",
     ]
+    assert [path.name for path in (tmp_path / "quality" / "history").iterdir()] == ["2026-06-01.parquet"]
     assert report.png.read_bytes().startswith(b"\x89PNG")
     assert report.html.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert pl.read_parquet(report.parquet)["captures"].to_list() == [2, 5]
@@ -30,6 +33,20 @@ def test_a_report_is_four_files_and_their_numbers(tmp_path: Path) -> None:
     assert report.captures_by_source == {"flickr": 2, "panoramax": 5} and report.captures == 7
     assert report.gaps_by_reason == {GapReason.NO_CAPTURE: 1, GapReason.TOO_FEW_FOR_POPULATION: 1}
     assert report.gap_population == report.gaps.filter(pl.col("cell_id").is_in([CITY, FARM]))["population"].sum()
+
+
+def test_the_next_report_says_what_changed_also_in_the_page(tmp_path: Path) -> None:
+    first = write_report(FOUND, LOOKED, tmp_path, now=NOW - timedelta(days=7))
+    assert first.trend is None and '"trend":""' in first.html.read_text(encoding="utf-8")
+    report = write_report(captures(count=4), LOOKED, tmp_path, now=NOW)
+    assert report.trend is not None and report.trend.captures_by_source == {"flickr": -2, "panoramax": -1}
+    assert f'"trend":"{report.trend}"' in report.html.read_text(encoding="utf-8")
+
+
+def test_a_report_has_its_provinces_and_the_baseline(tmp_path: Path) -> None:
+    report = write_report(FOUND, LOOKED, tmp_path, now=NOW)
+    assert report.provinces.tail(1)["captures"].item() == report.captures
+    assert report.baseline.crawled_cells == 0 and report.coverage_rows == 2
 
 
 def test_the_gaps_are_squares_with_their_reasons(tmp_path: Path) -> None:

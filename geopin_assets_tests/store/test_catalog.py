@@ -1,7 +1,7 @@
 import subprocess
 import sys
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import PIPE
 
@@ -171,6 +171,62 @@ def test_reading_waits_until_the_writer_is_done(path: Path, writer: subprocess.P
 def test_patience_ends_with_an_error_that_names_the_cause(path: Path, writer: subprocess.Popen[str]) -> None:
     with pytest.raises(TransientError, match=r"catalog\.duckdb stayed locked by another process"):
         Catalog(path, patience_s=0.0).ids()
+
+
+def merged(raw: RawStore, catalog: Catalog, numbers: Iterable[int], source: str = "panoramax") -> None:
+    """A crawl of one cell now that shows these captures, merged."""
+    found = [capture(str(number), source=source) for number in numbers]
+    crawl(raw, A, found, source=source, crawled_at=datetime.now(UTC))
+    catalog.merge([A], raw)
+
+
+def test_a_loss_is_counted_from_what_there_was_when_it_began(raw: RawStore, catalog: Catalog) -> None:
+    before = datetime.now(UTC)
+    merged(raw, catalog, range(10))
+    merged(raw, catalog, range(3), source="amsterdam")
+    assert catalog.losses(before).is_empty()
+    merged(raw, catalog, range(2, 10))
+    merged(raw, catalog, range(4, 100))  # what is new since then makes no loss smaller
+    assert catalog.losses(before).rows() == [("panoramax", 10, 4)]
+    assert catalog.losses(datetime.now(UTC)).is_empty()
+    merged(raw, catalog, range(3, 10))
+    assert catalog.losses(before).rows() == [("panoramax", 10, 3)], "what came back is not lost"
+
+
+def test_what_was_taken_down_or_lost_long_ago_is_neither_lost_nor_had(raw: RawStore, catalog: Catalog) -> None:
+    merged(raw, catalog, range(10))
+    merged(raw, catalog, range(9))
+    since = datetime.now(UTC)
+    catalog.takedowns().take_down(["panoramax:0", "panoramax:1"], note="", now=since + timedelta(seconds=1))
+    merged(raw, catalog, range(2, 8))
+    assert catalog.losses(since).rows() == [("panoramax", 7, 1)]
+
+
+def test_images_without_a_vector_are_counted_by_source_reason_and_whether_they_are_given_up(
+    raw: RawStore, catalog: Catalog
+) -> None:
+    merged(raw, catalog, range(3))
+    merged(raw, catalog, range(1), source="amsterdam")
+    assert catalog.held().rows() == [("amsterdam", A, 1), ("panoramax", A, 3)]
+    ids = ["panoramax:0", "panoramax:1", "panoramax:2", "amsterdam:0", "panoramax:left since"]
+    failures = pl.DataFrame(
+        {
+            "capture_id": ids,
+            "source": [id_.partition(":")[0] for id_ in ids],
+            "image_version": "1",
+            "reason": ["timeout", "timeout", "not_found", "not_found", "timeout"],
+            "attempts": 1,
+            "last_tried_at": DAY_1,
+            "next_try_at": [DAY_2, None, None, None, DAY_2],
+        }
+    )
+    catalog.replace_failures(A, failures)
+    assert catalog.image_failures().rows() == [
+        ("amsterdam", "not_found", True, 1),
+        ("panoramax", "not_found", True, 1),
+        ("panoramax", "timeout", False, 1),
+        ("panoramax", "timeout", True, 1),
+    ]
 
 
 def test_failures_of_a_cell_are_replaced_as_a_whole(raw: RawStore, catalog: Catalog) -> None:

@@ -1,0 +1,111 @@
+"""A quarter of automatic refresh of all cells and sources: `python -m geopin_assets_tests.benchmarks.quarter`.
+
+Also `make bench-refresh`. The event log is SQLite and is written by SQL; what the conditions ask for is crawled two
+hours later, on a simulated clock. A line is a week: CPU seconds of one look at all sources together (mean, most), cells
+asked for, contiguous ranges, runs of 250, most runs that one source asks for at once, and the age of the oldest cell.
+Then one source fails for ten days and recovers, a new source is filled in one province, and the layers below are
+looked at. `--weeks 13` is a quarter, as `make bench-refresh` says, `--cells 2000` a part of the country. The targets are 3 s for all sources and no cell older than 9 days.
+"""
+
+import argparse
+import logging
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from geopin_assets.cells import cell_facts, cell_ids
+from geopin_assets.definitions import defs
+from geopin_assets.sources import SOURCES
+from geopin_assets_tests.refresh import Refresh, Tick
+from geopin_assets_tests.simulated import SimulatedLog
+
+NEW, FAILING = "europeana", "panoramax"
+LAYERS = ("catalog/captures", "index/embeddings", "publish/d1")
+COLUMNS = ("CPU s", "most", "cells", "ranges", "runs", "at once", "oldest", "early")
+HEAD = " " * 28 + "".join(f"{name:>9}" for name in COLUMNS)
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--weeks", type=int, default=3)
+    parser.add_argument("--cells", type=int, default=len(cell_ids()))
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder, dg.instance_for_test(temp_dir=folder) as instance:
+        log, names = SimulatedLog(instance, Path(folder), is_lean=True), [source.name for source in SOURCES]
+        refresh = Refresh(log, datetime(2026, 8, 24, tzinfo=UTC), names)
+        quarter(refresh, cell_ids()[: options.cells], options.weeks)
+        layers_below(refresh)
+
+
+def quarter(refresh: Refresh, cells: Sequence[str], weeks: int) -> None:
+    """Every source but one is complete at the start; then what may happen."""
+    for source in refresh.sources:
+        if source != NEW:
+            refresh.backfill(source, cells)
+    print(f"{len(refresh.sources) - 1} sources, {len(cells)} cells each\n{HEAD}")
+    for week in range(weeks):
+        show(f"week {week + 1}", refresh.pass_days(7))
+    refresh.failing.add(FAILING)
+    show(f"{FAILING} fails, 10 d", refresh.pass_days(10))
+    refresh.failing.clear()
+    for day in range(4):
+        show(f"and recovers, day {day + 1}", refresh.pass_days(1))
+    refresh.backfill(NEW, [cell for cell in cells if cell_facts(cell).province == cells[0][:2]])
+    for week in range(2):
+        show(f"{NEW} added, week {week + 1}", refresh.pass_days(7))
+
+
+def show(name: str, ticks: list[Tick]) -> None:
+    looks: defaultdict[datetime, float] = defaultdict(float)
+    for tick in ticks:
+        looks[tick.when] += tick.cpu_s
+    oldest = max(tick.oldest_days for tick in ticks)
+    numbers = [sum(tick.ranges for tick in ticks), sum(tick.runs for tick in ticks), max(tick.runs for tick in ticks)]
+    cpu_s = f"{sum(looks.values()) / len(looks):9.2f}{max(looks.values()):9.2f}"
+    asked, early = sum(len(tick.asked) for tick in ticks), sum(tick.early for tick in ticks)
+    counts = "".join(f"{number:9,}" for number in (asked, *numbers))
+    print(f"{name:<28}{cpu_s}{counts}{oldest:9.2f}{early:9,}", flush=True)
+
+
+def layers_below(refresh: Refresh) -> None:
+    """CPU of one look at a layer: the first, which reads everything, one without changes, one after 1 % changed."""
+    print("\n" + " " * 28 + "".join(f"{name:>9}" for name in ("first", "quiet", "changed", "cells", "ranges")))
+    for layer in LAYERS:
+        key = dg.AssetKey(layer.split("/"))
+        parents = sorted(defs.resolve_asset_graph().get(key).parent_keys)
+        for done in (*parents, key):
+            refresh.log.run(done, cell_ids(), refresh.now)
+        cursor, first_s, _ = look(refresh, key, None)
+        cursor, quiet_s, _ = look(refresh, key, cursor)
+        refresh.log.run(parents[0], dict.fromkeys(cell_ids()[::100], "another"), refresh.now)
+        _, changed_s, asked = look(refresh, key, cursor)
+        found = Tick(layer, refresh.now, changed_s, tuple(cell for cell in cell_ids() if cell in asked))
+        print(
+            f"{layer:>22} {first_s:6.2f} {quiet_s:6.2f} {changed_s:6.2f} {len(asked):8,} {found.ranges:7}", flush=True
+        )
+
+
+def look(refresh: Refresh, key: dg.AssetKey, cursor: object) -> tuple[object, float, set[str]]:
+    started_s = time.process_time()
+    result = dg.evaluate_automation_conditions(
+        defs,
+        refresh.log.instance,
+        asset_selection=dg.AssetSelection.assets(key),
+        evaluation_time=refresh.now,
+        cursor=cursor,  # type: ignore[arg-type]
+    )
+    return result.cursor, time.process_time() - started_s, set(result.get_requested_partitions(key))
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1:])

@@ -1,0 +1,120 @@
+"""What we rely on in Dagster without a public name: where it may be named, and that it still is what we take it for."""
+
+import ast
+import tomllib
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from geopin_assets.cells import cell_ids
+from geopin_assets.defs import dagster_internals
+from geopin_assets.defs.dagster_internals import MADE, PLANNED, CellLog, InstanceRef, TimeWindowFreshnessPolicy
+from geopin_assets.defs.freshness import WEEKLY
+from geopin_assets.defs.ranges import RANGE_END, RANGE_START
+from geopin_assets_tests.refresh import raw_asset
+from geopin_assets_tests.simulated import SimulatedLog
+
+CHECKOUT = Path(__file__).parents[2]
+PINNED = "1.13"
+"""Raise it, in pyproject.toml too, when every test here passes with the new version and its notes were read."""
+HERE, THERE, NOWHERE = cell_ids()[:3]
+
+
+def private_imports(module: Path) -> set[str]:
+    """Modules of Dagster with an underscore that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found |= {name for name in names if name.startswith("dagster._")}
+    return found
+
+
+def test_one_module_alone_imports_what_dagster_keeps_private() -> None:
+    modules = (CHECKOUT / "geopin_assets").rglob("*.py")
+    found = {path.relative_to(CHECKOUT).as_posix() for path in modules if private_imports(path)}
+    assert found == {"geopin_assets/defs/dagster_internals.py"}
+
+
+def test_every_private_import_says_why_it_is_needed() -> None:
+    lines = Path(dagster_internals.__file__).read_text(encoding="utf-8").splitlines()
+    bare = [
+        line
+        for above, line in pairwise(lines)
+        if line.startswith("from dagster._") and not above.startswith(("#", "from dagster._"))
+    ]
+    assert bare == []
+
+
+def test_dagster_is_pinned_to_the_minor_version_that_was_tested() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+    major, minor = PINNED.split(".")
+    assert f"dagster>={PINNED},<{major}.{int(minor) + 1}" in project["project"]["dependencies"]
+    assert dg.__version__.startswith(f"{PINNED}."), (
+        f"Dagster is {dg.__version__}: read what this file tests, and its notes"
+    )
+
+
+@pytest.fixture(scope="module")
+def asset() -> dg.AssetsDefinition:
+    return raw_asset("panoramax", dg.AutomationCondition.newly_requested())
+
+
+def test_a_time_window_shows_its_windows_as_timedeltas() -> None:
+    assert isinstance(WEEKLY, TimeWindowFreshnessPolicy)
+    assert WEEKLY.warn_window is not None
+    assert (WEEKLY.warn_window.to_timedelta(), WEEKLY.fail_window.to_timedelta()) == (
+        timedelta(days=7),
+        timedelta(days=9),
+    )
+
+
+def test_a_run_plans_each_cell_when_it_is_created_and_ids_grow(
+    instance: dg.DagsterInstance, asset: dg.AssetsDefinition
+) -> None:
+    tags = {RANGE_START: HERE, RANGE_END: THERE}
+    dg.materialize([asset], instance=instance, tags=tags)
+    planned, made = (CellLog(instance, asset.key, kind).newest for kind in (PLANNED, MADE))
+    assert set(planned) == set(made) == {HERE, THERE}
+    assert max(planned.values()) < min(made.values())
+    dg.materialize([asset], instance=instance, tags=tags)
+    again = CellLog(instance, asset.key, PLANNED).newest
+    assert min(again.values()) > max(made.values())
+    assert set(CellLog(instance, asset.key, MADE, cells=[THERE, NOWHERE]).newest) == {THERE}
+    assert CellLog(instance, asset.key, MADE, after_id=max(again.values()) + 99).newest == {}
+
+
+def test_the_log_knows_what_is_older_than_a_moment(log: SimulatedLog, asset: dg.AssetsDefinition) -> None:
+    start, cells = datetime(2026, 8, 24, tzinfo=UTC), cell_ids()[:500]
+    for hour in range(5):
+        log.run(asset.key, cells[hour * 100 : hour * 100 + 100], start + timedelta(hours=hour))
+    log.make(asset.key, cells[:1], start + timedelta(hours=9))  # … and the first one again
+    for kind in (MADE, PLANNED):
+        read = CellLog(log.instance, asset.key, kind)
+        first = set(cells[:1]) if kind is MADE else set()
+        assert read.before(start - timedelta(seconds=1)) == set()
+        assert read.before(start) == set(cells[:100]) - first
+        assert read.before(start + timedelta(hours=2.5)) == set(cells[:300]) - first
+        assert read.before(start + timedelta(hours=10)) == set(cells)
+
+
+def test_an_instance_is_rebuilt_from_its_reference(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> None:
+    dg.materialize([asset], instance=instance, partition_key=HERE)
+    reference = instance.get_ref()
+    assert isinstance(reference, InstanceRef)
+    with dg.DagsterInstance.from_ref(reference) as same:
+        assert same.get_materialized_partitions(asset.key) == {HERE}
+
+
+def test_dagster_judges_an_asset_by_its_newest_cell(log: SimulatedLog, asset: dg.AssetsDefinition) -> None:
+    now, defs = datetime.now(UTC), dg.Definitions(assets=[asset])
+    said = [dagster_internals.asset_freshness(log.instance, defs, asset.key)]
+    for age_days in (10, 8, 1):
+        log.run(asset.key, [HERE], now - timedelta(days=age_days))
+        said.append(dagster_internals.asset_freshness(log.instance, defs, asset.key))
+    assert said == ["UNKNOWN", "FAIL", "WARN", "PASS"]
