@@ -12,7 +12,7 @@ import polars as pl
 from geopin_assets.cells import all_cells
 from geopin_assets.defs.automation import REPORT
 from geopin_assets.defs.catalog import captures
-from geopin_assets.defs.columns import frame_table
+from geopin_assets.defs.columns import column_schema, frame_table
 from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy
 from geopin_assets.defs.freshness import EMPTY, WEEKLY
 from geopin_assets.defs.freshness_checks import CHECKS, down_check, lost_check, readable, stale_check
@@ -20,7 +20,7 @@ from geopin_assets.defs.partitions import OWNERS
 from geopin_assets.defs.publish_guard import loss_limit, losses
 from geopin_assets.defs.raw import raw_assets
 from geopin_assets.defs.resources import Sources, Storage
-from geopin_assets.quality.crawl_state import by_source, cell_states
+from geopin_assets.quality.crawl_state import STATE_DESCRIPTIONS, STATE_SCHEMA, by_source, cell_states
 from geopin_assets.quality.outages import find_outages
 from geopin_assets.sources import SOURCES
 from geopin_assets.store.parquet import write_frame
@@ -36,6 +36,7 @@ _OFTEN = dg.AutomationCondition.cron_tick_passed("0 */6 * * *").with_label("ever
     group_name="quality",
     kinds={"polars"},
     owners=OWNERS,
+    metadata={"dagster/column_schema": column_schema(STATE_SCHEMA, STATE_DESCRIPTIONS)},
     check_specs=[
         dg.AssetCheckSpec(name, asset=_KEY, description=text, blocking=name == "source_lost")
         for name, text in CHECKS.items()
@@ -54,7 +55,7 @@ def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sour
     write_frame(storage.quality_dir() / "freshness.parquet", cells)
     lost, since = losses(storage, context.instance, now=now)
     return dg.MaterializeResult(
-        metadata=_numbers(summed) | {"sources": frame_table(readable(summed))},
+        metadata={"dagster/row_count": cells.height, "sources": frame_table(readable(summed))} | _numbers(summed),
         check_results=[
             stale_check(cells, summed, off),
             down_check([outage for outage in find_outages(cells, held) if outage.source not in off]),

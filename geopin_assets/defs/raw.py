@@ -19,6 +19,7 @@ from geopin_assets.defs.progress import Progress
 from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
 from geopin_assets.defs.resources import Sources, Storage
 from geopin_assets.errors import GeoPinError
+from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import CellCrawl, crawl_cells
@@ -129,10 +130,12 @@ def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str
 
 
 def _facts(source: type[Source]) -> dict[str, object]:
-    needs: dict[str, object] = dict(REFRESH_FACTS)
+    some: dict[str, object] = dict(REFRESH_FACTS)
     if source.key:
-        needs |= {"needs": source.key.variable, "get_a_key": dg.MetadataValue.url(source.key.where)}
-    return needs | {
+        some |= {"needs": source.key.variable, "get_a_key": dg.MetadataValue.url(source.key.where)}
+    if source.license:
+        some["license_text"] = dg.MetadataValue.url(OPEN_LICENSES[source.license].url)
+    return some | {
         "homepage": dg.MetadataValue.url(source.homepage),
         "contribute": dg.MetadataValue.url(source.contribute_url),
         "license": source.license or "stated per capture",

@@ -28,10 +28,31 @@ class Age(StrEnum):
 
 
 STALE = (Age.OVERDUE, Age.UNKNOWN)
+_AT = pl.Datetime("us", "UTC")
+STATE_SCHEMA = pl.Schema(
+    {
+        "source": pl.String(),
+        "cell_id": pl.String(),
+        "good_at": _AT,
+        "age": pl.String(),
+        "age_days": pl.Float64(),
+        "failed_since": _AT,
+        "last_failed_at": _AT,
+        "error": pl.String(),
+        "captures": pl.Int64(),
+    }
+)
+STATE_DESCRIPTIONS = {
+    "good_at": "Its last good crawl; null if there was none",
+    "age": f"Against what its policy allows: {', '.join(Age)}",
+    "failed_since": "First of the attempts that failed since then; null if the last one worked",
+    "error": "What the last failed attempt met",
+    "captures": "How many of this source the catalog holds here",
+}
 
 
 def cell_states(crawls: pl.DataFrame, failures: pl.DataFrame, held: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
-    """source, cell_id, good_at, age, age_days, failed_since, last_failed_at, error, captures: one row per cell.
+    """One row per cell, with the columns of STATE_SCHEMA.
 
     `crawls` has source, cell_id, crawled_at, and due_after and overdue_after (durations); `failures` the columns of
     the notes in `store/failed_crawls.py`; `held` source, cell_id, captures: what is published of it. A note older
