@@ -3,13 +3,17 @@
 Not here: publishing them (`publish.py`) or comparing them with the index (`integrity.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
 from geopin_assets.cells import cell_block
 from geopin_assets.defs.resources import Storage
 from geopin_assets.embedding.protocol import Model
+from geopin_assets.index.protocol import vector_schema
+from geopin_assets.index.streams import Desired
+
+_PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
 
 
 def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
@@ -35,19 +39,30 @@ def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Mo
     return stored.join(places, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
 
 
-def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> pl.DataFrame:
-    """Vectors of one model for the captures that the catalog holds in these cells."""
-    stored = _stored(storage, cell_ids, model)
+def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> Desired:
+    """Vectors of one model for the captures that the catalog holds in these cells: `vector_schema` and `cell_id`.
+
+    As they are now: a file that is replaced afterwards is read on as it was, because what is sent must be what the
+    ledger says was sent. A frame is a row group, 16 MB.
+    """
+    files, schema = storage.vectors(model), vector_schema(model.dim)
+    stored = {cell_id: files.cell(cell_id).snapshot(_PUBLISHED) for cell_id in cell_ids}
     places = (
         storage.catalog()
         .captures(cell_ids)
         .select("capture_id", "cell_id", captured_year=pl.col("captured_at").dt.year().cast(pl.Int32))
+        .partition_by("cell_id", as_dict=True)
     )
-    block = {cell_id: cell_block(cell_id) for cell_id in cell_ids}
-    return stored.join(places, on=["capture_id", "cell_id"]).with_columns(
-        pl.col("embedding").cast(pl.Array(pl.Float32, model.dim)),
-        cell_block=pl.col("cell_id").replace_strict(block, return_dtype=pl.String),
-    )
+
+    def frames() -> Iterator[pl.DataFrame]:
+        yield pl.DataFrame(schema=schema | {"cell_id": pl.String()})
+        for (cell_id,), of_cell in places.items():
+            block = pl.lit(cell_block(cell_id)).alias("cell_block")
+            for rows in stored[cell_id]():
+                joined = rows.join(of_cell, on="capture_id").with_columns(block)
+                yield joined.select(*schema, "cell_id").cast({"embedding": schema["embedding"]})
+
+    return frames
 
 
 def _stored(storage: Storage, cell_ids: Sequence[str], model: Model, columns: list[str] | None = None) -> pl.DataFrame:

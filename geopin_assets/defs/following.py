@@ -17,6 +17,7 @@ from itertools import pairwise
 import dagster as dg
 
 from geopin_assets.defs.dagster_internals import MADE, PLANNED, CellLog, Kind, all_keys, partitioned_parents, subset_of
+from geopin_assets.defs.under_way import cells_under_way
 from geopin_assets.regions import ranges
 
 PATIENCE = timedelta(hours=6)
@@ -42,7 +43,7 @@ class Follow(dg.AutomationCondition[dg.AssetKey]):
     ) -> None:
         self._also, self._also_said = also, also_said
         changed = AC.any_deps_match(AC.data_version_changed()).with_label("content_above_changed")
-        self._children = [changed, AC.in_progress(), AC.any_deps_in_progress(), *([unless] if unless else [])]
+        self._children = [changed, AC.backfill_in_progress(), *([unless] if unless else [])]
 
     @property
     def name(self) -> str:
@@ -50,7 +51,7 @@ class Follow(dg.AutomationCondition[dg.AssetKey]):
 
     @property
     def description(self) -> str:
-        stop = f" Not while {self._children[3].get_label()}." if len(self._children) > 3 else ""
+        stop = f" Not while {self._children[2].get_label()}." if len(self._children) > 2 else ""
         return (
             f"The content of a cell above changed after this one was made{self._also_said}. Waits for what else is "
             f"under way above, {PATIENCE.total_seconds() / 3600:g} hours at most; a cell that failed waits a day. "
@@ -78,10 +79,12 @@ class Follow(dg.AutomationCondition[dg.AssetKey]):
         """The cells that may be made now."""
         wanted = behind | set(self._also())
         wanted -= failed_cells(context, wanted)
-        wanted -= await self._true(1, context, wanted)
-        waiting = await self._true(2, context, wanted)
+        wanted -= await self._true(1, context, wanted)  # a backfill that has not made its runs yet
+        under_way = cells_under_way(context.asset_graph_view.instance, all_keys(context))
+        wanted -= under_way[context.key]
+        waiting = wanted.intersection(set().union(*(under_way[key] for key in partitioned_parents(context))))
         ready = wanted - (waiting - behind_cells(context, waiting, PATIENCE))
-        return ready - (await self._true(3, context, ready) if len(self._children) > 3 else set())
+        return ready - (await self._true(2, context, ready) if len(self._children) > 2 else set())
 
     async def _true(self, child: int, context: dg.AutomationContext, cells: Collection[str]) -> set[str]:
         """The cells for which a condition of Dagster's is true."""

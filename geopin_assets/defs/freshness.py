@@ -27,6 +27,7 @@ from geopin_assets.defs.dagster_internals import (
     freshness_policy,
     subset_of,
 )
+from geopin_assets.defs.under_way import cells_under_way
 
 WEEKLY = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=7), fail_window=timedelta(days=9))
 EMPTY = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=28), fail_window=timedelta(days=35))
@@ -150,9 +151,6 @@ class PastFreshness(dg.AutomationCondition[dg.AssetKey]):
         most_cells: int = MOST_CELLS,
     ) -> None:
         self._empty, self._disabled_reason, self._most_cells = empty, disabled_reason, most_cells
-        # Asked only of cells whose run was created a day ago and did not make them yet: it may still be queued. The
-        # status of all runs over 20,000 cells costs more than everything else here.
-        self._running = dg.AutomationCondition.run_in_progress()
 
     @property
     def name(self) -> str:
@@ -167,14 +165,10 @@ class PastFreshness(dg.AutomationCondition[dg.AssetKey]):
         )
 
     @property
-    def children(self) -> Sequence[dg.AutomationCondition]:
-        return [self._running]
-
-    @property
     def requires_cursor(self) -> bool:
         return False
 
-    async def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:  # type: ignore[override]
+    def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
         """Dagster calls this each tick."""
         reason = self._disabled_reason()
         if reason:
@@ -184,15 +178,18 @@ class PastFreshness(dg.AutomationCondition[dg.AssetKey]):
         due = urgencies(made, empty, freshness_policy(context), context.asset_graph_view.effective_dt)
         if not due:
             return dg.AutomationResult(context, context.get_empty_subset())
-        planned = self._log(context, PLANNED, after_id=max(made.newest[cell] for cell in due))
-        tried = set(planned.newest) - planned.before(context.asset_graph_view.effective_dt - RETRY_AFTER)
-        undone = (due.keys() & planned.newest.keys()) - tried
-        running = await context.for_child_condition(self._running, [0], subset_of(context, undone)).evaluate_async()
-        busy = tried | running.true_subset.expensively_compute_partition_keys()
-        room = self._most_cells - len(due.keys() & busy)
+        busy = self._busy(context, after_id=max(made.newest[cell] for cell in due))
+        outstanding = len(due.keys() & busy)
+        room = self._most_cells - outstanding
         taken = first_blocks(due_blocks(all_keys(context), due, made.newest.keys(), busy, empty), room)
-        context.log.info(f"{len(due)} cells due, {len(due.keys() & busy)} of them tried today, {len(taken)} asked for")
-        return dg.AutomationResult(context, subset_of(context, taken), child_results=[running])
+        context.log.info(f"{len(due)} cells due, {outstanding} under way or tried today, {len(taken)} asked for")
+        return dg.AutomationResult(context, subset_of(context, taken))
+
+    def _busy(self, context: dg.AutomationContext, after_id: int) -> set[str]:
+        """The cells that had their try of the day, or wait for it: a run may be queued for longer than a day."""
+        planned, now = self._log(context, PLANNED, after_id), context.asset_graph_view.effective_dt
+        under_way = cells_under_way(context.asset_graph_view.instance, all_keys(context))
+        return (set(planned.newest) - planned.before(now - RETRY_AFTER)) | under_way[context.key]
 
     def _log(self, context: dg.AutomationContext, kind: Kind, after_id: int | None = None) -> CellLog:
         return CellLog(context.asset_graph_view.instance, context.key, kind, after_id=after_id)

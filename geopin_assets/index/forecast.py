@@ -17,6 +17,8 @@ from geopin_assets.index.limits import (
     VECTORS_PER_UPSERT,
     WINDOW_S,
 )
+from geopin_assets.index.publish import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE
+from geopin_assets.index.targets import Wait
 
 BYTES_PER_NUMBER = 12.5
 """Of a float32 as JSON; measured over unit vectors: 6.4 KB per vector of 512."""
@@ -28,7 +30,9 @@ DATABASE_BYTES = 8e9
 """Of the 10 GB that a database may hold: room to grow before it has to be divided."""
 MAX_INDEX_FILL = 0.8
 """Share of an index's vectors that is planned with."""
-_REQUESTS_PER_IMPORT = 8  # init, upload, ingest, and some polls
+_AWAITED_S = 30.0  # Vectorize's median; in that time `Wait` looks every 2 s
+_LOOKS = round(_AWAITED_S / Wait().poll_s)
+_REQUESTS_PER_IMPORT = 5  # init, ingest, two polls, reading back; the upload itself has no part in the rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class PublishForecast:
     row_bytes: int
     rows_written: int
     hours: float
-    """At the account's rate of requests; uploading takes its own time: `vector_bytes` over the bandwidth."""
+    """At the account's rate of requests, and waiting; uploading takes its own: `vector_bytes` over the bandwidth."""
     index_shards: int
     database_shards: int
     first_load_usd: float
@@ -54,8 +58,10 @@ def forecast_publish(vectors: int, captures: int, dim: int) -> PublishForecast:
     """What a first load takes; later publishes take the part that changed."""
     rows = vectors + captures
     row_bytes = captures * BYTES_PER_CAPTURE + vectors * BYTES_PER_VIEW
-    upserts = ceil(vectors / VECTORS_PER_UPSERT)
-    requests = 2 * upserts + _REQUESTS_PER_IMPORT * ceil(row_bytes / IMPORT_FILE_BYTES)  # each upsert is awaited
+    publishes = ceil(captures / VECTOR_CAPTURES_AT_ONCE)  # of vectors; each awaits its last upsert and reads back
+    files = max(2 * ceil(captures / ROW_CAPTURES_AT_ONCE), ceil(row_bytes / IMPORT_FILE_BYTES))  # of two tables
+    sent = ceil(vectors / VECTORS_PER_UPSERT) + publishes + _REQUESTS_PER_IMPORT * files
+    requests = sent + publishes * _LOOKS
     dims = vectors * dim
     stored = max(dims - 10e6, 0) / 100e6 * 0.05 + max(row_bytes / 1e9 - 5, 0) * 0.75
     searched = max(dims - 50e6, 0) / 1e6 * 0.01
@@ -66,7 +72,7 @@ def forecast_publish(vectors: int, captures: int, dim: int) -> PublishForecast:
         vector_bytes=round(vectors * (dim * BYTES_PER_NUMBER + BYTES_PER_LINE)),
         row_bytes=row_bytes,
         rows_written=rows,
-        hours=requests / OUR_REQUESTS_PER_WINDOW * WINDOW_S / 3600,
+        hours=(sent / OUR_REQUESTS_PER_WINDOW * WINDOW_S + publishes * _AWAITED_S) / 3600,
         index_shards=max(ceil(vectors / (VECTORS_PER_INDEX * MAX_INDEX_FILL)), 1),
         database_shards=max(ceil(row_bytes / DATABASE_BYTES), 1),
         first_load_usd=max(rows / 1e6 - 50, 0) * 1.0,

@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from geopin_assets.errors import TransientError
 from geopin_assets.index.transaction import writing
 
 BUSY_TIMEOUT_S = 30.0
+ROWS_PER_STATEMENT = 50_000
+"""Rows that travel as one JSON parameter, which takes a fifth less time than row by row, or in one fetch."""
 CACHE_KIB = 65_536  # of pages; with the default of 2 MB a group of rows is written to the file several times
 
 _SCHEMA = """
@@ -82,15 +85,18 @@ class Ledger:
         Written first, so that whatever a killed publish left in the store is known to the next one.
         """
         with self._transaction(store) as (connection, key):
-            connection.executemany(
-                "INSERT INTO claims (store_key, id, cell_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                _rows(key, claims.sort("id"), "id", "cell_id"),
-            )
-            connection.execute(
-                "INSERT INTO published (store_key, id) SELECT ?1, value FROM json_each(?2) WHERE true "
-                "ON CONFLICT DO UPDATE SET content_hash = NULL",
-                (key, _json(uncertain.sort())),
-            )
+            for page in claims.sort("id").iter_slices(ROWS_PER_STATEMENT):
+                connection.execute(
+                    "INSERT INTO claims (store_key, id, cell_id) SELECT ?1, value->>0, value->>1 FROM json_each(?2) "
+                    "WHERE true ON CONFLICT DO NOTHING",
+                    (key, orjson.dumps(page.select("id", "cell_id").rows()).decode()),
+                )
+            for ids in uncertain.sort().to_frame().iter_slices(ROWS_PER_STATEMENT):
+                connection.execute(
+                    "INSERT INTO published (store_key, id) SELECT ?1, value FROM json_each(?2) WHERE true "
+                    "ON CONFLICT DO UPDATE SET content_hash = NULL",
+                    (key, _json(ids.to_series())),
+                )
 
     def commit(self, store: str, rows: pl.DataFrame, mutation: str, now: datetime) -> None:
         """After a verified write: the store holds these (id, content_hash)."""
@@ -122,8 +128,9 @@ class Ledger:
 
     def _frame(self, schema: dict[str, Any], store: str, sql: str, *params: str) -> pl.DataFrame:
         with self._connection() as connection:
-            rows = connection.execute(sql, (_key(connection, store), *params)).fetchall()
-        return pl.DataFrame(rows, schema=schema, orient="row")
+            cursor = connection.execute(sql, (_key(connection, store), *params))
+            pages = iter(lambda: cursor.fetchmany(ROWS_PER_STATEMENT), [])
+            return pl.concat(pl.DataFrame(rows, schema=schema, orient="row") for rows in chain([[]], pages))
 
     @contextmanager
     def _transaction(self, store: str) -> Iterator[tuple[sqlite3.Connection, int | None]]:

@@ -19,11 +19,17 @@ from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.limits import IDS_PER_GET
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
+from geopin_assets.index.streams import Desired, frames_of
 from geopin_assets.index.tables import table_named
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget, Wait
 
 MASS_REMOVAL = 50_000
 """Vectors that one publish deletes at most: at 100 a request, half of what an account may send in five minutes."""
+VECTOR_CAPTURES_AT_ONCE, ROW_CAPTURES_AT_ONCE = 100_000, 50_000
+"""Captures whose vectors, or rows, one publish should take together. Of vectors only hashes are held, and each publish
+waits half a minute for Cloudflare; rows are held as they are sent."""
+SAMPLED_TOGETHER = 200_000
+"""Rows of which IDS_PER_GET are read back."""
 
 
 class MassRemovalError(PermanentError):
@@ -53,17 +59,18 @@ class PublishReport:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Difference between what cells desire and what the ledger says. Frames hold id, cell_id (and content_hash)."""
+    """Difference between what cells desire and what the ledger says. Frames hold id and cell_id."""
 
     desired: pl.DataFrame
     upsert: pl.DataFrame
+    """With everything that `Target.identify` said of it."""
     claim: pl.DataFrame
     release: pl.DataFrame
     delete: pl.Series
 
 
 def publish_vectors(
-    desired: pl.DataFrame,
+    desired: pl.DataFrame | Desired,
     cells: Sequence[str],
     index: VectorIndex,
     ledger: Ledger,
@@ -101,7 +108,7 @@ def publish_rows(
 
 
 def publish(
-    desired: pl.DataFrame,
+    desired: pl.DataFrame | Desired,
     cells: Sequence[str],
     target: Target,
     ledger: Ledger,
@@ -111,6 +118,7 @@ def publish(
     max_deletions: int | None = None,
 ) -> PublishReport:
     """Publish into any target; see `publish_vectors`."""
+    desired = frames_of(desired)
     plan = build_plan(desired, cells, target, ledger)
     upserts, deletions = plan.upsert.height, len(plan.delete)
     if max_deletions is not None and deletions > max_deletions:
@@ -139,19 +147,19 @@ def publish(
     )
 
 
-def build_plan(desired: pl.DataFrame, cells: Sequence[str], target: Target, ledger: Ledger) -> Plan:
+def build_plan(desired: Desired, cells: Sequence[str], target: Target, ledger: Ledger) -> Plan:
     """Subtract the ledger from what is desired. Reads only the ledger, and only these cells' part of it."""
-    wanted = desired.select(pl.col(target.id_column).alias("id"), "cell_id").with_columns(target.hashes(desired))
+    wanted = pl.concat([target.identify(frame) for frame in desired()])
     _check(wanted, cells, target)
-    claimed = ledger.claims(target.key, cells)
-    claim = wanted.join(claimed, on=["id", "cell_id"], how="anti")
-    release = claimed.join(wanted, on=["id", "cell_id"], how="anti")
+    places, claimed = wanted.select("id", "cell_id"), ledger.claims(target.key, cells)
+    claim = places.join(claimed, on=["id", "cell_id"], how="anti")
+    release = claimed.join(places, on=["id", "cell_id"], how="anti")
     foreign = ledger.claims_of(target.key, pl.concat([claim["id"], release["id"]]))
     foreign = foreign.filter(~pl.col("cell_id").is_in(list(cells)))
     known = pl.concat([claimed, foreign]).unique("id").select("id", held="content_hash")
     upsert = wanted.join(known, on="id", how="left").filter(pl.col("held").ne_missing(pl.col("content_hash")))
-    gone = release.join(wanted, on="id", how="anti").join(foreign, on="id", how="anti")
-    return Plan(wanted, upsert.drop("held"), claim, release, gone["id"].unique(maintain_order=True))
+    gone = release.join(places, on="id", how="anti").join(foreign, on="id", how="anti")
+    return Plan(places, upsert.drop("held"), claim, release, gone["id"].unique(maintain_order=True))
 
 
 def _check(wanted: pl.DataFrame, cells: Sequence[str], target: Target) -> None:
@@ -164,14 +172,14 @@ def _check(wanted: pl.DataFrame, cells: Sequence[str], target: Target) -> None:
         )
 
 
-def _upsert(plan: Plan, desired: pl.DataFrame, target: Target, ledger: Ledger, now: datetime) -> int:
+def _upsert(plan: Plan, desired: Desired, target: Target, ledger: Ledger, now: datetime) -> int:
     """Group by group, so that a killed publish repeats one group at most; the number of ids verified."""
     verified = 0
     if plan.claim.height or plan.upsert.height:
         ledger.begin(target.key, plan.claim, plan.upsert["id"])
     for group in plan.upsert.iter_slices(target.group_size):
-        target.upsert(desired.join(group.select("id"), left_on=target.id_column, right_on="id", how="semi"))
-        verified += verify(group, target)
+        target.upsert(group, desired)
+        verified += sum(verify(rows, target) for rows in group.iter_slices(SAMPLED_TOGETHER))
         ledger.commit(target.key, group, target.tally.mutation, now)
     return verified
 

@@ -10,6 +10,7 @@ Here: which shard holds a cell, and searching all of them at once. Not here: pub
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 from zlib import crc32
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from geopin_assets.cells import cell_block
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
+from geopin_assets.index.streams import Desired
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,13 +42,23 @@ class Shards(Generic[T]):
         Publishing a cell means publishing to every part, nothing to most: what a part held of the cell while there
         were fewer of them is removed like that.
         """
-        if len(self.parts) == 1:
-            yield self.parts[0], rows
-            return
-        numbers = {cell_id: self.number(cell_id) for cell_id in rows["cell_id"].unique()}
-        shard = rows["cell_id"].replace_strict(numbers, default=0, return_dtype=pl.Int64)
         for number, part in enumerate(self.parts):
-            yield part, rows.filter(shard == number)
+            yield part, self._of(number, rows)
+
+    def split_frames(self, desired: Desired) -> Iterator[tuple[T, Desired]]:
+        """The same for rows that come frame by frame."""
+
+        def frames(number: int) -> Iterator[pl.DataFrame]:
+            return (self._of(number, rows) for rows in desired())
+
+        for number, part in enumerate(self.parts):
+            yield part, partial(frames, number)
+
+    def _of(self, number: int, rows: pl.DataFrame) -> pl.DataFrame:
+        if len(self.parts) == 1:
+            return rows
+        cell_ids = [cell_id for cell_id in rows["cell_id"].unique() if self.number(cell_id) == number]
+        return rows.filter(pl.col("cell_id").is_in(cell_ids))
 
 
 @dataclass(frozen=True, slots=True)

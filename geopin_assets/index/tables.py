@@ -28,6 +28,10 @@ CREATE_MIGRATIONS = (
 )
 
 
+ENCODED = "encoded"
+"""Column of rows that were encoded before; there need be no other but `row_hash`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """One published table: `columns` without the `row_hash` that guards it; the first is the id."""
@@ -100,14 +104,27 @@ def row_hashes(table: Table, rows: pl.DataFrame) -> list[str]:
     return [_digest(row) for row in _encoded(table, rows)]
 
 
+def encode_rows(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    """`row_hash`, and ENCODED: the row as JSON.
+
+    What differs is known by the hash of that JSON, so it is kept until it is sent: 130 to 350 bytes a row, for a third
+    of the work of a first load.
+    """
+    encoded = list(_encoded(table, rows))
+    schema = {"row_hash": pl.String, ENCODED: pl.Binary}
+    return pl.DataFrame({"row_hash": list(map(_digest, encoded)), ENCODED: encoded}, schema=schema)
+
+
 def row_chunks(table: Table, rows: pl.DataFrame) -> Iterator[str]:
     """The rows, each followed by its hash, as JSON arrays that fit one request each."""
     return json_chunks(hashed_rows(table, rows))
 
 
 def hashed_rows(table: Table, rows: pl.DataFrame) -> Iterator[bytes]:
-    """Each row with its hash behind it, as a JSON array."""
-    return (row[:-1] + b',"' + _digest(row).encode() + b'"]' for row in _encoded(table, rows))
+    """Each row with its hash behind it, as a JSON array; rows that were encoded before as they are."""
+    encoded = rows if ENCODED in rows.columns else encode_rows(table, rows)
+    pairs = encoded.select(ENCODED, "row_hash").iter_rows()
+    return (row[:-1] + f',"{row_hash}"]'.encode() for row, row_hash in pairs)
 
 
 def id_chunks(ids: list[str]) -> Iterator[str]:
@@ -161,7 +178,17 @@ def _encoded(table: Table, rows: pl.DataFrame) -> Iterator[bytes]:
     if missing := [column for column in table.columns if column not in rows.columns]:
         raise PermanentError(f"{table.name}: rows without {', '.join(missing)}")
     chosen = rows.select(table.columns).with_columns(pl.selectors.string().str.replace_all("\0", "", literal=True))
-    return (orjson.dumps(row, option=orjson.OPT_UTC_Z) for row in chosen.iter_rows())
+    moments = [
+        name for name, kind in chosen.schema.items() if isinstance(kind, pl.Datetime) and kind.time_zone == "UTC"
+    ]
+    return (orjson.dumps(row, option=orjson.OPT_UTC_Z) for row in chosen.with_columns(map(_iso, moments)).iter_rows())
+
+
+def _iso(moment: str) -> pl.Expr:
+    """As orjson writes it; objects of Python would be a third of all encoding."""
+    time = pl.col(moment)
+    whole, exact = time.dt.strftime("%Y-%m-%dT%H:%M:%SZ"), time.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+    return pl.when(time.dt.microsecond() == 0).then(whole).otherwise(exact).alias(moment)
 
 
 def _digest(row: bytes) -> str:

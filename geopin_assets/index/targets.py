@@ -10,7 +10,6 @@ they are stored at, so that a value that comes back as its neighbor in float32 i
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -24,7 +23,8 @@ import polars as pl
 from geopin_assets.errors import TransientError
 from geopin_assets.index.limits import IDS_PER_DELETE, IDS_PER_GET, ROWS_PER_REQUEST, VECTORS_PER_UPSERT
 from geopin_assets.index.protocol import METADATA, MetadataStore, VectorIndex, WriteResult, vector_schema
-from geopin_assets.index.tables import Table, row_hashes
+from geopin_assets.index.streams import Desired, in_chunks, last_alone
+from geopin_assets.index.tables import Table, encode_rows
 
 CLOCK_MARGIN = timedelta(seconds=60)  # how far the service's clock and ours may differ
 
@@ -93,10 +93,12 @@ class Target(Protocol):
         """Bring the store into being before the first write."""
         ...
 
-    def hashes(self, rows: pl.DataFrame) -> pl.Series: ...
+    def identify(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """`id`, `cell_id` and `content_hash` of each row, and whatever else `upsert` should find in its group."""
+        ...
 
-    def upsert(self, rows: pl.DataFrame) -> None:
-        """Write, and return when it can be read."""
+    def upsert(self, group: pl.DataFrame, desired: Desired) -> None:
+        """Write what is desired of a group (of what was identified), and return when it can be read."""
         ...
 
     def delete(self, ids: pl.Series) -> None:
@@ -120,13 +122,13 @@ class Target(Protocol):
 
 @dataclass(slots=True)
 class VectorTarget:
-    """A VectorIndex to publish into. A group is what Vectorize processes in one job."""
+    """A VectorIndex to publish into; groups are large: awaiting one takes half a minute, to repeat one is free."""
 
     index: VectorIndex
     wait: Wait = field(default_factory=Wait)
     tally: Tally = field(default_factory=Tally)
     id_column: str = "vector_id"
-    group_size: int = 200_000
+    group_size: int = 1_000_000
 
     @property
     def key(self) -> str:
@@ -141,22 +143,33 @@ class VectorTarget:
 
     def hashes(self, rows: pl.DataFrame) -> pl.Series:
         values = rows["embedding"].to_numpy().astype(np.float16)
-        metadata = rows.select(list(METADATA)).iter_rows()
+        metadata = rows.select(list(METADATA)).rows()
+        encoded = {properties: orjson.dumps(properties) for properties in set(metadata)}
         digests = [
-            blake2b(vector.tobytes() + orjson.dumps(row), digest_size=8).hexdigest()
-            for vector, row in zip(values, metadata, strict=True)
+            blake2b(vector.tobytes() + encoded[properties], digest_size=8).hexdigest()
+            for vector, properties in zip(values, metadata, strict=True)
         ]
         return pl.Series("content_hash", digests, dtype=pl.String)
 
-    def upsert(self, rows: pl.DataFrame) -> None:
+    def identify(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.select(pl.col(self.id_column).alias("id"), "cell_id", self.hashes(rows))
+
+    def upsert(self, group: pl.DataFrame, desired: Desired) -> None:
         """Several at once, but the last one alone, so that its mutation is the last."""
-        *chunks, last = rows.select(list(vector_schema(self.index.dim))).iter_slices(VECTORS_PER_UPSERT)
-        with ThreadPoolExecutor(self.index.upserts_at_once) as threads:
-            for _ in threads.map(self.index.upsert, chunks):
-                self.tally.requests += 1
-        self.tally.mutation = self.index.upsert(last)
-        self.tally.requests += 1
+        chunks = in_chunks(self._rows(group, desired), VECTORS_PER_UPSERT)
+        for mutation in last_alone(self.index.upsert, chunks, self.index.upserts_at_once):
+            self.tally.mutation = mutation
+            self.tally.requests += 1
         self._await()
+
+    def _rows(self, group: pl.DataFrame, desired: Desired) -> Iterator[pl.DataFrame]:
+        ids, found = group.select(pl.col("id").alias(self.id_column)), 0
+        for frame in desired():
+            rows = frame.join(ids, on=self.id_column, how="semi").select(list(vector_schema(self.index.dim)))
+            found += rows.height
+            yield rows
+        if found != group.height:
+            raise TransientError(f"{self.key}: what is desired changed while it was published")
 
     def delete(self, ids: pl.Series) -> None:
         for start in range(0, len(ids), IDS_PER_DELETE):
@@ -209,11 +222,13 @@ class RowTarget:
     def prepare(self) -> None:
         self.store.migrate()
 
-    def hashes(self, rows: pl.DataFrame) -> pl.Series:
-        return pl.Series("content_hash", row_hashes(self.table, rows), dtype=pl.String)
+    def identify(self, rows: pl.DataFrame) -> pl.DataFrame:
+        encoded = encode_rows(self.table, rows).rename({"row_hash": "content_hash"})
+        return rows.select(pl.col(self.id_column).alias("id"), "cell_id").hstack(encoded)
 
-    def upsert(self, rows: pl.DataFrame) -> None:
-        self._count(self.store.upsert(self.table.name, rows))
+    def upsert(self, group: pl.DataFrame, desired: Desired) -> None:
+        """The group holds them, encoded."""
+        self._count(self.store.upsert(self.table.name, group.rename({"content_hash": "row_hash"})))
 
     def delete(self, ids: pl.Series) -> None:
         self._count(self.store.delete(self.table.name, ids.to_list()))

@@ -159,7 +159,7 @@ def test_a_cell_that_failed_is_tried_once_a_day_until_it_is_made(layers: Layers)
 
 
 def test_a_change_waits_for_other_sources_under_way_but_not_for_ever(layers: Layers) -> None:
-    layers.log.instance.create_run_for_job(
+    run = layers.log.instance.create_run_for_job(
         dg.Definitions(assets=[layers.other]).resolve_implicit_global_asset_job_def(),
         asset_selection={layers.other.key},
         status=dg.DagsterRunStatus.STARTED,
@@ -169,6 +169,7 @@ def test_a_change_waits_for_other_sources_under_way_but_not_for_ever(layers: Lay
     assert layers.asked(layers.catalog) == {THERE}
     assert layers.asked(layers.catalog, minutes=5 * 60) == {THERE}
     assert HERE in layers.asked(layers.catalog, minutes=60)
+    layers.log.instance.delete_run(run.run_id)
 
 
 def test_images_that_may_be_tried_again_have_their_cell_embedded_though_nothing_changed(layers: Layers) -> None:

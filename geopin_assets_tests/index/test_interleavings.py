@@ -69,8 +69,11 @@ class World:
         return pl.concat([captures([(i, s) for i, (c, s) in self.held.items() if c == cell], cell) for cell in cells])
 
     def vectors(self, cells: Sequence[str]) -> pl.DataFrame:
-        """Captures with an even number are panoramas, with two views."""
-        return pl.concat([vectors(self._views(cell), cell) for cell in cells])
+        return pl.concat(map(self.cell, cells))
+
+    def cell(self, cell: str) -> pl.DataFrame:
+        """Vectors; captures with an even number are panoramas, with two views."""
+        return vectors(self._views(cell), cell)
 
     def views(self, cells: Sequence[str]) -> pl.DataFrame:
         desired = self.vectors(cells).select("vector_id", "cell_id")
@@ -97,7 +100,7 @@ class Place:
             index, store = faults.wrap(index, INDEX_CALLS), faults.wrap(store, STORE_CALLS)
         ledger = faults.wrap(self.ledger, LEDGER_CALLS)
         return [
-            publish_vectors(world.vectors(cells), cells, index, ledger, now=NOW, wait=self.wait()),
+            publish_vectors(lambda: map(world.cell, cells), cells, index, ledger, now=NOW, wait=self.wait()),
             publish_rows("captures", world.rows(cells), cells, store, ledger, now=NOW),
             publish_rows("vectors", world.views(cells), cells, store, ledger, now=NOW),
         ]

@@ -226,7 +226,8 @@ def test_upserts_run_side_by_side_and_the_last_one_alone(place: Workplace) -> No
     index = SideBySide(Path(), "test", DIM)
     full = [(f"{half}{i}", 1) for half in "ab" for i in range(VECTORS_PER_UPSERT)]
     target = VectorTarget(index, place.wait)
-    target.upsert(vectors([*full, ("last", 1)]))
+    desired = [vectors(full[:7_000]), vectors([]), vectors([*full[7_000:], ("last", 1)])]
+    target.upsert(pl.concat(map(target.identify, desired)), lambda: desired)
     assert sorted(log[:2]) == ["a0", "b0"] and log[2:] == ["last"]
     assert (target.tally.mutation, target.tally.requests) == ("mutation of last", 4)
 

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geopin_assets.index.limits import BYTES_PER_REQUEST, MAX_STATEMENT_BYTES, ROWS_PER_REQUEST
-from geopin_assets.index.tables import TABLES, id_chunks, json_chunks, migrations, row_chunks, row_hashes
+from geopin_assets.index.tables import (
+    ENCODED,
+    TABLES,
+    encode_rows,
+    id_chunks,
+    json_chunks,
+    migrations,
+    row_chunks,
+    row_hashes,
+)
 from geopin_assets_tests.index.frames import captures
 
 
@@ -45,6 +54,19 @@ def test_a_hash_depends_on_every_published_column_and_on_no_other() -> None:
     for column, value in changed.items():
         assert row_hashes(TABLES["captures"], row.with_columns(pl.lit(value).alias(column))) != [before], column
     assert row_hashes(TABLES["captures"], row.with_columns(payload=pl.lit("y"))) == [before]
+
+
+@given(st.lists(st.datetimes(timezones=st.just(UTC)) | st.none(), min_size=1))
+def test_a_time_is_hashed_as_the_json_of_it(moments: list[datetime | None]) -> None:
+    times = pl.Series("captured_at", moments, pl.Datetime("us", "UTC"))
+    rows = captures([(str(number), 1) for number in range(len(moments))]).with_columns(times)
+    written = [orjson.loads(row)[4] for row in encode_rows(TABLES["captures"], rows)[ENCODED]]
+    assert written == [orjson.loads(orjson.dumps(moment, option=orjson.OPT_UTC_Z)) for moment in moments]
+
+
+def test_rows_that_were_encoded_before_are_sent_the_same() -> None:
+    table, rows = TABLES["captures"], captures([("x", 1), ("y", 2)])
+    assert list(row_chunks(table, encode_rows(table, rows))) == list(row_chunks(table, rows))
 
 
 def test_row_chunks_end_each_row_with_its_hash() -> None:

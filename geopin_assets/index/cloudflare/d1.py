@@ -7,7 +7,7 @@ Statements go one at a time: a D1 database has one thread, and asking it twice a
 it answer "overloaded". Every write can be repeated, because what is stored already is not written.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -16,6 +16,7 @@ import polars as pl
 
 from geopin_assets.errors import PayloadError, PermanentError
 from geopin_assets.index import tables
+from geopin_assets.index.cloudflare.ahead import ahead
 from geopin_assets.index.cloudflare.answers import RequestTooLarge, field, unless
 from geopin_assets.index.cloudflare.api import CloudflareApi
 from geopin_assets.index.cloudflare.d1_import import Importer, import_files
@@ -91,16 +92,16 @@ class D1Store:
         known, tally = tables.table_named(table), Tally()
         importer = Importer(self._api, self._path(), self._wait, tally)
         with self._turn:
-            total = sum((importer.run(file) for file in import_files(known, frames)), WriteResult())
+            total = sum((importer.run(file) for file in ahead(import_files(known, frames))), WriteResult())
         return total + WriteResult(requests=tally.requests)
 
     def bookmark(self) -> str:
         """The state of the database now, to which Cloudflare's time travel can restore it for 30 days."""
         return field(self._api.call("GET", f"{self._path()}/time_travel/bookmark"), "bookmark")
 
-    def _write(self, sql: str, parameters: Iterable[str]) -> WriteResult:
+    def _write(self, sql: str, parameters: Iterator[str]) -> WriteResult:
         tally = Tally()
-        total = sum((self._write_halving(sql, parameter, tally) for parameter in parameters), WriteResult())
+        total = sum((self._write_halving(sql, parameter, tally) for parameter in ahead(parameters)), WriteResult())
         return total + WriteResult(requests=tally.requests)
 
     def _write_halving(self, sql: str, parameter: str, tally: Tally) -> WriteResult:
