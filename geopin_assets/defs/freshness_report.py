@@ -55,7 +55,11 @@ def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sour
     write_frame(storage.quality_dir() / "freshness.parquet", cells)
     lost, since = losses(storage, context.instance, now=now)
     return dg.MaterializeResult(
-        metadata={"dagster/row_count": cells.height, "sources": frame_table(readable(summed))} | _numbers(summed),
+        metadata={
+            "dagster/row_count": cells.height,
+            "sources": frame_table(readable(summed)),
+            **_numbers(summed),
+        },
         check_results=[
             stale_check(cells, summed, off),
             down_check([outage for outage in find_outages(cells, held) if outage.source not in off]),

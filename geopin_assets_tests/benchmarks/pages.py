@@ -1,4 +1,6 @@
-"""How long the pages of the UI take with 20,000 cells and a quarter of history: `make bench-ui`.
+"""How long the pages of the UI take with 20,000 cells and a quarter of history.
+
+`python -m geopin_assets_tests.benchmarks.pages`, or `make bench-ui`; about 6 minutes, 4 GB of disk.
 
 A real webserver, headless Chromium, an instance whose event log is written by SQL. For each page: seconds until the
 browser has asked for everything, and the slowest of its GraphQL answers; then the same with one week of history, the
@@ -72,7 +74,8 @@ class Timing:
 
 def main(arguments: Sequence[str] = ()) -> None:
     if CHROMIUM is None:
-        sys.exit("no Chromium in PATH: apt-get install chromium")
+        print("no Chromium in PATH: apt-get install chromium")
+        return
     logging.disable(logging.WARNING)
     print(f"{len(cell_ids()):,} cells, {len(_cell_assets())} assets; seconds to idle, after 1 and {WEEKS} weeks")
     short, long = (timings(weeks) for weeks in (1, WEEKS))

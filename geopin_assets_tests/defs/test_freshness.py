@@ -9,7 +9,17 @@ import pytest
 
 from geopin_assets.cells import cell_facts, cell_ids
 from geopin_assets.defs.dagster_internals import asset_freshness
-from geopin_assets.defs.freshness import BLOCK_CELLS, MOST_CELLS, STRETCH_CELLS, Urgency, due_blocks, first_blocks
+from geopin_assets.defs.freshness import (
+    BLOCK_CELLS,
+    MOST_CELLS,
+    STRETCH_CELLS,
+    WEEKLY,
+    PastFreshness,
+    Urgency,
+    due_blocks,
+    first_blocks,
+)
+from geopin_assets.defs.raw import raw_assets
 from geopin_assets_tests.refresh import CRAWL, Refresh, Tick
 from geopin_assets_tests.simulated import SimulatedLog
 
@@ -101,11 +111,12 @@ def test_cells_of_a_run_that_is_queued_are_not_asked_again_however_long_it_waits
     refresh.now += timedelta(days=8)
     asset = refresh.assets["panoramax"]
     job = dg.Definitions(assets=[asset]).resolve_implicit_global_asset_job_def()
-    refresh.log.instance.create_run_for_job(
+    run = refresh.log.instance.create_run_for_job(
         job, asset_selection={asset.key}, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": IDS[0]}
     )
     refresh.now += timedelta(days=400)  # the run was created by the real clock
     assert refresh.tick("panoramax").asked == IDS[1:BLOCK_CELLS]
+    refresh.log.instance.delete_run(run.run_id)
 
 
 def test_a_source_that_is_switched_off_is_asked_for_nothing(build: Build) -> None:
@@ -133,6 +144,16 @@ def test_one_photo_at_sea_does_not_have_the_empty_sea_around_it_crawled_each_wee
     refresh.backfill("panoramax", SEA)
     refresh.skip_days(7)
     assert refresh.tick("panoramax").asked == SEA[:1]
+
+
+@pytest.mark.parametrize("asset", raw_assets, ids=lambda asset: asset.key.path[1])
+def test_every_source_states_the_policy_and_has_the_condition_that_applies_it(asset: dg.AssetsDefinition) -> None:
+    spec = asset.get_asset_spec()
+    assert spec.freshness_policy == WEEKLY
+    assert isinstance(spec.automation_condition, PastFreshness)
+    for text in (spec.automation_condition.description, spec.metadata["refreshed_every"]):
+        assert "7 days (at most 9)" in str(text)
+        assert "28 days (at most 35) without Dutch land" in str(text)
 
 
 def test_overdue_blocks_come_first_then_where_people_live_then_the_sea() -> None:
