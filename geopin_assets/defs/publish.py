@@ -34,11 +34,12 @@ from geopin_assets.index.publish import (
     VECTOR_CAPTURES_AT_ONCE,
     MassRemovalError,
     PublishReport,
-    publish_rows,
+    publish_each,
     publish_vectors,
 )
 from geopin_assets.index.streams import Desired
 from geopin_assets.index.tables import TABLES
+from geopin_assets.index.targets import RowTarget
 from geopin_assets.index.versions import IndexVersion
 from geopin_assets.sources import SOURCES
 
@@ -149,12 +150,12 @@ def d1(
             "captures": storage.catalog().captures(cell_ids),
             "vectors": desired_views(storage, cell_ids, models),
         }
-        now = datetime.now(UTC)
-        return [
-            publish_rows(table, rows, cell_ids, store, ledger, now=now, budget=budget)
+        parts = (
+            (RowTarget(store, TABLES[table]), rows)
             for table, desired in tables.items()
             for store, rows in stores.split(desired)
-        ]
+        )
+        return publish_each(parts, cell_ids, ledger, now=datetime.now(UTC), budget=budget)
 
     yield from materialize_cells(context, _in_batches(context, storage, progress, ROW_CAPTURES_AT_ONCE, publish, shown))
     _announce(storage, search_index, model)

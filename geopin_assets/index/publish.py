@@ -8,7 +8,7 @@ changed in the given cells; without a change nothing is sent.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.limits import IDS_PER_GET
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
-from geopin_assets.index.streams import Desired, frames_of
+from geopin_assets.index.streams import Desired, ahead, frames_of
 from geopin_assets.index.tables import table_named
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget, Wait
 
@@ -120,6 +120,37 @@ def publish(
     """Publish into any target; see `publish_vectors`."""
     desired = frames_of(desired)
     plan = build_plan(desired, cells, target, ledger)
+    return _carry_out(plan, desired, cells, target, ledger, now, budget, max_deletions)
+
+
+def publish_each(
+    parts: Iterable[tuple[Target, pl.DataFrame]],
+    cells: Sequence[str],
+    ledger: Ledger,
+    *,
+    now: datetime,
+    budget: RunBudget | None = None,
+) -> list[PublishReport]:
+    """Publish into one target after the other; see `publish_rows`.
+
+    While one is sent, a thread finds what differs in the next: it only reads, and 0.1 s for 25,000 rows is time that a
+    database spends importing. The budget is asked when it is a target's turn.
+    """
+    wanted = ((target, frames_of(rows)) for target, rows in parts)
+    planned = ((build_plan(desired, cells, target, ledger), desired, target) for target, desired in wanted)
+    return [_carry_out(plan, desired, cells, target, ledger, now, budget) for plan, desired, target in ahead(planned)]
+
+
+def _carry_out(
+    plan: Plan,
+    desired: Desired,
+    cells: Sequence[str],
+    target: Target,
+    ledger: Ledger,
+    now: datetime,
+    budget: RunBudget | None,
+    max_deletions: int | None = None,
+) -> PublishReport:
     upserts, deletions = plan.upsert.height, len(plan.delete)
     if max_deletions is not None and deletions > max_deletions:
         raise MassRemovalError(f"{target.key}: {deletions} vectors to delete, more than {max_deletions} in one publish")

@@ -6,12 +6,13 @@ Not here: what is desired (`defs/`), or what is done with a frame (`targets.py`)
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import polars as pl
 
 T = TypeVar("T")
 R = TypeVar("R")
+_END: Any = object()
 
 Desired = Callable[[], Iterable[pl.DataFrame]]
 """What cells desire, in frames small enough to hold; each call gives the same rows again.
@@ -36,6 +37,15 @@ def in_chunks(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFram
         left = rows.slice(whole)
     if left is not None and left.height:
         yield left
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; while one is used, a thread makes the next, and no more than that."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, items, _END)
+        while (item := following.result()) is not _END:
+            following = thread.submit(next, items, _END)
+            yield item
 
 
 def last_alone(work: Callable[[T], R], items: Iterator[T], at_once: int) -> Iterator[R]:

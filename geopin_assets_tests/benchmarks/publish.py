@@ -26,7 +26,7 @@ from geopin_assets.index.cloudflare.d1_import import import_files
 from geopin_assets.index.cloudflare.ndjson import ndjson
 from geopin_assets.index.limits import VECTORS_PER_UPSERT
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets.index.publish import PublishReport, build_plan, publish
+from geopin_assets.index.publish import PublishReport, build_plan, publish_each
 from geopin_assets.index.streams import frames_of
 from geopin_assets.index.tables import ENCODED, TABLES, Table, row_chunks
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
@@ -82,8 +82,8 @@ class Step:
     bare: list[Cost] = field(default_factory=list)
 
     def publish(self, place: Workplace) -> None:
-        parts = self.parts(place)
-        self.reports = [publish(desired, CELLS, target, place.ledger, now=NOW) for target, desired, _ in parts]
+        parts = ((target, desired) for target, desired, _ in self.parts(place))
+        self.reports = publish_each(parts, CELLS, place.ledger, now=NOW)
 
     def explain(self, place: Workplace) -> None:
         """What planning and encoding cost by themselves; nothing is sent. Planning rows encodes them already."""

@@ -16,7 +16,7 @@ from geopin_assets.capture import vector_id
 from geopin_assets.errors import GeoPinError
 from geopin_assets.index.cloudflare import D1Store, VectorizeIndex
 from geopin_assets.index.ledger import Ledger
-from geopin_assets.index.publish import PublishReport, publish_rows, publish_vectors
+from geopin_assets.index.publish import PublishReport, publish_each, publish_vectors
 from geopin_assets.index.sync import sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget
@@ -99,10 +99,13 @@ class Place:
         if faults.at >= 0:
             index, store = faults.wrap(index, INDEX_CALLS), faults.wrap(store, STORE_CALLS)
         ledger = faults.wrap(self.ledger, LEDGER_CALLS)
+        rows = [
+            (RowTarget(store, TABLES["captures"]), world.rows(cells)),
+            (RowTarget(store, TABLES["vectors"]), world.views(cells)),
+        ]
         return [
             publish_vectors(lambda: map(world.cell, cells), cells, index, ledger, now=NOW, wait=self.wait()),
-            publish_rows("captures", world.rows(cells), cells, store, ledger, now=NOW),
-            publish_rows("vectors", world.views(cells), cells, store, ledger, now=NOW),
+            *publish_each(rows, cells, ledger, now=NOW),
         ]
 
     def wait(self) -> object:

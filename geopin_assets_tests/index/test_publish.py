@@ -15,8 +15,15 @@ from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.lance import LanceIndex
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.limits import VECTORS_PER_UPSERT
-from geopin_assets.index.protocol import IndexInfo
-from geopin_assets.index.publish import MassRemovalError, PublishReport, publish, publish_rows, publish_vectors
+from geopin_assets.index.protocol import IndexInfo, WriteResult
+from geopin_assets.index.publish import (
+    MassRemovalError,
+    PublishReport,
+    publish,
+    publish_each,
+    publish_rows,
+    publish_vectors,
+)
 from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.index.tables import TABLES, row_hashes
 from geopin_assets.index.targets import RowTarget, VectorTarget, Wait
@@ -165,6 +172,31 @@ def test_a_runaway_publish_is_stopped_before_it_writes(place: Workplace) -> None
     publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, budget=budget)
     assert budget.rows == 0 and 0 < budget.requests < 100
     publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, budget=budget)  # nothing to write
+
+
+def test_one_table_is_sent_while_the_next_is_planned_and_has_its_budget_asked_later(
+    place: Workplace, tmp_path: Path
+) -> None:
+    desired = captures([(f"s:{i}", i) for i in range(10)])
+    is_planned = threading.Event()
+
+    class Store(SqliteStore):
+        def upsert(self, table: str, rows: pl.DataFrame) -> WriteResult:
+            assert is_planned.wait(timeout=10)
+            return super().upsert(table, rows)
+
+    class Planned(RowTarget):
+        def identify(self, rows: pl.DataFrame) -> pl.DataFrame:
+            is_planned.set()
+            return RowTarget.identify(self, rows)
+
+    one = RowTarget(Store(tmp_path / "slow.sqlite"), TABLES["captures"])
+    other = Planned(place.store, TABLES["captures"])
+    budget = RunBudget(19, 100)
+    with pytest.raises(PermanentError, match="10 rows would be written, 9 are left"):
+        publish_each([(one, desired), (other, desired)], ["a"], place.ledger, now=NOW, budget=budget)
+    assert budget.rows == 9 and one.count() == 10
+    assert place.ledger.published(other.key).is_empty()
 
 
 def test_a_mass_removal_is_refused_before_it_is_begun(place: Workplace) -> None:

@@ -7,8 +7,7 @@ from threading import Event
 import polars as pl
 import pytest
 
-from geopin_assets.index.cloudflare.ahead import ahead
-from geopin_assets.index.streams import in_chunks, last_alone
+from geopin_assets.index.streams import ahead, in_chunks, last_alone
 
 
 @pytest.mark.parametrize("sizes", [[0], [7], [0, 3, 0, 10, 1], [4, 4], [1] * 9])

@@ -4,7 +4,6 @@
     answers.py    what an answer means: the envelope, and errors by what a retry would change
     vectorize.py  vectors                d1.py         rows
     ndjson.py     vectors on the wire    d1_import.py  the first load of many rows
-    ahead.py      encoding the next request while one is on the line
 
 `api.py` alone sends; nothing here knows Dagster or the environment.
 """

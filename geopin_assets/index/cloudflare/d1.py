@@ -16,12 +16,12 @@ import polars as pl
 
 from geopin_assets.errors import PayloadError, PermanentError
 from geopin_assets.index import tables
-from geopin_assets.index.cloudflare.ahead import ahead
 from geopin_assets.index.cloudflare.answers import RequestTooLarge, field, unless
 from geopin_assets.index.cloudflare.api import CloudflareApi
 from geopin_assets.index.cloudflare.d1_import import Importer, import_files
 from geopin_assets.index.limits import check_statement
 from geopin_assets.index.protocol import WriteResult
+from geopin_assets.index.streams import ahead
 from geopin_assets.index.targets import Tally, Wait
 
 _DATABASES = "d1/database"
