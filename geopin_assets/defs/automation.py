@@ -23,6 +23,9 @@ from geopin_assets.store.catalog import Catalog
 
 AC = dg.AutomationCondition
 
+CATALOG_PATIENCE_S = 20.0
+"""How long a look waits for the catalog, which a merge has to itself for seconds. A look may take 300 s."""
+
 
 def refreshed(source: type[Source]) -> dict[str, Any]:
     """Options of a raw asset: crawled again before it is too old, as long as the source is switched on."""
@@ -33,9 +36,11 @@ def refreshed(source: type[Source]) -> dict[str, Any]:
     return {"freshness_policy": WEEKLY, "automation_condition": condition}
 
 
-def empty_cells(source: type[Source], catalog_path: Path | None = None) -> list[str]:
+def empty_cells(
+    source: type[Source], catalog_path: Path | None = None, patience_s: float = CATALOG_PATIENCE_S
+) -> list[str]:
     """The cells that have the slower policy: no Dutch land, and nothing of this source when it was last asked."""
-    found_nothing = in_catalog(lambda catalog: catalog.empty_cells(source.name), catalog_path)
+    found_nothing = in_catalog(lambda catalog: catalog.empty_cells(source.name), catalog_path, patience_s)
     return [cell_id for cell_id in found_nothing if not cell_facts(cell_id).is_land]
 
 
@@ -65,13 +70,15 @@ def images_too() -> Follow:
     )
 
 
-def in_catalog(question: Callable[[Catalog], pl.Series], path: Path | None = None) -> Collection[str]:
-    """What the catalog answers; nothing as long as there is none, or while it is being written."""
+def in_catalog(
+    question: Callable[[Catalog], pl.Series], path: Path | None = None, patience_s: float = CATALOG_PATIENCE_S
+) -> Collection[str]:
+    """What the catalog answers; nothing as long as there is none, or where it is written for longer than we wait."""
     path = path or Storage().settings().catalog_path
     if not path.exists():
         return ()
     try:
-        return frozenset(question(Catalog(path, patience_s=0)))
+        return frozenset(question(Catalog(path, patience_s=patience_s)))
     except TransientError:
         return ()
 

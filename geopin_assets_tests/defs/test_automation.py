@@ -297,7 +297,7 @@ def test_the_slower_policy_is_for_cells_without_land_where_a_complete_crawl_foun
     assert empty_cells(mapillary, catalog_path) == []
 
 
-def test_without_a_catalog_or_while_it_is_written_every_cell_is_refreshed_weekly(catalog_path: Path) -> None:
+def test_without_a_catalog_or_where_it_stays_locked_every_cell_is_refreshed_weekly(catalog_path: Path) -> None:
     missing = catalog_path.with_name("none.duckdb")
     assert empty_cells(source_named("panoramax"), missing) == []
     assert not missing.exists(), "a look made the catalog"
@@ -305,7 +305,7 @@ def test_without_a_catalog_or_while_it_is_written_every_cell_is_refreshed_weekly
     with subprocess.Popen([sys.executable, "-c", hold], stdin=PIPE, stdout=PIPE, text=True) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
-        assert empty_cells(source_named("panoramax"), catalog_path) == []
+        assert empty_cells(source_named("panoramax"), catalog_path, patience_s=0) == []
         writer.communicate("done\n")
     assert empty_cells(source_named("panoramax"), catalog_path) == [SEA[0]]
 
