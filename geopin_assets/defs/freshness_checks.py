@@ -57,14 +57,17 @@ def stale_check(cells: pl.DataFrame, sources: pl.DataFrame, off: Mapping[str, st
     )
 
 
-def down_check(outages: Sequence[Outage]) -> dg.AssetCheckResult:
-    """Passes when no source is down; names what rests on old data, which stays published."""
+def down_check(outages: Sequence[Outage], sources: pl.DataFrame) -> dg.AssetCheckResult:
+    """Passes when no source is down; names what rests on old data, which stays published.
+
+    `sources`: sums per source, for the few failed cells of those that are not down.
+    """
     old = [(outage.source, cell_id, at) for outage in outages for cell_id, at in outage.data_from.items()]
     return dg.AssetCheckResult(
         check_name="source_down",
         passed=not outages,
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(outage.text for outage in outages) or "every source works",
+        description="; ".join(outage.text for outage in outages) or f"no source is down{_failures(sources)}",
         metadata={
             "sources_down": len(outages),
             "cells_on_old_data": len(old),
@@ -72,6 +75,13 @@ def down_check(outages: Sequence[Outage]) -> dg.AssetCheckResult:
             "cells": frame_table(readable(pl.DataFrame(old[:_CELLS_SHOWN], _OLD_SCHEMA, orient="row"))),
         },
     )
+
+
+def _failures(sources: pl.DataFrame) -> str:
+    """For example `; at the last try failed: amsterdam 3 cells`."""
+    few = sources.filter(pl.col("failed_cells") > 0).select("source", "failed_cells")
+    named = ", ".join(f"{source} {cells:,} cells" for source, cells in few.iter_rows())
+    return f"; at the last try failed: {named}" if named else ""
 
 
 def lost_check(found: pl.DataFrame, since: str, limit: float) -> dg.AssetCheckResult:

@@ -62,7 +62,7 @@ def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sour
         },
         check_results=[
             stale_check(cells, summed, off),
-            down_check([outage for outage in find_outages(cells, held) if outage.source not in off]),
+            down_check([outage for outage in find_outages(cells, held) if outage.source not in off], summed),
             lost_check(lost, f"{since:%Y-%m-%d}", loss_limit(storage)),
         ],
     )

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from geopin_assets.defs.dagster_internals import asset_freshness
+from geopin_assets.defs.freshness_checks import down_check
 from geopin_assets.defs.freshness_report import crawled_cells
 from geopin_assets.defs.local_run import LayerResult, crawl_source, layer, run_below_raw
 from geopin_assets.defs.publish_guard import losses
@@ -133,6 +135,12 @@ def test_a_source_down_during_a_refresh_keeps_what_it_showed_and_holds_back_nobo
     assert refresh(platform, instance) == {}
     assert all(check.passed for check in report(platform, instance).values())
     assert platform.storage.raw().failures().is_empty()
+
+
+def test_a_few_failed_cells_are_told_although_their_source_is_not_down() -> None:
+    check = down_check([], pl.DataFrame({"source": ["amsterdam", "panoramax"], "failed_cells": [3, 0]}))
+    assert check.passed
+    assert check.description == "no source is down; at the last try failed: amsterdam 3 cells"
 
 
 def test_a_source_that_is_switched_off_grows_old_but_is_not_called_down(
