@@ -4,12 +4,12 @@
     ├── TransientError          another attempt may succeed: 408, 429, 5xx, timeouts, "try later"
     │   └── SourceUnavailable   not asked: it failed too often just now, or today's budget for it is spent
     │       └── BudgetSpent     the day's budget is used up, or the provider asked for a day without requests
-    ├── IncompleteCrawl         a box stayed saturated down to the smallest size: results exist, some are missing
     └── PermanentError          a retry changes nothing: bad credentials, malformed request
         ├── ConfigurationError  a setting or key is missing or wrong; the message names it
         └── PayloadError        answered, but not in the documented shape
 
-A record that cannot be used is not an error: it is a `capture.Rejected`, counted by reason.
+A record that cannot be used is not an error: it is a `capture.Rejected`, counted by reason. Nor is a crawl that knows
+that captures are missing: its report says so.
 Messages carry their coordinates (source, cell, page) and never a token.
 """
 
@@ -35,10 +35,6 @@ class SourceUnavailable(TransientError):
 
 class BudgetSpent(SourceUnavailable):
     """No more requests of this kind today; the message says which budget, and when it is full again."""
-
-
-class IncompleteCrawl(GeoPinError):
-    """A saturated box could not be split further, so captures are known to be missing."""
 
 
 class PermanentError(GeoPinError):

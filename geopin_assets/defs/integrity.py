@@ -32,7 +32,7 @@ from geopin_assets.embedding.audit import audit_vectors
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.index.sync import SyncReport, sync_report
 from geopin_assets.index.tables import TABLES
-from geopin_assets.index.targets import RowTarget, VectorTarget, Wait
+from geopin_assets.index.targets import RowTarget, VectorTarget
 from geopin_assets.quality.image_failures import MAX_SHARE
 
 _KEY = ["quality", "integrity"]
@@ -86,7 +86,7 @@ def _stores(storage: Storage, model: Model, search_index: SearchIndex) -> dict[s
     views = desired if len(live_models(search_index, model)) == 1 else None
     version, reports = search_index.target(model), {}
     for number, (part, wanted) in enumerate(search_index.vectors(version).split(desired)):
-        reports[_label(version.name, number)] = sync_report(wanted["vector_id"], ledger, VectorTarget(part, Wait()))
+        reports[_label(version.name, number)] = sync_report(wanted["vector_id"], ledger, VectorTarget(part))
     for number, (store, wanted) in enumerate(search_index.metadata().split(captures)):
         target = RowTarget(store, TABLES["captures"])
         reports[_label("capture rows", number)] = sync_report(wanted["capture_id"], ledger, target)

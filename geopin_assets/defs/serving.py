@@ -14,7 +14,7 @@ from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import TransientError
 from geopin_assets.index.sync import sync_report
 from geopin_assets.index.tables import TABLES
-from geopin_assets.index.targets import RowTarget, VectorTarget, Wait
+from geopin_assets.index.targets import RowTarget, VectorTarget
 from geopin_assets.index.versions import IndexVersion, State
 
 
@@ -54,7 +54,7 @@ def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Mod
     if version is None or not lacking(storage, search_index, version, model).is_nothing:
         return None
     for part, wanted in search_index.vectors(version).split(all_desired(storage, model)):
-        report = sync_report(wanted["vector_id"], search_index.ledger(), VectorTarget(part, Wait()))
+        report = sync_report(wanted["vector_id"], search_index.ledger(), VectorTarget(part))
         if report.missing or report.surplus or report.mismatched:
             raise TransientError(f"{part.name} is not what it should be, searches go on using the old one: {report}")
     versions.switch(version, datetime.now(UTC))

@@ -18,7 +18,7 @@ from geopin_assets.index.limits import (
     WINDOW_S,
 )
 from geopin_assets.index.publish import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE
-from geopin_assets.index.targets import Wait
+from geopin_assets.index.waiting import Wait
 
 BYTES_PER_NUMBER = 12.5
 """Of a float32 as JSON; measured over unit vectors: 6.4 KB per vector of 512."""

@@ -21,7 +21,8 @@ from geopin_assets.index.limits import IDS_PER_GET
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
 from geopin_assets.index.streams import Desired, ahead, frames_of
 from geopin_assets.index.tables import table_named
-from geopin_assets.index.targets import RowTarget, Target, VectorTarget, Wait
+from geopin_assets.index.targets import RowTarget, Target, VectorTarget
+from geopin_assets.index.waiting import Wait
 
 MASS_REMOVAL = 50_000
 """Vectors that one publish deletes at most: at 100 a request, half of what an account may send in five minutes."""

@@ -1,17 +1,15 @@
 """One way to publish into either store: what a publish asks of an index or of a table.
 
-Here: chunking at the limits, waiting for mutations, content hashes, and reading back. Not here:
-the plan and the order of steps (`publish.py`).
+Here: chunking at the limits, content hashes, and reading back. Not here: the plan and the order of steps
+(`publish.py`), or how a mutation is awaited (`waiting.py`).
 
 A content hash is 16 hex digits of BLAKE2b over bytes that are the same on every machine and library
 version: an upgrade must not republish everything. Embeddings are hashed at float16, the precision
 they are stored at, so that a value that comes back as its neighbor in float32 is still the same.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from math import ceil
 from typing import Protocol
@@ -25,35 +23,7 @@ from geopin_assets.index.limits import IDS_PER_DELETE, IDS_PER_GET, ROWS_PER_REQ
 from geopin_assets.index.protocol import METADATA, MetadataStore, VectorIndex, WriteResult, vector_schema
 from geopin_assets.index.streams import Desired, in_chunks, last_alone
 from geopin_assets.index.tables import Table, encode_rows
-
-CLOCK_MARGIN = timedelta(seconds=60)  # how far the service's clock and ours may differ
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """How long to wait for a mutation: Vectorize's median is below 30 s, its 99th percentile below 2 min."""
-
-    timeout_s: float = 600.0
-    poll_s: float = 2.0
-    sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], datetime] = _utc_now
-
-
-def await_mutation(index: VectorIndex, mutation: str, wait: Wait) -> int:
-    """Return when it is processed, or (with another writer about) one certainly written later; how often it looked."""
-    submitted, looks = wait.clock(), 0
-    while True:
-        info, looks = index.info(), looks + 1
-        later = info.processed_up_to_at and info.processed_up_to_at > submitted + CLOCK_MARGIN
-        if info.processed_up_to_mutation == mutation or later:
-            return looks
-        if wait.clock() - submitted >= timedelta(seconds=wait.timeout_s):
-            raise TransientError(f"{index.store_key}: mutation {mutation} not visible after {wait.timeout_s:.0f} s")
-        wait.sleep(wait.poll_s)
+from geopin_assets.index.waiting import Wait, await_mutation
 
 
 @dataclass(slots=True)

@@ -26,7 +26,8 @@ from geopin_assets.index.publish import (
 )
 from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.index.tables import TABLES, row_hashes
-from geopin_assets.index.targets import RowTarget, VectorTarget, Wait
+from geopin_assets.index.targets import RowTarget, VectorTarget
+from geopin_assets.index.waiting import Wait
 from geopin_assets_tests.index.frames import DIM, NOW, Clock, Faults, Killed, captures, vectors
 
 INDEX_CALLS = ("create", "upsert", "delete", "get", "info", "optimize")

@@ -22,7 +22,8 @@ from geopin_assets.index.cloudflare.d1_import import Importer, import_files
 from geopin_assets.index.limits import check_statement
 from geopin_assets.index.protocol import WriteResult
 from geopin_assets.index.streams import ahead
-from geopin_assets.index.targets import Tally, Wait
+from geopin_assets.index.targets import Tally
+from geopin_assets.index.waiting import Wait
 
 _DATABASES = "d1/database"
 _PER_PAGE = 100

@@ -26,7 +26,8 @@ from geopin_assets.index.cloudflare.api import CloudflareApi
 from geopin_assets.index.limits import IMPORT_FILE_BYTES, IMPORT_STATEMENT_BYTES
 from geopin_assets.index.protocol import WriteResult
 from geopin_assets.index.tables import Table, hashed_rows
-from geopin_assets.index.targets import Tally, Wait
+from geopin_assets.index.targets import Tally
+from geopin_assets.index.waiting import Wait
 
 ATTEMPTS = 4
 _log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from geopin_assets.index.cloudflare.answers import RequestTooLarge, field, unles
 from geopin_assets.index.cloudflare.api import CloudflareApi
 from geopin_assets.index.cloudflare.ndjson import matches_frame, moment, ndjson, vectors_frame
 from geopin_assets.index.protocol import METADATA, IndexInfo, vector_schema
-from geopin_assets.index.targets import Wait, await_mutation
+from geopin_assets.index.waiting import Wait, await_mutation
 
 _INDEXES = "vectorize/v2/indexes"
 _METRIC = "cosine"
