@@ -20,7 +20,8 @@ from geopin_assets.defs.resources import Embedding, Sources, Storage, embedding_
 from geopin_assets.embedding.cell_vectors import VectorFiles
 from geopin_assets.embedding.choose import LazyEmbedder
 from geopin_assets.embedding.failures import Failure, FailureReason
-from geopin_assets.embedding.pipeline import CellEmbeddings, CellTask, Tally, embed_cells
+from geopin_assets.embedding.open_cell import CellEmbeddings, CellTask
+from geopin_assets.embedding.pipeline import Tally, embed_cells
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.embedding.reader import Renew
 from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA

@@ -22,7 +22,7 @@ from geopin_assets.embedding.batches import Batches
 from geopin_assets.embedding.decode import FLAT_AT_LEAST, PANORAMA_AT_LEAST, decode_image
 from geopin_assets.embedding.failures import Failure, FailureReason
 from geopin_assets.embedding.model_thread import Embedded, ModelThread
-from geopin_assets.embedding.open_cell import CellEmbeddings, CellStats, CellTask, OpenCell
+from geopin_assets.embedding.open_cell import CellEmbeddings, CellTask, OpenCell
 from geopin_assets.embedding.panorama import is_equirectangular, perspective_views
 from geopin_assets.embedding.protocol import Embedder, Image
 from geopin_assets.embedding.reader import Fetcher, ReadAhead, Renew
@@ -31,8 +31,6 @@ from geopin_assets.embedding.vectors import vector_rows
 from geopin_assets.embedding.wanted import WantedImage
 from geopin_assets.embedding.working_memory import WorkingMemory
 from geopin_assets.errors import GeoPinError
-
-__all__ = ["CellEmbeddings", "CellStats", "CellTask", "Tally", "embed_cells"]
 
 READ_AHEAD = 256
 """The next cell is planned when fewer images than this are on their way."""

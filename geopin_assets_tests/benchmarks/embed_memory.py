@@ -25,8 +25,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from geopin_assets.embedding.inference import BATCH_SIZE
+from geopin_assets.embedding.open_cell import CellTask
 from geopin_assets.embedding.panorama import VIEWS
-from geopin_assets.embedding.pipeline import CellTask, embed_cells
+from geopin_assets.embedding.pipeline import embed_cells
 from geopin_assets.embedding.protocol import Image
 from geopin_assets.embedding.vectors import vector_rows
 from geopin_assets.embedding.wanted import WantedImage

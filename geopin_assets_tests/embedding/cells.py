@@ -10,7 +10,7 @@ import polars as pl
 from geopin_assets.embedding.budget import Budget
 from geopin_assets.embedding.cell_vectors import CellVectors
 from geopin_assets.embedding.failures import FAILURE_SCHEMA
-from geopin_assets.embedding.pipeline import CellTask
+from geopin_assets.embedding.open_cell import CellTask
 from geopin_assets.embedding.wanted import WantedImage
 
 NO_FAILURES = pl.DataFrame(schema=FAILURE_SCHEMA)

@@ -59,7 +59,8 @@ def test_a_model_is_what_it_was_identified_as(method: str, dim: int, tmp_path: P
 
 def test_identifying_a_model_imports_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from geopin_assets.settings import Settings; from geopin_assets.embedding.choose import *; "
+        "import sys; from geopin_assets.settings import Settings; "
+        "from geopin_assets.embedding.choose import *; "
         "print(identify_model(Settings.from_env()).model_id, 'torch' in sys.modules)"
     )
     env = os.environ | {"GEOPIN_DATA": str(tmp_path), "GEOPIN_WEIGHTS": save(tmp_path / "w.pth"), "GEOPIN_MODEL": SMALL}

@@ -16,7 +16,8 @@ from geopin_assets.embedding.addresses import AddressRule
 from geopin_assets.embedding.cell_vectors import VectorFiles
 from geopin_assets.embedding.failures import BACK_OFF, FAILURE_SCHEMA, Failure, FailureReason, next_try_at
 from geopin_assets.embedding.images import ImageFetcher
-from geopin_assets.embedding.pipeline import CellStats, CellTask, Tally, embed_cells
+from geopin_assets.embedding.open_cell import CellStats, CellTask
+from geopin_assets.embedding.pipeline import Tally, embed_cells
 from geopin_assets.embedding.protocol import Image
 from geopin_assets.embedding.reader import HOST_PATIENCE
 from geopin_assets.embedding.thumbnail import Thumbnail

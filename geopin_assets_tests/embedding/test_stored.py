@@ -16,7 +16,8 @@ GONE = "s:gone"
 
 
 def append(cell: CellVectors, *names: str, views: int = 1) -> None:
-    images = [WantedImage("cell", f"s:{name}", "s", name, "", "1", False, 10.0) for name in names for _ in range(views)]
+    each = [WantedImage("cell", f"s:{name}", "s", name, "", "1", False, 10.0) for name in names]
+    images = [image for image in each for _ in range(views)]
     vectors = np.full((len(images), cell.dim), 0.5, np.float16)
     cell.append(vector_rows(images, list(range(views)) * len(names), vectors, cell.path.parent.name))
 
