@@ -29,8 +29,7 @@ from geopin_assets.embedding.wanted import WantedImage
 from geopin_assets.errors import GeoPinError
 from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.catalog import Catalog
-from geopin_assets.store.parquet import content_version
-from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS
+from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
 CELLS_PER_RUN = 100
 CAPTURES_AT_ONCE = 20_000

@@ -20,10 +20,10 @@ from geopin_assets.defs.partitions import OWNERS
 from geopin_assets.defs.publish_guard import loss_limit, losses
 from geopin_assets.defs.raw import raw_assets
 from geopin_assets.defs.resources import Sources, Storage
+from geopin_assets.files.atomic import write_frame
 from geopin_assets.quality.crawl_state import STATE_DESCRIPTIONS, STATE_SCHEMA, by_source, cell_states
 from geopin_assets.quality.outages import find_outages
 from geopin_assets.sources import SOURCES
-from geopin_assets.store.parquet import write_frame
 
 _KEY = ["quality", "freshness"]
 _OFTEN = dg.AutomationCondition.cron_tick_passed("0 */6 * * *").with_label("every_6_hours")

@@ -18,8 +18,8 @@ from geopin_assets.defs.partitions import OWNERS
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage, embedding_pool
 from geopin_assets.defs.serving import drop_version
 from geopin_assets.embedding.cell_vectors import compact_parts, parts_folders
+from geopin_assets.files.disk import bytes_of, partial_files, remove, untouched_folders
 from geopin_assets.index.versions import State
-from geopin_assets.store.upkeep import bytes_of, partial_files, remove, untouched_folders
 
 GROUP = "operations"
 _ABANDONED_AFTER = timedelta(days=1)

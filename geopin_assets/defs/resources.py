@@ -17,6 +17,7 @@ import dagster as dg
 from geopin_assets.embedding.cell_vectors import VectorFiles
 from geopin_assets.embedding.choose import build_embedder, identify_model
 from geopin_assets.embedding.protocol import Embedder, Model
+from geopin_assets.files.object_store import open_store
 from geopin_assets.http_client import user_agent
 from geopin_assets.index.backend import Backend, CloudflareBackend, EmbeddedBackend
 from geopin_assets.index.budget import RunBudget
@@ -72,7 +73,7 @@ class Storage(FromSettings):
     """Raw Parquet files, embedding files and the DuckDB catalog, under one data directory."""
 
     def raw(self) -> RawStore:
-        return RawStore(self.settings().raw_dir)
+        return RawStore(open_store(self.settings().raw_dir))
 
     def catalog(self) -> Catalog:
         return Catalog(self.settings().catalog_path)

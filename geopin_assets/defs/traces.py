@@ -33,13 +33,13 @@ class Trace:
 def traces_in_raw(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
     """In crawled files, merged or not."""
     for source in sources_of(capture_ids):
-        for cell_id, capture_id in storage.raw().holding(source, capture_ids):
+        for cell_id, capture_id in storage.raw().find_captures(source, capture_ids):
             yield Trace(capture_id, raw_key(source).to_user_string(), cell_id)
 
 
 def traces_in_catalog(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
     """Captures, and images that could not be embedded."""
-    for table, capture_id, cell_id in storage.catalog().holding(capture_ids).iter_rows():
+    for table, capture_id, cell_id in storage.catalog().find_captures(capture_ids).iter_rows():
         yield Trace(capture_id, f"catalog/{table}", cell_id)
 
 

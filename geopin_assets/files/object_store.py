@@ -85,6 +85,10 @@ class ObjectStore:
         except NoSuchObjectError:
             return None
 
+    def has(self, key: str) -> bool:
+        """Whether there is such an object."""
+        return self.find(key) is not None
+
     def walk(self, folder: str = "") -> Iterator[Stored]:
         """Every object below a folder, in the order of keys."""
         with understood(self.address(folder)):
@@ -162,6 +166,9 @@ class FolderStore(ObjectStore):
                 self._check(key, if_version)
                 return self._write(key, content)
         return self._write(key, content)
+
+    def has(self, key: str) -> bool:
+        return self.path(key).is_file()
 
     def walk(self, folder: str = "") -> Iterator[Stored]:
         found = (one for one in super().walk(folder) if _is_object(one.key))

@@ -20,6 +20,7 @@ from geopin_assets.defs.partitions import cell_asset
 from geopin_assets.defs.ranges import CellDone, materialize_cells
 from geopin_assets.defs.sensors import sensors
 from geopin_assets.embedding.failures import FAILURE_SCHEMA
+from geopin_assets.files.object_store import open_store
 from geopin_assets.sources import SOURCES, source_named
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
@@ -281,7 +282,7 @@ def test_the_sensors_themselves_ask_for_one_backfill_of_stale_cells(log: Simulat
 @pytest.fixture
 def catalog_path(tmp_path: Path) -> Path:
     """A catalog in which Panoramax found nothing at sea and in a village, and something in another cell at sea."""
-    raw, path = RawStore(tmp_path / "raw"), tmp_path / "catalog.duckdb"
+    raw, path = RawStore(open_store(tmp_path / "raw")), tmp_path / "catalog.duckdb"
     at_sea = cell(SEA[1]).bbox.center
     crawl(raw, SEA[0], [])
     crawl(raw, SEA[1], [capture("a1", lon=at_sea[0], lat=at_sea[1])])

@@ -10,6 +10,7 @@ import pytest
 
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.coverage_checks import CHECKS, FEWEST_CELLS, baseline_check, gaps_check
+from geopin_assets.files.object_store import open_store
 from geopin_assets.quality.baseline import Baseline
 from geopin_assets.quality.coverage import GAPS_SCHEMA
 from geopin_assets.quality.report import CoverageReport
@@ -127,7 +128,7 @@ def test_every_check_says_what_to_do() -> None:
 def ended(tmp_path_factory: pytest.TempPathFactory) -> dg.ExecuteInProcessResult:
     """The three reports of a catalog with two cells; no source, server or model takes part."""
     data = tmp_path_factory.mktemp("data")
-    raw = RawStore(data / "raw")
+    raw = RawStore(open_store(data / "raw"))
     crawl(raw, HERE, [capture("a1"), capture("a2", heading_deg=180.0, creator=None)])
     crawl(raw, NEAR, [])
     crawl(raw, NEAR, [], source="amsterdam")

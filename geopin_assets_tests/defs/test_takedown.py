@@ -22,6 +22,7 @@ from geopin_assets.embedding.cell_vectors import HELD_SCHEMA
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.embedding.vectors import vector_rows
 from geopin_assets.embedding.wanted import WantedImage
+from geopin_assets.files.object_store import open_store
 from geopin_assets.index.publish import publish_rows, publish_vectors
 from geopin_assets.index.versions import State
 from geopin_assets.sources.base import CrawlReport
@@ -248,7 +249,7 @@ def test_a_capture_that_moved_leaves_every_cell_that_it_was_ever_in(
 
 def test_a_file_that_cannot_be_read_is_not_passed_over(place: Installation, instance: dg.DagsterInstance) -> None:
     below_raw(place, instance)
-    place.storage.raw().path("panoramax", THERE).write_bytes(b"damaged")
+    (raw := place.storage.raw()).objects.put(raw.key("panoramax", THERE), b"damaged")
     done = take_down(place, instance)
     assert list(done["raw/panoramax"].failed) == [THERE]
     assert done["raw/panoramax"].cells == done["publish/d1"].cells == 1
@@ -282,10 +283,10 @@ def test_a_capture_named_like_a_view_of_another_is_not_taken_for_it(
 
 
 def test_a_crawl_stores_nothing_that_was_taken_down_and_counts_it(tmp_path: Path) -> None:
-    raw, report = RawStore(tmp_path), CrawlReport(requests=1)
+    raw, report = RawStore(open_store(tmp_path)), CrawlReport(requests=1)
     found = [capture("gone", payload='{"face": 1}'), capture("stays")]
     (done,) = store_cell(raw, "panoramax", HERE, CellCrawl(found, report, 0.1), {GONE, "panoramax:not there"})
-    assert list(raw.holding("panoramax", [GONE, STAYS])) == [(HERE, STAYS)]
+    assert list(raw.find_captures("panoramax", [GONE, STAYS])) == [(HERE, STAYS)]
     assert dict(raw.account("panoramax", HERE).rejected) == {"taken_down": 1}
     assert done.metadata["rejected_by_reason"].value == {"taken_down": 1}
     assert done.metadata["rejected_examples"].value == {"taken_down": ["gone"]}

@@ -1,7 +1,7 @@
-"""What data takes on disk, what a killed process left behind, and giving it back.
+"""What data takes on the disk, what a killed process left behind, and giving it back.
 
-Here: files of any kind, by age and size, and the space inside the DuckDB file. Not here: which of them are still
-needed by a run (`defs/maintenance.py` says how old they must be), or what they hold.
+Here: files of any kind, by age and size. Not here: which of them are still needed by a run (maintenance says how old
+they must be), or what they hold.
 """
 
 import shutil
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from geopin_assets.store.database import Database, frame
+from geopin_assets.files.atomic import is_partial
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,6 @@ class Removed:
     bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseSpace:
-    """Bytes of a DuckDB file, and those of them that the next writes will use before it grows."""
-
-    bytes: int
-    unused_bytes: int
-
-
 def bytes_of(path: Path) -> int:
     """What a file, or everything below a folder, takes; 0 where there is nothing."""
     return sum(size for _, size, _ in _files(path))
@@ -36,7 +28,7 @@ def bytes_of(path: Path) -> int:
 
 def partial_files(folder: Path, before: datetime) -> Iterator[Path]:
     """Files that a process began to write before a moment and never put in their place."""
-    return (path for path, _, changed_s in _files(folder) if _is_partial(path) and changed_s < before.timestamp())
+    return (path for path, _, changed_s in _files(folder) if is_partial(path) and changed_s < before.timestamp())
 
 
 def untouched_folders(folders: Iterable[Path], before: datetime) -> Iterator[Path]:
@@ -55,18 +47,6 @@ def remove(paths: Iterable[Path]) -> Removed:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         files, total = files + len(found), total + sum(size for _, size, _ in found)
     return Removed(files, total)
-
-
-def tidy_database(database: Database) -> DatabaseSpace:
-    """Write everything into the file and shorten it where its end is unused. As any write, alone."""
-    with database.connect() as db:
-        db.execute("checkpoint")
-        space = frame(db, "select block_size, total_blocks, free_blocks from pragma_database_size()").row(0, named=True)
-    return DatabaseSpace(bytes_of(database.path), space["free_blocks"] * space["block_size"])
-
-
-def _is_partial(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".partial")
 
 
 def _files(path: Path) -> Iterator[tuple[Path, int, float]]:
