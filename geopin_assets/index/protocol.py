@@ -24,6 +24,12 @@ METADATA: dict[str, pl.DataType] = {"source": pl.String(), "cell_block": pl.Stri
 Few distinct values on purpose: filtering Vectorize by positions or timestamps costs speed and recall.
 """
 
+METADATA_DESCRIPTIONS = {
+    "source": "Registered source that offered the capture, e.g. panoramax",
+    "cell_block": "Block of crawl squares, about 20 km wide, that holds the capture",
+    "captured_year": "Year of the shutter time, UTC; absent if unknown",
+}
+
 
 def vector_schema(dim: int) -> dict[str, pl.DataType]:
     """Columns of an upsert: the id, the float32 values, and METADATA (`captured_year` may be null)."""
