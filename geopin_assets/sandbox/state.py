@@ -6,13 +6,28 @@ Here: the hook through which every request of every stand-in passes. Not here: r
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator
 from geopin_assets.sandbox.faults import Box, Fault
 from geopin_assets.sandbox.shelf import Shelf
 from geopin_assets.sandbox.world import Shot, World
+
+
+class CloudflareStandIn(Protocol):
+    """What the sandbox asks of Cloudflare's stand-in, which comes with a checkout, beside the tests."""
+
+    requests: Counter[str]
+    """Calls by `service.operation`."""
+    faults: list[Any]
+
+    def app(self) -> ASGIApp: ...
+    def add_fault(self, **fields: Any) -> None:
+        """Raises TypeError or ValueError for fields that are no fault."""
+
+    def clear_faults(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -29,7 +44,7 @@ class Sandbox:
     caps: dict[str, int] = field(default_factory=dict)
     """Source -> most records it puts into one answer from now on, without a word about it."""
     requests: Counter[str] = field(default_factory=Counter)
-    cloudflare: CloudflareEmulator | None = None
+    cloudflare: CloudflareStandIn | None = None
 
     def meet(self, source: str, kind: str, *, box: Box | None = None, capture: str | None = None) -> Response | None:
         """Count a request and return what it gets instead of an answer, or None to answer it."""

@@ -30,12 +30,12 @@ from geopin_assets.index.publish import PublishReport, build_plan, publish_each
 from geopin_assets.index.streams import frames_of
 from geopin_assets.index.tables import ENCODED, TABLES, Table, row_chunks
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator
 from geopin_assets_tests.benchmarks.tools.cloudflare_host import AT_ONCE, UNLIMITED, cloudflare_host
 from geopin_assets_tests.benchmarks.tools.measure import Cost, cost_of, machine, print_table, typical, typical_ratio
 from geopin_assets_tests.benchmarks.tools.publishing import CELLS, DIM, Desired, Workplace, spent_rate
 from geopin_assets_tests.benchmarks.tools.replay import Asked, Recorder, send_again
-from geopin_assets_tests.sandbox.cloudflare_transport import CloudflareTransport
+from geopin_assets_tests.cloudflare import CloudflareEmulator
+from geopin_assets_tests.cloudflare.transport import CloudflareTransport
 
 COUNT, CHANGED_ONE_OF = 25_000, 100
 ROUNDS, ROUNDS_IN_EARNEST = 3, 2

@@ -10,7 +10,7 @@ from geopin_assets.index.cloudflare import D1Store, VectorizeIndex
 from geopin_assets.index.forecast import BYTES_PER_LINE, BYTES_PER_NUMBER, forecast_publish
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import publish_rows, publish_vectors
-from geopin_assets.sandbox.cloudflare import Lag
+from geopin_assets_tests.cloudflare import Lag
 from geopin_assets_tests.index.cloudflare.emulated import emulated, wait_by
 from geopin_assets_tests.index.frames import DIM, NOW, Clock, captures, vectors
 

@@ -117,6 +117,14 @@ def test_a_running_sandbox_answers_on_loopback_and_ends(settings):
         fetch(settings.sandbox_port, "/health")
 
 
+def test_a_sandbox_of_a_checkout_has_cloudflare(settings):
+    with running(settings):
+        status, body = fetch(settings.sandbox_port, "/cloudflare/client/v4/accounts/none/d1/database")
+        assert (status, json.loads(body)["success"]) == (401, False)
+        _status, body = fetch(settings.sandbox_port, "/stats")
+        assert json.loads(body) == {"cloudflare.d1.list_databases": 1}
+
+
 def test_a_second_user_shares_the_server_and_takes_it_over(settings):
     with running(settings):
         first = running(settings)

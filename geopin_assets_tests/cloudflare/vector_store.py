@@ -1,7 +1,7 @@
 """What an account's indexes hold, and the log of mutations that are not applied yet.
 
 Here: one SQLite database, in a file or in memory, and time: a mutation is applied when its lag is over, in order.
-Not here: rules and refusals (`vectorize.py`), searching (`vector_search.py`).
+Not here: rules and refusals (`vectorize.py`), searching (`vector_query.py`).
 
 Applying is SQL over what was written with the mutation: 5,000 vectors of 512 take 60 ms. The metadata indexes that
 exist at that moment are what the vectors are `covered` by, for good: an index made later does not see them.
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from geopin_assets.sandbox.cloudflare.limits import Lag
-from geopin_assets.sandbox.cloudflare.routes import Fate
-from geopin_assets.sandbox.cloudflare.vector_lines import Vector
+from geopin_assets_tests.cloudflare.limits import Lag
+from geopin_assets_tests.cloudflare.routes import Fate
+from geopin_assets_tests.cloudflare.vector_lines import Vector
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS indexes (

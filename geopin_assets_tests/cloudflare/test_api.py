@@ -11,13 +11,13 @@ import orjson
 import pytest
 
 from geopin_assets.sandbox.app import create_app
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator, CloudflareFault, Lag, Limits
-from geopin_assets.sandbox.cloudflare.faults import D1_RETRY, D1_TOO_MUCH
 from geopin_assets.sandbox.drives import build_world
 from geopin_assets.sandbox.server import running
 from geopin_assets.settings import Settings
+from geopin_assets_tests.cloudflare import CloudflareEmulator, CloudflareFault, Lag, Limits
+from geopin_assets_tests.cloudflare.faults import D1_RETRY, D1_TOO_MUCH
+from geopin_assets_tests.cloudflare.transport import Account, CloudflareTransport
 from geopin_assets_tests.index.frames import Clock
-from geopin_assets_tests.sandbox.cloudflare_transport import Account, CloudflareTransport
 from geopin_assets_tests.sandbox.test_server import free_port
 from geopin_assets_tests.sandbox.transport import asgi_client
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator, Ending, Request
+from geopin_assets_tests.cloudflare import CloudflareEmulator, Ending, Request
 
 
 class CloudflareTransport(httpx.BaseTransport):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from geopin_assets.sandbox.cloudflare import refusals
-from geopin_assets.sandbox.cloudflare.limits import Limits
-from geopin_assets.sandbox.cloudflare.wire import Request
+from geopin_assets_tests.cloudflare import refusals
+from geopin_assets_tests.cloudflare.limits import Limits
+from geopin_assets_tests.cloudflare.wire import Request
 
 NDJSON = "application/x-ndjson"
 FIELD = "vectors"

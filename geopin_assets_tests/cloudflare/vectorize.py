@@ -1,23 +1,106 @@
 """Vectorize v2: its operations over the indexes of one account.
 
-Here: what each call takes, checks and gives. Not here: the format of uploads (`vector_lines.py`), filters
-(`vector_filter.py`), what is stored and when it becomes visible (`vector_store.py`).
+Here: what each call takes, checks and gives; JSON bodies; lists of ids, page by page, as the index was when the first
+page was asked for. Not here: the format of uploads (`vector_lines.py`), searches (`vector_query.py`), what is stored
+and when it becomes visible (`vector_store.py`).
 """
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from geopin_assets.sandbox.cloudflare import refusals
-from geopin_assets.sandbox.cloudflare.bodies import json_body, listed_ids, time_text
-from geopin_assets.sandbox.cloudflare.limits import Lag, Limits
-from geopin_assets.sandbox.cloudflare.routes import Call
-from geopin_assets.sandbox.cloudflare.vector_lines import uploaded
-from geopin_assets.sandbox.cloudflare.vector_listing import Listings
-from geopin_assets.sandbox.cloudflare.vector_query import VectorQuery
-from geopin_assets.sandbox.cloudflare.vector_store import Index, VectorStore
-from geopin_assets.sandbox.cloudflare.wire import Answer, Request, accepted
+import orjson
+
+from geopin_assets_tests.cloudflare import refusals
+from geopin_assets_tests.cloudflare.limits import Lag, Limits
+from geopin_assets_tests.cloudflare.routes import Call
+from geopin_assets_tests.cloudflare.vector_lines import uploaded
+from geopin_assets_tests.cloudflare.vector_query import VectorQuery
+from geopin_assets_tests.cloudflare.vector_store import Index, VectorStore
+from geopin_assets_tests.cloudflare.wire import Answer, Request, accepted
+
+
+def json_body(request: Request) -> dict[str, Any]:
+    """The JSON object of a request. Raises Refused."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise refusals.NOT_JSON_TYPE()
+    try:
+        body = orjson.loads(request.body)
+    except orjson.JSONDecodeError as error:
+        raise refusals.NOT_JSON(str(error)) from error
+    if not isinstance(body, dict):
+        raise refusals.NOT_JSON("expected an object")
+    return body
+
+
+def listed_ids(request: Request, limit: int) -> list[str]:
+    """The ids of a request, at most `limit`. Raises Refused."""
+    ids = json_body(request).get("ids")
+    if not isinstance(ids, list) or not ids or not all(isinstance(id_, str) for id_ in ids):
+        raise refusals.NOT_JSON("ids: expected a list of strings")
+    if len(ids) > limit:
+        raise refusals.TOO_MANY_IDS(limit, len(ids))
+    return ids
+
+
+def time_text(seconds: float) -> str:
+    """A time as the API writes it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What is left of a snapshot."""
+
+    ids: list[str]
+    total: int
+    expires_at: float
+
+
+class Listings:
+    """The lists that clients are in the middle of. `clock` gives seconds."""
+
+    def __init__(self, store: VectorStore, limits: Limits, clock: Callable[[], float]) -> None:
+        self._store, self._limits, self._clock = store, limits, clock
+        self._rests: dict[str, _Rest] = {}
+
+    def page(self, query: Mapping[str, str], index: str) -> dict[str, Any]:
+        """One page. Raises Refused."""
+        count = self._count(query.get("count", "100"))
+        rest = self._rest(query.get("cursor"), index)
+        page, left = rest.ids[:count], rest.ids[count:]
+        return {
+            "count": len(page),
+            "totalCount": rest.total,
+            "isTruncated": bool(left),
+            "nextCursor": self._kept(replace(rest, ids=left)) if left else None,
+            "cursorExpirationTimestamp": time_text(rest.expires_at) if left else None,
+            "vectors": [{"id": id_} for id_ in page],
+        }
+
+    def _count(self, stated: str) -> int:
+        if not stated.isdecimal() or not 1 <= int(stated) <= self._limits.list_page:
+            raise refusals.COUNT(self._limits.list_page)
+        return int(stated)
+
+    def _rest(self, cursor: str | None, index: str) -> _Rest:
+        if cursor is None:
+            ids = self._store.ids(index)
+            return _Rest(ids, len(ids), self._clock() + self._limits.cursor_s)
+        self._rests = {key: rest for key, rest in self._rests.items() if rest.expires_at > self._clock()}
+        if cursor not in self._rests:
+            raise refusals.INVALID_CURSOR()
+        return self._rests[cursor]
+
+    def _kept(self, rest: _Rest) -> str:
+        cursor = secrets.token_urlsafe(24)
+        self._rests[cursor] = rest
+        return cursor
+
 
 _NAME = re.compile(r"[a-z]+[a-z0-9_-]*[a-z0-9]+")
 _METRICS = ("cosine", "euclidean", "dot-product")

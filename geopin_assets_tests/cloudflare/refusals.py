@@ -9,7 +9,7 @@ reported; 404, 409 and 410 follow what official clients expect.
 from dataclasses import dataclass
 from typing import Any
 
-from geopin_assets.sandbox.cloudflare.wire import Refused
+from geopin_assets_tests.cloudflare.wire import Refused
 
 CODE_NOT_KNOWN = 40000
 

@@ -1,7 +1,7 @@
 """One database of D1: SQLite with D1's limits, wording and bookkeeping.
 
 Here: running statements in one transaction, values as JSON carries them, snapshots. Not here: HTTP (`d1.py`),
-permissions (`d1_sql.py`), prices (`d1_cost.py`).
+permissions and prices (`d1_sql.py`).
 """
 
 import secrets
@@ -13,11 +13,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from geopin_assets.sandbox.cloudflare import refusals
-from geopin_assets.sandbox.cloudflare.d1_cost import Cost
-from geopin_assets.sandbox.cloudflare.d1_sql import Guard
-from geopin_assets.sandbox.cloudflare.limits import Limits
-from geopin_assets.sandbox.cloudflare.wire import Refused
+from geopin_assets_tests.cloudflare import refusals
+from geopin_assets_tests.cloudflare.d1_sql import Cost, Guard
+from geopin_assets_tests.cloudflare.limits import Limits
+from geopin_assets_tests.cloudflare.wire import Refused
 
 MOST_SNAPSHOTS = 5  # whole copies in memory
 _PROGRESS_STEPS = 100_000  # virtual machine instructions between two looks at the stopwatch

@@ -1,7 +1,7 @@
 """What goes wrong on demand, before or after the service did its work.
 
 Here: which calls a fault meets and what it makes of their answers. Not here: the routes that set them
-(`sandbox/app.py`), or failures that follow from the state of a service, as a database in the middle of an import.
+(the sandbox's `app.py`), or failures that follow from the state of a service, as a database in the middle of an import.
 
     status        `status` (500), `code` and `message`, with Retry-After if `retry_after_s` is set
     unsuccessful  200 with `success: false`
@@ -24,8 +24,8 @@ from fnmatch import fnmatchcase
 from itertools import count
 from typing import Any
 
-from geopin_assets.sandbox.cloudflare.routes import Call, Fate
-from geopin_assets.sandbox.cloudflare.wire import Answer, Ending, Refused, refused
+from geopin_assets_tests.cloudflare.routes import Call, Fate
+from geopin_assets_tests.cloudflare.wire import Answer, Ending, Refused, refused
 
 D1_RETRY = (
     "D1 DB reset because its code was updated.",
@@ -91,7 +91,7 @@ class CloudflareFault:
             raise ValueError(f"access {self.access!r}: read or write")
         if not 0 < self.share <= 1:
             raise ValueError(f"share {self.share!r}: above 0, at most 1")
-        object.__setattr__(self, "_dice", random.Random(self.seed))  # noqa: S311 - to be repeatable
+        object.__setattr__(self, "_dice", random.Random(self.seed))
 
     @property
     def is_before(self) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator, Lag, Limits
+from geopin_assets_tests.cloudflare import CloudflareEmulator, Lag, Limits
+from geopin_assets_tests.cloudflare.transport import Account, CloudflareTransport
 from geopin_assets_tests.index.frames import Clock
-from geopin_assets_tests.sandbox.cloudflare_transport import Account, CloudflareTransport
 
 DATABASES = "d1/database"
 NOBODY = "00000000-0000-0000-0000-000000000000"

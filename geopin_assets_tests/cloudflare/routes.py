@@ -1,6 +1,6 @@
 """Which call a request is: verb and path, as the official clients send them.
 
-Here: the table of routes. Not here: what a call does (`vectorize.py`, `d1.py`, `transfer.py`).
+Here: the table of routes. Not here: what a call does (`vectorize.py`, `d1.py`, `d1_transfer.py`).
 """
 
 import re
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import orjson
 
-from geopin_assets.sandbox.cloudflare.wire import Request
+from geopin_assets_tests.cloudflare.wire import Request
 
 API = "/client/v4"
 FILES = (

@@ -1,7 +1,7 @@
 """The front door of the stand-in: who may ask, how often, which fault a call meets, and what was asked.
 
-Here: one request in, one answer out, in the order of the real API. Not here: sockets (`asgi.py`), what the services
-do (`vectorize.py`, `d1.py`, `transfer.py`).
+Here: one request in, one answer out, in the order of the real API. Not here: sockets (`wire.py`), what the services
+do (`vectorize.py`, `d1.py`, `d1_transfer.py`).
 
 State lives in a folder, or in memory without one. What a client was told is on disk before it is told: a sandbox
 that is killed and started again has lost nothing but pages of lists, uploads that no import used, and bookmarks.
@@ -16,23 +16,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from geopin_assets.sandbox.cloudflare import refusals
-from geopin_assets.sandbox.cloudflare.asgi import CloudflareApp
-from geopin_assets.sandbox.cloudflare.d1 import D1
-from geopin_assets.sandbox.cloudflare.faults import CloudflareFault
-from geopin_assets.sandbox.cloudflare.limits import Lag, Limits
-from geopin_assets.sandbox.cloudflare.rate import RateBlock
-from geopin_assets.sandbox.cloudflare.routes import API, Call, Service, routed
-from geopin_assets.sandbox.cloudflare.transfer import Transfer
-from geopin_assets.sandbox.cloudflare.vectorize import Vectorize
-from geopin_assets.sandbox.cloudflare.wire import Answer, Refused, Request, refused
+from geopin_assets_tests.cloudflare import refusals
+from geopin_assets_tests.cloudflare.d1 import D1
+from geopin_assets_tests.cloudflare.d1_transfer import Transfer
+from geopin_assets_tests.cloudflare.faults import CloudflareFault
+from geopin_assets_tests.cloudflare.limits import Lag, Limits, RateBlock
+from geopin_assets_tests.cloudflare.routes import API, Call, Service, routed
+from geopin_assets_tests.cloudflare.vectorize import Vectorize
+from geopin_assets_tests.cloudflare.wire import Answer, CloudflareApp, Refused, Request, refused
 
 ACCOUNT_ID = "5a4db0c5" * 4
-TOKEN = "sandbox"  # noqa: S105 - the invented token of an invented account
+TOKEN = "sandbox"
 _ACCOUNT = re.compile(rf"{API}/accounts/([0-9a-f]{{32}})/")
 
 
@@ -93,6 +92,10 @@ class CloudflareEmulator:
     def app(self) -> Starlette:
         """An ASGI app over this state, for any mount point."""
         return Starlette(routes=[Mount("/", app=CloudflareApp(self.answer))])
+
+    def add_fault(self, **fields: Any) -> None:
+        """One more fault, last in the row. Raises TypeError or ValueError for fields that are none."""
+        self.faults.append(CloudflareFault(**fields))
 
     def clear_faults(self) -> None:
         """Nothing goes wrong any more, and mutations that were stuck go on."""

@@ -1,12 +1,15 @@
-"""The numbers of Vectorize, D1 and the API in front of them, and how far things lag behind.
+"""The numbers of Vectorize, D1 and the API in front of them, how far things lag behind, and counting requests.
 
 Here: limits with their source and the pace of the emulator; all injectable, so that a test can meet a limit of
-twenty million with three vectors. Not here: what is answered beyond them (`refusals.py`).
+twenty million with three vectors. And the API's own limit: so many requests in five minutes over all products, then
+none for the next five. Not here: what is answered beyond them (`refusals.py`), who is counted (`emulator.py`).
 
 Sources: [docs] developers.cloudflare.com, "limits" of Vectorize, of D1 and of the API; [server] enforced but not
 documented, seen in public reports; [workerd] measured on the engine of D1, workerd 1.20260730.1.
 """
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -67,3 +70,41 @@ class Lag:
     """How much older than reads `vectorCount` is."""
     import_s: float = 0.0
     """How long D1 works on an import; 0 answers `complete` at once, as it does for small files."""
+
+
+class RateBlock:
+    """Counts one user's requests; `clock` gives seconds."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._limits, self._clock = limits, clock
+        self._seen: deque[float] = deque()
+        self._blocked_until = float("-inf")
+
+    def spend(self) -> float | None:
+        """Count one request; seconds until requests are answered again, or None if this one is."""
+        now = self._clock()
+        self._forget(now)
+        if now >= self._blocked_until and len(self._seen) >= self._limits.requests_per_window:
+            self._blocked_until = now + self._limits.block_s
+        if now < self._blocked_until:
+            return self._blocked_until - now
+        self._seen.append(now)
+        return None
+
+    def headers(self) -> dict[str, str]:
+        """What every answer says about the limit."""
+        now = self._clock()
+        first = self._seen[0] if self._seen else now
+        reset_s = max(0, round(first + self._limits.window_s - now))
+        limit, left = self._limits.requests_per_window, self._limits.requests_per_window - len(self._seen)
+        return {
+            "x-ratelimit-limit": str(limit),
+            "x-ratelimit-remaining": str(left),
+            "x-ratelimit-reset": str(reset_s),
+            "ratelimit": f'"default";r={left};t={reset_s}',
+            "ratelimit-policy": f'"default";q={limit};w={self._limits.window_s:.0f}',
+        }
+
+    def _forget(self, now: float) -> None:
+        while self._seen and self._seen[0] <= now - self._limits.window_s:
+            self._seen.popleft()

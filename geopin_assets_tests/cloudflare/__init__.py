@@ -7,10 +7,10 @@ purpose: a number that a client has wrong is refused here, not repeated.
     CloudflareEmulator().answer(request)    the same without a socket: state in memory, a request in well under 1 ms
 """
 
-from geopin_assets.sandbox.cloudflare.emulator import ACCOUNT_ID, API, TOKEN, CloudflareEmulator
-from geopin_assets.sandbox.cloudflare.faults import CloudflareFault, Kind
-from geopin_assets.sandbox.cloudflare.limits import Lag, Limits
-from geopin_assets.sandbox.cloudflare.wire import Answer, Ending, Request
+from geopin_assets_tests.cloudflare.emulator import ACCOUNT_ID, API, TOKEN, CloudflareEmulator
+from geopin_assets_tests.cloudflare.faults import CloudflareFault, Kind
+from geopin_assets_tests.cloudflare.limits import Lag, Limits
+from geopin_assets_tests.cloudflare.wire import Answer, Ending, Request
 
 __all__ = [
     "ACCOUNT_ID",

@@ -7,9 +7,9 @@ import numpy as np
 import orjson
 import pytest
 
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator, Lag, Limits
+from geopin_assets_tests.cloudflare import CloudflareEmulator, Lag, Limits
+from geopin_assets_tests.cloudflare.transport import Account
 from geopin_assets_tests.index.frames import Clock
-from geopin_assets_tests.sandbox.cloudflare_transport import Account
 
 DIM = 32
 INDEXES = "vectorize/v2/indexes"

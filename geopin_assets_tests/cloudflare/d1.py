@@ -1,6 +1,6 @@
 """D1: its databases and the queries on them, as the HTTP API takes them.
 
-Here: bodies, routes and envelopes. Not here: imports and exports (`transfer.py`), SQL (`d1_database.py`).
+Here: bodies, routes and envelopes. Not here: imports and exports (`d1_transfer.py`), SQL (`d1_database.py`).
 """
 
 import re
@@ -13,12 +13,12 @@ from typing import Any
 
 import orjson
 
-from geopin_assets.sandbox.cloudflare import refusals
-from geopin_assets.sandbox.cloudflare.d1_database import Database, Outcome, Statement, shown
-from geopin_assets.sandbox.cloudflare.d1_sql import has_parameters, statements
-from geopin_assets.sandbox.cloudflare.limits import Limits
-from geopin_assets.sandbox.cloudflare.routes import Call
-from geopin_assets.sandbox.cloudflare.wire import Answer, Request, accepted
+from geopin_assets_tests.cloudflare import refusals
+from geopin_assets_tests.cloudflare.d1_database import Database, Outcome, Statement, shown
+from geopin_assets_tests.cloudflare.d1_sql import has_parameters, statements
+from geopin_assets_tests.cloudflare.limits import Limits
+from geopin_assets_tests.cloudflare.routes import Call
+from geopin_assets_tests.cloudflare.wire import Answer, Request, accepted
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ONE_PARAMETERS = (

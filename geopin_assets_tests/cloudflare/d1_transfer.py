@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from hashlib import md5
 from typing import Any
 
-from geopin_assets.sandbox.cloudflare import refusals
-from geopin_assets.sandbox.cloudflare.d1 import D1, d1_body
-from geopin_assets.sandbox.cloudflare.d1_database import Outcome, Statement
-from geopin_assets.sandbox.cloudflare.d1_sql import statements
-from geopin_assets.sandbox.cloudflare.limits import Lag, Limits
-from geopin_assets.sandbox.cloudflare.routes import FILES, Call
-from geopin_assets.sandbox.cloudflare.wire import Answer, Refused, accepted
+from geopin_assets_tests.cloudflare import refusals
+from geopin_assets_tests.cloudflare.d1 import D1, d1_body
+from geopin_assets_tests.cloudflare.d1_database import Outcome, Statement
+from geopin_assets_tests.cloudflare.d1_sql import statements
+from geopin_assets_tests.cloudflare.limits import Lag, Limits
+from geopin_assets_tests.cloudflare.routes import FILES, Call
+from geopin_assets_tests.cloudflare.wire import Answer, Refused, accepted
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _DENIED = b"<Error><Code>AccessDenied</Code></Error>"
