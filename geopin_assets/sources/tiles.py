@@ -72,13 +72,18 @@ def points_of(tile: Tile, data: bytes, layer: str) -> list[Point]:
     rounding may put a point there that only this tile has: callers unite tiles by id.
     Raises PayloadError for bytes that are no vector tile.
     """
+    found = decode(tile, data).get(layer)
+    return list(_points(tile, found)) if found else []
+
+
+def decode(tile: Tile, data: bytes) -> dict[str, Any]:
+    """The layers of a tile by name; none for an empty tile. Raises PayloadError for bytes that are no vector tile."""
     if not data:
-        return []
+        return {}
     try:
-        found = mapbox_vector_tile.decode(data, default_options={"y_coord_down": True}).get(layer)
+        return mapbox_vector_tile.decode(data, default_options={"y_coord_down": True})
     except (DecodeError, ValueError, LookupError, TypeError, AssertionError) as error:
         raise _not_a_tile(tile, data) from error
-    return list(_points(tile, found)) if found else []
 
 
 def _points(tile: Tile, layer: dict[str, Any]) -> Iterator[Point]:

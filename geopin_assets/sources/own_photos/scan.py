@@ -38,6 +38,11 @@ _PATIENCE_S = 10.0
 _SCHEMA = """
 create table if not exists headers (folder text, name text, version text, header blob, primary key (folder, name));
 """
+HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20)
+"""How much of a file is read for its header, one attempt after the other."""
+_AHEAD = 4  # files asked for, per reader: listing the next page must not leave readers idle
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Memory:
@@ -124,14 +129,6 @@ def _reader() -> str:
     """Changes with the code that reads headers, so that a correction there reaches every photo."""
     code = inspect.getsource(read) + inspect.getsource(fields) + PIL.__version__
     return hashlib.sha256(code.encode()).hexdigest()[:16]
-
-
-HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20)
-"""How much of a file is read for its header, one attempt after the other."""
-_AHEAD = 4  # files asked for, per reader: listing the next page must not leave readers idle
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
