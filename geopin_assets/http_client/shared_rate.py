@@ -6,9 +6,10 @@ Here: `rate_limit.TokenBucket` with its state in a SQLite file. Not here: budget
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from geopin_assets.http_client.shared_file import shared_file
+from geopin_assets.files.sqlite import transaction
 
 _SCHEMA = "create table if not exists rates (name text primary key, next_s real, paused_until_s real);"
 _LONGEST_S = 3600.0  # a stored time further ahead than this was written by a clock that was wrong
@@ -49,7 +50,7 @@ class SharedBucket:
 
     def pause(self, seconds: float) -> None:
         """Let nobody through for this long (a longer pause that is already running stays)."""
-        with shared_file(self._path, _SCHEMA) as db:
+        with self._state_file() as db:
             now_s = self._clock()
             next_s, paused_until_s = self._state(db, now_s)
             until_s = max(paused_until_s, now_s + seconds)
@@ -58,13 +59,16 @@ class SharedBucket:
     @property
     def paused_s(self) -> float:
         """Seconds left of the current pause; 0 when there is none."""
-        with shared_file(self._path, _SCHEMA) as db:
+        with self._state_file() as db:
             now_s = self._clock()
             return max(0.0, self._state(db, now_s)[1] - now_s)
 
+    def _state_file(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._path, _SCHEMA, is_durable=False)
+
     def _take_slot(self) -> float:
         """Reserve the next free slot; how many seconds away it is."""
-        with shared_file(self._path, _SCHEMA) as db:
+        with self._state_file() as db:
             now_s = self._clock()
             next_s, paused_until_s = self._state(db, now_s)
             slot_s = max(now_s, next_s - self._slack_s, paused_until_s)

@@ -8,17 +8,15 @@ deleting it would take longer than publishing the rest, is a new version: search
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.index.ledger import BUSY_TIMEOUT_S
+from geopin_assets.files.sqlite import opened, transaction
 from geopin_assets.index.protocol import index_name
-from geopin_assets.index.transaction import writing
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS index_versions (
@@ -130,7 +128,7 @@ class IndexVersions:
 
     def _read(self) -> list[IndexVersion]:
         sql = f"SELECT {_COLUMNS} FROM index_versions WHERE backend = ? ORDER BY model_id, number"  # noqa: S608
-        with self._connection() as connection:
+        with opened(self._path, _SCHEMA) as connection:
             rows = connection.execute(sql, (self._backend,)).fetchall()
         return [
             IndexVersion(model_id, number, dim, shards, State(state), datetime.fromisoformat(since))
@@ -151,15 +149,5 @@ class IndexVersions:
         sql = f"UPDATE index_versions SET state = ?, since = ? WHERE backend = ? AND {where}"  # noqa: S608
         connection.execute(sql, (state.value, now.isoformat(), self._backend, *params))
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection, writing(connection):
-            yield connection
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(_SCHEMA)
-            yield connection
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._path, _SCHEMA)

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -20,6 +20,8 @@ from pathlib import Path
 import orjson
 import PIL
 
+from geopin_assets.errors import DamagedFileError, GeoPinError
+from geopin_assets.files.sqlite import opened, writing
 from geopin_assets.photo_folder import PhotoFile
 from geopin_assets.sources import exif, fields
 from geopin_assets.sources.exif import PhotoHeader
@@ -71,7 +73,7 @@ def remembered(path: Path | None, folder: str) -> Iterator[Memory]:
 
 
 def _load(path: Path, folder: str) -> dict[str, tuple[str, bytes]]:
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=_PATIENCE_S)) as db:
+    with suppress(sqlite3.Error, GeoPinError), opened(path, is_durable=False, busy_timeout_s=_PATIENCE_S) as db:
         rows = db.execute("select name, version, header from headers where folder = ?", (folder,))
         return {name: (version, header) for name, version, header in rows}
     return {}
@@ -79,11 +81,9 @@ def _load(path: Path, folder: str) -> dict[str, tuple[str, bytes]]:
 
 def _save(path: Path, folder: str, memory: Memory) -> None:
     """Store what is new, and drop what is gone and what other code read; a damaged file is begun anew."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(2):
         try:
-            with closing(sqlite3.connect(path, timeout=_PATIENCE_S)) as db, db:
-                db.execute(_SCHEMA)
+            with opened(path, _SCHEMA, is_durable=False, busy_timeout_s=_PATIENCE_S) as db, writing(db):
                 db.execute("delete from headers where folder not like ?", (f"% {_reader()}",))
                 db.executemany("delete from headers where folder = ? and name = ?", ((folder, n) for n in memory.gone))
                 db.executemany(
@@ -91,10 +91,10 @@ def _save(path: Path, folder: str, memory: Memory) -> None:
                     ((folder, name, version, header) for name, (version, header) in memory.new.items()),
                 )
             return
-        except sqlite3.OperationalError:
-            return  # busy, or a disk that is full: the next run tries again
-        except sqlite3.DatabaseError:
+        except DamagedFileError:
             path.unlink(missing_ok=True)
+        except (sqlite3.Error, GeoPinError):
+            return  # busy, or a disk that is full: the next run tries again
 
 
 def _header(stored: bytes) -> PhotoHeader | None:
