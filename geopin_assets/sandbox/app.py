@@ -18,18 +18,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
-from geopin_assets.sandbox.amsterdam import AmsterdamStandIn
-from geopin_assets.sandbox.europeana import EuropeanaStandIn
 from geopin_assets.sandbox.faults import Fault, Faulty
-from geopin_assets.sandbox.flickr import FlickrStandIn
-from geopin_assets.sandbox.kartaview import KartaViewStandIn
-from geopin_assets.sandbox.mapilio import MapilioStandIn
-from geopin_assets.sandbox.mapillary import MapillaryStandIn
-from geopin_assets.sandbox.panoramax import PanoramaxStandIn
-from geopin_assets.sandbox.stac import StacStandIn
+from geopin_assets.sandbox.stand_ins.amsterdam import AmsterdamStandIn
+from geopin_assets.sandbox.stand_ins.europeana import EuropeanaStandIn
+from geopin_assets.sandbox.stand_ins.flickr import FlickrStandIn
+from geopin_assets.sandbox.stand_ins.kartaview import KartaViewStandIn
+from geopin_assets.sandbox.stand_ins.mapilio import MapilioStandIn
+from geopin_assets.sandbox.stand_ins.mapillary import MapillaryStandIn
+from geopin_assets.sandbox.stand_ins.panoramax import PanoramaxStandIn
+from geopin_assets.sandbox.stand_ins.stac import StacStandIn
+from geopin_assets.sandbox.stand_ins.wikimedia_commons import WikimediaCommonsStandIn
 from geopin_assets.sandbox.state import CloudflareStandIn, Sandbox
-from geopin_assets.sandbox.wikimedia_commons import WikimediaCommonsStandIn
-from geopin_assets.sandbox.world import World
+from geopin_assets.sandbox.streets.world import World
 
 HEALTH = "geopin_sandbox"
 CLOUDFLARE = "cloudflare"

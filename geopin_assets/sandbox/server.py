@@ -18,9 +18,9 @@ import uvicorn
 
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.sandbox.app import CLOUDFLARE, HEALTH, create_app
-from geopin_assets.sandbox.drives import build_world
 from geopin_assets.sandbox.photos import write_photos, write_query_photos
 from geopin_assets.sandbox.state import CloudflareStandIn
+from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"

@@ -22,12 +22,12 @@ from pathlib import Path
 import httpx
 import polars as pl
 
-from geopin_assets.index.cloudflare.d1_import import import_files
-from geopin_assets.index.cloudflare.ndjson import ndjson
+from geopin_assets.index.batching import frames_of
+from geopin_assets.index.cloudflare.d1 import import_files
+from geopin_assets.index.cloudflare.vectorize import ndjson
 from geopin_assets.index.limits import VECTORS_PER_UPSERT
 from geopin_assets.index.protocol import vector_schema
 from geopin_assets.index.publish import PublishReport, build_plan, publish_each
-from geopin_assets.index.streams import frames_of
 from geopin_assets.index.tables import ENCODED, TABLES, Table, row_chunks
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets_tests.benchmarks.tools.cloudflare_host import AT_ONCE, UNLIMITED, cloudflare_host

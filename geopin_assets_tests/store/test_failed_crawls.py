@@ -2,7 +2,7 @@
 
 import pytest
 
-from geopin_assets.defs.raw import store_cell
+from geopin_assets.defs.assets.raw import store_cell
 from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.sources.base import CrawlReport
