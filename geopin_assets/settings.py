@@ -284,6 +284,11 @@ class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
         values = (getattr(self, name) for name, field in type(self).model_fields.items() if is_secret(field))
         return tuple(value.get_secret_value() for value in values if value)
 
+    def wrong_for(self, source: str) -> str:
+        """What is wrong with a source's own variables; empty if nothing is."""
+        mine = (f"{PREFIX}{source}_".upper(), f"{PREFIX}ENABLE_{source}".upper())
+        return "; ".join(said for variable, said in self.wrong.items() if variable.startswith(mine))
+
     def is_set(self, variable: str) -> bool:
         """Whether a variable has a value, whether or not it is a good one."""
         return bool(bare(self.variables.get(variable, "")))
