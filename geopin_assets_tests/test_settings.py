@@ -143,7 +143,9 @@ def test_what_files_of_variables_leave_around_a_value_does_not_belong_to_it(give
     assert bare(given) == value
 
 
-@pytest.mark.parametrize(("given", "is_on"), [("1", True), ("true", True), ("True", True), ("0", False), ("FALSE", False)])
+@pytest.mark.parametrize(
+    ("given", "is_on"), [("1", True), ("true", True), ("True", True), ("0", False), ("FALSE", False)]
+)
 def test_a_switch_understands_what_yaml_makes_of_it(given: str, is_on: bool) -> None:
     assert Settings.from_env({"GEOPIN_COMPILE": given}).is_compiled is is_on
 

@@ -1,4 +1,4 @@
-"""`geopin settings`: every variable, what is in force and where that comes from; `docs/settings.md` from the same facts.
+"""`geopin settings`: every variable, what is in force and where it comes from. Also the page `docs/settings.md`.
 
 Not here: which variables there are and what they mean (`settings.py`). Secrets are never shown.
 """
@@ -26,9 +26,9 @@ Made from `geopin_assets/settings.py` by `geopin settings --markdown > docs/sett
 `geopin settings` prints what is in force and where it comes from, secrets masked.
 
 All settings are environment variables. Blanks, line ends and one pair of quotes around a value do not belong to it, and
-a variable that is set to nothing is as if unset. A value that is not allowed is refused by the name of its variable, and
-so is a `GEOPIN_` variable that does not exist, with the nearest that does (`GEOPIN_TEST_` ones are for tests). Secrets
-are read from the environment only, and are never printed, logged or shown in the UI.
+a variable that is set to nothing is as if unset. A value that is not allowed is refused by the name of its variable,
+and so is a `GEOPIN_` variable that does not exist, with the nearest that does (`GEOPIN_TEST_` ones are for tests).
+Secrets are read from the environment only, and are never printed, logged or shown in the UI.
 """
 
 
@@ -97,18 +97,13 @@ def _heading(section: type[Any]) -> str:
 
 
 def _meanings() -> dict[str, str]:
-    """What stands below each field."""
-    found = {}
-    for section, declared in zip(SECTIONS, map(_declared, SECTIONS), strict=True):
-        found |= {variable: declared[module.VARIABLES[variable]] for variable, _ in _of(section)}
-    return found
-
-
-def _declared(section: type[Any]) -> dict[str, str]:
-    (tree,) = ast.parse(inspect.getsource(section)).body
-    assert isinstance(tree, ast.ClassDef)
-    pairs = [(field, text) for field, text in pairwise(tree.body) if isinstance(field, ast.AnnAssign)]
-    return {ast.unparse(field.target): _text(text) for field, text in pairs if isinstance(text, ast.Expr)}
+    """What stands below each field, by its variable."""
+    said = {}
+    for declared in ast.walk(ast.parse(inspect.getsource(module))):
+        for field, text in pairwise(declared.body if isinstance(declared, ast.ClassDef) else ()):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                said[ast.unparse(field.target)] = _text(text)
+    return {variable: said[name] for variable, name in module.VARIABLES.items()}
 
 
 def _text(statement: ast.Expr) -> str:
