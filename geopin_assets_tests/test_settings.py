@@ -7,7 +7,11 @@ import pytest
 
 from geopin_assets.cli.settings import markdown
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.index.publish import MASS_REMOVAL
 from geopin_assets.settings import SANDBOX_PORT, SECTIONS, VARIABLES, Precision, Profile, Settings
+from geopin_assets.sources.mapillary import Limits
+from geopin_assets.sources.mapillary.ask import MAX_RESULTS
+from geopin_assets.sources.panoramax import DEFAULT_LIMIT
 from geopin_assets.variables import allowed, bare, is_secret
 
 CHECKOUT = Path(__file__).parents[1]
@@ -188,6 +192,13 @@ def test_a_wrong_value_of_a_source_is_kept_for_that_source() -> None:
     assert set(settings.wrong) == {"GEOPIN_KARTAVIEW_AREA", "GEOPIN_MAPILLARY_SPLIT_AT"}
     assert settings.wrong["GEOPIN_KARTAVIEW_AREA"] == "GEOPIN_KARTAVIEW_AREA='round': choose box or circle"
     assert (settings.kartaview_area, settings.mapillary_split_at) == ("box", 1000)
+
+
+def test_what_is_right_without_settings_is_what_settings_say() -> None:
+    assert Limits.from_settings(Settings()) == Limits()
+    assert Settings(profile=Profile.LIVE).panoramax_limit == DEFAULT_LIMIT
+    assert Settings().mapillary_split_at < MAX_RESULTS
+    assert Settings().mass_removal == MASS_REMOVAL
 
 
 @pytest.mark.parametrize("field", [VARIABLES[variable] for variable in VARIABLES])
