@@ -7,6 +7,7 @@
     └── PermanentError          a retry changes nothing: bad credentials, malformed request
         ├── ConfigurationError  a setting or key is missing or wrong; the message names it
         └── PayloadError        answered, but not in the documented shape
+            └── DamagedFileError  so with a file of our own: it is made anew, or restored
 
 A record that cannot be used is not an error: it is a `capture.Rejected`, counted by reason. Nor is a crawl that knows
 that captures are missing: its report says so.
@@ -47,3 +48,7 @@ class ConfigurationError(PermanentError):
 
 class PayloadError(PermanentError):
     """The answer does not have the documented shape."""
+
+
+class DamagedFileError(PayloadError):
+    """A file of this installation cannot be read; the message names it."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.local_run import LayerResult, run_region
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.embedding.cell_vectors import CellVectors
+from geopin_assets.defs.running.local_run import LayerResult, run_region
+from geopin_assets.embedding.vectors import CellVectors
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
 
 CELLS = ("nh-amsterdam-r089c051", "nh-amsterdam-r089c052")

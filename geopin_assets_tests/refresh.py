@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 
 from geopin_assets.cells import cell_ids
-from geopin_assets.defs.freshness import WEEKLY, PastFreshness
-from geopin_assets.defs.partitions import cell_asset
-from geopin_assets.defs.ranges import CellDone, materialize_cells
+from geopin_assets.defs.automation.refresh import WEEKLY, PastFreshness
+from geopin_assets.defs.declare import cell_asset
+from geopin_assets.defs.running.materialize import CellDone, materialize_cells
 from geopin_assets.regions import ranges
 from geopin_assets_tests.simulated import SimulatedLog
 

@@ -17,7 +17,7 @@ MAKEFILE = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
 MODULES = sorted((CHECKOUT / "geopin_assets").rglob("*.py"))
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 TARGETS = re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)
-LONGEST_MODULE = 260
+LONGEST_MODULE = 400
 VARIABLE = re.compile(r"GEOPIN_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_{])")  # not the start of a longer, computed name
 
 

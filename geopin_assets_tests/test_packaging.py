@@ -14,14 +14,19 @@ CHECKOUT = Path(__file__).parents[1]
 PACKAGE = CHECKOUT / "geopin_assets"
 
 
-def python(*words: str, cwd: Path, **variables: str) -> str:
-    """Run this interpreter; its output, or a failed test that shows it."""
+def ended(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run this interpreter without any setting of ours but these."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("GEOPIN_", "DAGSTER_"))}
-    ended = subprocess.run(
+    return subprocess.run(
         [sys.executable, *words], cwd=cwd, env=environ | variables, capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
+
+
+def python(*words: str, cwd: Path, **variables: str) -> str:
+    """Run this interpreter; its output, or a failed test that shows it."""
+    run = ended(*words, cwd=cwd, **variables)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +99,11 @@ def test_tests_are_not_installed(installed: Path) -> None:
         "bin",
         *(p.name for p in installed.glob("*.dist-info")),
     }
+
+
+def test_the_installed_sandbox_says_where_the_stand_in_of_cloudflare_is(installed: Path, tmp_path: Path) -> None:
+    words = ("-m", "geopin_assets.cli", "demo")
+    run = ended(*words, cwd=tmp_path, PYTHONPATH=str(installed), DAGSTER_HOME=str(tmp_path), GEOPIN_INDEX="cloudflare")
+    assert run.returncode == 1
+    assert "comes with a checkout of the project" in " ".join(run.stderr.split())
+    assert "Traceback" not in run.stderr

@@ -264,7 +264,7 @@ def test_a_limit_is_kept_without_reading_the_body(bucket: Bucket) -> None:
 
 def test_importing_the_folder_and_the_definitions_loads_no_boto3() -> None:
     code = (
-        "import sys, geopin_assets.photo_folder, geopin_assets.sources, geopin_assets.embedding.images;"
+        "import sys, geopin_assets.photo_folder, geopin_assets.sources, geopin_assets.embedding.fetching;"
         "print([name for name in sys.modules if name.startswith(('boto', 'urllib3'))])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from geopin_assets.cli.console import console, progress_bar
 from geopin_assets.cli.plan import print_forecasts
 from geopin_assets.cli.webserver import BackfillState, Webserver
-from geopin_assets.defs.ui_links import backfill_link, backfill_tags, backfill_title
+from geopin_assets.defs.running.backfills import backfill_link, backfill_tags, backfill_title
 from geopin_assets.errors import ConfigurationError, TransientError
 from geopin_assets.regions import in_order
 from geopin_assets.regions import region as cells_of

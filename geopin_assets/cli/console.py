@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from geopin_assets.defs.local_run import LayerResult
-from geopin_assets.defs.progress import Advance, Progress, time_left
+from geopin_assets.defs.running.local_run import LayerResult
+from geopin_assets.defs.running.progress import Advance, Progress, time_left
 
 console = Console(highlight=False, markup=False)
 if not console.is_terminal:

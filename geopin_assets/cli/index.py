@@ -4,12 +4,12 @@ import dagster as dg
 
 from geopin_assets.cli.console import ConsoleProgress, console, print_layer, print_table, terminal
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.local_run import layer
-from geopin_assets.defs.publish import VECTOR_CELLS_PER_RUN, vectorize
+from geopin_assets.defs.assets.publish import VECTOR_CELLS_PER_RUN, vectorize
+from geopin_assets.defs.index_state import drop_version, lacking, published_count
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.defs.serving import drop_version, lacking, published_count
-from geopin_assets.embedding.panorama import VIEWS
-from geopin_assets.index.forecast import PublishForecast, forecast_publish
+from geopin_assets.defs.running.local_run import layer
+from geopin_assets.embedding.views import VIEWS
+from geopin_assets.index.cost import PublishForecast, forecast_publish
 from geopin_assets.index.versions import State
 
 

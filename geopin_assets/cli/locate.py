@@ -4,11 +4,11 @@ from pathlib import Path
 
 from geopin_assets.cli.console import console
 from geopin_assets.defs.resources import Embedding, SearchIndex
-from geopin_assets.embedding.decode import decode_image
+from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.failures import Failure
-from geopin_assets.embedding.panorama import is_equirectangular, perspective_views
+from geopin_assets.embedding.views import is_equirectangular, perspective_views
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.index.shards import SearchedIndex, SearchedStore
+from geopin_assets.index.stores import SearchedIndex, SearchedStore
 from geopin_assets.locate.search import locate
 
 

@@ -5,14 +5,14 @@ from math import isfinite
 
 from geopin_assets.cli.console import console, print_table
 from geopin_assets.cli.index import print_publish_plan
-from geopin_assets.defs.raw import CELLS_PER_RUN
+from geopin_assets.defs.assets.raw import CELLS_PER_RUN
 from geopin_assets.defs.resources import Storage
 from geopin_assets.regions import ranges
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, quotas_of, source_named
 from geopin_assets.sources.base import Source
-from geopin_assets.sources.forecast import Forecast, KindForecast, forecast
+from geopin_assets.sources.crawl_cost import CrawlCost, KindCost, estimate_crawl
 
 Measured = Mapping[str, Mapping[str, tuple[int, int]]]
 """source -> cell_id -> (requests, captures) of the last crawl."""
@@ -33,10 +33,10 @@ def print_plan(settings: Settings, names: Sequence[str], region: str) -> None:
 
 def print_forecasts(
     settings: Settings, sources: Sequence[type[Source]], cell_ids: Sequence[str], region: str
-) -> list[Forecast]:
+) -> list[CrawlCost]:
     """What a crawl of these cells takes, a row per source and kind of request."""
     measured = _measured(settings)
-    forecasts = [forecast(s, quotas_of(s, settings), cell_ids, measured.get(s.name, {})) for s in sources]
+    forecasts = [estimate_crawl(s, quotas_of(s, settings), cell_ids, measured.get(s.name, {})) for s in sources]
     runs = len(ranges(cell_ids, CELLS_PER_RUN))
     print_table(
         f"one crawl of {region}: {len(cell_ids)} cells, {runs} runs per source",
@@ -58,7 +58,7 @@ def _measured(settings: Settings) -> Measured:
     return found
 
 
-def _rows(plan: Forecast, reason: str | None) -> list[tuple[object, ...]]:
+def _rows(plan: CrawlCost, reason: str | None) -> list[tuple[object, ...]]:
     first = (
         plan.source,
         f"{plan.captures:,}",
@@ -76,7 +76,7 @@ def _rows(plan: Forecast, reason: str | None) -> list[tuple[object, ...]]:
     ]
 
 
-def _pace(kind: KindForecast) -> str:
+def _pace(kind: KindCost) -> str:
     rate = f"{kind.quota.per_second * 60:g}/min"
     return rate if kind.quota.per_day is None else f"{rate}, {kind.quota.per_day:,}/day"
 

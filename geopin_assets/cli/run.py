@@ -12,8 +12,7 @@ from geopin_assets.cli.home import dagster_home
 from geopin_assets.cli.stand_ins import stand_ins
 from geopin_assets.cli.status import print_status
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.local_run import LayerResult, run_region
-from geopin_assets.defs.side_by_side import crawl_side_by_side
+from geopin_assets.defs.running.local_run import LayerResult, crawl_side_by_side, run_region
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings

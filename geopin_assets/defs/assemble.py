@@ -4,20 +4,20 @@ from typing import Any
 
 import dagster as dg
 
-from geopin_assets.defs.alerts import Alerts, alert_on_failure
-from geopin_assets.defs.attribution import attribution
-from geopin_assets.defs.catalog import captures
-from geopin_assets.defs.coverage import coverage
-from geopin_assets.defs.diversity import diversity
-from geopin_assets.defs.embeddings import embeddings
-from geopin_assets.defs.freshness_report import freshness
-from geopin_assets.defs.integrity import integrity
-from geopin_assets.defs.jobs import UPKEEP, maintenance, refresh_region, weekly_maintenance
-from geopin_assets.defs.progress import Progress
-from geopin_assets.defs.publish import d1, vectorize
-from geopin_assets.defs.raw import raw_assets
+from geopin_assets.defs.assets.attribution import attribution
+from geopin_assets.defs.assets.catalog import captures
+from geopin_assets.defs.assets.coverage import coverage
+from geopin_assets.defs.assets.diversity import diversity
+from geopin_assets.defs.assets.embeddings import embeddings
+from geopin_assets.defs.assets.freshness import freshness
+from geopin_assets.defs.assets.integrity import integrity
+from geopin_assets.defs.assets.publish import d1, vectorize
+from geopin_assets.defs.assets.raw import raw_assets
+from geopin_assets.defs.automation.alerts import Alerts, alert_on_failure
+from geopin_assets.defs.automation.jobs import UPKEEP, maintenance, refresh_region, weekly_maintenance
+from geopin_assets.defs.automation.sensors import sensors
 from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
-from geopin_assets.defs.sensors import sensors
+from geopin_assets.defs.running.progress import Progress
 
 _REPORTS = [coverage, diversity, attribution, freshness, integrity]
 

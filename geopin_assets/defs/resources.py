@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from geopin_assets.embedding.cell_vectors import VectorFiles
-from geopin_assets.embedding.choose import build_embedder, identify_model
+from geopin_assets.embedding.model.choosing import build_embedder, identify_model
 from geopin_assets.embedding.protocol import Embedder, Model
+from geopin_assets.embedding.vectors import VectorFiles
+from geopin_assets.files.object_store import open_store
 from geopin_assets.http_client import user_agent
-from geopin_assets.index.backend import Backend, CloudflareBackend, EmbeddedBackend
 from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.cloudflare import CloudflareApi
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
 from geopin_assets.index.publish import MASS_REMOVAL
-from geopin_assets.index.shards import Shards
+from geopin_assets.index.stores import Backend, CloudflareBackend, EmbeddedBackend, Shards
 from geopin_assets.index.versions import IndexVersion, IndexVersions
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, open_source, source_named
@@ -35,7 +35,7 @@ from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
 
 if TYPE_CHECKING:  # aiohttp alone is a tenth of the time that loading the definitions may take
-    from geopin_assets.embedding.images import ImageFetcher
+    from geopin_assets.embedding.fetching import ImageFetcher
 
 
 def embedding_pool() -> str:
@@ -72,7 +72,7 @@ class Storage(FromSettings):
     """Raw Parquet files, embedding files and the DuckDB catalog, under one data directory."""
 
     def raw(self) -> RawStore:
-        return RawStore(self.settings().raw_dir)
+        return RawStore(open_store(self.settings().raw_dir))
 
     def catalog(self) -> Catalog:
         return Catalog(self.settings().catalog_path)
@@ -100,8 +100,8 @@ class Embedding(FromSettings):
 
         Hosts are asked as gently as the sources state, whichever source an image is from.
         """
-        from geopin_assets.embedding.addresses import AddressRule
-        from geopin_assets.embedding.images import ImageFetcher
+        from geopin_assets.embedding.fetching import ImageFetcher
+        from geopin_assets.embedding.hosts import AddressRule
 
         settings = self.settings()
         rule = AddressRule(trusted_hosts=settings.trusted_hosts, allow_loopback=settings.is_sandbox)

@@ -18,21 +18,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from geopin_assets.embedding.batches import Batches
-from geopin_assets.embedding.decode import FLAT_AT_LEAST, PANORAMA_AT_LEAST, decode_image
+from geopin_assets.embedding.batching import Batches, Embedded, ModelThread
+from geopin_assets.embedding.decoding import FLAT_AT_LEAST, PANORAMA_AT_LEAST, decode_image
 from geopin_assets.embedding.failures import Failure, FailureReason
-from geopin_assets.embedding.model_thread import Embedded, ModelThread
-from geopin_assets.embedding.open_cell import CellEmbeddings, CellStats, CellTask, OpenCell
-from geopin_assets.embedding.panorama import is_equirectangular, perspective_views
-from geopin_assets.embedding.protocol import Embedder, Image
-from geopin_assets.embedding.reader import Fetcher, ReadAhead, Renew
+from geopin_assets.embedding.memory import ThreadMemory
+from geopin_assets.embedding.plan import CellEmbeddings, CellTask, OpenCell
+from geopin_assets.embedding.protocol import CaptureImage, Embedder, Image
+from geopin_assets.embedding.reading import Fetcher, ReadAhead, Renew
 from geopin_assets.embedding.stages import StageClock
 from geopin_assets.embedding.vectors import vector_rows
-from geopin_assets.embedding.wanted import WantedImage
-from geopin_assets.embedding.working_memory import WorkingMemory
+from geopin_assets.embedding.views import is_equirectangular, perspective_views
 from geopin_assets.errors import GeoPinError
-
-__all__ = ["CellEmbeddings", "CellStats", "CellTask", "Tally", "embed_cells"]
 
 READ_AHEAD = 256
 """The next cell is planned when fewer images than this are on their way."""
@@ -42,7 +38,7 @@ Finished = tuple[str, CellEmbeddings | GeoPinError]
 
 
 @dataclass(slots=True)
-class Tally:
+class EmbeddingProgress:
     """Captures of a run so far."""
 
     embedded: int = 0
@@ -62,7 +58,7 @@ def embed_cells(
     fetcher: Fetcher,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     renew: Renew | None = None,
-    on_progress: Callable[[Tally], None] | None = None,
+    on_progress: Callable[[EmbeddingProgress], None] | None = None,
     decode: Decode = decode_image,
     batch_size: int | None = None,
 ) -> Generator[Finished]:
@@ -75,7 +71,7 @@ def embed_cells(
     """
     clock = StageClock()
     with ExitStack() as stack:
-        model: ModelThread[WantedImage] = stack.enter_context(ModelThread(embedder, clock))
+        model: ModelThread[CaptureImage] = stack.enter_context(ModelThread(embedder, clock))
         run = _Run(embedder, model, batch_size, clock, now, on_progress or (lambda _: None))
         prepare = _Prepare(embedder, clock, decode)
         reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew)))
@@ -97,17 +93,17 @@ class _Run:
     """The open cells of a run, and what becomes of them."""
 
     embedder: Embedder
-    model: ModelThread[WantedImage]
+    model: ModelThread[CaptureImage]
     batch_size: int | None
     clock: StageClock
     now: Callable[[], datetime]
-    on_progress: Callable[[Tally], None]
-    _tally: Tally = field(default_factory=Tally)
+    on_progress: Callable[[EmbeddingProgress], None]
+    _tally: EmbeddingProgress = field(default_factory=EmbeddingProgress)
     _open: dict[str, OpenCell] = field(default_factory=dict)
     _finished: deque[Finished] = field(default_factory=deque)
 
     @cached_property
-    def batches(self) -> Batches[WantedImage]:
+    def batches(self) -> Batches[CaptureImage]:
         """Made with the first image: only then is the model needed, and its size known."""
         return Batches(self.batch_size or self.embedder.batch_size)
 
@@ -116,7 +112,7 @@ class _Run:
         while self._finished:
             yield self._finished.popleft()
 
-    def open(self, task: CellTask) -> list[WantedImage]:
+    def open(self, task: CellTask) -> list[CaptureImage]:
         """Plan a cell; returns the images to read. One that needs none is finished at once."""
         try:
             with self.clock.stage("plan"):
@@ -132,7 +128,7 @@ class _Run:
     def noting(self, renew: Renew) -> Renew:
         """`renew`, and the cells it brought new addresses for are told."""
 
-        def renew_and_note(images: Sequence[WantedImage]) -> Mapping[str, str | Failure]:
+        def renew_and_note(images: Sequence[CaptureImage]) -> Mapping[str, str | Failure]:
             links = renew(images)
             for image in images:
                 self._open[image.cell_id].renewed += isinstance(links.get(image.capture_id), str)
@@ -140,7 +136,7 @@ class _Run:
 
         return renew_and_note
 
-    def take(self, image: WantedImage, views: list[Image] | Failure) -> None:
+    def take(self, image: CaptureImage, views: list[Image] | Failure) -> None:
         """One image was read, or failed."""
         cell = self._open[image.cell_id]
         if isinstance(views, Failure):
@@ -159,7 +155,7 @@ class _Run:
                 self._store(self.model.swap(batch))
         self._store(self.model.swap(None))
 
-    def _store(self, done: Embedded[WantedImage] | None) -> None:
+    def _store(self, done: Embedded[CaptureImage] | None) -> None:
         """Keep the vectors of one batch, cell by cell."""
         if done is None:
             return
@@ -190,7 +186,7 @@ class _Run:
 
 _PANORAMA_BYTES = 150 * 2**20
 """Pixels of a decoded panorama, and what cutting it takes (90 MB)."""
-_panoramas = WorkingMemory(2**30)
+_panoramas = ThreadMemory(2**30)
 """Six at once: with 16 threads they alone would take 2.4 GB."""
 
 
@@ -202,13 +198,13 @@ class _Prepare:
     clock: StageClock
     decode: Decode
 
-    def __call__(self, wanted: WantedImage, data: bytes) -> list[Image] | Failure:
+    def __call__(self, wanted: CaptureImage, data: bytes) -> list[Image] | Failure:
         if not wanted.is_pano:
             return self._prepare(wanted, data)
         with _panoramas.taken(_PANORAMA_BYTES):
             return self._prepare(wanted, data)
 
-    def _prepare(self, wanted: WantedImage, data: bytes) -> list[Image] | Failure:
+    def _prepare(self, wanted: CaptureImage, data: bytes) -> list[Image] | Failure:
         with self.clock.stage("decode"):
             image = self.decode(data, at_least=PANORAMA_AT_LEAST if wanted.is_pano else FLAT_AT_LEAST)
         if isinstance(image, Failure):

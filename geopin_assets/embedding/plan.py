@@ -1,20 +1,26 @@
-"""What one cell's captures need: vectors to reuse, captures to fetch, failures to leave alone for now.
+"""One cell on its way: what its captures need, what is left, what failed, and the account at its end.
 
-Pure frames in, frames out. Not here: fetching and embedding (`pipeline.py`), files (`cell_vectors.py`).
+Here: vectors to reuse, captures to fetch, failures to leave alone for now (pure frames in, frames out), and the
+bookkeeping while they are embedded. Not here: how images are read and embedded, that cells overlap (`pipeline.py`),
+files (`vectors.py`).
 """
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 
 import polars as pl
 
-from geopin_assets.embedding.cell_vectors import HELD_SCHEMA
-from geopin_assets.embedding.panorama import VIEWS
+from geopin_assets.embedding.failures import FAILURE_SCHEMA, Failure, next_try_at
+from geopin_assets.embedding.protocol import CaptureImage
+from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
+from geopin_assets.embedding.views import VIEWS
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CellPlan:
     """`reused`, `superseded`: images of HELD_SCHEMA, with the bearings their captures have now.
 
     `superseded`: of captures with a newer image, to keep if that cannot be had yet.
@@ -46,7 +52,7 @@ def of_current_images(failures: pl.DataFrame, captures: pl.DataFrame) -> pl.Data
 
 def plan_cell(
     captures: pl.DataFrame, held: pl.DataFrame, in_parts: pl.DataFrame, failures: pl.DataFrame, now: datetime
-) -> Plan:
+) -> CellPlan:
     """Plan one cell. An image stays embedded as long as its version does; its bearing follows the capture.
 
     `held`, `in_parts`: what the cell's file and its parts hold (HELD_SCHEMA). Each is judged alone: views of a file
@@ -73,10 +79,146 @@ def plan_cell(
         missing, on="capture_id", how="semi"
     )
     todo = missing.join(deferred, on="capture_id", how="anti")
-    return Plan(
+    return CellPlan(
         reused=reused,
         superseded=superseded.join(reused, on="capture_id", how="anti"),
         todo=todo,
         fresh=images.join(todo, on="capture_id", how="semi"),
         deferred=deferred,
     )
+
+
+_WANTED = [
+    *("capture_id", "source", "source_capture_id", "image_url"),
+    *(pl.col("image_version").fill_null(""), "is_pano", pl.col("heading_deg").cast(pl.Float64)),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CellTask:
+    """One cell to bring up to date.
+
+    `captures`: all of the cell (capture_id, source, source_capture_id, image_url, image_version, is_pano,
+    heading_deg). `failures`: what the last run over the cell returned, FAILURE_SCHEMA.
+    """
+
+    cell_id: str
+    captures: pl.DataFrame
+    failures: pl.DataFrame
+    vectors: CellVectors
+
+
+@dataclass(frozen=True, slots=True)
+class CellStats:
+    """What embedding one cell did. Captures are counted, except `vectors` and `removed_vectors`."""
+
+    embedded: int
+    reused: int
+    failed: dict[str, int]
+    """By reason, in this run."""
+    renewed: int
+    """Fetched from a new address, as the stored one had expired."""
+    deferred: int
+    """Failed before and not due yet, or given up."""
+    vectors: int
+    removed_vectors: int
+    """Vectors that were there before and are not any more."""
+    seconds: dict[str, float]
+    """Wall time each stage needed itself since the cell before was finished; stages overlap."""
+    bottleneck: str
+    """The stage that needed most; empty when nothing was fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellEmbeddings:
+    """A finished cell: the images it holds (HELD_SCHEMA), its failures from now on (by capture_id), the account."""
+
+    images: pl.DataFrame
+    failures: pl.DataFrame
+    failures_changed: bool
+    stats: CellStats
+
+
+@dataclass
+class OpenCell:
+    """A cell that is being embedded. It is finished when `left` is 0."""
+
+    task: CellTask
+    held: pl.DataFrame
+    failures: pl.DataFrame
+    plan: CellPlan
+    left: int
+    """Captures that are neither embedded nor failed."""
+    renewed: int = 0
+    _failed: dict[str, Failure] = field(default_factory=dict)
+    _embedded: set[str] = field(default_factory=set)
+    _views_left: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, task: CellTask, now: datetime) -> Self:
+        """Plan it. Raises PayloadError when its files cannot be read."""
+        held, in_parts = task.vectors.held(), task.vectors.in_parts()
+        failures = of_current_images(task.failures, task.captures)
+        plan = plan_cell(task.captures, held, in_parts, failures, now)
+        return cls(task, held, failures, plan, len(plan.todo))
+
+    def wanted(self) -> list[CaptureImage]:
+        """The images to read."""
+        return [CaptureImage(self.task.cell_id, *row) for row in self.plan.todo.select(_WANTED).iter_rows()]
+
+    def fail(self, image: CaptureImage, failure: Failure) -> None:
+        self._failed[image.capture_id] = failure
+        self.left -= 1
+
+    def expect(self, image: CaptureImage, views: int) -> None:
+        """So many views of the image will be embedded."""
+        self._views_left[image.capture_id] = views
+
+    def note_view(self, image: CaptureImage) -> bool:
+        """One view more is stored; whether it was the last of its image."""
+        self._views_left[image.capture_id] -= 1
+        if self._views_left[image.capture_id]:
+            return False
+        del self._views_left[image.capture_id]
+        self._embedded.add(image.capture_id)
+        self.left -= 1
+        return True
+
+    def finish(self, now: datetime, seconds: dict[str, float]) -> CellEmbeddings:
+        """Make the cell's file what it should be, and close the account. Raises PayloadError."""
+        failures = self._failure_rows(now)
+        images = self.plan.wanted(self._embedded, failures.filter(pl.col("next_try_at").is_null())["capture_id"])
+        self.task.vectors.commit(images, self.held)
+        changed = not failures.equals(self.task.failures.select(failures.columns))
+        return CellEmbeddings(images.sort("capture_id"), failures, changed, self._stats(images, seconds))
+
+    def _failure_rows(self, now: datetime) -> pl.DataFrame:
+        """The failures that stay and those of this run, counted up."""
+        attempts = dict(self.failures.select("capture_id", "attempts").iter_rows())
+        about = self.plan.todo.filter(pl.col("capture_id").is_in(list(self._failed)))
+        rows = []
+        for capture_id, source, version in about.select("capture_id", "source", "image_version").iter_rows():
+            failure = self._failed[capture_id]
+            tries = attempts.get(capture_id, 0) + failure.reason.is_attempt
+            again_at = next_try_at(failure.reason, tries, now, failure.not_before)
+            rows.append((capture_id, source, version or "", failure.reason.value, tries, now, again_at))
+        new = pl.DataFrame(rows, schema=FAILURE_SCHEMA, orient="row")
+        stay = self.plan.deferred.select(FAILURE_SCHEMA.names()).cast(FAILURE_SCHEMA)
+        return pl.concat([stay, new]).sort("capture_id")
+
+    def _stats(self, images: pl.DataFrame, seconds: dict[str, float]) -> CellStats:
+        kept = images.select("capture_id", now_views="views")
+        lost = self.held.join(kept, on="capture_id", how="left").select(
+            (pl.col("views") - pl.col("now_views").fill_null(0)).clip(lower_bound=0).sum()
+        )
+        return CellStats(
+            embedded=len(self._embedded),
+            reused=len(self.plan.reused),
+            failed=dict(Counter(failure.reason.value for failure in self._failed.values())),
+            renewed=self.renewed,
+            deferred=len(self.plan.deferred),
+            vectors=int(images["views"].sum()),
+            removed_vectors=int(lost.item()),
+            seconds=seconds,
+            bottleneck=max(seconds, key=seconds.__getitem__, default="") if len(self.plan.todo) else "",
+        )

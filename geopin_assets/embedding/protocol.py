@@ -1,4 +1,7 @@
-"""What an embedder is. No torch and no model here."""
+"""What the parts of this room hand each other: pixels, the image of a capture, a model. No torch and no model here.
+
+Not here: why an image could not be had (`failures.py`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,3 +54,19 @@ class Embedder(Protocol):
         May be called from another thread than the one that loaded the model, by one at a time.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureImage:
+    """A capture of a cell, with the version its image has now."""
+
+    cell_id: str
+    capture_id: str
+    source: str
+    source_capture_id: str
+    image_url: str
+    """As the catalog knows it; it may have expired."""
+    image_version: str
+    is_pano: bool
+    center_deg: float | None
+    """Bearing of the image center, degrees clockwise from true north; None if unknown."""

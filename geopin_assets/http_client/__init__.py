@@ -19,13 +19,11 @@ A rate that a provider grants an account rather than a process is a `SharedBucke
 Messages name the source, the URL's path and the status, never a query, header or known secret.
 """
 
-from geopin_assets.http_client.answer import Answer, Judge, asked_wait_s
-from geopin_assets.http_client.ask import How, Tally
-from geopin_assets.http_client.circuit_breaker import CircuitBreaker
 from geopin_assets.http_client.client import AccessDenied, HttpClient, KeyRefused, user_agent
-from geopin_assets.http_client.manners import Manners, build_manners
+from geopin_assets.http_client.exchange import Answer, How, Judge, Tally, asked_wait_s
+from geopin_assets.http_client.politeness import CircuitBreaker, Manners, build_manners
 from geopin_assets.http_client.quota import DailyUse, Quota
-from geopin_assets.http_client.shared_rate import SharedBucket
+from geopin_assets.http_client.rate import SharedBucket
 from geopin_assets.http_client.transport import Transport, hide_path
 
 __all__ = [

@@ -21,14 +21,11 @@ from geopin_assets.errors import (
     SourceUnavailable,
     TransientError,
 )
-from geopin_assets.http_client.answer import Answer
-from geopin_assets.http_client.ask import Ask, How, build_ask, plain_headers
-from geopin_assets.http_client.deadline import deadline
-from geopin_assets.http_client.manners import BREAKER_FAILURES, Manners, build_manners
+from geopin_assets.http_client.exchange import Answer, Ask, How, build_ask, plain_headers
+from geopin_assets.http_client.politeness import BREAKER_FAILURES, Manners, build_manners, retrying
 from geopin_assets.http_client.quota import DailyUse, Quota
 from geopin_assets.http_client.redaction import Redactor
-from geopin_assets.http_client.retry import retrying
-from geopin_assets.http_client.transport import Transport, direct_mounts
+from geopin_assets.http_client.transport import Transport, deadline, direct_mounts
 
 T = TypeVar("T")
 

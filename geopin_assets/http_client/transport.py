@@ -1,14 +1,86 @@
-"""How httpx is set up: sockets that know the total deadline, proxies, and logs without queries.
+"""How httpx is set up below a request: sockets that know a total deadline, proxies, and logs without queries.
 
-Here: everything about the library below a request. Not here: when and what to send (`client.py`).
+A client's read timeout starts anew with every byte, so a server that drips one byte a second holds a "10 s" request
+for as long as it likes, in the headers as well as in the body. Here every socket operation gets what is left of the
+deadline instead. Not here: when and what to send (`client.py`).
 """
 
 import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import httpcore
 import httpx
 
-from geopin_assets.http_client.deadline import DeadlineBackend
+_ends_at: ContextVar[float | None] = ContextVar("ends_at", default=None)
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Network operations of this thread fail with a timeout once `seconds` have passed."""
+    token = _ends_at.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _ends_at.reset(token)
+
+
+def _left_s(timeout_s: float | None, error: type[httpcore.TimeoutException]) -> float | None:
+    ends_at = _ends_at.get()
+    if ends_at is None:
+        return timeout_s
+    left_s = ends_at - time.monotonic()
+    if left_s <= 0:
+        raise error("total deadline passed")
+    return left_s if timeout_s is None else min(timeout_s, left_s)
+
+
+class _DeadlineStream(httpcore.NetworkStream):
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, timeout=_left_s(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, timeout=_left_s(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left_s = _left_s(timeout, httpcore.ConnectTimeout)
+        return _DeadlineStream(self._inner.start_tls(ssl_context, server_hostname, left_s))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class DeadlineBackend(httpcore.NetworkBackend):
+    """The library's own sockets, with `deadline` applied to each operation."""
+
+    def __init__(self) -> None:
+        self._inner = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        left_s = _left_s(timeout, httpcore.ConnectTimeout)
+        return _DeadlineStream(self._inner.connect_tcp(host, port, left_s, local_address, socket_options))
+
+    def sleep(self, seconds: float) -> None:
+        self._inner.sleep(seconds)
+
 
 Transport = httpx.BaseTransport
 

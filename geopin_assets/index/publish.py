@@ -1,10 +1,10 @@
 """Delta publish: make a store hold what these cells desire, by writing only what differs from the ledger.
 
-Here: the plan and the order of its steps. Not here: either store (`targets.py`) or the record
-(`ledger.py`). Per group of rows: mark in the ledger, upsert, await, read a sample back, commit;
-deletions come last. Killed anywhere and run again, the end is the same, also when other content is
-desired by then: the ledger knows of every write before it happens. Work and requests follow what
-changed in the given cells; without a change nothing is sent.
+Here: the plan and the order of its steps, and taking single ids out at once, whichever cells want them there (a
+takedown waits for no publish). Not here: either store (`targets.py`) or the record (`ledger.py`). Per group of rows:
+mark in the ledger, upsert, await, read a sample back, commit; deletions come last. Killed anywhere and run again, the
+end is the same, also when other content is desired by then: the ledger knows of every write before it happens. Work
+and requests follow what changed in the given cells; without a change nothing is sent.
 """
 
 import sys
@@ -15,14 +15,13 @@ from datetime import datetime
 import polars as pl
 
 from geopin_assets.errors import PermanentError, TransientError
+from geopin_assets.index.batching import Frames, ahead, frames_of
 from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.limits import IDS_PER_GET
-from geopin_assets.index.protocol import MetadataStore, VectorIndex
-from geopin_assets.index.streams import Desired, ahead, frames_of
+from geopin_assets.index.protocol import MetadataStore, VectorIndex, Wait
 from geopin_assets.index.tables import table_named
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
-from geopin_assets.index.waiting import Wait
 
 MASS_REMOVAL = 50_000
 """Vectors that one publish deletes at most: at 100 a request, half of what an account may send in five minutes."""
@@ -59,7 +58,7 @@ class PublishReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PublishPlan:
     """Difference between what cells desire and what the ledger says. Frames hold id and cell_id."""
 
     desired: pl.DataFrame
@@ -71,7 +70,7 @@ class Plan:
 
 
 def publish_vectors(
-    desired: pl.DataFrame | Desired,
+    desired: pl.DataFrame | Frames,
     cells: Sequence[str],
     index: VectorIndex,
     ledger: Ledger,
@@ -109,7 +108,7 @@ def publish_rows(
 
 
 def publish(
-    desired: pl.DataFrame | Desired,
+    desired: pl.DataFrame | Frames,
     cells: Sequence[str],
     target: Target,
     ledger: Ledger,
@@ -143,8 +142,8 @@ def publish_each(
 
 
 def _carry_out(
-    plan: Plan,
-    desired: Desired,
+    plan: PublishPlan,
+    desired: Frames,
     cells: Sequence[str],
     target: Target,
     ledger: Ledger,
@@ -179,7 +178,7 @@ def _carry_out(
     )
 
 
-def build_plan(desired: Desired, cells: Sequence[str], target: Target, ledger: Ledger) -> Plan:
+def build_plan(desired: Frames, cells: Sequence[str], target: Target, ledger: Ledger) -> PublishPlan:
     """Subtract the ledger from what is desired. Reads only the ledger, and only these cells' part of it."""
     wanted = pl.concat([target.identify(frame) for frame in desired()])
     _check(wanted, cells, target)
@@ -191,7 +190,7 @@ def build_plan(desired: Desired, cells: Sequence[str], target: Target, ledger: L
     known = pl.concat([claimed, foreign]).unique("id").select("id", held="content_hash")
     upsert = wanted.join(known, on="id", how="left").filter(pl.col("held").ne_missing(pl.col("content_hash")))
     gone = release.join(places, on="id", how="anti").join(foreign, on="id", how="anti")
-    return Plan(places, upsert.drop("held"), claim, release, gone["id"].unique(maintain_order=True))
+    return PublishPlan(places, upsert.drop("held"), claim, release, gone["id"].unique(maintain_order=True))
 
 
 def _check(wanted: pl.DataFrame, cells: Sequence[str], target: Target) -> None:
@@ -204,7 +203,7 @@ def _check(wanted: pl.DataFrame, cells: Sequence[str], target: Target) -> None:
         )
 
 
-def _upsert(plan: Plan, desired: Desired, target: Target, ledger: Ledger, now: datetime) -> int:
+def _upsert(plan: PublishPlan, desired: Frames, target: Target, ledger: Ledger, now: datetime) -> int:
     """Group by group, so that a killed publish repeats one group at most; the number of ids verified."""
     verified = 0
     if plan.claim.height or plan.upsert.height:
@@ -216,7 +215,7 @@ def _upsert(plan: Plan, desired: Desired, target: Target, ledger: Ledger, now: d
     return verified
 
 
-def _delete(plan: Plan, target: Target, ledger: Ledger) -> int:
+def _delete(plan: PublishPlan, target: Target, ledger: Ledger) -> int:
     verified = 0
     if len(plan.delete):
         ledger.begin(target.key, plan.release.clear(), plan.delete)
@@ -249,3 +248,20 @@ def verify_gone(ids: pl.Series, target: Target) -> int:
     if (left := target.read(chosen)).height:
         raise TransientError(f"{target.key}: deleted but still there: {', '.join(left['id'].head(3))}")
     return len(chosen)
+
+
+def withdraw(ids: pl.Series, target: Target, ledger: Ledger) -> int:
+    """Delete those of the ids that the ledger knows in the store, and every claim on them; how many they were.
+
+    Killed anywhere and repeated, the end is the same: claims are released when the deletion was read back.
+    Raises TransientError or PermanentError of the store.
+    """
+    claims = ledger.claims_of(target.key, ids)
+    gone = claims["id"].unique(maintain_order=True)
+    if len(gone):
+        target.prepare()
+        ledger.begin(target.key, claims.clear(), gone)
+        target.delete(gone)
+        verify_gone(gone, target)
+        ledger.release(target.key, claims, gone)
+    return len(gone)

@@ -91,6 +91,31 @@ TABLES = {
     )
 }
 
+DESCRIPTIONS = {
+    "captures": "What a search shows beside its matches: one row per capture in the catalog.",
+    "captures.captured_at": "Shutter time, UTC, ISO 8601; null if unknown or junk",
+    "captures.is_pano": "1 if it covers 360 degrees horizontally, else 0",
+    "captures.cell_id": "The crawl square that holds the coordinates",
+    "vectors": "Which capture, and which direction of it, a vector is.",
+    "vectors.vector_id": "The id in Vectorize",
+    "vectors.view": "Number of the view within its capture, clockwise from the image center; 0 for a flat image",
+    "vectors.heading_deg": "Direction of the view, degrees clockwise from true north, [0, 360); null if unknown",
+    "sources": "The sources by their names for people.",
+    "sources.title": "Name to show",
+    "sources.homepage": "Page of the provider",
+    "sources.captures": "How many captures of it the catalog holds",
+    "publication": "The versions of the index that are kept.",
+    "publication.index_name": "Name of the index in Vectorize; its shards, if it has several, are called {name}-s{k}",
+    "publication.model_id": "Model that its vectors are of; a photo to search with must be embedded by the same",
+    "publication.embedder": "The same in words, with its weights",
+    "publication.published_at": "When any of this last changed, UTC, ISO 8601",
+    "publication.captures": "How many captures the catalog held then",
+    "publication.vectors": "How many vectors the index held then",
+    "publication.state": "building, serving (the one to search) or retired",
+    "row_hash": "Of the row; one that did not change is not written",
+}
+"""What tables (`table`) and columns (`table.column`) mean, where it is not what a capture's field means."""
+
 
 def table_named(name: str) -> Table:
     """The table of that name; raises PermanentError for any other word, so that no name reaches SQL unchecked."""

@@ -19,15 +19,22 @@ import orjson
 import polars as pl
 
 from geopin_assets.errors import TransientError
+from geopin_assets.index.batching import Frames, in_chunks, last_alone
 from geopin_assets.index.limits import IDS_PER_DELETE, IDS_PER_GET, ROWS_PER_REQUEST, VECTORS_PER_UPSERT
-from geopin_assets.index.protocol import METADATA, MetadataStore, VectorIndex, WriteResult, vector_schema
-from geopin_assets.index.streams import Desired, in_chunks, last_alone
+from geopin_assets.index.protocol import (
+    METADATA,
+    MetadataStore,
+    VectorIndex,
+    Wait,
+    WriteResult,
+    await_mutation,
+    vector_schema,
+)
 from geopin_assets.index.tables import Table, encode_rows
-from geopin_assets.index.waiting import Wait, await_mutation
 
 
 @dataclass(slots=True)
-class Tally:
+class Usage:
     """What a target did so far."""
 
     requests: int = 0
@@ -40,7 +47,7 @@ class Tally:
 class Target(Protocol):
     """A store as a publish sees it. Frames have the target's own columns; ids are in `id_column`."""
 
-    tally: Tally
+    tally: Usage
 
     @property
     def key(self) -> str:
@@ -67,7 +74,7 @@ class Target(Protocol):
         """`id`, `cell_id` and `content_hash` of each row, and whatever else `upsert` should find in its group."""
         ...
 
-    def upsert(self, group: pl.DataFrame, desired: Desired) -> None:
+    def upsert(self, group: pl.DataFrame, desired: Frames) -> None:
         """Write what is desired of a group (of what was identified), and return when it can be read."""
         ...
 
@@ -96,7 +103,7 @@ class VectorTarget:
 
     index: VectorIndex
     wait: Wait = field(default_factory=Wait)
-    tally: Tally = field(default_factory=Tally)
+    tally: Usage = field(default_factory=Usage)
     id_column: str = "vector_id"
     group_size: int = 1_000_000
 
@@ -124,7 +131,7 @@ class VectorTarget:
     def identify(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.select(pl.col(self.id_column).alias("id"), "cell_id", self.hashes(rows))
 
-    def upsert(self, group: pl.DataFrame, desired: Desired) -> None:
+    def upsert(self, group: pl.DataFrame, desired: Frames) -> None:
         """Several at once, but the last one alone, so that its mutation is the last."""
         chunks = in_chunks(self._rows(group, desired), VECTORS_PER_UPSERT)
         for mutation in last_alone(self.index.upsert, chunks, self.index.upserts_at_once):
@@ -132,7 +139,7 @@ class VectorTarget:
             self.tally.requests += 1
         self._await()
 
-    def _rows(self, group: pl.DataFrame, desired: Desired) -> Iterator[pl.DataFrame]:
+    def _rows(self, group: pl.DataFrame, desired: Frames) -> Iterator[pl.DataFrame]:
         ids, found = group.select(pl.col("id").alias(self.id_column)), 0
         for frame in desired():
             rows = frame.join(ids, on=self.id_column, how="semi").select(list(vector_schema(self.index.dim)))
@@ -174,7 +181,7 @@ class RowTarget:
 
     store: MetadataStore
     table: Table
-    tally: Tally = field(default_factory=Tally)
+    tally: Usage = field(default_factory=Usage)
     group_size: int = 100_000
 
     @property
@@ -196,7 +203,7 @@ class RowTarget:
         encoded = encode_rows(self.table, rows).rename({"row_hash": "content_hash"})
         return rows.select(pl.col(self.id_column).alias("id"), "cell_id").hstack(encoded)
 
-    def upsert(self, group: pl.DataFrame, desired: Desired) -> None:
+    def upsert(self, group: pl.DataFrame, desired: Frames) -> None:
         """The group holds them, encoded."""
         self._count(self.store.upsert(self.table.name, group.rename({"content_hash": "row_hash"})))
 

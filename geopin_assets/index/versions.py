@@ -2,22 +2,25 @@
 
     building ──switch──► serving ──(the next one's switch)──► retired ──drop──► gone
 
-Here: our record of them, in the ledger's SQLite file. Not here: what is in an index (`ledger.py`), whether one is
-complete (`defs/`), or the row in D1 that tells searchers (`announce.py`). A new model, or a removal of so much that
-deleting it would take longer than publishing the rest, is a new version: searches use the old one until then.
+Here: our record of them, in the ledger's SQLite file, and what the index itself tells whoever searches it without
+knowing this project: the version whose state is `serving` is the one to search. Not here: what is in an index
+(`ledger.py`), or whether one is complete (`defs/`). A new model, or a removal of so much that deleting it would take
+longer than publishing the rest, is a new version: searches use the old one until then.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+import polars as pl
+
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.ledger import BUSY_TIMEOUT_S
-from geopin_assets.index.protocol import index_name
+from geopin_assets.index.protocol import MetadataStore, index_name
 from geopin_assets.index.transaction import writing
 
 _SCHEMA = """
@@ -163,3 +166,33 @@ class IndexVersions:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(_SCHEMA)
             yield connection
+
+
+def announce(
+    store: MetadataStore,
+    sources: pl.DataFrame,
+    vectors: Mapping[IndexVersion, int],
+    *,
+    captures: int,
+    embedder: str,
+    now: datetime,
+) -> None:
+    """Bring the tables `sources` (source, title, homepage, captures) and `publication` up to date.
+
+    `vectors`: every version that is kept, and how many vectors it holds. Facts that did not change write nothing,
+    `published_at` included; versions that were dropped are forgotten.
+    """
+    store.upsert("sources", sources)
+    known = store.query("SELECT index_name, captures, vectors, state, published_at, embedder FROM publication")
+    before = {row["index_name"]: row for row in known.iter_rows(named=True)}
+    rows = []
+    for version, count in vectors.items():
+        facts = {"captures": captures, "vectors": count, "state": version.state.value}
+        old = before.pop(version.name, {})
+        if {name: old.get(name) for name in facts} != facts:
+            about = {"index_name": version.name, "model_id": version.model_id, "published_at": now}
+            rows.append(facts | about | {"embedder": old.get("embedder", embedder)})
+    if rows:
+        store.upsert("publication", pl.DataFrame(rows))
+    if before:
+        store.delete("publication", list(before))

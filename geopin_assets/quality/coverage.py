@@ -1,7 +1,7 @@
 """Coverage: what there is per cell and source, and where it falls short of a stated expectation.
 
-Here: counting, and the expectations with their defaults. Not here: pictures of it (`map_png.py`,
-`map_html.py`), files (`report.py`), or where the captures come from.
+Here: counting, the expectations with their defaults, and the baseline that a municipality's own survey gives. Not
+here: pictures of it (`map_png.py`, `map_html.py`), files (`coverage_report.py`), or where the captures come from.
 
 Gaps are only claimed where somebody looked: a Dutch-land cell that no source ever crawled is "not
 crawled yet" and counted apart, and a source is only missed in a cell that it crawled.
@@ -16,6 +16,7 @@ from functools import cache
 import polars as pl
 
 from geopin_assets.cells import all_cells
+from geopin_assets.quality.names import place_name
 
 SECTOR_DEG = 45
 SECTORS = 8
@@ -201,3 +202,45 @@ def _rules(expect: Expectations) -> Iterator[tuple[GapReason, pl.Expr, pl.Expr]]
         & ~pl.col("has_municipal"),
         pl.lit("the municipality photographs this place, but nothing was found here"),
     )
+
+
+BASELINE_PLACE = "amsterdam"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """How far the survey of a place was found."""
+
+    land_cells: int
+    """Dutch-land cells of the place."""
+    crawled_cells: int
+    """Of these, those that the municipal source has crawled: only these can be judged."""
+    without_panorama: tuple[str, ...]
+    """Of these, those where no municipal panorama was found, in partition order."""
+
+    @property
+    def is_met(self) -> bool:
+        """False where nothing was crawled: an unknown baseline is not a met one."""
+        return self.crawled_cells > 0 and not self.without_panorama
+
+    def __str__(self) -> str:
+        place, source = place_name(BASELINE_PLACE), f"the source {MUNICIPAL_SOURCE}"
+        if not self.crawled_cells:
+            return f"not judged: {source} has crawled none of the {self.land_cells} land cells of {place}"
+        rest = self.land_cells - self.crawled_cells
+        apart = f"; {rest} more were not crawled by it yet" if rest else ""
+        judged = f"{self.crawled_cells} land cells of {place} that {source} has crawled"
+        if not self.without_panorama:
+            return f"all {judged} have its panoramas{apart}"
+        shown = ", ".join(self.without_panorama[:10])
+        more = f" and {len(self.without_panorama) - 10} more" if len(self.without_panorama) > 10 else ""
+        return f"{len(self.without_panorama)} of {judged} have no panorama of it: {shown}{more}{apart}"
+
+
+def municipal_baseline(coverage: pl.DataFrame, crawled: pl.DataFrame) -> Baseline:
+    """Frames as in `coverage.py`."""
+    place = land_cells().filter(pl.col("place") == BASELINE_PLACE)
+    judged = place.join(crawled.filter(pl.col("source") == MUNICIPAL_SOURCE), on="cell_id", how="semi")
+    photographed = coverage.filter((pl.col("source") == MUNICIPAL_SOURCE) & (pl.col("panos") > 0))
+    missing = judged.join(photographed, on="cell_id", how="anti", maintain_order="left")
+    return Baseline(land_cells=place.height, crawled_cells=judged.height, without_panorama=tuple(missing["cell_id"]))

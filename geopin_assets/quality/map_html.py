@@ -23,9 +23,9 @@ from geopin_assets.cells import PLACES_ATTRIBUTION, all_cells, cell_facts, place
 from geopin_assets.geo import OUTLINE_ATTRIBUTION, dutch_outline
 from geopin_assets.grid import CELL_LAT_DEG, CELL_LON_DEG, SOUTH, WEST
 from geopin_assets.quality.coverage import GapReason, not_crawled
+from geopin_assets.quality.coverage_trend import Trend
 from geopin_assets.quality.names import place_name
 from geopin_assets.quality.provinces import province_summary
-from geopin_assets.quality.trend import Trend
 
 PLACEHOLDER = "{{DATA}}"
 

@@ -6,8 +6,8 @@ Here: /health, /stats, /faults and where each stand-in is mounted. Not here: any
     GET    /stats    requests by source and kind since the start
     POST   /faults   {"source": "amsterdam", "status": 500, "bbox": [w, s, e, n]}, see `faults.py` for all kinds,
                      {"vanish": ["<id>", …]}, {"move": {"<id>": [lon, lat]}} or {"cap": {"panoramax": 10}};
-                     {"source": "cloudflare", "kind": "reset", "committed": true, "service": "d1", "times": 1}, see
-                     `cloudflare/faults.py`
+                     in a checkout {"source": "cloudflare", "kind": "reset", "committed": true, "service": "d1",
+                     "times": 1}, see `geopin_assets_tests/cloudflare/faults.py`
     DELETE /faults   everything as it was
 """
 
@@ -18,26 +18,25 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
-from geopin_assets.sandbox.amsterdam import AmsterdamStandIn
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator, CloudflareFault
-from geopin_assets.sandbox.europeana import EuropeanaStandIn
 from geopin_assets.sandbox.faults import Fault, Faulty
-from geopin_assets.sandbox.flickr import FlickrStandIn
-from geopin_assets.sandbox.kartaview import KartaViewStandIn
-from geopin_assets.sandbox.mapilio import MapilioStandIn
-from geopin_assets.sandbox.mapillary import MapillaryStandIn
-from geopin_assets.sandbox.panoramax import PanoramaxStandIn
-from geopin_assets.sandbox.stac import StacStandIn
-from geopin_assets.sandbox.state import Sandbox
-from geopin_assets.sandbox.wikimedia_commons import WikimediaCommonsStandIn
-from geopin_assets.sandbox.world import World
+from geopin_assets.sandbox.stand_ins.amsterdam import AmsterdamStandIn
+from geopin_assets.sandbox.stand_ins.europeana import EuropeanaStandIn
+from geopin_assets.sandbox.stand_ins.flickr import FlickrStandIn
+from geopin_assets.sandbox.stand_ins.kartaview import KartaViewStandIn
+from geopin_assets.sandbox.stand_ins.mapilio import MapilioStandIn
+from geopin_assets.sandbox.stand_ins.mapillary import MapillaryStandIn
+from geopin_assets.sandbox.stand_ins.panoramax import PanoramaxStandIn
+from geopin_assets.sandbox.stand_ins.stac import StacStandIn
+from geopin_assets.sandbox.stand_ins.wikimedia_commons import WikimediaCommonsStandIn
+from geopin_assets.sandbox.state import CloudflareStandIn, Sandbox
+from geopin_assets.sandbox.streets.world import World
 
 HEALTH = "geopin_sandbox"
 CLOUDFLARE = "cloudflare"
 
 
 def create_app(
-    world: World, base_url: str, faults: Iterable[Fault] | None = None, cloudflare: CloudflareEmulator | None = None
+    world: World, base_url: str, faults: Iterable[Fault] | None = None, cloudflare: CloudflareStandIn | None = None
 ) -> Starlette:
     """The ASGI app over a world. `base_url` starts every href it hands out; no trailing slash."""
     return app_of(Sandbox(world, base_url, list(faults or ()), cloudflare=cloudflare))
@@ -103,6 +102,6 @@ def _apply(sandbox: Sandbox, body: object) -> None:
     elif body.get("source") == CLOUDFLARE:
         if sandbox.cloudflare is None:
             raise ValueError("there is no Cloudflare in this sandbox")
-        sandbox.cloudflare.faults.append(CloudflareFault(**{key: body[key] for key in body if key != "source"}))
+        sandbox.cloudflare.add_fault(**{key: body[key] for key in body if key != "source"})
     else:
         sandbox.faults.append(Fault(**body))

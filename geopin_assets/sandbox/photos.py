@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 from PIL.ExifTags import GPS, IFD, Base
 from PIL.Image import Exif
 
-from geopin_assets.sandbox.drives import build_world
-from geopin_assets.sandbox.images import draw, jpeg
-from geopin_assets.sandbox.world import Quirk, Shot, World
+from geopin_assets.sandbox.streets.drives import build_world
+from geopin_assets.sandbox.streets.images import draw, jpeg
+from geopin_assets.sandbox.streets.world import Quirk, Shot, World
 
 POSITIONS_FILE = "positions.csv"
 QUERIES_FILE = "queries.csv"

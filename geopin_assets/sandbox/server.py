@@ -1,31 +1,38 @@
 """Running the sandbox on loopback, in the foreground or beside a command, and sharing it between processes.
 
-Here: ports, threads and the files that the sandbox provides. Not here: routes (`app.py`).
+Here: ports, threads, the files that the sandbox provides, and where Cloudflare's stand-in comes from. Not here: routes
+(`app.py`).
 """
 
+import importlib
 import json
 import socket
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 
 import uvicorn
 
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.sandbox.app import CLOUDFLARE, HEALTH, create_app
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator
-from geopin_assets.sandbox.drives import build_world
 from geopin_assets.sandbox.photos import write_photos, write_query_photos
+from geopin_assets.sandbox.state import CloudflareStandIn
+from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"
 _POLL_S = 0.1
 _START_S = 20
+_CHECKOUT = Path(__file__).parents[2]
+_CLOUDFLARE_STAND_IN = "geopin_assets_tests.cloudflare"
 
 
 def serve(settings: Settings) -> None:
     """Run the server in the foreground until interrupted. Raises ConfigurationError if the port is taken."""
+    _check_cloudflare(settings)
     _write_files(settings)
     listener = _bind(settings.sandbox_port)
     if listener is None:
@@ -41,6 +48,7 @@ def running(settings: Settings) -> Iterator[str]:
     Processes share one server: whoever binds the port first serves, the others stand by and take
     over within a moment when it ends. Raises ConfigurationError if something else has the port.
     """
+    _check_cloudflare(settings)
     _write_files(settings)
     keeper = _Keeper(settings)
     keeper.start()
@@ -84,12 +92,32 @@ def _write_files(settings: Settings) -> None:
     write_query_photos(settings.data_dir / "queries")
 
 
-def _cloudflare(settings: Settings) -> CloudflareEmulator:
+def _has_cloudflare() -> bool:
+    return (_CHECKOUT / _CLOUDFLARE_STAND_IN.replace(".", "/")).is_dir()
+
+
+def _check_cloudflare(settings: Settings) -> None:
+    """Raises ConfigurationError where the sandbox is to publish to a Cloudflare that did not come with it."""
+    if settings.publishes_to_cloudflare and not _has_cloudflare():
+        raise ConfigurationError(
+            "GEOPIN_INDEX=cloudflare in the sandbox needs Cloudflare's stand-in, which comes with a checkout of the "
+            "project and not with the installed package; GEOPIN_INDEX=embedded needs nothing"
+        )
+
+
+def _cloudflare(settings: Settings) -> AbstractContextManager[CloudflareStandIn | None]:
     """Opened by whoever has the port, so that one process at a time has its files; what was published stays."""
-    return CloudflareEmulator(settings.data_dir / CLOUDFLARE, origin=f"{settings.sandbox_url}/{CLOUDFLARE}")
+    if not _has_cloudflare():
+        return nullcontext()
+    if str(_CHECKOUT) not in sys.path:  # a command that was installed from the checkout finds the package alone
+        sys.path.append(str(_CHECKOUT))
+    opened: AbstractContextManager[CloudflareStandIn] = importlib.import_module(
+        _CLOUDFLARE_STAND_IN
+    ).CloudflareEmulator(settings.data_dir / CLOUDFLARE, origin=f"{settings.sandbox_url}/{CLOUDFLARE}")
+    return opened
 
 
-def _server(settings: Settings, cloudflare: CloudflareEmulator) -> uvicorn.Server:
+def _server(settings: Settings, cloudflare: CloudflareStandIn | None) -> uvicorn.Server:
     app = create_app(build_world(), settings.sandbox_url, cloudflare=cloudflare)
     return uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)

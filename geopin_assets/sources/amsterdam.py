@@ -28,7 +28,7 @@ from geopin_assets.grid import COLUMNS, ROWS, Bbox, Cell, bounds
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
-from geopin_assets.sources.base import CrawlReport, Source, Work
+from geopin_assets.sources.base import CrawlReport, RequestCost, Source
 
 COVERAGE = Bbox(4.72, 52.27, 5.09, 52.44)
 EVERYWHERE = Bbox(bounds(0, 0).west, bounds(0, 0).south, bounds(ROWS, COLUMNS).east, bounds(ROWS, COLUMNS).north)
@@ -54,7 +54,7 @@ class Amsterdam(Source):
     license = "CC-BY-4.0"
     attribution = "Panoramabeelden, Gemeente Amsterdam, CC BY 4.0"
     expected_captures = 6_000_000  # every street, every year since 2016
-    work = (Work(cells_per_request=300, captures_per_request=220),)
+    work = (RequestCost(cells_per_request=300, captures_per_request=220),)
     requests_per_second = 1.0
 
     def __init__(

@@ -69,7 +69,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class RequestCost:
     """What a crawl costs in one kind of request: so many for the cells, and so many more for the captures in them."""
 
     kind: str = ""
@@ -101,7 +101,7 @@ class Source(ABC):
     """Kinds of requests with a rate or a daily budget of their own."""
     expected_captures: ClassVar[int] = 0
     """Captures in the Netherlands, in order of magnitude: what a crawl is planned with before there was one."""
-    work: ClassVar[tuple[Work, ...]] = (Work(),)
+    work: ClassVar[tuple[RequestCost, ...]] = (RequestCost(),)
     deadline_s: ClassVar[float] = 60.0
     """Longest time for one request, from connect to last byte."""
     max_bytes: ClassVar[int] = 64 * 1024 * 1024

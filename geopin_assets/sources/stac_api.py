@@ -26,8 +26,8 @@ from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.licenses import OPEN_LICENSES, open_license
 from geopin_assets.settings import Settings
-from geopin_assets.sources import fields, stac
-from geopin_assets.sources.base import CrawlReport, Source, Work
+from geopin_assets.sources import fields, stac_items
+from geopin_assets.sources.base import CrawlReport, RequestCost, Source
 from geopin_assets.sources.stac_search import Api
 
 _SANDBOX_PREFIX = "sandbox"  # its port may change, its ids must not
@@ -45,7 +45,7 @@ class Stac(Source):
     endpoint = ""  # only those that GEOPIN_STAC_URLS names
     license = None
     attribution = "{creator}, {license}"
-    work = (Work(captures_per_request=100),)
+    work = (RequestCost(captures_per_request=100),)
     requests_per_second = 1.0
 
     def __init__(
@@ -134,10 +134,10 @@ def parse_item(
 
     def chosen(feature: Mapping[str, Any]) -> str | None:
         collection = fields.source_id(feature.get("collection"))
-        stated = stac.stated_license(fields.mapping(feature.get("properties")).get("license"), feature)
+        stated = stac_items.stated_license(fields.mapping(feature.get("properties")).get("license"), feature)
         return open_license(stated or (license_of(collection) if collection else None) or license)
 
-    item = stac.parse_feature(feature, now, chosen)
+    item = stac_items.parse_feature(feature, now, chosen)
     if isinstance(item, Rejected):
         return item
     if not bbox.contains(item.lon, item.lat):
@@ -151,7 +151,7 @@ def parse_item(
         source=Stac.name,
         source_capture_id=capture_id(prefix, collection, item.id),
         attribution=f"{credit or fields.host(url)}, {item.license}",
-        page_url=stac.link_of(feature, "alternate") or stac.link_of(feature, "self") or built,
+        page_url=stac_items.link_of(feature, "alternate") or stac_items.link_of(feature, "self") or built,
     )
 
 

@@ -21,7 +21,7 @@ from geopin_assets import grid
 from geopin_assets.errors import GeoPinError, PayloadError
 from geopin_assets.grid import Bbox
 from geopin_assets.http_client import HttpClient, Tally
-from geopin_assets.sources import fields, stac
+from geopin_assets.sources import fields, stac_items
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.splitting import SMALLEST_CAP, Capacity, Checked, Saturated, fetch_complete
 
@@ -117,17 +117,17 @@ class Api:
             page = self._get(f"{self.url}/search", self._params(_WHOLE_GRID), report)
         except GeoPinError:
             return 0
-        if stac.next_page(page) is not None:
+        if stac_items.next_page(page) is not None:
             self._has_pages = True
-        return len(stac.features(page, where=f"stac: {self.url}"))
+        return len(stac_items.features(page, where=f"stac: {self.url}"))
 
     def _fetch_pages(self, box: Bbox, report: CrawlReport) -> _Found:
         page = self._get(f"{self.url}/search", self._params(box), report)
         body: Mapping[str, Any] = {"bbox": [box.west, box.south, box.east, box.north], "limit": self._limit}
         body = {**body, "collections": list(self._collections)} if self._collections else body
-        features, asked = stac.features(page, where=f"stac: {self.url}, box {box}"), set[str]()
+        features, asked = stac_items.features(page, where=f"stac: {self.url}, box {box}"), set[str]()
         matched = matched_of(page)
-        while (following := stac.next_page(page)) is not None:
+        while (following := stac_items.next_page(page)) is not None:
             self._has_pages = True
             url = self._own(following.url)
             if following.body is not None:
@@ -137,7 +137,7 @@ class Api:
                 raise PayloadError(f"stac: {self.url}: pages without end, after {len(asked)} in {box}")
             asked.add(question)
             page = self._get(url, {}, report) if following.body is None else self._post(url, body, report)
-            features += stac.features(page, where=f"stac: {self.url}, page {len(asked) + 1} of {box}")
+            features += stac_items.features(page, where=f"stac: {self.url}, page {len(asked) + 1} of {box}")
         return _Found(features, matched, is_paged=bool(asked))
 
     def _params(self, box: Bbox) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Api:
         url = f"{self.url}/collections/{quote(id_, safe='')}"
         answer = self._client.send("GET", url, headers=self._headers, ok=(200, 404), tally=tally)
         collection = fields.mapping(answer.json()) if answer.status == 200 else {}
-        return stac.stated_license(collection.get("license"), collection)
+        return stac_items.stated_license(collection.get("license"), collection)
 
 
 def matched_of(page: Any) -> int | None:
@@ -175,4 +175,4 @@ def matched_of(page: Any) -> int | None:
 
 def _key(feature: Any) -> tuple[str | None, str]:
     """Ids are unique within a collection only."""
-    return fields.source_id(fields.mapping(feature).get("collection")), stac.feature_key(feature)
+    return fields.source_id(fields.mapping(feature).get("collection")), stac_items.feature_key(feature)

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import polars as pl
 
-from geopin_assets.store.database import Database, frame
+from geopin_assets.store.database import Database, DatabaseSpace, frame
 from geopin_assets.store.merge import MergeReport, merge_cells
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS
 from geopin_assets.store.takedowns import Takedowns
-from geopin_assets.store.upkeep import DatabaseSpace, tidy_database
 
 IMAGE_COLUMNS = [
     *("capture_id", "cell_id", "source", "source_capture_id", "heading_deg"),
@@ -50,9 +49,9 @@ class Catalog:
 
     def tidy(self) -> DatabaseSpace:
         """Give back what the file does not need; what it takes then."""
-        return tidy_database(self._database)
+        return self._database.tidy()
 
-    def holding(self, capture_ids: Sequence[str]) -> pl.DataFrame:
+    def find_captures(self, capture_ids: Sequence[str]) -> pl.DataFrame:
         """Which tables still hold rows of these captures, and in which cell: held_in, capture_id, cell_id."""
         return self.query(
             """select 'captures' as held_in, capture_id, cell_id from captures where list_contains(?, capture_id)

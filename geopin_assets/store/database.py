@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,6 +22,14 @@ from geopin_assets.errors import TransientError
 
 SQL = files("geopin_assets.store")
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSpace:
+    """Bytes of the file, and those of them that the next writes will use before it grows."""
+
+    bytes: int
+    unused_bytes: int
 
 
 class Database:
@@ -44,6 +53,14 @@ class Database:
             yield db
         finally:
             db.close()
+
+    def tidy(self) -> DatabaseSpace:
+        """Write everything into the file and shorten it where its end is unused. As any write, alone."""
+        with self.connect() as db:
+            db.execute("checkpoint")
+            space = frame(db, "select block_size, total_blocks, free_blocks from pragma_database_size()")
+        unused = space["free_blocks"][0] * space["block_size"][0]
+        return DatabaseSpace(self.path.stat().st_size, unused)
 
     def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         retry = Retrying(

@@ -1,17 +1,17 @@
 """Crawls that failed, remembered beside the raw files until the cell is crawled well again.
 
-Here: one small note per (source, cell), `{root}/{source}/failed/{cell_id}.json`: since when, how often, why, and how
+Here: one small note per (source, cell), `{source}/failed/{cell_id}.json`: since when, how often, why, and how
 old the data is that stayed. Dagster's log knows of failures too, but it is trimmed, and a report would have to read
 all of it. Not here: raw files (`raw.py`), or what follows from failures (`quality/crawl_state.py`).
 """
 
-import os
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 
 import orjson
 import polars as pl
+
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
 FAILED_SCHEMA = pl.Schema(
     {
@@ -45,15 +45,14 @@ class FailedCrawl:
 
 
 class FailedCrawls:
-    """The notes under one directory of raw files."""
+    """The notes in a store of raw files."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
 
     def note(self, source: str, cell_id: str, error: str, *, now: datetime, good_at: datetime | None) -> None:
         """Count a failed attempt. `good_at` is when the stored crawl was; it matters for the first failure only."""
-        path = self._root / source / _FOLDER / f"{cell_id}.json"
-        before = _read(path)
+        before = self._read(key := _key(source, cell_id))
         failed = FailedCrawl(
             source=source,
             cell_id=cell_id,
@@ -63,25 +62,27 @@ class FailedCrawls:
             error=error[:_LONGEST_ERROR],
             good_at=before.good_at if before else good_at,
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(orjson.dumps(asdict(failed)))
-        partial.replace(path)
+        self._objects.put(key, orjson.dumps(asdict(failed)))
 
     def forget(self, source: str, cell_id: str) -> None:
         """The cell was crawled well."""
-        (self._root / source / _FOLDER / f"{cell_id}.json").unlink(missing_ok=True)
+        self._objects.delete([_key(source, cell_id)])
 
     def frame(self) -> pl.DataFrame:
         """Every note, FAILED_SCHEMA. A damaged one is left out: the next attempt replaces it, good or bad."""
-        notes = (_read(path) for path in sorted(self._root.glob(f"*/{_FOLDER}/*.json")))
+        sources, _ = self._objects.look()
+        found = (stored.key for source in sources for stored in self._objects.look(f"{source}/{_FOLDER}")[1])
+        notes = (self._read(key) for key in found)
         return pl.DataFrame([asdict(note) for note in notes if note], FAILED_SCHEMA, orient="row")
 
+    def _read(self, key: str) -> FailedCrawl | None:
+        try:
+            found = orjson.loads(self._objects.get(key))
+            times = {name: found[name] and datetime.fromisoformat(found[name]) for name in _TIMES}
+            return FailedCrawl(**found | times)
+        except (NoSuchObjectError, KeyError, TypeError, ValueError):
+            return None
 
-def _read(path: Path) -> FailedCrawl | None:
-    try:
-        found = orjson.loads(path.read_bytes())
-        times = {name: found[name] and datetime.fromisoformat(found[name]) for name in _TIMES}
-        return FailedCrawl(**found | times)
-    except (OSError, KeyError, TypeError, ValueError):
-        return None
+
+def _key(source: str, cell_id: str) -> str:
+    return f"{source}/{_FOLDER}/{cell_id}.json"

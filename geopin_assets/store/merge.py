@@ -81,16 +81,17 @@ def _newer_files(
 
 def _merge_files(db: duckdb.DuckDBPyConnection, newer: Sequence[CrawlAccount], raw: RawStore) -> int:
     """Merge the raw files of these crawls; returns how many rows were duplicates."""
-    paths = [str(raw.path(a.source, a.cell_id)) for a in newer]
     accounts = pl.DataFrame(
         [asdict(a) | {"rejected": orjson.dumps(a.rejected).decode()} for a in newer], infer_schema_length=None
     )
-    db.register("accounts", accounts.with_columns(path=pl.Series(paths, dtype=pl.String)))
-    db.execute(
-        "create or replace temp table files as select path, source, cell_id, crawled_at, is_complete from accounts"
-    )
-    for statement in db.extract_statements((SQL / "merge.sql").read_text()):
-        db.execute(statement, {"paths": paths} if "paths" in statement.named_parameters else None)
+    with raw.objects.as_files(raw.key(a.source, a.cell_id) for a in newer) as files:
+        paths = [str(file) for file in files]
+        db.register("accounts", accounts.with_columns(path=pl.Series(paths, dtype=pl.String)))
+        db.execute(
+            "create or replace temp table files as select path, source, cell_id, crawled_at, is_complete from accounts"
+        )
+        for statement in db.extract_statements((SQL / "merge.sql").read_text()):
+            db.execute(statement, {"paths": paths} if "paths" in statement.named_parameters else None)
     _apply(db)
     (stored,), (kept,) = db.execute("select count(*) from staged union all select count(*) from incoming").fetchall()
     db.execute(

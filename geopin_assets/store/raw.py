@@ -9,18 +9,19 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 import orjson
 import polars as pl
 
 from geopin_assets.capture import Capture, Reason
 from geopin_assets.errors import PayloadError
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore, Stored
 from geopin_assets.store.failed_crawls import FailedCrawls
-from geopin_assets.store.parquet import content_version, write_frame
-from geopin_assets.store.schema import CAPTURE_SCHEMA, captures_frame
+from geopin_assets.store.schema import CAPTURE_SCHEMA, captures_frame, content_version
 
 _ACCOUNT = "geopin_crawl"
+_SUFFIX = ".parquet"
+_UNREADABLE = (pl.exceptions.PolarsError, OSError, NoSuchObjectError)
 _VOLATILE = ("image_url", "payload")
 """Left out of the data version: signed links and view counters change without the capture changing."""
 CRAWLS_SCHEMA = pl.Schema(
@@ -52,14 +53,15 @@ class CrawlAccount:
 
 
 class RawStore:
-    """Raw captures under one directory: `{root}/{source}/{cell_id}.parquet`."""
+    """Raw captures in one object store: `{source}/{cell_id}.parquet`."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._failed = FailedCrawls(root)
+    def __init__(self, objects: ObjectStore) -> None:
+        self.objects = objects
+        self._failed = FailedCrawls(objects)
 
-    def path(self, source: str, cell_id: str) -> Path:
-        return self.root / source / f"{cell_id}.parquet"
+    def key(self, source: str, cell_id: str) -> str:
+        """The object of one crawl."""
+        return f"{source}/{cell_id}{_SUFFIX}"
 
     def write(
         self,
@@ -99,10 +101,7 @@ class RawStore:
         Raises PayloadError for a file that cannot be read.
         """
         account = self.account(source, cell_id)
-        try:
-            stored = pl.read_parquet(self.path(source, cell_id)).select(CAPTURE_SCHEMA.names())
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise PayloadError(f"raw file of {source} in {cell_id} cannot be read: {error}") from error
+        stored = self.captures(source, cell_id).select(CAPTURE_SCHEMA.names())
         kept = stored.filter(~pl.col("capture_id").is_in(list(capture_ids)))
         rejected = Counter(account.rejected) + Counter({str(Reason.TAKEN_DOWN): stored.height - kept.height})
         account = replace(
@@ -113,11 +112,19 @@ class RawStore:
 
     def account(self, source: str, cell_id: str) -> CrawlAccount:
         """The account of the stored crawl. Raises PayloadError for a file that is not ours or is damaged."""
-        path = self.path(source, cell_id)
         try:
-            found = orjson.loads(pl.read_parquet_metadata(path)[_ACCOUNT])
+            with self.objects.as_file(self.key(source, cell_id)) as path:
+                found = orjson.loads(pl.read_parquet_metadata(path)[_ACCOUNT])
             return CrawlAccount(**found | {"crawled_at": datetime.fromisoformat(found["crawled_at"])})
-        except (pl.exceptions.ComputeError, KeyError, TypeError, ValueError, OSError) as error:
+        except (*_UNREADABLE, KeyError, TypeError, ValueError) as error:
+            raise PayloadError(f"raw file of {source} in {cell_id} cannot be read: {error}") from error
+
+    def captures(self, source: str, cell_id: str) -> pl.DataFrame:
+        """What the stored crawl found: CAPTURE_SCHEMA, and `cell_id`. Raises PayloadError as `account` does."""
+        try:
+            with self.objects.as_file(self.key(source, cell_id)) as path:
+                return pl.read_parquet(path)
+        except _UNREADABLE as error:
             raise PayloadError(f"raw file of {source} in {cell_id} cannot be read: {error}") from error
 
     def note_failure(self, source: str, cell_id: str, error: str, *, now: datetime) -> None:
@@ -138,36 +145,37 @@ class RawStore:
         The catalog's `crawl_cells` are older where a crawl brought nothing new, as it is not merged then. Reads the
         end of every file: 43 us each, 9 s for 200,000.
         """
-        paths = sorted(self.root.glob("*/*.parquet"))
-        rows = [(path.parent.name, path.stem, *self._crawled(path.parent.name, path.stem)) for path in paths]
-        return pl.DataFrame(rows, CRAWLS_SCHEMA, orient="row")
+        cells = [cell for cell in map(_source_and_cell, self.objects.walk()) if cell]
+        return pl.DataFrame([(*cell, *self._crawled(*cell)) for cell in cells], CRAWLS_SCHEMA, orient="row")
 
     def captures_of(self, source: str, cell_id: str) -> int:
         """How many captures the stored crawl has: 0 if there is none, 1 if it cannot be read (it may have any)."""
-        if not self.path(source, cell_id).exists():
+        if not self.objects.has(self.key(source, cell_id)):
             return 0
         try:
             return self.account(source, cell_id).captures
         except PayloadError:
             return 1
 
-    def holding(self, source: str, capture_ids: Collection[str]) -> Iterator[tuple[str, str | None]]:
+    def find_captures(self, source: str, capture_ids: Collection[str]) -> Iterator[tuple[str, str | None]]:
         """(cell_id, capture_id) wherever a file of the source has one of these captures, merged or not.
 
         None in place of the id for a file that cannot be read: it may have any. Reads every file, 1 ms each.
         """
-        for path in sorted((self.root / source).glob("*.parquet")):
+        for stored in self.objects.look(source)[1]:
+            _, cell_id = _source_and_cell(stored) or ("", "")
             try:
-                ids = pl.scan_parquet(path).select("capture_id").collect()["capture_id"]
-            except (pl.exceptions.PolarsError, OSError):
-                yield path.stem, None
+                with self.objects.as_file(stored.key) as path:
+                    ids = pl.scan_parquet(path).select("capture_id").collect()["capture_id"]
+            except _UNREADABLE:
+                yield cell_id, None
                 continue
-            yield from ((path.stem, capture_id) for capture_id in ids.filter(ids.is_in(list(capture_ids))))
+            yield from ((cell_id, capture_id) for capture_id in ids.filter(ids.is_in(list(capture_ids))))
 
     def sources_of(self, cell_ids: Iterable[str]) -> list[tuple[str, str]]:
         """(source, cell_id) of every stored file among these cells."""
-        sources = sorted(p.name for p in self.root.iterdir()) if self.root.exists() else []
-        return [(s, c) for c in cell_ids for s in sources if self.path(s, c).exists()]
+        sources, _ = self.objects.look()
+        return [(s, c) for c in cell_ids for s in sources if self.objects.has(self.key(s, c))]
 
     def _crawled(self, source: str, cell_id: str) -> tuple[datetime | None, int | None, bool | None]:
         try:
@@ -178,8 +186,17 @@ class RawStore:
 
     def _put(self, frame: pl.DataFrame, account: CrawlAccount) -> None:
         metadata = {_ACCOUNT: orjson.dumps(asdict(account)).decode()}
-        path = self.path(account.source, account.cell_id)
-        write_frame(path, frame.with_columns(cell_id=pl.lit(account.cell_id)), metadata)
+        with self.objects.replacing(self.key(account.source, account.cell_id)) as path:
+            in_cell = frame.with_columns(cell_id=pl.lit(account.cell_id))
+            in_cell.write_parquet(path, compression="zstd", metadata=metadata)
+
+
+def _source_and_cell(stored: Stored) -> tuple[str, str] | None:
+    """Of a raw file; None for anything else."""
+    match stored.key.removesuffix(_SUFFIX).split("/"):
+        case [source, cell_id] if stored.key.endswith(_SUFFIX):
+            return source, cell_id
+    return None
 
 
 def _version(frame: pl.DataFrame) -> str:

@@ -1,5 +1,10 @@
-"""Captures as polars frames. Columns, types and descriptions follow from `capture.Capture` alone."""
+"""Captures as polars frames. Columns, types and descriptions follow from `capture.Capture` alone.
 
+Here too: the version of a frame's content, the data version of what is stored. Not here: the catalog's tables
+(`schema.sql`).
+"""
+
+import hashlib
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
@@ -34,3 +39,11 @@ def captures_frame(captures: Sequence[Capture]) -> pl.DataFrame:
     """A frame of CAPTURE_SCHEMA, sorted by capture_id so that equal content makes equal files."""
     columns = {name: [getattr(c, name) for c in captures] for name in CAPTURE_SCHEMA}
     return pl.DataFrame(columns, schema=CAPTURE_SCHEMA).sort("capture_id")
+
+
+def content_version(frame: pl.DataFrame) -> str:
+    """Hash of a frame's rows, equal whenever the rows are (64 bits, hex): the data version of a partition.
+
+    Hashes newline-delimited JSON rather than Parquet, whose bytes change with the writer's version.
+    """
+    return hashlib.sha256(frame.write_ndjson().encode()).hexdigest()[:16]

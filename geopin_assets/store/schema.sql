@@ -23,46 +23,56 @@ create table if not exists captures (      -- one row per canonical capture that
 create table if not exists capture_history (  -- one row per capture ever seen
     capture_id    varchar not null,
     source        varchar not null,
-    first_seen_at timestamptz not null,
-    last_seen_at  timestamptz not null,
+    first_seen_at timestamptz not null,       -- by the first crawl that returned it
+    last_seen_at  timestamptz not null,       -- by the newest crawl that returned it
     removed_at    timestamptz                 -- tombstone: a complete crawl no longer returned it, or it was taken down
 );
 
 create table if not exists takedowns (     -- captures that never come back, whatever a source shows: `geopin takedown`
     capture_id    varchar primary key,     -- may never have been seen: a takedown can precede the crawl
-    taken_down_at timestamptz not null,
+    taken_down_at timestamptz not null,    -- when it came on the list
     note          varchar not null         -- who asked, or why; empty if nobody said
 );                                         -- the only table that no crawl can rebuild: keep it when the file is made anew
 
 create table if not exists crawl_cells (   -- the newest crawl merged per (source, cell)
-    source       varchar not null,
-    cell_id      varchar not null,
-    crawled_at   timestamptz not null,
-    captures     bigint not null,
-    requests     bigint not null,
-    splits       bigint not null,
+    source       varchar not null,         -- registered source that was asked
+    cell_id      varchar not null,         -- the crawl square that was asked for
+    crawled_at   timestamptz not null,     -- when the crawl began
+    captures     bigint not null,          -- how many it stored
+    requests     bigint not null,          -- how many it sent
+    splits       bigint not null,          -- how often an answer was full and its box was divided
     duplicates   bigint not null,          -- the same (source, id) returned or stored more than once
     rejected     varchar not null,         -- JSON: reason -> count
-    is_complete  boolean not null,
-    duration_s   double not null,
-    data_version varchar not null
+    is_complete  boolean not null,         -- false: something could not be asked, so nothing is removed by it
+    duration_s   double not null,          -- from its first request to its last
+    data_version varchar not null          -- hash of what it stored
 );
 
 create table if not exists embedding_failures (  -- images that could not be embedded, and when to try again
     capture_id    varchar not null,
-    cell_id       varchar not null,
+    cell_id       varchar not null,        -- the crawl square that was embedded
     source        varchar not null,
     image_version varchar not null,        -- of the image that failed: another one is tried afresh
-    reason        varchar not null,
-    attempts      integer not null,
-    last_tried_at timestamptz not null,
+    reason        varchar not null,        -- what went wrong
+    attempts      integer not null,        -- tries so far
+    last_tried_at timestamptz not null,    -- when the newest of them was
     next_try_at   timestamptz              -- null: never again
 );
 
-create or replace view coverage_by_cell as
-    select cell_id, source, count(*) as captures, count(*) filter (is_pano) as panos, max(captured_at) as newest_at
-    from captures group by all;
+create or replace view coverage_by_cell as (     -- how much each source has in each cell
+    select cell_id,                              -- the crawl square
+           source,                               -- registered source
+           count(*) as captures,                 -- how many captures
+           count(*) filter (is_pano) as panos,   -- how many of them are panoramas
+           max(captured_at) as newest_at         -- shutter time of the newest
+    from captures group by all
+);
 
-create or replace view attribution_summary as
-    select source, license, creator, count(*) as captures, min(attribution) as example_attribution
-    from captures group by all order by captures desc;
+create or replace view attribution_summary as (            -- what has to be shown, most frequent first
+    select source,                                         -- registered source
+           license,                                        -- SPDX-like id
+           creator,                                        -- as the source names them
+           count(*) as captures,                           -- how many captures
+           min(attribution) as example_attribution         -- the text of one of them
+    from captures group by all order by captures desc
+);

@@ -16,10 +16,10 @@ import dagster as dg
 
 from geopin_assets.capture import Capture
 from geopin_assets.cells import cell, cell_ids
-from geopin_assets.defs.progress import Progress
-from geopin_assets.defs.ranges import RANGE_END, RANGE_START
-from geopin_assets.defs.raw import CELLS_PER_RUN, build_raw_asset, store_cell
+from geopin_assets.defs.assets.raw import CELLS_PER_RUN, build_raw_asset, store_cell
 from geopin_assets.defs.resources import Sources, Storage
+from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START
+from geopin_assets.defs.running.progress import Progress
 from geopin_assets.grid import Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings

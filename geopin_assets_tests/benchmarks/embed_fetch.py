@@ -17,14 +17,13 @@ from pathlib import Path
 
 import polars as pl
 
-from geopin_assets.embedding.addresses import AddressRule
-from geopin_assets.embedding.decode import decode_image
+from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.failures import Failure
-from geopin_assets.embedding.images import ImageFetcher
-from geopin_assets.embedding.protocol import Image
-from geopin_assets.embedding.reader import ReadAhead
+from geopin_assets.embedding.fetching import ImageFetcher
+from geopin_assets.embedding.hosts import AddressRule
+from geopin_assets.embedding.protocol import CaptureImage, Image
+from geopin_assets.embedding.reading import ReadAhead
 from geopin_assets.embedding.stages import StageClock
-from geopin_assets.embedding.wanted import WantedImage
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import Cost, alternating, machine, print_table, typical
 from geopin_assets_tests.benchmarks.tools.model import random_cosplace
@@ -63,12 +62,12 @@ def img2dataset(options: Sequence[str], host: str, images: int) -> None:
 def geopin(preprocess: Callable[[Image], Image], host: str, images: int) -> None:
     """Fetch, decode and resize as `embed_cells` does before the model, as many requests at once as img2dataset."""
 
-    def prepare(_: WantedImage, data: bytes) -> Image | Failure:
+    def prepare(_: CaptureImage, data: bytes) -> Image | Failure:
         pixels = decode_image(data)
         return pixels if isinstance(pixels, Failure) else preprocess(pixels)
 
     fetcher = ImageFetcher(addresses=AddressRule(allow_loopback=True), per_host=PROCESSES * THREADS)
-    wanted = [WantedImage("", str(n), "street", str(n), f"{host}{n}", "1", False, None) for n in range(images)]
+    wanted = [CaptureImage("", str(n), "street", str(n), f"{host}{n}", "1", False, None) for n in range(images)]
     done = 0
     with ReadAhead(fetcher, prepare, StageClock()) as reader:
         reader.submit(wanted)

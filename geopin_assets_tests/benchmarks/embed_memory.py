@@ -24,12 +24,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from geopin_assets.embedding.inference import BATCH_SIZE
-from geopin_assets.embedding.panorama import VIEWS
-from geopin_assets.embedding.pipeline import CellTask, embed_cells
-from geopin_assets.embedding.protocol import Image
+from geopin_assets.embedding.model.inference import BATCH_SIZE
+from geopin_assets.embedding.pipeline import embed_cells
+from geopin_assets.embedding.plan import CellTask
+from geopin_assets.embedding.protocol import CaptureImage, Image
 from geopin_assets.embedding.vectors import vector_rows
-from geopin_assets.embedding.wanted import WantedImage
+from geopin_assets.embedding.views import VIEWS
 from geopin_assets_tests.benchmarks.tools.image_host import street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import Cost, machine, print_table
 from geopin_assets_tests.embedding.cells import OneImage, captures, cell_task
@@ -80,7 +80,7 @@ def leave_parts(task: CellTask, panoramas: int) -> None:
 
 def _rows(cell_id: str, some: pl.DataFrame) -> pl.DataFrame:
     columns = ("capture_id", "source", "source_capture_id", "image_url", "image_version", "is_pano", "heading_deg")
-    images = [WantedImage(cell_id, *row) for row in some.select(columns).iter_rows() for _ in range(VIEWS)]
+    images = [CaptureImage(cell_id, *row) for row in some.select(columns).iter_rows() for _ in range(VIEWS)]
     vectors = np.full((len(images), Constant.dim), Constant.dim**-0.5, np.float16)
     return vector_rows(images, [*range(VIEWS)] * len(some), vectors, Constant.model_id)
 

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from geopin_assets.embedding.addresses import AddressRule
-from geopin_assets.embedding.architectures import BACKBONES
-from geopin_assets.embedding.cosplace import CosPlace
-from geopin_assets.embedding.decode import decode_image
-from geopin_assets.embedding.images import ImageFetcher
-from geopin_assets.embedding.inference import BATCH_SIZE
-from geopin_assets.embedding.panorama import perspective_views
+from geopin_assets.embedding.decoding import decode_image
+from geopin_assets.embedding.fetching import ImageFetcher
+from geopin_assets.embedding.hosts import AddressRule
+from geopin_assets.embedding.model.checkpoints import BACKBONES
+from geopin_assets.embedding.model.cosplace import CosPlace
+from geopin_assets.embedding.model.inference import BATCH_SIZE
+from geopin_assets.embedding.views import perspective_views
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import (
     Cost,

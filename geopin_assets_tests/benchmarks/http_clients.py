@@ -15,8 +15,8 @@ from urllib.request import urlopen
 import aiohttp
 import httpx
 
-from geopin_assets.embedding.addresses import AddressRule
-from geopin_assets.embedding.images import ImageFetcher
+from geopin_assets.embedding.fetching import ImageFetcher
+from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import alternating, machine, print_table, typical
 

@@ -25,10 +25,11 @@ import uvicorn
 
 from geopin_assets.cells import all_cells, cell
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.local_run import crawl_source
-from geopin_assets.defs.raw import store_cell
+from geopin_assets.defs.assets.raw import store_cell
+from geopin_assets.defs.running.local_run import crawl_source
+from geopin_assets.files.object_store import open_store
 from geopin_assets.sandbox.app import create_app
-from geopin_assets.sandbox.world import World
+from geopin_assets.sandbox.streets.world import World
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, open_source
 from geopin_assets.sources.base import Source
@@ -96,7 +97,7 @@ def served(places: list[Place]) -> Iterator[int]:
 
 def crawl(source: type[Source], settings: Settings, cell_ids: Sequence[str]) -> Crawl:
     """Crawl cells into raw files, as plain code."""
-    raw, captures, requests, failed, started = RawStore(settings.raw_dir), 0, 0, 0, time.perf_counter()
+    raw, captures, requests, failed, started = RawStore(open_store(settings.raw_dir)), 0, 0, 0, time.perf_counter()
     with open_source(source.name, settings) as crawler:
         for where, outcome in crawl_cells(crawler, map(cell, cell_ids)):
             for _ in store_cell(raw, source.name, where.cell_id, outcome):

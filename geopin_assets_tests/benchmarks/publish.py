@@ -22,20 +22,20 @@ from pathlib import Path
 import httpx
 import polars as pl
 
-from geopin_assets.index.cloudflare.d1_import import import_files
-from geopin_assets.index.cloudflare.ndjson import ndjson
+from geopin_assets.index.batching import frames_of
+from geopin_assets.index.cloudflare.d1 import import_files
+from geopin_assets.index.cloudflare.vectorize import ndjson
 from geopin_assets.index.limits import VECTORS_PER_UPSERT
 from geopin_assets.index.protocol import vector_schema
 from geopin_assets.index.publish import PublishReport, build_plan, publish_each
-from geopin_assets.index.streams import frames_of
 from geopin_assets.index.tables import ENCODED, TABLES, Table, row_chunks
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator
 from geopin_assets_tests.benchmarks.tools.cloudflare_host import AT_ONCE, UNLIMITED, cloudflare_host
 from geopin_assets_tests.benchmarks.tools.measure import Cost, cost_of, machine, print_table, typical, typical_ratio
 from geopin_assets_tests.benchmarks.tools.publishing import CELLS, DIM, Desired, Workplace, spent_rate
 from geopin_assets_tests.benchmarks.tools.replay import Asked, Recorder, send_again
-from geopin_assets_tests.sandbox.cloudflare_transport import CloudflareTransport
+from geopin_assets_tests.cloudflare import CloudflareEmulator
+from geopin_assets_tests.cloudflare.transport import CloudflareTransport
 
 COUNT, CHANGED_ONE_OF = 25_000, 100
 ROUNDS, ROUNDS_IN_EARNEST = 3, 2

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 
-from geopin_assets.embedding.architectures import Architecture
-from geopin_assets.embedding.cosplace import CosPlace, CosPlaceNetwork, load_network
-from geopin_assets.embedding.decode import FLAT_AT_LEAST, PANORAMA_AT_LEAST
-from geopin_assets.embedding.panorama import perspective_views
+from geopin_assets.embedding.decoding import FLAT_AT_LEAST, PANORAMA_AT_LEAST
+from geopin_assets.embedding.model.checkpoints import Architecture
+from geopin_assets.embedding.model.cosplace import CosPlace, CosPlaceNetwork, load_network
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Embedder, Image
-from geopin_assets.embedding.thumbnail import Thumbnail
+from geopin_assets.embedding.views import perspective_views
 from geopin_assets_tests.real.panorama_queries import PANORAMAS, queries, view
 from geopin_assets_tests.real.recall import ELSEWHERE, NEAR_M, Recall, decoded, embedded, judged, recall
 from geopin_assets_tests.real.walk import ABSENT, walk

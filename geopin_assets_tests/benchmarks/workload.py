@@ -15,7 +15,7 @@ from geopin_assets.regions import region
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import crawl_cell
-from geopin_assets.sources.forecast import stated_requests
+from geopin_assets.sources.crawl_cost import stated_requests
 from geopin_assets_tests.sources.invented import Place, Truth, opened
 
 EMPTY_REGION = "fr"

@@ -25,7 +25,7 @@ from geopin_assets.cli.backfill import STOPPED_FOLLOWING, Following
 from geopin_assets.cli.main import app
 from geopin_assets.cli.webserver import Webserver
 from geopin_assets.defs.dagster_internals import request_backfill
-from geopin_assets.defs.ui_links import backfill_tags, backfill_title
+from geopin_assets.defs.running.backfills import backfill_tags, backfill_title
 from geopin_assets.errors import ConfigurationError, PermanentError, TransientError
 from geopin_assets.regions import region
 from geopin_assets.settings import Settings

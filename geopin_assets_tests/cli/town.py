@@ -8,8 +8,8 @@ import dagster as dg
 from dagster._core.launcher.base import LaunchRunContext
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 
-from geopin_assets.defs.partitions import cell_asset
-from geopin_assets.defs.ranges import CellDone, CellFailed, materialize_cells
+from geopin_assets.defs.declare import cell_asset
+from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells
 
 CELLS_PER_RUN = 4
 BROKEN = "broken"

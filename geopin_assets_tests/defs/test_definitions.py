@@ -12,7 +12,7 @@ import pytest
 
 from geopin_assets.capture import Capture
 from geopin_assets.definitions import defs
-from geopin_assets.defs.partitions import cells
+from geopin_assets.defs.declare import cells
 from geopin_assets.defs.resources import Embedding
 from geopin_assets.sources import SOURCES
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import polars as pl
 
-from geopin_assets.embedding.budget import Budget
-from geopin_assets.embedding.cell_vectors import CellVectors
 from geopin_assets.embedding.failures import FAILURE_SCHEMA
-from geopin_assets.embedding.pipeline import CellTask
-from geopin_assets.embedding.wanted import WantedImage
+from geopin_assets.embedding.memory import TaskMemory
+from geopin_assets.embedding.plan import CellTask
+from geopin_assets.embedding.protocol import CaptureImage
+from geopin_assets.embedding.vectors import CellVectors
 
 NO_FAILURES = pl.DataFrame(schema=FAILURE_SCHEMA)
 
@@ -81,7 +81,7 @@ class Links:
 
     renewed: int = 0
 
-    def renew(self, images: Sequence[WantedImage]) -> dict[str, str]:
+    def renew(self, images: Sequence[CaptureImage]) -> dict[str, str]:
         self.renewed += len(images)
         return {image.capture_id: f"{image.image_url}&renewed" for image in images}
 
@@ -97,7 +97,7 @@ class OneImage:
         return 8
 
     @asynccontextmanager
-    async def session(self, budget: Budget) -> AsyncIterator[Callable[[str], Awaitable[bytes]]]:
+    async def session(self, budget: TaskMemory) -> AsyncIterator[Callable[[str], Awaitable[bytes]]]:
         async def fetch(url: str) -> bytes:
             await budget.take(len(self.data))
             self.fetched += 1

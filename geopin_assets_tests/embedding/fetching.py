@@ -9,11 +9,11 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from geopin_assets.embedding.addresses import AddressRule
-from geopin_assets.embedding.budget import Budget
-from geopin_assets.embedding.decode import decode_image
+from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.failures import Failure, FailureReason
-from geopin_assets.embedding.images import ImageFetcher
+from geopin_assets.embedding.fetching import ImageFetcher
+from geopin_assets.embedding.hosts import AddressRule
+from geopin_assets.embedding.memory import TaskMemory
 from geopin_assets.embedding.protocol import Image
 
 LOOPBACK = AddressRule(allow_loopback=True)
@@ -24,7 +24,7 @@ def loopback_fetcher(**options: Any) -> ImageFetcher:
     return ImageFetcher(**{"addresses": LOOPBACK, "retry_after_s": 0, "deadline_s": 20} | options)
 
 
-def fetch(fetcher: ImageFetcher, *urls: str, budget: Budget | None = None) -> list[bytes | Failure]:
+def fetch(fetcher: ImageFetcher, *urls: str, budget: TaskMemory | None = None) -> list[bytes | Failure]:
     """One image after another, in one session."""
 
     async def run() -> list[bytes | Failure]:
@@ -34,7 +34,7 @@ def fetch(fetcher: ImageFetcher, *urls: str, budget: Budget | None = None) -> li
     return asyncio.run(run())
 
 
-def fetch_at_once(fetcher: ImageFetcher, *urls: str, budget: Budget | None = None) -> list[bytes | Failure]:
+def fetch_at_once(fetcher: ImageFetcher, *urls: str, budget: TaskMemory | None = None) -> list[bytes | Failure]:
     async def run() -> list[bytes | Failure]:
         async with fetcher.session(budget) as one:
             return list(await asyncio.gather(*map(one, urls)))

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from geopin_assets.embedding.budget import Budget
 from geopin_assets.embedding.failures import Failure, FailureReason
+from geopin_assets.embedding.memory import TaskMemory
 
 NOT_FOUND = Failure(FailureReason.NOT_FOUND)
 
@@ -27,7 +27,7 @@ class MemoryFetcher:
         return self.host_limits.get(host, self.per_host)
 
     @asynccontextmanager
-    async def session(self, budget: Budget) -> AsyncIterator[Callable[[str], Awaitable[bytes | Failure]]]:
+    async def session(self, budget: TaskMemory) -> AsyncIterator[Callable[[str], Awaitable[bytes | Failure]]]:
         async def fetch(url: str) -> bytes | Failure:
             data = await self._fetch(url)
             if not isinstance(data, Failure):

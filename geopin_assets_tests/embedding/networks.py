@@ -2,7 +2,7 @@
 
 import torch
 
-from geopin_assets.embedding.cosplace import CosPlaceNetwork
+from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
 
 
 def shape_of(backbone: str, dim: int = 512) -> CosPlaceNetwork:

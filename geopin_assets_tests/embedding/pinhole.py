@@ -6,7 +6,7 @@ Directions are unit vectors (east, north, up). Here is none of the code under te
 import numpy as np
 from numpy.typing import NDArray
 
-from geopin_assets.embedding.panorama import FOV_DEG, PITCH_DEG, SIZE_PX
+from geopin_assets.embedding.views import FOV_DEG, PITCH_DEG, SIZE_PX
 
 Vectors = NDArray[np.float64]
 

@@ -17,30 +17,22 @@ import pytest
 from PIL import Image
 
 from geopin_assets.capture import Capture
-from geopin_assets.embedding.decode import PANORAMA_AT_LEAST, decode_image
+from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST, decode_image
 from geopin_assets.embedding.failures import Failure
-from geopin_assets.embedding.panorama import VIEWS, perspective_views
 from geopin_assets.embedding.vectors import heading_of_view
+from geopin_assets.embedding.views import VIEWS, perspective_views
 from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.crawl import crawl_cell
-from geopin_assets.sources.mapillary_record import parse_point
+from geopin_assets.sources.mapillary.read import parse_point
 from geopin_assets.sources.own_photos import OwnPhotos
 from geopin_assets.sources.tiles import Point
 from geopin_assets_tests.embedding.pictures import Pixels
 from geopin_assets_tests.embedding.pinhole import direction, pixel_of
-from geopin_assets_tests.sources import (
-    amsterdam_recording,
-    kartaview_recording,
-    mapilio_recording,
-    mapillary_recording,
-    own_photos_recording,
-    panoramax_recording,
-    stac_recording,
-)
-from geopin_assets_tests.sources.kartaview_recording import PAGES as KARTAVIEW_PAGES
-from geopin_assets_tests.sources.mapilio_recording import RECORD as MAPILIO
-from geopin_assets_tests.sources.stac_recording import PAGES as STAC_PAGES
+from geopin_assets_tests.sources.recordings import amsterdam, kartaview, mapilio, mapillary, own_photos, panoramax, stac
+from geopin_assets_tests.sources.recordings.kartaview import PAGES as KARTAVIEW_PAGES
+from geopin_assets_tests.sources.recordings.mapilio import RECORD as MAPILIO
+from geopin_assets_tests.sources.recordings.stac import PAGES as STAC_PAGES
 
 CAR_DEG = 137.0
 """Where the vehicle went, which must not matter."""
@@ -62,13 +54,13 @@ class Delivery:
 
 
 def _mapillary(**angles: Any) -> Any:
-    record = mapillary_recording.ANSWER["data"][1]
-    return mapillary_recording.parse({k: v for k, v in (record | angles).items() if v is not None})
+    record = mapillary.ANSWER["data"][1]
+    return mapillary.parse({k: v for k, v in (record | angles).items() if v is not None})
 
 
 def _mapillary_tile() -> Any:
     found = {"id": 7, "captured_at": 1_700_000_000_000, "compass_angle": 301.5, "is_pano": True, "sequence_id": "s"}
-    return parse_point(Point(4.895, 52.37, found), None, mapillary_recording.CELL.bbox, mapillary_recording.NOW)
+    return parse_point(Point(4.895, 52.37, found), None, mapillary.CELL.bbox, mapillary.NOW)
 
 
 def _stac_like(features: list[Any], parse: Callable[[Any], Any], azimuth: int) -> Any:
@@ -81,7 +73,7 @@ def _kartaview(heading: str) -> Any:
     (photo,) = (
         photo for page in KARTAVIEW_PAGES for photo in page["currentPageItems"] if photo["projection"] == "SPHERE"
     )
-    return kartaview_recording.parse(photo | {"heading": heading})
+    return kartaview.parse(photo | {"heading": heading})
 
 
 _FAR_OFF = {"type": "Point", "coordinates": [4.8955212, 52.3709]}
@@ -89,7 +81,7 @@ DELIVERIES = [
     Delivery(
         "amsterdam",
         "turned so that north is in the middle, wherever the car went",
-        lambda: amsterdam_recording.parse(amsterdam_recording.RECORD | {"heading": CAR_DEG}),
+        lambda: amsterdam.parse(amsterdam.RECORD | {"heading": CAR_DEG}),
         0.0,
     ),
     Delivery(
@@ -114,13 +106,13 @@ DELIVERIES = [
     Delivery(
         "panoramax",
         "centered on the azimuth",
-        lambda: _stac_like(panoramax_recording.ANSWER["features"], panoramax_recording.parse, 50),
+        lambda: _stac_like(panoramax.ANSWER["features"], panoramax.parse, 50),
         50.0,
     ),
     Delivery(
         "stac",
         "centered on the azimuth",
-        lambda: _stac_like([f for page in STAC_PAGES for f in page["features"]], stac_recording.parse, 259),
+        lambda: _stac_like([f for page in STAC_PAGES for f in page["features"]], stac.parse, 259),
         259.0,
     ),
     Delivery(
@@ -132,7 +124,7 @@ DELIVERIES = [
     Delivery(
         "mapilio",
         "centered on the heading",
-        lambda: mapilio_recording.parse(MAPILIO | {"image": MAPILIO["image"] | {"heading": 287}}),
+        lambda: mapilio.parse(MAPILIO | {"image": MAPILIO["image"] | {"heading": 287}}),
         287.0,
     ),
 ]
@@ -205,14 +197,14 @@ def test_what_stands_in_a_direction_is_in_the_view_of_an_own_photo_that_looks_th
     tmp_path: Path,
 ):
     """The pose wins over the direction unless it is 0, and `positions.csv` over both."""
-    write = partial(own_photos_recording.write_photo, tmp_path / "1.jpg", xmp=GPANO % pose)
+    write = partial(own_photos.write_photo, tmp_path / "1.jpg", xmp=GPANO % pose)
     write(direction=("T", direction_deg) if direction_deg is not None else None)
     with Image.open(tmp_path / "1.jpg") as small:
         metadata = {"exif": small.getexif(), "xmp": small.info["xmp"]}
         (tmp_path / "1.jpg").write_bytes(jpeg(panorama_of(center_deg, bearing_deg, elevation_deg), **metadata))
     (tmp_path / "positions.csv").write_text(f"file,lat,lon,heading_deg\n1.jpg,,,{stated}\n")
-    source = OwnPhotos(LocalFolder(tmp_path), own_photos_recording.RIGHTS, now=lambda: own_photos_recording.NOW)
-    (capture,) = crawl_cell(source, own_photos_recording.CELL).captures
+    source = OwnPhotos(LocalFolder(tmp_path), own_photos.RIGHTS, now=lambda: own_photos.NOW)
+    (capture,) = crawl_cell(source, own_photos.CELL).captures
     assert_seen(capture, (tmp_path / "1.jpg").read_bytes(), bearing_deg, elevation_deg)
 
 

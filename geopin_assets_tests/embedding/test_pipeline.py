@@ -12,16 +12,15 @@ import polars as pl
 import pytest
 
 from geopin_assets.capture import vector_id
-from geopin_assets.embedding.addresses import AddressRule
-from geopin_assets.embedding.cell_vectors import VectorFiles
 from geopin_assets.embedding.failures import BACK_OFF, FAILURE_SCHEMA, Failure, FailureReason, next_try_at
-from geopin_assets.embedding.images import ImageFetcher
-from geopin_assets.embedding.pipeline import CellStats, CellTask, Tally, embed_cells
-from geopin_assets.embedding.protocol import Image
-from geopin_assets.embedding.reader import HOST_PATIENCE
-from geopin_assets.embedding.thumbnail import Thumbnail
-from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA
-from geopin_assets.embedding.wanted import WantedImage
+from geopin_assets.embedding.fetching import ImageFetcher
+from geopin_assets.embedding.hosts import AddressRule
+from geopin_assets.embedding.model.thumbnail import Thumbnail
+from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
+from geopin_assets.embedding.plan import CellStats, CellTask
+from geopin_assets.embedding.protocol import CaptureImage, Image
+from geopin_assets.embedding.reading import HOST_PATIENCE
+from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
 from geopin_assets.errors import PayloadError
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, status
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
@@ -272,7 +271,7 @@ def test_only_captures_that_will_be_fetched_are_offered_for_renewal(run: Run) ->
     cell = captures({}, PANO)
     offered: list[list[str]] = []
 
-    def renew(images: Sequence[WantedImage]) -> dict[str, str | Failure]:
+    def renew(images: Sequence[CaptureImage]) -> dict[str, str | Failure]:
         offered.append([image.capture_id for image in images])
         return {}
 
@@ -287,7 +286,7 @@ def test_only_captures_that_will_be_fetched_are_offered_for_renewal(run: Run) ->
 def test_a_week_of_new_links_to_the_same_images_renews_and_fetches_nothing(run: Run) -> None:
     first = run(captures({}, PANO))
 
-    def renew(images: Sequence[WantedImage]) -> dict[str, str | Failure]:
+    def renew(images: Sequence[CaptureImage]) -> dict[str, str | Failure]:
         raise AssertionError("nothing is to be fetched")
 
     fetcher = MemoryFetcher(IMAGES)
@@ -451,7 +450,7 @@ def test_vectors_do_not_depend_on_the_order_of_arrival(run: Run) -> None:
 def test_progress_ends_at_the_total(run: Run) -> None:
     seen: list[tuple[int, int, int]] = []
 
-    def note(tally: Tally) -> None:
+    def note(tally: EmbeddingProgress) -> None:
         seen.append((tally.embedded, tally.failed, tally.untouched))
 
     first = run(captures({}, {}, {"image_url": "http://a/missing"}), on_progress=note)
@@ -509,7 +508,6 @@ def test_the_server_sees_no_more_requests_at_once_than_allowed(server: ImageServ
 
 
 def test_importing_the_pipeline_imports_no_torch(run: Run) -> None:
-    code = (
-        "import sys, geopin_assets.embedding.pipeline, geopin_assets.embedding.choose; sys.exit('torch' in sys.modules)"
-    )
+    modules = "geopin_assets.embedding.pipeline, geopin_assets.embedding.model.choosing"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

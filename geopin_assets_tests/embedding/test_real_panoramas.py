@@ -15,15 +15,14 @@ import pytest
 from PIL import Image
 
 from geopin_assets.capture import Capture, Rejected
-from geopin_assets.embedding.decode import PANORAMA_AT_LEAST, decode_image
+from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST, decode_image
 from geopin_assets.embedding.failures import Failure
-from geopin_assets.embedding.panorama import VIEWS, perspective_views
+from geopin_assets.embedding.views import VIEWS, perspective_views
 from geopin_assets.grid import Bbox
 from geopin_assets.photo_folder import LocalFolder, PhotoFile
 from geopin_assets.sources.amsterdam import parse_panorama
-from geopin_assets.sources.own_photos_memory import Memory
-from geopin_assets.sources.own_photos_scan import read_photo
-from geopin_assets.sources.positions import Position
+from geopin_assets.sources.own_photos.read import Position
+from geopin_assets.sources.own_photos.scan import Memory, read_photo
 from geopin_assets_tests.embedding.pictures import Pixels
 from geopin_assets_tests.embedding.pinhole import Vectors, angle_deg, rays
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import polars as pl
 
-from geopin_assets.embedding.pipeline import CellEmbeddings, embed_cells
-from geopin_assets.embedding.thumbnail import Thumbnail
+from geopin_assets.embedding.model.thumbnail import Thumbnail
+from geopin_assets.embedding.pipeline import embed_cells
+from geopin_assets.embedding.plan import CellEmbeddings
 from geopin_assets_tests.embedding.cells import Links, OneImage, Week
 from geopin_assets_tests.embedding.pictures import encoded, smooth
 

@@ -11,13 +11,12 @@ import pytest
 
 from geopin_assets.errors import PermanentError
 from geopin_assets.index.cloudflare import D1Store, VectorizeIndex
-from geopin_assets.index.lance import LanceIndex
-from geopin_assets.index.protocol import METADATA, MetadataStore, VectorIndex, index_name, vector_schema
-from geopin_assets.index.sqlite import SqliteStore
+from geopin_assets.index.embedded.lance import LanceIndex
+from geopin_assets.index.embedded.sqlite import SqliteStore
+from geopin_assets.index.protocol import METADATA, MetadataStore, VectorIndex, Wait, index_name, vector_schema
 from geopin_assets.index.tables import TABLES, migrations, row_hashes
 from geopin_assets.index.targets import VectorTarget
-from geopin_assets.index.waiting import Wait
-from geopin_assets.sandbox.cloudflare import Lag
+from geopin_assets_tests.cloudflare import Lag
 from geopin_assets_tests.index.cloudflare.emulated import emulated, wait_by
 from geopin_assets_tests.index.cloudflare.real_d1 import real_d1
 from geopin_assets_tests.index.frames import DIM, Clock, captures, unit, upsertable

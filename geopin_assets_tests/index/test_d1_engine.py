@@ -9,9 +9,9 @@ import httpx
 import orjson
 import pytest
 
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator
+from geopin_assets_tests.cloudflare import CloudflareEmulator
+from geopin_assets_tests.cloudflare.transport import Account
 from geopin_assets_tests.index.workerd import workerd_url as workerd_url
-from geopin_assets_tests.sandbox.cloudflare_transport import Account
 
 ROWS = "INSERT INTO t SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?1) WHERE true "
 UPSERT = ROWS + (

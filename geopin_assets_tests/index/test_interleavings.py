@@ -20,7 +20,7 @@ from geopin_assets.index.publish import PublishReport, publish_each, publish_vec
 from geopin_assets.index.sync import sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator, CloudflareFault, Lag
+from geopin_assets_tests.cloudflare import CloudflareEmulator, CloudflareFault, Lag
 from geopin_assets_tests.index.cloudflare.emulated import emulated, wait_by
 from geopin_assets_tests.index.frames import DIM, NOW, Clock, Faults, Killed, captures, vectors
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from geopin_assets.errors import PermanentError, TransientError
 from geopin_assets.index.budget import RunBudget
-from geopin_assets.index.lance import LanceIndex
+from geopin_assets.index.embedded.lance import LanceIndex
+from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.limits import VECTORS_PER_UPSERT
-from geopin_assets.index.protocol import IndexInfo, WriteResult
+from geopin_assets.index.protocol import IndexInfo, Wait, WriteResult
 from geopin_assets.index.publish import (
     MassRemovalError,
     PublishReport,
@@ -24,10 +25,8 @@ from geopin_assets.index.publish import (
     publish_rows,
     publish_vectors,
 )
-from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.index.tables import TABLES, row_hashes
 from geopin_assets.index.targets import RowTarget, VectorTarget
-from geopin_assets.index.waiting import Wait
 from geopin_assets_tests.index.frames import DIM, NOW, Clock, Faults, Killed, captures, vectors
 
 INDEX_CALLS = ("create", "upsert", "delete", "get", "info", "optimize")

@@ -5,10 +5,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from geopin_assets.index.lance import LanceIndex
+from geopin_assets.index.embedded.lance import LanceIndex
+from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import publish
-from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.index.sync import sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget

@@ -6,10 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from geopin_assets.index.publish import publish
+from geopin_assets.index.publish import publish, withdraw
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
-from geopin_assets.index.withdraw import withdraw
 from geopin_assets_tests.index.frames import NOW, Faults, Killed, captures, vectors
 from geopin_assets_tests.index.test_publish import INDEX_CALLS, LEDGER_CALLS, STORE_CALLS, Workplace
 

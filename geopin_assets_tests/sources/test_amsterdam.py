@@ -12,7 +12,7 @@ from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import open_source
 from geopin_assets.sources.amsterdam import Amsterdam, mission, parse_panorama
 from geopin_assets.sources.crawl import crawl_cell
-from geopin_assets_tests.sources.amsterdam_recording import CELL, ENDPOINT, NOW, PAGES, RECORD, answer, build, parse
+from geopin_assets_tests.sources.recordings.amsterdam import CELL, ENDPOINT, NOW, PAGES, RECORD, answer, build, parse
 from geopin_assets_tests.sources.replay import client_of, recorded
 
 

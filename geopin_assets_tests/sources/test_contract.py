@@ -1,4 +1,4 @@
-"""What every registered source must do. A new source brings `<name>_recording.py` beside this file:
+"""What every registered source must do. A new source brings `recordings/<name>.py`:
 
 `CELL`, `build(folder, transport=None) -> Source` replaying recorded payloads, `EXPECTED` captures (payload
 and, where it is a hash of bytes, image_version blanked) and `REJECTED` counts; for sources that ask a
@@ -36,7 +36,7 @@ ENABLED = {"GEOPIN_ENABLE_MAPILIO": "1"}
 
 
 def recording(source: type[Source]) -> ModuleType:
-    return importlib.import_module(f"geopin_assets_tests.sources.{source.name}_recording")
+    return importlib.import_module(f"geopin_assets_tests.sources.recordings.{source.name}")
 
 
 every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)

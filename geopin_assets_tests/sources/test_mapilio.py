@@ -10,17 +10,16 @@ from geopin_assets.errors import ConfigurationError, PayloadError, PermanentErro
 from geopin_assets.geo import distance_m
 from geopin_assets.grid import Bbox, Cell, bounds, row_column
 from geopin_assets.sandbox.app import create_app
-from geopin_assets.sandbox.drives import build_world
-from geopin_assets.sandbox.mapilio_item import image_id, sequence_uuid
-from geopin_assets.sandbox.world import Quirk, World, shots
+from geopin_assets.sandbox.stand_ins.mapilio import image_id, sequence_uuid
+from geopin_assets.sandbox.streets.drives import build_world
+from geopin_assets.sandbox.streets.world import Quirk, World, shots
 from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import mapilio, open_source
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import crawl_cell
-from geopin_assets.sources.mapilio import ENABLED_BY, Mapilio
-from geopin_assets.sources.mapilio_answer import is_equirectangular, parse_sequence
+from geopin_assets.sources.mapilio import ENABLED_BY, Mapilio, is_equirectangular, parse_sequence
 from geopin_assets_tests.sandbox.transport import asgi_transport
-from geopin_assets_tests.sources.mapilio_recording import (
+from geopin_assets_tests.sources.recordings.mapilio import (
     CELL,
     DECODED,
     NOW,

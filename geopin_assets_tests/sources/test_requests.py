@@ -11,7 +11,7 @@ from geopin_assets.sandbox.faults import Fault
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import crawl_cell
-from geopin_assets.sources.mapillary_border import widened
+from geopin_assets.sources.mapillary.tiles import widened
 from geopin_assets.sources.tiles import tiles_of
 from geopin_assets_tests.sources.invented import Place, Truth, opened, stand_in_of
 

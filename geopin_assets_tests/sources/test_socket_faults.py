@@ -11,7 +11,7 @@ import pytest
 from geopin_assets.cells import cell
 from geopin_assets.errors import GeoPinError
 from geopin_assets.http_client import HttpClient, Quota
-from geopin_assets.sandbox.drives import build_world
+from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source

@@ -36,7 +36,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("README.md", "Makefile", "pyproject.toml"):
         shutil.copy(CHECKOUT / name, copy / name)
     shutil.copy(HERE / "lantern.py", copy / "geopin_assets/sources/lantern.py")
-    shutil.copy(HERE / "lantern_recording.py", copy / "geopin_assets_tests/sources/lantern_recording.py")
+    shutil.copy(HERE / "recording.py", copy / "geopin_assets_tests/sources/recordings/lantern.py")
     registry = copy / "geopin_assets/sources/__init__.py"
     text = registry.read_text()
     text = text.replace("    OwnPhotos,\n)", "    OwnPhotos,\n    Lantern,\n)")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.errors import TransientError
+from geopin_assets.files.object_store import memory_store, open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
@@ -18,9 +19,9 @@ from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
 A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
 
 
-@pytest.fixture
-def raw(tmp_path: Path) -> RawStore:
-    return RawStore(tmp_path / "raw")
+@pytest.fixture(params=["folder", "memory"])
+def raw(request: pytest.FixtureRequest, tmp_path: Path) -> RawStore:
+    return RawStore(memory_store() if request.param == "memory" else open_store(tmp_path / "raw"))
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_a_damaged_raw_file_is_reported_and_its_captures_stay(raw: RawStore, cat
     crawl(raw, A, [capture("1")])
     crawl(raw, B, [capture("2")])
     catalog.merge([A, B], raw)
-    raw.path("panoramax", A).write_bytes(b"not parquet")
+    raw.objects.put(raw.key("panoramax", A), b"not parquet")
     crawl(raw, B, [capture("2"), capture("3")], crawled_at=DAY_2)
     report = catalog.merge([A, B], raw)
     assert list(report.unreadable) == [A]
@@ -255,7 +256,7 @@ def test_any_sequence_of_crawls_ends_in_what_the_sources_last_showed(
     tmp_path_factory: pytest.TempPathFactory, sequence: list[tuple[str, set[int], bool, str]]
 ) -> None:
     folder = tmp_path_factory.mktemp("catalog")
-    raw, catalog = RawStore(folder / "raw"), Catalog(folder / "catalog.duckdb")
+    raw, catalog = RawStore(open_store(folder / "raw", is_durable=False)), Catalog(folder / "catalog.duckdb")
     expected: dict[str, str] = {}  # capture_id -> cell
     for days, (cell_id, numbers, is_complete, source) in enumerate(sequence):
         found = [capture(str(n), source=source) for n in numbers]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from geopin_assets.files.object_store import open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import capture, crawl
@@ -13,7 +14,7 @@ HERE = "nh-amsterdam-r090c052"
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
-    raw, catalog = RawStore(tmp_path / "raw"), Catalog(tmp_path / "catalog.duckdb")
+    raw, catalog = RawStore(open_store(tmp_path / "raw")), Catalog(tmp_path / "catalog.duckdb")
     shown = [
         capture("1", creator="Anna", attribution="Anna 1"),
         capture("2", creator="Anna", attribution="Anna 2", is_pano=True, heading_deg=None),

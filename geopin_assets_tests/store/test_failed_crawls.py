@@ -1,11 +1,10 @@
 """What is remembered of crawls that failed."""
 
-from pathlib import Path
-
 import pytest
 
-from geopin_assets.defs.raw import store_cell
+from geopin_assets.defs.assets.raw import store_cell
 from geopin_assets.errors import GeoPinError, TransientError
+from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import CellCrawl
 from geopin_assets.store.failed_crawls import FAILED_SCHEMA
@@ -16,8 +15,8 @@ HERE, THERE = "nh-amsterdam-r089c051", "nh-amsterdam-r089c052"
 
 
 @pytest.fixture
-def raw(tmp_path: Path) -> RawStore:
-    return RawStore(tmp_path / "raw")
+def raw(object_store: ObjectStore) -> RawStore:
+    return RawStore(object_store)
 
 
 def store(raw: RawStore, outcome: CellCrawl | GeoPinError) -> None:
@@ -47,7 +46,7 @@ def test_a_good_crawl_forgets_the_failure_and_an_incomplete_one_does_not(raw: Ra
     assert note["last_failed_at"] == raw.account("panoramax", HERE).crawled_at
     store(raw, crawled())
     assert raw.failures().is_empty()
-    assert [path.name for path in (raw.root / "panoramax" / "failed").iterdir()] == []
+    assert raw.objects.look("panoramax/failed") == ([], [])
 
 
 def test_a_cell_that_never_worked_has_nothing_to_go_back_to(raw: RawStore) -> None:
@@ -61,7 +60,7 @@ def test_a_cell_that_never_worked_has_nothing_to_go_back_to(raw: RawStore) -> No
 def test_a_damaged_note_breaks_no_report_and_the_next_failure_replaces_it(raw: RawStore, content: bytes) -> None:
     raw.note_failure("panoramax", HERE, "first", now=DAY_1)
     raw.note_failure("panoramax", THERE, "first", now=DAY_1)
-    (raw.root / "panoramax" / "failed" / f"{HERE}.json").write_bytes(content)
+    raw.objects.put(f"panoramax/failed/{HERE}.json", content)
     assert raw.failures()["cell_id"].to_list() == [THERE]
     raw.note_failure("panoramax", HERE, "second", now=DAY_2)
     assert raw.failures().select("cell_id", "attempts").rows() == [(HERE, 1), (THERE, 1)]
@@ -77,10 +76,10 @@ def test_notes_are_no_crawls(raw: RawStore) -> None:
     crawl(raw, THERE, [capture("a"), capture("b")])
     assert raw.sources_of([HERE, THERE]) == [("panoramax", THERE)]
     assert raw.crawls().rows() == [("panoramax", THERE, DAY_1, 2, True)]
-    assert list(raw.holding("panoramax", ["panoramax:a"])) == [(THERE, "panoramax:a")]
+    assert list(raw.find_captures("panoramax", ["panoramax:a"])) == [(THERE, "panoramax:a")]
 
 
 def test_a_file_that_cannot_be_read_is_listed_without_its_time(raw: RawStore) -> None:
     crawl(raw, HERE, [capture()])
-    raw.path("panoramax", THERE).write_bytes(b"damaged")
+    raw.objects.put(raw.key("panoramax", THERE), b"damaged")
     assert raw.crawls().drop("source").rows() == [(HERE, DAY_1, 1, True), (THERE, None, None, None)]

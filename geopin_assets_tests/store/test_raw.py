@@ -1,13 +1,12 @@
-"""Crawled cells on disk, each with the account of its crawl."""
+"""Crawled cells in a folder, memory and S3, each with the account of its crawl."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import polars as pl
 import pytest
 
 from geopin_assets.errors import PayloadError
-from geopin_assets.store.parquet import write_frame
+from geopin_assets.files.object_store import ObjectStore, memory_store
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_SCHEMA
 from geopin_assets_tests.factories import DAY_1, DAY_2, capture, crawl
@@ -16,8 +15,8 @@ HERE, THERE = "nh-amsterdam-r089c051", "nh-amsterdam-r089c052"
 
 
 @pytest.fixture
-def raw(tmp_path: Path) -> RawStore:
-    return RawStore(tmp_path / "raw")
+def raw(object_store: ObjectStore) -> RawStore:
+    return RawStore(object_store)
 
 
 def version(raw: RawStore, **fields: object) -> str:
@@ -34,7 +33,7 @@ def test_the_account_read_back_is_the_account_written(raw: RawStore) -> None:
 
 def test_captures_are_stored_in_order_of_id_with_their_cell(raw: RawStore) -> None:
     crawl(raw, HERE, [capture("b"), capture("a")])
-    stored = pl.read_parquet(raw.path("panoramax", HERE))
+    stored = raw.captures("panoramax", HERE)
     assert stored["capture_id"].to_list() == ["panoramax:a", "panoramax:b"]
     assert stored["cell_id"].to_list() == [HERE, HERE]
     assert stored.drop("cell_id").schema == CAPTURE_SCHEMA
@@ -43,7 +42,7 @@ def test_captures_are_stored_in_order_of_id_with_their_cell(raw: RawStore) -> No
 def test_a_later_crawl_replaces_the_whole_cell(raw: RawStore) -> None:
     crawl(raw, HERE, [capture("a1"), capture("a2")])
     crawl(raw, HERE, [capture("a3")], crawled_at=DAY_2)
-    assert pl.read_parquet(raw.path("panoramax", HERE))["source_capture_id"].to_list() == ["a3"]
+    assert raw.captures("panoramax", HERE)["source_capture_id"].to_list() == ["a3"]
     assert raw.account("panoramax", HERE).crawled_at == DAY_2
 
 
@@ -84,15 +83,14 @@ def test_neither_the_order_nor_the_time_of_a_crawl_is_a_new_version(raw: RawStor
 
 @pytest.mark.parametrize("content", [b"", b"no parquet", b"PAR1" + bytes(8)])
 def test_a_damaged_file_is_an_error_that_names_source_and_cell(raw: RawStore, content: bytes) -> None:
-    path = raw.path("panoramax", HERE)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
+    raw.objects.put(raw.key("panoramax", HERE), content)
     with pytest.raises(PayloadError, match=f"panoramax in {HERE}"):
         raw.account("panoramax", HERE)
 
 
 def test_a_parquet_file_of_someone_else_is_an_error(raw: RawStore) -> None:
-    write_frame(raw.path("panoramax", HERE), pl.DataFrame({"x": [1]}))
+    with raw.objects.replacing(raw.key("panoramax", HERE)) as path:
+        pl.DataFrame({"x": [1]}).write_parquet(path)
     with pytest.raises(PayloadError, match="panoramax"):
         raw.account("panoramax", HERE)
 
@@ -100,7 +98,7 @@ def test_a_parquet_file_of_someone_else_is_an_error(raw: RawStore) -> None:
 def test_times_keep_their_zone(raw: RawStore) -> None:
     at = datetime(2024, 6, 1, 8, 30, tzinfo=UTC)
     crawl(raw, HERE, [capture(captured_at=at)])
-    assert pl.read_parquet(raw.path("panoramax", HERE))["captured_at"].to_list() == [at]
+    assert raw.captures("panoramax", HERE)["captured_at"].to_list() == [at]
 
 
 def test_a_store_knows_how_much_the_last_crawl_found(raw: RawStore) -> None:
@@ -108,17 +106,17 @@ def test_a_store_knows_how_much_the_last_crawl_found(raw: RawStore) -> None:
     crawl(raw, HERE, [capture("a"), capture("b")])
     assert raw.captures_of("panoramax", HERE) == 2
     assert raw.captures_of("amsterdam", HERE) == 0
-    raw.path("panoramax", HERE).write_bytes(b"damaged")
+    raw.objects.put(raw.key("panoramax", HERE), b"damaged")
     assert raw.captures_of("panoramax", HERE) == 1
 
 
-def test_a_file_that_something_was_taken_out_of_is_what_a_crawl_would_have_stored_without_it(tmp_path: Path) -> None:
-    raw, other = RawStore(tmp_path / "raw"), RawStore(tmp_path / "other")
+def test_a_file_that_something_was_taken_out_of_is_what_a_crawl_would_have_stored_without_it(raw: RawStore) -> None:
+    other = RawStore(memory_store())
     crawl(raw, HERE, [capture("a", payload='{"face": 1}'), capture("b"), capture("c")], rejected={"no_image": 2})
     account = raw.take_down("panoramax", HERE, ["panoramax:a", "panoramax:c", "panoramax:not there"])
     assert account == crawl(other, HERE, [capture("b")], rejected={"no_image": 2, "taken_down": 2})
     assert raw.account("panoramax", HERE) == account
-    stored, expected = (pl.read_parquet(store.path("panoramax", HERE)) for store in (raw, other))
+    stored, expected = (store.captures("panoramax", HERE) for store in (raw, other))
     assert stored.equals(expected)
 
 
@@ -127,14 +125,14 @@ def test_captures_are_found_in_every_file_of_their_source(raw: RawStore) -> None
         crawl(raw, cell_id, [capture("a"), capture(f"only {cell_id}")])
     crawl(raw, HERE, [capture("a", source="amsterdam")], source="amsterdam")
     wanted = ["panoramax:a", f"panoramax:only {THERE}", "panoramax:z"]
-    assert list(raw.holding("panoramax", wanted)) == [(HERE, wanted[0]), (THERE, wanted[0]), (THERE, wanted[1])]
-    assert list(raw.holding("flickr", ["flickr:a"])) == []
+    assert list(raw.find_captures("panoramax", wanted)) == [(HERE, wanted[0]), (THERE, wanted[0]), (THERE, wanted[1])]
+    assert list(raw.find_captures("flickr", ["flickr:a"])) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no parquet", b"PAR1" + bytes(8)])
 def test_a_damaged_file_may_hold_any_capture_and_nothing_can_be_taken_out_of_it(raw: RawStore, content: bytes) -> None:
     crawl(raw, THERE, [capture("a")])
-    raw.path("panoramax", HERE).write_bytes(content)
-    assert list(raw.holding("panoramax", ["panoramax:a"])) == [(HERE, None), (THERE, "panoramax:a")]
+    raw.objects.put(raw.key("panoramax", HERE), content)
+    assert list(raw.find_captures("panoramax", ["panoramax:a"])) == [(HERE, None), (THERE, "panoramax:a")]
     with pytest.raises(PayloadError, match=f"panoramax in {HERE}"):
         raw.take_down("panoramax", HERE, ["panoramax:a"])

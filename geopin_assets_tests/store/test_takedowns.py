@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geopin_assets.files.object_store import open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
@@ -20,7 +21,7 @@ GONE = "panoramax:1"
 
 @pytest.fixture
 def raw(tmp_path: Path) -> RawStore:
-    return RawStore(tmp_path / "raw")
+    return RawStore(open_store(tmp_path / "raw"))
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_its_embedding_failure_leaves_too_and_no_other(catalog: Catalog) -> None
     failure = {"source": "panoramax", "image_version": "1", "reason": "not_found", "attempts": 1}
     failures = [failure | {"capture_id": f"panoramax:{n}", "last_tried_at": DAY_1, "next_try_at": DAY_2} for n in "12"]
     catalog.replace_failures(A, pl.DataFrame(failures))
-    assert catalog.holding([GONE]).rows() == [("embedding_failures", GONE, A)]
+    assert catalog.find_captures([GONE]).rows() == [("embedding_failures", GONE, A)]
     take_down(catalog, GONE)
     assert catalog.failures([A])["capture_id"].to_list() == ["panoramax:2"]
 
@@ -87,23 +88,23 @@ def test_old_raw_files_copied_back_do_not_bring_it_back(
     raw: RawStore, catalog: Catalog, tmp_path: Path, is_merged: bool
 ) -> None:
     crawl(raw, A, [capture("1"), capture("2")])
-    shutil.copytree(raw.root, tmp_path / "backup")
+    shutil.copytree(tmp_path / "raw", tmp_path / "backup")
     if is_merged:
         catalog.merge([A], raw)
     take_down(catalog, GONE)
     raw.take_down("panoramax", A, [GONE])
     catalog.merge([A], raw)
-    shutil.rmtree(raw.root)
-    shutil.copytree(tmp_path / "backup", raw.root)
+    shutil.rmtree(tmp_path / "raw")
+    shutil.copytree(tmp_path / "backup", tmp_path / "raw")
     catalog.merge([A], raw)
     assert catalog.ids().to_list() == ["panoramax:2"]
 
 
-def test_the_list_outlives_the_raw_files(raw: RawStore, catalog: Catalog) -> None:
+def test_the_list_outlives_the_raw_files(raw: RawStore, catalog: Catalog, tmp_path: Path) -> None:
     crawl(raw, A, [capture("1")])
     catalog.merge([A], raw)
     take_down(catalog, GONE)
-    shutil.rmtree(raw.root)
+    shutil.rmtree(tmp_path / "raw")
     catalog.merge([A], raw)
     assert catalog.takedowns().of("panoramax") == {GONE}
 
@@ -195,8 +196,8 @@ def test_any_sequence_of_crawls_takedowns_and_undoings_ends_without_what_is_on_t
 ) -> None:
     """Crawls that know of no takedown, complete ones that no longer return a capture, and old files included."""
     folder = tmp_path_factory.mktemp("takedowns")
-    raw, catalog = RawStore(folder / "raw"), Catalog(folder / "catalog.duckdb")
-    raw.root.mkdir()
+    raw, catalog = RawStore(open_store(folder / "raw", is_durable=False)), Catalog(folder / "catalog.duckdb")
+    (folder / "raw").mkdir()
     expected: dict[str, str] = {}  # capture_id -> cell
     down: set[str] = set()
     is_old = False
@@ -210,8 +211,8 @@ def test_any_sequence_of_crawls_takedowns_and_undoings_ends_without_what_is_on_t
                 expected = {k: c for k, c in expected.items() if c != cell_id}
             expected |= {c.capture_id: cell_id for c in found if c.capture_id not in down}
         elif step == "copy back":
-            shutil.copytree(folder / "backup", raw.root, dirs_exist_ok=True) if is_old else None
-            shutil.copytree(raw.root, folder / "backup", dirs_exist_ok=True)
+            shutil.copytree(folder / "backup", folder / "raw", dirs_exist_ok=True) if is_old else None
+            shutil.copytree(folder / "raw", folder / "backup", dirs_exist_ok=True)
             is_old = True
         elif step == "undo":
             catalog.takedowns().undo([f"panoramax:{given_[0]}"])
@@ -221,9 +222,9 @@ def test_any_sequence_of_crawls_takedowns_and_undoings_ends_without_what_is_on_t
             down.add(gone)
             expected.pop(gone, None)
             catalog.takedowns().take_down([gone], note="", now=now)
-            for cell_id, _ in list(raw.holding("panoramax", [gone])):
+            for cell_id, _ in list(raw.find_captures("panoramax", [gone])):
                 raw.take_down("panoramax", cell_id, [gone])
-            assert not list(raw.holding("panoramax", [gone]))
+            assert not list(raw.find_captures("panoramax", [gone]))
         catalog.merge([A, B], raw)
         held = {k: c for c in (A, B) for k in catalog.captures([c])["capture_id"]}
         assert not down & set(held)

@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from geopin_assets.defs import catalog
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.coverage import coverage
-from geopin_assets.defs.local_run import crawl_source, layer
+from geopin_assets.defs.assets import catalog
+from geopin_assets.defs.assets.coverage import coverage
+from geopin_assets.defs.running.local_run import crawl_source, layer
 from geopin_assets_tests.ui.browser import browser_page, needs_chromium
 from geopin_assets_tests.ui.city import CELLS, break_cell, repair, served
 from geopin_assets_tests.ui.live_dagster import LiveDagster, live_dagster, prepare_home

@@ -1,29 +1,132 @@
 """Cloudflare D1 as a MetadataStore.
 
-Here: the database, its calls, and halving what is too large for one. Not here: the SQL (`tables.py`,
-`migrations/`), which the embedded store runs too; the wire (`api.py`); import files (`d1_import.py`).
+Here: the database, its calls, halving what is too large for one, and the first load of a table by files of SQL. Not
+here: the SQL (`tables.py`, `migrations/`), which the embedded store runs too; the wire (`api.py`).
 
 Statements go one at a time: a D1 database has one thread, and asking it twice at once only makes
 it answer "overloaded". Every write can be repeated, because what is stored already is not written.
+
+An import is init (the service names an address), PUT, ingest, and poll until it says "complete". When the
+service knows the file already, init has started the import. `complete` is the only success: "Not
+currently importing anything" is said of one that was cut off as well. A failed import leaves the
+database as it was, and a file can be imported twice: its statements write only rows that differ.
+
+A file is some tens of MB in statements as long as allowed: imports of 300,000 small statements failed for memory
+(workers-sdk#7554), and what the service counts are statements.
 """
 
+import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from threading import Lock
 from typing import Any
 
 import orjson
 import polars as pl
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 
-from geopin_assets.errors import PayloadError, PermanentError
+from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index import tables
-from geopin_assets.index.cloudflare.answers import RequestTooLarge, field, unless
+from geopin_assets.index.batching import ahead
+from geopin_assets.index.cloudflare.answers import RequestTooLarge, classify, field, unless
 from geopin_assets.index.cloudflare.api import CloudflareApi
-from geopin_assets.index.cloudflare.d1_import import Importer, import_files
-from geopin_assets.index.limits import check_statement
-from geopin_assets.index.protocol import WriteResult
-from geopin_assets.index.streams import ahead
-from geopin_assets.index.targets import Tally
-from geopin_assets.index.waiting import Wait
+from geopin_assets.index.limits import IMPORT_FILE_BYTES, IMPORT_STATEMENT_BYTES, check_statement
+from geopin_assets.index.protocol import Wait, WriteResult
+from geopin_assets.index.tables import Table, hashed_rows
+from geopin_assets.index.targets import Usage
+
+ATTEMPTS = 4
+_log = logging.getLogger(__name__)
+
+
+def import_statements(table: Table, rows: Iterable[bytes]) -> Iterator[bytes]:
+    """Rows (`tables.hashed_rows`) in the upserts of `tables.py`, of at most IMPORT_STATEMENT_BYTES.
+
+    The JSON is in the statement where a request has a parameter: as SQL literals, 16 of 200,000 headings came back
+    with another last bit (SQLite 3.40).
+    """
+    before, after = table.upsert_sql.encode().split(b"?1")
+    head, tail = before + b"'[", b"]'" + after + b";"
+    room = IMPORT_STATEMENT_BYTES - len(head) - len(tail)
+    for together in _filled((row.replace(b"'", b"''") for row in rows), room):
+        if len(together[0]) > room:
+            raise PermanentError(f"{table.name}: a row too long for a statement: {together[0][:80]!r}")
+        yield head + b",".join(together) + tail
+
+
+def import_files(table: Table, frames: Iterable[pl.DataFrame]) -> Iterator[list[bytes]]:
+    """Statements for the rows of all frames, file by file; of the frames only one is held at a time."""
+    rows = (row for frame in frames for row in hashed_rows(table, frame))
+    return _filled(import_statements(table, rows), IMPORT_FILE_BYTES)
+
+
+class Importer:
+    """Imports files into the database at `path` below the account; `tally` counts the requests."""
+
+    def __init__(self, api: CloudflareApi, path: str, wait: Wait, tally: Usage) -> None:
+        self._api, self._path, self._wait, self._tally = api, path, wait, tally
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_exponential(multiplier=5, max=60) + wait_random(0, 5),
+            sleep=wait.sleep,
+            reraise=True,
+        )
+
+    def run(self, statements: Sequence[bytes]) -> WriteResult:
+        """Import a file, in halves if it is too large; `requests` is left to the tally."""
+        _log.warning("%s answers no queries while %d statements are imported", self._path, len(statements))
+        try:
+            meta = field(self._retrying(self._import, b"\n".join(statements)), "meta")
+        except RequestTooLarge:
+            if len(statements) == 1:
+                raise
+            half = len(statements) // 2
+            return self.run(statements[:half]) + self.run(statements[half:])
+        return WriteResult(meta.get("changes", 0), meta.get("rows_written", 0))
+
+    def _import(self, file: bytes) -> Any:
+        """One try, from the beginning: a file that arrived before is not sent again."""
+        etag = hashlib.md5(file, usedforsecurity=False).hexdigest()
+        state = self._post(action="init", etag=etag)
+        if "upload_url" in state:
+            if (arrived := self._api.upload(state["upload_url"], file)) != etag:
+                raise TransientError(f"{self._path}: the upload arrived as {arrived}, not {etag}")
+            state = self._post(action="ingest", filename=field(state, "filename"), etag=etag)
+        return self._result(state)
+
+    def _result(self, state: Any) -> Any:
+        ends_at = self._wait.clock() + timedelta(seconds=self._wait.timeout_s)
+        while state.get("status") != "complete":
+            if self._wait.clock() >= ends_at:
+                raise TransientError(f"{self._path}: import not complete after {self._wait.timeout_s:.0f} s")
+            self._wait.sleep(self._wait.poll_s)
+            state = self._post(action="poll", current_bookmark=field(state, "at_bookmark"))
+        return field(state, "result")
+
+    def _post(self, **body: str) -> Any:
+        """The state of the import. Raises what it says went wrong."""
+        state = self._api.call("POST", f"{self._path}/import", body=body, tally=self._tally)
+        if state.get("success") is False or state.get("status") == "error":
+            said = state.get("error") or "; ".join(map(str, state.get("errors") or ["no reason given"]))
+            raise classify(f"{self._path}: import failed: {said}")
+        return state
+
+
+def _filled(items: Iterable[bytes], most_bytes: int) -> Iterator[list[bytes]]:
+    """Items in order, as many together as fit with a separator each; at least one."""
+    together: list[bytes] = []
+    size = 0
+    for item in items:
+        if together and size + len(item) + 1 > most_bytes:
+            yield together
+            together, size = [], 0
+        together.append(item)
+        size += len(item) + 1
+    if together:
+        yield together
+
 
 _DATABASES = "d1/database"
 _PER_PAGE = 100
@@ -90,7 +193,7 @@ class D1Store:
         The database answers nobody, searches included, while it imports a file. Repeat after a failure:
         rows that are there already are not written, nor billed.
         """
-        known, tally = tables.table_named(table), Tally()
+        known, tally = tables.table_named(table), Usage()
         importer = Importer(self._api, self._path(), self._wait, tally)
         with self._turn:
             total = sum((importer.run(file) for file in ahead(import_files(known, frames))), WriteResult())
@@ -101,11 +204,11 @@ class D1Store:
         return field(self._api.call("GET", f"{self._path()}/time_travel/bookmark"), "bookmark")
 
     def _write(self, sql: str, parameters: Iterator[str]) -> WriteResult:
-        tally = Tally()
+        tally = Usage()
         total = sum((self._write_halving(sql, parameter, tally) for parameter in ahead(parameters)), WriteResult())
         return total + WriteResult(requests=tally.requests)
 
-    def _write_halving(self, sql: str, parameter: str, tally: Tally) -> WriteResult:
+    def _write_halving(self, sql: str, parameter: str, tally: Usage) -> WriteResult:
         """One JSON array in one request, or its halves if that is too large."""
         try:
             (result,) = self._run([_statement(sql, [parameter])], tally)
@@ -129,7 +232,7 @@ class D1Store:
         with unless(lambda: name in self._applied()):
             self._run([*map(_statement, tables.statements(script)), record])
 
-    def _run(self, statements: Sequence[Mapping[str, Any]], tally: Tally | None = None) -> list[Any]:
+    def _run(self, statements: Sequence[Mapping[str, Any]], tally: Usage | None = None) -> list[Any]:
         """The results of one request, one for each statement."""
         for statement in statements:
             check_statement(statement["sql"], statement.get("params", ()))

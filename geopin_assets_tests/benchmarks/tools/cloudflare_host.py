@@ -1,8 +1,8 @@
 """Cloudflare's stand-in on a socket, in a process of its own, so that only the publishing side is measured.
 
 Here: serving an account to each run, at once or at the pace of a line. Not here: what an account answers
-(`sandbox/cloudflare`), except that vectors are kept as the lines they came in: parsing 5,000 of them takes the
-stand-in 0.7 s, beside which no client's cost would show. D1 is the stand-in's: it runs the SQL and counts the rows.
+(`geopin_assets_tests/cloudflare`), except that vectors are kept as the lines they came in: parsing 5,000 of them takes
+the stand-in 0.7 s, beside which no client's cost would show. D1 is the stand-in's: it runs the SQL and counts the rows.
 """
 
 import asyncio
@@ -20,10 +20,9 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from geopin_assets.sandbox.cloudflare import Answer, CloudflareEmulator, Lag, Limits, Request
-from geopin_assets.sandbox.cloudflare.asgi import CloudflareApp
-from geopin_assets.sandbox.cloudflare.routes import Service, routed
-from geopin_assets.sandbox.cloudflare.wire import accepted
+from geopin_assets_tests.cloudflare import Answer, CloudflareEmulator, Lag, Limits, Request
+from geopin_assets_tests.cloudflare.routes import Service, routed
+from geopin_assets_tests.cloudflare.wire import CloudflareApp, accepted
 
 AT_ONCE = Lag(mutation_s=0.0, count_s=0.0)
 UNLIMITED = Limits(requests_per_window=1_000_000)

@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection
 import numpy as np
 from PIL import Image
 
-from geopin_assets.sandbox.drives import build_world
-from geopin_assets.sandbox.images import draw
+from geopin_assets.sandbox.streets.drives import build_world
+from geopin_assets.sandbox.streets.images import draw
 
 GRAIN = 5.1
 """Gray levels of noise: with a camera's grain a rendered street takes as many bytes as a photo."""

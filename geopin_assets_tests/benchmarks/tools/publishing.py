@@ -20,7 +20,7 @@ from geopin_assets.index.cloudflare import CloudflareApi, D1Store, VectorizeInde
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.limits import OUR_BURST, OUR_REQUESTS_PER_WINDOW, WINDOW_S
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets.sandbox.cloudflare import ACCOUNT_ID, API, TOKEN
+from geopin_assets_tests.cloudflare import ACCOUNT_ID, API, TOKEN
 from geopin_assets_tests.index.frames import Clock
 
 DIM = 512

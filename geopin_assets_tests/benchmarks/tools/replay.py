@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from geopin_assets.sandbox.cloudflare import API
+from geopin_assets_tests.cloudflare import API
 
 _SENT_AGAIN = ("authorization", "content-type", "user-agent")
 

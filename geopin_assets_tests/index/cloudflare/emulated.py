@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 
 from geopin_assets.index.cloudflare import CloudflareApi
-from geopin_assets.index.waiting import Wait
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator, Lag, Limits
+from geopin_assets.index.protocol import Wait
+from geopin_assets_tests.cloudflare import CloudflareEmulator, Lag, Limits
+from geopin_assets_tests.cloudflare.transport import CloudflareTransport
 from geopin_assets_tests.index.frames import DIM, Clock
-from geopin_assets_tests.sandbox.cloudflare_transport import CloudflareTransport
 
 
 @contextmanager

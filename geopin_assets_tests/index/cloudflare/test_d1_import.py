@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index.cloudflare import D1Store, RequestTooLarge
-from geopin_assets.index.cloudflare.d1_import import import_files, import_statements
+from geopin_assets.index.cloudflare.d1 import import_files, import_statements
+from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.limits import IMPORT_FILE_BYTES, IMPORT_STATEMENT_BYTES
 from geopin_assets.index.protocol import WriteResult
-from geopin_assets.index.sqlite import SqliteStore
 from geopin_assets.index.tables import TABLES, hashed_rows, migrations
 from geopin_assets_tests.http_client.world import Clock, Server
 from geopin_assets_tests.index.cloudflare.real_d1 import real_d1

@@ -15,11 +15,11 @@ from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import METADATA
 from geopin_assets.index.publish import PublishReport, publish_rows, publish_vectors
 from geopin_assets.index.tables import TABLES, row_hashes
-from geopin_assets.sandbox.cloudflare import CloudflareEmulator, CloudflareFault, Lag, Limits
-from geopin_assets.sandbox.cloudflare.faults import D1_RETRY, D1_TOO_MUCH
+from geopin_assets_tests.cloudflare import CloudflareEmulator, CloudflareFault, Lag, Limits
+from geopin_assets_tests.cloudflare.faults import D1_RETRY, D1_TOO_MUCH
+from geopin_assets_tests.cloudflare.transport import CloudflareTransport
 from geopin_assets_tests.index.cloudflare.emulated import emulated, wait_by
 from geopin_assets_tests.index.frames import DIM, NOW, Clock, captures, unit, upsertable, vectors
-from geopin_assets_tests.sandbox.cloudflare_transport import CloudflareTransport
 
 ROWS = [(f"s:{i}", i) for i in range(40)]
 AFTER = [(f"s:{i}", i * 7) for i in range(5, 45)]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index.cloudflare import RequestTooLarge, VectorizeIndex
-from geopin_assets.index.cloudflare.ndjson import ndjson, vectors_frame
+from geopin_assets.index.cloudflare.vectorize import ndjson, vectors_frame
 from geopin_assets.index.protocol import IndexInfo, vector_schema
 from geopin_assets_tests.http_client.world import Clock, Server
 from geopin_assets_tests.index.cloudflare.world import INDEXES, api_of, body_of, failure, result, wait_of

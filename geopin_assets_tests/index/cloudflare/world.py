@@ -9,7 +9,7 @@ import httpx
 import orjson
 
 from geopin_assets.index.cloudflare import CloudflareApi
-from geopin_assets.index.waiting import Wait
+from geopin_assets.index.protocol import Wait
 from geopin_assets_tests.http_client.world import Clock, Server
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"

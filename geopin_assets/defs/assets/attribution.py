@@ -1,0 +1,53 @@
+"""quality/attribution: who made the captures, under which licenses, and where their platforms take more.
+
+Not here: counting and the text of the notice (`quality/attribution.py`, `quality/notice.py`).
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from geopin_assets.defs.assets.catalog import captures
+from geopin_assets.defs.automation.sensors import REPORT
+from geopin_assets.defs.declare import OWNERS, column_schema, frame_table
+from geopin_assets.defs.resources import Storage
+from geopin_assets.quality.attribution import ATTRIBUTION_DESCRIPTIONS, ATTRIBUTION_SCHEMA, write_attribution
+from geopin_assets.sources import SOURCES
+
+
+@dg.asset(
+    key=["quality", "attribution"],
+    deps=[captures],
+    group_name="quality",
+    kinds={"polars"},
+    owners=OWNERS,
+    metadata={"dagster/column_schema": column_schema(ATTRIBUTION_SCHEMA, ATTRIBUTION_DESCRIPTIONS)},
+    **REPORT,
+)
+def attribution(storage: Storage) -> dg.MaterializeResult:
+    """Captures per source, license and creator, and a notice that is ready to publish beside the index.
+
+    `notice` names every source, license and creator and what must be shown; `creators` lists all creators for a
+    spreadsheet. `contribute` says, for each platform, where people add imagery and how many land cells it was asked
+    for and showed nothing: `empty` cells, the `people` who live there, and the place of the most populated one.
+    """
+    catalog, settings = storage.catalog(), storage.settings()
+    crawls = catalog.crawls().select("source", "cell_id", "captures")
+    report = write_attribution(catalog.attributions(), crawls, SOURCES, settings.quality_dir, now=datetime.now(UTC))
+    return dg.MaterializeResult(
+        metadata={
+            "notice": dg.MetadataValue.url(f"{settings.reports_url}/{report.notice.name}"),
+            "creators": dg.MetadataValue.url(f"{settings.reports_url}/{report.creators_csv.name}"),
+            "notice_file": dg.MetadataValue.path(str(report.notice)),
+            "attribution_parquet": dg.MetadataValue.path(str(report.parquet)),
+            "dagster/row_count": report.rows,
+            "captures": report.captures,
+            "source_count": report.sources,
+            "license_count": report.licenses,
+            "creator_count": report.creators,
+            "captures_without_creator": report.unnamed,
+            "by_license": frame_table(report.by_license),
+            "top_creators": frame_table(report.top_creators),
+            "contribute": frame_table(report.contribute),
+        }
+    )

@@ -1,0 +1,53 @@
+"""catalog/captures: the canonical captures of every source, merged cell by cell into DuckDB.
+
+Not here: the merge itself (`store/catalog.py`). A source that failed leaves its last good crawl in place.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from geopin_assets.defs.assets.raw import raw_assets
+from geopin_assets.defs.automation.sensors import followed
+from geopin_assets.defs.declare import cell_asset, column_schema
+from geopin_assets.defs.resources import Storage
+from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells
+from geopin_assets.store.schema import CAPTURE_COLUMNS, CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
+
+CELLS_PER_RUN = 500
+CATALOG_SCHEMA = {name: CAPTURE_SCHEMA.get(name, CAPTURE_SCHEMA["source"]) for name in CAPTURE_COLUMNS}
+CATALOG_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
+    "cell_id": "The crawl square that holds the coordinates",
+    "row_hash": "Changes when any column but image_url changes",
+}
+
+
+@cell_asset(
+    ["catalog", "captures"],
+    cells_per_run=CELLS_PER_RUN,
+    deps=raw_assets,
+    pool="duckdb",
+    kinds={"duckdb"},
+    metadata={"dagster/column_schema": column_schema(CATALOG_SCHEMA, CATALOG_DESCRIPTIONS)},
+    **followed(),
+)
+def captures(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:
+    """One row per capture that exists today, deduplicated on source and image id over all sources.
+
+    A complete crawl that no longer returns a capture removes it and leaves a tombstone in
+    `capture_history`; a failed or incomplete crawl removes nothing. What is on the list `takedowns` is left
+    out, whatever a source shows. One transaction per run.
+    """
+
+    def merge(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
+        report = storage.catalog().merge(cell_ids, storage.raw())
+        context.log.info(f"{report.duplicates} duplicates left out")
+        for row in report.cells.iter_rows(named=True):
+            error = report.unreadable.get(row["cell_id"])
+            if error:
+                yield CellFailed(row["cell_id"], error)
+            else:
+                shown = {name: row[name] for name in ("inserted", "updated", "removed")}
+                yield CellDone(row["cell_id"], row["captures"], row["data_version"], shown)
+
+    yield from materialize_cells(context, merge)

@@ -1,0 +1,155 @@
+"""index/embeddings: one Parquet file of unit vectors per cell and model, reusing what has not changed.
+
+Not here: fetching, models and views (`embedding/`), or which links expire (`sources/links.py`). Images that
+fail are rows with a reason and a next try, never an exception that loses the cell.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import dagster as dg
+import polars as pl
+
+from geopin_assets.defs.assets.catalog import captures
+from geopin_assets.defs.automation.sensors import followed, images_too
+from geopin_assets.defs.declare import cell_asset, column_schema
+from geopin_assets.defs.resources import Embedding, Sources, Storage, embedding_pool
+from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells, pages
+from geopin_assets.defs.running.progress import Advance, Progress
+from geopin_assets.embedding.failures import Failure, FailureReason
+from geopin_assets.embedding.model.choosing import LazyEmbedder
+from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
+from geopin_assets.embedding.plan import CellEmbeddings, CellTask
+from geopin_assets.embedding.protocol import CaptureImage, Model
+from geopin_assets.embedding.reading import Renew
+from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
+from geopin_assets.errors import GeoPinError
+from geopin_assets.sources.links import LinkedCapture, Links
+from geopin_assets.store.catalog import Catalog
+from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
+
+CELLS_PER_RUN = 100
+CAPTURES_AT_ONCE = 20_000
+"""Captures whose rows are read together: one query for many small cells, one cell at a time where they are large."""
+_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
+    "vector_id": "Capture id and view: the id of the vector in the published index",
+    "view": "0 looks at the image center; panoramas have 12, one every 30 degrees clockwise",
+    "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
+    "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
+    "image_version": "Version of the image that was embedded",
+    "embedding": "Unit vector",
+}
+
+
+@cell_asset(
+    ["index", "embeddings"],
+    cells_per_run=CELLS_PER_RUN,
+    deps=[captures],
+    pool=embedding_pool(),
+    kinds={"pytorch", "parquet"},
+    metadata={"dagster/column_schema": column_schema(EMBEDDING_SCHEMA, _DESCRIPTIONS)},
+    **followed(images_too()),
+)
+def embeddings(
+    context: dg.AssetExecutionContext, sources: Sources, storage: Storage, embedding: Embedding, progress: Progress
+) -> Iterator[dg.MaterializeResult]:
+    """Unit vectors of every unique image: flat captures have one view, panoramas twelve.
+
+    Only new and changed images are fetched and embedded, and only their links are renewed where they have
+    expired. Which model made the vectors is on every row and on every partition; another model's vectors are
+    files of their own. A killed run is continued from its last batch.
+    """
+
+    def embed(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
+        catalog, model = storage.catalog(), embedding.model()
+        context.log.info(f"embedder: {model.label}")
+        counts = catalog.counts(cell_ids)
+        total = sum(counts.values())
+        with sources.links() as links, progress.task(context, total, "captures") as advance:
+            finished = embed_cells(
+                _tasks(catalog, storage.vectors(model), cell_ids, counts),
+                embedder=LazyEmbedder(model, embedding.embedder),
+                fetcher=embedding.fetcher(),
+                renew=_renew(links, context.log),
+                on_progress=_shown_on(advance),
+            )
+            for cell_id, result in finished:
+                yield _outcome(catalog, model, cell_id, result)
+
+    yield from materialize_cells(context, embed)
+
+
+def _tasks(
+    catalog: Catalog, files: VectorFiles, cell_ids: Sequence[str], counts: Mapping[str, int]
+) -> Iterator[CellTask]:
+    """The cells to bring up to date; their captures are read as the run comes to them."""
+    for some in pages(cell_ids, counts, CAPTURES_AT_ONCE):
+        images, failures = catalog.images(some), catalog.failures(some)
+        for cell_id in some:
+            here = pl.col("cell_id") == cell_id
+            yield CellTask(cell_id, images.filter(here), failures.filter(here).drop("cell_id"), files.cell(cell_id))
+
+
+def _shown_on(advance: Advance) -> Callable[[EmbeddingProgress], None]:
+    """Progress in captures and images a second."""
+    started_s, shown = time.monotonic(), 0
+
+    def show(tally: EmbeddingProgress) -> None:
+        nonlocal shown
+        rate = (tally.embedded + tally.failed) / max(time.monotonic() - started_s, 1e-3)
+        text = f"{tally.embedded} embedded, {rate:.1f} images/s, {tally.untouched} unchanged, {tally.failed} failed"
+        advance(text, tally.done - shown)
+        shown = tally.done
+
+    return show
+
+
+def _outcome(
+    catalog: Catalog, model: Model, cell_id: str, result: CellEmbeddings | GeoPinError
+) -> CellDone | CellFailed:
+    """Store the failures of a finished cell where they changed, and say what was done."""
+    try:
+        if isinstance(result, GeoPinError):
+            raise result
+        if result.failures_changed:
+            catalog.replace_failures(cell_id, result.failures)
+    except GeoPinError as error:
+        return CellFailed(cell_id, f"{type(error).__name__}: {error}")
+    return _done(cell_id, result, model)
+
+
+def _renew(links: Links, log: dg.DagsterLogManager) -> Renew:
+    """New addresses of the captures to fetch, where theirs have expired, or why there are none."""
+
+    def renew(images: Sequence[CaptureImage]) -> dict[str, str | Failure]:
+        renewal = links.renew(
+            LinkedCapture(image.capture_id, image.source, image.source_capture_id, image.image_url) for image in images
+        )
+        if renewal.requests:
+            log.info(f"{len(renewal.fresh)} image links renewed with {renewal.requests} requests")
+        for source, error in renewal.errors.items():
+            log.warning(f"{source}: expired image links could not be renewed, they are tried again later: {error}")
+        return renewal.fresh | {key: Failure(FailureReason(loss)) for key, loss in renewal.lost.items()}
+
+    return renew
+
+
+def _done(cell_id: str, result: CellEmbeddings, model: Model) -> CellDone:
+    stats = result.stats
+    shown: dict[str, object] = {
+        "embedder": model.label,
+        "embedded": stats.embedded,
+        "reused": stats.reused,
+        "failed_images": sum(stats.failed.values()),
+        "waiting_for_another_try": stats.deferred,
+        "removed_vectors": stats.removed_vectors,
+    }
+    if stats.renewed:
+        shown["renewed_links"] = stats.renewed
+    if stats.failed:
+        shown["failed_by_reason"] = dg.MetadataValue.json(stats.failed)
+    if stats.bottleneck:
+        shown["bottleneck"] = stats.bottleneck
+        shown["stage_seconds"] = dg.MetadataValue.json({k: round(v, 3) for k, v in stats.seconds.items()})
+    version = content_version(result.images.with_columns(model_id=pl.lit(model.model_id)))
+    return CellDone(cell_id, stats.vectors, version, shown)

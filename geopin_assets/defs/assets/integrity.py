@@ -1,0 +1,270 @@
+"""quality/integrity: is what is published sound, complete, unique, attributed and paid for? The report and its checks.
+
+Checks sit on this small unpartitioned asset: on the partitioned ones they would run once per range and be skipped
+exactly when a step fails. Not here: how anything is counted (`store/catalog.py`, `embedding/`, `index/`), or when
+money and requests are too much (`quality/budgets.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+
+from geopin_assets.defs.assets.catalog import captures
+from geopin_assets.defs.assets.embeddings import embeddings
+from geopin_assets.defs.assets.publish import d1, vectorize
+from geopin_assets.defs.automation.sensors import REPORT
+from geopin_assets.defs.declare import OWNERS, frame_table
+from geopin_assets.defs.index_state import all_desired, live_models
+from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.embedding.protocol import Model
+from geopin_assets.embedding.stored_vectors import VectorAudit, audit_vectors
+from geopin_assets.http_client import DailyUse
+from geopin_assets.index.cost import forecast_publish
+from geopin_assets.index.sync import SyncReport, sync_report
+from geopin_assets.index.tables import TABLES
+from geopin_assets.index.targets import RowTarget, VectorTarget
+from geopin_assets.licenses import OPEN_LICENSES
+from geopin_assets.quality.limits import (
+    MAX_FAILED_SHARE,
+    DailyBudget,
+    PublishingMonth,
+    budgets_notable,
+    count_failures,
+    failures_described,
+)
+from geopin_assets.settings import Settings
+from geopin_assets.sources import SOURCES, quotas_of
+
+CHECKS = {
+    "no_duplicates": "Every (source, image id) is one row of the catalog. If not: the merge is broken, do not publish.",
+    "license_and_attribution": "Every capture has an open license, an attribution text and a page link. "
+    "If not: see `attribution_summary` in the catalog and fix the source's parser.",
+    "vectors_unit_norm": "Every stored vector is finite and of length 1. If not: re-embed the cells it names.",
+    "index_in_sync": "The index holds exactly the catalog's captures and their vectors, by count, by ledger "
+    "and by a sample read back. If not: materialize publish/vectorize and publish/d1 for the affected cells.",
+    "embedding_failures": "Few captures are without a vector because their image could not be fetched or used. If it "
+    "warns: see `images_not_embedded`. Reasons of a host (timeout, refused, host_down) mostly pass: failed images are "
+    "tried again when index/embeddings runs for their cells. Given up are those that cannot succeed; many not_found or "
+    "not_an_image of one source mean that its image links have changed.",
+    "budget": "Requests that sources allow a day, and what publishing cost in 30 days. If a source's budget is spent: "
+    "nothing is lost, its cells fail and are tried again after 00:00 UTC; day after day means that refreshing needs "
+    "more days than it has, so ask the provider for more and raise GEOPIN_<SOURCE>_<KIND>_PER_DAY. If the month costs "
+    "too much: see `rows_written` of the publish assets for the runs that wrote most, or raise the budget.",
+}
+
+
+def duplicates_check(count: int) -> dg.AssetCheckResult:
+    """Passes when every image is one row."""
+    return _error("no_duplicates", count == 0, f"{count} duplicate rows", duplicates=count)
+
+
+def licenses_check(licenses: pl.DataFrame) -> dg.AssetCheckResult:
+    """Passes when every capture may be shown, and says how."""
+    closed = int(licenses.filter(~pl.col("license").is_in(list(OPEN_LICENSES)))["captures"].sum())
+    bare = int(licenses["unattributed"].sum())
+    text = f"{closed} captures without an open license, {bare} without attribution or page link"
+    return _error("license_and_attribution", closed + bare == 0, text, not_open=closed, unattributed=bare)
+
+
+def vectors_check(audit: VectorAudit) -> dg.AssetCheckResult:
+    """Passes when every vector can be searched by angle."""
+    text = f"{audit.not_finite} of {audit.vectors} vectors not finite, {audit.not_unit} not of unit length"
+    bad = audit.not_finite + audit.not_unit
+    return _error("vectors_unit_norm", bad == 0, text, not_finite=audit.not_finite, not_unit=audit.not_unit)
+
+
+def sync_check(stores: Mapping[str, SyncReport]) -> dg.AssetCheckResult:
+    """Passes when every part of the index holds what it should, and nothing else."""
+    text = "; ".join(f"{name}: {_difference(report)}" for name, report in stores.items())
+    passed = all(report.is_in_sync for report in stores.values())
+    return _error("index_in_sync", passed, text, **{f"{n} published": r.in_store for n, r in stores.items()})
+
+
+def images_check(failures: pl.DataFrame, captures: int, most: float) -> dg.AssetCheckResult:
+    """Passes when at most a share `most` of the captures is without a vector."""
+    counted = count_failures(failures, captures)
+    return dg.AssetCheckResult(
+        check_name="embedding_failures",
+        passed=counted.share <= most,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=failures_described(failures, counted),
+        metadata={"waiting": counted.waiting, "given_up": counted.final, "share": counted.share, "allowed": most},
+    )
+
+
+def budget_check(budgets: Sequence[DailyBudget], month: PublishingMonth | None) -> dg.AssetCheckResult:
+    """Passes when no daily budget ran out lately and a month of publishing costs no more than it may."""
+    spent = budgets_notable(budgets)
+    said = spent or [f"{len(budgets)} daily budgets of sources, none nearly spent in the last days"]
+    said.append(month.text if month else "publishing is embedded and costs nothing")
+    numbers: dict[str, int | float] = {"budgets_spent": len(spent)}
+    if month:
+        numbers |= {"rows_written": month.rows_written, "requests": month.requests, "cost_usd": month.cost_usd}
+    return dg.AssetCheckResult(
+        check_name="budget",
+        passed=not spent and (month is None or month.is_within),
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(said),
+        metadata=numbers,
+    )
+
+
+def _difference(report: SyncReport) -> str:
+    if report.is_in_sync:
+        return f"{report.in_store} in sync, {report.sampled} read back"
+    return (
+        f"{report.desired} wanted, {report.in_store} held, {report.missing} missing, {report.surplus} surplus,"
+        f" {report.unfinished} unfinished, {len(report.mismatched)} of {report.sampled} read back wrong"
+        f"{_named('lost', report.lost)}{_named('not ours', report.strange)}{_named('wrong', report.mismatched)}"
+    )
+
+
+def _named(what: str, ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+    return f"; {what}: {', '.join(ids[:3])}{more}" if ids else ""
+
+
+def _error(name: str, passed: bool, text: str, **numbers: int) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name, passed=passed, severity=dg.AssetCheckSeverity.ERROR, description=text, metadata=numbers
+    )
+
+
+DAYS = 7
+"""Days of requests looked at: a crawl that runs out every day shows as such."""
+_MONTH = timedelta(days=30)
+_PUBLISHED = [dg.AssetKey(["publish", name]) for name in ("vectorize", "d1")]
+_PAGE = 1000
+
+
+def daily_budgets(settings: Settings, *, now: datetime) -> list[DailyBudget]:
+    """Every daily budget of the sources that are switched on, with the requests of the last days."""
+    used: dict[tuple[str, str], dict[date, int]] = {}
+    stops: dict[tuple[str, str], tuple[datetime, str]] = {}
+    if settings.daily_use_path.exists():
+        account = DailyUse(settings.daily_use_path, clock=now.timestamp)
+        for name, kind, day, requests in account.used_since((now - timedelta(days=DAYS - 1)).date()):
+            used.setdefault((name, kind), {})[day] = requests
+        stops = {(name, kind): (until, reason) for name, kind, until, reason in account.stops()}
+    return [
+        DailyBudget(
+            source=source.name,
+            kind=kind,
+            per_day=quota.per_day,
+            used=used.get((source.name, kind), {}),
+            stopped_until=stops.get((source.name, kind), (None, ""))[0],
+            stopped_because=stops.get((source.name, kind), (None, ""))[1],
+        )
+        for source in SOURCES
+        if source.disabled_reason(settings) is None
+        for kind, quota in quotas_of(source, settings).items()
+        if quota.per_day is not None
+    ]
+
+
+def publishing_month(
+    storage: Storage, instance: dg.DagsterInstance, *, vectors: int, captures: int, dim: int, now: datetime
+) -> PublishingMonth | None:
+    """What publishing to Cloudflare took in 30 days; None for the embedded index, which costs nothing."""
+    settings = storage.settings()
+    if not settings.publishes_to_cloudflare:
+        return None
+    stated = settings.text("GEOPIN_MONTHLY_BUDGET_USD")
+    written = [_numbers(event) for key in _PUBLISHED for event in _since(instance, key, now - _MONTH)]
+    return PublishingMonth(
+        rows_written=sum(numbers["rows_written"] for numbers in written),
+        requests=sum(numbers["store_requests"] for numbers in written),
+        storage_usd=forecast_publish(vectors, captures, dim).monthly_usd,
+        limit_usd=settings.number("GEOPIN_MONTHLY_BUDGET_USD", 0, low=0, high=1e9) if stated else None,
+    )
+
+
+def _since(instance: dg.DagsterInstance, key: dg.AssetKey, moment: datetime) -> Iterator[dg.AssetMaterialization]:
+    """Newest first; ids are in order of time, and a time has no index."""
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(key, limit=_PAGE, cursor=cursor)
+        for record in page.records:
+            if record.timestamp < moment.timestamp():
+                return
+            if record.asset_materialization:
+                yield record.asset_materialization
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
+def _numbers(event: dg.AssetMaterialization) -> dict[str, int]:
+    """Only the first cell of a batch carries what the batch took."""
+    found = {name: event.metadata.get(name) for name in ("rows_written", "store_requests")}
+    return {name: value.value or 0 if isinstance(value, dg.IntMetadataValue) else 0 for name, value in found.items()}
+
+
+_KEY = ["quality", "integrity"]
+
+
+@dg.asset(
+    key=_KEY,
+    deps=[captures, embeddings, vectorize, d1],
+    group_name="quality",
+    kinds={"python"},
+    owners=OWNERS,
+    check_specs=[dg.AssetCheckSpec(name, asset=_KEY, description=text) for name, text in CHECKS.items()],
+    **REPORT,
+)
+def integrity(
+    context: dg.AssetExecutionContext, storage: Storage, embedding: Embedding, search_index: SearchIndex
+) -> dg.MaterializeResult:
+    """Duplicates, licenses, images without a vector, budgets, and the published index compared with the catalog."""
+    catalog, settings, now = storage.catalog(), storage.settings(), datetime.now(UTC)
+    licenses, failures = catalog.licenses(), catalog.image_failures()
+    held = int(licenses["captures"].sum())
+    model = embedding.model()
+    audit = audit_vectors(storage.vectors(model).paths())
+    stores = _stores(storage, model, search_index)
+    month = publishing_month(storage, context.instance, vectors=audit.vectors, captures=held, dim=model.dim, now=now)
+    return dg.MaterializeResult(
+        metadata={
+            "captures": held,
+            "vectors": audit.vectors,
+            "captures_without_vector": int(failures["captures"].sum()),
+            "embedder": model.label,
+            "vectors_by_model": dg.MetadataValue.json(audit.by_model),
+            "licenses": frame_table(licenses),
+            "images_not_embedded": frame_table(failures),
+        },
+        check_results=[
+            duplicates_check(catalog.duplicates()),
+            licenses_check(licenses),
+            vectors_check(audit),
+            sync_check(stores),
+            images_check(
+                failures, held, settings.number("GEOPIN_MAX_EMBEDDING_FAILURES", MAX_FAILED_SHARE, low=0, high=1)
+            ),
+            budget_check(daily_budgets(settings, now=now), month),
+        ],
+    )
+
+
+def _stores(storage: Storage, model: Model, search_index: SearchIndex) -> dict[str, SyncReport]:
+    """Each part of the index and of the metadata, compared with what it should hold."""
+    ledger, desired = search_index.ledger(), all_desired(storage, model)
+    captures = storage.catalog().sightings().select("capture_id", "cell_id")
+    views = desired if len(live_models(search_index, model)) == 1 else None
+    version, reports = search_index.target(model), {}
+    for number, (part, wanted) in enumerate(search_index.vectors(version).split(desired)):
+        reports[_label(version.name, number)] = sync_report(wanted["vector_id"], ledger, VectorTarget(part))
+    for number, (store, wanted) in enumerate(search_index.metadata().split(captures)):
+        target = RowTarget(store, TABLES["captures"])
+        reports[_label("capture rows", number)] = sync_report(wanted["capture_id"], ledger, target)
+    if views is not None:  # rows of several models are one union, which only publishing knows
+        for number, (store, wanted) in enumerate(search_index.metadata().split(views)):
+            target = RowTarget(store, TABLES["vectors"])
+            reports[_label("vector rows", number)] = sync_report(wanted["vector_id"], ledger, target)
+    return reports
+
+
+def _label(name: str, part: int) -> str:
+    return f"{name}, part {part + 1}" if part else name

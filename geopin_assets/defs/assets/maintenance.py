@@ -1,0 +1,186 @@
+"""operations/…: what grows although nobody needs it is given back, and what everything takes is measured.
+
+Here: how old something must be before it goes, and the numbers that the UI plots over time. Not here: removing,
+compacting and measuring (`store/upkeep.py`, `index/`). Assets rather than ops, because assets have plots; several,
+because each waits for the pool of those who write the same files. Together they are the job `maintenance`.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import disk_usage
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from geopin_assets.defs.declare import OWNERS
+from geopin_assets.defs.index_state import drop_version
+from geopin_assets.defs.resources import Embedding, SearchIndex, Storage, embedding_pool
+from geopin_assets.embedding.vectors import compact_parts, parts_folders
+from geopin_assets.files.disk import bytes_of, partial_files, remove, untouched_folders
+from geopin_assets.index.versions import State
+
+GROUP = "operations"
+_ABANDONED_AFTER = timedelta(days=1)
+"""Runs end after two hours (`run_monitoring` in dagster.yaml), so nobody goes on writing what is this old."""
+_HISTORY = ("history", "schedules", "storage", "logs")
+
+
+def _operation(name: str, **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    return dg.asset(key=[GROUP, name], group_name=GROUP, owners=OWNERS, **options)
+
+
+class IndexRetention(dg.Config):
+    """How long what was replaced in the index is kept."""
+
+    retired_days: int = Field(
+        default=30,
+        ge=1,
+        description="Days that a retired version of the index is kept; the newest retired one always is",
+    )
+
+
+@_operation("search_index", pool="cloudflare", kinds={"lancedb"})
+def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg.MaterializeResult:
+    """Versions of the index that were retired long ago are dropped, and the embedded index is compacted.
+
+    The one that searches use, the one being built and the newest retired one always stay. Runs in the pool of those
+    who publish, as nobody may write meanwhile.
+    """
+    folder = search_index.settings().index_dir
+    bytes_before, now = bytes_of(folder), datetime.now(UTC)
+    outlived = search_index.versions().outlived(now - timedelta(days=config.retired_days))
+    for version in outlived:
+        drop_version(search_index, version)
+    kept = search_index.versions().all()
+    for version in kept:
+        for name in version.shard_names():
+            search_index.backend().compact_index(name, version.dim)
+    bytes_after = bytes_of(folder)
+    return dg.MaterializeResult(
+        metadata={
+            "dropped": len(outlived),
+            "dropped_versions": dg.MetadataValue.json([version.name for version in outlived]),
+            "versions": len(kept),
+            "bytes_before": bytes_before,
+            "bytes": bytes_after,
+            "freed_bytes": bytes_before - bytes_after,
+        }
+    )
+
+
+@_operation("catalog", pool="duckdb", kinds={"duckdb"})
+def catalog_upkeep(storage: Storage) -> dg.MaterializeResult:
+    """The catalog's file is shortened where its end is unused.
+
+    `unused_bytes` is room inside the file that the next writes take first. Runs in the pool of the catalog's writers.
+    """
+    path = storage.settings().catalog_path
+    if not path.exists():
+        return dg.MaterializeResult(metadata={"bytes_before": 0, "bytes": 0, "freed_bytes": 0, "unused_bytes": 0})
+    bytes_before = bytes_of(path)
+    space = storage.catalog().tidy()
+    return dg.MaterializeResult(
+        metadata={
+            "bytes_before": bytes_before,
+            "bytes": space.bytes,
+            "freed_bytes": bytes_before - space.bytes,
+            "unused_bytes": space.unused_bytes,
+        }
+    )
+
+
+class FileRetention(dg.Config):
+    """How long what nobody asked for any more is kept."""
+
+    parts_days: int = Field(
+        default=30,
+        ge=1,
+        description="Days without a write after which the parts of a cell whose embedding was killed are removed; "
+        "until then the next run over the cell continues from them",
+    )
+    model_days: int = Field(
+        default=30,
+        ge=1,
+        description="Days without a write after which the vectors of a model are removed that is neither the present "
+        "one nor in any version of the index",
+    )
+    evaluations_days: int = Field(default=30, ge=1, description="Days that Dagster's evaluations of automation stay")
+
+
+@_operation("leftovers", pool=embedding_pool(), kinds={"parquet"})
+def leftovers(
+    context: dg.AssetExecutionContext,
+    config: FileRetention,
+    storage: Storage,
+    embedding: Embedding,
+    search_index: SearchIndex,
+) -> dg.MaterializeResult:
+    """What killed runs, forgotten models and Dagster's automation left behind is removed, by age.
+
+    Small Parquet files that the embedding of a killed run left in a cell become one; the next run continues from it.
+    A finished cell is one file already, replaced whole. Runs in the pool of those who embed.
+    """
+    settings, now = storage.settings(), datetime.now(UTC)
+    folder = settings.embeddings_dir
+    partial = remove(partial_files(settings.data_dir, now - _ABANDONED_AFTER))
+    parts = remove(untouched_folders(parts_folders(folder), now - timedelta(days=config.parts_days)))
+    _purge_evaluations(context.instance, now - timedelta(days=config.evaluations_days))
+    unused = _folders_of_unused_models(folder, embedding, search_index)
+    models = remove(untouched_folders(unused, now - timedelta(days=config.model_days)))
+    compacted = compact_parts(untouched_folders(parts_folders(folder), now - _ABANDONED_AFTER))
+    return dg.MaterializeResult(
+        metadata={
+            "partial_files": partial.files,
+            "part_files": parts.files,
+            "part_files_compacted": compacted,
+            "files_of_unused_models": models.files,
+            "freed_bytes": partial.bytes + parts.bytes + models.bytes,
+        }
+    )
+
+
+def _folders_of_unused_models(folder: Path, embedding: Embedding, search_index: SearchIndex) -> list[Path]:
+    found = sorted(path for path in folder.glob("*") if path.is_dir())
+    if not found:
+        return []
+    used = {embedding.model().model_id, *(version.model_id for version in search_index.versions().all())}
+    return [path for path in found if path.name not in used]
+
+
+def _purge_evaluations(instance: dg.DagsterInstance, before: datetime) -> None:
+    """Dagster purges those of its own daemon only, not those of automation sensors that run our conditions."""
+    if instance.schedule_storage is not None:
+        instance.schedule_storage.purge_asset_evaluations(before.timestamp())
+
+
+@_operation("disk", deps=[search_index_upkeep, catalog_upkeep, leftovers], kinds={"python"})
+def disk(context: dg.AssetExecutionContext, storage: Storage, search_index: SearchIndex) -> dg.MaterializeResult:
+    """What everything takes, in bytes, and what is left on the disk. See the plots for where it is going.
+
+    `history`, `schedules`, `storage` and `logs` are Dagster's own, where it keeps them in files.
+    """
+    settings, home = storage.settings(), Path(context.instance.root_directory)
+    paths = {
+        "raw": settings.raw_dir,
+        "embeddings": settings.embeddings_dir,
+        "catalog": settings.catalog_path,
+        "index": settings.index_dir,
+        "ledger": settings.ledger_path,
+        "tiles": settings.tiles_dir,
+        "quality": settings.quality_dir,
+        **{f"dagster_{name}": home / name for name in _HISTORY},
+    }
+    sizes = {f"{name}_bytes": bytes_of(path) for name, path in paths.items()}
+    space = disk_usage(settings.data_dir if settings.data_dir.exists() else home)
+    serving = [version.name for version in search_index.versions().all() if version.state is State.SERVING]
+    return dg.MaterializeResult(
+        metadata={
+            **sizes,
+            "total_bytes": sum(sizes.values()),
+            "disk_free_bytes": space.free,
+            "disk_free_percent": round(100 * space.free / space.total, 1),
+            "serving_index": ", ".join(serving) or "none",
+        }
+    )

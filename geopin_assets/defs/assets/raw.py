@@ -1,0 +1,147 @@
+"""The raw assets: one per registered source, all made by one factory.
+
+Here: how a crawled cell becomes a stored partition with its account. Not here: anything about one source.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from inspect import getdoc, getmodule
+
+import dagster as dg
+
+from geopin_assets.capture import Capture, Reason
+from geopin_assets.cells import cell
+from geopin_assets.defs.automation.sensors import REFRESH_FACTS, refreshed
+from geopin_assets.defs.declare import cell_asset, column_schema
+from geopin_assets.defs.resources import Sources, Storage
+from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells
+from geopin_assets.defs.running.progress import Progress
+from geopin_assets.errors import GeoPinError
+from geopin_assets.licenses import OPEN_LICENSES
+from geopin_assets.sources import SOURCES
+from geopin_assets.sources.base import Source
+from geopin_assets.sources.crawl import CellCrawl, crawl_cells
+from geopin_assets.store.raw import CrawlAccount, RawStore
+from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
+
+CELLS_PER_RUN = 250
+
+
+def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
+    """`raw/<name>`: everything the source shows in each cell, as it showed it at its last good crawl."""
+
+    @cell_asset(
+        ["raw", source.name],
+        cells_per_run=CELLS_PER_RUN,
+        pool=source.name,
+        kinds={"python", "parquet"},
+        description=getdoc(getmodule(source)),
+        metadata=_facts(source),
+        **refreshed(source),
+    )
+    def raw(
+        context: dg.AssetExecutionContext, sources: Sources, storage: Storage, progress: Progress
+    ) -> Iterator[dg.MaterializeResult]:
+        reason = sources.disabled_reason(source)
+        if reason:
+            context.log.warning(f"{source.name} is switched off, nothing was crawled: {reason}")
+            return
+
+        def crawl(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
+            with sources.open(source.name) as crawler, progress.task(context, len(cell_ids)) as advance:
+                store, captures, requests = storage.raw(), 0, 0
+                known = partial(store.captures_of, source.name)
+                taken_down = storage.catalog().takedowns().of(source.name)
+                for where, outcome in crawl_cells(crawler, map(cell, cell_ids), known_captures=known):
+                    yield from store_cell(store, source.name, where.cell_id, outcome, taken_down)
+                    if isinstance(outcome, CellCrawl):
+                        captures, requests = captures + len(outcome.captures), requests + outcome.report.requests
+                    advance(f"{captures} captures, {requests} requests")
+
+        yield from materialize_cells(context, crawl)
+
+    return raw
+
+
+def store_cell(
+    raw: RawStore, source: str, cell_id: str, outcome: CellCrawl | GeoPinError, taken_down: Collection[str] = ()
+) -> Iterator[CellDone | CellFailed]:
+    """Store a crawled cell without what was taken down (capture ids), which is counted.
+
+    A failed cell is never written; an incomplete one is, and still counts as failed. Failures are noted.
+    """
+    now, error = datetime.now(UTC), _failure(outcome)
+    if error:
+        raw.note_failure(source, cell_id, error, now=now)
+    if isinstance(outcome, GeoPinError):
+        yield CellFailed(cell_id, error)
+        return
+    report = outcome.report
+    account = raw.write(
+        _admitted(outcome, taken_down),
+        source=source,
+        cell_id=cell_id,
+        crawled_at=now,
+        requests=report.requests,
+        splits=report.splits,
+        duplicates=report.duplicates,
+        rejected=report.rejected,
+        is_complete=report.is_complete,
+        duration_s=outcome.duration_s,
+    )
+    if error:
+        yield CellFailed(cell_id, error)
+        return
+    raw.forget_failure(source, cell_id)
+    yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
+
+
+def _failure(outcome: CellCrawl | GeoPinError) -> str:
+    """What is wrong with a crawl; empty if nothing is."""
+    if isinstance(outcome, GeoPinError):
+        return f"{type(outcome).__name__}: {outcome}"
+    missing, found = outcome.report.incomplete, len(outcome.captures)
+    return f"incomplete, {found} captures found; not complete: {missing[0]}" if missing else ""
+
+
+def _admitted(crawl: CellCrawl, taken_down: Collection[str]) -> list[Capture]:
+    """What of a crawl may be stored; the rest is counted on its report."""
+    for capture in crawl.captures:
+        if capture.capture_id in taken_down:
+            crawl.report.reject(Reason.TAKEN_DOWN, capture.source_capture_id)
+    return [capture for capture in crawl.captures if capture.capture_id not in taken_down]
+
+
+def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "requests": account.requests,
+        "splits": account.splits,
+        "duplicates": account.duplicates,
+        "rejected": sum(account.rejected.values()),
+        "duration_s": account.duration_s,
+        "is_complete": account.is_complete,
+    }
+    if account.rejected:
+        shown["rejected_by_reason"] = dg.MetadataValue.json(dict(account.rejected))
+        shown["rejected_examples"] = dg.MetadataValue.json(dict(examples))
+    return shown
+
+
+def _facts(source: type[Source]) -> dict[str, object]:
+    some: dict[str, object] = dict(REFRESH_FACTS)
+    if source.key:
+        some |= {"needs": source.key.variable, "get_a_key": dg.MetadataValue.url(source.key.where)}
+    if source.license:
+        some["license_text"] = dg.MetadataValue.url(OPEN_LICENSES[source.license].url)
+    return some | {
+        "homepage": dg.MetadataValue.url(source.homepage),
+        "contribute": dg.MetadataValue.url(source.contribute_url),
+        "license": source.license or "stated per capture",
+        "attribution": source.attribution,
+        "requests_per_second": source.requests_per_second,
+        "dagster/column_schema": column_schema(CAPTURE_SCHEMA, CAPTURE_DESCRIPTIONS),
+    }
+
+
+raw_assets = [build_raw_asset(source) for source in SOURCES]

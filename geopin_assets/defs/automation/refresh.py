@@ -1,0 +1,195 @@
+"""How old a cell may get, and the condition that refreshes it in time.
+
+Here: the policies, and how a source's cells are chosen for another crawl. Not here: what follows a crawl
+(`automation.py`), or a first crawl: what was never crawled stays so until somebody launches a backfill.
+
+Dagster judges a FreshnessPolicy by the newest materialization of the whole asset: one fresh cell makes 20,000 stale
+ones pass. The condition here applies the same policy to every cell.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum
+from functools import lru_cache
+
+import dagster as dg
+
+from geopin_assets.cells import cell_facts
+from geopin_assets.defs.automation.cell_events import cells_under_way
+from geopin_assets.defs.dagster_internals import (
+    MADE,
+    PLANNED,
+    CellLog,
+    Kind,
+    TimeWindowFreshnessPolicy,
+    all_keys,
+    freshness_policy,
+    subset_of,
+)
+
+WEEKLY = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=7), fail_window=timedelta(days=9))
+EMPTY = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=28), fail_window=timedelta(days=35))
+"""Of cells without Dutch land, where a source's last crawl found nothing: the sea, and abroad. Half of all cells."""
+EMPTY_SAID = "28 days (at most 35) without Dutch land where the last crawl found nothing"
+WEEKLY_SAID = f"7 days (at most 9) per cell; {EMPTY_SAID}"
+
+BLOCK_CELLS = 25
+"""Crawled together: a run takes one contiguous range, and 25 scattered cells would be 25 runs of 4 s of starting."""
+STRETCH_CELLS = 250
+"""What a run takes. Blocks of a stretch are asked for together, so that they become one run."""
+MOST_CELLS = 4_000
+"""Asked for and not done, at most: 16 runs. 28 ticks a week would reach five times what there is."""
+RETRY_AFTER = timedelta(hours=23)
+"""One try a day for a cell that fails; an hour less, as ticks are never exactly six hours apart."""
+
+
+class Urgency(IntEnum):
+    """What the policy says of a cell that is not fresh."""
+
+    DUE = 1
+    """Past the warning: goes with its block."""
+    PRESSING = 2
+    """Half-way to failing: goes now, even if the rest of its block is fresh."""
+    OVERDUE = 3
+
+
+def urgencies(
+    log: CellLog, empty: Collection[str], policy: TimeWindowFreshnessPolicy, now: datetime
+) -> dict[str, Urgency]:
+    """The cells that are no longer fresh, by the asset's policy, and those of `empty` by the slower one."""
+    by_policy = _judged(log, policy, now)
+    due = {cell: urgency for cell, urgency in by_policy.items() if cell not in empty}
+    if len(due) == len(by_policy):
+        return due
+    return due | {cell: urgency for cell, urgency in _judged(log, EMPTY, now).items() if cell in empty}
+
+
+def _judged(log: CellLog, policy: TimeWindowFreshnessPolicy, now: datetime) -> dict[str, Urgency]:
+    fail = policy.fail_window.to_timedelta()
+    warn = policy.warn_window.to_timedelta() if policy.warn_window else fail
+    ages = {Urgency.DUE: warn, Urgency.PRESSING: (warn + fail) / 2, Urgency.OVERDUE: fail}
+    found: dict[str, Urgency] = {}
+    for urgency, age in ages.items():
+        older = log.before(now - age)
+        if not older:
+            break
+        found |= dict.fromkeys(older, urgency)
+    return found
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighboring cells that may be crawled now, and how badly they need it."""
+
+    number: int
+    cells: Sequence[str]
+    urgency: Urgency
+    people: int
+    """Inhabitants of the stretch it belongs to."""
+
+    def rank(self) -> tuple[bool, int, int]:
+        """Overdue ones first, then where people live, then the order of cells, in which land precedes the sea."""
+        return self.urgency is not Urgency.OVERDUE, -self.people, self.number
+
+
+def due_blocks(
+    keys: Sequence[str],
+    due: Mapping[str, Urgency],
+    made: Collection[str],
+    busy: Collection[str],
+    empty: Collection[str],
+) -> list[Block]:
+    """The blocks to crawl, most urgent first: half of one must be due, unless a cell of it is pressing.
+
+    `keys`: all cells in their order; `made`: those ever crawled; `busy`: those not to be asked for now. Empty cells
+    that are not due are no part of a block: a ferry's photo would have the whole sea around it crawled each week.
+    """
+    members: defaultdict[int, list[str]] = defaultdict(list)
+    for number, cell_id in enumerate(keys):
+        if cell_id in due or (cell_id in made and cell_id not in empty):
+            members[number // BLOCK_CELLS].append(cell_id)
+    people = _people(tuple(keys))
+    blocks = []
+    for number, cells in members.items():
+        waiting = [due[cell_id] for cell_id in cells if cell_id in due and cell_id not in busy]
+        if waiting and (max(waiting) > Urgency.DUE or 2 * len(waiting) >= len(cells)):
+            free = [cell_id for cell_id in cells if cell_id not in busy]
+            blocks.append(Block(number, free, max(waiting), people[number * BLOCK_CELLS // STRETCH_CELLS]))
+    return sorted(blocks, key=Block.rank)
+
+
+@lru_cache(maxsize=1)
+def _people(keys: tuple[str, ...]) -> list[int]:
+    """Inhabitants of each stretch."""
+    lived = [cell_facts(cell_id).population for cell_id in keys]
+    return [sum(lived[first : first + STRETCH_CELLS]) for first in range(0, len(keys), STRETCH_CELLS)]
+
+
+def first_blocks(blocks: Sequence[Block], room: int) -> list[str]:
+    """The cells of as many blocks as there is room for."""
+    taken: list[str] = []
+    for block in blocks:
+        if len(taken) + len(block.cells) > room:
+            break
+        taken += block.cells
+    return taken
+
+
+class PastFreshness(dg.AutomationCondition[dg.AssetKey]):
+    """The cells whose next crawl is due by the asset's own policy.
+
+    `empty` tells which cells a slower policy may apply to, `disabled_reason` why the source cannot be crawled now.
+    """
+
+    def __init__(
+        self,
+        *,
+        empty: Callable[[], Collection[str]] = frozenset,
+        disabled_reason: Callable[[], str | None] = lambda: None,
+        most_cells: int = MOST_CELLS,
+    ) -> None:
+        self._empty, self._disabled_reason, self._most_cells = empty, disabled_reason, most_cells
+
+    @property
+    def name(self) -> str:
+        return "past_freshness_policy"
+
+    @property
+    def description(self) -> str:
+        return (
+            f"Last crawled longer ago than the freshness policy allows: {WEEKLY_SAID}. Whole blocks of {BLOCK_CELLS}, "
+            f"overdue first, then where people live; at most {self._most_cells} under way, one try a day. Nothing "
+            "while the source is switched off; never a cell that was not crawled before"
+        )
+
+    @property
+    def requires_cursor(self) -> bool:
+        return False
+
+    def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
+        """Dagster calls this each tick."""
+        reason = self._disabled_reason()
+        if reason:
+            context.log.info(f"{context.key.to_user_string()} is switched off, nothing is asked for: {reason}")
+            return dg.AutomationResult(context, context.get_empty_subset())
+        made, empty = self._log(context, MADE), frozenset(self._empty())
+        due = urgencies(made, empty, freshness_policy(context), context.asset_graph_view.effective_dt)
+        if not due:
+            return dg.AutomationResult(context, context.get_empty_subset())
+        busy = self._busy(context, after_id=max(made.newest[cell] for cell in due))
+        outstanding = len(due.keys() & busy)
+        room = self._most_cells - outstanding
+        taken = first_blocks(due_blocks(all_keys(context), due, made.newest.keys(), busy, empty), room)
+        context.log.info(f"{len(due)} cells due, {outstanding} under way or tried today, {len(taken)} asked for")
+        return dg.AutomationResult(context, subset_of(context, taken))
+
+    def _busy(self, context: dg.AutomationContext, after_id: int) -> set[str]:
+        """The cells that had their try of the day, or wait for it: a run may be queued for longer than a day."""
+        planned, now = self._log(context, PLANNED, after_id), context.asset_graph_view.effective_dt
+        under_way = cells_under_way(context.asset_graph_view.instance, all_keys(context))
+        return (set(planned.newest) - planned.before(now - RETRY_AFTER)) | under_way[context.key]
+
+    def _log(self, context: dg.AutomationContext, kind: Kind, after_id: int | None = None) -> CellLog:
+        return CellLog(context.asset_graph_view.instance, context.key, kind, after_id=after_id)

@@ -1,0 +1,160 @@
+"""The published index against what it must hold: which vectors and rows, what a version lacks, when searches switch.
+
+The index of a model must hold its vectors of the captures that the catalog holds in that very cell. Not here: our
+record of versions (`index/versions.py`), publishing (`assets/publish.py`) or judging (`assets/integrity.py`).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from geopin_assets.cells import cell_block
+from geopin_assets.defs.resources import SearchIndex, Storage
+from geopin_assets.embedding.protocol import Model
+from geopin_assets.errors import TransientError
+from geopin_assets.index.batching import Frames
+from geopin_assets.index.protocol import vector_schema
+from geopin_assets.index.sync import sync_report
+from geopin_assets.index.tables import TABLES
+from geopin_assets.index.targets import RowTarget, VectorTarget
+from geopin_assets.index.versions import IndexVersion, State
+
+_PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
+
+
+def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
+    """All vectors that the index of a model must hold: embedded, and still in the catalog in that cell.
+
+    Columns vector_id, capture_id, cell_id.
+    """
+    cell_ids = [path.stem for path in storage.vectors(model).paths()]
+    stored = _stored(storage, cell_ids, model, ["vector_id", "capture_id"])
+    places = storage.catalog().sightings().select("capture_id", "cell_id")
+    return stored.join(places, on=["capture_id", "cell_id"])
+
+
+def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Model]) -> pl.DataFrame:
+    """What the metadata says of vectors: those of every model that is searched or about to be.
+
+    Ids and bearings of a capture's views do not depend on the model. Columns vector_id, capture_id, view,
+    heading_deg, cell_id.
+    """
+    columns = ["vector_id", "capture_id", "view", "heading_deg"]
+    stored = pl.concat([_stored(storage, cell_ids, model, columns) for model in models])
+    places = storage.catalog().captures(cell_ids).select("capture_id", "cell_id")
+    return stored.join(places, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
+
+
+def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> Frames:
+    """Vectors of one model for the captures that the catalog holds in these cells: `vector_schema` and `cell_id`.
+
+    As they are now: a file that is replaced afterwards is read on as it was, because what is sent must be what the
+    ledger says was sent. A frame is a row group, 16 MB.
+    """
+    files, schema = storage.vectors(model), vector_schema(model.dim)
+    stored = {cell_id: files.cell(cell_id).snapshot(_PUBLISHED) for cell_id in cell_ids}
+    places = (
+        storage.catalog()
+        .captures(cell_ids)
+        .select("capture_id", "cell_id", captured_year=pl.col("captured_at").dt.year().cast(pl.Int32))
+        .partition_by("cell_id", as_dict=True)
+    )
+
+    def frames() -> Iterator[pl.DataFrame]:
+        yield pl.DataFrame(schema=schema | {"cell_id": pl.String()})
+        for (cell_id,), of_cell in places.items():
+            block = pl.lit(cell_block(cell_id)).alias("cell_block")
+            for rows in stored[cell_id]():
+                joined = rows.join(of_cell, on="capture_id").with_columns(block)
+                yield joined.select(*schema, "cell_id").cast({"embedding": schema["embedding"]})
+
+    return frames
+
+
+def _stored(storage: Storage, cell_ids: Sequence[str], model: Model, columns: list[str] | None = None) -> pl.DataFrame:
+    """Columns of these cells' vectors, and the cell they are stored in.
+
+    A capture that moved is still in the file of its old cell until that is embedded again.
+    """
+    files = storage.vectors(model)
+    frames = [files.cell(cell_id).read(columns).with_columns(cell_id=pl.lit(cell_id)) for cell_id in cell_ids]
+    return pl.concat([files.cell("").read(columns).with_columns(cell_id=pl.lit("")), *frames])
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What keeps a version from being complete."""
+
+    not_embedded: int
+    """Captures without a vector of the model; those whose image cannot be had do not count."""
+    not_published: int
+    """Vectors that the ledger does not know to be in the index."""
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.not_embedded or self.not_published)
+
+
+def lacking(storage: Storage, search_index: SearchIndex, version: IndexVersion, model: Model) -> Lacking:
+    """Compare a version with the catalog and the vectors of its model. Asks the ledger, not the index."""
+    desired, catalog = all_desired(storage, model), storage.catalog()
+    captures = catalog.ids().to_frame("capture_id")
+    without = captures.join(desired, on="capture_id", how="anti").join(
+        catalog.failed_ids().to_frame("capture_id"), on="capture_id", how="anti"
+    )
+    published = _published(search_index, version).drop_nulls("content_hash")
+    missing = desired.join(published, left_on="vector_id", right_on="id", how="anti")
+    return Lacking(without.height, missing.height)
+
+
+def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Model) -> IndexVersion | None:
+    """Let searches use the version of this model that is being built, if it is complete and reads back right.
+
+    Returns it then. Raises TransientError when it should be complete and reads back wrong.
+    """
+    versions = search_index.versions()
+    version = versions.building(model.model_id)
+    if version is None or not lacking(storage, search_index, version, model).is_nothing:
+        return None
+    for part, wanted in search_index.vectors(version).split(all_desired(storage, model)):
+        report = sync_report(wanted["vector_id"], search_index.ledger(), VectorTarget(part))
+        if report.missing or report.surplus or report.mismatched:
+            raise TransientError(f"{part.name} is not what it should be, searches go on using the old one: {report}")
+    versions.switch(version, datetime.now(UTC))
+    return versions.serving()
+
+
+def live_models(search_index: SearchIndex, model: Model) -> list[Model]:
+    """The models whose vectors are searched or about to be, this one first."""
+    kept = [v for v in search_index.versions().all() if v.state in (State.SERVING, State.BUILDING)]
+    others = {v.model_id: Model(v.model_id, v.dim, is_place_recognition=True) for v in kept}
+    others.pop(model.model_id, None)
+    return [model, *others.values()]
+
+
+def drop_version(search_index: SearchIndex, version: IndexVersion) -> None:
+    """Delete a version's vectors, and forget it. Raises ConfigurationError for the one that searches use."""
+    versions, backend, ledger = search_index.versions(), search_index.backend(), search_index.ledger()
+    versions.check_may_drop(version)
+    for part in search_index.vectors(version).parts:
+        backend.drop_index(part.name)
+        ledger.forget(part.store_key)
+    versions.drop(version, datetime.now(UTC))
+
+
+def published_count(search_index: SearchIndex, version: IndexVersion) -> int:
+    """Vectors of a version, by the ledger."""
+    return _published(search_index, version).height
+
+
+def published_rows(search_index: SearchIndex) -> int:
+    """Captures in the metadata, by the ledger."""
+    ledger, table = search_index.ledger(), TABLES["captures"]
+    return sum(ledger.published(RowTarget(store, table).key).height for store in search_index.stores())
+
+
+def _published(search_index: SearchIndex, version: IndexVersion) -> pl.DataFrame:
+    ledger = search_index.ledger()
+    return pl.concat([ledger.published(part.store_key) for part in search_index.vectors(version).parts])

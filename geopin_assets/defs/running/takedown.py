@@ -1,0 +1,180 @@
+"""Taking captures down: out of the catalog, the raw files, the vectors and the index, within one run.
+
+Here: where captures are still to be found, and the order in which they leave. The list comes first, so that whatever
+happens afterwards nothing comes back; then what searches see; then the layers of the affected cells, so that every
+partition is recorded as it is now. Every place is looked at, whatever the others say: repeating finishes what was
+killed or failed. The index is not asked but the ledger, which knows of every write before it happens. Not here: the
+list that keeps captures away from then on (`store/takedowns.py`).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+
+from geopin_assets.capture import vector_id
+from geopin_assets.defs.resources import SearchIndex, Storage
+from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below_raw
+from geopin_assets.embedding.stored_vectors import stored_vectors, take_out
+from geopin_assets.embedding.views import VIEWS
+from geopin_assets.errors import GeoPinError
+from geopin_assets.index.publish import withdraw
+from geopin_assets.index.tables import TABLES
+from geopin_assets.index.targets import RowTarget, Target, VectorTarget
+from geopin_assets.regions import in_order
+from geopin_assets.store.raw import CrawlAccount
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """So many rows of a capture in a cell of a place. No capture: a file that cannot be read, it may hold any."""
+
+    capture_id: str | None
+    place: str
+    cell_id: str
+    rows: int = 1
+
+
+def traces_in_raw(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
+    """In crawled files, merged or not."""
+    for source in sources_of(capture_ids):
+        for cell_id, capture_id in storage.raw().find_captures(source, capture_ids):
+            yield Trace(capture_id, raw_key(source).to_user_string(), cell_id)
+
+
+def traces_in_catalog(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
+    """Captures, and images that could not be embedded."""
+    for table, capture_id, cell_id in storage.catalog().find_captures(capture_ids).iter_rows():
+        yield Trace(capture_id, f"catalog/{table}", cell_id)
+
+
+def traces_in_vectors(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
+    """In files of vectors, those of killed runs included."""
+    for held in stored_vectors(storage.settings().embeddings_dir, capture_ids):
+        yield Trace(held.capture_id, f"vectors of {held.model_id}", held.cell_id, held.vectors)
+
+
+def traces_in_index(storage: Storage, search_index: SearchIndex, capture_ids: Sequence[str]) -> Iterator[Trace]:
+    """In indexes and tables, by the ledger."""
+    ledger = search_index.ledger()
+    for target, owners in published(storage, search_index, capture_ids):
+        claims = ledger.claims_of(target.key, pl.Series(list(owners))).select("id", "cell_id").iter_rows()
+        rows = Counter((owners[id_], cell_id) for id_, cell_id in claims)
+        yield from (Trace(capture_id, target.key, cell_id, n) for (capture_id, cell_id), n in rows.items())
+
+
+def published(
+    storage: Storage, search_index: SearchIndex, capture_ids: Sequence[str]
+) -> Iterator[tuple[Target, Mapping[str, str]]]:
+    """Everything that was ever published to and is still there, each with the ids it may know -> their captures.
+
+    Versions of the index that are being built or kept are among it. Nothing is created where there is none.
+    """
+    if not storage.settings().ledger_path.exists():
+        return
+    views = {vector_id(capture_id, view): capture_id for capture_id in capture_ids for view in range(VIEWS)}
+    for version in search_index.versions().all():
+        yield from ((VectorTarget(part), views) for part in search_index.vectors(version).parts)
+    for store in search_index.metadata().parts:
+        yield RowTarget(store, TABLES["vectors"]), views
+        yield RowTarget(store, TABLES["captures"]), {capture_id: capture_id for capture_id in capture_ids}
+
+
+def sources_of(capture_ids: Sequence[str]) -> list[str]:
+    """The sources that capture ids begin with."""
+    return sorted({capture_id.partition(":")[0] for capture_id in capture_ids})
+
+
+@dataclass(frozen=True, slots=True)
+class Takedown:
+    """Captures to take down, and where they may be."""
+
+    capture_ids: tuple[str, ...]
+    storage: Storage
+    search_index: SearchIndex
+
+    def begin(self, note: str) -> list[Trace]:
+        """Put the captures on the list and remove them from the catalog; everything there was of them."""
+        catalog = list(traces_in_catalog(self.storage, self.capture_ids))
+        self.storage.catalog().takedowns().take_down(self.capture_ids, note=note, now=datetime.now(UTC))
+        return catalog + self.traces()
+
+    def finish(
+        self, defs: dg.Definitions, instance: dg.DagsterInstance, found: Sequence[Trace]
+    ) -> Iterator[LayerResult]:
+        """Remove what was `found`, yielding each step's result as it ends."""
+        yield self._leave_index()
+        yield from self._leave_raw(instance, found)
+        cell_ids = in_order({trace.cell_id for trace in found if trace.capture_id})
+        if cell_ids:
+            yield from run_below_raw(defs.resolve_implicit_global_asset_job_def(), instance, cell_ids)
+        yield from self._leave_vectors()
+
+    def traces(self) -> list[Trace]:
+        """Everything there is of the captures now."""
+        return [
+            *traces_in_catalog(self.storage, self.capture_ids),
+            *traces_in_raw(self.storage, self.capture_ids),
+            *traces_in_vectors(self.storage, self.capture_ids),
+            *traces_in_index(self.storage, self.search_index, self.capture_ids),
+        ]
+
+    def _leave_index(self) -> LayerResult:
+        """Out of every version of the index and the rows beside them: no search waits for the layers."""
+        result = LayerResult("search index")
+        for target, owners in published(self.storage, self.search_index, self.capture_ids):
+            kind = "vectors_deleted" if isinstance(target, VectorTarget) else "rows_deleted"
+            try:
+                result.totals[kind] += withdraw(pl.Series(list(owners)), target, self.search_index.ledger())
+            except GeoPinError as error:
+                _note(result, target.key, error)
+        return result
+
+    def _leave_raw(self, instance: dg.DagsterInstance, found: Sequence[Trace]) -> Iterator[LayerResult]:
+        for source in sources_of(self.capture_ids):
+            result = LayerResult(raw_key(source).to_user_string())
+            by_cell = Counter(trace.cell_id for trace in found if trace.place == result.asset)
+            for cell_id, captures in by_cell.items():
+                try:
+                    account = self.storage.raw().take_down(source, cell_id, self.capture_ids)
+                except GeoPinError as error:
+                    _note(result, cell_id, error)
+                    continue
+                instance.report_runless_asset_event(_materialization(account, captures))
+                result.cells += 1
+                result.totals["taken_down"] += captures
+            if by_cell:
+                yield result
+
+    def _leave_vectors(self) -> Iterator[LayerResult]:
+        """What the layers left: vectors of other models, or of this one where embedding failed."""
+        result, folder = LayerResult("stored vectors"), self.storage.settings().embeddings_dir
+        left = Counter[tuple[str, str]]()
+        for trace in stored_vectors(folder, self.capture_ids):
+            left[trace.model_id, trace.cell_id] += trace.vectors
+        for (model_id, cell_id), vectors in left.items():
+            try:
+                take_out(folder, model_id, cell_id, self.capture_ids)
+                result.totals["removed_vectors"] += vectors
+            except GeoPinError as error:
+                _note(result, cell_id, error)
+        if left:
+            yield result
+
+
+def _materialization(account: CrawlAccount, captures: int) -> dg.AssetMaterialization:
+    """What a crawl that knew of the takedown would have recorded."""
+    return dg.AssetMaterialization(
+        raw_key(account.source),
+        partition=account.cell_id,
+        metadata={"dagster/partition_row_count": account.captures, "taken_down": captures},
+        tags={"dagster/data_version": account.data_version},
+    )
+
+
+def _note(result: LayerResult, where: str, error: GeoPinError) -> None:
+    result.failed_count += 1
+    result.failed[where] = f"{type(error).__name__}: {error}"

@@ -1,0 +1,134 @@
+"""Hosts that images come from: which addresses they may have, and how long they are left alone.
+
+Here: the rule on addresses, as they come from strangers' records, and the two places where aiohttp is held to it: when
+a name is resolved (cached or not, aiohttp connects to the very addresses that were checked, so that a name that
+resolves differently the second time gains nothing) and when a socket is opened; and 429 and 503 with Retry-After, as
+they concern one host during one session. Not here: requests and redirects (`fetching.py`), hosts that fail without
+asking for anything (`reading.py`), the metadata APIs (`http_client`).
+"""
+
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType
+from aiohttp.resolver import ThreadedResolver
+
+from geopin_assets.embedding.failures import BACK_OFF
+from geopin_assets.http_client import asked_wait_s
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""`is_global` calls more than that global: ::127.0.0.1, 64:ff9b:1::/48 (a NAT64 of one's own), fec0::/10."""
+
+
+class ForbiddenAddressError(OSError):
+    """The host resolves to an address that is not public."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressRule:
+    """Public addresses only; loopback on request (sandbox); any address for hosts named as trusted."""
+
+    trusted_hosts: frozenset[str] = frozenset()
+    allow_loopback: bool = False
+
+    def trusts(self, host: str) -> bool:
+        """Whether a host may have any address."""
+        return host.casefold() in self.trusted_hosts
+
+    def check_host(self, host: str) -> None:
+        """Raise ForbiddenAddressError for an IP literal that is not allowed; names are checked when resolved.
+
+        aiohttp hands hosts of digits and dots, such as 127.1 or 2130706433, to the socket unresolved:
+        they are allowed only as proper addresses.
+        """
+        if ":" in host or host.replace(".", "").isdigit():
+            self.check_addresses(host, [host])
+
+    def check_addresses(self, host: str, addresses: list[str]) -> None:
+        """Raise ForbiddenAddressError unless every address of a host is allowed."""
+        if self.trusts(host):
+            return
+        for address in addresses:
+            if not self._allows(address):
+                raise ForbiddenAddressError(f"{host} is {address}: not a public address")
+
+    def _allows(self, address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(ip, ipaddress.IPv6Address):
+            nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
+            ip = ip.ipv4_mapped or ip.sixtofour or nat64 or ip
+        is_unicast = ip in _GLOBAL_UNICAST if ip.version == 6 else not ip.is_multicast
+        return (ip.is_global and is_unicast) or (self.allow_loopback and ip.is_loopback)
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves names and refuses those with a forbidden address; opens no socket to one either."""
+
+    def __init__(self, rule: AddressRule, resolver: AbstractResolver | None = None) -> None:
+        self._rule = rule
+        self._resolver = resolver or ThreadedResolver()
+        self._trusted: set[str] = set()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        results = await self._resolver.resolve(host, port, family)
+        addresses = [result["host"] for result in results]
+        self._rule.check_addresses(host, addresses)
+        if self._rule.trusts(host):
+            self._trusted.update(addresses)
+        return results
+
+    def open_socket(self, info: AddrInfoType) -> socket.socket:
+        """The `socket_factory` of a connector: sees every address before it is connected to."""
+        family, kind, protocol, _, (address, *_) = info
+        if address not in self._trusted:
+            self._rule.check_addresses(address, [address])
+        return socket.socket(family, kind, protocol)
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+MAX_WAIT_S = 120.0
+"""A longer pause is not waited for: until it is nearly over nothing is sent to the host."""
+_LONGEST_S = BACK_OFF[-1].total_seconds()
+_ASKING = (429, 503)
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """Until when each host is left alone. `clock`: wall clock, seconds since the epoch; `sleep` waits seconds."""
+
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]]
+    _until_s: dict[str, float] = field(default_factory=dict)
+
+    def note(self, host: str, status: int, retry_after: str) -> datetime | None:
+        """Take an answer to heart; a longer pause that is already running stays. Returns what `over` would."""
+        asked_s = asked_wait_s(retry_after, self.clock()) if status in _ASKING else None
+        if not asked_s:
+            return None
+        until_s = self.clock() + min(asked_s, _LONGEST_S)
+        self._until_s[host] = max(until_s, self._until_s.get(host, 0.0))
+        return self._too_far(host)
+
+    async def over(self, host: str) -> datetime | None:
+        """Wait until a host may be asked, also if its pause grows meanwhile; or return when, if that is too far."""
+        while 0 < self._left_s(host) <= MAX_WAIT_S:
+            await self.sleep(self._left_s(host))
+        return self._too_far(host)
+
+    def _too_far(self, host: str) -> datetime | None:
+        return datetime.fromtimestamp(self._until_s[host], UTC) if self._left_s(host) > MAX_WAIT_S else None
+
+    def _left_s(self, host: str) -> float:
+        return self._until_s.get(host, 0.0) - self.clock()

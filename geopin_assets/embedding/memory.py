@@ -1,0 +1,115 @@
+"""Two bounds on memory: bytes shared by the tasks of an event loop, and bytes shared by threads.
+
+Undecoded, 64 bodies of 32 MB would be 2 GB; to decode one image may take 0.8 GB, and there are 16 threads. Here: taking
+bytes and giving them back, in turn. Not here: who takes how many (`fetching.py`, `decoding.py`), or until when
+(`reading.py`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Condition, Lock
+from types import TracebackType
+from typing import Self
+
+
+class TaskMemory:
+    """Bytes shared by the tasks of one event loop. First come, first served, lest a large image waits for ever.
+
+    Whoever asks for more than the whole gets the whole, and gives it back in the same words.
+    """
+
+    def __init__(self, whole: int) -> None:
+        self._whole = self._free = whole
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def free(self) -> int:
+        """Bytes that nobody has taken."""
+        return self._free
+
+    async def take(self, amount: int) -> None:
+        """Wait for `amount` bytes and for everybody who asked before."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._clipped(amount), turn))
+        self._serve()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # served and cancelled in the same breath
+                self.give_back(amount)
+            self._serve()
+            raise
+
+    def give_back(self, amount: int) -> None:
+        """Return what one `take(amount)` took."""
+        self._free += self._clipped(amount)
+        self._serve()
+
+    def keep(self, amount: int, *, of: int) -> None:
+        """Of what one `take(of)` took, return all but `amount`, which is given back later."""
+        self._free += self._clipped(of) - self._clipped(amount)
+        self._serve()
+
+    def _clipped(self, amount: int) -> int:
+        return min(amount, self._whole)
+
+    def _serve(self) -> None:
+        """Serve from the front as far as the bytes go; those who left are skipped."""
+        while self._waiting:
+            amount, turn = self._waiting[0]
+            if not turn.done():
+                if amount > self._free:
+                    return
+                self._free -= amount
+                turn.set_result(None)
+            self._waiting.popleft()
+
+
+@dataclass
+class Share:
+    """What one reader has taken of a budget; all of it goes back unless the reader gets to the end of the context."""
+
+    budget: TaskMemory
+    amount: int = 0
+
+    async def take(self, amount: int) -> None:
+        """Wait for the bytes, once."""
+        await self.budget.take(amount)
+        self.amount = amount
+
+    def keep(self, amount: int) -> None:
+        """Return all but `amount`."""
+        self.budget.keep(amount, of=self.amount)
+        self.amount = amount
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if error is not None:
+            self.keep(0)
+
+
+class ThreadMemory:
+    """Bytes shared by threads. Whoever needs more than the whole gets it alone; nobody overtakes who waits."""
+
+    def __init__(self, whole: int) -> None:
+        self._whole = self._free = whole
+        self._next, self._changed = Lock(), Condition()
+
+    @contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        """Wait for `amount` bytes, and have them within the context."""
+        amount = min(amount, self._whole)
+        with self._next, self._changed:
+            self._changed.wait_for(lambda: self._free >= amount)
+            self._free -= amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += amount
+                self._changed.notify()

@@ -1,0 +1,237 @@
+"""Published checkpoints: what there is, as facts, and the local copy, fetched once, that stays what it was.
+
+No hash of the checkpoints is published: the SHA-256 of the first download is recorded beside the file and checked at
+every load. Not here: the layers, what the tensors mean (`cosplace.py`). Importing this imports no torch.
+
+CosPlace and EigenPlaces (Berton et al., CVPR 2022 and ICCV 2023) are two ways of training one architecture: the same
+backbones under the same head, with the same names of parameters. Code and checkpoints come under MIT; SF-XL, which
+they were trained on, is for research purposes (its authors say so of the data set, nothing of the weights).
+"""
+
+import hashlib
+import io
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from geopin_assets.embedding.protocol import Model
+from geopin_assets.embedding.views import PREPROCESSING
+from geopin_assets.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """One architecture, up to its last feature map."""
+
+    depths: tuple[int, ...]
+    """Residual blocks per stage of a ResNet, convolutions per stage of VGG16."""
+    channels: int
+    """Of the last feature map."""
+
+
+BACKBONES = {
+    "VGG16": Backbone((2, 2, 3, 3, 3), 512),
+    "ResNet18": Backbone((2, 2, 2, 2), 512),
+    "ResNet50": Backbone((3, 4, 6, 3), 2048),
+    "ResNet101": Backbone((3, 4, 23, 3), 2048),
+    "ResNet152": Backbone((3, 8, 36, 3), 2048),
+}
+
+PUBLISHED: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    "cosplace": {
+        "VGG16": (64, 128, 256, 512),
+        "ResNet18": (32, 64, 128, 256, 512),
+        "ResNet50": (32, 64, 128, 256, 512, 1024, 2048),
+        "ResNet101": (32, 64, 128, 256, 512, 1024, 2048),
+        "ResNet152": (32, 64, 128, 256, 512, 1024, 2048),
+    },
+    "eigenplaces": {
+        "VGG16": (512,),
+        "ResNet18": (256, 512),
+        "ResNet50": (128, 256, 512, 1024, 2048),
+        "ResNet101": (128, 256, 512, 1024, 2048),
+    },
+}
+"""Descriptor sizes with a published checkpoint, per method and backbone."""
+
+_ADDRESSES = {
+    "cosplace": "https://github.com/gmberton/CosPlace/releases/download/v1.0/{backbone}_{dim}_cosplace.pth",
+    "eigenplaces": "https://github.com/gmberton/EigenPlaces/releases/download/v1.0/{backbone}_{dim}_eigenplaces.pth",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A published model by its three facts; written `cosplace/ResNet50/512`."""
+
+    method: str
+    backbone: str
+    dim: int
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """The model of this name. Raises ConfigurationError that lists what is published."""
+        method, _, rest = name.partition("/")
+        backbone, _, dim = rest.partition("/")
+        dims = PUBLISHED.get(method, {}).get(backbone, ())
+        if dim not in map(str, dims):
+            raise ConfigurationError(f"GEOPIN_MODEL={name!r} is not published. There are: {_published()}")
+        return cls(method, backbone, int(dim))
+
+    def __str__(self) -> str:
+        return f"{self.method}/{self.backbone}/{self.dim}"
+
+    def model(self, weights_sha256: str) -> Model:
+        """This architecture with these weights: `cosplace-resnet50-512-1a2b3c4d-p2`."""
+        model_id = f"{self.method}-{self.backbone.lower()}-{self.dim}-{weights_sha256[:8]}-{PREPROCESSING}"
+        return Model(model_id, self.dim, is_place_recognition=True)
+
+    @property
+    def address(self) -> str:
+        """Where its checkpoint is published."""
+        return _ADDRESSES[self.method].format(backbone=self.backbone, dim=self.dim)
+
+
+def _published() -> str:
+    """Every model, the sizes of one backbone together: `cosplace/VGG16/64|128|256|512, …`."""
+    return ", ".join(
+        f"{method}/{backbone}/{'|'.join(map(str, dims))}"
+        for method, backbones in PUBLISHED.items()
+        for backbone, dims in backbones.items()
+    )
+
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_BYTES = 400 * 2**20
+"""The largest checkpoint, ResNet152 with 2048 dimensions, has 250 MB."""
+_READ_TIMEOUT_S, _DEADLINE_S = 30.0, 1800.0
+
+
+def find_weights(path: str, architecture: Architecture, cache_dir: Path) -> Path:
+    """The checkpoint at `path` if one is named, else the cached one, else the published one, fetched now.
+
+    Raises ConfigurationError saying how to set GEOPIN_WEIGHTS when it cannot be had.
+    """
+    if path:
+        if not Path(path).is_file():
+            raise ConfigurationError(f"GEOPIN_WEIGHTS={path}: no such file")
+        return Path(path)
+    cached = cache_dir / architecture.address.rsplit("/", 1)[1]
+    if not cached.is_file():
+        download(architecture.address, cached)
+    return cached
+
+
+def download(address: str, path: Path, *, schemes: Collection[str] = ("https",), max_bytes: int = MAX_BYTES) -> None:
+    """Fetch a checkpoint to `path` and record its hash beside it; `path` appears only when all is there.
+
+    Redirects are followed (release files live behind one) within `schemes`. Raises ConfigurationError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    opener = urllib.request.build_opener(_Redirects(schemes))
+    try:
+        with partial.open("wb") as file, opener.open(address, timeout=_READ_TIMEOUT_S) as response:
+            sha256 = _copy(response, file, max_bytes)
+        hash_path(path).write_text(f"{sha256}  {path.name}\n")
+        partial.replace(path)
+    except (OSError, HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
+        raise ConfigurationError(
+            f"the weights could not be fetched from {address} ({error}): "
+            "download them elsewhere and set GEOPIN_WEIGHTS to the file's path"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def weights_sha256(path: Path) -> str:
+    """SHA-256 hex of a checkpoint, computed once per process and state of the file (0.3 s for 100 MB).
+
+    Raises ConfigurationError when it is not what was recorded at its first download.
+    """
+    try:
+        about = path.stat()
+        sha256 = _sha256(path, about.st_size, about.st_mtime_ns)
+    except OSError as error:
+        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} cannot be read: {error}") from error
+    _check(path, sha256)
+    return sha256
+
+
+def read_weights(path: Path) -> "tuple[Mapping[str, Tensor], str]":
+    """(state_dict on the CPU, SHA-256 hex) of a checkpoint; tensors only, no code in it is run.
+
+    Raises ConfigurationError when it is not what was recorded at its first download, or no state_dict.
+    """
+    import torch
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} cannot be read: {error}") from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    _check(path, sha256)
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever unpickling stumbles over
+        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} is not a torch checkpoint: {error}") from error
+    if not (isinstance(state, dict) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())):
+        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} is not a bare state_dict, as published")
+    return state, sha256
+
+
+@lru_cache
+def _sha256(path: Path, size: int, modified_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(path: Path, sha256: str) -> None:
+    recorded = hash_path(path)
+    if recorded.exists() and recorded.read_text().split()[:1] != [sha256]:
+        raise ConfigurationError(f"{path} has changed since it was downloaded ({recorded.name}): delete both")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within some schemes only."""
+
+    def __init__(self, schemes: Collection[str]) -> None:
+        self._schemes = schemes
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if urlsplit(newurl).scheme not in self._schemes:
+            raise urllib.error.HTTPError(newurl, code, f"redirect to {urlsplit(newurl).scheme}: refused", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _copy(response: HTTPResponse, target: IO[bytes], max_bytes: int) -> str:
+    """Copy with limits on size and time; returns the SHA-256. Raises OSError past a limit or when cut short."""
+    digest, size, started = hashlib.sha256(), 0, time.monotonic()
+    while chunk := response.read(1 << 20):
+        size += len(chunk)
+        if size > max_bytes or time.monotonic() - started > _DEADLINE_S:
+            raise OSError(f"more than {max_bytes} bytes or {_DEADLINE_S:g} s")
+        digest.update(chunk)
+        target.write(chunk)
+    if response.length:  # what is missing to the announced length
+        raise OSError(f"cut short after {size} bytes")
+    return digest.hexdigest()
+
+
+def hash_path(path: Path) -> Path:
+    """Where the SHA-256 of a checkpoint is recorded, in the format of `sha256sum`."""
+    return path.with_name(f"{path.name}.sha256")

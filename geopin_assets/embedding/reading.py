@@ -1,0 +1,245 @@
+"""Reading ahead: images are fetched and prepared in the background while the model works.
+
+Here: the background loop, its threads, and the bounds on what is in memory. Not here: what is fetched and why
+(`pipeline.py`), how one image is fetched (`images.py`) or decoded (`decode.py`).
+
+    submit → renewed links → lanes (asyncio, so many per host) → threads (decode, cut, preprocess) → next
+
+An image holds one of IN_FLIGHT places from before its fetch until the caller has room for it in a bounded queue, so
+a slow caller stops the fetching, and memory is bounded however many images are asked for.
+"""
+
+import asyncio
+import os
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from itertools import islice
+from queue import Full, Queue
+from threading import Event
+from typing import Generic, Protocol, Self, TypeVar
+from urllib.parse import urlsplit
+
+from geopin_assets.embedding.failures import Failure, FailureReason
+from geopin_assets.embedding.memory import TaskMemory
+from geopin_assets.embedding.protocol import CaptureImage
+from geopin_assets.embedding.stages import StageClock
+
+IN_FLIGHT = 64
+"""Images on the way or being prepared, at most."""
+IN_FLIGHT_BYTES = 256 * 2**20
+"""Undecoded bytes of those, at most: 64 images of 32 MB would be 2 GB."""
+QUEUE = 16
+"""Prepared captures that wait for the model, at most; a panorama's 12 views take 9.4 MB."""
+THREADS = min(os.cpu_count() or 1, 16)
+HOST_PATIENCE = 20
+"""Failures of a host in a row after which the rest of its images is given up in this run: with a deadline of a
+minute each, a dead host with thousands of images would hold a run for hours."""
+RENEWED_AT_ONCE = 500
+"""Captures whose links are renewed together, just before they are fetched: on a CPU a large cell takes hours, and
+links renewed at its start would have expired at its end."""
+_POLL_S = 0.1
+
+Prepared = TypeVar("Prepared")
+Renew = Callable[[Sequence[CaptureImage]], Mapping[str, str | Failure]]
+"""capture_id -> another address, or why there is none, for those whose address has expired."""
+_GIVEN_UP = Failure(FailureReason.HOST_DOWN, f"{HOST_PATIENCE} failures of the host in a row")
+_Fetch = Callable[[str], Awaitable[bytes | Failure]]
+
+
+class Fetcher(Protocol):
+    """Where image bytes come from; `images.ImageFetcher` for real."""
+
+    def lanes(self, host: str) -> int:
+        """Requests that may run at once against a host (a scheme for local files)."""
+        ...
+
+    def session(self, budget: TaskMemory) -> AbstractAsyncContextManager[_Fetch]:
+        """Yields `fetch(url)`, which returns a Failure and does not raise for a bad image.
+
+        The bytes it returns are taken from the budget, and given back by the caller.
+        """
+        ...
+
+
+class _CallerHasLeftError(Exception):
+    pass
+
+
+@dataclass(slots=True)
+class _Host:
+    """A host that is asked: its free places, and whether it still answers."""
+
+    places: asyncio.Semaphore
+    failures: int = 0
+
+    @property
+    def is_down(self) -> bool:
+        return self.failures >= HOST_PATIENCE
+
+    def note(self, result: bytes | Failure) -> None:
+        self.failures = self.failures + 1 if isinstance(result, Failure) and result.reason.is_of_host else 0
+
+
+@dataclass(slots=True)
+class _Line:
+    """Images that stand in line for one host, by the address they were stored with."""
+
+    waiting: deque[CaptureImage] = field(default_factory=deque)
+    lanes: int = 0
+
+
+@dataclass(slots=True)
+class _Links:
+    """Links of one source: images whose links were not looked at yet, in order, and those that were."""
+
+    unknown: dict[CaptureImage, None] = field(default_factory=dict)
+    known: dict[CaptureImage, str | Failure] = field(default_factory=dict)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class ReadAhead(Generic[Prepared]):
+    """Fetches and prepares what is submitted. Use it as a context manager; leaving stops the background work.
+
+    `prepare` runs in threads, on an image and its bytes; what it raises is raised by `next`. `renew` runs in a
+    thread, never twice at once.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        prepare: Callable[[CaptureImage, bytes], Prepared | Failure],
+        clock: StageClock,
+        renew: Renew | None = None,
+    ) -> None:
+        self._fetcher, self._prepare, self._clock, self._renew = fetcher, prepare, clock, renew
+        self.pending = 0
+        """Images submitted and not returned by `next` yet."""
+        self._ready: Queue[tuple[CaptureImage, Prepared | Failure] | None] = Queue(QUEUE)
+        self._closed, self._started = Event(), Event()
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prepare")
+        self._renewing = ThreadPoolExecutor(1, thread_name_prefix="renew")
+
+    def __enter__(self) -> Self:
+        self._reading: Future[None] = self._background.submit(asyncio.run, self._run())
+        self._reading.add_done_callback(self._ended)
+        self._started.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        if not self._reading.done():
+            self._loop.call_soon_threadsafe(self._leaving.set)
+        for executor in (self._background, self._threads, self._renewing):
+            executor.shutdown()
+
+    def _ended(self, _: Future[None]) -> None:
+        self._started.set()  # it may have ended before it started
+        self._put(None)
+
+    def submit(self, images: Sequence[CaptureImage]) -> None:
+        """Have these read too."""
+        if images and not self._reading.done():
+            self._loop.call_soon_threadsafe(self._stand_in_line, images)
+        self.pending += len(images)
+
+    def next(self) -> tuple[CaptureImage, Prepared | Failure]:
+        """The next image that is ready, in no particular order; waits for it. Only while `pending`."""
+        item = self._ready.get()
+        if item is None:
+            self._reading.result()
+            raise RuntimeError("nothing is read any more")
+        self.pending -= 1
+        return item
+
+    def _put(self, item: tuple[CaptureImage, Prepared | Failure] | None) -> None:
+        while not self._closed.is_set():
+            try:
+                return self._ready.put(item, timeout=_POLL_S)
+            except Full:
+                continue
+
+    async def _run(self) -> None:
+        """The background loop: lanes come and go in it until the caller leaves or something raises."""
+        self._loop, self._leaving = asyncio.get_running_loop(), asyncio.Event()
+        self._lines: defaultdict[str, _Line] = defaultdict(_Line)
+        self._hosts: dict[str, _Host] = {}
+        self._links: defaultdict[str, _Links] = defaultdict(_Links)
+        self._gate, self._budget = asyncio.Semaphore(IN_FLIGHT), TaskMemory(IN_FLIGHT_BYTES)
+        try:
+            async with self._fetcher.session(self._budget) as self._fetch, asyncio.TaskGroup() as self._tasks:
+                self._started.set()
+                await self._leaving.wait()
+                raise _CallerHasLeftError  # which cancels the lanes
+        except ExceptionGroup as failed:
+            if not isinstance(failed.exceptions[0], _CallerHasLeftError):
+                raise failed.exceptions[0] from failed
+
+    def _stand_in_line(self, images: Sequence[CaptureImage]) -> None:
+        for image in images:
+            self._lines[_host(image.image_url)].waiting.append(image)
+            if self._renew is not None:
+                self._links[image.source].unknown[image] = None
+        for name, line in self._lines.items():
+            for _ in range(min(self._fetcher.lanes(name) - line.lanes, len(line.waiting))):
+                line.lanes += 1
+                self._tasks.create_task(self._lane(line))
+
+    async def _lane(self, line: _Line) -> None:
+        """Fetch one image of the line after another."""
+        while line.waiting:
+            image = line.waiting.popleft()
+            link = await self._link(image)
+            await self._gate.acquire()
+            data = link if isinstance(link, Failure) else await self._ask(link)
+            self._tasks.create_task(self._hand_over(image, data))
+        line.lanes -= 1
+
+    async def _link(self, image: CaptureImage) -> str | Failure:
+        """Where the image is now. Asks for a portion of its source's links together, whatever their hosts are."""
+        if self._renew is None:
+            return image.image_url
+        links = self._links[image.source]
+        async with links.turn:
+            if image not in links.known:
+                some = list({image: None} | dict(islice(links.unknown.items(), RENEWED_AT_ONCE)))[:RENEWED_AT_ONCE]
+                renewed = await self._loop.run_in_executor(self._renewing, self._renew, some)
+                for one in some:
+                    del links.unknown[one]
+                    links.known[one] = renewed.get(one.capture_id, one.image_url)
+        return links.known.pop(image)
+
+    async def _ask(self, url: str) -> bytes | Failure:
+        """Fetch from a host that may be another than the line's: renewed links often lead elsewhere."""
+        name = _host(url)
+        host = self._hosts.setdefault(name, _Host(asyncio.Semaphore(self._fetcher.lanes(name))))
+        async with host.places:
+            if host.is_down:
+                return _GIVEN_UP
+            with self._clock.stage("fetch"):
+                data = await self._fetch(url)
+            host.note(data)
+            return data
+
+    async def _hand_over(self, image: CaptureImage, data: bytes | Failure) -> None:
+        """Prepare in a thread and put into the caller's queue; only then is there room for another image."""
+        await self._loop.run_in_executor(self._threads, self._finish, image, data)
+        if not isinstance(data, Failure):
+            self._budget.give_back(len(data))
+        self._gate.release()
+
+    def _finish(self, image: CaptureImage, data: bytes | Failure) -> None:
+        if not self._closed.is_set():
+            self._put((image, data if isinstance(data, Failure) else self._prepare(image, data)))
+
+
+def _host(url: str) -> str:
+    """What requests are counted against: the host, or the scheme of a local file."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return parts.hostname or parts.scheme

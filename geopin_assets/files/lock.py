@@ -1,0 +1,84 @@
+"""The one lock between processes: a file that one of them holds, until it lets go or ends, however it ends.
+
+Here: waiting for a lock by name, and holding one as long as the process lives. Not here: what a lock protects. The
+kernel releases what a killed process held (`flock`, through `filelock`), so there is nothing to expire or to clean up;
+the empty files stay. One machine only: on several, a conditional write to the store decides (`object_store.py`).
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from geopin_assets.errors import TransientError
+
+_FIRST_WORD_AFTER_S = 1.0
+_POLL_S = 0.05
+_LONGEST_NOTE = 300
+_log = logging.getLogger(__name__)
+_held_for_life: dict[Path, FileLock] = {}
+
+
+@contextmanager
+def locked(path: Path, *, patience_s: float = 300.0) -> Iterator[None]:
+    """Be the only thread of the only process in here. Whoever waits says for whom in the log.
+
+    Raises TransientError naming the holder if it is not let go of in time.
+    """
+    lock = _lock(path)
+    _acquire(lock, path, patience_s)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def hold_for_life(path: Path) -> bool:
+    """Hold a lock until this process ends; whether it is held: False if another process has it. Never waits."""
+    if path in _held_for_life:
+        return True
+    lock = _lock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    _held_for_life[path] = lock
+    return True
+
+
+def holder(path: Path) -> str:
+    """Who holds a lock, or held it last: process, command and since when."""
+    try:
+        return path.read_bytes()[:_LONGEST_NOTE].decode(errors="replace").strip() or "a process"
+    except OSError:
+        return "a process"
+
+
+def _lock(path: Path) -> FileLock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path, on_acquired=_sign, fallback_to_soft=False, poll_interval=_POLL_S)
+
+
+def _acquire(lock: FileLock, path: Path, patience_s: float) -> None:
+    try:
+        lock.acquire(timeout=min(patience_s, _FIRST_WORD_AFTER_S))
+        return
+    except Timeout:
+        _log.info("waiting for %s, held by %s", path.name, holder(path))
+    try:
+        lock.acquire(timeout=max(0.0, patience_s - _FIRST_WORD_AFTER_S))
+    except Timeout as error:
+        raise TransientError(f"{path.name} is still held by {holder(path)} after {patience_s:g} s") from error
+
+
+def _sign(descriptor: int) -> None:
+    """Leave word in the file for whoever waits: never a token, so the command without its arguments."""
+    command = Path(sys.argv[0] or sys.executable).name
+    note = f"process {os.getpid()} ({command}) since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, note.encode()[:_LONGEST_NOTE], 0)

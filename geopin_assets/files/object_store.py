@@ -1,0 +1,256 @@
+"""One interface over a folder on this machine, memory, and any S3 (Amazon's, R2, SeaweedFS, …): objects by key.
+
+Here: whole objects put and got, lists, conditions for where two writers could meet, and objects as files for libraries
+that read and write files themselves. Not here: what the objects are, or photos of other people (`photo_folder`).
+
+`obstore` does the work. In a folder it writes without fsync, knows no "only if unchanged" and leaves `x#1` behind when
+killed, so there writing is ours (`atomic.py`); see docs/decisions/2026-11-29-object-store.md. Importing this imports no
+obstore.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from geopin_assets.errors import ConfigurationError, PermanentError
+from geopin_assets.files.atomic import is_partial, replacing
+from geopin_assets.files.lock import locked
+from geopin_assets.files.object_errors import ConflictError, NoSuchObjectError, understood
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta, PutMode
+    from obstore.store import ObjectStore as Inner
+
+__all__ = ["ConflictError", "FolderStore", "NoSuchObjectError", "ObjectStore", "Stored", "memory_store", "open_store"]
+
+_LOCK = ".writing.lock"
+_RETRY_FOR = timedelta(seconds=60)
+_REQUEST_TAKES_AT_MOST = "120s"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a list says of an object. `version` changes with every put."""
+
+    key: str
+    bytes: int
+    modified_at: datetime
+    version: str
+
+
+class ObjectStore:
+    """Objects in memory or at an S3 server. Keys are relative paths with `/`, none of which is the folder of another;
+    lists are in their order.
+
+    Safe to use from many threads and processes. Every method raises TransientError or ConfigurationError for what is
+    wrong with the connection, the disk or the settings, without anything that a server wrote.
+    """
+
+    def __init__(self, inner: "Inner", address: str, prefix: str = "") -> None:
+        self._inner, self._address, self._prefix = inner, address.rstrip("/"), prefix
+
+    def address(self, key: str = "") -> str:
+        """What people call the store, or an object in it."""
+        return f"{self._address}/{key}" if key else self._address
+
+    def put(self, key: str, content: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
+        """Replace an object, whole or not at all; its new version.
+
+        Raises ConflictError, changing nothing, if it exists already (`if_absent`) or has another version by now.
+        Writers that could meet all state a condition.
+        """
+        mode: PutMode = {"e_tag": if_version} if if_version is not None else "create" if if_absent else "overwrite"
+        with understood(self.address(key)):
+            return self._inner.put(self._full(key), content, mode=mode)["e_tag"] or ""
+
+    def get(self, key: str) -> bytes:
+        """Raises NoSuchObjectError."""
+        with understood(self.address(key)):
+            return self._inner.get(self._full(key)).bytes().to_bytes()
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """So many bytes from `start`, fewer where the object ends. Raises NoSuchObjectError."""
+        with understood(self.address(key)):
+            return self._inner.get_range(self._full(key), start=start, length=length).to_bytes()
+
+    def find(self, key: str) -> Stored | None:
+        """What there is of an object, None if it is not there."""
+        try:
+            with understood(self.address(key)):
+                return self._stored(self._inner.head(self._full(key)))
+        except NoSuchObjectError:
+            return None
+
+    def has(self, key: str) -> bool:
+        """Whether there is such an object."""
+        return self.find(key) is not None
+
+    def walk(self, folder: str = "") -> Iterator[Stored]:
+        """Every object below a folder, in the order of keys."""
+        with understood(self.address(folder)):
+            for page in self._inner.list(self._full(folder)):
+                yield from (self._stored(found) for found in page)
+
+    def look(self, folder: str = "") -> tuple[list[str], list[Stored]]:
+        """The folders, and the objects, that are in a folder itself: their keys, in order."""
+        with understood(self.address(folder)):
+            found = self._inner.list_with_delimiter(self._full(folder))
+        folders = sorted(name.removeprefix(self._prefix) for name in found["common_prefixes"])
+        return folders, sorted((self._stored(one) for one in found["objects"]), key=lambda one: one.key)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; those that are not there are no error."""
+        with understood(self.address()):
+            self._inner.delete([self._full(key) for key in keys])
+
+    @contextmanager
+    def as_file(self, key: str) -> Iterator[Path]:
+        """An object as a file for reading, until the end. Raises NoSuchObjectError.
+
+        Opened meanwhile, it can be read for as long as it is open, and stays the same whatever takes its place.
+        """
+        with self.as_files([key]) as (path,):
+            yield path
+
+    @contextmanager
+    def as_files(self, keys: Iterable[str]) -> Iterator[list[Path]]:
+        """Objects as files for reading, until the end, in the order of `keys`. Raises NoSuchObjectError."""
+        with tempfile.TemporaryDirectory(prefix="geopin-") as folder:
+            paths = [Path(folder) / key for key in keys]
+            for path in paths:
+                self._fetch(path.relative_to(folder).as_posix(), path)
+            yield paths
+
+    @contextmanager
+    def replacing(self, key: str) -> Iterator[Path]:
+        """A path to write to: what is there at the end becomes the object, after an exception nothing does."""
+        with tempfile.TemporaryDirectory(prefix="geopin-") as folder:
+            yield (path := Path(folder) / PurePosixPath(key).name)
+            with understood(self.address(key)):
+                self._inner.put(self._full(key), path)
+
+    def _fetch(self, key: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with understood(self.address(key)), path.open("wb") as file:
+            for chunk in self._inner.get(self._full(key)):
+                file.write(chunk)
+
+    def _full(self, key: str) -> str:
+        return self._prefix + _checked(key)
+
+    def _stored(self, found: "ObjectMeta") -> Stored:
+        key = found["path"].removeprefix(self._prefix)
+        return Stored(key, found["size"], found["last_modified"], found["e_tag"] or "")
+
+
+class FolderStore(ObjectStore):
+    """Objects as the files of a folder, which the first write makes. Their files are at hand: nothing is copied."""
+
+    def __init__(self, root: Path, *, is_durable: bool = True) -> None:
+        from obstore.store import LocalStore
+
+        self.root, self._is_durable = root, is_durable
+        super().__init__(LocalStore(), str(root), f"{root.resolve().as_posix()[1:]}/")
+
+    def path(self, key: str) -> Path:
+        """Where an object is, or would be."""
+        return self.root / _checked(key)
+
+    def put(self, key: str, content: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
+        if if_absent or if_version is not None:
+            with locked(self.root / _LOCK):
+                self._check(key, if_version)
+                return self._write(key, content)
+        return self._write(key, content)
+
+    def has(self, key: str) -> bool:
+        return self.path(key).is_file()
+
+    def walk(self, folder: str = "") -> Iterator[Stored]:
+        found = (one for one in super().walk(folder) if _is_object(one.key))
+        yield from sorted(found, key=lambda one: one.key)
+
+    def look(self, folder: str = "") -> tuple[list[str], list[Stored]]:
+        folders, objects = super().look(folder)
+        return folders, [one for one in objects if _is_object(one.key)]
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with understood(self.address(key)):
+                self.path(key).unlink(missing_ok=True)
+
+    @contextmanager
+    def as_files(self, keys: Iterable[str]) -> Iterator[list[Path]]:
+        paths = [self.path(key) for key in keys]
+        for path in paths:
+            if not path.is_file():
+                raise NoSuchObjectError(f"{path}: not there")
+        yield paths
+
+    @contextmanager
+    def replacing(self, key: str) -> Iterator[Path]:
+        with understood(self.address(key)), replacing(self.path(key), is_durable=self._is_durable) as path:
+            yield path
+
+    def _write(self, key: str, content: bytes) -> str:
+        with self.replacing(key) as path:
+            path.write_bytes(content)
+        written = self.find(key)
+        return written.version if written else ""
+
+    def _check(self, key: str, version: str | None) -> None:
+        """Raises ConflictError unless the object has this version, or None is wanted and there is none."""
+        found = self.find(key)
+        if (found and found.version) != version:
+            raise ConflictError(f"{self.address(key)}: another process has written it")
+
+
+def open_store(address: str | Path, *, endpoint_url: str = "", is_durable: bool = True) -> ObjectStore:
+    """The store at a local path or `s3://bucket/prefix`; nothing is asked yet.
+
+    Credentials and region of S3 are those of the environment (AWS_…); `endpoint_url`: of a server other than Amazon's.
+    Raises ConfigurationError for any other address.
+    """
+    scheme, found, rest = str(address).partition("://")
+    if not found:
+        return FolderStore(Path(address).expanduser(), is_durable=is_durable)
+    bucket, _, prefix = rest.partition("/")
+    if scheme.lower() != "s3" or not bucket:
+        raise ConfigurationError(f"{address}: a store is a local path or s3://bucket/prefix")
+    return _s3_store(bucket, prefix.strip("/"), endpoint_url)
+
+
+def memory_store() -> ObjectStore:
+    """An empty store that ends with the process."""
+    from obstore.store import MemoryStore
+
+    return ObjectStore(MemoryStore(), "memory:")
+
+
+def _s3_store(bucket: str, prefix: str, endpoint_url: str) -> ObjectStore:
+    from obstore.store import S3Store
+
+    address = f"s3://{bucket}/{prefix}".rstrip("/")
+    with understood(address):
+        inner = S3Store(
+            bucket,
+            config={"endpoint": endpoint_url} if endpoint_url else None,
+            client_options={"allow_http": endpoint_url.startswith("http://"), "timeout": _REQUEST_TAKES_AT_MOST},
+            retry_config={"max_retries": 5, "retry_timeout": _RETRY_FOR},
+        )
+    return ObjectStore(inner, address, f"{prefix}/" if prefix else "")
+
+
+def _checked(key: str) -> str:
+    """The key of an object or a folder. Raises PermanentError for what is not a plain relative path everywhere."""
+    if key and (any(part in ("", ".", "..") for part in key.split("/")) or not key.isprintable() or "#" in key):
+        raise PermanentError(f"{key!r}: not a plain relative path")
+    return key
+
+
+def _is_object(key: str) -> bool:
+    return not is_partial(PurePosixPath(key)) and key != _LOCK

@@ -1,0 +1,1 @@
+"""The invented streets: what stands where, who drove past, and how it is painted."""

@@ -1,0 +1,68 @@
+"""JPEGs of shots, in the sizes that the sources serve: rendered small, enlarged, kept in memory.
+
+Here: which camera took a shot, sizes, JPEG. Not here: scenes and rays, files on disk (`photos.py`).
+The same shot and size give the same bytes, always.
+"""
+
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+
+from PIL import Image as PillowImage
+
+from geopin_assets.embedding.protocol import Image
+from geopin_assets.sandbox.streets import canvas
+from geopin_assets.sandbox.streets.painting import render
+from geopin_assets.sandbox.streets.scenes import day_of, scene_of
+from geopin_assets.sandbox.streets.world import Shot
+
+PANORAMAX_SIZES = ("hd", "sd", "thumb")
+AMSTERDAM_WIDTHS = (8000, 4000, 2000)
+FIELD_OF_VIEW_DEG = 62
+_FLAT_RENDERED, _PANO_RENDERED_WIDTH = (640, 480), 1280
+_PANORAMAX_FLAT = {"hd": (1600, 1200), "sd": (2048, 1536), "thumb": (500, 375)}
+_PANORAMAX_PANO = {"hd": (4096, 2048), "sd": (2048, 1024), "thumb": (500, 300)}
+_CAMERA_HEIGHT_M = {"amsterdam": 2.4, "panoramax": 1.8}
+_PHONE_HEIGHT_M = 1.6
+_QUALITY = 85
+
+
+@lru_cache(maxsize=256)
+def panoramax_jpeg(shot: Shot, size: str) -> bytes:
+    """A Panoramax picture; `size` is one of PANORAMAX_SIZES. sd is always 2048 wide, thumb 500."""
+    sizes = _PANORAMAX_PANO if shot.drive.is_pano else _PANORAMAX_FLAT
+    return jpeg(draw(shot), sizes[size])
+
+
+@lru_cache(maxsize=96)
+def amsterdam_jpeg(shot: Shot, width: int) -> bytes:
+    """An Amsterdam panorama, `width` by half of it, north in the middle column."""
+    return jpeg(draw(shot, center_deg=0.0), (width, width // 2))
+
+
+@lru_cache(maxsize=256)
+def shot_jpeg(shot: Shot, width: int) -> bytes:
+    """A shot as most sources serve it, `width` wide: 4:3, or 2:1 with its heading in the middle for a panorama."""
+    return jpeg(draw(shot), (width, width // 2 if shot.drive.is_pano else width * 3 // 4))
+
+
+@lru_cache(maxsize=16)
+def draw(shot: Shot, center_deg: float | None = None) -> Image:
+    """The shot as rendered, uint8 [H, W, 3]. `center_deg`: bearing of the middle column, by default its heading."""
+    street = shot.drive.street
+    center_deg = shot.heading_deg if center_deg is None else center_deg
+    yaw_deg = center_deg - street.bearing_deg
+    height_m = _CAMERA_HEIGHT_M.get(shot.drive.source, _PHONE_HEIGHT_M)
+    if shot.drive.is_pano:
+        camera = canvas.panorama(shot.right_m, shot.along_m, height_m, yaw_deg, _PANO_RENDERED_WIDTH)
+    else:
+        camera = canvas.perspective(shot.right_m, shot.along_m, height_m, yaw_deg, FIELD_OF_VIEW_DEG, _FLAT_RENDERED)
+    return render(scene_of(street), day_of(street, shot.drive.started_at), camera)
+
+
+def jpeg(image: Image, size: tuple[int, int], **metadata: Any) -> bytes:
+    """Enlarge to `size` (width, height) and encode. `metadata`: what Pillow writes along (exif, xmp)."""
+    buffer = BytesIO()
+    enlarged = PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BICUBIC)
+    enlarged.save(buffer, "JPEG", quality=_QUALITY, **metadata)
+    return buffer.getvalue()

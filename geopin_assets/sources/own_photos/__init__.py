@@ -1,0 +1,205 @@
+"""Own photos: a folder of geotagged JPEGs, as a municipality or survey brings them, on disk or in a bucket.
+
+API: none; `GEOPIN_OWN_PHOTOS_DIR` is searched with its subfolders. It is a path, or `s3://bucket/prefix` with
+credentials in the standard AWS variables; `GEOPIN_S3_ENDPOINT_URL` names a server other than Amazon's, as for
+Cloudflare R2. Only the first bytes of a photo are read to place it. Position, direction and time come
+from EXIF (GPS, GPSImgDirection to true north, DateTimeOriginal with its offset, else Dutch local time)
+and XMP GPano (360-degree, PoseHeadingDegrees); a part of a sphere is a flat photo. A file `positions.csv` in
+the folder (columns file, lat, lon, heading_deg, captured_at) wins over EXIF where a field is not empty.
+
+License: one for the folder, stated by its owner: `GEOPIN_OWN_PHOTOS_LICENSE` and
+`GEOPIN_OWN_PHOTOS_ATTRIBUTION` are required; `GEOPIN_OWN_PHOTOS_CREATOR` and
+`GEOPIN_OWN_PHOTOS_PAGE_URL` (a base that the file name is appended to) are optional.
+
+Quirks: the folder is looked at once per run; in a bucket only photos that are new or changed since the last run
+are read then, an image having changed when its ETag has. Files without a usable position belong to no cell;
+they are counted by reason on the cell of the folder's first photo. Links that lead out of the folder are not
+followed.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from urllib.parse import quote
+
+from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
+from geopin_assets.grid import Cell, rows_columns
+from geopin_assets.http_client import HttpClient
+from geopin_assets.licenses import OPEN_LICENSES, open_license
+from geopin_assets.photo_folder import LocalFolder, PhotoFolder, PhotoGoneError, open_folder
+from geopin_assets.settings import Settings
+from geopin_assets.sources import fields
+from geopin_assets.sources.base import CrawlReport, Source
+from geopin_assets.sources.own_photos.scan import Photo, Scan, remembered, scan
+
+SCHEME = "own-photos"
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._/-]{1,40}")  # short enough for a vector id beside the source's name
+_WHERE = "GEOPIN_OWN_PHOTOS_DIR to a folder of geotagged JPEGs, or to s3://bucket/prefix"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """What the owner of the folder states about all of its photos."""
+
+    license: str
+    attribution: str
+    creator: str | None = None
+    page_url: str = ""
+
+
+class OwnPhotos(Source):
+    """The photos of a folder whose position lies in the cell."""
+
+    name = "own_photos"
+    title = "Own photos"
+    homepage = "https://exiftool.org/geotag.html"
+    contribute_url = "https://exiftool.org/geotag.html"
+    asks_a_server = False
+    license = None
+    attribution = "{stated by the owner}"
+    work = ()
+    requests_per_second = 100.0
+
+    def __init__(
+        self,
+        folder: PhotoFolder,
+        rights: Rights,
+        *,
+        memory: Path | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`memory`: the file that keeps headers between runs."""
+        self._folder, self._rights, self._memory, self._now = folder, rights, memory, now
+        self._lock = Lock()
+        self._found: Scan | GeoPinError | None = None
+        self._has_told = False
+
+    @classmethod
+    def disabled_reason(cls, settings: Settings) -> str | None:
+        try:
+            if photo_folder(settings) is None:
+                return f"set {_WHERE}"
+            _rights(settings)
+        except ConfigurationError as error:
+            return str(error)
+        return None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, client: HttpClient) -> "OwnPhotos":
+        """`client` is not used. Raises ConfigurationError if folder or license are not stated."""
+        if (folder := photo_folder(settings)) is None:
+            raise ConfigurationError(f"own_photos: set {_WHERE}")
+        return cls(folder, _rights(settings), memory=settings.data_dir / "photo_headers.sqlite")
+
+    def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+        found = self._scan_once()
+        if self._accounts_for_unplaced(cell, found):
+            yield from found.unplaced
+        for photo in (photo for key in rows_columns(cell.bbox) for photo in found.by_cell.get(key, ())):
+            if cell.bbox.contains(photo.lon, photo.lat):
+                yield self._capture(photo)
+
+    def _accounts_for_unplaced(self, cell: Cell, found: Scan) -> bool:
+        """True for one cell, the same in every run: counts of cells crawled by several runs are added up."""
+        if found.first is not None:
+            return cell.bbox.contains(found.first.lon, found.first.lat)
+        with self._lock:  # no photo can be placed: whoever asks first must learn why
+            is_first, self._has_told = not self._has_told, True
+            return is_first
+
+    def _scan_once(self) -> Scan:
+        """The folder as it was at the first look; one that failed is not repeated for every cell of the run."""
+        with self._lock:
+            if self._found is None:
+                self._found = self._scan()
+        if isinstance(self._found, GeoPinError):
+            raise type(self._found)(*self._found.args) from self._found
+        return self._found
+
+    def _scan(self) -> Scan | GeoPinError:
+        try:
+            with remembered(self._memory, str(self._folder)) as memory:
+                return scan(self._folder, self._now(), memory)
+        except GeoPinError as error:
+            error.args = (f"own_photos: {error}",)
+            return error
+
+    def _capture(self, photo: Photo) -> Capture | Rejected:
+        rights, name = self._rights, photo.file.name
+        quoted = quote(name)
+        try:
+            version = self._folder.version(photo.file)
+        except PhotoGoneError:
+            return Rejected(Reason.NO_IMAGE, name)
+        except (TransientError, ConfigurationError) as error:
+            raise type(error)(f"own_photos: {name}: {error}") from error
+        except PermanentError:
+            return Rejected(Reason.UNREADABLE, name)
+        return Capture(
+            source=OwnPhotos.name,
+            source_capture_id=photo_id(name),
+            lon=photo.lon,
+            lat=photo.lat,
+            captured_at=photo.captured_at,
+            heading_deg=photo.heading_deg,
+            is_pano=photo.header.is_pano,
+            sequence_id=name.rpartition("/")[0] or None,
+            creator=rights.creator,
+            license=rights.license,
+            attribution=rights.attribution,
+            page_url=f"{rights.page_url.rstrip('/')}/{quoted}" if rights.page_url else f"{SCHEME}:{quoted}",
+            image_url=f"{SCHEME}:{quoted}",
+            image_version=version,
+            payload=fields.payload(
+                {
+                    "file": name,
+                    "width": photo.header.width,
+                    "height": photo.header.height,
+                    "camera": photo.header.camera,
+                }
+            ),
+        )
+
+
+def photo_folder(settings: Settings) -> PhotoFolder | None:
+    """The folder that `own-photos:` addresses are relative to (percent-quoted, `/` between names), or None.
+
+    Raises ConfigurationError for an address that is neither a path nor `s3://bucket/prefix`.
+    """
+    if not (address := settings.text("GEOPIN_OWN_PHOTOS_DIR")):
+        return LocalFolder(settings.data_dir / OwnPhotos.name) if settings.is_sandbox else None
+    endpoint_url = settings.text("GEOPIN_S3_ENDPOINT_URL")
+    if endpoint_url and fields.web_url(endpoint_url) is None:
+        raise ConfigurationError("GEOPIN_S3_ENDPOINT_URL: not an http(s) address without user name")
+    try:
+        return open_folder(address, endpoint_url)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"GEOPIN_OWN_PHOTOS_DIR: {error}") from error
+
+
+def photo_id(file: str) -> str:
+    """A stable id of a relative path: the path itself if short and plain, else `~` and a hash of it."""
+    return file if _PLAIN_ID.fullmatch(file) else f"~{hashlib.sha256(file.encode()).hexdigest()[:32]}"
+
+
+def _rights(settings: Settings) -> Rights:
+    is_invented = settings.is_sandbox and not settings.text("GEOPIN_OWN_PHOTOS_DIR")
+
+    def variable(name: str, invented: str = "") -> str:
+        """What is stated; defaults are for the sandbox's own pictures, never for somebody's photos."""
+        return settings.text(f"GEOPIN_OWN_PHOTOS_{name}") or (invented if is_invented else "")
+
+    license_id, attribution = open_license(variable("LICENSE", "CC0-1.0")), variable("ATTRIBUTION", "GeoPin sandbox")
+    if license_id is None:
+        raise ConfigurationError(f"GEOPIN_OWN_PHOTOS_LICENSE: state one of {', '.join(OPEN_LICENSES)}")
+    if not attribution:
+        raise ConfigurationError("GEOPIN_OWN_PHOTOS_ATTRIBUTION: state the text to show with the photos")
+    page_url = variable("PAGE_URL")
+    if page_url and fields.web_url(page_url) is None:
+        raise ConfigurationError("GEOPIN_OWN_PHOTOS_PAGE_URL: not an http(s) address")
+    return Rights(license=license_id, attribution=attribution, creator=variable("CREATOR") or None, page_url=page_url)

@@ -1,0 +1,244 @@
+"""What is said about a photo: its header (position, direction, time, projection), and `positions.csv` beside it.
+
+Here: EXIF and XMP (GPano) read with Pillow, broken metadata becomes None; reading and checking that file, for photos
+whose EXIF has no position or a wrong one. Not here: which of the two wins (`scan.py`), or what is indexed.
+"""
+
+import csv
+import re
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from io import BytesIO, StringIO
+from threading import Lock
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from PIL.JpegImagePlugin import JpegImageFile
+
+from geopin_assets.capture import Reason, Rejected
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.photo_folder import PhotoFolder, PhotoGoneError
+from geopin_assets.sources import fields
+
+_GPS_IFD, _EXIF_IFD = 0x8825, 0x8769
+_LAT_REF, _LAT, _LON_REF, _LON, _DIRECTION_REF, _DIRECTION = 1, 2, 3, 4, 16, 17
+_TIME_ORIGINAL, _OFFSET_ORIGINAL = 0x9003, 0x9011
+_MAKE, _MODEL = 0x010F, 0x0110
+_BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
+LOCAL_ZONE = ZoneInfo("Europe/Amsterdam")
+_SILENCED = Lock()  # which warnings are shown is a setting of the whole process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoHeader:
+    """Facts of one JPEG; None where it does not say."""
+
+    width: int
+    height: int
+    has_position: bool
+    """Whether there are GPS coordinates at all, good or bad."""
+    position: tuple[float, float] | None
+    """(lon, lat), degrees WGS84."""
+    heading_deg: float | None
+    captured_at: datetime | None
+    is_pano: bool
+    camera: str | None
+
+
+class HeaderCutError(ValueError):
+    """The bytes end before the header does."""
+
+
+def read_header(data: bytes) -> PhotoHeader | None:
+    """The header that the first bytes of a JPEG hold, or None if they are of none.
+
+    Raises HeaderCutError if more bytes are needed. The plugin is opened directly, so that no other decoder sees
+    the file and its size is not judged here.
+    """
+    file = _Bytes(data)
+    with _SILENCED, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "Corrupt EXIF data": what can be read is used
+        try:
+            with JpegImageFile(file) as image:
+                return _header(image)
+        except _BROKEN:
+            pass
+    if file.has_run_out:
+        raise HeaderCutError(f"not in the first {len(data)} bytes")
+    return None
+
+
+class _Bytes(BytesIO):
+    """Remembers whether more was wanted than there is."""
+
+    has_run_out = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.has_run_out |= size is not None and len(data) < size
+        return data
+
+
+def _header(image: JpegImageFile) -> PhotoHeader:
+    gps, exif, root = _ifd(image, _GPS_IFD), _ifd(image, _EXIF_IFD), _ifd(image, 0)
+    gpano = _gpano(image.info.get("xmp"))
+    lat, lon = (
+        _degrees(gps.get(_LAT), gps.get(_LAT_REF), "N", "S"),
+        _degrees(gps.get(_LON), gps.get(_LON_REF), "E", "W"),
+    )
+    return PhotoHeader(
+        width=image.width,
+        height=image.height,
+        has_position=_LAT in gps or _LON in gps,
+        position=fields.position(lon, lat),
+        heading_deg=_heading_deg(gpano, _direction_deg(gps)),
+        captured_at=_time(_text(exif.get(_TIME_ORIGINAL)), _text(exif.get(_OFFSET_ORIGINAL))),
+        is_pano=_is_full_sphere(gpano),
+        camera=" ".join(filter(None, (_text(root.get(_MAKE)), _text(root.get(_MODEL))))) or None,
+    )
+
+
+def _ifd(image: JpegImageFile, tag: int) -> Mapping[int, Any]:
+    """One directory of the EXIF data (0: the main one); empty if it cannot be read."""
+    try:
+        exif = image.getexif()
+        return dict(exif.get_ifd(tag)) if tag else dict(exif)
+    except _BROKEN:
+        return {}
+
+
+def _degrees(value: Any, ref: Any, positive: str, negative: str) -> float | None:
+    """Degrees from (degrees, minutes, seconds) and a hemisphere; without a hemisphere the sign is unknown."""
+    hemisphere = (_text(ref) or "").upper()
+    if hemisphere not in (positive, negative) or not isinstance(value, tuple) or len(value) != 3:
+        return None
+    parts = [_ratio(part) for part in value]
+    if any(part is None or part < 0 for part in parts):
+        return None
+    degrees = sum(part / 60**power for power, part in enumerate(parts) if part is not None)
+    return degrees if hemisphere == positive else -degrees
+
+
+def _ratio(value: Any) -> float | None:
+    """A finite float of a TIFF rational or number; 0/0 is None."""
+    try:
+        return fields.number(float(value))
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+
+
+def _heading_deg(gpano: Mapping[str, str], direction: float | None) -> float | None:
+    """GPano's pose wins, except the 0 that stitchers write when they know nothing better than the GPS.
+
+    The pose is that of the whole sphere's center; of a part of it, the center lies elsewhere.
+    """
+    pose = fields.heading_deg(gpano.get("PoseHeadingDegrees"))
+    if pose is None or (pose == 0 and direction is not None):
+        return direction
+    names = ("CroppedAreaLeftPixels", "CroppedAreaImageWidthPixels", "FullPanoWidthPixels")
+    left, width, whole = (fields.number(gpano.get(name)) for name in names)
+    if left is None or width is None or not whole:
+        return pose
+    return fields.heading_deg(pose + 360 * ((left + width / 2) / whole - 0.5))
+
+
+def _direction_deg(gps: Mapping[int, Any]) -> float | None:
+    """GPSImgDirection if it refers to true north; magnetic or unstated directions are not guessed."""
+    if (_text(gps.get(_DIRECTION_REF)) or "").upper() != "T":
+        return None
+    return fields.heading_deg(_ratio(gps.get(_DIRECTION)))
+
+
+def _time(stamp: str | None, offset: str | None) -> datetime | None:
+    """`YYYY:MM:DD HH:MM:SS` with its offset; without one it is Dutch local time."""
+    try:
+        time = datetime.strptime((stamp or "").partition(".")[0], "%Y:%m:%d %H:%M:%S").replace(tzinfo=_zone(offset))
+        return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _zone(offset: str | None) -> tzinfo:
+    match = re.fullmatch(r"([+-])(\d\d):(\d\d)", offset or "")
+    if match is None or int(match[2]) > 14:
+        return LOCAL_ZONE
+    ahead = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return timezone(ahead if match[1] == "+" else -ahead)
+
+
+def _gpano(xmp: Any) -> dict[str, str]:
+    """GPano properties of an XMP packet, written as attributes or as elements."""
+    if not isinstance(xmp, bytes):
+        return {}
+    pairs = re.findall(rb"(?<!/)GPano:(\w+)(?:\s*=\s*[\"']|>)\s*([^\"'<]*?)\s*[\"'<]", xmp)
+    return {name.decode(): value.decode("utf-8", "replace") for name, value in pairs}
+
+
+def _is_full_sphere(gpano: Mapping[str, str]) -> bool:
+    """Equirectangular and not cropped; sizes are compared with each other, as resizing leaves them behind."""
+    if gpano.get("ProjectionType", "").lower() != "equirectangular":
+        return False
+    sides = (
+        ("CroppedAreaImageWidthPixels", "FullPanoWidthPixels"),
+        ("CroppedAreaImageHeightPixels", "FullPanoHeightPixels"),
+    )
+    return all(fields.number(gpano.get(cropped)) == fields.number(gpano.get(full)) for cropped, full in sides)
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
+    return fields.text(value.rstrip("\0") if isinstance(value, str) else value)
+
+
+POSITIONS_FILE = "positions.csv"
+MAX_BYTES = 256 * 2**20  # some five million rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """What is stated about one file; None where a field is empty."""
+
+    place: tuple[float, float] | None = None
+    """(lon, lat), degrees WGS84."""
+    heading_deg: float | None = None
+    captured_at: datetime | None = None
+
+
+def read_positions(folder: PhotoFolder) -> tuple[dict[str, Position], list[Rejected]]:
+    """Positions by relative file name, and the rows that cannot be used; both empty without a file.
+
+    Raises ConfigurationError if the file is no CSV in UTF-8 with a column `file`.
+    """
+    try:
+        text = folder.read(POSITIONS_FILE, MAX_BYTES).decode("utf-8-sig")
+        rows = list(csv.DictReader(StringIO(text, newline="")))
+        columns = set(rows[0]) if rows else {"file"}
+    except PhotoGoneError:
+        return {}, []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigurationError(f"own_photos: {POSITIONS_FILE} is no CSV in UTF-8") from error
+    if "file" not in columns:
+        raise ConfigurationError(
+            f"own_photos: {POSITIONS_FILE} needs the columns file, lat, lon, heading_deg, captured_at"
+        )
+    parsed = {
+        (row["file"] or "").strip(): _position({k: (v or "").strip() for k, v in row.items() if isinstance(v, str)})
+        for row in rows
+    }
+    good = {name: position for name, position in parsed.items() if isinstance(position, Position)}
+    return good, [Rejected(reason, name) for name, reason in parsed.items() if isinstance(reason, Reason)]
+
+
+def _position(row: dict[str, str]) -> Position | Reason:
+    lat, lon, heading, time = (row.get(name, "") for name in ("lat", "lon", "heading_deg", "captured_at"))
+    place = fields.position(lon, lat)
+    heading_deg, captured_at = fields.heading_deg(heading), fields.instant(time, zone=LOCAL_ZONE)
+    if place is None and (lat or lon):
+        return Reason.BAD_COORDINATES
+    if (heading and heading_deg is None) or (time and captured_at is None):
+        return Reason.MALFORMED
+    return Position(place=place, heading_deg=heading_deg, captured_at=captured_at)

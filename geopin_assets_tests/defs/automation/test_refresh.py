@@ -1,0 +1,185 @@
+"""Crawls by age: which cells are asked for, on a clock of our own."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from geopin_assets.cells import cell_facts, cell_ids
+from geopin_assets.defs.assets.raw import raw_assets
+from geopin_assets.defs.automation.refresh import (
+    BLOCK_CELLS,
+    MOST_CELLS,
+    STRETCH_CELLS,
+    WEEKLY,
+    PastFreshness,
+    Urgency,
+    due_blocks,
+    first_blocks,
+)
+from geopin_assets.defs.dagster_internals import asset_freshness
+from geopin_assets_tests.refresh import CRAWL, Refresh, Tick
+from geopin_assets_tests.simulated import SimulatedLog
+
+IDS = cell_ids()
+START = datetime(2026, 8, 24, 3, tzinfo=UTC)
+SEA = tuple(cell_id for cell_id in IDS if cell_id.startswith("sea-"))[:100]
+TWICE_A_DAY = timedelta(hours=12)
+Build = Callable[..., Refresh]
+
+
+@pytest.fixture
+def build(log: SimulatedLog) -> Build:
+    return lambda *sources, **options: Refresh(log, START, sources or ("panoramax",), options)
+
+
+def asked(ticks: list[Tick]) -> Counter[str]:
+    """How often each cell of each source was asked for."""
+    return Counter(f"{tick.source} {cell}" for tick in ticks for cell in tick.asked)
+
+
+def test_a_quarter_in_small_a_failure_and_a_new_source(build: Build) -> None:
+    cells, most = IDS[:600], 250
+    refresh = build("panoramax", "mapillary", "flickr", most_cells=most)
+    refresh.backfill("panoramax", cells)
+    refresh.backfill("mapillary", cells[::2] + cells[1:100:2])  # missing cells in between
+
+    for _ in range(2):  # weeks
+        refresh.skip_days(5.5)
+        ticks = refresh.pass_days(3, TWICE_A_DAY)
+        assert set(asked(ticks).values()) == {1}, "a cell was crawled twice in a week"
+        assert max(tick.oldest_days for tick in ticks) < 9
+        assert max(len(tick.asked) for tick in ticks) <= most
+    assert set(refresh.crawled_at["mapillary"]) == {*cells[::2], *cells[1:100:2]}, "a missing cell was filled"
+    assert min(refresh.crawled_at["panoramax"].values()) > START + timedelta(days=14)
+
+    refresh.failing.add("panoramax")
+    ticks = refresh.pass_days(10, TWICE_A_DAY)
+    tries = asked([tick for tick in ticks if tick.source == "panoramax"])
+    assert 0 < max(tries.values()) <= 10, "more than one try a day"
+    assert refresh.oldest_days("panoramax") > 9
+    assert max(tick.oldest_days for tick in ticks if tick.source == "mapillary") < 9, "it held back another source"
+
+    refresh.failing.clear()
+    refresh.pass_days(3, TWICE_A_DAY)
+    assert refresh.oldest_days("panoramax") < 4
+
+    utrecht = tuple(cell_id for cell_id in IDS if cell_id.startswith("ut-"))[:200]
+    refresh.backfill("flickr", utrecht)
+    ticks = refresh.pass_days(8, TWICE_A_DAY)
+    new = asked([tick for tick in ticks if tick.source == "flickr"])
+    assert set(new) == {f"flickr {cell}" for cell in utrecht}
+    assert set(new.values()) == {1}
+
+
+def test_nothing_is_asked_before_the_policy_warns_and_everything_in_one_range_after(build: Build) -> None:
+    refresh = build()
+    refresh.backfill("panoramax", IDS[:250])
+    refresh.skip_days(6.5)
+    assert not any(tick.asked for tick in refresh.pass_days(0.25))
+    (tick,) = refresh.pass_days(0.25)
+    assert tick.asked == IDS[:250]
+    assert (tick.ranges, tick.runs) == (1, 1)
+
+
+def test_a_lonely_cell_waits_for_its_block_but_not_until_it_is_stale(build: Build) -> None:
+    refresh = build()
+    refresh.backfill("panoramax", IDS[5:6])
+    refresh.now += timedelta(days=3)
+    refresh.backfill("panoramax", [*IDS[:5], *IDS[6 : 2 * BLOCK_CELLS]])
+    refresh.skip_days(4)
+    assert not any(tick.asked for tick in refresh.pass_days(0.75))
+    (tick,) = refresh.pass_days(0.25)  # eight days old: half-way between warning and failing
+    assert tick.asked == IDS[:BLOCK_CELLS]
+
+
+def test_a_cell_that_fails_is_tried_once_a_day_and_counts_as_outstanding(build: Build) -> None:
+    refresh = build(most_cells=2 * BLOCK_CELLS)
+    refresh.backfill("panoramax", IDS[: 4 * BLOCK_CELLS])
+    refresh.failing.add("panoramax")
+    refresh.skip_days(6.5)
+    ticks = [tick for tick in refresh.pass_days(2.5) if tick.asked]
+    assert [tick.when - START for tick in ticks] == [timedelta(days=7), timedelta(days=8), timedelta(days=9)]
+    assert {len(tick.asked) for tick in ticks} == {2 * BLOCK_CELLS}, "a source that is down was asked for everything"
+
+
+def test_cells_of_a_run_that_is_queued_are_not_asked_again_however_long_it_waits(build: Build) -> None:
+    refresh = build()
+    refresh.backfill("panoramax", IDS[:BLOCK_CELLS])
+    refresh.now += timedelta(days=8)
+    asset = refresh.assets["panoramax"]
+    job = dg.Definitions(assets=[asset]).resolve_implicit_global_asset_job_def()
+    run = refresh.log.instance.create_run_for_job(
+        job, asset_selection={asset.key}, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": IDS[0]}
+    )
+    refresh.now += timedelta(days=400)  # the run was created by the real clock
+    assert refresh.tick("panoramax").asked == IDS[1:BLOCK_CELLS]
+    refresh.log.instance.delete_run(run.run_id)
+
+
+def test_a_source_that_is_switched_off_is_asked_for_nothing(build: Build) -> None:
+    refresh = build(disabled_reason=lambda: "set GEOPIN_FLICKR_API_KEY")
+    refresh.backfill("panoramax", IDS[:50])
+    refresh.skip_days(10)
+    assert refresh.tick("panoramax").asked == ()
+
+
+def test_cells_known_to_be_empty_sea_have_the_slower_policy(build: Build) -> None:
+    refresh = build(empty=lambda: SEA)
+    coast = IDS[:50]
+    refresh.backfill("panoramax", [*SEA, *coast])
+    for _ in range(3):
+        refresh.skip_days(8)
+        assert refresh.tick("panoramax").asked == coast
+    refresh.skip_days(3.5)  # 27.5 days
+    assert refresh.tick("panoramax").asked == ()
+    assert set(asked(refresh.pass_days(1.5, TWICE_A_DAY))) == {f"panoramax {cell}" for cell in SEA}
+    assert refresh.oldest_days("panoramax") < 9
+
+
+def test_one_photo_at_sea_does_not_have_the_empty_sea_around_it_crawled_each_week(build: Build) -> None:
+    refresh = build(empty=lambda: SEA[1:])
+    refresh.backfill("panoramax", SEA)
+    refresh.skip_days(7)
+    assert refresh.tick("panoramax").asked == SEA[:1]
+
+
+@pytest.mark.parametrize("asset", raw_assets, ids=lambda asset: asset.key.path[1])
+def test_every_source_states_the_policy_and_has_the_condition_that_applies_it(asset: dg.AssetsDefinition) -> None:
+    spec = asset.get_asset_spec()
+    assert spec.freshness_policy == WEEKLY
+    assert isinstance(spec.automation_condition, PastFreshness)
+    for text in (spec.automation_condition.description, spec.metadata["refreshed_every"]):
+        assert "7 days (at most 9)" in str(text)
+        assert "28 days (at most 35) without Dutch land" in str(text)
+
+
+def test_overdue_blocks_come_first_then_where_people_live_then_the_sea() -> None:
+    keys, due = IDS, dict.fromkeys(IDS, Urgency.DUE)
+    village, city, sea = (IDS.index(i) for i in ("dr-meppel-r106c090", "nh-amsterdam-r090c051", SEA[0]))
+    due |= dict.fromkeys(IDS[sea // BLOCK_CELLS * BLOCK_CELLS :][:BLOCK_CELLS], Urgency.OVERDUE)
+    order = [block.number for block in due_blocks(keys, due, set(keys), (), ())]
+    place = {name: order.index(i // BLOCK_CELLS) for name, i in {"village": village, "city": city, "sea": sea}.items()}
+    assert place["sea"] == 0 < place["city"] < place["village"]
+    land = [cell_facts(keys[number * BLOCK_CELLS]).is_land for number in order[1:]]
+    assert sum(land[: len(land) // 2]) > 0.9 * sum(land), "the sea came before land"
+
+
+def test_the_blocks_of_one_run_are_asked_for_together() -> None:
+    due = dict.fromkeys(IDS, Urgency.DUE)
+    taken = first_blocks(due_blocks(IDS, due, set(IDS), (), ()), MOST_CELLS)
+    assert len(taken) == MOST_CELLS
+    assert {Counter(IDS.index(cell) // STRETCH_CELLS for cell in taken)[n] for n in range(3)} <= {0, STRETCH_CELLS}
+
+
+def test_dagster_calls_an_asset_fresh_whose_cells_are_stale_and_we_ask_for_exactly_those(build: Build) -> None:
+    refresh = build()
+    refresh.now = datetime.now(UTC) - timedelta(days=30)  # Dagster judges by the real clock
+    refresh.backfill("panoramax", IDS[: 2 * BLOCK_CELLS])
+    refresh.now = datetime.now(UTC) - CRAWL
+    refresh.backfill("panoramax", IDS[BLOCK_CELLS : 2 * BLOCK_CELLS])
+    assert asset_freshness(refresh.log.instance, refresh.defs, refresh.assets["panoramax"].key) == "PASS"
+    assert refresh.oldest_days("panoramax") > 29
+    assert refresh.tick("panoramax").asked == IDS[:BLOCK_CELLS]

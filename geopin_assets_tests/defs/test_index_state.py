@@ -1,0 +1,97 @@
+"""Another model is another index, built beside the one in use, which searches switch to when it is complete."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import torch
+
+from geopin_assets.defs.resources import SearchIndex
+from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
+from geopin_assets_tests.platform import CELLS, Platform
+
+SOURCES = ("panoramax",)
+ERROR = dg.AssetCheckSeverity.ERROR
+
+
+def with_another_model(platform: Platform, folder: Path) -> None:
+    """The same installation, set to a network of random weights: what it finds does not matter here."""
+    torch.manual_seed(0)
+    torch.save(CosPlaceNetwork("ResNet18", 32).state_dict(), folder / "random.pth")
+    platform.set(GEOPIN_MODEL="cosplace/ResNet18/32", GEOPIN_WEIGHTS=str(folder / "random.pth"), GEOPIN_DEVICE="cpu")
+
+
+def states(search_index: SearchIndex) -> dict[str, str]:
+    return {
+        version.name.rsplit("-v", 1)[0].split("-")[1]: version.state.value for version in search_index.versions().all()
+    }
+
+
+def publication(platform: Platform) -> dict[str, tuple[str, int]]:
+    """What searchers are told: model -> (state, vectors)."""
+    rows = platform.rows.query("SELECT model_id, state, vectors FROM publication")
+    return {model.split("-")[0]: (state, vectors) for model, state, vectors in rows.iter_rows()}
+
+
+def test_another_model_takes_the_place_of_the_one_in_use_only_when_it_is_complete(
+    build_platform: Callable[[str], Platform], instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    platform = build_platform("models")
+    platform.run(instance, sources=SOURCES)
+    first, count = platform.index, platform.index.info().vector_count
+    assert states(platform.search_index) == {"thumbnail": "serving"} and count > 1
+    assert publication(platform) == {"thumbnail": ("serving", count)}
+
+    with_another_model(platform, tmp_path)
+    platform.run(instance, cells=CELLS[:1], sources=SOURCES)
+    assert states(platform.search_index) == {"thumbnail": "serving", "cosplace": "building"}
+    assert publication(platform)["thumbnail"] == ("serving", count)
+    assert first.info().vector_count == count, "the index in use is left alone"
+    assert platform.rows.count("vectors") == count, "so are the rows of its vectors"
+
+    platform.run(instance, cells=CELLS[1:], sources=SOURCES)
+    assert states(platform.search_index) == {"thumbnail": "retired", "cosplace": "serving"}
+    assert publication(platform) == {"thumbnail": ("retired", count), "cosplace": ("serving", count)}
+    assert platform.index.dim == 32 and platform.index.info().vector_count == count
+    folders = {path.name.split("-")[0] for path in platform.storage.settings().embeddings_dir.iterdir()}
+    assert folders == {"thumbnail", "cosplace"}, "vectors of two models are never in one place"
+
+
+def test_a_mass_removal_is_a_new_version_that_searches_switch_to(
+    build_platform: Callable[[str], Platform], instance: dg.DagsterInstance
+) -> None:
+    platform = build_platform("removal")
+    platform.run(instance, sources=SOURCES)
+    before = platform.index.info().vector_count
+    gone = platform.storage.catalog().ids().head(3).to_list()
+    platform.tell_sandbox("POST", {"vanish": [id_.partition(":")[2] for id_ in gone]})
+    platform.set(GEOPIN_MASS_REMOVAL="2")
+    platform.run(instance, sources=SOURCES)
+
+    first, second = platform.search_index.versions().all()
+    assert [(v.number, v.state.value) for v in (first, second)] == [(1, "retired"), (2, "serving")]
+    (old,), (new,) = (platform.search_index.vectors(version).parts for version in (first, second))
+    assert (old.info().vector_count, new.info().vector_count) == (before, before - 3), "nothing was deleted one by one"
+    assert not set(platform.rows.query("SELECT capture_id FROM captures")["capture_id"]) & set(gone)
+
+
+def test_the_whole_path_publishes_to_cloudflare_in_shards(
+    build_platform: Callable[[str], Platform], instance: dg.DagsterInstance
+) -> None:
+    """To the stand-in over a socket, with its limits, delays and rate."""
+    platform = build_platform("cloud")
+    platform.set(GEOPIN_INDEX="cloudflare", GEOPIN_INDEX_SHARDS="2", GEOPIN_D1_SHARDS="2")
+    layers = platform.run(instance, sources=SOURCES)
+    assert not any(layer.failed for layer in layers.values())
+    assert [
+        check.description
+        for layer in layers.values()
+        for check in layer.checks
+        if check.severity == ERROR and not check.passed
+    ] == []
+    parts = platform.search_index.vectors(platform.search_index.versions().serving()).parts
+    assert [part.name[-3:] for part in parts] == ["-s0", "-s1"]
+    assert layers["publish/vectorize"].totals["upserted"] == 12 == sum(len(list(part.ids())) for part in parts)
+    again = platform.run(instance, sources=SOURCES)
+    for asset in ("publish/vectorize", "publish/d1"):
+        assert (again[asset].totals["upserted"], again[asset].totals["rows_written"]) == (0, 0)

@@ -1,0 +1,211 @@
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geopin_assets.embedding.protocol import CaptureImage
+from geopin_assets.embedding.vectors import (
+    HELD_SCHEMA,
+    PARTS_AT_ONCE,
+    SPAN_ROWS,
+    CellVectors,
+    VectorFiles,
+    compact_parts,
+    embedding_schema,
+    parts_folders,
+    vector_rows,
+)
+from geopin_assets.errors import PayloadError
+
+DIM = 4
+
+
+def image(name: str, version: str = "1", center_deg: float | None = 10.0) -> CaptureImage:
+    return CaptureImage("cell", f"s:{name}", "s", name, "", version, False, center_deg)
+
+
+def rows(images: list[CaptureImage], views: int = 1, value: float = 0.0) -> pl.DataFrame:
+    """`views` vectors of each image; the first component is `value`."""
+    owners = [image for image in images for _ in range(views)]
+    vectors = np.full((len(owners), DIM), value, np.float16)
+    return vector_rows(owners, list(range(views)) * len(images), vectors, "model")
+
+
+def wanted(images: list[CaptureImage], views: int = 1) -> pl.DataFrame:
+    held = [(image.capture_id, image.image_version, views, image.center_deg) for image in images]
+    return pl.DataFrame(held, schema=HELD_SCHEMA, orient="row")
+
+
+@pytest.fixture
+def cell(tmp_path: Path) -> CellVectors:
+    return VectorFiles(tmp_path / "model", DIM).cell("cell")
+
+
+def commit(cell: CellVectors, images: pl.DataFrame) -> None:
+    cell.commit(images, cell.held())
+
+
+def test_a_cell_without_files_holds_nothing(cell: CellVectors) -> None:
+    assert cell.held().schema == cell.in_parts().schema == HELD_SCHEMA
+    assert cell.held().is_empty() and cell.in_parts().is_empty() and cell.read().schema == embedding_schema(DIM)
+    commit(cell, cell.held())
+    assert not cell.path.exists() and VectorFiles(cell.path.parent, DIM).paths() == []
+
+
+def test_parts_count_only_when_they_are_committed(cell: CellVectors) -> None:
+    images = [image("b"), image("a", center_deg=None)]
+    cell.append(rows(images, views=12))
+    assert cell.held().is_empty() and cell.in_parts().equals(wanted(images, 12).sort("capture_id"))
+    commit(cell, wanted(images, 12))
+    assert cell.in_parts().is_empty() and not cell.path.with_suffix(".parts").exists()
+    assert cell.held().equals(wanted(images, 12).sort("capture_id"))
+    stored = cell.read()
+    assert stored["vector_id"].to_list() == [f"s:{name}/{view:02d}" for name in "ab" for view in range(12)]
+    assert stored["heading_deg"].to_list() == [None] * 12 + [(10 + 30 * view) % 360 for view in range(12)]
+
+
+def test_what_is_not_wanted_is_gone_and_the_rest_is_the_same(cell: CellVectors) -> None:
+    images = [image(str(n)) for n in range(5)]
+    cell.append(rows(images, value=0.5))
+    commit(cell, wanted(images))
+    before = cell.read()
+    commit(cell, wanted(images[1:3]))
+    assert cell.read().equals(before[1:3])
+
+
+def test_a_file_that_need_not_change_is_left_alone(cell: CellVectors) -> None:
+    cell.append(rows([image("a")]))
+    commit(cell, wanted([image("a")]))
+    written = cell.path.stat().st_mtime_ns
+    commit(cell, wanted([image("a")]))
+    assert cell.path.stat().st_mtime_ns == written
+    commit(cell, wanted([image("a", center_deg=20.0)]))
+    assert cell.path.stat().st_mtime_ns > written and cell.read()["heading_deg"].to_list() == [20.0]
+
+
+def test_the_newest_part_wins_over_older_ones_and_over_the_file(cell: CellVectors) -> None:
+    """An image that was a panorama, embedded anew as a flat one, and embedded twice."""
+    cell.append(rows([image("a")], views=12, value=0.1))
+    commit(cell, wanted([image("a")], 12))
+    cell.append(rows([image("a")], value=0.25))
+    cell.append(rows([image("a")], value=0.5))
+    commit(cell, wanted([image("a")]))
+    assert cell.read()["embedding"].to_list() == [[0.5] * DIM]
+
+
+def test_other_versions_are_told_apart(cell: CellVectors) -> None:
+    cell.append(rows([image("a", "1")], value=0.25))
+    commit(cell, wanted([image("a", "1")]))
+    cell.append(rows([image("a", "2")], value=0.5))
+    assert cell.in_parts()["image_version"].to_list() == ["2"]
+    commit(cell, wanted([image("a", "2")]))
+    assert cell.read()["embedding"].to_list() == [[0.5] * DIM] and cell.held()["image_version"].to_list() == ["2"]
+
+
+def test_committing_what_is_not_there_is_an_error_and_changes_nothing(cell: CellVectors) -> None:
+    cell.append(rows([image("a")]))
+    commit(cell, wanted([image("a")]))
+    before = cell.read()
+    with pytest.raises(PayloadError, match="1 vectors where 2 should be"):
+        commit(cell, wanted([image("a"), image("b")]))
+    assert cell.read().equals(before) and [path.name for path in cell.path.parent.iterdir()] == ["cell.parquet"]
+
+
+def test_a_damaged_file_is_an_error(cell: CellVectors) -> None:
+    cell.path.parent.mkdir()
+    cell.path.write_bytes(b"PAR1 and nothing more")
+    for read in (cell.held, lambda: cell.snapshot(["vector_id"])):
+        with pytest.raises(PayloadError, match="not a file of vectors"):
+            read()
+
+
+def test_a_snapshot_stays_what_it_was_when_the_file_is_replaced(cell: CellVectors) -> None:
+    assert list(cell.snapshot(["vector_id"])()) == []
+    cell.append(rows([image("a")]))
+    commit(cell, wanted([image("a")]))
+    before, snapshot = cell.read(["vector_id", "embedding"]), cell.snapshot(["vector_id", "embedding"])
+    cell.append(rows([image("b")]))
+    commit(cell, wanted([image("b")]))
+    assert not cell.read(["vector_id", "embedding"]).equals(before)
+    assert all(pl.concat(snapshot()).equals(before) for _ in range(2))
+
+
+def test_many_small_parts_become_few(cell: CellVectors) -> None:
+    images = [image(f"{n:04d}") for n in range(3 * PARTS_AT_ONCE + 5)]
+    for one in reversed(images):
+        cell.append(rows([one]))
+    assert len(list(cell.path.with_suffix(".parts").iterdir())) <= PARTS_AT_ONCE + 3
+    commit(cell, wanted(images))
+    assert cell.read()["capture_id"].to_list() == [image.capture_id for image in images]
+
+
+def test_what_killed_runs_left_becomes_one_part_from_which_the_next_run_continues(cell: CellVectors) -> None:
+    images = [image(f"{n}") for n in range(5)]
+    for one in images:
+        cell.append(rows([one]))
+    (folder,) = parts_folders(cell.path.parent.parent)
+    assert compact_parts([folder]) == 5
+    assert len(list(folder.iterdir())) == 1
+    assert compact_parts([folder]) == 0
+    cell.append(rows([image("5")]))
+    commit(cell, wanted([*images, image("5")]))
+    assert len(cell.read()) == 6
+
+
+def test_a_damaged_part_is_named(cell: CellVectors) -> None:
+    for name in ("a", "b"):
+        cell.append(rows([image(name)]))
+    (folder,) = parts_folders(cell.path.parent.parent)
+    next(folder.iterdir()).write_bytes(b"PAR1 not")
+    with pytest.raises(PayloadError, match=r"\.parts: a part is damaged"):
+        compact_parts([folder])
+
+
+def test_a_part_that_was_not_written_to_its_end_is_not_read(cell: CellVectors) -> None:
+    cell.append(rows([image("a")]))
+    folder = cell.path.with_suffix(".parts")
+    (folder / ".0000001.parquet.partial").write_bytes(b"PAR1 killed here")
+    assert cell.in_parts()["capture_id"].to_list() == ["s:a"]
+    cell.append(rows([image("b")]))
+    commit(cell, wanted([image("a"), image("b")]))
+    assert len(cell.read()) == 2
+
+
+def test_a_large_cell_is_written_in_row_groups_of_bounded_size(cell: CellVectors) -> None:
+    images = [image(f"{n:05d}") for n in range(SPAN_ROWS // 6 + 100)]
+    for start in range(0, len(images), 1000):
+        cell.append(rows(images[start : start + 1000], views=12))
+    commit(cell, wanted(images, 12))
+    sizes = _row_groups(cell.path)
+    assert len(sizes) == 3 and max(sizes) <= SPAN_ROWS + 12
+    assert cell.read()["vector_id"].is_sorted() and len(cell.read()) == 12 * len(images)
+
+
+def _row_groups(path: Path) -> list[int]:
+    metadata = pq.ParquetFile(path).metadata
+    return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+
+
+Step = st.tuples(st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")))
+
+
+@given(steps=st.lists(Step, max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_any_sequence_of_batches_and_commits_holds_what_was_wanted_last(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[set[str], set[str]]]
+) -> None:
+    """Each step embeds some images (value: its number) and commits some of all that exist."""
+    cell = VectorFiles(tmp_path_factory.mktemp("cell"), DIM).cell("c")
+    newest: dict[str, float] = {}
+    for number, (embedded, kept) in enumerate(steps, start=1):
+        for name in sorted(embedded):
+            cell.append(rows([image(name)], value=float(number)))
+            newest[name] = float(number)
+        newest = {name: value for name, value in newest.items() if name in kept}
+        commit(cell, wanted([image(name) for name in newest]))
+        found = {row["capture_id"]: row["embedding"][0] for row in cell.read().iter_rows(named=True)}
+        assert found == {f"s:{name}": value for name, value in newest.items()}

@@ -1,0 +1,45 @@
+"""Object stores of every kind for tests that hold over all of them: a folder, memory, and an S3 server on loopback.
+
+Fixtures, known to every test through `conftest.py`. The server is imported by the first test that asks for it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKTESTKEYID", "AWS_SECRET_ACCESS_KEY": "test/secret+value"}
+KINDS = ["folder", "memory", "s3"]
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    from geopin_assets_tests.bucket import moto_server
+
+    with moto_server() as address:
+        yield address
+
+
+@pytest.fixture
+def s3_bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket at the server, whose credentials are in the environment."""
+    import boto3
+
+    for name, value in (CREDENTIALS | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid4()}"
+    boto3.client("s3", endpoint_url=s3_address).create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(params=KINDS)
+def object_store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if request.param == "folder":
+        return open_store(tmp_path / "store")
+    if request.param == "memory":
+        return memory_store()
+    address, bucket = request.getfixturevalue("s3_address"), request.getfixturevalue("s3_bucket")
+    return open_store(f"s3://{bucket}/some/where", endpoint_url=address)

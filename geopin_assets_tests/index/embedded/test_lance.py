@@ -1,0 +1,104 @@
+"""What only the embedded index promises: files, asynchrony on demand, and Vectorize's metadata indexes."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from geopin_assets.errors import PermanentError
+from geopin_assets.index.embedded.lance import KEEP_OLD_VERSIONS, MAX_SMALL_FRAGMENTS, LanceIndex
+from geopin_assets.index.protocol import vector_schema
+from geopin_assets_tests.index.frames import DIM, Clock, unit, upsertable
+
+
+def test_an_index_outlives_the_object_that_wrote_it(tmp_path: Path) -> None:
+    writer, reader = LanceIndex(tmp_path, "test", DIM), LanceIndex(tmp_path, "test", DIM)
+    writer.create()
+    writer.upsert(upsertable([("x", 1)]))
+    assert reader.get(["x"]).height == 1
+    writer.delete(["x"])
+    assert reader.get(["x"]).height == 0
+
+
+def test_mutations_are_seen_in_order_and_only_after_the_lag(tmp_path: Path) -> None:
+    clock = Clock()
+    index = LanceIndex(tmp_path, "test", DIM, lag_s=10, clock=clock)
+    index.create()
+    first = index.upsert(upsertable([("x", 1), ("y", 2)]))
+    clock.sleep(5)
+    second = index.delete(["x"])
+    assert (index.info().vector_count, index.info().processed_up_to_mutation) == (0, None)
+    clock.sleep(5)
+    assert (index.info().vector_count, index.info().processed_up_to_mutation) == (2, first)
+    clock.sleep(5)
+    assert (index.info().vector_count, index.info().processed_up_to_mutation) == (1, second)
+    assert index.query(unit(1), 5)["vector_id"].to_list() == ["y"]
+
+
+def test_a_filter_never_finds_vectors_upserted_before_its_metadata_index(tmp_path: Path) -> None:
+    index = LanceIndex(tmp_path, "test", DIM)
+    schema = pl.DataFrame(schema=vector_schema(DIM)).to_arrow().schema
+    index._database.create_table("test", schema=schema)  # as if created without metadata indexes
+    index.upsert(upsertable([("early", 1)]))
+    with pytest.raises(PermanentError, match="no metadata index on source"):
+        index.query(unit(1), 5, where={"source": "panoramax"})
+    index.create()
+    index.upsert(upsertable([("late", 2)]))
+    assert index.query(unit(1), 5, where={"source": "panoramax"})["vector_id"].to_list() == ["late"]
+    index.upsert(upsertable([("early", 1)]))
+    assert set(index.query(unit(1), 5, where={"source": "panoramax"})["vector_id"]) == {"early", "late"}
+
+
+def test_a_filter_sees_the_first_64_bytes_of_a_string(tmp_path: Path) -> None:
+    index = LanceIndex(tmp_path, "test", DIM)
+    index.create()
+    index.upsert(upsertable([("x", 1)], source="s" * 70))
+    assert index.query(unit(1), 5, where={"source": "s" * 70}).is_empty()
+    assert index.query(unit(1), 5, where={"source": "s" * 64}).height == 1
+    assert index.get(["x"])["source"].item() == "s" * 70
+
+
+def test_a_filter_operator_the_service_does_not_know_is_refused(tmp_path: Path) -> None:
+    index = LanceIndex(tmp_path, "test", DIM)
+    index.create()
+    with pytest.raises(PermanentError, match=r"unknown filter operator \$or"):
+        index.query(unit(1), 5, where={"source": {"$or": ["x"]}})
+
+
+def test_an_index_that_was_never_created_or_has_another_dimension_is_an_error(tmp_path: Path) -> None:
+    index = LanceIndex(tmp_path, "test", DIM)
+    with pytest.raises(PermanentError, match="there is no index test"):
+        index.info()
+    index.create()
+    with pytest.raises(PermanentError, match="has 8 dimensions, not 16"):
+        LanceIndex(tmp_path, "test", 16).create()
+    with pytest.raises(PermanentError, match="between 1 and 1536"):
+        LanceIndex(tmp_path, "large", 1537)
+    with pytest.raises(PermanentError, match="8 finite numbers"):
+        index.query(unit(1, dim=9), 5)
+
+
+def test_many_small_upserts_are_merged_and_nothing_is_lost(tmp_path: Path) -> None:
+    index = LanceIndex(tmp_path, "test", DIM)
+    index.create()
+    for i in range(MAX_SMALL_FRAGMENTS + 1):
+        index.upsert(upsertable([(f"x{i}", i)]))
+    index.optimize()
+    table = index._table()
+    assert table.stats()["fragment_stats"]["num_fragments"] < MAX_SMALL_FRAGMENTS
+    assert index.info().vector_count == MAX_SMALL_FRAGMENTS + 1
+    assert KEEP_OLD_VERSIONS.total_seconds() >= 600  # a reader in the middle of a query keeps its version
+    version = table.version
+    index.optimize()
+    assert index._table().version == version
+
+
+def test_compacting_merges_even_few_fragments_and_needs_no_index(tmp_path: Path) -> None:
+    LanceIndex(tmp_path, "nothing", DIM).compact()
+    index = LanceIndex(tmp_path, "test", DIM)
+    index.create()
+    for i in range(3):
+        index.upsert(upsertable([(f"x{i}", i)]))
+    index.compact()
+    assert index._table().stats()["fragment_stats"]["num_fragments"] == 1
+    assert sorted(index.ids()) == ["x0", "x1", "x2"]
