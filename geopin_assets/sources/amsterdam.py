@@ -76,7 +76,7 @@ class Amsterdam(Source):
     @classmethod
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Amsterdam":
         endpoint = f"{settings.sandbox_url}/{cls.name}" if settings.is_sandbox else cls.endpoint
-        return cls(client, endpoint=endpoint, api_key=settings.variables.get("GEOPIN_AMSTERDAM_API_KEY", ""))
+        return cls(client, endpoint=endpoint, api_key=settings.amsterdam_api_key.get_secret_value())
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         if not cell.bbox.intersects(COVERAGE) and self._is_empty(EVERYWHERE, cell.bbox, report):

@@ -63,7 +63,7 @@ class Key:
 
     def missing(self, settings: Settings) -> str | None:
         """What to do when there is none, else None; the sandbox needs none."""
-        if settings.is_sandbox or settings.text(self.variable):
+        if settings.is_sandbox or settings.is_set(self.variable):
             return None
         return f"set {self.variable}; get a key at {self.where}"
 
@@ -113,7 +113,7 @@ class Source(ABC):
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:
         """Why this source cannot run with these settings (names the variable to set), or None."""
-        return cls.key.missing(settings) if cls.key else None
+        return settings.wrong_for(cls.name) or (cls.key.missing(settings) if cls.key else None)
 
     @classmethod
     @abstractmethod

@@ -30,7 +30,7 @@ from google.protobuf.message import DecodeError
 from mapbox_vector_tile.Mapbox import vector_tile_pb2
 
 from geopin_assets.capture import Capture, Reason, Rejected
-from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, TransientError
+from geopin_assets.errors import GeoPinError, PayloadError, TransientError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import Answer, HttpClient, Tally
 from geopin_assets.settings import Settings
@@ -91,11 +91,7 @@ class Mapilio(Source):
 
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:
-        try:
-            is_enabled = settings.flag(ENABLED_BY)
-        except ConfigurationError as error:
-            return str(error)
-        return super().disabled_reason(settings) if is_enabled else _WHY_OFF
+        return super().disabled_reason(settings) or (None if settings.is_mapilio_enabled else _WHY_OFF)
 
     @classmethod
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Mapilio":

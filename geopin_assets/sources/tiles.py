@@ -14,7 +14,6 @@ from math import asinh, atan, degrees, floor, pi, radians, sinh, tan
 from pathlib import Path
 from threading import Condition
 from typing import Any
-from uuid import uuid4
 
 import mapbox_vector_tile
 from cachetools import LRUCache, cached
@@ -22,6 +21,7 @@ from google.protobuf.message import DecodeError
 from mapbox_vector_tile.Mapbox import vector_tile_pb2
 
 from geopin_assets.errors import PayloadError
+from geopin_assets.files.atomic import write_bytes
 from geopin_assets.grid import Bbox
 from geopin_assets.http_client import Tally
 
@@ -146,10 +146,7 @@ class TileCache:
                 return _check(tile, path.read_bytes())
         data = _check(tile, self._fetch(tile, tally))
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{uuid4().hex}.part")  # other processes write the same tile
-            part.write_bytes(data)
-            part.replace(path)
+            write_bytes(path, data, is_durable=False)  # other processes write the same tile
         return data
 
 

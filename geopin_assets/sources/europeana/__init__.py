@@ -65,7 +65,7 @@ class Europeana(Source):
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Europeana":
         if settings.is_sandbox:
             return cls(client, endpoint=f"{settings.sandbox_url}/{cls.name}", api_key="sandbox")
-        return cls(client, api_key=settings.text("GEOPIN_EUROPEANA_API_KEY"))
+        return cls(client, api_key=settings.europeana_api_key.get_secret_value())
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         for record in self._blocks.records(cell.bbox, report):

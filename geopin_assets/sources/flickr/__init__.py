@@ -98,7 +98,7 @@ class Flickr(Source):
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Flickr":
         if settings.is_sandbox:
             return cls(client, endpoint=f"{settings.sandbox_url}/{cls.name}", api_key="sandbox")
-        return cls(client, api_key=settings.text("GEOPIN_FLICKR_API_KEY"))
+        return cls(client, api_key=settings.flickr_api_key.get_secret_value())
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         licenses = self._open_licenses(report)

@@ -25,7 +25,7 @@ from threading import Lock
 from typing import Any
 
 from geopin_assets.capture import Capture, Rejected
-from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, TransientError
+from geopin_assets.errors import GeoPinError, PayloadError, TransientError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import Answer, HttpClient
 from geopin_assets.settings import Settings
@@ -41,7 +41,6 @@ BLOCK_CELLS = 4
 MIN_SIDE_DEG = 0.001  # about 100 m; the densest cities were asked by circles of 110 m
 PAUSES_S = (10.0, 30.0)  # three attempts: others saw 88 of about 100 refused areas answered when asked again
 MOST_REFUSALS = 30  # in a row: dividing 8 km down to the four smallest boxes of a corner meets that many
-AREAS = ("box", "circle")
 METERS_PER_DEG = 111_320.0
 
 
@@ -80,17 +79,8 @@ class KartaView(Source):
         self._refusals = 0
 
     @classmethod
-    def disabled_reason(cls, settings: Settings) -> str | None:
-        try:
-            _choice(settings, "GEOPIN_KARTAVIEW_AREA", AREAS), _images(settings)
-        except ConfigurationError as error:
-            return str(error)
-        return super().disabled_reason(settings)
-
-    @classmethod
     def from_settings(cls, settings: Settings, client: HttpClient) -> "KartaView":
-        """Raises ConfigurationError for an unknown choice."""
-        area, images = _choice(settings, "GEOPIN_KARTAVIEW_AREA", AREAS), _images(settings)
+        area, images = settings.kartaview_area, _images(settings)
         if not settings.is_sandbox:
             return cls(client, area=area, images=images)
         endpoint = f"{settings.sandbox_url}/{cls.name}"
@@ -173,15 +163,6 @@ def around(box: Bbox) -> dict[str, str]:
 
 def _images(settings: Settings) -> str:
     """Where images are; the sandbox has only the storage."""
-    place = _choice(settings, "GEOPIN_KARTAVIEW_IMAGES", ("storage", "cdn"))
     if settings.is_sandbox:
         return f"{settings.sandbox_url}/{read.NAME}/{{storage}}/{{path}}"
-    return read.CDN if place == "cdn" else read.IMAGES
-
-
-def _choice(settings: Settings, variable: str, choices: tuple[str, ...]) -> str:
-    """The stated choice, by default the first. Raises ConfigurationError for one that does not exist."""
-    stated = settings.text(variable) or choices[0]
-    if stated not in choices:
-        raise ConfigurationError(f"{variable}={stated!r}: {' or '.join(choices)}")
-    return stated
+    return read.CDN if settings.kartaview_images == "cdn" else read.IMAGES

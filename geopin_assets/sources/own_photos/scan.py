@@ -16,7 +16,7 @@ import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -27,7 +27,8 @@ import orjson
 import PIL
 
 from geopin_assets.capture import Reason, Rejected
-from geopin_assets.errors import ConfigurationError, PermanentError
+from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError, PermanentError
+from geopin_assets.files.sqlite import opened, writing
 from geopin_assets.grid import row_column
 from geopin_assets.photo_folder import PhotoFile, PhotoFolder, PhotoGoneError
 from geopin_assets.sources import fields
@@ -86,7 +87,7 @@ def remembered(path: Path | None, folder: str) -> Iterator[Memory]:
 
 
 def _load(path: Path, folder: str) -> dict[str, tuple[str, bytes]]:
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=_PATIENCE_S)) as db:
+    with suppress(sqlite3.Error, GeoPinError), opened(path, is_durable=False, busy_timeout_s=_PATIENCE_S) as db:
         rows = db.execute("select name, version, header from headers where folder = ?", (folder,))
         return {name: (version, header) for name, version, header in rows}
     return {}
@@ -94,11 +95,9 @@ def _load(path: Path, folder: str) -> dict[str, tuple[str, bytes]]:
 
 def _save(path: Path, folder: str, memory: Memory) -> None:
     """Store what is new, and drop what is gone and what other code read; a damaged file is begun anew."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(2):
         try:
-            with closing(sqlite3.connect(path, timeout=_PATIENCE_S)) as db, db:
-                db.execute(_SCHEMA)
+            with opened(path, _SCHEMA, is_durable=False, busy_timeout_s=_PATIENCE_S) as db, writing(db):
                 db.execute("delete from headers where folder not like ?", (f"% {_reader()}",))
                 db.executemany("delete from headers where folder = ? and name = ?", ((folder, n) for n in memory.gone))
                 db.executemany(
@@ -106,10 +105,10 @@ def _save(path: Path, folder: str, memory: Memory) -> None:
                     ((folder, name, version, header) for name, (version, header) in memory.new.items()),
                 )
             return
-        except sqlite3.OperationalError:
-            return  # busy, or a disk that is full: the next run tries again
-        except sqlite3.DatabaseError:
+        except DamagedFileError:
             path.unlink(missing_ok=True)
+        except (sqlite3.Error, GeoPinError):
+            return  # busy, or a disk that is full: the next run tries again
 
 
 def _restored(stored: bytes) -> PhotoHeader | None:

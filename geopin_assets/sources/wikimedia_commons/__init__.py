@@ -112,7 +112,7 @@ class WikimediaCommons(Source):
     def from_settings(cls, settings: Settings, client: HttpClient) -> "WikimediaCommons":
         if settings.is_sandbox:
             return cls(client, endpoint=f"{settings.sandbox_url}/{cls.name}")
-        return cls(client, token=settings.text("GEOPIN_WIKIMEDIA_COMMONS_TOKEN"))
+        return cls(client, token=settings.wikimedia_commons_token.get_secret_value())
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         for found in self._blocks.records(cell.bbox, report):
