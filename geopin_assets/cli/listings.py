@@ -194,7 +194,7 @@ def crawl_plan(settings: Settings, names: Sequence[str], region: str, cell_ids: 
 
     cell_ids = cells_of(region) if cell_ids is None else cell_ids
     sources, measured = [source_named(name) for name in names] or list(SOURCES), _measured(settings)
-    forecasts = [estimate_crawl(s, quotas_of(s, settings), cell_ids, measured.get(s.name, {})) for s in sources]
+    estimates = [estimate_crawl(s, quotas_of(s, settings), cell_ids, measured.get(s.name, {})) for s in sources]
     return {
         "region": region,
         "cells": len(cell_ids),
@@ -218,7 +218,7 @@ def crawl_plan(settings: Settings, names: Sequence[str], region: str, cell_ids: 
                     for kind in plan.kinds
                 ],
             }
-            for source, plan in zip(sources, forecasts, strict=True)
+            for source, plan in zip(sources, estimates, strict=True)
         ],
     }
 
