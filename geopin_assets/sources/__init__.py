@@ -1,6 +1,8 @@
-"""The registry of sources: one entry per module, in the order shown to people.
+"""The registry of sources: one entry each, in the order shown to people.
 
-Everything that differs between sources follows from their classes; nothing else lists them.
+Everything that differs between sources follows from their classes; nothing else lists them. A source is a module, or a
+folder whose `__init__.py` holds the class, its facts and the generator; beside it `read.py` understands what the
+provider answers, and `ask.py` and `tiles.py`, where there are such, ask. Not here: crawling (`crawl.py`).
 """
 
 from collections.abc import Iterator, Mapping
