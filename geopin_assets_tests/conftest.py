@@ -7,11 +7,14 @@ import pytest
 
 from geopin_assets.sandbox.server import running
 from geopin_assets.settings import Settings
+from geopin_assets_tests.depth import load_hypothesis_profile
 from geopin_assets_tests.files.stores import object_store, s3_address, s3_bucket
 from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.platform import Platform
 
 __all__ = ["object_store", "s3_address", "s3_bucket"]
+pytest_plugins = ["geopin_assets_tests.workers"]
+load_hypothesis_profile()
 
 
 @pytest.fixture(scope="session")
