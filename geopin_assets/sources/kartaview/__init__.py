@@ -146,10 +146,7 @@ class KartaView(Source):
 
 def corners(box: Bbox) -> dict[str, str]:
     """A box as the API takes it: latitude first."""
-    return {
-        "bbTopLeft": f"{box.north:.6f},{box.west:.6f}",
-        "bbBottomRight": f"{box.south:.6f},{box.east:.6f}",
-    }
+    return {"bbTopLeft": f"{box.north:.6f},{box.west:.6f}", "bbBottomRight": f"{box.south:.6f},{box.east:.6f}"}
 
 
 def around(box: Bbox) -> dict[str, str]:
