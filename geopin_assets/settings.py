@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from geopin_assets.errors import ConfigurationError
@@ -372,3 +373,14 @@ VARIABLES = {variable_of(name, field): name for name, field in Settings.model_fi
 """Every variable, and the field that it sets."""
 SECTIONS = (Installation, OfEmbedding, OfPublishing, OfSources, OfOperating)
 """In the order shown to people; the first line of each is its heading."""
+
+
+def fields_of(section: type[Installation]) -> list[tuple[str, FieldInfo]]:
+    """The variables that a section itself declares, in order."""
+    own = ((name, field) for name, field in section.model_fields.items() if name in section.__annotations__)
+    return [(variable_of(name, field), field) for name, field in own if not field.exclude]
+
+
+def heading(section: type[Installation]) -> str:
+    """What a section is called where people read it."""
+    return (section.__doc__ or "").partition(".")[0]
