@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from geopin_assets.environment import allowed, bare, is_secret
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.publish import MASS_REMOVAL
-from geopin_assets.settings import SANDBOX_PORT, VARIABLES, Precision, Profile, Settings
+from geopin_assets.settings import Precision, Profile, Settings
 from geopin_assets.sources.mapillary import Limits
 from geopin_assets.sources.mapillary.ask import MAX_RESULTS
 from geopin_assets.sources.panoramax import DEFAULT_LIMIT
-from geopin_assets.variables import allowed, bare, is_secret
+from geopin_assets.variables import SANDBOX_PORT, VARIABLES
 from geopin_assets_tests.docs.settings import PAGE, page
 
 SECRETS = {

@@ -1,6 +1,6 @@
 """`geopin settings`: every variable, what is in force and where it comes from. Secrets are never shown.
 
-Not here: which variables there are (`settings.py`), or what they mean (`docs/settings.md`).
+Not here: which variables there are and what they mean (`variables.py`, `docs/settings.md`).
 """
 
 import re
@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from pydantic import SecretStr
 
 from geopin_assets.cli.console import Facts, print_facts, print_table
-from geopin_assets.settings import SECTIONS, VARIABLES, Settings, fields_of, heading
+from geopin_assets.environment import ByProfile, is_secret
+from geopin_assets.settings import Settings
 from geopin_assets.sources import refuse_strangers
-from geopin_assets.variables import PER_SOURCE, ByProfile, is_secret
+from geopin_assets.variables import PER_SOURCE, SECTIONS, VARIABLES, fields_of, heading
 
 
 def print_settings(settings: Settings, *, is_json: bool) -> None:

@@ -1,6 +1,6 @@
 """Writes docs/settings.md from the settings themselves: `python -m geopin_assets_tests.docs.settings`.
 
-Here: reading what stands below each field. Not here: any variable, default or meaning (`geopin_assets/settings.py`).
+Here: reading what stands below each field. Not here: any variable, default or meaning (`geopin_assets/variables.py`).
 """
 
 import ast
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from geopin_assets import settings
+from geopin_assets import variables
 from geopin_assets.cli.settings import shown
-from geopin_assets.settings import SECTIONS, VARIABLES, fields_of, heading
-from geopin_assets.variables import PATTERNS, ByProfile, allowed
+from geopin_assets.environment import ByProfile, allowed
+from geopin_assets.variables import PATTERNS, SECTIONS, VARIABLES, fields_of, heading
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 HEAD = """\
@@ -46,7 +46,7 @@ def page() -> str:
 
 def _meanings() -> dict[str, str]:
     """What stands below each field."""
-    classes = [part for part in ast.parse(inspect.getsource(settings)).body if isinstance(part, ast.ClassDef)]
+    classes = [part for part in ast.parse(inspect.getsource(variables)).body if isinstance(part, ast.ClassDef)]
     pairs = [pair for declared in classes for pair in pairwise(declared.body)]
     return {
         ast.unparse(field.target): " ".join(str(ast.literal_eval(text.value)).split())
