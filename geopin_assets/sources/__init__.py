@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 
+from geopin_assets.environment import refuse_unknown
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.http_client import DailyUse, HttpClient, Manners, Quota, Transport, build_manners
 from geopin_assets.settings import Settings
@@ -24,7 +25,7 @@ from geopin_assets.sources.own_photos import OwnPhotos
 from geopin_assets.sources.panoramax import Panoramax
 from geopin_assets.sources.stac import Stac
 from geopin_assets.sources.wikimedia_commons import WikimediaCommons
-from geopin_assets.variables import PER_SOURCE, refuse_unknown
+from geopin_assets.variables import PER_SOURCE
 
 SOURCES: tuple[type[Source], ...] = (
     Mapillary,
