@@ -23,7 +23,7 @@ import torch
 from geopin_assets.embedding.fetching import OWN_PHOTOS_SCHEME, ImageFetcher
 from geopin_assets.embedding.model.checkpoints import BACKBONES
 from geopin_assets.embedding.model.cosplace import CosPlace
-from geopin_assets.photo_folder.local import LocalFolder
+from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.settings import Precision
 from geopin_assets_tests.benchmarks.tools.image_host import street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import Cost, cost_of, machine, print_table
