@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
-from geopin_assets.embedding.vectors import SPAN_ROWS, VectorFiles
+from geopin_assets.embedding.vectors import CellVectors, VectorFiles
 from geopin_assets.errors import PayloadError
+
+UNIT_TOLERANCE = 2e-3
+"""float16 keeps 11 significant bits: 512 rounded components move the norm by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,6 @@ def _dim(folder: Path, cell_id: str) -> int:
         raise PayloadError(f"{folder.name}/{cell_id}: not files of vectors: {error}") from error
 
 
-UNIT_TOLERANCE = 2e-3
-"""float16 keeps 11 significant bits: 512 rounded components move the norm by less than this."""
-
-
 @dataclass(frozen=True, slots=True)
 class VectorAudit:
     """Counts over all files."""
@@ -83,7 +81,7 @@ def audit_vectors(paths: Iterable[Path]) -> VectorAudit:
     not_finite = not_unit = 0
     by_model: dict[str, int] = {}
     for path in paths:
-        for stored in _parts(path):
+        for stored in CellVectors(path, dim=0).snapshot(["model_id", "embedding"])():
             norms = np.linalg.norm(stored["embedding"].to_numpy().astype(np.float32), axis=1)
             finite = np.isfinite(norms)
             not_finite += int((~finite).sum())
@@ -91,10 +89,3 @@ def audit_vectors(paths: Iterable[Path]) -> VectorAudit:
             for model_id, count in stored.group_by("model_id").len().iter_rows():
                 by_model[model_id] = by_model.get(model_id, 0) + count
     return VectorAudit(sum(by_model.values()), not_finite, not_unit, by_model)
-
-
-def _parts(path: Path) -> Iterator[pl.DataFrame]:
-    """A cell of 100,000 panoramas has 2.5 GB of vectors as 32-bit numbers."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(SPAN_ROWS, columns=["model_id", "embedding"]):
-            yield pl.DataFrame(pl.from_arrow(batch))

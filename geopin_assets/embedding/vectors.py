@@ -8,7 +8,6 @@ Here: rows, and the files they are in. Not here: which captures a cell should ho
 number of rows: a cell of 100,000 panoramas has 1.2 GB of them.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,21 +24,20 @@ from geopin_assets.capture import vector_id
 from geopin_assets.embedding.protocol import CaptureImage
 from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import PayloadError
+from geopin_assets.files.atomic import replacing
+
+SPAN_ROWS = 16_384
+"""Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
+PARTS_AT_ONCE = 64
+"""So many small parts become one larger part: every span looks into the footer of every part."""
 
 
 def embedding_schema(dim: int) -> pl.Schema:
     """Columns of the stored vectors of a model of `dim` dimensions."""
     return pl.Schema(
-        {
-            "vector_id": pl.String(),
-            "capture_id": pl.String(),
-            "source": pl.String(),
-            "view": pl.Int16(),
-            "heading_deg": pl.Float64(),
-            "model_id": pl.String(),
-            "image_version": pl.String(),
-            "embedding": pl.Array(pl.Float16(), dim),
-        }
+        {"vector_id": pl.String(), "capture_id": pl.String(), "source": pl.String(), "view": pl.Int16()}
+        | {"heading_deg": pl.Float64(), "model_id": pl.String(), "image_version": pl.String()}
+        | {"embedding": pl.Array(pl.Float16(), dim)}
     )
 
 
@@ -70,11 +68,6 @@ def vector_rows(
     ).select(*(heading_of_view() if name == "heading_deg" else name for name in embedding_schema(vectors.shape[1])))
 
 
-SPAN_ROWS = 16_384
-"""Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
-PARTS_AT_ONCE = 64
-"""So many small parts become one larger part: every span looks into the footer of every part."""
-
 HELD_SCHEMA = pl.Schema(
     {"capture_id": pl.String(), "image_version": pl.String(), "views": pl.Int64(), "center_deg": pl.Float64()}
 )
@@ -103,13 +96,7 @@ def parts_folders(folder: Path) -> list[Path]:
 
 def compact_parts(folders: Iterable[Path]) -> int:
     """Make one part of those that a killed run left, in each folder; how many there were. Raises PayloadError."""
-    merged = 0
-    for folder in folders:
-        try:
-            merged += CellVectors(folder.with_suffix(".parquet"), dim=0).compact()
-        except pl.exceptions.PolarsError as error:
-            raise PayloadError(f"{folder}: a part is damaged, delete it to have it embedded again: {error}") from error
-    return merged
+    return sum(CellVectors(folder.with_suffix(".parquet"), dim=0).compact() for folder in folders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,25 +122,30 @@ class CellVectors:
         self.compact(at_least=PARTS_AT_ONCE)
 
     def compact(self, *, at_least: int = 2) -> int:
-        """Make one part of so many small ones or more; how many there were, 0 if that was too few."""
+        """Make one part of so many small ones or more; how many there were, 0 if too few. Raises PayloadError."""
         small = [part for part in self._parts() if "-" not in part.stem]
         if len(small) < at_least:
             return 0
-        _write_part(small[-1].with_stem(f"{small[-1].stem}-merged"), pl.read_parquet(small).sort("capture_id"))
+        try:
+            rows = pl.read_parquet(small).sort("capture_id")
+        except pl.exceptions.PolarsError as error:
+            said = "a part is damaged, delete it to have it embedded again"
+            raise PayloadError(f"{self._folder}: {said}: {error}") from error
+        _write_part(small[-1].with_stem(f"{small[-1].stem}-merged"), rows)
         for part in small:
             part.unlink()
         return len(small)
 
-    def commit(self, wanted: pl.DataFrame, held: pl.DataFrame) -> None:
+    def commit(self, images: pl.DataFrame, held: pl.DataFrame) -> None:
         """Make the file hold exactly these images (HELD_SCHEMA, complete in file or parts); parts are gone then.
 
-        Bearings become those wanted. `held` is what `held()` said; a file that need not change is left alone.
+        Bearings become theirs. `held` is what `held()` said; a file that need not change is left alone.
         """
-        wanted, parts = wanted.select(HELD_SCHEMA.names()).sort("capture_id"), self._parts()
-        if parts or not wanted.equals(held):
+        images, parts = images.select(HELD_SCHEMA.names()).sort("capture_id"), self._parts()
+        if parts or not images.equals(held):
             sources = [*reversed(parts), *([self.path] if self.path.exists() else [])]
-            with _replacing(self.path, embedding_schema(self.dim)) as write:
-                for span in _spans(wanted):
+            with _row_groups(self.path, embedding_schema(self.dim)) as write:
+                for span in _spans(images):
                     write(_rows(span, sources, self.dim))
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -204,10 +196,10 @@ def _held(files: list[Path]) -> pl.DataFrame:
         raise PayloadError(f"{files[0]}: not a file of vectors: {error}") from error
 
 
-def _spans(wanted: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def _spans(images: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Slices of about SPAN_ROWS vectors each."""
     number = (pl.col("views").cum_sum() - 1) // SPAN_ROWS
-    yield from wanted.with_columns(span=number).partition_by("span", maintain_order=True, include_key=False)
+    yield from images.with_columns(span=number).partition_by("span", maintain_order=True, include_key=False)
 
 
 def _rows(span: pl.DataFrame, files: list[Path], dim: int) -> pl.DataFrame:
@@ -231,23 +223,19 @@ def _rows(span: pl.DataFrame, files: list[Path], dim: int) -> pl.DataFrame:
 
 
 def _write_part(path: Path, rows: pl.DataFrame) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    rows.write_parquet(partial, compression="uncompressed", row_group_size=SPAN_ROWS)
-    partial.replace(path)
+    with replacing(path) as partial:
+        rows.write_parquet(partial, compression="uncompressed", row_group_size=SPAN_ROWS)
 
 
 @contextmanager
-def _replacing(path: Path, schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Write a file row group by row group; it takes the place of `path` when all of it is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _row_groups(path: Path, schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Replace a file, one row group after another."""
     arrow = schema.to_frame().to_arrow().schema
-    try:
-        # the bits of unit vectors do not compress (8 % with zstd, for 3 times the time)
-        compression = {name: "zstd" for name in schema if name != "embedding"} | {"embedding.list.element": "none"}
-        with pq.ParquetWriter(partial, arrow, compression=compression, use_dictionary=["source", "model_id"]) as file:
-            yield lambda rows: file.write_table(rows.to_arrow().cast(arrow))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # the bits of unit vectors do not compress (8 % with zstd, for 3 times the time)
+    compression = {name: "zstd" for name in schema if name != "embedding"} | {"embedding.list.element": "none"}
+    dictionary = ["source", "model_id"]
+    with (
+        replacing(path) as partial,
+        pq.ParquetWriter(partial, arrow, compression=compression, use_dictionary=dictionary) as file,
+    ):
+        yield lambda rows: file.write_table(rows.to_arrow().cast(arrow))
