@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import dagster as dg
+import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -78,6 +79,11 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
             console.print(f"  {label}: {done}/{total} {unit}, {text}, {time_left(said_s - start_s, done, total)}")
 
     yield advance
+
+
+def print_json(facts: object) -> None:
+    """For other programs: one document, not folded to any width."""
+    sys.stdout.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def print_layer(result: LayerResult) -> None:

@@ -54,6 +54,20 @@ def sources() -> None:
 
 
 @app.command()
+def settings(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs; fields in docs/cli.md")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Every variable explained: docs/settings.md")] = False,
+) -> None:
+    """Every variable, what is in force and where it comes from; secrets are masked."""
+    from geopin_assets.cli.settings import markdown, print_settings
+
+    if as_markdown:
+        typer.echo(markdown(), nl=False)
+    else:
+        print_settings(Settings.from_env(), as_json=as_json)
+
+
+@app.command()
 def run(
     region: Region,
     source: Annotated[list[str] | None, typer.Option("--source", "-s", help="Only these sources; repeatable")] = None,

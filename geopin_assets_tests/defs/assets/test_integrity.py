@@ -12,6 +12,7 @@ import pytest
 
 from geopin_assets.defs.assets.integrity import CHECKS, budget_check, publishing_month
 from geopin_assets.http_client import DailyUse
+from geopin_assets_tests.instances import new_instance
 from geopin_assets_tests.platform import CELLS, Platform
 
 HERE = CELLS[0]
@@ -68,7 +69,7 @@ def published(sandbox_port: int, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A platform that has published one cell of one source; each test breaks a copy of it."""
     folder = tmp_path_factory.mktemp("published")
     (folder / "photos").mkdir()
-    with dg.instance_for_test() as instance:
+    with new_instance() as instance:
         Platform(folder, sandbox_port).run(instance, (HERE,), ("panoramax",))
     return folder
 
