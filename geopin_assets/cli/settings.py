@@ -6,7 +6,7 @@ Not here: which variables there are and what they mean (`settings.py`). Secrets 
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from geopin_assets import settings as module
-from geopin_assets.cli.console import print_json, print_table
+from geopin_assets.cli.console import Facts, print_facts, print_table
 from geopin_assets.settings import SECTIONS, Settings
 from geopin_assets.sources import refuse_strangers
 from geopin_assets.variables import PATTERNS, PER_SOURCE, ByProfile, allowed, is_secret, variable_of
@@ -45,15 +45,17 @@ class Row:
     wrong: str
 
 
-def print_settings(settings: Settings, *, as_json: bool) -> None:
+def print_settings(settings: Settings, *, is_json: bool) -> None:
     """Every variable in force. Raises ConfigurationError for a rate or budget of a source that does not exist."""
     refuse_strangers(settings)
-    rows = [*_fields(settings), *_per_source(settings)]
-    if as_json:
-        print_json([asdict(row) for row in rows])
-        return
-    for section in dict.fromkeys(row.section for row in rows):
-        shown = [(row.variable, row.value, row.wrong or row.origin) for row in rows if row.section == section]
+    rows = [asdict(row) for row in (*_fields(settings), *_per_source(settings))]
+    print_facts(rows, is_json, _show)
+
+
+def _show(rows: Sequence[Facts]) -> None:
+    for section in dict.fromkeys(row["section"] for row in rows):
+        of_section = (row for row in rows if row["section"] == section)
+        shown = [(row["variable"], row["value"], row["wrong"] or row["origin"]) for row in of_section]
         print_table(section, ("variable", "value", "from"), shown)
 
 

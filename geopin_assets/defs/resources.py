@@ -17,7 +17,7 @@ import dagster as dg
 from geopin_assets.embedding.model.choosing import build_embedder, identify_model
 from geopin_assets.embedding.protocol import Embedder, Model
 from geopin_assets.embedding.vectors import VectorFiles
-from geopin_assets.files.object_store import open_store
+from geopin_assets.files.object_store import ObjectStore, open_store
 from geopin_assets.http_client import user_agent
 from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.cloudflare import CloudflareApi
@@ -78,7 +78,11 @@ class Storage(FromSettings):
 
     def vectors(self, model: Model) -> VectorFiles:
         """The vectors of one model; those of others are beside them, never among them."""
-        return VectorFiles(self.settings().embeddings_dir / model.model_id, model.dim)
+        return VectorFiles(self.embeddings(), model.model_id, model.dim)
+
+    def embeddings(self) -> ObjectStore:
+        """The vectors of all models."""
+        return open_store(self.settings().embeddings_dir)
 
     def quality_dir(self) -> Path:
         return self.settings().quality_dir

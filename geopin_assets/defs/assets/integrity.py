@@ -220,7 +220,8 @@ def integrity(
     licenses, failures = catalog.licenses(), catalog.image_failures()
     held = int(licenses["captures"].sum())
     model = embedding.model()
-    audit = audit_vectors(storage.vectors(model).paths())
+    files = storage.vectors(model)
+    audit = audit_vectors(map(files.cell, files.cell_ids()))
     stores = _stores(storage, model, search_index)
     month = publishing_month(storage, context.instance, vectors=audit.vectors, captures=held, dim=model.dim, now=now)
     return dg.MaterializeResult(

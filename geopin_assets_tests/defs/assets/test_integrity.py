@@ -36,10 +36,11 @@ def forget_an_attribution(platform: Platform) -> None:
 
 
 def stretch_the_vectors(platform: Platform) -> None:
-    path = platform.vectors(HERE).path
-    stored = pl.read_parquet(path)
+    vectors = platform.vectors(HERE)
+    stored = vectors.read()
     longer = pl.Series("embedding", stored["embedding"].to_numpy() * 2, dtype=stored.schema["embedding"])
-    stored.with_columns(longer).write_parquet(path)
+    with vectors.objects.replacing(vectors.key) as path:
+        stored.with_columns(longer).write_parquet(path)
 
 
 def lose_a_vector(platform: Platform) -> None:
