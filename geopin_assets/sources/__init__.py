@@ -90,11 +90,11 @@ def open_source(name: str, settings: Settings, *, transport: Transport | None = 
     source = source_named(name)
     if reason := source.disabled_reason(settings):
         raise ConfigurationError(f"{name} is disabled: {reason}")
-    quotas = quotas_of(source, settings)
+    quotas, at = quotas_of(source, settings), (str(settings.data_dir), settings.sandbox_port)
     with HttpClient(
         name,
         contact=settings.contact,
-        manners=build_manners(quotas) if transport else _shared_manners(name, settings, quotas),
+        manners=build_manners(quotas) if transport else _shared_manners(name, *at, tuple(sorted(quotas.items()))),
         daily_use=DailyUse(settings.daily_use_path),
         deadline_s=source.deadline_s,
         max_bytes=source.max_bytes,
@@ -104,11 +104,9 @@ def open_source(name: str, settings: Settings, *, transport: Transport | None = 
         yield source.from_settings(settings, client)
 
 
-def _shared_manners(name: str, settings: Settings, quotas: Mapping[str, Quota]) -> Mapping[str, Manners]:
-    """Manners of a source at the address that these settings mean, the same for the life of the process."""
-    return _manners(name, str(settings.data_dir), settings.sandbox_port, tuple(sorted(quotas.items())))
-
-
 @lru_cache
-def _manners(name: str, data_dir: str, port: int, quotas: tuple[tuple[str, Quota], ...]) -> Mapping[str, Manners]:
+def _shared_manners(
+    name: str, data_dir: str, port: int, quotas: tuple[tuple[str, Quota], ...]
+) -> Mapping[str, Manners]:
+    """Manners of a source at the address that these settings mean, the same for the life of the process."""
     return build_manners(dict(quotas))

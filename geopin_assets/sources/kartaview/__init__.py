@@ -74,7 +74,7 @@ class KartaView(Source):
         self._client, self._images, self._sleep, self._now = client, images, sleep, now
         self._url = f"{endpoint}/1.0/list/nearby-photos/"
         self._corners = around if area == "circle" else corners
-        self._blocks = Blocks(self.name, self._fetch_block, read.position, rows=block_cells, columns=block_cells)
+        self._blocks = Blocks(self.name, self._fetch_block, read.place_of, rows=block_cells, columns=block_cells)
         self._lock = Lock()
         self._refusals = 0
 
@@ -132,7 +132,7 @@ class KartaView(Source):
 
     def _judge(self, answer: Answer) -> GeoPinError | None:
         """Refusals of one area after another, down to the smallest, are an outage: from then on they are failures."""
-        error = read.verdict(answer)
+        error = read.judge(answer)
         with self._lock:
             if isinstance(error, read.Refused):
                 self._refusals += 1
@@ -146,10 +146,7 @@ class KartaView(Source):
 
 def corners(box: Bbox) -> dict[str, str]:
     """A box as the API takes it: latitude first."""
-    return {
-        "bbTopLeft": f"{box.north:.6f},{box.west:.6f}",
-        "bbBottomRight": f"{box.south:.6f},{box.east:.6f}",
-    }
+    return {"bbTopLeft": f"{box.north:.6f},{box.west:.6f}", "bbBottomRight": f"{box.south:.6f},{box.east:.6f}"}
 
 
 def around(box: Bbox) -> dict[str, str]:

@@ -49,104 +49,6 @@ _WIDENED_DEG = 2e-5  # tiles round to 0.2 m
 _EMPTY = (204, 404)
 
 
-def as_list(ids: Sequence[str]) -> Any:
-    """As the standard wants them."""
-    return list(ids)
-
-
-def as_text(ids: Sequence[str]) -> Any:
-    """As geovisio reads all of them."""
-    return ",".join(ids)
-
-
-class NotOffered(Exception):
-    """The server does not give pictures by id (or no tiles): another way must be gone."""
-
-
-class Details:
-    """Pictures by id from one server. `forms` of a list of ids, the likelier first. Thread-safe."""
-
-    def __init__(self, client: HttpClient, url: str, forms: Sequence[Form]) -> None:
-        self._client, self._url, self._forms = client, f"{url}/api/search", tuple(forms)
-        self._form: Form | None = None
-
-    def fetch(self, ids: Sequence[str], tally: Tally) -> tuple[dict[str, Any], list[str]]:
-        """(features by id, ids that are gone). Raises NotOffered."""
-        found: dict[str, Any] = {}
-        missing = list(dict.fromkeys(ids))
-        while missing:
-            starts = range(0, len(missing), IDS_PER_REQUEST)
-            answers = [self._ask(missing[start : start + IDS_PER_REQUEST], tally) for start in starts]
-            before = len(found)
-            for answer in answers:
-                found |= answer
-            missing = [id_ for id_ in missing if id_ not in found]
-            if len(found) == before:
-                break
-        return found, missing
-
-    def _ask(self, ids: Sequence[str], tally: Tally) -> dict[str, Any]:
-        if self._form is not None:
-            return self._ask_as(self._form, ids, tally)
-        for form in self._forms:
-            try:
-                answer = self._ask_as(form, ids, tally)
-            except PermanentError:
-                continue
-            if len(answer) > 1:
-                self._form = form
-            if len(answer) == len(ids) or len(answer) > 1:
-                return answer
-        raise NotOffered
-
-    def _ask_as(self, form: Form, ids: Sequence[str], tally: Tally) -> dict[str, Any]:
-        body = {"ids": form(ids), "limit": len(ids)}
-        answer = self._client.request_json("POST", self._url, json=body, judge=refusal, tally=tally)
-        wanted = set(ids)
-        features = stac_items.features(answer, where=f"panoramax: {self._url}, {len(ids)} ids")
-        return {key: feature for feature in features if (key := fields.record_key(feature)) in wanted}
-
-
-def refusal(answer: Answer) -> PermanentError | None:
-    """A server that does not take the question is not one that denies access."""
-    return PermanentError(f"answered {answer.status}") if answer.status in _REFUSED else None
-
-
-def fetch_removed(client: HttpClient, url: str, since: datetime, tally: Tally) -> frozenset[str]:
-    """Ids of the collections of one instance that were taken down since then; none if it does not tell.
-
-    Raises TransientError.
-    """
-    params: Mapping[str, Any] = {
-        "show_deleted": "true",
-        "limit": PER_PAGE,
-        "filter": f"updated > '{since:%Y-%m-%dT%H:%M:%SZ}'",
-    }
-    address, removed, asked = f"{url}/api/collections", set[str](), set[str]()
-    try:
-        while address not in asked and len(asked) < MAX_PAGES:
-            asked.add(address)
-            page = client.get_json(address, params=params, judge=refusal, tally=tally)
-            removed |= parse_removed(page)
-            following = stac_items.next_page(page)
-            if following is None or fields.host(following.url) != fields.host(url):
-                break
-            address, params = following.url, {}
-    except PermanentError:
-        pass  # what was learned so far is true
-    return frozenset(removed)
-
-
-def parse_removed(page: Any) -> set[str]:
-    """Ids of the deleted collections of one page. Raises PayloadError if it lists no collections."""
-    listed = fields.mapping(page).get("collections")
-    if not isinstance(listed, list):
-        raise PayloadError("panoramax: a page without a list of collections")
-    collections = [fields.mapping(collection) for collection in listed]
-    deleted = (c.get("id") for c in collections if c.get("geovisio:status") == "deleted")
-    return {id_ for id_ in map(fields.source_id, deleted) if id_ is not None}
-
-
 class Instance:
     """One server. `is_catalog`: the federated one, with hexagons. `tiles_dir`: where tiles are kept. Thread-safe."""
 
@@ -226,6 +128,104 @@ class Instance:
         version = "2/" if self.is_catalog else ""
         address = f"{self.url}/api/map/{version}{_path(tile)}"
         return self._client.send("GET", address, ok=(200, 204), judge=_once, tally=tally).body
+
+
+def as_list(ids: Sequence[str]) -> Any:
+    """As the standard wants them."""
+    return list(ids)
+
+
+def as_text(ids: Sequence[str]) -> Any:
+    """As geovisio reads all of them."""
+    return ",".join(ids)
+
+
+class NotOffered(Exception):
+    """The server does not give pictures by id (or no tiles): another way must be gone."""
+
+
+class Details:
+    """Pictures by id from one server. `forms` of a list of ids, the likelier first. Thread-safe."""
+
+    def __init__(self, client: HttpClient, url: str, forms: Sequence[Form]) -> None:
+        self._client, self._url, self._forms = client, f"{url}/api/search", tuple(forms)
+        self._form: Form | None = None
+
+    def fetch(self, ids: Sequence[str], tally: Tally) -> tuple[dict[str, Any], list[str]]:
+        """(features by id, ids that are gone). Raises NotOffered."""
+        found: dict[str, Any] = {}
+        missing = list(dict.fromkeys(ids))
+        while missing:
+            starts = range(0, len(missing), IDS_PER_REQUEST)
+            answers = [self._ask(missing[start : start + IDS_PER_REQUEST], tally) for start in starts]
+            before = len(found)
+            for answer in answers:
+                found |= answer
+            missing = [id_ for id_ in missing if id_ not in found]
+            if len(found) == before:
+                break
+        return found, missing
+
+    def _ask(self, ids: Sequence[str], tally: Tally) -> dict[str, Any]:
+        if self._form is not None:
+            return self._ask_as(self._form, ids, tally)
+        for form in self._forms:
+            try:
+                answer = self._ask_as(form, ids, tally)
+            except PermanentError:
+                continue
+            if len(answer) > 1:
+                self._form = form
+            if len(answer) == len(ids) or len(answer) > 1:
+                return answer
+        raise NotOffered
+
+    def _ask_as(self, form: Form, ids: Sequence[str], tally: Tally) -> dict[str, Any]:
+        body = {"ids": form(ids), "limit": len(ids)}
+        answer = self._client.request_json("POST", self._url, json=body, judge=refusal, tally=tally)
+        wanted = set(ids)
+        features = stac_items.features(answer, where=f"panoramax: {self._url}, {len(ids)} ids")
+        return {key: feature for feature in features if (key := fields.record_key(feature)) in wanted}
+
+
+def fetch_removed(client: HttpClient, url: str, since: datetime, tally: Tally) -> frozenset[str]:
+    """Ids of the collections of one instance that were taken down since then; none if it does not tell.
+
+    Raises TransientError.
+    """
+    params: Mapping[str, Any] = {
+        "show_deleted": "true",
+        "limit": PER_PAGE,
+        "filter": f"updated > '{since:%Y-%m-%dT%H:%M:%SZ}'",
+    }
+    address, removed, asked = f"{url}/api/collections", set[str](), set[str]()
+    try:
+        while address not in asked and len(asked) < MAX_PAGES:
+            asked.add(address)
+            page = client.get_json(address, params=params, judge=refusal, tally=tally)
+            removed |= parse_removed(page)
+            following = stac_items.next_page(page)
+            if following is None or fields.host(following.url) != fields.host(url):
+                break
+            address, params = following.url, {}
+    except PermanentError:
+        pass  # what was learned so far is true
+    return frozenset(removed)
+
+
+def parse_removed(page: Any) -> set[str]:
+    """Ids of the deleted collections of one page. Raises PayloadError if it lists no collections."""
+    listed = fields.mapping(page).get("collections")
+    if not isinstance(listed, list):
+        raise PayloadError("panoramax: a page without a list of collections")
+    collections = [fields.mapping(collection) for collection in listed]
+    deleted = (c.get("id") for c in collections if c.get("geovisio:status") == "deleted")
+    return {id_ for id_ in map(fields.source_id, deleted) if id_ is not None}
+
+
+def refusal(answer: Answer) -> PermanentError | None:
+    """A server that does not take the question is not one that denies access."""
+    return PermanentError(f"answered {answer.status}") if answer.status in _REFUSED else None
 
 
 def _once(answer: Answer) -> PermanentError | None:
