@@ -63,7 +63,7 @@ def test_a_stale_cell_that_dagster_takes_for_fresh_is_found_and_named(
 
 def age(place: Installation) -> str:
     """Of the only cell that was crawled."""
-    (age,) = crawled_cells(place.storage, place.storage.catalog().held(), now=NOW)["age"]
+    (age,) = crawled_cells(place.storage, place.storage.catalog().counts_by_source(), now=NOW)["age"]
     return str(age)
 
 
