@@ -5,8 +5,8 @@ from math import isfinite
 
 from geopin_assets.cli.console import console, print_table
 from geopin_assets.cli.index import print_publish_plan
-from geopin_assets.defs.assets.raw import CELLS_PER_RUN
-from geopin_assets.defs.resources import Storage
+from geopin_assets.defs.graph import RAW_CELLS
+from geopin_assets.platform.parts import Storage
 from geopin_assets.regions import ranges
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
@@ -37,7 +37,7 @@ def print_forecasts(
     """What a crawl of these cells takes, a row per source and kind of request."""
     measured = _measured(settings)
     forecasts = [estimate_crawl(s, quotas_of(s, settings), cell_ids, measured.get(s.name, {})) for s in sources]
-    runs = len(ranges(cell_ids, CELLS_PER_RUN))
+    runs = len(ranges(cell_ids, RAW_CELLS))
     print_table(
         f"one crawl of {region}: {len(cell_ids)} cells, {runs} runs per source",
         ("source", "captures", "requests", "time", "at", "known from", "state"),

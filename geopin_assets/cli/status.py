@@ -4,8 +4,8 @@ import orjson
 import polars as pl
 
 from geopin_assets.cli.console import console, print_table
-from geopin_assets.defs.index_state import published_count, published_rows
-from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.platform.index_state import published_count, published_rows
+from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 from geopin_assets.settings import Settings
 
 

@@ -8,9 +8,9 @@ from geopin_assets.cli.console import ConsoleProgress, console, print_layer, pri
 from geopin_assets.cli.home import dagster_home
 from geopin_assets.cli.stand_ins import stand_ins
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.resources import SearchIndex, Storage
 from geopin_assets.defs.running.takedown import Takedown, Trace
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.fields import source_id
