@@ -25,20 +25,18 @@ from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import PayloadError
 from geopin_assets.files.object_store import ObjectStore
 
+SPAN_ROWS = 16_384
+"""Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
+PARTS_AT_ONCE = 64
+"""So many small parts become one larger part: every span looks into the footer of every part."""
+
 
 def embedding_schema(dim: int) -> pl.Schema:
     """Columns of the stored vectors of a model of `dim` dimensions."""
     return pl.Schema(
-        {
-            "vector_id": pl.String(),
-            "capture_id": pl.String(),
-            "source": pl.String(),
-            "view": pl.Int16(),
-            "heading_deg": pl.Float64(),
-            "model_id": pl.String(),
-            "image_version": pl.String(),
-            "embedding": pl.Array(pl.Float16(), dim),
-        }
+        {"vector_id": pl.String(), "capture_id": pl.String(), "source": pl.String(), "view": pl.Int16()}
+        | {"heading_deg": pl.Float64(), "model_id": pl.String(), "image_version": pl.String()}
+        | {"embedding": pl.Array(pl.Float16(), dim)}
     )
 
 
@@ -68,11 +66,6 @@ def vector_rows(
         schema_overrides={"view": pl.Int16},
     ).select(*(heading_of_view() if name == "heading_deg" else name for name in embedding_schema(vectors.shape[1])))
 
-
-SPAN_ROWS = 16_384
-"""Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
-PARTS_AT_ONCE = 64
-"""So many small parts become one larger part: every span looks into the footer of every part."""
 
 HELD_SCHEMA = pl.Schema(
     {"capture_id": pl.String(), "image_version": pl.String(), "views": pl.Int64(), "center_deg": pl.Float64()}
@@ -126,29 +119,33 @@ class CellVectors:
         self.compact(at_least=PARTS_AT_ONCE)
 
     def compact(self, *, at_least: int = 2) -> int:
-        """Make one part of so many small ones or more; how many there were, 0 if that was too few."""
+        """Make one part of so many small ones or more; how many there were, 0 if too few. Raises PayloadError."""
         small = [part for part in self._parts() if "-" not in PurePosixPath(part).stem]
         if len(small) < at_least:
             return 0
-        with self.objects.as_files(small) as paths:
-            rows = pl.read_parquet(paths).sort("capture_id")
+        try:
+            with self.objects.as_files(small) as paths:
+                rows = pl.read_parquet(paths).sort("capture_id")
+        except pl.exceptions.PolarsError as error:
+            name = self.objects.address(self.parts_folder)
+            raise PayloadError(f"{name}: a part is damaged, delete it to have it embedded again: {error}") from error
         self._write_part(f"{PurePosixPath(small[-1]).stem}-merged", rows)
         self.objects.delete(small)
         return len(small)
 
-    def commit(self, wanted: pl.DataFrame, held: pl.DataFrame) -> None:
+    def commit(self, images: pl.DataFrame, held: pl.DataFrame) -> None:
         """Make the file hold exactly these images (HELD_SCHEMA, complete in file or parts); parts are gone then.
 
-        Bearings become those wanted. `held` is what `held()` said; a file that need not change is left alone.
+        Bearings become theirs. `held` is what `held()` said; a file that need not change is left alone.
         """
-        wanted, parts = wanted.select(HELD_SCHEMA.names()).sort("capture_id"), self._parts()
-        if parts or not wanted.equals(held):
+        images, parts = images.select(HELD_SCHEMA.names()).sort("capture_id"), self._parts()
+        if parts or not images.equals(held):
             with (
                 self.objects.as_files([*reversed(parts), *self._finished()]) as sources,
                 self.objects.replacing(self.key) as path,
                 _row_groups(path, embedding_schema(self.dim)) as write,
             ):
-                for span in _spans(wanted):
+                for span in _spans(images):
                     write(self._rows(span, sources))
         self.objects.delete_folder(self.parts_folder)
 
@@ -220,10 +217,10 @@ def _images(files: list[Path]) -> pl.DataFrame:
     )
 
 
-def _spans(wanted: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def _spans(images: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Slices of about SPAN_ROWS vectors each."""
     number = (pl.col("views").cum_sum() - 1) // SPAN_ROWS
-    yield from wanted.with_columns(span=number).partition_by("span", maintain_order=True, include_key=False)
+    yield from images.with_columns(span=number).partition_by("span", maintain_order=True, include_key=False)
 
 
 def _rows(span: pl.DataFrame, files: list[Path], schema: pl.Schema) -> pl.DataFrame:
