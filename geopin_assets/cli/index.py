@@ -35,7 +35,7 @@ def print_versions() -> None:
 def build_version(*, new: bool) -> int:
     """Publish all vectors into the version that is being built; exit code 1 if a cell failed."""
     search_index, storage, model = SearchIndex(), Storage(), Embedding().model()
-    version = search_index.rebuild(model) if new else search_index.target(model)
+    version = search_index.rebuild(model) if new else search_index.publishing(model)
     cell_ids = [path.stem for path in storage.vectors(model).paths()]
     console.print(f"{version.name} ({version.state}): {len(cell_ids)} cells")
     terminal()

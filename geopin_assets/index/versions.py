@@ -9,8 +9,7 @@ longer than publishing the rest, is a new version: searches use the old one unti
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,9 +18,8 @@ from pathlib import Path
 import polars as pl
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.index.ledger import BUSY_TIMEOUT_S
+from geopin_assets.files.sqlite import opened, transaction
 from geopin_assets.index.protocol import MetadataStore, index_name
-from geopin_assets.index.transaction import writing
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS index_versions (
@@ -85,8 +83,8 @@ class IndexVersions:
         of_model = (version for version in self._read() if version.model_id == model_id)
         return next((version for version in of_model if version.state is State.BUILDING), None)
 
-    def target(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
-        """Where vectors of a model are published to: what is being built, else what serves.
+    def publishing(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
+        """The one that vectors of a model are published to: what is being built, else what serves.
 
         The very first index serves at once; one of another model than the serving one's is built beside it.
         `shards` counts for a new version only: an index never changes its number of shards.
@@ -104,14 +102,14 @@ class IndexVersions:
 
     def switch(self, version: IndexVersion, now: datetime) -> None:
         """Searches use this version from now on; the one before is retired."""
-        with self._transaction() as connection:
+        with transaction(self._path, _SCHEMA) as connection:
             self._set(connection, State.RETIRED, now, "state = 'serving'", ())
             self._set(connection, State.SERVING, now, "model_id = ? AND number = ?", (version.model_id, version.number))
 
     def drop(self, version: IndexVersion, now: datetime) -> None:
         """Forget a version whose vectors are gone. Raises ConfigurationError for the one that searches use."""
         self.check_may_drop(version)
-        with self._transaction() as connection:
+        with transaction(self._path, _SCHEMA) as connection:
             self._set(connection, State.DROPPED, now, "model_id = ? AND number = ?", (version.model_id, version.number))
 
     def check_may_drop(self, version: IndexVersion) -> None:
@@ -133,7 +131,7 @@ class IndexVersions:
 
     def _read(self) -> list[IndexVersion]:
         sql = f"SELECT {_COLUMNS} FROM index_versions WHERE backend = ? ORDER BY model_id, number"  # noqa: S608
-        with self._connection() as connection:
+        with opened(self._path, _SCHEMA) as connection:
             rows = connection.execute(sql, (self._backend,)).fetchall()
         return [
             IndexVersion(model_id, number, dim, shards, State(state), datetime.fromisoformat(since))
@@ -141,7 +139,7 @@ class IndexVersions:
         ]
 
     def _add(self, model_id: str, dim: int, shards: int, state: State, now: datetime) -> IndexVersion:
-        with self._transaction() as connection:
+        with transaction(self._path, _SCHEMA) as connection:
             sql = "SELECT coalesce(max(number), 0) + 1 FROM index_versions WHERE backend = ? AND model_id = ?"
             (number,) = connection.execute(sql, (self._backend, model_id)).fetchone()
             row = (self._backend, model_id, number, dim, shards, state.value, now.isoformat())
@@ -153,19 +151,6 @@ class IndexVersions:
     ) -> None:
         sql = f"UPDATE index_versions SET state = ?, since = ? WHERE backend = ? AND {where}"  # noqa: S608
         connection.execute(sql, (state.value, now.isoformat(), self._backend, *params))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection, writing(connection):
-            yield connection
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(_SCHEMA)
-            yield connection
 
 
 def announce(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.http_client import DailyUse, HttpClient, Manners, Quota, Transport, build_manners
+from geopin_assets.http_client import DailyUse, HttpClient, Politeness, Quota, Transport, build_politeness
 from geopin_assets.settings import Settings
 from geopin_assets.sources.amsterdam import Amsterdam
 from geopin_assets.sources.base import Source
@@ -94,7 +94,7 @@ def open_source(name: str, settings: Settings, *, transport: Transport | None = 
     with HttpClient(
         name,
         contact=settings.contact,
-        manners=build_manners(quotas) if transport else _shared_manners(name, settings, quotas),
+        politeness=build_politeness(quotas) if transport else _shared_politeness(name, settings, quotas),
         daily_use=DailyUse(settings.daily_use_path),
         deadline_s=source.deadline_s,
         max_bytes=source.max_bytes,
@@ -104,11 +104,11 @@ def open_source(name: str, settings: Settings, *, transport: Transport | None = 
         yield source.from_settings(settings, client)
 
 
-def _shared_manners(name: str, settings: Settings, quotas: Mapping[str, Quota]) -> Mapping[str, Manners]:
-    """Manners of a source at the address that these settings mean, the same for the life of the process."""
-    return _manners(name, str(settings.data_dir), settings.sandbox_port, tuple(sorted(quotas.items())))
+def _shared_politeness(name: str, settings: Settings, quotas: Mapping[str, Quota]) -> Mapping[str, Politeness]:
+    """That of a source at the address that these settings mean, the same for the life of the process."""
+    return _politeness(name, str(settings.data_dir), settings.sandbox_port, tuple(sorted(quotas.items())))
 
 
 @lru_cache
-def _manners(name: str, data_dir: str, port: int, quotas: tuple[tuple[str, Quota], ...]) -> Mapping[str, Manners]:
-    return build_manners(dict(quotas))
+def _politeness(name: str, data_dir: str, port: int, quotas: tuple[tuple[str, Quota], ...]) -> Mapping[str, Politeness]:
+    return build_politeness(dict(quotas))
