@@ -21,31 +21,31 @@ Measured = Mapping[str, Mapping[str, tuple[int, int]]]
 def print_plan(settings: Settings, names: Sequence[str], region: str) -> None:
     """Runs, requests and hours per source; each at its own pace, side by side."""
     sources = [source_named(name) for name in names] or list(SOURCES)
-    forecasts = print_forecasts(settings, sources, cells_of(region), region)
-    ready = [f for s, f in zip(sources, forecasts, strict=True) if not s.disabled_reason(settings)]
+    estimates = print_estimates(settings, sources, cells_of(region), region)
+    ready = [e for s, e in zip(sources, estimates, strict=True) if not s.disabled_reason(settings)]
     if len(ready) > 1:
-        slowest = max(ready, key=lambda f: f.hours)
+        slowest = max(ready, key=lambda e: e.hours)
         console.print(f"\nall that are ready, at once: {_time(slowest.hours)}, as long as {slowest.source} takes")
     if settings.catalog_path.exists():
         console.print()
         print_publish_plan()
 
 
-def print_forecasts(
+def print_estimates(
     settings: Settings, sources: Sequence[type[Source]], cell_ids: Sequence[str], region: str
 ) -> list[CrawlCost]:
     """What a crawl of these cells takes, a row per source and kind of request."""
     measured = _measured(settings)
-    forecasts = [estimate_crawl(s, quotas_of(s, settings), cell_ids, measured.get(s.name, {})) for s in sources]
+    estimates = [estimate_crawl(s, quotas_of(s, settings), cell_ids, measured.get(s.name, {})) for s in sources]
     runs = len(ranges(cell_ids, CELLS_PER_RUN))
     print_table(
         f"one crawl of {region}: {len(cell_ids)} cells, {runs} runs per source",
         ("source", "captures", "requests", "time", "at", "known from", "state"),
-        [row for s, f in zip(sources, forecasts, strict=True) for row in _rows(f, s.disabled_reason(settings))],
+        [row for s, e in zip(sources, estimates, strict=True) for row in _rows(e, s.disabled_reason(settings))],
     )
     if settings.is_sandbox:
         console.print("rates are the sandbox's; GEOPIN_PROFILE=live plans with the real ones")
-    return forecasts
+    return estimates
 
 
 def _measured(settings: Settings) -> Measured:

@@ -20,7 +20,7 @@ from geopin_assets.sources.mapilio import Mapilio
 from geopin_assets.sources.mapillary import Mapillary
 from geopin_assets.sources.own_photos import OwnPhotos
 from geopin_assets.sources.panoramax import Panoramax
-from geopin_assets.sources.stac_api import Stac
+from geopin_assets.sources.stac import Stac
 from geopin_assets.sources.wikimedia_commons import WikimediaCommons
 from geopin_assets.variables import PER_SOURCE, refuse_unknown
 

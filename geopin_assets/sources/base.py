@@ -101,7 +101,7 @@ class Source(ABC):
     """Kinds of requests with a rate or a daily budget of their own."""
     expected_captures: ClassVar[int] = 0
     """Captures in the Netherlands, in order of magnitude: what a crawl is planned with before there was one."""
-    work: ClassVar[tuple[RequestCost, ...]] = (RequestCost(),)
+    costs: ClassVar[tuple[RequestCost, ...]] = (RequestCost(),)
     deadline_s: ClassVar[float] = 60.0
     """Longest time for one request, from connect to last byte."""
     max_bytes: ClassVar[int] = 64 * 1024 * 1024

@@ -1,7 +1,7 @@
 """operations/…: what grows although nobody needs it is given back, and what everything takes is measured.
 
 Here: how old something must be before it goes, and the numbers that the UI plots over time. Not here: removing,
-compacting and measuring (`store/upkeep.py`, `index/`). Assets rather than ops, because assets have plots; several,
+compacting and measuring (`files/disk.py`, `index/`). Assets rather than ops, because assets have plots; several,
 because each waits for the pool of those who write the same files. Together they are the job `maintenance`.
 """
 

@@ -80,7 +80,7 @@ class Mapillary(Source):
     attribution = "Photo by {creator} on Mapillary, CC BY-SA 4.0"
     key = Key(TOKEN_VARIABLE, "https://www.mapillary.com/dashboard/developers")
     expected_captures = 10_000_000  # a million panoramas in Amsterdam alone
-    work = (
+    costs = (
         RequestCost(kind="search", captures_per_request=500),
         RequestCost(
             kind="tiles", cells_per_request=inf, captures_per_request=30_000

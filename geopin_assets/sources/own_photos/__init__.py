@@ -62,7 +62,7 @@ class OwnPhotos(Source):
     asks_a_server = False
     license = None
     attribution = "{stated by the owner}"
-    work = ()
+    costs = ()
     requests_per_second = 100.0
 
     def __init__(

@@ -51,7 +51,7 @@ class Panoramax(Source):
     license = None
     attribution = "{creator} – Panoramax / {instance}, {license}"
     expected_captures = 1_000_000  # 0.4 million in Amsterdam
-    work = (RequestCost(cells_per_request=3, captures_per_request=200),)  # most empty cells are skipped
+    costs = (RequestCost(cells_per_request=3, captures_per_request=200),)  # most empty cells are skipped
     requests_per_second = 1.0
 
     def __init__(
@@ -102,7 +102,7 @@ class Panoramax(Source):
             for feature in instance.fetch(cell.bbox, report, lambda: self._fetch_removed(report)):
                 if isinstance(feature, Rejected):
                     yield feature
-                elif (key := stac_items.feature_key(feature)) in seen:
+                elif (key := fields.record_key(feature)) in seen:
                     report.duplicates += 1
                 else:
                     seen.add(key)

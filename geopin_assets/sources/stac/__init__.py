@@ -28,7 +28,7 @@ from geopin_assets.licenses import OPEN_LICENSES, open_license
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields, stac_items
 from geopin_assets.sources.base import CrawlReport, RequestCost, Source
-from geopin_assets.sources.stac_search import Api
+from geopin_assets.sources.stac.ask import Api
 
 _SANDBOX_PREFIX = "sandbox"  # its port may change, its ids must not
 
@@ -45,7 +45,7 @@ class Stac(Source):
     endpoint = ""  # only those that GEOPIN_STAC_URLS names
     license = None
     attribution = "{creator}, {license}"
-    work = (RequestCost(captures_per_request=100),)
+    costs = (RequestCost(captures_per_request=100),)
     requests_per_second = 1.0
 
     def __init__(
