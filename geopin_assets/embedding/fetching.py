@@ -185,12 +185,21 @@ class _Session:
     async def _understood(
         self, response: aiohttp.ClientResponse, host: str, take: _Take, deadline: asyncio.Timeout
     ) -> bytes | Failure:
-        """What an answer that is no redirect means."""
-        if response.status == 200:
+        """What an answer that is no redirect means.
+
+        Whatever is refused may be given later; only what the server says is not there is taken for gone.
+        """
+        status = response.status
+        if status == 200:
             return await self._body(response, take, deadline)
-        not_before = self.pauses.note(host, response.status, response.headers.get("Retry-After", ""))
-        reason = FailureReason.RATE_LIMITED if not_before else _reason(response.status)
-        return Failure(reason, f"status {response.status}", not_before)
+        not_before = self.pauses.note(host, status, response.headers.get("Retry-After", ""))
+        if not_before:
+            reason = FailureReason.RATE_LIMITED
+        elif status >= 500:
+            reason = FailureReason.SERVER_ERROR
+        else:
+            reason = _REASONS.get(status, FailureReason.REFUSED if status >= 400 else FailureReason.NOT_FOUND)
+        return Failure(reason, f"status {status}", not_before)
 
     async def _body(self, response: aiohttp.ClientResponse, take: _Take, deadline: asyncio.Timeout) -> bytes | Failure:
         announced = self.of.max_bytes if response.content_length is None else response.content_length
@@ -229,13 +238,6 @@ def _parse(url: str) -> URL:
     if parsed.scheme not in ("http", "https") or not parsed.raw_host or parsed.user or parsed.password:
         raise ValueError("not http(s)")
     return parsed
-
-
-def _reason(status: int) -> FailureReason:
-    """Whatever is refused may be given later; only what the server says is not there is taken for gone."""
-    if status >= 500:
-        return FailureReason.SERVER_ERROR
-    return _REASONS.get(status, FailureReason.REFUSED if status >= 400 else FailureReason.NOT_FOUND)
 
 
 def _said(error: OSError | aiohttp.ClientError) -> str:

@@ -188,12 +188,33 @@ class CellVectors:
             return pl.DataFrame(schema=HELD_SCHEMA)
         try:
             with self.objects.as_files(keys) as paths:
-                return _images(paths)
+                return (
+                    pl.scan_parquet(paths)
+                    .group_by("capture_id", "image_version")
+                    .agg(
+                        views=pl.col("view").n_unique().cast(pl.Int64),
+                        center_deg=pl.col("heading_deg").filter(pl.col("view") == 0).first(),
+                    )
+                    .sort("capture_id", "image_version")
+                    .collect(engine="streaming")
+                )
         except pl.exceptions.PolarsError as error:
             raise self._damaged(error) from error
 
-    def _rows(self, span: pl.DataFrame, sources: list[Path]) -> pl.DataFrame:
-        rows = _rows(span, sources, embedding_schema(self.dim))
+    def _rows(self, span: pl.DataFrame, files: list[Path]) -> pl.DataFrame:
+        """The vectors of a span; where files repeat one, the first file's."""
+        within = pl.col("capture_id").is_between(pl.lit(span["capture_id"][0]), pl.lit(span["capture_id"][-1]))
+        images = span.select("capture_id", "image_version", "views", "center_deg").lazy()
+        rows = (
+            pl.concat([pl.scan_parquet(file, low_memory=True).filter(within) for file in files])
+            .join(images, on=["capture_id", "image_version"], maintain_order="left")
+            .filter(pl.col("view") < pl.col("views"))
+            .unique(["capture_id", "view"], keep="first", maintain_order=True)
+            .with_columns(heading_of_view())
+            .sort("capture_id", "view")
+            .select(embedding_schema(self.dim).names())
+            .collect()
+        )
         if len(rows) != span["views"].sum():
             name = self.objects.address(self.key)
             raise PayloadError(f"{name}: {len(rows)} vectors where {span['views'].sum()} should be")
@@ -203,41 +224,10 @@ class CellVectors:
         return PayloadError(f"{self.objects.address(self.key)}: not a file of vectors: {error}")
 
 
-def _images(files: list[Path]) -> pl.DataFrame:
-    """HELD_SCHEMA of everything in the files."""
-    return (
-        pl.scan_parquet(files)
-        .group_by("capture_id", "image_version")
-        .agg(
-            views=pl.col("view").n_unique().cast(pl.Int64),
-            center_deg=pl.col("heading_deg").filter(pl.col("view") == 0).first(),
-        )
-        .sort("capture_id", "image_version")
-        .collect(engine="streaming")
-    )
-
-
 def _spans(images: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Slices of about SPAN_ROWS vectors each."""
     number = (pl.col("views").cum_sum() - 1) // SPAN_ROWS
     yield from images.with_columns(span=number).partition_by("span", maintain_order=True, include_key=False)
-
-
-def _rows(span: pl.DataFrame, files: list[Path], schema: pl.Schema) -> pl.DataFrame:
-    """The vectors of a span; where files repeat one, the first file's."""
-    first, last = span["capture_id"][0], span["capture_id"][-1]
-    within = pl.col("capture_id").is_between(pl.lit(first), pl.lit(last))
-    wanted = span.select("capture_id", "image_version", "views", "center_deg").lazy()
-    return (
-        pl.concat([pl.scan_parquet(file, low_memory=True).filter(within) for file in files])
-        .join(wanted, on=["capture_id", "image_version"], maintain_order="left")
-        .filter(pl.col("view") < pl.col("views"))
-        .unique(["capture_id", "view"], keep="first", maintain_order=True)
-        .with_columns(heading_of_view())
-        .sort("capture_id", "view")
-        .select(schema.names())
-        .collect()
-    )
 
 
 @contextmanager
