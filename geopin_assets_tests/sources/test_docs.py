@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from geopin_assets.settings import PATTERNS, VARIABLES
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
+from geopin_assets.variables import PATTERNS, VARIABLES
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = (CHECKOUT / "docs" / "sources.md").read_text(encoding="utf-8")

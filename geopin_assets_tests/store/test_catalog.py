@@ -209,7 +209,7 @@ def test_images_without_a_vector_are_counted_by_source_reason_and_whether_they_a
 ) -> None:
     merged(raw, catalog, range(3))
     merged(raw, catalog, range(1), source="amsterdam")
-    assert catalog.held().rows() == [("amsterdam", A, 1), ("panoramax", A, 3)]
+    assert catalog.counts_by_source().rows() == [("amsterdam", A, 1), ("panoramax", A, 3)]
     ids = ["panoramax:0", "panoramax:1", "panoramax:2", "amsterdam:0", "panoramax:left since"]
     failures = pl.DataFrame(
         {

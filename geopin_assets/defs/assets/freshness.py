@@ -11,13 +11,10 @@ import dagster as dg
 import polars as pl
 
 from geopin_assets.cells import all_cells
-from geopin_assets.defs.assets.catalog import captures
 from geopin_assets.defs.assets.publish_guard import loss_limit, losses
-from geopin_assets.defs.assets.raw import raw_assets
 from geopin_assets.defs.automation.refresh import EMPTY, WEEKLY
-from geopin_assets.defs.automation.sensors import REPORT
 from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy
-from geopin_assets.defs.declare import OWNERS, column_schema, frame_table
+from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Sources, Storage
 from geopin_assets.files.atomic import write_frame
 from geopin_assets.quality.crawl_state import (
@@ -49,6 +46,38 @@ CHECKS = {
 }
 
 
+@report(
+    "quality/freshness",
+    columns=Columns(STATE_SCHEMA, STATE_DESCRIPTIONS),
+    checks=CHECKS,
+    blocking={"source_lost"},
+    kinds={"polars"},
+)
+def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sources) -> dg.MaterializeResult:
+    """Per source: cells that are fresh, due and overdue, the oldest, cells whose last crawl failed, and since when.
+
+    A cell is as old as its last good crawl. What a source showed then stays published for as long as it fails:
+    `captures_on_old_data` counts it.
+    """
+    now, counts = datetime.now(UTC), storage.catalog().counts_by_source()
+    cells = crawled_cells(storage, counts, now=now)
+    summed, off = by_source(cells), _switched_off(sources)
+    write_frame(storage.quality_dir() / "freshness.parquet", cells)
+    lost, since = losses(storage, context.instance, now=now)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": cells.height,
+            "sources": frame_table(readable(summed)),
+            **_numbers(summed),
+        },
+        check_results=[
+            stale_check(cells, summed, off),
+            down_check([outage for outage in find_outages(cells, counts) if outage.source not in off], summed),
+            lost_check(lost, f"{since:%Y-%m-%d}", loss_limit(storage)),
+        ],
+    )
+
+
 def stale_check(cells: pl.DataFrame, sources: pl.DataFrame, off: Mapping[str, str]) -> dg.AssetCheckResult:
     """Passes when no cell is past what its policy allows, whatever the asset's newest cell is.
 
@@ -66,16 +95,13 @@ def stale_check(cells: pl.DataFrame, sources: pl.DataFrame, off: Mapping[str, st
             ).iter_rows()
         )
         text = f"{stale.height:,} cells are older than allowed: {each}"
-    return dg.AssetCheckResult(
-        check_name="stale_cells",
-        passed=stale.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
-        description=text,
-        metadata={
-            "stale_cells": stale.height,
-            "oldest_days": float(stale["age_days"].max() or 0),  # type: ignore[arg-type]
-            "oldest_first": frame_table(readable(stale.select("source", "cell_id", "good_at").head(_CELLS_SHOWN))),
-        },
+    return verdict(
+        "stale_cells",
+        stale.is_empty(),
+        text,
+        stale_cells=stale.height,
+        oldest_days=float(stale["age_days"].max() or 0),  # type: ignore[arg-type]
+        oldest_first=frame_table(readable(stale.select("source", "cell_id", "good_at").head(_CELLS_SHOWN))),
     )
 
 
@@ -85,17 +111,14 @@ def down_check(outages: Sequence[Outage], sources: pl.DataFrame) -> dg.AssetChec
     `sources`: sums per source, for the few failed cells of those that are not down.
     """
     old = [(outage.source, cell_id, at) for outage in outages for cell_id, at in outage.data_from.items()]
-    return dg.AssetCheckResult(
-        check_name="source_down",
-        passed=not outages,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(outage.text for outage in outages) or f"no source is down{_failures(sources)}",
-        metadata={
-            "sources_down": len(outages),
-            "cells_on_old_data": len(old),
-            "captures_on_old_data": sum(outage.captures for outage in outages),
-            "cells": frame_table(readable(pl.DataFrame(old[:_CELLS_SHOWN], _OLD_SCHEMA, orient="row"))),
-        },
+    return verdict(
+        "source_down",
+        not outages,
+        "; ".join(outage.text for outage in outages) or f"no source is down{_failures(sources)}",
+        sources_down=len(outages),
+        cells_on_old_data=len(old),
+        captures_on_old_data=sum(outage.captures for outage in outages),
+        cells=frame_table(readable(pl.DataFrame(old[:_CELLS_SHOWN], _OLD_SCHEMA, orient="row"))),
     )
 
 
@@ -110,12 +133,11 @@ def lost_check(found: pl.DataFrame, since: str, limit: float) -> dg.AssetCheckRe
     """Fails when publishing is held back (`publish_guard.py`)."""
     large = losses_too_large(found, limit)
     text = losses_described(large, since) or f"no source lost {limit:.0%} of its captures since {since}"
-    return dg.AssetCheckResult(
-        check_name="source_lost",
-        passed=large.is_empty(),
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{text}: nothing is published until it is back or allowed" if large.height else text,
-        metadata={"captures_lost": int(found["lost"].sum()), "limit": limit, "losses": frame_table(found)},
+    if large.height:
+        text = f"{text}: nothing is published until it is back or allowed"
+    lost = int(found["lost"].sum())
+    return verdict(
+        "source_lost", large.is_empty(), text, is_error=True, captures_lost=lost, limit=limit, losses=frame_table(found)
     )
 
 
@@ -125,59 +147,16 @@ def readable(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(name).dt.strftime("%Y-%m-%d %H:%M").fill_null("") for name in times)
 
 
-_KEY = ["quality", "freshness"]
-_OFTEN = dg.AutomationCondition.cron_tick_passed("0 */6 * * *").with_label("every_6_hours")
-"""Whatever is under way above: a crawl that hangs, or never ends, is what this report is there to tell."""
-
-
-@dg.asset(
-    key=_KEY,
-    deps=[*raw_assets, captures],
-    group_name="quality",
-    kinds={"polars"},
-    owners=OWNERS,
-    metadata={"dagster/column_schema": column_schema(STATE_SCHEMA, STATE_DESCRIPTIONS)},
-    check_specs=[
-        dg.AssetCheckSpec(name, asset=_KEY, description=text, blocking=name == "source_lost")
-        for name, text in CHECKS.items()
-    ],
-    **REPORT | {"automation_condition": _OFTEN},
-)
-def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sources) -> dg.MaterializeResult:
-    """Per source: cells that are fresh, due and overdue, the oldest, cells whose last crawl failed, and since when.
-
-    A cell is as old as its last good crawl. What a source showed then stays published for as long as it fails:
-    `captures_on_old_data` counts it.
-    """
-    now, held = datetime.now(UTC), storage.catalog().held()
-    cells = crawled_cells(storage, held, now=now)
-    summed, off = by_source(cells), _switched_off(sources)
-    write_frame(storage.quality_dir() / "freshness.parquet", cells)
-    lost, since = losses(storage, context.instance, now=now)
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": cells.height,
-            "sources": frame_table(readable(summed)),
-            **_numbers(summed),
-        },
-        check_results=[
-            stale_check(cells, summed, off),
-            down_check([outage for outage in find_outages(cells, held) if outage.source not in off], summed),
-            lost_check(lost, f"{since:%Y-%m-%d}", loss_limit(storage)),
-        ],
-    )
-
-
 def _switched_off(sources: Sources) -> dict[str, str]:
     """Sources that are not crawled at present, and why."""
     reasons = {source.name: sources.disabled_reason(source) for source in SOURCES}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def crawled_cells(storage: Storage, held: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
-    """One row for each (source, cell) that was ever tried, with its age; `held` counts what the catalog has of it."""
+def crawled_cells(storage: Storage, counts: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
+    """One row for each (source, cell) that was ever tried, with its age; `counts` of captures in the catalog."""
     raw = storage.raw()
-    return cell_states(_with_windows(raw.crawls()), raw.failures(), held, now=now)
+    return cell_states(_with_windows(raw.crawls()), raw.failures(), counts, now=now)
 
 
 def _numbers(sources: pl.DataFrame) -> dict[str, int | float]:

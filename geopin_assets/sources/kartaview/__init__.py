@@ -29,7 +29,6 @@ from geopin_assets.errors import GeoPinError, PayloadError, TransientError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import Answer, HttpClient
 from geopin_assets.settings import Settings
-from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.kartaview import read
@@ -97,13 +96,12 @@ class KartaView(Source):
             capacity=Checked(),
             min_side_deg=MIN_SIDE_DEG,
             report=report,
-            key=fields.record_key,
         )
         return list(found)
 
     def _fetch_box(self, box: Bbox, report: CrawlReport) -> list[Any]:
         """All photos of a box. Raises Saturated."""
-        return fetch_counted(box, self._fetch_pages, key=fields.record_key, report=report, who=self.name, what="photos")
+        return fetch_counted(box, self._fetch_pages, report=report, who=self.name, what="photos")
 
     def _fetch_pages(self, box: Bbox, report: CrawlReport) -> tuple[list[Any], int]:
         photos: list[Any] = []

@@ -88,9 +88,7 @@ class Instance:
         def fetch(box: Bbox) -> list[Any]:
             return whole if box == bbox else self._search(box, report)
 
-        return fetch_complete(
-            bbox, fetch, capacity=self._capacity, min_side_deg=MIN_SIDE_DEG, report=report, key=fields.record_key
-        )
+        return fetch_complete(bbox, fetch, capacity=self._capacity, min_side_deg=MIN_SIDE_DEG, report=report)
 
     def _by_tiles(
         self, box: Bbox, tiles: list[Tile], report: CrawlReport, removed: Callable[[], frozenset[str]]
