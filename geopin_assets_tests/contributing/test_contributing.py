@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md leads where it says: its three steps add a check to a copy of the project, and what it names exists."""
+"""CONTRIBUTING.md leads where it says: its three steps add a check to a copy of the project; what it names is there."""
 
 import os
 import re
