@@ -8,6 +8,7 @@ import pytest
 from geopin_assets.sandbox.server import running
 from geopin_assets.settings import Settings
 from geopin_assets_tests.files.stores import object_store, s3_address, s3_bucket
+from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.platform import Platform
 
 __all__ = ["object_store", "s3_address", "s3_bucket"]
@@ -43,5 +44,5 @@ def platform(build_platform: Callable[[str], Platform]) -> Platform:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+    with instance_in(tmp_path) as instance:
         yield instance

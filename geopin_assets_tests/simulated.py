@@ -19,6 +19,7 @@ from geopin_assets.cells import cell_ids
 from geopin_assets.defs.dagster_internals import MADE, PLANNED
 from geopin_assets.defs.declare import cell_asset
 from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START, CellDone, materialize_cells
+from geopin_assets_tests.instances import instance_in
 
 _EVENTS = "select dagster_event_type, event, run_id, partition from event_logs where partition is not null"
 _INSERT = (
@@ -42,7 +43,7 @@ def _templates() -> dict[str, str]:
         yield from materialize_cells(context, lambda cells: (CellDone(cell, 1, "@version@") for cell in cells))
 
     first, last = cell_ids()[:2]
-    with TemporaryDirectory() as folder, dg.instance_for_test(temp_dir=folder) as instance:
+    with TemporaryDirectory() as folder, instance_in(Path(folder)) as instance:
         dg.materialize([asset], instance=instance, tags={RANGE_START: first, RANGE_END: last})
         with closing(sqlite3.connect(_index(Path(folder)))) as db:
             return {kind: _template(event, run_id, cell) for kind, event, run_id, cell in db.execute(_EVENTS)}

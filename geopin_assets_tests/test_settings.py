@@ -1,11 +1,24 @@
 """Every variable of `Settings.from_env`, its default and the error that names it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from geopin_assets.cli.settings import markdown
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.settings import SANDBOX_PORT, Precision, Profile, Settings
+from geopin_assets.index.publish import MASS_REMOVAL
+from geopin_assets.settings import SANDBOX_PORT, SECTIONS, VARIABLES, Precision, Profile, Settings
+from geopin_assets.sources.mapillary import Limits
+from geopin_assets.sources.mapillary.ask import MAX_RESULTS
+from geopin_assets.sources.panoramax import DEFAULT_LIMIT
+from geopin_assets.variables import allowed, bare, is_secret
+
+CHECKOUT = Path(__file__).parents[1]
+SECRETS = {
+    *("mapillary_token", "wikimedia_commons_token", "flickr_api_key", "europeana_api_key", "stac_token"),
+    *("amsterdam_api_key", "cloudflare_api_token", "alert_webhook"),
+}
 
 
 def test_without_variables_everything_is_the_sandbox_beside_here(
@@ -79,8 +92,8 @@ def test_the_other_variables_are_read_as_they_are() -> None:
 
 def test_coverage_expectations_have_defaults_that_fit_the_profile_and_can_be_set() -> None:
     live = Settings.from_env({"GEOPIN_PROFILE": "live"})
-    assert (live.max_gap_share, live.coverage_max_age_years, live.captures_per_1000_inhabitants) == (0.5, 3, 10)
-    assert Settings.from_env({}).max_gap_share == 1
+    assert (live.coverage_max_gap_share, live.coverage_max_age_years, live.coverage_captures_per_1000) == (0.5, 3, 10)
+    assert Settings.from_env({}).coverage_max_gap_share == 1
     stated = Settings.from_env(
         {
             "GEOPIN_COVERAGE_MAX_GAP_SHARE": "0.2",
@@ -88,16 +101,17 @@ def test_coverage_expectations_have_defaults_that_fit_the_profile_and_can_be_set
             "GEOPIN_COVERAGE_CAPTURES_PER_1000": "40",
         }
     )
-    assert (stated.max_gap_share, stated.coverage_max_age_years, stated.captures_per_1000_inhabitants) == (0.2, 1.5, 40)
+    shown = (stated.coverage_max_gap_share, stated.coverage_max_age_years, stated.coverage_captures_per_1000)
+    assert shown == (0.2, 1.5, 40)
     with pytest.raises(ConfigurationError, match="GEOPIN_COVERAGE_MAX_GAP_SHARE='50'"):
-        Settings.from_env({"GEOPIN_COVERAGE_MAX_GAP_SHARE": "50"}).max_gap_share  # noqa: B018
+        Settings.from_env({"GEOPIN_COVERAGE_MAX_GAP_SHARE": "50"})
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("GEOPIN_PROFILE", "production"),
-        *(("GEOPIN_SANDBOX_PORT", port) for port in ("http", "-1", "0", "65536", "")),
+        *(("GEOPIN_SANDBOX_PORT", port) for port in ("http", "-1", "0", "65536", "8_791", "٣")),
         ("GEOPIN_PRECISION", "fp64"),
         ("GEOPIN_PRECISION", "BF16"),
         ("GEOPIN_COMPILE", "yes"),
@@ -113,11 +127,103 @@ def test_the_error_about_a_profile_says_which_there_are() -> None:
         Settings.from_env({"GEOPIN_PROFILE": "Live"})
 
 
-def test_variables_that_are_set_to_nothing_are_as_if_unset() -> None:
-    names = ("GEOPIN_MODEL", "GEOPIN_DEVICE", "GEOPIN_PRECISION", "GEOPIN_COMPILE", "GEOPIN_GPU_POOL")
-    settings, default = Settings.from_env(dict.fromkeys(names, " ")), Settings()
-    assert (settings.model, settings.device, settings.precision) == (default.model, "", Precision.AUTO)
-    assert (settings.is_compiled, settings.gpu_pool) == (False, "gpu")
+@pytest.mark.parametrize("blank", ["", " ", "\n", '""', "''", ' " " '])
+def test_variables_that_are_set_to_nothing_are_as_if_unset(blank: str) -> None:
+    assert Settings.from_env(dict.fromkeys(VARIABLES, blank)).model_dump() == Settings.from_env({}).model_dump()
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ("live", "live"),
+        (' "live"\n', "live"),
+        ("'live'", "live"),
+        ('"A" and "B"', '"A" and "B"'),
+        ('"', '"'),
+        ("it's", "it's"),
+    ],
+)
+def test_what_files_of_variables_leave_around_a_value_does_not_belong_to_it(given: str, value: str) -> None:
+    assert bare(given) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "is_on"), [("1", True), ("true", True), ("True", True), ("0", False), ("FALSE", False)]
+)
+def test_a_switch_understands_what_yaml_makes_of_it(given: str, is_on: bool) -> None:
+    assert Settings.from_env({"GEOPIN_COMPILE": given}).is_compiled is is_on
+
+
+def test_lists_lose_their_blanks_and_names_of_hosts_their_case() -> None:
+    settings = Settings.from_env(
+        {"GEOPIN_TRUSTED_HOSTS": " Photos.Example.ORG , ,10.0.0.7\n", "GEOPIN_STAC_COLLECTIONS": "A, b,,A , 'c'"}
+    )
+    assert settings.trusted_hosts == {"photos.example.org", "10.0.0.7"}
+    assert settings.stac_collections == ("A", "b", "c")
+    assert Settings.from_env({"GEOPIN_TRUSTED_HOSTS": " , "}).trusted_hosts == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("unknown", "meant"),
+    [
+        ("GEOPIN_MAPILLARY_TOKN", "GEOPIN_MAPILLARY_TOKEN"),
+        ("GEOPIN_DATA_DIR", "GEOPIN_DATA"),
+        ("GEOPIN_PANORAMAX_REQUEST_PER_SECOND", "GEOPIN_<SOURCE>_REQUESTS_PER_SECOND"),
+        ("GEOPIN_", "GEOPIN_"),
+    ],
+)
+def test_a_variable_that_nothing_knows_is_refused_with_the_nearest_that_exists(unknown: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"nothing knows {unknown}: .*{meant}") as refused:
+        Settings.from_env({unknown: "s3cret"})
+    assert "s3cret" not in str(refused.value)
+
+
+def test_variables_of_tests_are_nobodys_business() -> None:
+    assert Settings.from_env({"GEOPIN_TEST_WORKERD": "0"}) == Settings.from_env({"GEOPIN_TEST_WORKERD": "0"})
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"GEOPIN_PROFILE='x'.*GEOPIN_D1_SHARDS='0': choose .* from 1 to 100"):
+        Settings.from_env({"GEOPIN_PROFILE": "x", "GEOPIN_D1_SHARDS": "0"})
+
+
+def test_a_wrong_value_of_a_source_is_kept_for_that_source() -> None:
+    settings = Settings.from_env({"GEOPIN_KARTAVIEW_AREA": "round", "GEOPIN_MAPILLARY_SPLIT_AT": "3"})
+    assert set(settings.wrong) == {"GEOPIN_KARTAVIEW_AREA", "GEOPIN_MAPILLARY_SPLIT_AT"}
+    assert settings.wrong["GEOPIN_KARTAVIEW_AREA"] == "GEOPIN_KARTAVIEW_AREA='round': choose box or circle"
+    assert (settings.kartaview_area, settings.mapillary_split_at) == ("box", 1000)
+
+
+def test_what_is_right_without_settings_is_what_settings_say() -> None:
+    assert Limits.from_settings(Settings()) == Limits()
+    assert Settings(profile=Profile.LIVE).panoramax_limit == DEFAULT_LIMIT
+    assert Settings().mapillary_split_at < MAX_RESULTS
+    assert Settings().mass_removal == MASS_REMOVAL
+
+
+@pytest.mark.parametrize("field", [VARIABLES[variable] for variable in VARIABLES])
+def test_every_number_has_bounds_and_every_value_says_what_is_allowed(field: str) -> None:
+    assert allowed(Settings.model_fields[field])
+
+
+def test_what_sounds_secret_is_secret_and_nothing_else() -> None:
+    fields = {name: field for name, field in Settings.model_fields.items() if not field.exclude}
+    assert {name for name, field in fields.items() if is_secret(field)} == SECRETS
+    assert {name for name in fields if re.search("token|key|secret|passw|webhook", name)} == SECRETS
+
+
+def test_secrets_are_known_to_whoever_must_not_repeat_them() -> None:
+    settings = Settings.from_env({"GEOPIN_FLICKR_API_KEY": "1", "GEOPIN_STAC_TOKEN": " 2 ", "GEOPIN_CONTACT": "me"})
+    assert set(settings.secrets) == {"1", "2"}
+
+
+def test_the_page_about_settings_is_current() -> None:
+    page = (CHECKOUT / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page == markdown(), "geopin settings --markdown > docs/settings.md"
+    assert re.findall(r"^\| `(GEOPIN_[A-Z0-9_]+)`", page, re.MULTILINE) == [
+        variable for section in SECTIONS for variable in VARIABLES if VARIABLES[variable] in section.__annotations__
+    ]
+    assert len(VARIABLES) == len(re.findall(r"^\| `GEOPIN_[A-Z0-9_]+`", page, re.MULTILINE))
 
 
 def test_variables_of_sources_are_kept_and_those_of_others_are_not() -> None:
@@ -127,4 +233,4 @@ def test_variables_of_sources_are_kept_and_those_of_others_are_not() -> None:
 
 def test_printing_settings_shows_no_secret() -> None:
     settings = Settings.from_env({"GEOPIN_MAPILLARY_TOKEN": "s3cret"})
-    assert "s3cret" not in f"{settings!r} {settings}"
+    assert "s3cret" not in f"{settings!r} {settings} {settings.model_dump()}"

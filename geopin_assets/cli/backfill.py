@@ -14,7 +14,7 @@ import typer
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from geopin_assets.cli.console import console, progress_bar
-from geopin_assets.cli.plan import print_forecasts
+from geopin_assets.cli.listings import crawl_plan, show_crawl_plan
 from geopin_assets.cli.webserver import BackfillState, Webserver
 from geopin_assets.defs.running.backfills import backfill_link, backfill_tags, backfill_title
 from geopin_assets.errors import ConfigurationError, TransientError
@@ -53,7 +53,7 @@ class Following:
         if not cell_ids:
             console.print(f"nothing to do: every cell of {region} is there")
             return 0
-        print_forecasts(settings, [source], cell_ids, region)
+        show_crawl_plan(settings, crawl_plan(settings, [name], region, cell_ids))
         if self.is_asked and sys.stdin.isatty() and not typer.confirm("launch it?", default=True):
             return 0
         title = backfill_title(name, region)

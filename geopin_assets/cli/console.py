@@ -1,28 +1,49 @@
-"""What commands print: progress bars on a terminal, plain lines elsewhere, and the summary of a run.
+"""What commands print: tables for people, JSON for programs, and bars or lines for work that takes long.
 
-Not here: commands (`main.py`) or any work.
+Not here: commands (`main.py`), what Dagster's steps print (`progress.py`), or any work. Nothing here imports Dagster:
+commands that only look something up answer at once.
 """
 
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
+import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 
-from geopin_assets.defs.running.local_run import LayerResult
-from geopin_assets.defs.running.progress import Advance, Progress, time_left
+if TYPE_CHECKING:
+    from geopin_assets.defs.running.progress import Advance
 
+Facts = dict[str, Any]
+"""What a command found out, by the names of `docs/cli.md`."""
 console = Console(highlight=False, markup=False)
 if not console.is_terminal:
     console = Console(highlight=False, markup=False, width=160)  # a log file has no width to fold to
 _LINE_EVERY_S = 5.0
+
+
+def print_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A plain table; empty cells for None."""
+    table = Table(*headers, title=title, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console.print(table)
+
+
+def print_json(facts: object) -> None:
+    """One JSON document, not folded to any width; its fields are in `docs/cli.md`."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
+    sys.stdout.write(orjson.dumps(facts, option=options).decode() + "\n")
+
+
+def print_facts(facts: Any, is_json: bool, show: Callable[[Any], None]) -> None:
+    """The same facts for a program, or shown to a person."""
+    print_json(facts) if is_json else show(facts)
 
 
 @cache
@@ -36,37 +57,27 @@ def terminal() -> Console | None:
     return Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False)
 
 
-class ConsoleProgress(Progress):
-    """Progress of the steps of this process on its terminal, or as lines where there is none.
-
-    Lines too without `has_bars`: several processes have one terminal, and it has room for one live display.
-    """
-
-    has_bars: bool = True
-
-    @contextmanager
-    def task(self, context: dg.AssetExecutionContext, total: int, unit: str = "cells") -> Iterator[Advance]:
-        label = context.asset_key.to_user_string()
-        with progress_bar(label, total, unit) if self.has_bars else _lines(label, total, unit) as advance:
-            yield advance
-
-
-def progress_bar(label: str, total: int, unit: str = "cells") -> AbstractContextManager[Advance]:
+def progress_bar(label: str, total: int, unit: str = "cells") -> "AbstractContextManager[Advance]":
     """Follows work that is done elsewhere: a bar on a terminal, lines where there is none."""
     screen = terminal()
-    return _bar(screen, label, total, unit) if screen else _lines(label, total, unit)
+    return _bar(screen, label, total, unit) if screen else progress_lines(label, total, unit)
 
 
 @contextmanager
-def _bar(screen: Console, label: str, total: int, unit: str) -> Iterator[Advance]:
+def _bar(screen: Console, label: str, total: int, unit: str) -> "Iterator[Advance]":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
-    with Bars(*columns, TimeRemainingColumn(), console=screen, transient=True) as bars:
+    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True) as bars:
         task = bars.add_task(label, total=total, text=unit)
         yield lambda text, units=1: bars.update(task, advance=units, text=f"{unit}, {text}")
 
 
 @contextmanager
-def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
+def progress_lines(label: str, total: int, unit: str) -> "Iterator[Advance]":
+    """A line every few seconds."""
+    from geopin_assets.defs.running.progress import time_left
+
     done, said_s = 0, time.monotonic()
     start_s = said_s
 
@@ -78,35 +89,3 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
             console.print(f"  {label}: {done}/{total} {unit}, {text}, {time_left(said_s - start_s, done, total)}")
 
     yield advance
-
-
-def print_layer(result: LayerResult) -> None:
-    """One line for a finished layer, and one for each of its first failures."""
-    shown = ("partition_row_count", *sorted(set(result.totals) - {"partition_row_count"}))
-    totals = ", ".join(f"{result.totals[name]} {_word(name)}" for name in shown if result.totals[name])
-    cells = f"{result.cells} cells" if result.cells else "nothing to show" if not totals else ""
-    failed = f", {result.failed_count} FAILED" if result.failed_count else ""
-    console.print(f"{result.asset:22} {', '.join(filter(None, (cells, totals)))}{failed}")
-    for where, error in list(result.failed.items())[:5]:
-        console.print(f"  failed {where}: {error}")
-
-
-def print_checks(results: Sequence[LayerResult]) -> None:
-    """Every check with its verdict and what it found."""
-    table = Table("check", "on", "verdict", "found", box=None, pad_edge=False)
-    for check in (check for result in results for check in result.checks):
-        verdict = "passed" if check.passed else check.severity.value.lower()
-        table.add_row(check.check_name, check.asset_key.to_user_string(), verdict, check.description or "")
-    console.print(table)
-
-
-def print_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A plain table; empty cells for None."""
-    table = Table(*headers, title=title, title_justify="left", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
-    console.print(table)
-
-
-def _word(name: str) -> str:
-    return {"partition_row_count": "rows"}.get(name, name.replace("_", " "))

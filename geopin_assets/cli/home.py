@@ -1,12 +1,15 @@
-"""Where Dagster keeps the history of runs: DAGSTER_HOME, or the checkout when the command is typed there.
+"""What a command stands on: the place of Dagster's history, and in the sandbox profile the stand-ins of all APIs.
 
-Dagster itself would use a directory that it deletes at exit, and say so only in its log.
+Dagster without DAGSTER_HOME would use a directory that it deletes at exit, and say so only in its log.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.settings import Settings
 
 
 def find_dagster_home() -> None:
@@ -27,3 +30,18 @@ def dagster_home() -> Path:
     if not home:
         raise ConfigurationError('run this in the checkout, or say where history is kept: export DAGSTER_HOME="$PWD"')
     return Path(home)
+
+
+@contextmanager
+def stand_ins(settings: Settings) -> Iterator[None]:
+    """Serve the stand-ins of all APIs as long as a command lasts, or share a server that already does.
+
+    Nothing with real sources.
+    """
+    if not settings.is_sandbox:
+        yield
+        return
+    from geopin_assets.sandbox.server import running
+
+    with running(settings):
+        yield

@@ -1,7 +1,7 @@
 """The `geopin` command. Each command reads its arguments, calls the code that does the work, and prints.
 
-Heavy imports (Dagster, the embedder, the index) happen inside the commands that need them, so that
-`geopin cells` answers at once.
+Heavy imports (Dagster, the embedder, the index) happen inside the commands that need them, so that those which only
+look something up answer at once.
 """
 
 import json
@@ -18,6 +18,7 @@ from geopin_assets.settings import Settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 REGION_HELP = "Province (nh), place (nh-amsterdam), cell id, bbox:W,S,E,N, around:LAT,LON,KM, at:LAT,LON; join with +"
 DEMO_REGION = "nh-amsterdam+ut-utrecht-r074c059"
+Json = Annotated[bool, typer.Option("--json", help="For programs, as docs/cli.md says")]
 Region = Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)]
 
 
@@ -27,8 +28,10 @@ def cells(
     at: Annotated[str, typer.Option(help="LAT,LON: the one cell there")] = "",
     bbox: Annotated[str, typer.Option(help="W,S,E,N: the cells it touches")] = "",
     output: Annotated[str, typer.Option("--format", help="keys or geojson")] = "keys",
+    as_json: Json = False,
 ) -> None:
     """List cells by region, position or box."""
+    from geopin_assets.cli.listings import list_cells
     from geopin_assets.regions import region as cells_of
     from geopin_assets.regions import to_geojson
 
@@ -36,21 +39,32 @@ def cells(
     found = cells_of("+".join(filter(None, specs)) or "all")
     if output not in ("keys", "geojson"):
         raise typer.BadParameter(f"--format {output}: keys or geojson")
-    typer.echo(json.dumps(to_geojson(found)) if output == "geojson" else "\n".join(found))
+    if as_json:
+        list_cells(found)
+    else:
+        typer.echo(json.dumps(to_geojson(found)) if output == "geojson" else "\n".join(found))
 
 
 @app.command()
-def sources() -> None:
+def sources(as_json: Json = False) -> None:
     """List the registered sources, their license and whether they can run with the present settings."""
-    from geopin_assets.cli.console import print_table
-    from geopin_assets.sources import SOURCES
+    from geopin_assets.cli.listings import list_sources
 
-    settings = Settings.from_env()
-    rows = [
-        (s.name, s.title, s.license or "per capture", s.disabled_reason(settings) or "ready", s.homepage)
-        for s in SOURCES
-    ]
-    print_table(f"profile {settings.profile}", ("source", "title", "license", "state", "homepage"), rows)
+    list_sources(Settings.from_env(), is_json=as_json)
+
+
+@app.command()
+def settings(
+    as_json: Json = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Every variable explained: docs/settings.md")] = False,
+) -> None:
+    """Every variable, what is in force and where it comes from; secrets are masked."""
+    from geopin_assets.cli.settings import markdown, print_settings
+
+    if as_markdown:
+        typer.echo(markdown(), nl=False)
+    else:
+        print_settings(Settings.from_env(), is_json=as_json)
 
 
 @app.command()
@@ -68,11 +82,12 @@ def run(
 def plan(
     source: Annotated[list[str] | None, typer.Argument(help="Only these sources")] = None,
     region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "all",
+    as_json: Json = False,
 ) -> None:
     """What crawling a region will take: runs, requests and hours per source, with rates and budgets applied."""
-    from geopin_assets.cli.plan import print_plan
+    from geopin_assets.cli.listings import print_plan
 
-    print_plan(Settings.from_env(), source or [], region)
+    print_plan(Settings.from_env(), source or [], region, is_json=as_json)
 
 
 @app.command()
@@ -118,11 +133,11 @@ def demo() -> None:
 
 
 @app.command()
-def status() -> None:
+def status(as_json: Json = False) -> None:
     """What the catalog and the index hold, per source."""
-    from geopin_assets.cli.status import print_status
+    from geopin_assets.cli.listings import print_status
 
-    print_status(Settings.from_env())
+    print_status(Settings.from_env(), is_json=as_json)
 
 
 @app.command()
@@ -131,12 +146,13 @@ def takedown(
     note: Annotated[str, typer.Option(help="Who asked, or why; kept on the list")] = "",
     listed: Annotated[bool, typer.Option("--list", help="Show the list and change nothing")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Let the next crawl bring these captures back")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --list: for programs, as docs/cli.md says")] = False,
 ) -> None:
     """Remove captures everywhere, now and for good: nothing a source shows brings them back."""
     from geopin_assets.cli.takedown import print_list, take_down_and_report, undo_and_report
 
     if listed:
-        print_list()
+        print_list(is_json=as_json)
     elif not capture_ids:
         raise typer.BadParameter("which captures? e.g. geopin takedown panoramax:0a1b2c")
     elif undo:
@@ -158,11 +174,11 @@ app.add_typer(index_app, name="index")
 
 
 @index_app.command("list")
-def index_list() -> None:
+def index_list(as_json: Json = False) -> None:
     """The versions that are kept: which one searches use, and what the one being built still lacks."""
     from geopin_assets.cli.index import print_versions
 
-    print_versions()
+    print_versions(is_json=as_json)
 
 
 @index_app.command("build")
@@ -187,11 +203,12 @@ def index_drop(name: str) -> None:
 def index_plan(
     captures: Annotated[int, typer.Option(help="Plan for so many captures instead of the catalog's")] = 0,
     pano_share: Annotated[float, typer.Option(min=0, max=1, help="Share of those that are panoramas")] = 0.0,
+    as_json: Json = False,
 ) -> None:
     """What a first publish takes: requests, bytes, rows written, shards and money. Asks nothing of Cloudflare."""
-    from geopin_assets.cli.index import print_publish_plan
+    from geopin_assets.cli.listings import print_publish_plan
 
-    print_publish_plan(captures, pano_share)
+    print_publish_plan(captures, pano_share, is_json=as_json)
 
 
 @app.command()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from geopin_assets.cli.console import ConsoleProgress, console, print_checks, print_layer, terminal
-from geopin_assets.cli.home import dagster_home
-from geopin_assets.cli.stand_ins import stand_ins
-from geopin_assets.cli.status import print_status
+from geopin_assets.cli.console import console, terminal
+from geopin_assets.cli.home import dagster_home, stand_ins
+from geopin_assets.cli.listings import print_status
+from geopin_assets.cli.progress import ConsoleProgress, print_checks, print_layer
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.running.local_run import LayerResult, crawl_side_by_side, run_region
 from geopin_assets.errors import ConfigurationError

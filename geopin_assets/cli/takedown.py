@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from geopin_assets.cli.console import ConsoleProgress, console, print_layer, print_table, terminal
-from geopin_assets.cli.home import dagster_home
-from geopin_assets.cli.stand_ins import stand_ins
+from geopin_assets.cli.console import Facts, console, print_facts, print_table, terminal
+from geopin_assets.cli.home import dagster_home, stand_ins
+from geopin_assets.cli.progress import ConsoleProgress, print_layer
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.resources import SearchIndex, Storage
 from geopin_assets.defs.running.takedown import Takedown, Trace
@@ -49,15 +49,26 @@ def undo_and_report(capture_ids: Sequence[str]) -> None:
         console.print(f"{capture_id} is off the list: the next crawl that returns it brings it back")
 
 
-def print_list() -> None:
+def print_list(*, is_json: bool = False) -> None:
     """Every capture on the list, since when, why, and when a crawl last showed it before."""
     listed = Storage().catalog().takedowns().listed()
-    if listed.is_empty():
+    found = [
+        {"capture_id": capture_id, "since": since, "note": note, "last_seen_at": seen}
+        for capture_id, since, note, seen in listed.iter_rows()
+    ]
+    print_facts(found, is_json, _show_list)
+
+
+def _show_list(found: Sequence[Facts]) -> None:
+    if not found:
         console.print("nothing was taken down")
         return
     rows = [
-        (capture_id, f"{at:%Y-%m-%d %H:%M}", note, f"{seen:%Y-%m-%d}" if seen else "never")
-        for capture_id, at, note, seen in listed.iter_rows()
+        (
+            *(down["capture_id"], f"{down['since']:%Y-%m-%d %H:%M}", down["note"]),
+            f"{down['last_seen_at']:%Y-%m-%d}" if down["last_seen_at"] else "never",
+        )
+        for down in found
     ]
     print_table("taken down", ("capture", "since", "note", "last crawled"), rows)
 

@@ -1,30 +1,42 @@
 """`geopin ui`: webserver and daemon on loopback, the reports and the stand-ins beside them, stopped together.
 
-Not here: what they show. The two Dagster processes get their own process group, so that a stop
-reaches the code server and the runs they started too.
+Here: starting, the one line that says where it is, the log of what the two Dagster processes say, and stopping. They
+get their own process group, so that a stop reaches the code server and the runs they started too. Not here: what they
+show, or the reports (`quality/`). Where GEOPIN_REPORTS_URL is another machine's, no reports are served.
 """
 
+import logging
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import webbrowser
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from geopin_assets.cli.console import console
-from geopin_assets.cli.home import dagster_home
-from geopin_assets.cli.reports import reports
-from geopin_assets.cli.stand_ins import stand_ins
+from geopin_assets.cli.home import dagster_home, stand_ins
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"
+LOG_NAME = "ui.log"
+_LOG_BYTES = 10_000_000
 _START_S = 180
 _STOP_S = 30
 _SENSOR_S = "300"
 """For one look at all cells: seconds, but on a busy machine the usual 60 would not be enough."""
+_MATTERS = re.compile(r" - (?:ERROR|CRITICAL) - ")
+_LAST_LINES = 15
 
 
 def serve_ui(settings: Settings, port: int) -> int:
@@ -36,10 +48,13 @@ def serve_ui(settings: Settings, port: int) -> int:
         )
     for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job starts with it ignored,
         signal.signal(stop, signal.default_int_handler)  # and so would Dagster, which ends cleanly on no other signal
+    log = settings.data_dir / LOG_NAME
+    console.print(f"starting the UI with {settings.profile}'s data in {settings.data_dir} …")
     with stand_ins(settings), reports(settings), _dagster(home, port) as dagster:
+        chatter = Chatter(dagster, log)
         try:
-            _announce(dagster, port)
-            return dagster.wait()
+            _announce(dagster, port, log)
+            return chatter.wait()
         except KeyboardInterrupt:
             console.print("stopping")
             return 0
@@ -47,24 +62,99 @@ def serve_ui(settings: Settings, port: int) -> int:
             _stop(dagster)
 
 
-def _dagster(home: Path, port: int) -> subprocess.Popen[bytes]:
+class Chatter:
+    """What Dagster's processes say: all of it in a log file, errors on the console too."""
+
+    def __init__(self, dagster: "subprocess.Popen[str]", log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._dagster, self._log, self._last = dagster, log, deque[str](maxlen=_LAST_LINES)
+        self._file = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8")
+        self._reader = threading.Thread(target=self._read, name="ui log", daemon=True)
+        self._reader.start()
+
+    def wait(self) -> int:
+        """The exit code of the processes, with their last words if that is not 0."""
+        code = self._dagster.wait()
+        self._reader.join(5)
+        if code:
+            console.print(
+                f"Dagster ended with {code}; its last lines, all of them in {self._log}:", *self._last, sep="\n  "
+            )
+        return code
+
+    def _read(self) -> None:
+        for line in self._dagster.stdout or ():
+            text = line.rstrip()
+            self._last.append(text)
+            self._file.emit(logging.LogRecord("dagster", logging.INFO, "", 0, text, None, None))
+            if _MATTERS.search(text):
+                console.print(f"{text}   (more in {self._log})")
+        self._file.close()
+
+
+@contextmanager
+def reports(settings: Settings) -> Iterator[None]:
+    """Serve the folder of reports on loopback for as long as the context lasts: no browser opens files from a page.
+
+    Raises ConfigurationError if the port is taken.
+    """
+    address = urlsplit(settings.reports_url)
+    if address.hostname != HOST:
+        yield
+        return
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
+
+    try:
+        listener = socket.create_server((HOST, address.port or 80))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{settings.reports_url}: {error.strerror}; set GEOPIN_REPORTS_URL to a free port"
+        ) from error
+    settings.quality_dir.mkdir(parents=True, exist_ok=True)
+    files = Starlette(routes=[Mount("/", StaticFiles(directory=settings.quality_dir))])  # no listing, nothing outside
+    server = uvicorn.Server(uvicorn.Config(files, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="reports", daemon=True)
+    with listener:
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _dagster(home: Path, port: int) -> "subprocess.Popen[str]":
     binary = Path(sys.executable).with_name("dagster")
     command = [str(binary), "dev", "-w", str(home / "workspace.yaml"), "-h", HOST, "-p", str(port)]
     environ = {"DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": _SENSOR_S, **os.environ, "DAGSTER_HOME": str(home)}
-    return subprocess.Popen(command, cwd=home, env=environ, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        cwd=home,
+        env=environ,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
 
 
-def _announce(dagster: "subprocess.Popen[bytes]", port: int) -> None:
-    """Wait until the webserver answers, then open the lineage."""
-    address = f"http://{HOST}:{port}/asset-groups"
+def _announce(dagster: "subprocess.Popen[str]", port: int, log: Path) -> None:
+    """Wait until the webserver answers, then say where, and open the lineage."""
+    address = f"http://{HOST}:{port}"
     deadline_s = time.monotonic() + _START_S
     while dagster.poll() is None and time.monotonic() < deadline_s:
         if _answers(port):
-            console.print(f"\nGeoPin's lineage: {address}   (Ctrl-C stops)\n")
+            console.print(f"GeoPin is ready: {address} · logs: {log} · Ctrl-C ends it", soft_wrap=True)
             if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-                webbrowser.open(address)
+                webbrowser.open(f"{address}/asset-groups")
             return
         time.sleep(0.5)
+    if dagster.poll() is None:
+        console.print(f"nothing answers at {address} after {_START_S} s: see {log}", soft_wrap=True)
 
 
 def _answers(port: int) -> bool:
@@ -78,7 +168,7 @@ def _answers(port: int) -> bool:
         connection.close()
 
 
-def _stop(dagster: "subprocess.Popen[bytes]") -> None:
+def _stop(dagster: "subprocess.Popen[str]") -> None:
     """Ask the whole group to end, then insist: `dagster dev` leaves its children when only it is told."""
     for signal_, wait_s in ((signal.SIGINT, _STOP_S), (signal.SIGKILL, 5)):
         if dagster.poll() is None:

@@ -29,7 +29,7 @@ def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
 
     Columns vector_id, capture_id, cell_id.
     """
-    cell_ids = [path.stem for path in storage.vectors(model).paths()]
+    cell_ids = storage.vectors(model).cell_ids()
     stored = _stored(storage, cell_ids, model, ["vector_id", "capture_id"])
     places = storage.catalog().sightings().select("capture_id", "cell_id")
     return stored.join(places, on=["capture_id", "cell_id"])

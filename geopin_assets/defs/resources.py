@@ -17,13 +17,12 @@ import dagster as dg
 from geopin_assets.embedding.model.choosing import build_embedder, identify_model
 from geopin_assets.embedding.protocol import Embedder, Model
 from geopin_assets.embedding.vectors import VectorFiles
-from geopin_assets.files.object_store import open_store
+from geopin_assets.files.object_store import ObjectStore, open_store
 from geopin_assets.http_client import user_agent
 from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.cloudflare import CloudflareApi
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
-from geopin_assets.index.publish import MASS_REMOVAL
 from geopin_assets.index.stores import Backend, CloudflareBackend, EmbeddedBackend, Shards
 from geopin_assets.index.versions import IndexVersion, IndexVersions
 from geopin_assets.settings import Settings
@@ -79,7 +78,11 @@ class Storage(FromSettings):
 
     def vectors(self, model: Model) -> VectorFiles:
         """The vectors of one model; those of others are beside them, never among them."""
-        return VectorFiles(self.settings().embeddings_dir / model.model_id, model.dim)
+        return VectorFiles(self.embeddings(), model.model_id, model.dim)
+
+    def embeddings(self) -> ObjectStore:
+        """The vectors of all models."""
+        return open_store(self.settings().embeddings_dir)
 
     def quality_dir(self) -> Path:
         return self.settings().quality_dir
@@ -121,7 +124,7 @@ class CloudflareResource(FromSettings):
         settings = self.settings()
         account = settings.cloudflare
         api = _api(account.account_id, account.token, account.base_url, settings.daily_use_path, settings.contact)
-        return CloudflareBackend(api, settings.text("GEOPIN_D1_DATABASE") or "geopin")
+        return CloudflareBackend(api, settings.d1_database)
 
 
 class SearchIndex(FromSettings):
@@ -161,7 +164,7 @@ class SearchIndex(FromSettings):
 
     def stores(self) -> tuple[MetadataStore, ...]:
         """The same, without asking for anything yet."""
-        shards = self.settings().integer("GEOPIN_D1_SHARDS", 1, low=1, high=100)
+        shards = self.settings().d1_shards
         backend = self.backend()
         return tuple(backend.store(shard if shards > 1 else None) for shard in range(shards))
 
@@ -171,17 +174,14 @@ class SearchIndex(FromSettings):
     def budget(self) -> RunBudget:
         """What one run may write and ask, at most."""
         settings = self.settings()
-        return RunBudget(
-            rows=settings.integer("GEOPIN_PUBLISH_MAX_ROWS", 2_000_000, low=0, high=10**12),
-            requests=settings.integer("GEOPIN_PUBLISH_MAX_REQUESTS", 20_000, low=0, high=10**9),
-        )
+        return RunBudget(rows=settings.publish_max_rows, requests=settings.publish_max_requests)
 
     def max_deletions(self) -> int:
         """Vectors that one publish may delete; more is a new version of the index."""
-        return self.settings().integer("GEOPIN_MASS_REMOVAL", MASS_REMOVAL, low=0, high=10**9)
+        return self.settings().mass_removal
 
     def _shards(self) -> int:
-        return self.settings().integer("GEOPIN_INDEX_SHARDS", 1, low=1, high=100)
+        return self.settings().index_shards
 
 
 @cache

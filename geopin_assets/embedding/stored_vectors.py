@@ -1,19 +1,20 @@
 """All stored vectors, of every cell and model: which captures they are of, taking some out, and whether they are sound.
 
 For takedowns, of whatever model (runs keep the files of one model up to date, and those of others stay as they were),
-and for the check of integrity. Not here: the files themselves (`vectors.py`). No torch.
+for maintenance, and for the check of integrity. `objects` is the store of all models, `{model_id}/{cell_id}.…`. Not
+here: the files themselves (`vectors.py`). No torch.
 """
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 
-from geopin_assets.embedding.vectors import SPAN_ROWS, VectorFiles
+from geopin_assets.embedding.vectors import CellVectors, VectorFiles
 from geopin_assets.errors import PayloadError
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,42 +27,65 @@ class StoredVectors:
     vectors: int
 
 
-def stored_vectors(folder: Path, capture_ids: Collection[str]) -> Iterator[StoredVectors]:
-    """Vectors of these captures below the folder of all models, in files and parts. Reads every file."""
-    for path in sorted([*folder.glob("*/*.parquet"), *folder.glob("*/*.parts/*.parquet")]):
-        model_id, cell = path.relative_to(folder).parts[:2]
-        cell_id = Path(cell).stem
+def stored_vectors(objects: ObjectStore, capture_ids: Collection[str]) -> Iterator[StoredVectors]:
+    """Vectors of these captures of all models, in files and parts. Reads every file."""
+    for key in (PurePosixPath(stored.key) for stored in objects.walk()):
+        if key.suffix != ".parquet":
+            continue
+        model_id, cell_id = key.parts[0], PurePosixPath(key.parts[1]).stem
         try:
-            found = (
-                pl.scan_parquet(path)
-                .filter(pl.col("capture_id").is_in(list(capture_ids)))
-                .group_by("capture_id")
-                .len()
-                .sort("capture_id")
-                .collect()
-            )
-        except (pl.exceptions.PolarsError, OSError):
+            with objects.as_file(str(key)) as path:
+                found = (
+                    pl.scan_parquet(path)
+                    .filter(pl.col("capture_id").is_in(list(capture_ids)))
+                    .group_by("capture_id")
+                    .len()
+                    .sort("capture_id")
+                    .collect()
+                )
+        except (pl.exceptions.PolarsError, OSError, NoSuchObjectError):
             yield StoredVectors(model_id, cell_id, None, 0)
             continue
         yield from (StoredVectors(model_id, cell_id, *row) for row in found.iter_rows())
 
 
-def take_out(folder: Path, model_id: str, cell_id: str, capture_ids: Collection[str]) -> None:
+def take_out(objects: ObjectStore, model_id: str, cell_id: str, capture_ids: Collection[str]) -> None:
     """Remove the vectors of these captures from a cell of a model. Raises PayloadError for damaged files.
 
     Parts that a killed run left there go too: what was embedded in them is embedded again when it is wanted.
     """
-    cell = VectorFiles(folder / model_id, _dim(folder / model_id, cell_id)).cell(cell_id)
+    cell = VectorFiles(objects, model_id, _dim(objects, model_id, cell_id)).cell(cell_id)
     held = cell.held()
     cell.commit(held.filter(~pl.col("capture_id").is_in(list(capture_ids))), held)
 
 
-def _dim(folder: Path, cell_id: str) -> int:
-    files = [*folder.glob(f"{cell_id}.parquet"), *folder.glob(f"{cell_id}.parts/*.parquet")]
+def _dim(objects: ObjectStore, model_id: str, cell_id: str) -> int:
+    cell = VectorFiles(objects, model_id, dim=0).cell(cell_id)
+    parts = (stored.key for stored in objects.look(cell.parts_folder)[1])
+    first = cell.key if objects.has(cell.key) else next(parts, cell.key)
     try:
-        return int(pl.read_parquet_schema(files[0])["embedding"].shape[0])  # type: ignore[attr-defined]
-    except (pl.exceptions.PolarsError, OSError, LookupError) as error:
-        raise PayloadError(f"{folder.name}/{cell_id}: not files of vectors: {error}") from error
+        with objects.as_file(first) as path:
+            return int(pl.read_parquet_schema(path)["embedding"].shape[0])  # type: ignore[attr-defined]
+    except (pl.exceptions.PolarsError, OSError, LookupError, NoSuchObjectError) as error:
+        raise PayloadError(f"{model_id}/{cell_id}: not files of vectors: {error}") from error
+
+
+def parts_folders(objects: ObjectStore) -> list[str]:
+    """The parts of all cells of all models: of cells being embedded, or whose run was killed."""
+    inside = (folder for model in objects.look()[0] for folder in objects.look(model)[0])
+    return [folder for folder in inside if folder.endswith(".parts")]
+
+
+def compact_parts(objects: ObjectStore, folders: Iterable[str]) -> int:
+    """Make one part of those that a killed run left, in each folder; how many there were. Raises PayloadError."""
+    merged = 0
+    for folder in folders:
+        try:
+            merged += CellVectors(objects, f"{folder.removesuffix('.parts')}.parquet", dim=0).compact()
+        except pl.exceptions.PolarsError as error:
+            name = objects.address(folder)
+            raise PayloadError(f"{name}: a part is damaged, delete it to have it embedded again: {error}") from error
+    return merged
 
 
 UNIT_TOLERANCE = 2e-3
@@ -78,12 +102,12 @@ class VectorAudit:
     by_model: dict[str, int]
 
 
-def audit_vectors(paths: Iterable[Path]) -> VectorAudit:
+def audit_vectors(cells: Iterable[CellVectors]) -> VectorAudit:
     """Count vectors, and those that hold NaN or infinity or whose L2 norm is not 1."""
     not_finite = not_unit = 0
     by_model: dict[str, int] = {}
-    for path in paths:
-        for stored in _parts(path):
+    for cell in cells:
+        for stored in cell.snapshot(["model_id", "embedding"])():
             norms = np.linalg.norm(stored["embedding"].to_numpy().astype(np.float32), axis=1)
             finite = np.isfinite(norms)
             not_finite += int((~finite).sum())
@@ -91,10 +115,3 @@ def audit_vectors(paths: Iterable[Path]) -> VectorAudit:
             for model_id, count in stored.group_by("model_id").len().iter_rows():
                 by_model[model_id] = by_model.get(model_id, 0) + count
     return VectorAudit(sum(by_model.values()), not_finite, not_unit, by_model)
-
-
-def _parts(path: Path) -> Iterator[pl.DataFrame]:
-    """A cell of 100,000 panoramas has 2.5 GB of vectors as 32-bit numbers."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(SPAN_ROWS, columns=["model_id", "embedding"]):
-            yield pl.DataFrame(pl.from_arrow(batch))

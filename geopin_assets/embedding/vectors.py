@@ -1,19 +1,17 @@
 """The stored vectors of one model: their columns, a Parquet file per cell, and the parts of cells being embedded.
 
-    {folder}/{cell_id}.parquet            what the cell holds, replaced whole
-    {folder}/{cell_id}.parts/*.parquet    one per batch since; a killed run left them, the next one continues from them
+    {model_id}/{cell_id}.parquet            what the cell holds, replaced whole
+    {model_id}/{cell_id}.parts/*.parquet    one per batch since; a killed run left them, the next one continues there
 
-Here: rows, and the files they are in. Not here: which captures a cell should hold (`plan.py`), making vectors
+Here: rows, and the objects they are in. Not here: which captures a cell should hold (`plan.py`), making vectors
 (`pipeline.py`), looking through all cells of all models (`stored_vectors.py`). Vectors are read in spans of a bounded
 number of rows: a cell of 100,000 panoramas has 1.2 GB of them.
 """
 
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import polars as pl
@@ -25,6 +23,7 @@ from geopin_assets.capture import vector_id
 from geopin_assets.embedding.protocol import CaptureImage
 from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import PayloadError
+from geopin_assets.files.object_store import ObjectStore
 
 
 def embedding_schema(dim: int) -> pl.Schema:
@@ -85,63 +84,56 @@ HELD_SCHEMA = pl.Schema(
 class VectorFiles:
     """The cells of one model, whose vectors have `dim` dimensions."""
 
-    folder: Path
+    objects: ObjectStore
+    model_id: str
     dim: int
 
     def cell(self, cell_id: str) -> "CellVectors":
-        return CellVectors(self.folder / f"{cell_id}.parquet", self.dim)
+        return CellVectors(self.objects, f"{self.model_id}/{cell_id}.parquet", self.dim)
 
-    def paths(self) -> list[Path]:
-        """The files of all cells that were finished at least once."""
-        return sorted(self.folder.glob("*.parquet"))
-
-
-def parts_folders(folder: Path) -> list[Path]:
-    """The parts of all cells of all models below a folder: of cells being embedded, or whose run was killed."""
-    return sorted(folder.glob("*/*.parts"))
-
-
-def compact_parts(folders: Iterable[Path]) -> int:
-    """Make one part of those that a killed run left, in each folder; how many there were. Raises PayloadError."""
-    merged = 0
-    for folder in folders:
-        try:
-            merged += CellVectors(folder.with_suffix(".parquet"), dim=0).compact()
-        except pl.exceptions.PolarsError as error:
-            raise PayloadError(f"{folder}: a part is damaged, delete it to have it embedded again: {error}") from error
-    return merged
+    def cell_ids(self) -> list[str]:
+        """The cells that were finished at least once."""
+        names = (PurePosixPath(stored.key) for stored in self.objects.look(self.model_id)[1])
+        return [name.stem for name in names if name.suffix == ".parquet"]
 
 
 @dataclass(frozen=True, slots=True)
 class CellVectors:
-    """The vectors of one cell; one writer at a time."""
+    """The vectors of one cell, `key` being its finished file; one writer at a time."""
 
-    path: Path
+    objects: ObjectStore
+    key: str
     dim: int
+
+    @property
+    def parts_folder(self) -> str:
+        """Where its parts are."""
+        return self.key.removesuffix(".parquet") + ".parts"
 
     def held(self) -> pl.DataFrame:
         """Images in the finished file, HELD_SCHEMA by capture_id. Raises PayloadError for a damaged file."""
-        return _held([self.path] if self.path.exists() else [])
+        return self._held(self._finished())
 
     def in_parts(self) -> pl.DataFrame:
         """Images in the parts, HELD_SCHEMA by capture_id; of some panoramas not all views are there."""
-        return _held(self._parts())
+        return self._held(self._parts())
 
     def append(self, rows: pl.DataFrame) -> None:
         """Keep rows of `embedding_schema` as a part, at once and whatever happens afterwards."""
         parts = self._parts()
-        number = int(parts[-1].stem.partition("-")[0]) + 1 if parts else 0
-        _write_part(self._folder / f"{number:07d}.parquet", rows)
+        number = int(PurePosixPath(parts[-1]).stem.partition("-")[0]) + 1 if parts else 0
+        self._write_part(f"{number:07d}", rows)
         self.compact(at_least=PARTS_AT_ONCE)
 
     def compact(self, *, at_least: int = 2) -> int:
         """Make one part of so many small ones or more; how many there were, 0 if that was too few."""
-        small = [part for part in self._parts() if "-" not in part.stem]
+        small = [part for part in self._parts() if "-" not in PurePosixPath(part).stem]
         if len(small) < at_least:
             return 0
-        _write_part(small[-1].with_stem(f"{small[-1].stem}-merged"), pl.read_parquet(small).sort("capture_id"))
-        for part in small:
-            part.unlink()
+        with self.objects.as_files(small) as paths:
+            rows = pl.read_parquet(paths).sort("capture_id")
+        self._write_part(f"{PurePosixPath(small[-1]).stem}-merged", rows)
+        self.objects.delete(small)
         return len(small)
 
     def commit(self, wanted: pl.DataFrame, held: pl.DataFrame) -> None:
@@ -151,18 +143,22 @@ class CellVectors:
         """
         wanted, parts = wanted.select(HELD_SCHEMA.names()).sort("capture_id"), self._parts()
         if parts or not wanted.equals(held):
-            sources = [*reversed(parts), *([self.path] if self.path.exists() else [])]
-            with _replacing(self.path, embedding_schema(self.dim)) as write:
+            with (
+                self.objects.as_files([*reversed(parts), *self._finished()]) as sources,
+                self.objects.replacing(self.key) as path,
+                _row_groups(path, embedding_schema(self.dim)) as write,
+            ):
                 for span in _spans(wanted):
-                    write(_rows(span, sources, self.dim))
-        shutil.rmtree(self._folder, ignore_errors=True)
+                    write(self._rows(span, sources))
+        self.objects.delete_folder(self.parts_folder)
 
     def read(self, columns: list[str] | None = None) -> pl.DataFrame:
         """Rows of the finished file, by capture_id and view; none where there is no file yet."""
         schema = embedding_schema(self.dim)
-        if not self.path.exists():
+        if not self.objects.has(self.key):
             return pl.DataFrame(schema=schema).select(columns or schema.names())
-        return pl.read_parquet(self.path, columns=columns or schema.names())
+        with self.objects.as_file(self.key) as path:
+            return pl.read_parquet(path, columns=columns or schema.names())
 
     def snapshot(self, columns: list[str]) -> Callable[[], Iterator[pl.DataFrame]]:
         """Rows of the finished file, a row group at a time, as often as it is called.
@@ -170,38 +166,58 @@ class CellVectors:
         They stay the same whatever takes the place of the file, which is open as long as this is held. Raises
         PayloadError for a damaged file.
         """
-        if not self.path.exists():
+        if not self.objects.has(self.key):
             return lambda: iter(())
         try:
-            file = pq.ParquetFile(self.path)
+            with self.objects.as_file(self.key) as path:
+                file = pq.ParquetFile(path)
         except pa.ArrowException as error:
-            raise PayloadError(f"{self.path}: not a file of vectors: {error}") from error
+            raise self._damaged(error) from error
         return lambda: (pl.DataFrame(file.read_row_group(n, columns)) for n in range(file.num_row_groups))
 
-    @property
-    def _folder(self) -> Path:
-        return self.path.with_suffix(".parts")
+    def _finished(self) -> list[str]:
+        return [self.key] if self.objects.has(self.key) else []
 
-    def _parts(self) -> list[Path]:
-        return sorted(self._folder.glob("[0-9]*.parquet"))
+    def _parts(self) -> list[str]:
+        names = (PurePosixPath(stored.key) for stored in self.objects.look(self.parts_folder)[1])
+        return [str(name) for name in names if name.suffix == ".parquet"]
+
+    def _write_part(self, name: str, rows: pl.DataFrame) -> None:
+        with self.objects.replacing(f"{self.parts_folder}/{name}.parquet") as path:
+            rows.write_parquet(path, compression="uncompressed", row_group_size=SPAN_ROWS)
+
+    def _held(self, keys: list[str]) -> pl.DataFrame:
+        if not keys:
+            return pl.DataFrame(schema=HELD_SCHEMA)
+        try:
+            with self.objects.as_files(keys) as paths:
+                return _images(paths)
+        except pl.exceptions.PolarsError as error:
+            raise self._damaged(error) from error
+
+    def _rows(self, span: pl.DataFrame, sources: list[Path]) -> pl.DataFrame:
+        rows = _rows(span, sources, embedding_schema(self.dim))
+        if len(rows) != span["views"].sum():
+            name = self.objects.address(self.key)
+            raise PayloadError(f"{name}: {len(rows)} vectors where {span['views'].sum()} should be")
+        return rows
+
+    def _damaged(self, error: Exception) -> PayloadError:
+        return PayloadError(f"{self.objects.address(self.key)}: not a file of vectors: {error}")
 
 
-def _held(files: list[Path]) -> pl.DataFrame:
-    if not files:
-        return pl.DataFrame(schema=HELD_SCHEMA)
-    try:
-        return (
-            pl.scan_parquet(files)
-            .group_by("capture_id", "image_version")
-            .agg(
-                views=pl.col("view").n_unique().cast(pl.Int64),
-                center_deg=pl.col("heading_deg").filter(pl.col("view") == 0).first(),
-            )
-            .sort("capture_id", "image_version")
-            .collect(engine="streaming")
+def _images(files: list[Path]) -> pl.DataFrame:
+    """HELD_SCHEMA of everything in the files."""
+    return (
+        pl.scan_parquet(files)
+        .group_by("capture_id", "image_version")
+        .agg(
+            views=pl.col("view").n_unique().cast(pl.Int64),
+            center_deg=pl.col("heading_deg").filter(pl.col("view") == 0).first(),
         )
-    except pl.exceptions.PolarsError as error:
-        raise PayloadError(f"{files[0]}: not a file of vectors: {error}") from error
+        .sort("capture_id", "image_version")
+        .collect(engine="streaming")
+    )
 
 
 def _spans(wanted: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -210,44 +226,28 @@ def _spans(wanted: pl.DataFrame) -> Iterator[pl.DataFrame]:
     yield from wanted.with_columns(span=number).partition_by("span", maintain_order=True, include_key=False)
 
 
-def _rows(span: pl.DataFrame, files: list[Path], dim: int) -> pl.DataFrame:
+def _rows(span: pl.DataFrame, files: list[Path], schema: pl.Schema) -> pl.DataFrame:
     """The vectors of a span; where files repeat one, the first file's."""
     first, last = span["capture_id"][0], span["capture_id"][-1]
     within = pl.col("capture_id").is_between(pl.lit(first), pl.lit(last))
     wanted = span.select("capture_id", "image_version", "views", "center_deg").lazy()
-    rows = (
+    return (
         pl.concat([pl.scan_parquet(file, low_memory=True).filter(within) for file in files])
         .join(wanted, on=["capture_id", "image_version"], maintain_order="left")
         .filter(pl.col("view") < pl.col("views"))
         .unique(["capture_id", "view"], keep="first", maintain_order=True)
         .with_columns(heading_of_view())
         .sort("capture_id", "view")
-        .select(embedding_schema(dim).names())
+        .select(schema.names())
         .collect()
     )
-    if len(rows) != span["views"].sum():
-        raise PayloadError(f"{files[0].parent}: {len(rows)} vectors where {span['views'].sum()} should be")
-    return rows
-
-
-def _write_part(path: Path, rows: pl.DataFrame) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    rows.write_parquet(partial, compression="uncompressed", row_group_size=SPAN_ROWS)
-    partial.replace(path)
 
 
 @contextmanager
-def _replacing(path: Path, schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Write a file row group by row group; it takes the place of `path` when all of it is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _row_groups(path: Path, schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Write a file row group by row group."""
     arrow = schema.to_frame().to_arrow().schema
-    try:
-        # the bits of unit vectors do not compress (8 % with zstd, for 3 times the time)
-        compression = {name: "zstd" for name in schema if name != "embedding"} | {"embedding.list.element": "none"}
-        with pq.ParquetWriter(partial, arrow, compression=compression, use_dictionary=["source", "model_id"]) as file:
-            yield lambda rows: file.write_table(rows.to_arrow().cast(arrow))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # the bits of unit vectors do not compress (8 % with zstd, for 3 times the time)
+    compression = {name: "zstd" for name in schema if name != "embedding"} | {"embedding.list.element": "none"}
+    with pq.ParquetWriter(path, arrow, compression=compression, use_dictionary=["source", "model_id"]) as file:
+        yield lambda rows: file.write_table(rows.to_arrow().cast(arrow))

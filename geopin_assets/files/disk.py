@@ -4,13 +4,13 @@ Here: files of any kind, by age and size. Not here: which of them are still need
 they must be), or what they hold.
 """
 
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from geopin_assets.files.atomic import is_partial
+from geopin_assets.files.object_store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +31,30 @@ def partial_files(folder: Path, before: datetime) -> Iterator[Path]:
     return (path for path, _, changed_s in _files(folder) if is_partial(path) and changed_s < before.timestamp())
 
 
-def untouched_folders(folders: Iterable[Path], before: datetime) -> Iterator[Path]:
-    """Those of the folders in which nothing was written since a moment."""
+def untouched_folders(objects: ObjectStore, folders: Iterable[str], before: datetime) -> Iterator[str]:
+    """Those of the folders of a store in which nothing was written since a moment; none that is empty."""
     for folder in folders:
-        changed_s = [folder.stat().st_mtime, *(changed_s for _, _, changed_s in _files(folder))]
-        if max(changed_s) < before.timestamp():
+        newest = max((stored.modified_at for stored in objects.walk(folder)), default=before)
+        if newest < before:
             yield folder
 
 
-def remove(paths: Iterable[Path]) -> Removed:
-    """Delete files, and folders with everything in them."""
+def remove_folders(objects: ObjectStore, folders: Iterable[str]) -> Removed:
+    """Delete folders of a store with everything in them."""
+    files = total = 0
+    for folder in list(folders):
+        sizes = [stored.bytes for stored in objects.walk(folder)]
+        objects.delete_folder(folder)
+        files, total = files + len(sizes), total + sum(sizes)
+    return Removed(files, total)
+
+
+def remove_files(paths: Iterable[Path]) -> Removed:
+    """Delete files."""
     files = total = 0
     for path in list(paths):
-        found = list(_files(path))
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        files, total = files + len(found), total + sum(size for _, size, _ in found)
+        files, total = files + 1, total + bytes_of(path)
+        path.unlink(missing_ok=True)
     return Removed(files, total)
 
 

@@ -8,6 +8,7 @@ killed, so there writing is ours (`atomic.py`); see docs/decisions/2026-11-29-ob
 obstore.
 """
 
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -107,6 +108,10 @@ class ObjectStore:
         with understood(self.address()):
             self._inner.delete([self._full(key) for key in keys])
 
+    def delete_folder(self, folder: str) -> None:
+        """Remove everything below a folder."""
+        self.delete([stored.key for stored in self.walk(folder)])
+
     @contextmanager
     def as_file(self, key: str) -> Iterator[Path]:
         """An object as a file for reading, until the end. Raises NoSuchObjectError.
@@ -182,6 +187,12 @@ class FolderStore(ObjectStore):
         for key in keys:
             with understood(self.address(key)):
                 self.path(key).unlink(missing_ok=True)
+
+    def delete_folder(self, folder: str) -> None:
+        """The folder too, and what killed writers left in it."""
+        with understood(self.address(folder)):
+            if (path := self.path(folder)).exists():
+                shutil.rmtree(path)
 
     @contextmanager
     def as_files(self, keys: Iterable[str]) -> Iterator[list[Path]]:

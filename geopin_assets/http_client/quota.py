@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from geopin_assets.errors import BudgetSpent
-from geopin_assets.http_client.shared_file import shared_file
+from geopin_assets.files.sqlite import transaction
 
 _DAY_S = 86_400
 _SCHEMA = """
@@ -95,7 +95,7 @@ class DailyUse:
             raise BudgetSpent(message, retry_after_s=row[0] - now_s)
 
     def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
-        return shared_file(self._path, _SCHEMA)
+        return transaction(self._path, _SCHEMA, is_durable=False)
 
 
 def _used(db: sqlite3.Connection, name: str, kind: str, day: str) -> int:

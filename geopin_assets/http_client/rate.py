@@ -8,11 +8,12 @@ of an installation: for what a provider grants an account. Not here: what a requ
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from geopin_assets.http_client.shared_file import shared_file
+from geopin_assets.files.sqlite import transaction
 
 
 class Bucket(Protocol):
@@ -121,7 +122,7 @@ class SharedBucket:
 
     def pause(self, seconds: float) -> None:
         """Let nobody through for this long (a longer pause that is already running stays)."""
-        with shared_file(self._path, _SCHEMA) as db:
+        with self._state_file() as db:
             now_s = self._clock()
             next_s, paused_until_s = self._state(db, now_s)
             until_s = max(paused_until_s, now_s + seconds)
@@ -130,13 +131,16 @@ class SharedBucket:
     @property
     def paused_s(self) -> float:
         """Seconds left of the current pause; 0 when there is none."""
-        with shared_file(self._path, _SCHEMA) as db:
+        with self._state_file() as db:
             now_s = self._clock()
             return max(0.0, self._state(db, now_s)[1] - now_s)
 
+    def _state_file(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._path, _SCHEMA, is_durable=False)
+
     def _take_slot(self) -> float:
         """Reserve the next free slot; how many seconds away it is."""
-        with shared_file(self._path, _SCHEMA) as db:
+        with self._state_file() as db:
             now_s = self._clock()
             next_s, paused_until_s = self._state(db, now_s)
             slot_s = max(now_s, next_s - self._slack_s, paused_until_s)

@@ -4,10 +4,9 @@ Here: which values are secret and how text is cleaned of them. Not here: where s
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
-_SECRET_NAME = re.compile(r"token|key|secret|passw|auth(?!or)|signature|credential|webhook", re.IGNORECASE)
 _ASSIGNMENT = re.compile(
     r"([\w.\-]*(?:token|key|secret|passw\w*|authorization|signature|credential)[\w.\-]*[\"']?\s*[=:]\s*[\"']?)"
     r"((?:bearer|oauth|basic)\s+)?[^\s&\"',;}]+",
@@ -16,11 +15,6 @@ _ASSIGNMENT = re.compile(
 _SHORTEST_SECRET = 4  # replacing shorter strings would garble ordinary words
 _SHORTEST_IN_BODY = 8  # no key is shorter, and data must not be garbled
 MASK = "***"
-
-
-def secret_values(variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Values of all settings whose name says that they are secret (…_KEY, …_TOKEN and the like)."""
-    return tuple(value for name, value in variables.items() if value and _SECRET_NAME.search(name))
 
 
 def _spelled(secret: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ each cell last published.
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -22,10 +22,8 @@ from typing import Any
 import orjson
 import polars as pl
 
-from geopin_assets.errors import TransientError
-from geopin_assets.index.transaction import writing
+from geopin_assets.files.sqlite import opened, writing
 
-BUSY_TIMEOUT_S = 30.0
 ROWS_PER_STATEMENT = 50_000
 """Rows that travel as one JSON parameter, which takes a fifth less time than row by row, or in one fetch."""
 CACHE_KIB = 65_536  # of pages; with the default of 2 MB a group of rows is written to the file several times
@@ -140,17 +138,8 @@ class Ledger:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-                connection.executescript(_SCHEMA)
-                yield connection
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error):
-                    raise
-                raise TransientError(f"{self._path.name}: {error}; another process is writing") from error
+        with opened(self._path, f"PRAGMA cache_size = -{CACHE_KIB};{_SCHEMA}") as connection:
+            yield connection
 
 
 def _key(connection: sqlite3.Connection, store: str) -> int | None:

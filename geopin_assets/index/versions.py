@@ -9,8 +9,8 @@ longer than publishing the rest, is a new version: searches use the old one unti
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,9 +19,8 @@ from pathlib import Path
 import polars as pl
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.index.ledger import BUSY_TIMEOUT_S
+from geopin_assets.files.sqlite import opened, transaction
 from geopin_assets.index.protocol import MetadataStore, index_name
-from geopin_assets.index.transaction import writing
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS index_versions (
@@ -133,7 +132,7 @@ class IndexVersions:
 
     def _read(self) -> list[IndexVersion]:
         sql = f"SELECT {_COLUMNS} FROM index_versions WHERE backend = ? ORDER BY model_id, number"  # noqa: S608
-        with self._connection() as connection:
+        with opened(self._path, _SCHEMA) as connection:
             rows = connection.execute(sql, (self._backend,)).fetchall()
         return [
             IndexVersion(model_id, number, dim, shards, State(state), datetime.fromisoformat(since))
@@ -154,18 +153,8 @@ class IndexVersions:
         sql = f"UPDATE index_versions SET state = ?, since = ? WHERE backend = ? AND {where}"  # noqa: S608
         connection.execute(sql, (state.value, now.isoformat(), self._backend, *params))
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection, writing(connection):
-            yield connection
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(_SCHEMA)
-            yield connection
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._path, _SCHEMA)
 
 
 def announce(

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.photo_folder.local import LocalFolder
-from geopin_assets.photo_folder.protocol import (
+from geopin_assets.photo_folder.local import (
+    LocalFolder,
     PhotoFile,
     PhotoFolder,
     PhotoGoneError,

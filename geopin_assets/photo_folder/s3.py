@@ -1,8 +1,10 @@
 """A folder of photos under a prefix of a bucket: Amazon S3, Cloudflare R2, or any server that speaks S3.
 
-Here: listing and reading objects. Not here: which errors mean what (`s3_errors.py`). boto3 is imported when the
-bucket is first asked, as loading it takes longer than all the rest of the definitions. Credentials, region and
-the like come from the environment as boto3 reads it (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, …).
+Here: listing and reading objects, and what boto3 raises put into the project's errors, by what another attempt or
+another setting would change. Messages name the object, the code and the status of the answer, nothing that the server
+or the library wrote: that can hold a key id, a signature or a token. boto3 is imported when the bucket is first asked,
+as loading it takes longer than all the rest of the definitions. Credentials, region and the like come from the
+environment as boto3 reads it (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, …).
 
 Keys are names, not paths: one with `..`, `.` or an empty part is listed and never read, as servers and
 libraries in between take it for a path. Keys that end in `/` are the "folders" that browsers of buckets make.
@@ -10,14 +12,14 @@ libraries in between take it for a path. Keys that end in `/` are the "folders" 
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from threading import Lock
 from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from geopin_assets.errors import ConfigurationError, PayloadError, TransientError
-from geopin_assets.photo_folder.protocol import (
+from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, PermanentError, TransientError
+from geopin_assets.photo_folder.local import (
     PhotoFile,
     PhotoGoneError,
     PhotoNotAllowedError,
@@ -25,12 +27,16 @@ from geopin_assets.photo_folder.protocol import (
     is_inside,
     is_photo,
 )
-from geopin_assets.photo_folder.s3_errors import NothingInRangeError, understood
 
 READERS = 32
 ATTEMPTS = 4
 DEADLINE_S = 60.0
 _CHUNK_BYTES = 2**20
+_PASSING = {408, 425, 429}
+_PASSING_CODES = {"RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "Throttling", "ThrottlingException"}
+_PLACE_CODES = {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"}
+_ARCHIVED = "InvalidObjectState"  # a 403 that is about one object, not about who asks
+_SETTINGS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 Connect = Callable[[str], Any]
 """A boto3 S3 client for an endpoint (empty: boto3's own)."""
@@ -98,7 +104,7 @@ class S3Folder:
         """One page of the listing. Raises PayloadError for one that cannot be told from a cut-off or foreign answer."""
         about, after = self._about(""), {"ContinuationToken": token} if token else {}
         try:
-            with understood(about):
+            with _understood(about):
                 page = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, **after)
         except PhotoGoneError as error:
             raise ConfigurationError(f"{error}: check GEOPIN_OWN_PHOTOS_DIR and GEOPIN_S3_ENDPOINT_URL") from error
@@ -111,7 +117,7 @@ class S3Folder:
         """One GET: at most `size` bytes, all of them or an error. Without a range the object must not be larger."""
         if not is_inside(name):
             raise PhotoNotAllowedError("not a plain relative name")
-        with understood(self._about(name)):
+        with _understood(self._about(name)):
             answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + name, **range_)
             with closing(answer["Body"]) as body:
                 if answer["ContentLength"] > size and not range_:
@@ -138,7 +144,7 @@ class S3Folder:
         """One client for all threads; making it is not safe in two at once."""
         with self._connecting:
             if self._connected is None:
-                with understood(self._about("")):
+                with _understood(self._about("")):
                     self._connected = self._connect(self.endpoint_url)
             return self._connected
 
@@ -167,3 +173,61 @@ def connect_s3(endpoint_url: str, session: Any = None) -> Any:
 def _version(answer: Mapping[str, Any]) -> str:
     """The ETag without its quotes; it changes with the content, as every server derives it from that."""
     return str(answer.get("ETag") or "").removeprefix("W/").strip('"')
+
+
+class NothingInRangeError(PermanentError):
+    """The object ends before the first byte asked for: it is empty."""
+
+
+@contextmanager
+def _understood(what: str) -> Iterator[None]:
+    """Raise the project's errors for those of botocore and of the connection; `what` was asked for."""
+    try:
+        yield
+    except GeoPinError as error:
+        error.args = (f"{what}: {error}",)
+        raise
+    except Exception as error:
+        verdict = _verdict(error, what)
+        if verdict is None:
+            raise
+        raise verdict from None  # the cause may quote a request with its signature
+
+
+def _verdict(error: Exception, what: str) -> GeoPinError | None:
+    import botocore.exceptions as boto
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, boto.ClientError):
+        return _answered(error.response, what)
+    said = f"{what}: {type(error).__name__}"
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError):
+        return ConfigurationError(f"{said}: set {_SETTINGS}")
+    if isinstance(error, boto.ParamValidationError | boto.ProfileNotFound | boto.NoRegionError | ValueError):
+        return ConfigurationError(f"{said}: check GEOPIN_OWN_PHOTOS_DIR, GEOPIN_S3_ENDPOINT_URL and the AWS_ variables")
+    passing = boto.HTTPClientError | boto.ConnectionError | boto.IncompleteReadError | boto.FlexibleChecksumError
+    if isinstance(error, passing | HTTPError | OSError):
+        return TransientError(said)
+    if isinstance(error, boto.BotoCoreError):
+        return PermanentError(said)
+    return PayloadError(said) if type(error).__module__.startswith("botocore") else None
+
+
+def _answered(answer: dict[str, Any], what: str) -> GeoPinError:
+    """The error for an answer that is one."""
+    code = str(answer.get("Error", {}).get("Code", ""))[:60]
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    said = f"{what}: answered {status} {ascii(code)[1:-1]}"
+    if code == "NoSuchBucket":
+        return ConfigurationError(f"{said}: check the bucket in GEOPIN_OWN_PHOTOS_DIR, and GEOPIN_S3_ENDPOINT_URL")
+    if status == 404:
+        return PhotoGoneError(said)
+    if status == 416:
+        return NothingInRangeError(said)
+    if status in _PASSING or status >= 500 or code in _PASSING_CODES:
+        return TransientError(said)
+    if code in _PLACE_CODES or 300 <= status < 400:
+        return ConfigurationError(f"{said}: check AWS_DEFAULT_REGION and GEOPIN_S3_ENDPOINT_URL")
+    if status in (401, 403) and code != _ARCHIVED:
+        return ConfigurationError(f"{said}: access denied, check {_SETTINGS} and what they may list and read")
+    return PermanentError(said)

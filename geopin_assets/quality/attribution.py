@@ -11,9 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
+from geopin_assets.files.atomic import write_bytes, write_frame
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.quality.coverage import land_cells
-from geopin_assets.quality.files import write_bytes, write_parquet
 from geopin_assets.quality.names import place_name
 from geopin_assets.quality.notice import SourceFacts, asks_for_creator, clean, render_notice
 
@@ -62,7 +62,7 @@ def write_attribution(
     return AttributionReport(
         notice=write_bytes(directory / "NOTICE.txt", render_notice(counts, facts, now=now).encode()),
         creators_csv=write_bytes(directory / "creators.csv", _csv(named).encode()),
-        parquet=write_parquet(directory / "attribution.parquet", counts),
+        parquet=write_frame(directory / "attribution.parquet", counts),
         captures=int(counts["captures"].sum()),
         sources=counts["source"].n_unique(),
         licenses=counts["license"].n_unique(),

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from geopin_assets.files.atomic import write_bytes, write_frame
 from geopin_assets.quality.coverage import (
     Baseline,
     Expectations,
@@ -23,7 +24,6 @@ from geopin_assets.quality.coverage import (
     not_crawled,
 )
 from geopin_assets.quality.coverage_trend import Trend, keep_snapshot, take_snapshot, trend
-from geopin_assets.quality.files import write_bytes, write_parquet
 from geopin_assets.quality.map_html import render_html
 from geopin_assets.quality.map_png import render_png
 from geopin_assets.quality.provinces import province_summary
@@ -83,7 +83,7 @@ def write_report(
     since = trend(snapshot, directory / "history")
     html = render_html(coverage, gaps, crawled, now=now, trend=since)
     report = CoverageReport(
-        parquet=write_parquet(directory / "coverage.parquet", coverage),
+        parquet=write_frame(directory / "coverage.parquet", coverage),
         geojson=write_bytes(directory / "gaps.geojson", json.dumps(gaps_geojson(gaps)).encode()),
         png=write_bytes(directory / "coverage.png", render_png(coverage, gaps, crawled)),
         html=write_bytes(directory / "coverage.html", html.encode()),

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import polars as pl
 
+from geopin_assets.files.atomic import write_frame
 from geopin_assets.quality.coverage import land_cells
-from geopin_assets.quality.files import write_parquet
 
 A_WEEK = timedelta(days=6.5)
 """A daily report is never made at the same minute: last week's is the newest of at least this age."""
@@ -107,7 +107,7 @@ def keep_snapshot(snapshot: Snapshot, history: Path) -> Path:
         "captures_by_source": json.dumps(dict(snapshot.captures_by_source)),
         "gaps_by_reason": json.dumps(dict(snapshot.gaps_by_reason)),
     }
-    path = write_parquet(history / f"{snapshot.made_at.date().isoformat()}.parquet", snapshot.cells, totals)
+    path = write_frame(history / f"{snapshot.made_at.date().isoformat()}.parquet", snapshot.cells, totals)
     for day, old in _days(history).items():
         if day < (snapshot.made_at - KEPT).date():
             old.unlink()

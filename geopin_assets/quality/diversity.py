@@ -12,8 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
+from geopin_assets.files.atomic import write_frame
 from geopin_assets.quality.coverage import SECTOR_DEG, SECTORS, land_cells
-from geopin_assets.quality.files import write_parquet
 from geopin_assets.quality.names import PROVINCES, place_name
 
 SEASONS = ("winter", "spring", "summer", "autumn")
@@ -73,8 +73,8 @@ def write_diversity(captures: pl.DataFrame, directory: Path) -> DiversityReport:
     covered = places.filter(pl.col("captures") > 0)
     total, dated, directed = (int(places[name].sum()) for name in ("captures", "dated", "directed"))
     return DiversityReport(
-        parquet=write_parquet(directory / "diversity.parquet", places),
-        years_parquet=write_parquet(directory / "diversity_years.parquet", years),
+        parquet=write_frame(directory / "diversity.parquet", places),
+        years_parquet=write_frame(directory / "diversity_years.parquet", years),
         places=places.height,
         covered_places=covered.height,
         all_seasons_share=_share(covered.filter(pl.col("seasons") == len(SEASONS)).height, covered.height),

@@ -10,7 +10,6 @@ from datetime import date, datetime
 
 import polars as pl
 
-MAX_LOST_SHARE = 0.2
 MIN_LOST = 50
 """Fewer captures than this are no reason to stop: small sources are edited by a few people."""
 WHAT_TO_DO_ABOUT_LOSSES = (
@@ -32,9 +31,6 @@ def losses_described(losses: pl.DataFrame, since: str) -> str:
         f"{source} lost {lost:,} of {had:,} captures ({lost / had:.0%}) since {since}"
         for source, had, lost in losses.select("source", "had", "lost").iter_rows()
     )
-
-
-MAX_FAILED_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

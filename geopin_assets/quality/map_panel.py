@@ -17,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
 
 from geopin_assets.cells import all_cells, cell_facts, place_slug, places
 from geopin_assets.geo import dutch_outline
@@ -62,7 +63,7 @@ def _draw_ground(axes: Axes, view: Bbox) -> None:
 
 
 def _draw_cells(axes: Axes, cells: pl.DataFrame, norm: Normalize, rim_width: float | None) -> None:
-    def squares(condition: pl.Expr, inset: float = 0.0) -> list[Any]:
+    def squares(condition: pl.Expr, inset: float = 0.0) -> NDArray[np.float64]:
         return _squares((cell_facts(id_).cell for id_ in cells.filter(condition)["cell_id"]), inset)
 
     rim: dict[str, Any] = {"edgecolor": "none", "antialiased": False}
@@ -86,11 +87,11 @@ def _rim_width(view: Bbox) -> float:
     return min(1.5, 45 * CELL_LAT_DEG / (view.north - view.south))
 
 
-def _squares(cells: Iterable[Cell], inset: float = 0.0) -> list[Any]:
-    """Corners [4, 2] of each cell, smaller by a share of the cell on every side."""
+def _squares(cells: Iterable[Cell], inset: float = 0.0) -> NDArray[np.float64]:
+    """Corners [cells, 4, 2], smaller by a share of the cell on every side."""
     edges = np.array([(c.bbox.west, c.bbox.south, c.bbox.east, c.bbox.north) for c in cells]).reshape(-1, 4)
     edges += np.array([CELL_LON_DEG, CELL_LAT_DEG, -CELL_LON_DEG, -CELL_LAT_DEG]) * inset
-    return list(edges[:, [[0, 1], [2, 1], [2, 3], [0, 3]]])
+    return edges[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
 
 
 def _draw_names(axes: Axes, view: Bbox, limit: int = 12) -> None:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from PIL.ExifTags import GPS, IFD, Base
 from PIL.Image import Exif
 
+from geopin_assets.files.atomic import write_bytes, write_text
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.images import draw, jpeg
 from geopin_assets.sandbox.streets.world import Quirk, Shot, World
@@ -63,8 +64,8 @@ def _fill(folder: Path, version: str, files: Mapping[str, Callable[[], bytes]]) 
     if marker.is_file() and marker.read_text() == version:
         return
     for name, body in files.items():
-        _write(folder / name, body())
-    _write(marker, version.encode())
+        write_bytes(folder / name, body(), is_durable=False)
+    write_text(marker, version, is_durable=False)
 
 
 def _query_photo(shot: Shot) -> bytes:
@@ -133,10 +134,3 @@ def _table(shots: Sequence[Shot]) -> bytes:
         row = (photo_name(shot), shot.lat, shot.lon, round(shot.heading_deg, 2), shot.captured_at.isoformat())
         writer.writerow(row)
     return text.getvalue().encode()
-
-
-def _write(path: Path, body: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(body)
-    part.replace(path)

@@ -10,9 +10,7 @@ from functools import lru_cache
 
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.http_client import DailyUse, HttpClient, Manners, Quota, Transport, build_manners
-from geopin_assets.http_client.redaction import secret_values
 from geopin_assets.settings import Settings
-from geopin_assets.sources import fields
 from geopin_assets.sources.amsterdam import Amsterdam
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.europeana import Europeana
@@ -22,8 +20,9 @@ from geopin_assets.sources.mapilio import Mapilio
 from geopin_assets.sources.mapillary import Mapillary
 from geopin_assets.sources.own_photos import OwnPhotos
 from geopin_assets.sources.panoramax import Panoramax
-from geopin_assets.sources.stac_api import Stac
+from geopin_assets.sources.stac import Stac
 from geopin_assets.sources.wikimedia_commons import WikimediaCommons
+from geopin_assets.variables import PER_SOURCE, refuse_unknown
 
 SOURCES: tuple[type[Source], ...] = (
     Mapillary,
@@ -39,8 +38,6 @@ SOURCES: tuple[type[Source], ...] = (
 )
 
 SANDBOX_REQUESTS_PER_SECOND = 1000.0  # nobody else is on a loopback stand-in
-MAX_REQUESTS_PER_DAY = 100_000_000
-MAX_REQUESTS_PER_SECOND = 1000.0  # more than one client reaches
 
 
 def source_named(name: str) -> type[Source]:
@@ -51,20 +48,22 @@ def source_named(name: str) -> type[Source]:
     raise ConfigurationError(f"no source {name!r}; there are {', '.join(source.name for source in SOURCES)}")
 
 
+def refuse_strangers(settings: Settings) -> None:
+    """Raises ConfigurationError for a rate or budget of a source or kind that does not exist, naming the nearest."""
+    known = {f"GEOPIN_{source.name}_REQUESTS_PER_SECOND".upper() for source in SOURCES}
+    known |= {f"GEOPIN_{source.name}_{kind}_PER_DAY".upper() for source in SOURCES for kind in source.quotas}
+    refuse_unknown(filter(PER_SOURCE.fullmatch, settings.variables), known)
+
+
 def rate_per_s(source: type[Source], settings: Settings) -> float:
     """Requests a second that a source is asked at: its own rate, lifted in the sandbox.
 
     `GEOPIN_<SOURCE>_REQUESTS_PER_SECOND` replaces it where the operator agrees, as for a server of one's own.
     Raises ConfigurationError for anything but a number above 0, at most 1000.
     """
-    variable = f"GEOPIN_{source.name.upper()}_REQUESTS_PER_SECOND"
-    stated = settings.variables.get(variable, "").strip()
-    if not stated:
-        return SANDBOX_REQUESTS_PER_SECOND if settings.is_sandbox else source.requests_per_second
-    rate = fields.number(stated)
-    if rate is None or not 0 < rate <= MAX_REQUESTS_PER_SECOND:
-        raise ConfigurationError(f"{variable}={stated!r}: choose a number above 0, at most {MAX_REQUESTS_PER_SECOND:g}")
-    return rate
+    refuse_strangers(settings)
+    usual = SANDBOX_REQUESTS_PER_SECOND if settings.is_sandbox else source.requests_per_second
+    return settings.requests_per_second(source.name) or usual
 
 
 def quotas_of(source: type[Source], settings: Settings) -> dict[str, Quota]:
@@ -74,12 +73,9 @@ def quotas_of(source: type[Source], settings: Settings) -> dict[str, Quota]:
     """
     own = {}
     for kind, quota in source.quotas.items():
-        variable = f"GEOPIN_{source.name}_{kind}_PER_DAY".upper()
-        per_day = quota.per_day
-        if per_day is not None or settings.text(variable):
-            per_day = settings.integer(variable, per_day or MAX_REQUESTS_PER_DAY, low=0, high=MAX_REQUESTS_PER_DAY)
+        stated = settings.requests_per_day(source.name, kind)
         per_second = SANDBOX_REQUESTS_PER_SECOND if settings.is_sandbox else quota.per_second
-        own[kind] = replace(quota, per_second=per_second, per_day=per_day)
+        own[kind] = replace(quota, per_second=per_second, per_day=quota.per_day if stated is None else stated)
     return {"": Quota(per_second=rate_per_s(source, settings)), **own}
 
 
@@ -103,7 +99,7 @@ def open_source(name: str, settings: Settings, *, transport: Transport | None = 
         deadline_s=source.deadline_s,
         max_bytes=source.max_bytes,
         transport=transport,
-        secrets=secret_values(settings.variables),
+        secrets=settings.secrets,
     ) as client:
         yield source.from_settings(settings, client)
 

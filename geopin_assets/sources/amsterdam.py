@@ -23,12 +23,13 @@ from urllib.parse import urlsplit
 from cachetools import LRUCache, cached
 
 from geopin_assets.capture import Capture, Reason, Rejected
-from geopin_assets.errors import PayloadError, TransientError
+from geopin_assets.errors import PayloadError
 from geopin_assets.grid import COLUMNS, ROWS, Bbox, Cell, bounds
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, RequestCost, Source
+from geopin_assets.sources.splitting import fetch_counted
 
 COVERAGE = Bbox(4.72, 52.27, 5.09, 52.44)
 EVERYWHERE = Bbox(bounds(0, 0).west, bounds(0, 0).south, bounds(ROWS, COLUMNS).east, bounds(ROWS, COLUMNS).north)
@@ -54,7 +55,7 @@ class Amsterdam(Source):
     license = "CC-BY-4.0"
     attribution = "Panoramabeelden, Gemeente Amsterdam, CC BY 4.0"
     expected_captures = 6_000_000  # every street, every year since 2016
-    work = (RequestCost(cells_per_request=300, captures_per_request=220),)
+    costs = (RequestCost(cells_per_request=300, captures_per_request=220),)
     requests_per_second = 1.0
 
     def __init__(
@@ -75,7 +76,7 @@ class Amsterdam(Source):
     @classmethod
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Amsterdam":
         endpoint = f"{settings.sandbox_url}/{cls.name}" if settings.is_sandbox else cls.endpoint
-        return cls(client, endpoint=endpoint, api_key=settings.variables.get("GEOPIN_AMSTERDAM_API_KEY", ""))
+        return cls(client, endpoint=endpoint, api_key=settings.amsterdam_api_key.get_secret_value())
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         if not cell.bbox.intersects(COVERAGE) and self._is_empty(EVERYWHERE, cell.bbox, report):
@@ -95,15 +96,8 @@ class Amsterdam(Source):
         query = f"bbox={box}&srid=4326&page_size=1"
         return parse_page(self._client.get_json(f"{self._url}?{query}", headers=self._headers, tally=report))[1]
 
-    def _fetch_all(self, bbox: Bbox, report: CrawlReport) -> list[Any]:
-        """All records of a box. Raises TransientError if they do not add up to the count, twice."""
-        for _ in range(2):
-            records, count = self._fetch_pages(bbox, report)
-            unique = {_key(record): record for record in records}
-            if len(unique) == count:
-                report.duplicates += len(records) - len(unique)
-                return list(unique.values())
-        raise TransientError(f"{self.name}: {len(unique)} panoramas where the count says {count}, in {bbox}")
+    def _fetch_all(self, box: Bbox, report: CrawlReport) -> list[Any]:
+        return fetch_counted(box, self._fetch_pages, key=_key, report=report, who=self.name, what="panoramas")
 
     def _fetch_pages(self, bbox: Bbox, report: CrawlReport) -> tuple[list[Any], int]:
         query = f"bbox={bbox}&srid=4326&page_size={PAGE_SIZE}"
@@ -145,7 +139,7 @@ def parse_panorama(record: Any, bbox: Bbox, now: datetime) -> Capture | Rejected
     id_ = fields.source_id(record.get("pano_id"))
     if id_ is None:
         return Rejected(Reason.BAD_ID if "pano_id" in record else Reason.MALFORMED, str(record.get("pano_id"))[:200])
-    place = _position(record)
+    place = fields.point(record.get("geometry"))
     if place is None:
         return Rejected(Reason.BAD_COORDINATES, id_)
     if not bbox.contains(*place):
@@ -178,17 +172,9 @@ def mission(pano_id: str) -> str | None:
     return (match["mission"] or match["recording"]) if match else None
 
 
-def _position(record: Mapping[str, Any]) -> tuple[float, float] | None:
-    coordinates = fields.mapping(record.get("geometry")).get("coordinates")
-    if not isinstance(coordinates, list) or len(coordinates) < 2:
-        return None
-    return fields.position(coordinates[0], coordinates[1])
-
-
 def _href(record: Mapping[str, Any], rel: str) -> Any:
     return fields.mapping(fields.mapping(record.get("_links")).get(rel)).get("href")
 
 
 def _key(record: Any) -> str:
-    id_ = fields.source_id(fields.mapping(record).get("pano_id"))
-    return id_ if id_ is not None else f"~{fields.payload({'record': record})}"
+    return fields.record_key(record, "pano_id")

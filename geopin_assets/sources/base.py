@@ -63,7 +63,7 @@ class Key:
 
     def missing(self, settings: Settings) -> str | None:
         """What to do when there is none, else None; the sandbox needs none."""
-        if settings.is_sandbox or settings.text(self.variable):
+        if settings.is_sandbox or settings.is_set(self.variable):
             return None
         return f"set {self.variable}; get a key at {self.where}"
 
@@ -101,7 +101,7 @@ class Source(ABC):
     """Kinds of requests with a rate or a daily budget of their own."""
     expected_captures: ClassVar[int] = 0
     """Captures in the Netherlands, in order of magnitude: what a crawl is planned with before there was one."""
-    work: ClassVar[tuple[RequestCost, ...]] = (RequestCost(),)
+    costs: ClassVar[tuple[RequestCost, ...]] = (RequestCost(),)
     deadline_s: ClassVar[float] = 60.0
     """Longest time for one request, from connect to last byte."""
     max_bytes: ClassVar[int] = 64 * 1024 * 1024
@@ -113,7 +113,7 @@ class Source(ABC):
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:
         """Why this source cannot run with these settings (names the variable to set), or None."""
-        return cls.key.missing(settings) if cls.key else None
+        return settings.wrong_for(cls.name) or (cls.key.missing(settings) if cls.key else None)
 
     @classmethod
     @abstractmethod

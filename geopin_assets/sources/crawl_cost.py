@@ -1,7 +1,7 @@
 """What crawling some cells of a source will take: requests by kind, and hours at its rates and daily budgets.
 
-Here: arithmetic on what a source states about itself (`Source.work`) and on what earlier crawls of the same cells
-took. Not here: where those are kept, or how a forecast is shown. A stated cost is a sum of two shares: requests
+Here: arithmetic on what a source states about itself (`Source.costs`) and on what earlier crawls of the same cells
+took. Not here: where those are kept, or how an estimate is shown. A stated cost is a sum of two shares: requests
 that an empty country would take, and requests that its captures add, spread over the cells as people are.
 """
 
@@ -52,24 +52,24 @@ def estimate_crawl(
     cell_ids: Sequence[str],
     measured: Mapping[str, tuple[int, int]],
 ) -> CrawlCost:
-    """Forecast a crawl. `measured`: cell_id -> (requests, captures) of its last crawl."""
+    """Estimate a crawl. `measured`: cell_id -> (requests, captures) of its last crawl."""
     known = {cell_id: measured[cell_id] for cell_id in cell_ids if cell_id in measured}
     unknown = [cell_id for cell_id in cell_ids if cell_id not in known]
     captures = source.expected_captures * _share_of_people(unknown)
     kinds = []
-    for number, work in enumerate(source.work):
-        requests = stated_requests(work, len(unknown), captures)
+    for number, cost in enumerate(source.costs):
+        requests = stated_requests(cost, len(unknown), captures)
         if number == 0:
             requests += sum(taken for taken, _ in known.values())
-        quota = quotas.get(work.kind, quotas[""])
-        kinds.append(KindCost(work.kind, ceil(requests), _hours(requests, quota), quota))
-    held = sum(count for _, count in known.values())
-    return CrawlCost(source.name, len(cell_ids), len(known), round(captures) + held, tuple(kinds))
+        quota = quotas.get(cost.kind, quotas[""])
+        kinds.append(KindCost(cost.kind, ceil(requests), _hours(requests, quota), quota))
+    known_captures = sum(count for _, count in known.values())
+    return CrawlCost(source.name, len(cell_ids), len(known), round(captures) + known_captures, tuple(kinds))
 
 
-def stated_requests(work: RequestCost, cells: int, captures: float) -> float:
+def stated_requests(cost: RequestCost, cells: int, captures: float) -> float:
     """Requests of one kind for so many cells with so many captures in all."""
-    return cells / work.cells_per_request + captures / work.captures_per_request
+    return cells / cost.cells_per_request + captures / cost.captures_per_request
 
 
 def _share_of_people(cell_ids: Sequence[str]) -> float:

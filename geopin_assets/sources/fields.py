@@ -1,6 +1,6 @@
 """Reading untrusted fields: a wrong type or value becomes None, never an exception.
 
-Here: positions, headings, times, ids, texts, links and the stored payload, as every source's
+Here: numbers, positions, headings, times, ids, texts, links and the stored payload, as every source's
 `parse_*` needs them. Not here: any provider's names for them.
 """
 
@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -17,6 +18,7 @@ MAX_TEXT_CHARS = 500
 MAX_PAYLOAD_BYTES = 16 * 1024
 _MAX_DEPTH = 20
 EARLIEST = datetime(2004, 1, 1, tzinfo=UTC)  # before it there is no street-level platform, only unset camera clocks
+DUTCH_TIME = ZoneInfo("Europe/Amsterdam")
 _CLOCK_SKEW = timedelta(days=1)
 
 
@@ -36,12 +38,26 @@ def number(value: Any) -> float | None:
     return result if isfinite(result) else None
 
 
+def whole(value: Any) -> int | None:
+    """A whole number from 0 up, from a number or a numeric string."""
+    result = number(value)
+    return int(result) if result is not None and result >= 0 and result.is_integer() else None
+
+
 def position(lon: Any, lat: Any) -> tuple[float, float] | None:
     """(lon, lat) in degrees if both are numbers on Earth and not the 0, 0 of an unset GPS."""
     x, y = number(lon), number(lat)
     if x is None or y is None or not (-180 <= x <= 180 and -90 <= y <= 90) or (x == 0 and y == 0):
         return None
     return x, y
+
+
+def point(geometry: Any) -> tuple[float, float] | None:
+    """(lon, lat) of a GeoJSON point."""
+    coordinates = mapping(geometry).get("coordinates")
+    if not isinstance(coordinates, list) or len(coordinates) < 2:
+        return None
+    return position(coordinates[0], coordinates[1])
 
 
 def heading_deg(value: Any) -> float | None:
@@ -75,6 +91,12 @@ def source_id(value: Any) -> str | None:
         value = str(value)
     ok = isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS and value.isprintable() and value == value.strip()
     return value if ok else None
+
+
+def record_key(record: Any, name: str = "id") -> str:
+    """What makes a record the same when it is returned twice: its id, else its whole content."""
+    id_ = source_id(mapping(record).get(name))
+    return id_ if id_ is not None else f"~{payload({'record': record})}"
 
 
 def text(value: Any) -> str | None:

@@ -30,7 +30,7 @@ from google.protobuf.message import DecodeError
 from mapbox_vector_tile.Mapbox import vector_tile_pb2
 
 from geopin_assets.capture import Capture, Reason, Rejected
-from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, TransientError
+from geopin_assets.errors import GeoPinError, PayloadError, TransientError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import Answer, HttpClient, Tally
 from geopin_assets.settings import Settings
@@ -38,15 +38,106 @@ from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, RequestCost, Source
 from geopin_assets.sources.tiles import Point, Tile, TileCache, points_of, tiles_of
 
-NAME = "mapilio"
-HOMEPAGE = "https://mapilio.com"
-LICENSE = "CC-BY-SA-4.0"
-ATTRIBUTION = "© Mapilio contributors, CC BY-SA 4.0"
 IMAGES = "https://cdn.mapilio.com/im"
 FLAT_SIZE, PANO_SIZE = 1080, 2080
-
 _LAYERS_TAG = b"\x1a"  # what every vector tile begins with
 _RESOLUTION = re.compile(r"\s*(\d{1,5})\s*x\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
+ENABLED_BY = "GEOPIN_ENABLE_MAPILIO"
+DETAIL_ENDPOINT = "https://end.mapilio.com"
+ZOOM = 14
+LAYER = "map_points"
+TILE_TTL_S = 6 * 86_400.0  # a weekly crawl sees new ones
+IMAGES_KEPT = 100_000  # of sequences, about 1 kB each; the longest known has 18,824
+_GRID = "EPSG:900913"
+_TILE_QUERY = {"REQUEST": "GetTile", "SERVICE": "WMTS", "VERSION": "1.0.0", "LAYER": f"mapilio:{LAYER}", "STYLE": ""}
+_TILE_FORM = {"TILEMATRIXSET": _GRID, "FORMAT": "application/vnd.mapbox-vector-tile"}
+_WHY_OFF = (
+    "its license is contested and the operator forbids bulk download without permission;"
+    f" set {ENABLED_BY}=1 if you have it"
+)
+
+
+class Mapilio(Source):
+    """All points of the tiles under a cell, with their images from the sequences they belong to."""
+
+    name = "mapilio"
+    title = "Mapilio"
+    homepage = "https://mapilio.com"
+    contribute_url = "https://mapilio.com"
+    endpoint = "https://geo.mapilio.com"
+    license = "CC-BY-SA-4.0"
+    attribution = "© Mapilio contributors, CC BY-SA 4.0"
+    expected_captures = 50_000
+    costs = (RequestCost(cells_per_request=0.5, captures_per_request=200),)  # tiles, then every sequence
+    requests_per_second = 1.0
+    concurrency = 2
+
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        endpoint: str = endpoint,
+        detail_endpoint: str = DETAIL_ENDPOINT,
+        images: str = IMAGES,
+        tiles_dir: Path | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._client, self._images, self._now = client, images, now
+        self._tile_url = f"{endpoint}/geoserver/gwc/service/wmts"
+        self._detail_url = f"{detail_endpoint}/api/sequence-detail"
+        self._tiles = TileCache(self._fetch_tile, folder=tiles_dir, ttl_s=TILE_TTL_S)
+        kept: LRUCache[str, Mapping[str, Any]] = LRUCache(IMAGES_KEPT, getsizeof=lambda images: len(images) + 1)
+        self._sequence = cached(kept, key=lambda uuid, report: uuid, condition=Condition())(self._fetch_sequence)
+
+    @classmethod
+    def disabled_reason(cls, settings: Settings) -> str | None:
+        return super().disabled_reason(settings) or (None if settings.is_mapilio_enabled else _WHY_OFF)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, client: HttpClient) -> "Mapilio":
+        if settings.is_sandbox:  # its world may change at any moment: tiles are not kept from run to run
+            url = f"{settings.sandbox_url}/{cls.name}"
+            return cls(client, endpoint=url, detail_endpoint=url, images=f"{url}/im")
+        return cls(client, tiles_dir=settings.tiles_dir / cls.name)
+
+    def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+        for point in self._fetch_points(cell.bbox, report):
+            record = join(point, self._image(point, report))
+            yield parse_record(record, cell.bbox, self._now(), self._images)
+
+    def _fetch_points(self, bbox: Bbox, report: CrawlReport) -> Iterator[Point]:
+        """The points in a box, each once; tiles do not follow cells, and share the points on their edges."""
+        seen: set[str] = set()
+        for tile in tiles_of(bbox, ZOOM):
+            for point in self._points(tile, report):
+                if not bbox.contains(point.lon, point.lat):
+                    continue
+                id_ = _id(point)
+                if id_ in seen:
+                    report.duplicates += 1
+                    continue
+                seen |= {id_} if id_ else set()
+                yield point
+
+    def _points(self, tile: Tile, report: CrawlReport) -> list[Point]:
+        data = self._tiles.get(tile, report)
+        try:
+            return points_of(tile, data, LAYER)
+        except PayloadError as error:
+            raise PayloadError(f"{self.name}: {error}") from error
+
+    def _image(self, point: Point, report: CrawlReport) -> Mapping[str, Any] | None:
+        uuid, id_ = fields.source_id(point.properties.get("sequence_uuid")), _id(point)
+        return self._sequence(uuid, report).get(id_) if uuid and id_ else None
+
+    def _fetch_tile(self, tile: Tile, tally: Tally) -> bytes:
+        place = {"TILEMATRIX": f"{_GRID}:{tile.z}", "TILECOL": tile.x, "TILEROW": tile.y}
+        query = _TILE_QUERY | _TILE_FORM | place
+        return self._client.get_bytes(self._tile_url, params=query, judge=tile_verdict, tally=tally)
+
+    def _fetch_sequence(self, uuid: str, report: CrawlReport) -> Mapping[str, Any]:
+        answer = self._client.get_json(self._detail_url, params={"sequence_uuid": uuid}, tally=report)
+        return parse_sequence(answer, where=f"{self.name}: sequence {uuid}")
 
 
 def tile_verdict(answer: Answer) -> GeoPinError | None:
@@ -104,7 +195,7 @@ def parse_record(record: Any, bbox: Bbox, now: datetime, images: str = IMAGES) -
     if address is None:
         return Rejected(Reason.NO_IMAGE, id_)
     return Capture(
-        source=NAME,
+        source=Mapilio.name,
         source_capture_id=id_,
         lon=place[0],
         lat=place[1],
@@ -113,9 +204,9 @@ def parse_record(record: Any, bbox: Bbox, now: datetime, images: str = IMAGES) -
         is_pano=is_pano,
         sequence_id=fields.source_id(tile.get("sequence_uuid")),
         creator=fields.source_id(_either(image, tile, "created_by_id")),
-        license=LICENSE,
-        attribution=ATTRIBUTION,
-        page_url=f"{HOMEPAGE}/app?lat={place[1]:.6f}&lng={place[0]:.6f}&zoom=17&pId={quote(id_, safe='')}",
+        license=Mapilio.license,
+        attribution=Mapilio.attribution,
+        page_url=f"{Mapilio.homepage}/app?lat={place[1]:.6f}&lng={place[0]:.6f}&zoom=17&pId={quote(id_, safe='')}",
         image_url=address,
         image_version="",
         payload=fields.payload(record),
@@ -154,116 +245,6 @@ def _path(value: Any) -> str | None:
     if text is None or any(part in ("", ".", "..") for part in text.split("/")):
         return None
     return quote(text)
-
-
-ENABLED_BY = "GEOPIN_ENABLE_MAPILIO"
-DETAIL_ENDPOINT = "https://end.mapilio.com"
-ZOOM = 14
-LAYER = "map_points"
-TILE_TTL_S = 6 * 86_400.0  # a weekly crawl sees new ones
-IMAGES_KEPT = 100_000  # of sequences, about 1 kB each; the longest known has 18,824
-
-_GRID = "EPSG:900913"
-_TILE_QUERY = {
-    "REQUEST": "GetTile",
-    "SERVICE": "WMTS",
-    "VERSION": "1.0.0",
-    "LAYER": f"mapilio:{LAYER}",
-    "STYLE": "",
-    "TILEMATRIXSET": _GRID,
-    "FORMAT": "application/vnd.mapbox-vector-tile",
-}
-_WHY_OFF = (
-    "its license is contested and the operator forbids bulk download without permission;"
-    f" set {ENABLED_BY}=1 if you have it"
-)
-
-
-class Mapilio(Source):
-    """All points of the tiles under a cell, with their images from the sequences they belong to."""
-
-    name = NAME
-    title = "Mapilio"
-    homepage = HOMEPAGE
-    contribute_url = "https://mapilio.com"
-    endpoint = "https://geo.mapilio.com"
-    license = LICENSE
-    attribution = ATTRIBUTION
-    expected_captures = 50_000
-    work = (RequestCost(cells_per_request=0.5, captures_per_request=200),)  # tiles, then every sequence
-    requests_per_second = 1.0
-    concurrency = 2
-
-    def __init__(
-        self,
-        client: HttpClient,
-        *,
-        endpoint: str = endpoint,
-        detail_endpoint: str = DETAIL_ENDPOINT,
-        images: str = IMAGES,
-        tiles_dir: Path | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._client, self._images, self._now = client, images, now
-        self._tile_url = f"{endpoint}/geoserver/gwc/service/wmts"
-        self._detail_url = f"{detail_endpoint}/api/sequence-detail"
-        self._tiles = TileCache(self._fetch_tile, folder=tiles_dir, ttl_s=TILE_TTL_S)
-        kept: LRUCache[str, Mapping[str, Any]] = LRUCache(IMAGES_KEPT, getsizeof=lambda images: len(images) + 1)
-        self._sequence = cached(kept, key=lambda uuid, report: uuid, condition=Condition())(self._fetch_sequence)
-
-    @classmethod
-    def disabled_reason(cls, settings: Settings) -> str | None:
-        try:
-            is_enabled = settings.flag(ENABLED_BY)
-        except ConfigurationError as error:
-            return str(error)
-        return super().disabled_reason(settings) if is_enabled else _WHY_OFF
-
-    @classmethod
-    def from_settings(cls, settings: Settings, client: HttpClient) -> "Mapilio":
-        if settings.is_sandbox:  # its world may change at any moment: tiles are not kept from run to run
-            url = f"{settings.sandbox_url}/{cls.name}"
-            return cls(client, endpoint=url, detail_endpoint=url, images=f"{url}/im")
-        return cls(client, tiles_dir=settings.tiles_dir / cls.name)
-
-    def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
-        for point in self._fetch_points(cell.bbox, report):
-            record = join(point, self._image(point, report))
-            yield parse_record(record, cell.bbox, self._now(), self._images)
-
-    def _fetch_points(self, bbox: Bbox, report: CrawlReport) -> Iterator[Point]:
-        """The points in a box, each once; tiles do not follow cells, and share the points on their edges."""
-        seen: set[str] = set()
-        for tile in tiles_of(bbox, ZOOM):
-            for point in self._points(tile, report):
-                if not bbox.contains(point.lon, point.lat):
-                    continue
-                id_ = _id(point)
-                if id_ in seen:
-                    report.duplicates += 1
-                    continue
-                seen |= {id_} if id_ else set()
-                yield point
-
-    def _points(self, tile: Tile, report: CrawlReport) -> list[Point]:
-        data = self._tiles.get(tile, report)
-        try:
-            return points_of(tile, data, LAYER)
-        except PayloadError as error:
-            raise PayloadError(f"{self.name}: {error}") from error
-
-    def _image(self, point: Point, report: CrawlReport) -> Mapping[str, Any] | None:
-        uuid, id_ = fields.source_id(point.properties.get("sequence_uuid")), _id(point)
-        return self._sequence(uuid, report).get(id_) if uuid and id_ else None
-
-    def _fetch_tile(self, tile: Tile, tally: Tally) -> bytes:
-        place = {"TILEMATRIX": f"{_GRID}:{tile.z}", "TILECOL": tile.x, "TILEROW": tile.y}
-        query = _TILE_QUERY | place
-        return self._client.get_bytes(self._tile_url, params=query, judge=tile_verdict, tally=tally)
-
-    def _fetch_sequence(self, uuid: str, report: CrawlReport) -> Mapping[str, Any]:
-        answer = self._client.get_json(self._detail_url, params={"sequence_uuid": uuid}, tally=report)
-        return parse_sequence(answer, where=f"{self.name}: sequence {uuid}")
 
 
 def _id(point: Point) -> str | None:

@@ -1,6 +1,7 @@
 """Complete answers from servers that cap them: a saturated box is divided in four until no part is.
 
-Here: the recursion, the union by id, how an answer proves itself complete, and the account of what did not.
+Here: the recursion, the union by id, how an answer proves itself complete, and the account of what did not; and
+answers in pages that are held to the server's own count.
 Not here: how a box is asked or understood.
 
 A cap without paging makes a full answer the only sign that something is missing: such an answer proves
@@ -17,6 +18,7 @@ from collections.abc import Callable, Hashable, Iterator
 from threading import Lock
 from typing import TypeVar
 
+from geopin_assets.errors import TransientError
 from geopin_assets.grid import Bbox
 from geopin_assets.sources.base import CrawlReport
 
@@ -109,6 +111,29 @@ def fetch_complete(
                 report.duplicates += 1
 
     return crawl(box)
+
+
+def fetch_counted(
+    box: Bbox,
+    fetch: Callable[[Bbox, CrawlReport], tuple[list[Record], int]],
+    *,
+    key: Callable[[Record], Hashable],
+    report: CrawlReport,
+    who: str,
+    what: str,
+) -> list[Record]:
+    """Every record in a box once, by `key`; `fetch` reads all pages, and the server's own count.
+
+    Asked twice, because what is deleted meanwhile shifts the pages. Raises TransientError (saying `who` and `what`) if
+    records and count do not add up even then. Adds duplicates to the report.
+    """
+    for _ in range(2):
+        records, count = fetch(box, report)
+        unique = {key(record): record for record in records}
+        if len(unique) == count:
+            report.duplicates += len(records) - count
+            return list(unique.values())
+    raise TransientError(f"{who}: {len(unique)} {what} where the total says {count}, in {box}")
 
 
 def _is_divisible(box: Bbox, min_side_deg: float) -> bool:

@@ -23,6 +23,29 @@ from geopin_assets.sources import fields
 _IMAGE_TYPES = {"image/jpeg", "image/jpg", "image/png", "image/webp"}
 _ROLES = {"hd": "data", "sd": "visual", "thumb": "thumbnail"}  # assets that state none, by Panoramax's names
 _SMALL = {"thumbnail", "overview", "metadata"}
+# EXIF can hold names, serial numbers and comments; only what helps to judge a capture is stored.
+_EXIF_KEPT = (
+    "Exif.Image.Make",
+    "Exif.Image.Model",
+    "Exif.Photo.DateTimeOriginal",
+    "Exif.Photo.OffsetTimeOriginal",
+    "Exif.Photo.FocalLength",
+    "Exif.GPSInfo.GPSImgDirection",
+    "Exif.GPSInfo.GPSImgDirectionRef",
+    "Xmp.GPano.PoseHeadingDegrees",
+    "Xmp.GPano.ProjectionType",
+)
+_FEATURE_DROPPED = {
+    "links",
+    "assets",
+    "asset_templates",
+    "providers",
+    "stac_extensions",
+    "stac_version",
+    "type",
+    "bbox",
+}
+_PROPERTIES_DROPPED = {"updated", "geovisio:image", "geovisio:thumbnail", "tiles:tile_matrix_sets"}  # volatile or bulky
 
 
 def is_panorama(properties: Mapping[str, Any]) -> bool:
@@ -59,31 +82,6 @@ def _images(feature: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
 
 def _looks_like_image(url: str) -> bool:
     return urlsplit(url).path.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))
-
-
-# EXIF can hold names, serial numbers and comments; only what helps to judge a capture is stored.
-_EXIF_KEPT = (
-    "Exif.Image.Make",
-    "Exif.Image.Model",
-    "Exif.Photo.DateTimeOriginal",
-    "Exif.Photo.OffsetTimeOriginal",
-    "Exif.Photo.FocalLength",
-    "Exif.GPSInfo.GPSImgDirection",
-    "Exif.GPSInfo.GPSImgDirectionRef",
-    "Xmp.GPano.PoseHeadingDegrees",
-    "Xmp.GPano.ProjectionType",
-)
-_FEATURE_DROPPED = {
-    "links",
-    "assets",
-    "asset_templates",
-    "providers",
-    "stac_extensions",
-    "stac_version",
-    "type",
-    "bbox",
-}
-_PROPERTIES_DROPPED = {"updated", "geovisio:image", "geovisio:thumbnail", "tiles:tile_matrix_sets"}  # volatile or bulky
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +132,6 @@ def features(answer: Any, where: str) -> list[Any]:
     if not isinstance(found, list):
         raise PayloadError(f"{where}: a search answer without a list of features ({type(answer).__name__})")
     return found
-
-
-def feature_key(feature: Any) -> str:
-    """What makes a feature the same when it is returned twice: its id, else its whole content."""
-    id_ = fields.source_id(fields.mapping(feature).get("id"))
-    return id_ if id_ is not None else f"~{fields.payload({'feature': feature})}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +187,8 @@ def parse_feature(
     properties = fields.mapping(feature.get("properties"))
     id_ = fields.source_id(feature.get("id"))
     name = id_ or fields.text(str(feature.get("id"))) or ""
-    place = _position(feature)
+    geometry = fields.mapping(feature.get("geometry"))
+    place = fields.point(geometry) if geometry.get("type") == "Point" else None
     is_pano = is_panorama(properties)
     image_url = find_image_url(feature, is_pano)
     license_id = license_of(feature)
@@ -228,14 +221,6 @@ def parse_feature(
         attribution=fields.text(properties.get("attribution")),
         payload=_payload(feature, properties),
     )
-
-
-def _position(feature: Mapping[str, Any]) -> tuple[float, float] | None:
-    geometry = fields.mapping(feature.get("geometry"))
-    coordinates = geometry.get("coordinates")
-    if geometry.get("type") != "Point" or not isinstance(coordinates, list) or len(coordinates) < 2:
-        return None
-    return fields.position(coordinates[0], coordinates[1])
 
 
 def _links(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:

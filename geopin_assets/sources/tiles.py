@@ -14,7 +14,6 @@ from math import asinh, atan, degrees, floor, pi, radians, sinh, tan
 from pathlib import Path
 from threading import Condition
 from typing import Any
-from uuid import uuid4
 
 import mapbox_vector_tile
 from cachetools import LRUCache, cached
@@ -22,6 +21,7 @@ from google.protobuf.message import DecodeError
 from mapbox_vector_tile.Mapbox import vector_tile_pb2
 
 from geopin_assets.errors import PayloadError
+from geopin_assets.files.atomic import write_bytes
 from geopin_assets.grid import Bbox
 from geopin_assets.http_client import Tally
 
@@ -72,13 +72,18 @@ def points_of(tile: Tile, data: bytes, layer: str) -> list[Point]:
     rounding may put a point there that only this tile has: callers unite tiles by id.
     Raises PayloadError for bytes that are no vector tile.
     """
+    found = decode(tile, data).get(layer)
+    return list(_points(tile, found)) if found else []
+
+
+def decode(tile: Tile, data: bytes) -> dict[str, Any]:
+    """The layers of a tile by name; none for an empty tile. Raises PayloadError for bytes that are no vector tile."""
     if not data:
-        return []
+        return {}
     try:
-        found = mapbox_vector_tile.decode(data, default_options={"y_coord_down": True}).get(layer)
+        return mapbox_vector_tile.decode(data, default_options={"y_coord_down": True})
     except (DecodeError, ValueError, LookupError, TypeError, AssertionError) as error:
         raise _not_a_tile(tile, data) from error
-    return list(_points(tile, found)) if found else []
 
 
 def _points(tile: Tile, layer: dict[str, Any]) -> Iterator[Point]:
@@ -141,10 +146,7 @@ class TileCache:
                 return _check(tile, path.read_bytes())
         data = _check(tile, self._fetch(tile, tally))
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{uuid4().hex}.part")  # other processes write the same tile
-            part.write_bytes(data)
-            part.replace(path)
+            write_bytes(path, data, is_durable=False)  # other processes write the same tile
         return data
 
 

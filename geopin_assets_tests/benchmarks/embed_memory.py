@@ -97,7 +97,7 @@ def embed(case: Case, folder: Path) -> dict[str, float]:
         "captures": case.captures,
         "embedded": done.stats.embedded,
         "vectors": done.stats.vectors,
-        "file MB": task.vectors.path.stat().st_size / 1e6,
+        "file MB": len(task.vectors.objects.get(task.vectors.key)) / 1e6,
         "MB before": before_mb,
         "peak MB": _peak_mb(),
         "CPU s": cost.cpu_s,

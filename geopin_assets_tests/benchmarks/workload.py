@@ -2,7 +2,7 @@
 
 Two invented countries are crawled over the stand-ins with the real limits: one without any capture, which shows how
 many cells a request covers, and one with a dense town, which shows how many captures a request brings. Beside them
-stands what the sources state and `geopin plan` reckons with (`Source.work`).
+stands what the sources state and `geopin plan` reckons with (`Source.costs`).
 """
 
 import random
@@ -56,8 +56,8 @@ def measure(source: type[Source], captures: int = 20_000) -> tuple[float, float]
 
 def stated(source: type[Source]) -> tuple[float, float]:
     """The same two figures, as the source states them for all its kinds of requests together."""
-    per_cell = sum(stated_requests(work, 1, 0) for work in source.work)
-    per_capture = sum(stated_requests(work, 0, 1) for work in source.work)
+    per_cell = sum(stated_requests(cost, 1, 0) for cost in source.costs)
+    per_capture = sum(stated_requests(cost, 0, 1) for cost in source.costs)
     return 1 / per_cell if per_cell else float("inf"), 1 / per_capture if per_capture else float("inf")
 
 

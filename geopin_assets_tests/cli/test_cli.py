@@ -1,10 +1,6 @@
-"""`geopin` as people type it: a process, what it prints and its exit code."""
+"""`geopin` as people type it: what it prints and its exit code."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,28 +13,10 @@ from geopin_assets.cli.main import app
 from geopin_assets.grid import Bbox
 from geopin_assets.sources import SOURCES
 from geopin_assets.store.catalog import Catalog
+from geopin_assets_tests.cli.typed import Ended, Geopin, command_in, complaint
 from geopin_assets_tests.platform import CELLS, Platform
 
 HERE, _ = CELLS
-Ended = subprocess.CompletedProcess[str]
-Geopin = Callable[..., Ended]
-
-
-def command_in(folder: Path) -> Geopin:
-    """Runs the command in an empty folder, with only the GEOPIN_* variables that a test gives it."""
-    home, here = folder / "home", folder / "here"
-    home.mkdir()
-    here.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("GEOPIN_", "DAGSTER_"))}
-
-    def run(*words: str, **variables: str | None) -> Ended:
-        asked = {"GEOPIN_DATA": str(folder / "data"), "DAGSTER_HOME": str(home)} | variables
-        environ = clean | {name: value for name, value in asked.items() if value is not None}
-        command = [sys.executable, "-m", "geopin_assets.cli", *words]
-        return subprocess.run(command, cwd=here, env=environ, capture_output=True, text=True)
-
-    return run
 
 
 @pytest.fixture
@@ -58,14 +36,6 @@ def listed(*words: str) -> list[str]:
     result = CliRunner().invoke(app, ["cells", *words], catch_exceptions=False)
     assert result.exit_code == 0
     return result.stdout.splitlines()
-
-
-def complaint(ended: Ended) -> str:
-    """The one line in which a command says why it did nothing."""
-    assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
-    assert line.startswith("geopin: ")
-    return line
 
 
 def test_cells_of_a_place_are_its_partition_keys() -> None:
@@ -196,7 +166,11 @@ def test_a_run_accounts_for_what_it_did_and_ends_with_0(published: tuple[Geopin,
     _, data, ended = published
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"1 cells of {HERE}, panoramax" in ended.stdout
-    layers = [line.split()[0] for line in ended.stdout.split("captures per source")[0].splitlines() if "/" in line]
+    layers = [
+        line.split()[0]
+        for line in ended.stdout.split("captures per source")[0].splitlines()
+        if line[:1].strip() and "/" in line
+    ]
     assert layers == [
         *("raw/panoramax", "catalog/captures", "index/embeddings", "publish/vectorize", "publish/d1"),
         *("quality/coverage", "quality/diversity", "quality/attribution", "quality/freshness", "quality/integrity"),

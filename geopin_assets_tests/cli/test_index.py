@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from geopin_assets_tests.cli.test_cli import Geopin, command_in, complaint
+from geopin_assets_tests.cli.typed import Geopin, command_in, complaint
 from geopin_assets_tests.platform import CELLS
 
 HERE, _ = CELLS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from geopin_assets.cli.reports import reports
+from geopin_assets.cli.ui import reports
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
 

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from geopin_assets.store.catalog import Catalog
-from geopin_assets_tests.cli.test_cli import Ended, Geopin, command_in, complaint
+from geopin_assets_tests.cli.typed import Ended, Geopin, command_in, complaint
 from geopin_assets_tests.platform import CELLS
 
 HERE, _ = CELLS

@@ -1,15 +1,15 @@
 from collections.abc import Iterator
 
-import dagster as dg
 import pytest
 
+from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.simulated import SimulatedLog
 
 
 @pytest.fixture(scope="session")
 def shared_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedLog]:
     folder = tmp_path_factory.mktemp("log")
-    with dg.instance_for_test(temp_dir=str(folder)) as instance:
+    with instance_in(folder) as instance:
         yield SimulatedLog(instance, folder)
 
 

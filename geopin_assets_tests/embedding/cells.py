@@ -11,7 +11,8 @@ from geopin_assets.embedding.failures import FAILURE_SCHEMA
 from geopin_assets.embedding.memory import TaskMemory
 from geopin_assets.embedding.plan import CellTask
 from geopin_assets.embedding.protocol import CaptureImage
-from geopin_assets.embedding.vectors import CellVectors
+from geopin_assets.embedding.vectors import VectorFiles
+from geopin_assets.files.object_store import open_store
 
 NO_FAILURES = pl.DataFrame(schema=FAILURE_SCHEMA)
 
@@ -34,7 +35,7 @@ def captures(urls: Sequence[str], *, panoramas: int = 0, name: str = "") -> pl.D
 
 def cell_task(captures: pl.DataFrame, folder: Path, cell_id: str = "E0100N0200", dim: int = 512) -> CellTask:
     """A cell that had no failures, and whose vectors are kept in `folder`."""
-    return CellTask(cell_id, captures, NO_FAILURES, CellVectors(folder / f"{cell_id}.parquet", dim))
+    return CellTask(cell_id, captures, NO_FAILURES, VectorFiles(open_store(folder), "model", dim).cell(cell_id))
 
 
 @dataclass(frozen=True)

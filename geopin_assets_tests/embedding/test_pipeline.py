@@ -22,6 +22,7 @@ from geopin_assets.embedding.protocol import CaptureImage, Image
 from geopin_assets.embedding.reading import HOST_PATIENCE
 from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
 from geopin_assets.errors import PayloadError
+from geopin_assets.files.object_store import open_store
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, status
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
 from geopin_assets_tests.embedding.pictures import encoded, smooth
@@ -100,7 +101,7 @@ def run(tmp_path: Path) -> Run:
         if before and before.folder.exists():
             shutil.copytree(before.folder, folder)
         embedder = options.pop("embedder", None) or Thumbnail()
-        vectors = VectorFiles(folder / embedder.model_id, embedder.dim).cell(CELL)
+        vectors = VectorFiles(open_store(folder), embedder.model_id, embedder.dim).cell(CELL)
         task = CellTask(CELL, cell, before.failures if before else NO_FAILURES, vectors)
         options = {"fetcher": fetcher or MemoryFetcher(IMAGES), "batch_size": 128} | options
         ((cell_id, done),) = embed_cells([task], embedder=embedder, now=lambda: now, **options)
@@ -356,7 +357,7 @@ class KilledInBatch(Thumbnail):
 def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, batch: int) -> None:
     """Whichever batch it dies in, those before are never embedded again, and the end is the same."""
     cell = captures({"image_version": "2"}, PANO, *[{}] * 5, PANO)  # 30 views, in batches of 4
-    files = VectorFiles(tmp_path, 512).cell(CELL)
+    files = VectorFiles(open_store(tmp_path), "model", 512).cell(CELL)
 
     def embed(embedder: Thumbnail) -> tuple[CellStats, MemoryFetcher]:
         fetcher = MemoryFetcher(IMAGES)
@@ -370,17 +371,17 @@ def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, bat
     counting = KilledInBatch(99)
     stats, fetcher = embed(counting)
     assert stats.embedded + stats.reused == len(cell) and stats.embedded == fetcher.fetched.total()
-    whole = VectorFiles(tmp_path / "whole", 512).cell(CELL)
+    whole = VectorFiles(open_store(tmp_path), "whole", 512).cell(CELL)
     files_found, files = files.read(), whole
     embed(Thumbnail())
     assert files_found.equals(whole.read())
-    assert not (tmp_path / f"{CELL}.parts").exists()
+    assert not (tmp_path / "whole" / f"{CELL}.parts").exists()
 
 
 def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:
     """Batches hold views of several cells; a cell whose file is damaged is an error and the others are finished."""
-    files = VectorFiles(tmp_path, 2)
-    (tmp_path / "c2.parquet").write_bytes(b"PAR1 damaged")
+    files = VectorFiles(open_store(tmp_path), "model", 2)
+    files.objects.put("model/c2.parquet", b"PAR1 damaged")
     model = TinyModel()
     rows = {f"c{n}": captures(*({"capture_id": f"s:{n}-{i}"} for i in range(n))) for n in range(6)}
     tasks = [CellTask(cell_id, cell, NO_FAILURES, files.cell(cell_id)) for cell_id, cell in rows.items()]
@@ -390,12 +391,12 @@ def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:
         assert files.cell(cell_id).read()["capture_id"].to_list() == rows[cell_id]["capture_id"].to_list()
         assert done[cell_id].stats.embedded == len(rows[cell_id])
     assert [batch[0] for batch in model.batches] == [5, 5, 3]
-    assert not (tmp_path / "c0.parquet").exists(), "a cell without captures needs no file"
+    assert not files.objects.has("model/c0.parquet"), "a cell without captures needs no file"
 
 
 def test_a_cell_is_planned_while_the_last_images_of_the_one_before_are_on_their_way(tmp_path: Path) -> None:
     opened: list[str] = []
-    files = VectorFiles(tmp_path, 512)
+    files = VectorFiles(open_store(tmp_path), "model", 512)
 
     def tasks() -> Any:
         for cell_id in "abc":

@@ -1,7 +1,5 @@
 """All stored vectors: those of captures that are taken down, whatever model made them, and those that are not sound."""
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -12,6 +10,7 @@ from geopin_assets.embedding.protocol import CaptureImage
 from geopin_assets.embedding.stored_vectors import StoredVectors, VectorAudit, audit_vectors, stored_vectors, take_out
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors, VectorFiles, vector_rows
 from geopin_assets.errors import PayloadError
+from geopin_assets.files.object_store import ObjectStore, memory_store
 
 GONE = "s:gone"
 
@@ -20,7 +19,7 @@ def append(cell: CellVectors, *names: str, views: int = 1) -> None:
     each = [CaptureImage("cell", f"s:{name}", "s", name, "", "1", False, 10.0) for name in names]
     images = [image for image in each for _ in range(views)]
     vectors = np.full((len(images), cell.dim), 0.5, np.float16)
-    cell.append(vector_rows(images, list(range(views)) * len(names), vectors, cell.path.parent.name))
+    cell.append(vector_rows(images, list(range(views)) * len(names), vectors, cell.key.split("/")[0]))
 
 
 def commit(cell: CellVectors, *names: str, views: int = 1) -> None:
@@ -30,45 +29,47 @@ def commit(cell: CellVectors, *names: str, views: int = 1) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def objects(object_store: ObjectStore) -> ObjectStore:
     """Two models of different dimensions, in three cells, one of them not finished."""
-    old, new = VectorFiles(tmp_path / "old-1.0", 4), VectorFiles(tmp_path / "new", 8)
+    old, new = VectorFiles(object_store, "old-1.0", 4), VectorFiles(object_store, "new", 8)
     commit(old.cell("a"), "gone", "stays", views=12)
     commit(new.cell("a"), "stays")
     commit(new.cell("b"), "gone", "stays")
     append(new.cell("c"), "gone", "stays")
-    return tmp_path
+    return object_store
 
 
-def test_vectors_are_found_in_every_model_cell_and_unfinished_part(folder: Path) -> None:
-    assert list(stored_vectors(folder, [GONE, "s:unknown"])) == [
+def test_vectors_are_found_in_every_model_cell_and_unfinished_part(objects: ObjectStore) -> None:
+    assert list(stored_vectors(objects, [GONE, "s:unknown"])) == [
         StoredVectors("new", "b", GONE, 1),
         StoredVectors("new", "c", GONE, 1),
         StoredVectors("old-1.0", "a", GONE, 12),
     ]
 
 
-def test_nothing_is_found_where_nothing_was_embedded(tmp_path: Path) -> None:
-    assert list(stored_vectors(tmp_path / "embeddings", [GONE])) == []
+def test_nothing_is_found_where_nothing_was_embedded() -> None:
+    assert list(stored_vectors(memory_store(), [GONE])) == []
 
 
-def test_what_is_taken_out_is_gone_and_the_rest_is_as_it_was(folder: Path) -> None:
-    cells = [VectorFiles(folder / "old-1.0", 4).cell("a"), VectorFiles(folder / "new", 8).cell("b")]
+def test_what_is_taken_out_is_gone_and_the_rest_is_as_it_was(objects: ObjectStore) -> None:
+    cells = [VectorFiles(objects, "old-1.0", 4).cell("a"), VectorFiles(objects, "new", 8).cell("b")]
     before = [cell.read().filter(pl.col("capture_id") != GONE) for cell in cells]
-    for found in list(stored_vectors(folder, [GONE])):
-        take_out(folder, found.model_id, found.cell_id, [GONE])
-    assert list(stored_vectors(folder, [GONE])) == []
+    for found in list(stored_vectors(objects, [GONE])):
+        take_out(objects, found.model_id, found.cell_id, [GONE])
+    assert list(stored_vectors(objects, [GONE])) == []
     assert [frame.height for frame in before] == [12, 1]
     for cell, frame in zip(cells, before, strict=True):
         assert cell.read().equals(frame)
 
 
 @pytest.mark.parametrize("content", [b"", b"no parquet"])
-def test_a_damaged_file_may_hold_any_capture_and_nothing_can_be_taken_out_of_it(folder: Path, content: bytes) -> None:
-    (folder / "new" / "d.parquet").write_bytes(content)
-    assert StoredVectors("new", "d", None, 0) in list(stored_vectors(folder, [GONE]))
+def test_a_damaged_file_may_hold_any_capture_and_nothing_can_be_taken_out_of_it(
+    objects: ObjectStore, content: bytes
+) -> None:
+    objects.put("new/d.parquet", content)
+    assert StoredVectors("new", "d", None, 0) in list(stored_vectors(objects, [GONE]))
     with pytest.raises(PayloadError, match="d"):
-        take_out(folder, "new", "d", [GONE])
+        take_out(objects, "new", "d", [GONE])
 
 
 DIM = 512
@@ -79,53 +80,48 @@ def unit_vectors(count: int, seed: int = 0) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def store(path: Path, vectors: np.ndarray, model_id: str = "m1") -> Path:
+def store(vectors: np.ndarray, model_id: str = "m1") -> CellVectors:
     embedding = pl.Series(vectors.astype(np.float16), dtype=pl.Array(pl.Float16, DIM))
-    pl.DataFrame({"model_id": [model_id] * len(vectors), "embedding": embedding}).write_parquet(path)
-    return path
+    cell = VectorFiles(memory_store(), model_id, DIM).cell("a")
+    with cell.objects.replacing(cell.key) as path:
+        pl.DataFrame({"model_id": [model_id] * len(vectors), "embedding": embedding}).write_parquet(path)
+    return cell
 
 
-def test_unit_vectors_are_sound_after_being_rounded_to_16_bits(tmp_path: Path) -> None:
-    assert audit_vectors([store(tmp_path / "a.parquet", unit_vectors(1000))]) == VectorAudit(1000, 0, 0, {"m1": 1000})
+def test_unit_vectors_are_sound_after_being_rounded_to_16_bits() -> None:
+    assert audit_vectors([store(unit_vectors(1000))]) == VectorAudit(1000, 0, 0, {"m1": 1000})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_vector_with_one_component_that_is_no_number_is_not_finite(tmp_path: Path, value: float) -> None:
+def test_a_vector_with_one_component_that_is_no_number_is_not_finite(value: float) -> None:
     vectors = unit_vectors(3)
     vectors[1, 17] = value
-    audit = audit_vectors([store(tmp_path / "a.parquet", vectors)])
+    audit = audit_vectors([store(vectors)])
     assert (audit.vectors, audit.not_finite, audit.not_unit) == (3, 1, 0)
 
 
 @pytest.mark.parametrize("length", [0.0, 0.99, 1.01, 3.0])
-def test_a_vector_of_another_length_is_not_unit(tmp_path: Path, length: float) -> None:
+def test_a_vector_of_another_length_is_not_unit(length: float) -> None:
     vectors = unit_vectors(3)
     vectors[2] *= length
-    audit = audit_vectors([store(tmp_path / "a.parquet", vectors)])
+    audit = audit_vectors([store(vectors)])
     assert (audit.vectors, audit.not_finite, audit.not_unit) == (3, 0, 1)
 
 
-def test_vectors_are_counted_by_model_over_all_files(tmp_path: Path) -> None:
-    paths = [
-        store(tmp_path / "a.parquet", unit_vectors(2)),
-        store(tmp_path / "b.parquet", unit_vectors(3), "m2"),
-        store(tmp_path / "c.parquet", unit_vectors(4)),
-    ]
-    assert audit_vectors(paths).by_model == {"m1": 6, "m2": 3}
+def test_vectors_are_counted_by_model_over_all_files() -> None:
+    cells = [store(unit_vectors(2)), store(unit_vectors(3), "m2"), store(unit_vectors(4))]
+    assert audit_vectors(cells).by_model == {"m1": 6, "m2": 3}
 
 
-def test_cells_without_a_vector_and_no_cells_at_all_are_sound(tmp_path: Path) -> None:
+def test_cells_without_a_vector_and_no_cells_at_all_are_sound() -> None:
     assert audit_vectors([]) == VectorAudit(0, 0, 0, {})
-    assert audit_vectors([store(tmp_path / "a.parquet", np.empty((0, DIM)))]) == VectorAudit(0, 0, 0, {})
+    assert audit_vectors([store(np.empty((0, DIM)))]) == VectorAudit(0, 0, 0, {})
 
 
 @given(seed=st.integers(0, 2**32 - 1), sharpness=st.floats(0.1, 8))
 @settings(max_examples=30)
-def test_no_shape_of_unit_vector_trips_the_tolerance(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, sharpness: float
-) -> None:
+def test_no_shape_of_unit_vector_trips_the_tolerance(seed: int, sharpness: float) -> None:
     """From one dominant component to all components alike."""
     vectors = np.sign(unit_vectors(20, seed)) * np.abs(unit_vectors(20, seed)) ** sharpness
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    path = store(tmp_path_factory.mktemp("cells") / "a.parquet", vectors)
-    assert audit_vectors([path]).not_unit == 0
+    assert audit_vectors([store(vectors)]).not_unit == 0

@@ -8,18 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.embedding.protocol import CaptureImage
+from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
 from geopin_assets.embedding.vectors import (
     HELD_SCHEMA,
     PARTS_AT_ONCE,
     SPAN_ROWS,
     CellVectors,
     VectorFiles,
-    compact_parts,
     embedding_schema,
-    parts_folders,
     vector_rows,
 )
 from geopin_assets.errors import PayloadError
+from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
 
 DIM = 4
 
@@ -41,8 +41,17 @@ def wanted(images: list[CaptureImage], views: int = 1) -> pl.DataFrame:
 
 
 @pytest.fixture
-def cell(tmp_path: Path) -> CellVectors:
-    return VectorFiles(tmp_path / "model", DIM).cell("cell")
+def cell(object_store: ObjectStore) -> CellVectors:
+    return VectorFiles(object_store, "model", DIM).cell("cell")
+
+
+def written(cell: CellVectors) -> str:
+    stored = cell.objects.find(cell.key)
+    return stored.version if stored else ""
+
+
+def parts(cell: CellVectors) -> list[str]:
+    return [stored.key for stored in cell.objects.walk(cell.parts_folder)]
 
 
 def commit(cell: CellVectors, images: pl.DataFrame) -> None:
@@ -53,7 +62,7 @@ def test_a_cell_without_files_holds_nothing(cell: CellVectors) -> None:
     assert cell.held().schema == cell.in_parts().schema == HELD_SCHEMA
     assert cell.held().is_empty() and cell.in_parts().is_empty() and cell.read().schema == embedding_schema(DIM)
     commit(cell, cell.held())
-    assert not cell.path.exists() and VectorFiles(cell.path.parent, DIM).paths() == []
+    assert not written(cell) and VectorFiles(cell.objects, "model", DIM).cell_ids() == []
 
 
 def test_parts_count_only_when_they_are_committed(cell: CellVectors) -> None:
@@ -61,7 +70,7 @@ def test_parts_count_only_when_they_are_committed(cell: CellVectors) -> None:
     cell.append(rows(images, views=12))
     assert cell.held().is_empty() and cell.in_parts().equals(wanted(images, 12).sort("capture_id"))
     commit(cell, wanted(images, 12))
-    assert cell.in_parts().is_empty() and not cell.path.with_suffix(".parts").exists()
+    assert cell.in_parts().is_empty() and cell.objects.look("model")[0] == []
     assert cell.held().equals(wanted(images, 12).sort("capture_id"))
     stored = cell.read()
     assert stored["vector_id"].to_list() == [f"s:{name}/{view:02d}" for name in "ab" for view in range(12)]
@@ -80,11 +89,11 @@ def test_what_is_not_wanted_is_gone_and_the_rest_is_the_same(cell: CellVectors) 
 def test_a_file_that_need_not_change_is_left_alone(cell: CellVectors) -> None:
     cell.append(rows([image("a")]))
     commit(cell, wanted([image("a")]))
-    written = cell.path.stat().st_mtime_ns
+    before = written(cell)
     commit(cell, wanted([image("a")]))
-    assert cell.path.stat().st_mtime_ns == written
+    assert written(cell) == before
     commit(cell, wanted([image("a", center_deg=20.0)]))
-    assert cell.path.stat().st_mtime_ns > written and cell.read()["heading_deg"].to_list() == [20.0]
+    assert written(cell) != before and cell.read()["heading_deg"].to_list() == [20.0]
 
 
 def test_the_newest_part_wins_over_older_ones_and_over_the_file(cell: CellVectors) -> None:
@@ -112,12 +121,11 @@ def test_committing_what_is_not_there_is_an_error_and_changes_nothing(cell: Cell
     before = cell.read()
     with pytest.raises(PayloadError, match="1 vectors where 2 should be"):
         commit(cell, wanted([image("a"), image("b")]))
-    assert cell.read().equals(before) and [path.name for path in cell.path.parent.iterdir()] == ["cell.parquet"]
+    assert cell.read().equals(before) and [stored.key for stored in cell.objects.walk()] == ["model/cell.parquet"]
 
 
 def test_a_damaged_file_is_an_error(cell: CellVectors) -> None:
-    cell.path.parent.mkdir()
-    cell.path.write_bytes(b"PAR1 and nothing more")
+    cell.objects.put(cell.key, b"PAR1 and nothing more")
     for read in (cell.held, lambda: cell.snapshot(["vector_id"])):
         with pytest.raises(PayloadError, match="not a file of vectors"):
             read()
@@ -134,11 +142,12 @@ def test_a_snapshot_stays_what_it_was_when_the_file_is_replaced(cell: CellVector
     assert all(pl.concat(snapshot()).equals(before) for _ in range(2))
 
 
-def test_many_small_parts_become_few(cell: CellVectors) -> None:
+def test_many_small_parts_become_few() -> None:
+    cell = VectorFiles(memory_store(), "model", DIM).cell("cell")
     images = [image(f"{n:04d}") for n in range(3 * PARTS_AT_ONCE + 5)]
     for one in reversed(images):
         cell.append(rows([one]))
-    assert len(list(cell.path.with_suffix(".parts").iterdir())) <= PARTS_AT_ONCE + 3
+    assert len(parts(cell)) <= PARTS_AT_ONCE + 3
     commit(cell, wanted(images))
     assert cell.read()["capture_id"].to_list() == [image.capture_id for image in images]
 
@@ -147,10 +156,10 @@ def test_what_killed_runs_left_becomes_one_part_from_which_the_next_run_continue
     images = [image(f"{n}") for n in range(5)]
     for one in images:
         cell.append(rows([one]))
-    (folder,) = parts_folders(cell.path.parent.parent)
-    assert compact_parts([folder]) == 5
-    assert len(list(folder.iterdir())) == 1
-    assert compact_parts([folder]) == 0
+    (folder,) = parts_folders(cell.objects)
+    assert compact_parts(cell.objects, [folder]) == 5
+    assert len(parts(cell)) == 1
+    assert compact_parts(cell.objects, [folder]) == 0
     cell.append(rows([image("5")]))
     commit(cell, wanted([*images, image("5")]))
     assert len(cell.read()) == 6
@@ -159,20 +168,20 @@ def test_what_killed_runs_left_becomes_one_part_from_which_the_next_run_continue
 def test_a_damaged_part_is_named(cell: CellVectors) -> None:
     for name in ("a", "b"):
         cell.append(rows([image(name)]))
-    (folder,) = parts_folders(cell.path.parent.parent)
-    next(folder.iterdir()).write_bytes(b"PAR1 not")
+    (folder,) = parts_folders(cell.objects)
+    cell.objects.put(parts(cell)[0], b"PAR1 not")
     with pytest.raises(PayloadError, match=r"\.parts: a part is damaged"):
-        compact_parts([folder])
+        compact_parts(cell.objects, [folder])
 
 
-def test_a_part_that_was_not_written_to_its_end_is_not_read(cell: CellVectors) -> None:
+def test_a_part_that_was_not_written_to_its_end_is_not_read(tmp_path: Path) -> None:
+    cell = VectorFiles(open_store(tmp_path), "model", DIM).cell("cell")
     cell.append(rows([image("a")]))
-    folder = cell.path.with_suffix(".parts")
-    (folder / ".0000001.parquet.partial").write_bytes(b"PAR1 killed here")
+    (tmp_path / cell.parts_folder / ".0000001.parquet.1-2.partial").write_bytes(b"PAR1 killed here")
     assert cell.in_parts()["capture_id"].to_list() == ["s:a"]
     cell.append(rows([image("b")]))
     commit(cell, wanted([image("a"), image("b")]))
-    assert len(cell.read()) == 2
+    assert len(cell.read()) == 2 and not (tmp_path / cell.parts_folder).exists()
 
 
 def test_a_large_cell_is_written_in_row_groups_of_bounded_size(cell: CellVectors) -> None:
@@ -180,7 +189,8 @@ def test_a_large_cell_is_written_in_row_groups_of_bounded_size(cell: CellVectors
     for start in range(0, len(images), 1000):
         cell.append(rows(images[start : start + 1000], views=12))
     commit(cell, wanted(images, 12))
-    sizes = _row_groups(cell.path)
+    with cell.objects.as_file(cell.key) as path:
+        sizes = _row_groups(path)
     assert len(sizes) == 3 and max(sizes) <= SPAN_ROWS + 12
     assert cell.read()["vector_id"].is_sorted() and len(cell.read()) == 12 * len(images)
 
@@ -199,7 +209,7 @@ def test_any_sequence_of_batches_and_commits_holds_what_was_wanted_last(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[set[str], set[str]]]
 ) -> None:
     """Each step embeds some images (value: its number) and commits some of all that exist."""
-    cell = VectorFiles(tmp_path_factory.mktemp("cell"), DIM).cell("c")
+    cell = VectorFiles(open_store(tmp_path_factory.mktemp("cell"), is_durable=False), "model", DIM).cell("c")
     newest: dict[str, float] = {}
     for number, (embedded, kept) in enumerate(steps, start=1):
         for name in sorted(embedded):

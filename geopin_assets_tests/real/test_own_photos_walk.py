@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import dagster as dg
 import pytest
 
 from geopin_assets.defs.running.local_run import LayerResult
 from geopin_assets.geo import distance_m
+from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.real.deployment import Deployment
 from geopin_assets_tests.real.walk import (
     ABSENT,
@@ -57,7 +57,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
         "GEOPIN_OWN_PHOTOS_ATTRIBUTION": ATTRIBUTION,
     }
     platform = Deployment(home, "own_photos", variables)
-    with dg.instance_for_test(temp_dir=str(home)) as instance:
+    with instance_in(home) as instance:
         yield Published(platform, {layer.asset: layer for layer in platform.run(instance, CELLS)})
 
 

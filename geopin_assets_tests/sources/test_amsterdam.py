@@ -161,7 +161,7 @@ def test_a_count_that_never_fits_fails_the_cell_and_can_be_tried_later():
     def server(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=deepcopy(json.loads(answer(request).content)) | {"count": 7})
 
-    with pytest.raises(TransientError, match="6 panoramas where the count says 7"):
+    with pytest.raises(TransientError, match="6 panoramas where the total says 7"):
         crawl_cell(source_on(server), CELL)
 
 

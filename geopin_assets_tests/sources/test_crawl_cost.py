@@ -19,7 +19,7 @@ class Planned(Scripted):
     """Four cells a request, and one more per 100 captures; details cost extra."""
 
     expected_captures = 1_000_000
-    work: ClassVar = (
+    costs: ClassVar = (
         RequestCost(cells_per_request=4, captures_per_request=100),
         RequestCost(kind="detail", cells_per_request=inf, captures_per_request=1000),
     )

@@ -71,6 +71,18 @@ def test_a_wrong_budget_is_refused(wrong: str):
         quotas_of(source_named("mapillary"), live)
 
 
+@pytest.mark.parametrize(
+    ("stranger", "meant"),
+    [
+        ("GEOPIN_PANORMAX_REQUESTS_PER_SECOND", "GEOPIN_PANORAMAX_REQUESTS_PER_SECOND"),
+        ("GEOPIN_MAPILLARY_TILE_PER_DAY", "GEOPIN_MAPILLARY_TILES_PER_DAY"),
+    ],
+)
+def test_a_rate_or_budget_of_what_does_not_exist_is_refused_with_the_nearest_that_does(stranger: str, meant: str):
+    with pytest.raises(ConfigurationError, match=f"{stranger}.*{meant}"):
+        quotas_of(source_named("amsterdam"), Settings.from_env({stranger: "7"}))
+
+
 def test_a_spent_budget_fails_the_cells_of_later_runs_too_until_midnight(tmp_path: Path):
     """Each opening is a run of its own; the account lies in the data directory."""
     settings = Settings(data_dir=tmp_path, variables={"GEOPIN_MAPILLARY_SEARCH_PER_DAY": "3"})

@@ -134,12 +134,12 @@ def coverage(storage: Storage) -> dg.MaterializeResult:
         expectations=Expectations(
             now=now,
             max_age_years=settings.coverage_max_age_years,
-            captures_per_1000_inhabitants=settings.captures_per_1000_inhabitants,
+            captures_per_1000_inhabitants=settings.coverage_captures_per_1000,
         ),
     )
     return dg.MaterializeResult(
         metadata=_files(report, settings) | _trend(report.trend) | _numbers(report),
-        check_results=[gaps_check(report, settings.max_gap_share), baseline_check(report.baseline)],
+        check_results=[gaps_check(report, settings.coverage_max_gap_share), baseline_check(report.baseline)],
     )
 
 

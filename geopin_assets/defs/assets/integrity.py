@@ -27,7 +27,6 @@ from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.quality.limits import (
-    MAX_FAILED_SHARE,
     DailyBudget,
     PublishingMonth,
     budgets_notable,
@@ -171,13 +170,12 @@ def publishing_month(
     settings = storage.settings()
     if not settings.publishes_to_cloudflare:
         return None
-    stated = settings.text("GEOPIN_MONTHLY_BUDGET_USD")
     written = [_numbers(event) for key in _PUBLISHED for event in _since(instance, key, now - _MONTH)]
     return PublishingMonth(
         rows_written=sum(numbers["rows_written"] for numbers in written),
         requests=sum(numbers["store_requests"] for numbers in written),
         storage_usd=forecast_publish(vectors, captures, dim).monthly_usd,
-        limit_usd=settings.number("GEOPIN_MONTHLY_BUDGET_USD", 0, low=0, high=1e9) if stated else None,
+        limit_usd=settings.monthly_budget_usd,
     )
 
 
@@ -222,7 +220,8 @@ def integrity(
     licenses, failures = catalog.licenses(), catalog.image_failures()
     held = int(licenses["captures"].sum())
     model = embedding.model()
-    audit = audit_vectors(storage.vectors(model).paths())
+    files = storage.vectors(model)
+    audit = audit_vectors(map(files.cell, files.cell_ids()))
     stores = _stores(storage, model, search_index)
     month = publishing_month(storage, context.instance, vectors=audit.vectors, captures=held, dim=model.dim, now=now)
     return dg.MaterializeResult(
@@ -240,9 +239,7 @@ def integrity(
             licenses_check(licenses),
             vectors_check(audit),
             sync_check(stores),
-            images_check(
-                failures, held, settings.number("GEOPIN_MAX_EMBEDDING_FAILURES", MAX_FAILED_SHARE, low=0, high=1)
-            ),
+            images_check(failures, held, settings.max_embedding_failures),
             budget_check(daily_budgets(settings, now=now), month),
         ],
     )

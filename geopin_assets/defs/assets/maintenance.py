@@ -1,7 +1,7 @@
 """operations/…: what grows although nobody needs it is given back, and what everything takes is measured.
 
 Here: how old something must be before it goes, and the numbers that the UI plots over time. Not here: removing,
-compacting and measuring (`store/upkeep.py`, `index/`). Assets rather than ops, because assets have plots; several,
+compacting and measuring (`files/disk.py`, `index/`). Assets rather than ops, because assets have plots; several,
 because each waits for the pool of those who write the same files. Together they are the job `maintenance`.
 """
 
@@ -17,8 +17,9 @@ from pydantic import Field
 from geopin_assets.defs.declare import OWNERS
 from geopin_assets.defs.index_state import drop_version
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage, embedding_pool
-from geopin_assets.embedding.vectors import compact_parts, parts_folders
-from geopin_assets.files.disk import bytes_of, partial_files, remove, untouched_folders
+from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
+from geopin_assets.files.disk import bytes_of, partial_files, remove_files, remove_folders, untouched_folders
+from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.index.versions import State
 
 GROUP = "operations"
@@ -123,13 +124,15 @@ def leftovers(
     A finished cell is one file already, replaced whole. Runs in the pool of those who embed.
     """
     settings, now = storage.settings(), datetime.now(UTC)
-    folder = settings.embeddings_dir
-    partial = remove(partial_files(settings.data_dir, now - _ABANDONED_AFTER))
-    parts = remove(untouched_folders(parts_folders(folder), now - timedelta(days=config.parts_days)))
+    vectors = storage.embeddings()
+    partial = remove_files(partial_files(settings.data_dir, now - _ABANDONED_AFTER))
+    abandoned = untouched_folders(vectors, parts_folders(vectors), now - timedelta(days=config.parts_days))
+    parts = remove_folders(vectors, abandoned)
     _purge_evaluations(context.instance, now - timedelta(days=config.evaluations_days))
-    unused = _folders_of_unused_models(folder, embedding, search_index)
-    models = remove(untouched_folders(unused, now - timedelta(days=config.model_days)))
-    compacted = compact_parts(untouched_folders(parts_folders(folder), now - _ABANDONED_AFTER))
+    unused = _unused_models(vectors, embedding, search_index)
+    models = remove_folders(vectors, untouched_folders(vectors, unused, now - timedelta(days=config.model_days)))
+    resting = untouched_folders(vectors, parts_folders(vectors), now - _ABANDONED_AFTER)
+    compacted = compact_parts(vectors, resting)
     return dg.MaterializeResult(
         metadata={
             "partial_files": partial.files,
@@ -141,12 +144,12 @@ def leftovers(
     )
 
 
-def _folders_of_unused_models(folder: Path, embedding: Embedding, search_index: SearchIndex) -> list[Path]:
-    found = sorted(path for path in folder.glob("*") if path.is_dir())
+def _unused_models(vectors: ObjectStore, embedding: Embedding, search_index: SearchIndex) -> list[str]:
+    found, _ = vectors.look()
     if not found:
         return []
     used = {embedding.model().model_id, *(version.model_id for version in search_index.versions().all())}
-    return [path for path in found if path.name not in used]
+    return [model_id for model_id in found if model_id not in used]
 
 
 def _purge_evaluations(instance: dg.DagsterInstance, before: datetime) -> None:

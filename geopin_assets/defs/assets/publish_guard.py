@@ -11,7 +11,7 @@ import dagster as dg
 import polars as pl
 
 from geopin_assets.defs.resources import Storage
-from geopin_assets.quality.limits import MAX_LOST_SHARE, WHAT_TO_DO_ABOUT_LOSSES, losses_described, losses_too_large
+from geopin_assets.quality.limits import WHAT_TO_DO_ABOUT_LOSSES, losses_described, losses_too_large
 
 _PUBLISHED = [dg.AssetKey(["publish", name]) for name in ("vectorize", "d1")]
 _WEEK = timedelta(days=7)
@@ -28,7 +28,7 @@ def losses(storage: Storage, instance: dg.DagsterInstance, *, now: datetime) -> 
 
 def loss_limit(storage: Storage) -> float:
     """The share of its captures that a source may lose."""
-    return storage.settings().number("GEOPIN_MAX_SOURCE_LOSS", MAX_LOST_SHARE, low=0, high=1)
+    return storage.settings().max_source_loss
 
 
 def refuse_losses(context: dg.AssetExecutionContext, storage: Storage) -> None:

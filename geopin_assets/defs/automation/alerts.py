@@ -12,7 +12,7 @@ import dagster as dg
 from geopin_assets.defs.resources import FromSettings
 from geopin_assets.defs.running.backfills import run_link
 from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START
-from geopin_assets.http_client.redaction import Redactor, secret_values
+from geopin_assets.http_client.redaction import Redactor
 from geopin_assets.webhook import Alert, Notifier, SlackWebhook
 
 TOLD_TAG = "geopin/alerted"
@@ -29,12 +29,12 @@ class Alerts(FromSettings):
     def notifier(self) -> Notifier | None:
         """None: nobody."""
         settings = self.settings()
-        url = settings.text("GEOPIN_ALERT_WEBHOOK")
+        url = settings.alert_webhook.get_secret_value()
         return SlackWebhook(url, contact=settings.contact) if url else None
 
     def redact(self, text: str) -> str:
         """Errors of libraries may hold what the project's own never do, and a chat is not ours."""
-        return Redactor(secret_values(self.settings().variables))(text)
+        return Redactor(self.settings().secrets)(text)
 
 
 @dg.run_failure_sensor(

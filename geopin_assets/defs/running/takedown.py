@@ -53,7 +53,7 @@ def traces_in_catalog(storage: Storage, capture_ids: Sequence[str]) -> Iterator[
 
 def traces_in_vectors(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
     """In files of vectors, those of killed runs included."""
-    for held in stored_vectors(storage.settings().embeddings_dir, capture_ids):
+    for held in stored_vectors(storage.embeddings(), capture_ids):
         yield Trace(held.capture_id, f"vectors of {held.model_id}", held.cell_id, held.vectors)
 
 
@@ -151,13 +151,13 @@ class Takedown:
 
     def _leave_vectors(self) -> Iterator[LayerResult]:
         """What the layers left: vectors of other models, or of this one where embedding failed."""
-        result, folder = LayerResult("stored vectors"), self.storage.settings().embeddings_dir
+        result, objects = LayerResult("stored vectors"), self.storage.embeddings()
         left = Counter[tuple[str, str]]()
-        for trace in stored_vectors(folder, self.capture_ids):
+        for trace in stored_vectors(objects, self.capture_ids):
             left[trace.model_id, trace.cell_id] += trace.vectors
         for (model_id, cell_id), vectors in left.items():
             try:
-                take_out(folder, model_id, cell_id, self.capture_ids)
+                take_out(objects, model_id, cell_id, self.capture_ids)
                 result.totals["removed_vectors"] += vectors
             except GeoPinError as error:
                 _note(result, cell_id, error)

@@ -10,7 +10,6 @@ they were trained on, is for research purposes (its authors say so of the data s
 
 import hashlib
 import io
-import os
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.embedding.views import PREPROCESSING
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.atomic import replacing, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +137,12 @@ def download(address: str, path: Path, *, schemes: Collection[str] = ("https",),
 
     Redirects are followed (release files live behind one) within `schemes`. Raises ConfigurationError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     opener = urllib.request.build_opener(_Redirects(schemes))
     try:
-        with partial.open("wb") as file, opener.open(address, timeout=_READ_TIMEOUT_S) as response:
-            sha256 = _copy(response, file, max_bytes)
-        hash_path(path).write_text(f"{sha256}  {path.name}\n")
-        partial.replace(path)
+        with replacing(path) as partial:
+            with partial.open("wb") as file, opener.open(address, timeout=_READ_TIMEOUT_S) as response:
+                sha256 = _copy(response, file, max_bytes)
+            write_text(hash_path(path), f"{sha256}  {path.name}\n")
     except (OSError, HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it holds the connection
@@ -152,8 +150,6 @@ def download(address: str, path: Path, *, schemes: Collection[str] = ("https",),
             f"the weights could not be fetched from {address} ({error}): "
             "download them elsewhere and set GEOPIN_WEIGHTS to the file's path"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def weights_sha256(path: Path) -> str:

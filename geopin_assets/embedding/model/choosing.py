@@ -5,7 +5,6 @@ Here: what GEOPIN_MODEL, GEOPIN_WEIGHTS and GEOPIN_DEVICE mean. Not here: what r
 """
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,11 +17,10 @@ from geopin_assets.embedding.model.checkpoints import Architecture, find_weights
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Embedder, Image, Model
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.lock import hold_for_life
 from geopin_assets.settings import Precision, Settings
 
 _log = logging.getLogger(__name__)
-_claimed: set[Path] = set()
-"""Lock files of this process. They stay open, and so locked, until it ends."""
 
 
 def available_devices() -> list[str]:
@@ -52,28 +50,11 @@ def claim_device(names: Sequence[str], folder: Path) -> str:
 
     Where all are held, the first is shared: slower than one of its own, but better than not at all.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        if _hold(folder / f"{name.replace(':', '-')}.lock"):
+        if hold_for_life(folder / f"{name.replace(':', '-')}.lock"):
             return name
     _log.warning("GEOPIN_DEVICE: other processes hold all of %s; sharing %s", ", ".join(names), names[0])
     return names[0]
-
-
-def _hold(path: Path) -> bool:
-    """Lock a file for the life of this process: the kernel lets go of it when the process is killed, too."""
-    import fcntl  # Windows has none, and one GPU is what it is used with
-
-    if path in _claimed:
-        return True
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return False
-    _claimed.add(path)
-    return True
 
 
 DIM = 512

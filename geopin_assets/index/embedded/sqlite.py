@@ -7,13 +7,14 @@ go on while one writes, and writers wait for each other.
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from geopin_assets.errors import PermanentError, TransientError
+from geopin_assets.errors import PermanentError
+from geopin_assets.files.sqlite import BUSY_TIMEOUT_S, opened, writing
 from geopin_assets.index.limits import check_statement
 from geopin_assets.index.protocol import WriteResult
 from geopin_assets.index.tables import (
@@ -26,9 +27,6 @@ from geopin_assets.index.tables import (
     table_named,
     text_params,
 )
-from geopin_assets.index.transaction import writing
-
-BUSY_TIMEOUT_S = 30.0
 
 
 class SqliteStore:
@@ -91,14 +89,10 @@ class SqliteStore:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with closing(sqlite3.connect(self._path, timeout=self._busy_timeout_s, isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
+            with opened(self._path, busy_timeout_s=self._busy_timeout_s) as connection:
                 yield connection
         except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                raise TransientError(f"{self._path.name}: {error}; another process is writing") from error
             raise PermanentError(f"7500: {error}: SQLITE_ERROR") from error
         except sqlite3.Error as error:
             raise PermanentError(f"7500: {error}") from error

@@ -19,13 +19,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from geopin_assets.capture import Capture, Rejected
-from geopin_assets.errors import TransientError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
+from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, Key, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
-from geopin_assets.sources.europeana.read import has_coordinates, judge, parse_item, parse_page, place_of, record_key
+from geopin_assets.sources.europeana.read import has_coordinates, judge, parse_item, parse_page, place_of
+from geopin_assets.sources.splitting import fetch_counted
 
 ROWS = 100  # the most the server gives
 _FIRST = "*"
@@ -43,7 +44,7 @@ class Europeana(Source):
     attribution = "{creator}, {data provider}, via Europeana, {license}"
     key = Key("GEOPIN_EUROPEANA_API_KEY", "https://pro.europeana.eu/page/get-api")
     expected_captures = 50_000
-    work = (RequestCost(cells_per_request=11, captures_per_request=90),)
+    costs = (RequestCost(cells_per_request=11, captures_per_request=90),)
     requests_per_second = 1.0
 
     def __init__(
@@ -64,31 +65,25 @@ class Europeana(Source):
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Europeana":
         if settings.is_sandbox:
             return cls(client, endpoint=f"{settings.sandbox_url}/{cls.name}", api_key="sandbox")
-        return cls(client, api_key=settings.text("GEOPIN_EUROPEANA_API_KEY"))
+        return cls(client, api_key=settings.europeana_api_key.get_secret_value())
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         for record in self._blocks.records(cell.bbox, report):
             yield parse_item(record, cell.bbox, self._now(), self._api_key)
 
     def _fetch_block(self, box: Bbox, report: CrawlReport) -> list[Any]:
-        """All records of a box. Raises TransientError if they do not add up to the total, twice."""
-        for _ in range(2):
-            records, total = self._fetch_pages(box, report)
-            if len(records) == total:
-                return list(records.values())
-        raise TransientError(f"{self.name}: {len(records)} items where the total says {total}, in {box}")
+        return fetch_counted(box, self._fetch_pages, key=fields.record_key, report=report, who=self.name, what="items")
 
-    def _fetch_pages(self, box: Bbox, report: CrawlReport) -> tuple[dict[str, Any], int]:
-        """(records by key, the total as the last page says it)."""
-        records: dict[str, Any] = {}
+    def _fetch_pages(self, box: Bbox, report: CrawlReport) -> tuple[list[Any], int]:
+        """(records, the total as the last page says it)."""
+        records, keys = list[Any](), set[str]()
         cursor = _FIRST
         while True:
             page = parse_page(self._ask(box, cursor, report))
-            known = len(records)
-            records |= {record_key(record): record for record in page.records}
-            report.duplicates += known + len(page.records) - len(records)
-            is_repeating = len(records) == known
-            if page.next_cursor is None or is_repeating:  # a cursor that leads back would never end
+            records += page.records
+            known = len(keys)
+            keys |= set(map(fields.record_key, page.records))
+            if page.next_cursor is None or len(keys) == known:  # a cursor that leads back would never end
                 return records, page.total
             cursor = page.next_cursor
 

@@ -18,6 +18,24 @@ from geopin_assets.licenses import license_of_url
 from geopin_assets.sources import fields
 
 _KEY_CODES = ("400-AM", "401", "403", "410")  # 400-AM: no key; 410: one that was withdrawn
+_GAZETTEERS = re.compile(r"https?://(?:data\.europeana\.eu/place|(?:sws|www)\.geonames\.org|www\.wikidata\.org)/")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_KEY_PARAMETERS = {"wskey", "api_key", "apikey", "utm_source", "utm_medium", "utm_campaign"}  # campaign is the key
+_KEPT = (
+    "country",
+    "dataProvider",
+    "dcCreator",
+    "edmDatasetName",
+    "edmPlace",
+    "edmPlaceLatitude",
+    "edmPlaceLongitude",
+    "id",
+    "provider",
+    "rights",
+    "title",
+    "type",
+    "year",
+)  # no addresses: they repeat the key
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,32 +83,6 @@ def _body(answer: Answer) -> Mapping[str, Any]:
         if answer.status == 200:
             raise
         return {}
-
-
-_GAZETTEERS = re.compile(r"https?://(?:data\.europeana\.eu/place|(?:sws|www)\.geonames\.org|www\.wikidata\.org)/")
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_KEY_PARAMETERS = {"wskey", "api_key", "apikey", "utm_source", "utm_medium", "utm_campaign"}  # campaign is the key
-_KEPT = (
-    "country",
-    "dataProvider",
-    "dcCreator",
-    "edmDatasetName",
-    "edmPlace",
-    "edmPlaceLatitude",
-    "edmPlaceLongitude",
-    "id",
-    "provider",
-    "rights",
-    "title",
-    "type",
-    "year",
-)  # no addresses: they repeat the key
-
-
-def record_key(record: Any) -> str:
-    """What makes an item the same when it is returned twice: its id, else its whole content."""
-    id_ = fields.source_id(fields.mapping(record).get("id"))
-    return id_ if id_ is not None else f"~{fields.payload({'record': record})}"
 
 
 def has_coordinates(record: Any) -> bool:

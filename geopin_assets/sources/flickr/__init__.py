@@ -38,7 +38,6 @@ from geopin_assets.sources.flickr.read import (
     parse_page,
     parse_photo,
     place_of,
-    record_key,
 )
 
 PER_PAGE = 250  # the most for a search by box
@@ -77,7 +76,7 @@ class Flickr(Source):
     attribution = '"{title}" by {creator} on Flickr, {license}'
     key = Key("GEOPIN_FLICKR_API_KEY", "https://www.flickr.com/services/apps/create/")
     expected_captures = 800_000
-    work = (RequestCost(cells_per_request=3.4, captures_per_request=180),)
+    costs = (RequestCost(cells_per_request=3.4, captures_per_request=180),)
     requests_per_second = 1.0  # 3,600 an hour are allowed
 
     def __init__(
@@ -99,7 +98,7 @@ class Flickr(Source):
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Flickr":
         if settings.is_sandbox:
             return cls(client, endpoint=f"{settings.sandbox_url}/{cls.name}", api_key="sandbox")
-        return cls(client, api_key=settings.text("GEOPIN_FLICKR_API_KEY"))
+        return cls(client, api_key=settings.flickr_api_key.get_secret_value())
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         licenses = self._open_licenses(report)
@@ -149,7 +148,7 @@ class Flickr(Source):
         while True:
             page = parse_page(self._ask(self._search(box, span, number, report), report))
             known = len(records)
-            records |= {record_key(record): record for record in page.records}
+            records |= {fields.record_key(record): record for record in page.records}
             report.duplicates += known + len(page.records) - len(records)
             is_repeating = len(records) == known
             if number >= page.pages or is_repeating or self._is_too_much(page, span):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import GeoPinError, PayloadError, PermanentError, TransientError
@@ -31,6 +30,27 @@ _NAMES = {
     "public domain mark": "PDM-1.0",
 }
 _RESTRICTED = re.compile(r"non-?commercial|no-?deriv|\bnc\b|\bnd\b|reserved|restrictions|government", re.IGNORECASE)
+EXTRAS = "geo,license,date_taken,date_upload,last_update,owner_name,url_m,url_l,o_dims,tags"
+STREET_LEVEL, INDOORS = 16, 1
+_KEPT = (
+    "accuracy",
+    "context",
+    "datetaken",
+    "datetakengranularity",
+    "datetakenunknown",
+    "dateupload",
+    "id",
+    "latitude",
+    "license",
+    "longitude",
+    "o_height",
+    "o_width",
+    "owner",
+    "ownername",
+    "tags",
+    "title",
+    "woeid",
+)  # no addresses and no secrets of image files, nothing that changes with every comment
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +69,7 @@ def judge(answer: Answer) -> GeoPinError | None:
     body = fields.mapping(answer.json())
     if body.get("stat") != "fail":
         return None
-    code, said = _count(body.get("code")), fields.text(body.get("message")) or "no message"
+    code, said = fields.whole(body.get("code")), fields.text(body.get("message")) or "no message"
     if code == _BAD_KEY:
         return KeyRefused(f"GEOPIN_FLICKR_API_KEY is not accepted: {said}")
     error = TransientError if code in _UNAVAILABLE else PermanentError
@@ -59,7 +79,7 @@ def judge(answer: Answer) -> GeoPinError | None:
 def parse_page(answer: Any) -> Page:
     """Raises PayloadError for another shape."""
     photos = fields.mapping(_succeeded(answer).get("photos"))
-    records, total, pages = photos.get("photo"), _count(photos.get("total")), _count(photos.get("pages"))
+    records, total, pages = photos.get("photo"), fields.whole(photos.get("total")), fields.whole(photos.get("pages"))
     if not isinstance(records, list) or total is None or pages is None:
         raise PayloadError("flickr: a page without photos, their total and the number of pages")
     return Page(records, total, pages)
@@ -88,42 +108,6 @@ def _succeeded(answer: Any) -> Mapping[str, Any]:
     if answer.get("stat") != "ok":
         raise PayloadError("flickr: an answer that does not say whether it succeeded")
     return answer
-
-
-def _count(value: Any) -> int | None:
-    """A whole number from 0, given as a number or as text."""
-    number = fields.number(value)
-    return int(number) if number is not None and number >= 0 and number == int(number) else None
-
-
-EXTRAS = "geo,license,date_taken,date_upload,last_update,owner_name,url_m,url_l,o_dims,tags"
-STREET_LEVEL, INDOORS = 16, 1
-_DUTCH_TIME = ZoneInfo("Europe/Amsterdam")
-_KEPT = (
-    "accuracy",
-    "context",
-    "datetaken",
-    "datetakengranularity",
-    "datetakenunknown",
-    "dateupload",
-    "id",
-    "latitude",
-    "license",
-    "longitude",
-    "o_height",
-    "o_width",
-    "owner",
-    "ownername",
-    "tags",
-    "title",
-    "woeid",
-)  # no addresses and no secrets of image files, nothing that changes with every comment
-
-
-def record_key(record: Any) -> str:
-    """What makes a photo the same when it is returned twice: its id, else its whole content."""
-    id_ = fields.source_id(fields.mapping(record).get("id"))
-    return id_ if id_ is not None else f"~{fields.payload({'record': record})}"
 
 
 def place_of(record: Any) -> tuple[float, float] | None:
@@ -184,7 +168,7 @@ def _captured_at(record: Mapping[str, Any], now: datetime) -> datetime | None:
     """Dutch local time of the camera, if it is known to the second; a month or a year is no shutter time."""
     is_exact = fields.number(record.get("datetakengranularity", 0)) == 0
     is_known = fields.number(record.get("datetakenunknown", 0)) == 0
-    taken = fields.instant(record.get("datetaken"), zone=_DUTCH_TIME)
+    taken = fields.instant(record.get("datetaken"), zone=fields.DUTCH_TIME)
     return fields.plausible(taken, now) if is_exact and is_known else None
 
 

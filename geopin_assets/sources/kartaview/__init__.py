@@ -25,14 +25,15 @@ from threading import Lock
 from typing import Any
 
 from geopin_assets.capture import Capture, Rejected
-from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, TransientError
+from geopin_assets.errors import GeoPinError, PayloadError, TransientError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import Answer, HttpClient
 from geopin_assets.settings import Settings
+from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
-from geopin_assets.sources.kartaview import read as answers
-from geopin_assets.sources.splitting import Checked, Saturated, fetch_complete
+from geopin_assets.sources.kartaview import read
+from geopin_assets.sources.splitting import Checked, Saturated, fetch_complete, fetch_counted
 
 PAGE_SIZE = 1000
 MAX_PAGES = 1000
@@ -40,22 +41,21 @@ BLOCK_CELLS = 4
 MIN_SIDE_DEG = 0.001  # about 100 m; the densest cities were asked by circles of 110 m
 PAUSES_S = (10.0, 30.0)  # three attempts: others saw 88 of about 100 refused areas answered when asked again
 MOST_REFUSALS = 30  # in a row: dividing 8 km down to the four smallest boxes of a corner meets that many
-AREAS = ("box", "circle")
 METERS_PER_DEG = 111_320.0
 
 
 class KartaView(Source):
     """All photos of a cell, from blocks of cells that are fetched once and checked against the server's count."""
 
-    name = answers.NAME
+    name = read.NAME
     title = "KartaView"
-    homepage = answers.HOMEPAGE
+    homepage = read.HOMEPAGE
     contribute_url = "https://kartaview.org"
     endpoint = "https://api.openstreetcam.org"
-    license = answers.LICENSE
-    attribution = answers.ATTRIBUTION
+    license = read.LICENSE
+    attribution = read.ATTRIBUTION
     expected_captures = 300_000  # thin: main roads
-    work = (RequestCost(cells_per_request=11, captures_per_request=800),)
+    costs = (RequestCost(cells_per_request=11, captures_per_request=800),)
     requests_per_second = 16 / 60
     deadline_s = 90.0
     concurrency = 1
@@ -65,7 +65,7 @@ class KartaView(Source):
         client: HttpClient,
         *,
         endpoint: str = endpoint,
-        images: str = answers.IMAGES,
+        images: str = read.IMAGES,
         area: str = "box",
         block_cells: int = BLOCK_CELLS,
         sleep: Callable[[float], None] = time.sleep,
@@ -74,22 +74,13 @@ class KartaView(Source):
         self._client, self._images, self._sleep, self._now = client, images, sleep, now
         self._url = f"{endpoint}/1.0/list/nearby-photos/"
         self._corners = around if area == "circle" else corners
-        self._blocks = Blocks(self.name, self._fetch_block, answers.position, rows=block_cells, columns=block_cells)
+        self._blocks = Blocks(self.name, self._fetch_block, read.position, rows=block_cells, columns=block_cells)
         self._lock = Lock()
         self._refusals = 0
 
     @classmethod
-    def disabled_reason(cls, settings: Settings) -> str | None:
-        try:
-            _choice(settings, "GEOPIN_KARTAVIEW_AREA", AREAS), _images(settings)
-        except ConfigurationError as error:
-            return str(error)
-        return super().disabled_reason(settings)
-
-    @classmethod
     def from_settings(cls, settings: Settings, client: HttpClient) -> "KartaView":
-        """Raises ConfigurationError for an unknown choice."""
-        area, images = _choice(settings, "GEOPIN_KARTAVIEW_AREA", AREAS), _images(settings)
+        area, images = settings.kartaview_area, _images(settings)
         if not settings.is_sandbox:
             return cls(client, area=area, images=images)
         endpoint = f"{settings.sandbox_url}/{cls.name}"
@@ -97,7 +88,7 @@ class KartaView(Source):
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         for photo in self._blocks.records(cell.bbox, report):
-            yield answers.parse_photo(photo, cell.bbox, self._now(), self._images)
+            yield read.parse_photo(photo, cell.bbox, self._now(), self._images)
 
     def _fetch_block(self, block: Bbox, report: CrawlReport) -> list[Any]:
         found = fetch_complete(
@@ -106,19 +97,13 @@ class KartaView(Source):
             capacity=Checked(),
             min_side_deg=MIN_SIDE_DEG,
             report=report,
-            key=answers.photo_key,
+            key=fields.record_key,
         )
         return list(found)
 
     def _fetch_box(self, box: Bbox, report: CrawlReport) -> list[Any]:
-        """All photos of a box. Raises Saturated, or TransientError if they do not add up to the total, twice."""
-        for _ in range(2):
-            photos, total = self._fetch_pages(box, report)
-            unique = {answers.photo_key(photo): photo for photo in photos}
-            if len(unique) == total:
-                report.duplicates += len(photos) - len(unique)
-                return list(unique.values())
-        raise TransientError(f"{self.name}: {len(unique)} photos where the total says {total}, in {box}")
+        """All photos of a box. Raises Saturated."""
+        return fetch_counted(box, self._fetch_pages, key=fields.record_key, report=report, who=self.name, what="photos")
 
     def _fetch_pages(self, box: Bbox, report: CrawlReport) -> tuple[list[Any], int]:
         photos: list[Any] = []
@@ -129,32 +114,32 @@ class KartaView(Source):
                 return photos, page.total
         raise PayloadError(f"{self.name}: pages without end in {box}")
 
-    def _fetch_page(self, box: Bbox, number: int, report: CrawlReport) -> answers.Page:
+    def _fetch_page(self, box: Bbox, number: int, report: CrawlReport) -> read.Page:
         for pause_s in PAUSES_S:
             try:
                 return self._ask(box, number, report)
-            except answers.Refused:
+            except read.Refused:
                 self._sleep(pause_s)
         try:
             return self._ask(box, number, report)
-        except answers.Refused as error:
+        except read.Refused as error:
             raise Saturated(str(error)) from error
 
-    def _ask(self, box: Bbox, number: int, report: CrawlReport) -> answers.Page:
+    def _ask(self, box: Bbox, number: int, report: CrawlReport) -> read.Page:
         form = self._corners(box) | {"page": str(number), "ipp": str(PAGE_SIZE)}
         answer = self._client.request_json("POST", self._url, form=form, judge=self._judge, tally=report)
-        return answers.parse_page(answer, where=f"{self.name}: page {number} of {box}")
+        return read.parse_page(answer, where=f"{self.name}: page {number} of {box}")
 
     def _judge(self, answer: Answer) -> GeoPinError | None:
         """Refusals of one area after another, down to the smallest, are an outage: from then on they are failures."""
-        error = answers.verdict(answer)
+        error = read.verdict(answer)
         with self._lock:
-            if isinstance(error, answers.Refused):
+            if isinstance(error, read.Refused):
                 self._refusals += 1
             elif answer.status == 200:
                 self._refusals = 0
             refusals = self._refusals
-        if isinstance(error, answers.Refused) and refusals > MOST_REFUSALS:
+        if isinstance(error, read.Refused) and refusals > MOST_REFUSALS:
             return TransientError(f"{error}, {refusals} times in a row")
         return error
 
@@ -178,15 +163,6 @@ def around(box: Bbox) -> dict[str, str]:
 
 def _images(settings: Settings) -> str:
     """Where images are; the sandbox has only the storage."""
-    place = _choice(settings, "GEOPIN_KARTAVIEW_IMAGES", ("storage", "cdn"))
     if settings.is_sandbox:
-        return f"{settings.sandbox_url}/{answers.NAME}/{{storage}}/{{path}}"
-    return answers.CDN if place == "cdn" else answers.IMAGES
-
-
-def _choice(settings: Settings, variable: str, choices: tuple[str, ...]) -> str:
-    """The stated choice, by default the first. Raises ConfigurationError for one that does not exist."""
-    stated = settings.text(variable) or choices[0]
-    if stated not in choices:
-        raise ConfigurationError(f"{variable}={stated!r}: {' or '.join(choices)}")
-    return stated
+        return f"{settings.sandbox_url}/{read.NAME}/{{storage}}/{{path}}"
+    return read.CDN if settings.kartaview_images == "cdn" else read.IMAGES

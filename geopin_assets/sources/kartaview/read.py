@@ -1,6 +1,6 @@
 """Reading KartaView's answers: status codes, pages, photos and where their images are.
 
-Here: pure parsing; every scalar may be a string, a number or null. Not here: asking (`kartaview.py`).
+Here: pure parsing; every scalar may be a string, a number or null. Not here: asking.
 """
 
 import base64
@@ -49,7 +49,7 @@ def verdict(answer: Answer) -> GeoPinError | None:
         status = fields.mapping(fields.mapping(answer.json()).get("status"))
     except GeoPinError:
         return None
-    code = whole(status.get("apiCode"))
+    code = fields.whole(status.get("apiCode"))
     said = f"apiCode {code} {fields.text(status.get('apiMessage')) or ''}".rstrip()
     if code in _BACK_PRESSURE:
         return Refused(said)
@@ -64,16 +64,10 @@ def parse_page(answer: Any, where: str) -> Page:
     photos, total = answer.get("currentPageItems"), answer.get("totalFilteredItems")
     if isinstance(total, list):
         total = total[0] if total else 0
-    count = whole(total)
+    count = fields.whole(total)
     if not isinstance(photos, list) or count is None:
         raise PayloadError(f"{where}: a page without a list of photos and their number")
     return Page(photos, count)
-
-
-def photo_key(photo: Any) -> str:
-    """What makes a photo the same when it is returned twice: its id, else its whole content."""
-    id_ = fields.source_id(fields.mapping(photo).get("id"))
-    return id_ if id_ is not None else f"~{fields.payload({'photo': photo})}"
 
 
 def position(photo: Any) -> tuple[float, float] | None:
@@ -110,7 +104,7 @@ def parse_photo(photo: Any, bbox: Bbox, now: datetime, images: str = IMAGES) -> 
         creator=fields.text(photo.get("username")),
         license=LICENSE,
         attribution=ATTRIBUTION,
-        page_url=_page_url(sequence_id, whole(photo.get("sequence_index"))),
+        page_url=_page_url(sequence_id, fields.whole(photo.get("sequence_index"))),
         image_url=image,
         image_version="",
         payload=fields.payload(photo),
@@ -131,17 +125,11 @@ def image_url(name: Any, images: str = IMAGES) -> str | None:
     return images.format(**match.groupdict())
 
 
-def whole(value: Any) -> int | None:
-    """A whole number from 0 up, from a number or a numeric string."""
-    number = fields.number(value)
-    return int(number) if number is not None and number >= 0 and number.is_integer() else None
-
-
 def _is_pano(photo: Mapping[str, Any]) -> bool:
     """Whether an image is a full sphere: not half of one, nor one whose images are the flat part in front of it."""
-    if whole(photo.get("is_unwrapped")) == 1:
+    if fields.whole(photo.get("is_unwrapped")) == 1:
         return False
-    if field_of_view := whole(photo.get("field_of_view")):
+    if field_of_view := fields.whole(photo.get("field_of_view")):
         return field_of_view == 360
     return (fields.text(photo.get("projection")) or "").upper() == "SPHERE"
 

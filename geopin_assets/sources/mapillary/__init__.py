@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from geopin_assets.capture import Capture, Rejected
-from geopin_assets.errors import ConfigurationError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient, Quota, Tally
 from geopin_assets.settings import Settings
 from geopin_assets.sources.base import CrawlReport, Key, RequestCost, Source
-from geopin_assets.sources.mapillary.ask import LINK_FIELDS, MAX_RESULTS, TOKEN_VARIABLE, Graph
+from geopin_assets.sources.mapillary.ask import LINK_FIELDS, TOKEN_VARIABLE, Graph
 from geopin_assets.sources.mapillary.read import (
     LICENSE,
     NAME,
@@ -61,12 +60,11 @@ class Limits:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Limits":
-        """Raises ConfigurationError for a limit that cannot be used."""
         return cls(
-            max_area_deg2=settings.number("GEOPIN_MAPILLARY_MAX_AREA_DEG2", cls().max_area_deg2, low=2.5e-5, high=1),
-            max_side_deg=settings.number("GEOPIN_MAPILLARY_MAX_SIDE_DEG", cls().max_side_deg, low=0.005, high=1),
-            split_at=settings.integer("GEOPIN_MAPILLARY_SPLIT_AT", cls().split_at, low=10, high=MAX_RESULTS),
-            tile_days=settings.number("GEOPIN_MAPILLARY_TILE_DAYS", cls().tile_days, low=0, high=365),
+            max_area_deg2=settings.mapillary_max_area_deg2,
+            max_side_deg=settings.mapillary_max_side_deg,
+            split_at=settings.mapillary_split_at,
+            tile_days=settings.mapillary_tile_days,
         )
 
 
@@ -82,7 +80,7 @@ class Mapillary(Source):
     attribution = "Photo by {creator} on Mapillary, CC BY-SA 4.0"
     key = Key(TOKEN_VARIABLE, "https://www.mapillary.com/dashboard/developers")
     expected_captures = 10_000_000  # a million panoramas in Amsterdam alone
-    work = (
+    costs = (
         RequestCost(kind="search", captures_per_request=500),
         RequestCost(
             kind="tiles", cells_per_request=inf, captures_per_request=30_000
@@ -121,21 +119,13 @@ class Mapillary(Source):
         self._dense = DenseBoxes(self._graph, tiles)
 
     @classmethod
-    def disabled_reason(cls, settings: Settings) -> str | None:
-        try:
-            Limits.from_settings(settings)
-        except ConfigurationError as error:
-            return str(error)
-        return super().disabled_reason(settings)
-
-    @classmethod
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Mapillary":
-        """Raises ConfigurationError for a limit that cannot be used."""
         limits = Limits.from_settings(settings)
         if settings.is_sandbox:  # its world may change at any moment: tiles are not kept from run to run
             url = f"{settings.sandbox_url}/{NAME}"
             return cls(client, token=SANDBOX_TOKEN, endpoint=url, tiles_endpoint=f"{url}/tiles", limits=limits)
-        return cls(client, token=settings.text(TOKEN_VARIABLE), tiles_dir=settings.tiles_dir / NAME, limits=limits)
+        token = settings.mapillary_token.get_secret_value()
+        return cls(client, token=token, tiles_dir=settings.tiles_dir / NAME, limits=limits)
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         now, known, dense = self._now(), set[str](), list[Bbox]()

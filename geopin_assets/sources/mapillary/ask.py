@@ -1,6 +1,6 @@
 """Asking Mapillary's Graph API: images of a box, images by id, and what its errors mean.
 
-Here: requests and the reading of errors. Not here: understanding an image (`mapillary_record.py`), dividing boxes.
+Here: requests and the reading of errors. Not here: understanding an image (`read.py`), dividing boxes.
 
 The status of an error says little (500 is used for a box that is too dense and for a missing token), its
 `error.code` does:

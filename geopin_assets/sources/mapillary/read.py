@@ -1,6 +1,6 @@
 """Understanding Mapillary's records: an image of the Graph API, a point of a coverage tile, a signed link.
 
-Here: pure parsing. Not here: asking (`mapillary_graph.py`, `mapillary_tiles.py`) or which boxes are asked.
+Here: pure parsing. Not here: asking (`ask.py`, `tiles.py`) or which boxes are asked.
 
 A capture has two positions: the device's, and one computed from the pictures (structure from motion) with a
 heading of its own. The computed ones are better and preferred, as long as they are within EDGE_DEG of the
@@ -139,10 +139,7 @@ def _is_believed(device: tuple[float, float] | None, computed: tuple[float, floa
 
 
 def _point(record: Any, name: str) -> tuple[float, float] | None:
-    coordinates = fields.mapping(fields.mapping(record).get(name)).get("coordinates")
-    if not isinstance(coordinates, list) or len(coordinates) < 2:
-        return None
-    return fields.position(coordinates[0], coordinates[1])
+    return fields.point(fields.mapping(record).get(name))
 
 
 def _instant(value: Any) -> datetime | None:

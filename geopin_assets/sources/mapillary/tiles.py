@@ -36,6 +36,8 @@ _LOCKED_OUT = (
     "the tile host answered {} to the login page, which is how it locks out an address that asked too much;"
     " boxes that need no tiles are crawled as ever"
 )
+_MARGIN_DEG = EDGE_DEG + 2 * RASTER_DEG
+_IMAGES_ASKED = 3  # of one creator at a time, because an image may be gone
 
 
 class CoverageTiles:
@@ -67,9 +69,6 @@ class CoverageTiles:
         return None if answer.status in _EMPTY else judge(answer)
 
 
-_MARGIN_DEG = EDGE_DEG + 2 * RASTER_DEG
-
-
 def widened(box: Bbox) -> Bbox:
     """A box with the margin around it."""
     return Bbox(box.west - _MARGIN_DEG, box.south - _MARGIN_DEG, box.east + _MARGIN_DEG, box.north + _MARGIN_DEG)
@@ -85,9 +84,6 @@ def is_neighbors(record: Any, cell: Bbox) -> bool:
     """Whether an image came only because a cell is asked for with a margin: another cell has it."""
     place = place_of(record)
     return place is not None and not cell.contains(*place) and widened(widened(cell)).contains(*place)
-
-
-_IMAGES_ASKED = 3  # of one creator at a time, because an image may be gone
 
 
 class Creators:

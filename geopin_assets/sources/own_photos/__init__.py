@@ -62,7 +62,7 @@ class OwnPhotos(Source):
     asks_a_server = False
     license = None
     attribution = "{stated by the owner}"
-    work = ()
+    costs = ()
     requests_per_second = 100.0
 
     def __init__(
@@ -171,9 +171,9 @@ def photo_folder(settings: Settings) -> PhotoFolder | None:
 
     Raises ConfigurationError for an address that is neither a path nor `s3://bucket/prefix`.
     """
-    if not (address := settings.text("GEOPIN_OWN_PHOTOS_DIR")):
+    if not (address := settings.own_photos_dir):
         return LocalFolder(settings.data_dir / OwnPhotos.name) if settings.is_sandbox else None
-    endpoint_url = settings.text("GEOPIN_S3_ENDPOINT_URL")
+    endpoint_url = settings.s3_endpoint_url
     if endpoint_url and fields.web_url(endpoint_url) is None:
         raise ConfigurationError("GEOPIN_S3_ENDPOINT_URL: not an http(s) address without user name")
     try:
@@ -188,18 +188,14 @@ def photo_id(file: str) -> str:
 
 
 def _rights(settings: Settings) -> Rights:
-    is_invented = settings.is_sandbox and not settings.text("GEOPIN_OWN_PHOTOS_DIR")
-
-    def variable(name: str, invented: str = "") -> str:
-        """What is stated; defaults are for the sandbox's own pictures, never for somebody's photos."""
-        return settings.text(f"GEOPIN_OWN_PHOTOS_{name}") or (invented if is_invented else "")
-
-    license_id, attribution = open_license(variable("LICENSE", "CC0-1.0")), variable("ATTRIBUTION", "GeoPin sandbox")
+    is_invented = settings.is_sandbox and not settings.own_photos_dir  # never rights to somebody's photos
+    license_id = open_license(settings.own_photos_license or ("CC0-1.0" if is_invented else ""))
+    attribution = settings.own_photos_attribution or ("GeoPin sandbox" if is_invented else "")
     if license_id is None:
         raise ConfigurationError(f"GEOPIN_OWN_PHOTOS_LICENSE: state one of {', '.join(OPEN_LICENSES)}")
     if not attribution:
         raise ConfigurationError("GEOPIN_OWN_PHOTOS_ATTRIBUTION: state the text to show with the photos")
-    page_url = variable("PAGE_URL")
+    page_url, creator = settings.own_photos_page_url, settings.own_photos_creator or None
     if page_url and fields.web_url(page_url) is None:
         raise ConfigurationError("GEOPIN_OWN_PHOTOS_PAGE_URL: not an http(s) address")
-    return Rights(license=license_id, attribution=attribution, creator=variable("CREATOR") or None, page_url=page_url)
+    return Rights(license=license_id, attribution=attribution, creator=creator, page_url=page_url)

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from io import BytesIO, StringIO
 from threading import Lock
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -28,8 +27,9 @@ _LAT_REF, _LAT, _LON_REF, _LON, _DIRECTION_REF, _DIRECTION = 1, 2, 3, 4, 16, 17
 _TIME_ORIGINAL, _OFFSET_ORIGINAL = 0x9003, 0x9011
 _MAKE, _MODEL = 0x010F, 0x0110
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
-LOCAL_ZONE = ZoneInfo("Europe/Amsterdam")
 _SILENCED = Lock()  # which warnings are shown is a setting of the whole process
+POSITIONS_FILE = "positions.csv"
+MAX_BYTES = 256 * 2**20  # some five million rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +164,7 @@ def _time(stamp: str | None, offset: str | None) -> datetime | None:
 def _zone(offset: str | None) -> tzinfo:
     match = re.fullmatch(r"([+-])(\d\d):(\d\d)", offset or "")
     if match is None or int(match[2]) > 14:
-        return LOCAL_ZONE
+        return fields.DUTCH_TIME
     ahead = timedelta(hours=int(match[2]), minutes=int(match[3]))
     return timezone(ahead if match[1] == "+" else -ahead)
 
@@ -192,10 +192,6 @@ def _text(value: Any) -> str | None:
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
     return fields.text(value.rstrip("\0") if isinstance(value, str) else value)
-
-
-POSITIONS_FILE = "positions.csv"
-MAX_BYTES = 256 * 2**20  # some five million rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +232,7 @@ def read_positions(folder: PhotoFolder) -> tuple[dict[str, Position], list[Rejec
 def _position(row: dict[str, str]) -> Position | Reason:
     lat, lon, heading, time = (row.get(name, "") for name in ("lat", "lon", "heading_deg", "captured_at"))
     place = fields.position(lon, lat)
-    heading_deg, captured_at = fields.heading_deg(heading), fields.instant(time, zone=LOCAL_ZONE)
+    heading_deg, captured_at = fields.heading_deg(heading), fields.instant(time, zone=fields.DUTCH_TIME)
     if place is None and (lat or lon):
         return Reason.BAD_COORDINATES
     if (heading and heading_deg is None) or (time and captured_at is None):

@@ -16,7 +16,7 @@ import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -27,7 +27,8 @@ import orjson
 import PIL
 
 from geopin_assets.capture import Reason, Rejected
-from geopin_assets.errors import ConfigurationError, PermanentError
+from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError, PermanentError
+from geopin_assets.files.sqlite import opened, writing
 from geopin_assets.grid import row_column
 from geopin_assets.photo_folder import PhotoFile, PhotoFolder, PhotoGoneError
 from geopin_assets.sources import fields
@@ -38,6 +39,11 @@ _PATIENCE_S = 10.0
 _SCHEMA = """
 create table if not exists headers (folder text, name text, version text, header blob, primary key (folder, name));
 """
+HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20)
+"""How much of a file is read for its header, one attempt after the other."""
+_AHEAD = 4  # files asked for, per reader: listing the next page must not leave readers idle
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Memory:
@@ -81,7 +87,7 @@ def remembered(path: Path | None, folder: str) -> Iterator[Memory]:
 
 
 def _load(path: Path, folder: str) -> dict[str, tuple[str, bytes]]:
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=_PATIENCE_S)) as db:
+    with suppress(sqlite3.Error, GeoPinError), opened(path, is_durable=False, busy_timeout_s=_PATIENCE_S) as db:
         rows = db.execute("select name, version, header from headers where folder = ?", (folder,))
         return {name: (version, header) for name, version, header in rows}
     return {}
@@ -89,11 +95,9 @@ def _load(path: Path, folder: str) -> dict[str, tuple[str, bytes]]:
 
 def _save(path: Path, folder: str, memory: Memory) -> None:
     """Store what is new, and drop what is gone and what other code read; a damaged file is begun anew."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(2):
         try:
-            with closing(sqlite3.connect(path, timeout=_PATIENCE_S)) as db, db:
-                db.execute(_SCHEMA)
+            with opened(path, _SCHEMA, is_durable=False, busy_timeout_s=_PATIENCE_S) as db, writing(db):
                 db.execute("delete from headers where folder not like ?", (f"% {_reader()}",))
                 db.executemany("delete from headers where folder = ? and name = ?", ((folder, n) for n in memory.gone))
                 db.executemany(
@@ -101,10 +105,10 @@ def _save(path: Path, folder: str, memory: Memory) -> None:
                     ((folder, name, version, header) for name, (version, header) in memory.new.items()),
                 )
             return
-        except sqlite3.OperationalError:
-            return  # busy, or a disk that is full: the next run tries again
-        except sqlite3.DatabaseError:
+        except DamagedFileError:
             path.unlink(missing_ok=True)
+        except (sqlite3.Error, GeoPinError):
+            return  # busy, or a disk that is full: the next run tries again
 
 
 def _restored(stored: bytes) -> PhotoHeader | None:
@@ -124,14 +128,6 @@ def _reader() -> str:
     """Changes with the code that reads headers, so that a correction there reaches every photo."""
     code = inspect.getsource(read) + inspect.getsource(fields) + PIL.__version__
     return hashlib.sha256(code.encode()).hexdigest()[:16]
-
-
-HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20)
-"""How much of a file is read for its header, one attempt after the other."""
-_AHEAD = 4  # files asked for, per reader: listing the next page must not leave readers idle
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,6 @@ from geopin_assets.sources.base import CrawlReport, RequestCost, Source
 from geopin_assets.sources.panoramax.ask import Instance, fetch_removed
 
 DEFAULT_LIMIT = 1000  # about 4 kB a picture on an instance, 7.5 kB on the catalog: 1000 are a few MB
-SANDBOX_LIMIT = 25  # invented streets are short: a small limit makes boxes divide there as they do in real cities
 MAX_LIMIT = 10_000  # instances answer 400 above it
 REMOVED_WITHIN = timedelta(days=3)  # longer than a tile is kept, and than the catalog usually lags behind
 
@@ -52,7 +51,7 @@ class Panoramax(Source):
     license = None
     attribution = "{creator} – Panoramax / {instance}, {license}"
     expected_captures = 1_000_000  # 0.4 million in Amsterdam
-    work = (RequestCost(cells_per_request=3, captures_per_request=200),)  # most empty cells are skipped
+    costs = (RequestCost(cells_per_request=3, captures_per_request=200),)  # most empty cells are skipped
     requests_per_second = 1.0
 
     def __init__(
@@ -76,24 +75,24 @@ class Panoramax(Source):
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:
         try:
-            _urls(settings), _limit(settings)
+            _urls(settings)
         except ConfigurationError as error:
             return str(error)
-        return None
+        return super().disabled_reason(settings)
 
     @classmethod
     def from_settings(cls, settings: Settings, client: HttpClient) -> "Panoramax":
-        """Raises ConfigurationError for a limit or address that cannot be used."""
+        """Raises ConfigurationError for an address that cannot be used."""
         catalog = (
             f"{settings.sandbox_url}/{cls.name}"
-            if settings.is_sandbox and not settings.listed("GEOPIN_PANORAMAX_URLS")
+            if settings.is_sandbox and not settings.panoramax_urls
             else cls.endpoint
         )
         return cls(
             client,
             urls=_urls(settings),
             catalog=catalog,
-            limit=_limit(settings),
+            limit=settings.panoramax_limit,
             tiles_dir=settings.tiles_dir / cls.name,
         )
 
@@ -103,7 +102,7 @@ class Panoramax(Source):
             for feature in instance.fetch(cell.bbox, report, lambda: self._fetch_removed(report)):
                 if isinstance(feature, Rejected):
                     yield feature
-                elif (key := stac_items.feature_key(feature)) in seen:
+                elif (key := fields.record_key(feature)) in seen:
                     report.duplicates += 1
                 else:
                     seen.add(key)
@@ -142,7 +141,7 @@ def parse_picture(feature: Any, bbox: Bbox, endpoint: str, now: datetime) -> Cap
 
 
 def _urls(settings: Settings) -> tuple[str, ...]:
-    urls = tuple(dict.fromkeys(url.rstrip("/") for url in settings.listed("GEOPIN_PANORAMAX_URLS")))
+    urls = tuple(dict.fromkeys(url.rstrip("/") for url in settings.panoramax_urls))
     if bad := [url for url in urls if fields.web_url(url) is None]:
         raise ConfigurationError(f"GEOPIN_PANORAMAX_URLS: {bad[0]!r} is not an http(s) address")
     if settings.is_sandbox and (away := [url for url in urls if not fields.is_this_machine(url)]):
@@ -150,11 +149,3 @@ def _urls(settings: Settings) -> tuple[str, ...]:
             f"GEOPIN_PANORAMAX_URLS: the sandbox asks only this machine, not {away[0]}: set GEOPIN_PROFILE=live"
         )
     return urls or ((f"{settings.sandbox_url}/panoramax",) if settings.is_sandbox else (Panoramax.endpoint,))
-
-
-def _limit(settings: Settings) -> int:
-    default = SANDBOX_LIMIT if settings.is_sandbox else DEFAULT_LIMIT
-    value = settings.variables.get("GEOPIN_PANORAMAX_LIMIT", str(default))
-    if not value.isdecimal() or not 1 <= int(value) <= MAX_LIMIT:
-        raise ConfigurationError(f"GEOPIN_PANORAMAX_LIMIT={value!r}: choose a number from 1 to {MAX_LIMIT}")
-    return int(value)

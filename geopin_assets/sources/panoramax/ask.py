@@ -39,8 +39,14 @@ from geopin_assets.sources.tiles import Tile, TileCache, tiles_of
 
 IDS_PER_REQUEST = 1000  # 4 to 8 MB
 _REFUSED = (400, 401, 403, 404, 405, 413, 414, 415, 422, 501)
-
 Form = Callable[[Sequence[str]], Any]
+PER_PAGE = 1000  # instances answer 400 above it
+MAX_PAGES = 200
+MIN_SIDE_DEG = 2e-5  # about 2 m; more than `limit` pictures within it are reported as incomplete
+PICTURES_KEPT_S = 86_400.0  # what Cache-Control of the catalog's tiles allows
+GRID_KEPT_S = 3_600.0  # rebuilt at night: keeping it a day would make it two days old
+_WIDENED_DEG = 2e-5  # tiles round to 0.2 m
+_EMPTY = (204, 404)
 
 
 def as_list(ids: Sequence[str]) -> Any:
@@ -98,16 +104,12 @@ class Details:
         answer = self._client.request_json("POST", self._url, json=body, judge=refusal, tally=tally)
         wanted = set(ids)
         features = stac_items.features(answer, where=f"panoramax: {self._url}, {len(ids)} ids")
-        return {key: feature for feature in features if (key := stac_items.feature_key(feature)) in wanted}
+        return {key: feature for feature in features if (key := fields.record_key(feature)) in wanted}
 
 
 def refusal(answer: Answer) -> PermanentError | None:
     """A server that does not take the question is not one that denies access."""
     return PermanentError(f"answered {answer.status}") if answer.status in _REFUSED else None
-
-
-PER_PAGE = 1000  # instances answer 400 above it
-MAX_PAGES = 200
 
 
 def fetch_removed(client: HttpClient, url: str, since: datetime, tally: Tally) -> frozenset[str]:
@@ -143,13 +145,6 @@ def parse_removed(page: Any) -> set[str]:
     collections = [fields.mapping(collection) for collection in listed]
     deleted = (c.get("id") for c in collections if c.get("geovisio:status") == "deleted")
     return {id_ for id_ in map(fields.source_id, deleted) if id_ is not None}
-
-
-MIN_SIDE_DEG = 2e-5  # about 2 m; more than `limit` pictures within it are reported as incomplete
-PICTURES_KEPT_S = 86_400.0  # what Cache-Control of the catalog's tiles allows
-GRID_KEPT_S = 3_600.0  # rebuilt at night: keeping it a day would make it two days old
-_WIDENED_DEG = 2e-5  # tiles round to 0.2 m
-_EMPTY = (204, 404)
 
 
 class Instance:
@@ -192,7 +187,7 @@ class Instance:
             return whole if box == bbox else self._search(box, report)
 
         return fetch_complete(
-            bbox, fetch, capacity=self._capacity, min_side_deg=MIN_SIDE_DEG, report=report, key=stac_items.feature_key
+            bbox, fetch, capacity=self._capacity, min_side_deg=MIN_SIDE_DEG, report=report, key=fields.record_key
         )
 
     def _by_tiles(

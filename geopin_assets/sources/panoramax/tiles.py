@@ -16,20 +16,19 @@ from math import ceil
 from threading import Lock
 from typing import Any
 
-import mapbox_vector_tile
 import orjson
-from google.protobuf.message import DecodeError
 
-from geopin_assets.errors import GeoPinError, PayloadError
+from geopin_assets.errors import GeoPinError
 from geopin_assets.grid import EAST, NORTH, SOUTH, WEST, Bbox
 from geopin_assets.sources import fields
-from geopin_assets.sources.tiles import Tile, points_of, tiles_of
+from geopin_assets.sources.tiles import Tile, decode, points_of, tiles_of
 
 GRID_ZOOM = 6  # four tiles for the Netherlands
 PICTURES_ZOOM = 15
 SQUARE_DEG = 0.1
 MARGIN_DEG = 0.3  # most that a patch reaches beyond itself, so the tiles that can matter to a box are known
 _TINY_DEG = 1e-6
+WHOLE_GRID = Bbox(WEST, SOUTH, EAST, NORTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def parse_grid(tile: Tile, data: bytes) -> list[Patch]:
     The grid is counted at night, sequences are drawn at once: what either shows is there.
     Raises PayloadError for bytes that are no vector tile.
     """
-    layers = _decode(tile, data)
+    layers = decode(tile, data)
     counted = [_patch(_bounds(outline), pictures) for outline, pictures in _counts(tile, layers)]
     lines = [outline for outline, _, type_ in _features(tile, layers, "sequences") if "Line" in type_]
     return counted + [_patch(_bounds(list(ends)), 0, SQUARE_DEG) for line in lines for ends in pairwise(line)]
@@ -108,15 +107,6 @@ def _bounds(corners: list[tuple[float, float]]) -> Bbox:
     lons, lats = [lon for lon, _ in corners], [lat for _, lat in corners]
     west, south, east, north = min(lons), min(lats), max(lons), max(lats)
     return Bbox(west - _TINY_DEG, south - _TINY_DEG, east + _TINY_DEG, north + _TINY_DEG)
-
-
-def _decode(tile: Tile, data: bytes) -> dict[str, Any]:
-    if not data:
-        return {}
-    try:
-        return mapbox_vector_tile.decode(data, default_options={"y_coord_down": True})
-    except (DecodeError, ValueError, LookupError, TypeError, AssertionError) as error:
-        raise PayloadError(f"tile {tile.z}/{tile.x}/{tile.y}: not a vector tile of {len(data)} bytes") from error
 
 
 def _features(
@@ -188,9 +178,6 @@ def _share(patch: Bbox, box: Bbox) -> float:
     width = min(patch.east, box.east) - max(patch.west, box.west)
     height = min(patch.north, box.north) - max(patch.south, box.south)
     return width * height / ((patch.east - patch.west) * (patch.north - patch.south))
-
-
-WHOLE_GRID = Bbox(WEST, SOUTH, EAST, NORTH)
 
 
 class Overview:

@@ -15,7 +15,7 @@ with `imageinfo`, until an answer has no `continue`; a lone page would go on thr
 have 100 m2 to 400 km2. Only primary positions, those of cameras, are asked for. Dates are free text, HTML or not, in
 Dutch time; without a day they are no date. The direction of view is only in wikitext and EXIF: null. Everything that
 is photographed is there, so interiors, portraits, maps, aerial views and the like are left out by format, title and
-category (`wikimedia_commons_filter.py`). Thumbnails exist in standard widths only; small files have none.
+category (`streets.py`). Thumbnails exist in standard widths only; small files have none.
 """
 
 from collections import defaultdict
@@ -82,7 +82,7 @@ class WikimediaCommons(Source):
     license = None
     attribution = "{creator}, {license}, via Wikimedia Commons"
     expected_captures = 300_000
-    work = (RequestCost(cells_per_request=11, captures_per_request=34),)  # thumbnails come 50 at a time
+    costs = (RequestCost(cells_per_request=11, captures_per_request=34),)  # thumbnails come 50 at a time
     requests_per_second = 1.0
     deadline_s = 120.0  # extended metadata of 500 files that nobody looked at lately
     concurrency = 2
@@ -112,7 +112,7 @@ class WikimediaCommons(Source):
     def from_settings(cls, settings: Settings, client: HttpClient) -> "WikimediaCommons":
         if settings.is_sandbox:
             return cls(client, endpoint=f"{settings.sandbox_url}/{cls.name}")
-        return cls(client, token=settings.text("GEOPIN_WIKIMEDIA_COMMONS_TOKEN"))
+        return cls(client, token=settings.wikimedia_commons_token.get_secret_value())
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         for found in self._blocks.records(cell.bbox, report):

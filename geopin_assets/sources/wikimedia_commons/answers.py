@@ -1,7 +1,7 @@
 """MediaWiki's answers as a whole: errors that come with status 200, pages in parts, and what to ask next.
 
 Here: pure parsing, and which errors another attempt may cure. Not here: what one page means
-(`wikimedia_commons_page.py`), asking (`wikimedia_commons.py`).
+(`read.py`), asking.
 """
 
 from collections import UserDict
@@ -47,8 +47,7 @@ class Pages(UserDict[str, Page]):
 
 def page_key(page: Page) -> str:
     """What makes a page the same in two answers: its id, else its whole content."""
-    id_ = fields.source_id(fields.mapping(page).get("pageid"))
-    return id_ if id_ is not None else f"~{fields.payload({'page': page})}"
+    return fields.record_key(page, "pageid")
 
 
 def judge(answer: Answer) -> GeoPinError | None:

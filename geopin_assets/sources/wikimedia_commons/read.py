@@ -17,7 +17,6 @@ from geopin_assets.licenses import license_of_url, open_license
 from geopin_assets.sources import fields
 from geopin_assets.sources.wikimedia_commons.streets import Picture, other_subject
 
-AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 EARLIEST = datetime(1860, 1, 1, tzinfo=UTC)  # people wrote these dates; before it no exposure was short enough
 _MAX_HTML_CHARS = 10_000
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -48,6 +47,25 @@ _NOT_THE_SHUTTER = re.compile(
     r"(?<!\w)(?:upload\w*|published|scanned|before|after|between|until|circa|c|ca|voor|vóór|na|tussen|tot|gescand)(?!\w)",
     re.IGNORECASE,
 )
+THUMB_WIDTH, SPHERE_THUMB_WIDTH = 960, 3840  # of the standard widths 20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920 …
+UNKNOWN = "unknown author"
+_LICENSES = {
+    "cc0": "CC0-1.0",
+    "cc-zero": "CC0-1.0",
+    "cc-pd": "PDM-1.0",
+    "pd": "PDM-1.0",
+    "pdm": "PDM-1.0",
+    "public domain": "PDM-1.0",
+    "public domain mark": "PDM-1.0",
+    "cc-by-sa-3.0-migrated": "CC-BY-SA-3.0",  # from the GFDL, in 2009
+    "cc-by-sa-3.0-migrated-with-disclaimers": "CC-BY-SA-3.0",
+}
+_NOBODY = re.compile(
+    r"unknown(?: author| photographer)?|author unknown|not provided|anonymous|anoniem|onbekend(?:e .+)?|n/?a", re.I
+)
+_OWN_WORK = re.compile(r"own work|eigen werk|self[- ]photographed|zelfgemaakt.*", re.I)
+_KEPT = ("timestamp", "user", "size", "width", "height", "mime", "sha1", "url")
+_KEPT_EXTMETADATA = ("Categories", "Credit", "DateTimeOriginal", "License", "LicenseShortName", "Restrictions")
 
 
 class _Text(HTMLParser):
@@ -111,7 +129,7 @@ def moment(value: Any, now: datetime) -> datetime | None:
     times = {_time(match) for match in (*_NUMBERS.finditer(text), *_WORDS.finditer(text))}
     if len(times) != 1 or (found := times.pop()) is None:
         return None
-    is_unset = found < fields.EARLIEST and found.astimezone(AMSTERDAM).timetuple()[1:3] == (1, 1)
+    is_unset = found < fields.EARLIEST and found.astimezone(fields.DUTCH_TIME).timetuple()[1:3] == (1, 1)
     return None if is_unset else fields.plausible(found, now, EARLIEST)
 
 
@@ -127,32 +145,11 @@ def _time(match: re.Match[str]) -> datetime | None:
 
 def _zone(stated: str | None) -> ZoneInfo | timezone:
     if not stated:
-        return AMSTERDAM
+        return fields.DUTCH_TIME
     if stated[0] not in "+-":
         return UTC
     offset = timedelta(hours=int(stated[1:3]), minutes=int(stated[-2:]))
     return timezone(offset if stated[0] == "+" else -offset)
-
-
-THUMB_WIDTH, SPHERE_THUMB_WIDTH = 960, 3840  # of the standard widths 20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920 …
-UNKNOWN = "unknown author"
-_LICENSES = {
-    "cc0": "CC0-1.0",
-    "cc-zero": "CC0-1.0",
-    "cc-pd": "PDM-1.0",
-    "pd": "PDM-1.0",
-    "pdm": "PDM-1.0",
-    "public domain": "PDM-1.0",
-    "public domain mark": "PDM-1.0",
-    "cc-by-sa-3.0-migrated": "CC-BY-SA-3.0",  # from the GFDL, in 2009
-    "cc-by-sa-3.0-migrated-with-disclaimers": "CC-BY-SA-3.0",
-}
-_NOBODY = re.compile(
-    r"unknown(?: author| photographer)?|author unknown|not provided|anonymous|anoniem|onbekend(?:e .+)?|n/?a", re.I
-)
-_OWN_WORK = re.compile(r"own work|eigen werk|self[- ]photographed|zelfgemaakt.*", re.I)
-_KEPT = ("timestamp", "user", "size", "width", "height", "mime", "sha1", "url")
-_KEPT_EXTMETADATA = ("Categories", "Credit", "DateTimeOriginal", "License", "LicenseShortName", "Restrictions")
 
 
 def place_of(page: Any) -> tuple[float, float] | None:

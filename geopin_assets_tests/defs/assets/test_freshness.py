@@ -13,6 +13,7 @@ from geopin_assets.defs.assets.publish_guard import losses
 from geopin_assets.defs.dagster_internals import asset_freshness
 from geopin_assets.defs.running.local_run import LayerResult, crawl_source, layer, run_below_raw
 from geopin_assets_tests.factories import capture, crawl
+from geopin_assets_tests.instances import new_instance
 from geopin_assets_tests.platform import CELLS, Installation, Platform
 
 HERE, THERE = CELLS
@@ -159,7 +160,7 @@ def lossy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lossy")
     place = Installation(folder, {"GEOPIN_PROFILE": "sandbox"})
     show(place, 300, days=0.2)
-    with dg.instance_for_test() as instance:
+    with new_instance() as instance:
         assert run(place, instance, "publish/d1", HERE).failed_count == 0
     show(place, 200, days=0.1)
     return folder

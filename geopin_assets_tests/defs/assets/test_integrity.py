@@ -12,6 +12,7 @@ import pytest
 
 from geopin_assets.defs.assets.integrity import CHECKS, budget_check, publishing_month
 from geopin_assets.http_client import DailyUse
+from geopin_assets_tests.instances import new_instance
 from geopin_assets_tests.platform import CELLS, Platform
 
 HERE = CELLS[0]
@@ -35,10 +36,11 @@ def forget_an_attribution(platform: Platform) -> None:
 
 
 def stretch_the_vectors(platform: Platform) -> None:
-    path = platform.vectors(HERE).path
-    stored = pl.read_parquet(path)
+    vectors = platform.vectors(HERE)
+    stored = vectors.read()
     longer = pl.Series("embedding", stored["embedding"].to_numpy() * 2, dtype=stored.schema["embedding"])
-    stored.with_columns(longer).write_parquet(path)
+    with vectors.objects.replacing(vectors.key) as path:
+        stored.with_columns(longer).write_parquet(path)
 
 
 def lose_a_vector(platform: Platform) -> None:
@@ -68,7 +70,7 @@ def published(sandbox_port: int, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A platform that has published one cell of one source; each test breaks a copy of it."""
     folder = tmp_path_factory.mktemp("published")
     (folder / "photos").mkdir()
-    with dg.instance_for_test() as instance:
+    with new_instance() as instance:
         Platform(folder, sandbox_port).run(instance, (HERE,), ("panoramax",))
     return folder
 

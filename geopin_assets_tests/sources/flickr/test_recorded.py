@@ -9,7 +9,8 @@ import pytest
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.grid import Bbox
-from geopin_assets.sources.flickr.read import parse_page, parse_photo, record_key
+from geopin_assets.sources import fields
+from geopin_assets.sources.flickr.read import parse_page, parse_photo
 
 FOLDER = Path(__file__).parents[4] / "shared" / "fixtures" / "recorded" / "openverse_flickr"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -26,7 +27,7 @@ def answer() -> Any:
 def test_a_real_page_is_understood_though_its_total_is_text():
     page = parse_page(answer())
     assert (page.total, page.pages, len(page.records)) == (30, 1, 30)
-    assert len({record_key(record) for record in page.records}) == 30
+    assert len({fields.record_key(record) for record in page.records}) == 30
 
 
 def test_real_photos_without_a_position_are_left_out():

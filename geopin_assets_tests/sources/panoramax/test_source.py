@@ -1,7 +1,6 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +197,7 @@ def test_one_instance_that_fails_fails_the_cell():
         crawl_cell(Panoramax(client, urls=["http://first", "http://second"]), CELL)
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "10001", "many", ""])
+@pytest.mark.parametrize("limit", ["0", "-1", "10001", "many"])
 def test_a_limit_the_server_would_refuse_is_a_configuration_error(limit: str):
     settings = Settings(variables={"GEOPIN_PANORAMAX_LIMIT": limit})
     assert "GEOPIN_PANORAMAX_LIMIT" in (Panoramax.disabled_reason(settings) or "")
@@ -244,7 +243,7 @@ def test_the_profile_or_the_list_says_who_is_asked(settings: Settings, hosts: li
         return httpx.Response(200, json={"features": []})
 
     rate = {"GEOPIN_PANORAMAX_REQUESTS_PER_SECOND": "1000"}
-    settings = replace(settings, data_dir=tmp_path, variables={**settings.variables, **rate})
+    settings = settings.model_copy(update={"data_dir": tmp_path, "variables": {**settings.variables, **rate}})
     with open_source("panoramax", settings, transport=only_search(instance)) as source:
         assert crawl_cell(source, Cell("dam", DAM)).captures == []
     assert asked == hosts

@@ -9,7 +9,7 @@ import httpx
 
 from geopin_assets.capture import Capture
 from geopin_assets.grid import Bbox, Cell
-from geopin_assets.sources.stac_api import Stac, parse_item
+from geopin_assets.sources.stac import Stac, parse_item
 from geopin_assets_tests.sources.replay import client_of, recorded
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -13,8 +13,8 @@ from geopin_assets.capture import Reason, Rejected
 from geopin_assets.grid import Bbox
 from geopin_assets.sources import stac_items
 from geopin_assets.sources.base import CrawlReport
-from geopin_assets.sources.stac_api import parse_item
-from geopin_assets.sources.stac_search import Api, matched_of
+from geopin_assets.sources.stac import parse_item
+from geopin_assets.sources.stac.ask import Api, matched_of
 from geopin_assets_tests.sources.recordings.stac import NOW
 from geopin_assets_tests.sources.replay import client_of
 

@@ -17,7 +17,7 @@ from geopin_assets.sandbox.streets.world import Quirk
 from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import open_source
 from geopin_assets.sources.crawl import CellCrawl, crawl_cell
-from geopin_assets.sources.stac_api import Stac, capture_id, prefix_of
+from geopin_assets.sources.stac import Stac, capture_id, prefix_of
 from geopin_assets_tests.sandbox.transport import asgi_transport
 from geopin_assets_tests.sources.recordings.stac import CELL, DRIVE, NOW, RECORD, ROOT, parse, replay
 from geopin_assets_tests.sources.replay import client_of

@@ -1,7 +1,7 @@
 """Asking one STAC API: all items of a box, page by page, and the license of a collection.
 
 Here: item search of STAC API 1.0 and how its answer proves itself complete. Not here: understanding items
-(`stac.py`), or which APIs there are (`stac_api.py`).
+(`stac_items.py`), or which APIs there are.
 
 An answer is complete if it holds as many as the server counted (`numberMatched`, `context.matched`), or if its
 `next` links were followed to the end; what then holds fewer than counted is kept and reported. A server with
@@ -175,4 +175,4 @@ def matched_of(page: Any) -> int | None:
 
 def _key(feature: Any) -> tuple[str | None, str]:
     """Ids are unique within a collection only."""
-    return fields.source_id(fields.mapping(feature).get("collection")), stac_items.feature_key(feature)
+    return fields.source_id(fields.mapping(feature).get("collection")), fields.record_key(feature)

@@ -28,7 +28,7 @@ from geopin_assets.licenses import OPEN_LICENSES, open_license
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields, stac_items
 from geopin_assets.sources.base import CrawlReport, RequestCost, Source
-from geopin_assets.sources.stac_search import Api
+from geopin_assets.sources.stac.ask import Api
 
 _SANDBOX_PREFIX = "sandbox"  # its port may change, its ids must not
 
@@ -45,7 +45,7 @@ class Stac(Source):
     endpoint = ""  # only those that GEOPIN_STAC_URLS names
     license = None
     attribution = "{creator}, {license}"
-    work = (RequestCost(captures_per_request=100),)
+    costs = (RequestCost(captures_per_request=100),)
     requests_per_second = 1.0
 
     def __init__(
@@ -85,10 +85,10 @@ class Stac(Source):
             client,
             urls=urls or stand_in,
             prefix="" if urls else _SANDBOX_PREFIX,
-            collections=settings.listed("GEOPIN_STAC_COLLECTIONS"),
-            license=open_license(settings.text("GEOPIN_STAC_LICENSE")) or "",
-            attribution=settings.text("GEOPIN_STAC_ATTRIBUTION"),
-            token=settings.text("GEOPIN_STAC_TOKEN") if urls else "",
+            collections=settings.stac_collections,
+            license=open_license(settings.stac_license) or "",
+            attribution=settings.stac_attribution,
+            token=settings.stac_token.get_secret_value() if urls else "",
         )
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
@@ -171,15 +171,15 @@ def capture_id(prefix: str, collection: str, id_: str) -> str:
 
 def _checked(settings: Settings) -> tuple[str, ...]:
     """The configured roots. Raises ConfigurationError naming the variable that is wrong."""
-    urls = tuple(dict.fromkeys(url.rstrip("/") for url in settings.listed("GEOPIN_STAC_URLS")))
+    urls = tuple(dict.fromkeys(url.rstrip("/") for url in settings.stac_urls))
     for url in urls:
         if fields.web_url(url) is None or urlsplit(url).query:
             raise ConfigurationError(f"GEOPIN_STAC_URLS: {url!r} is not the http(s) address of an API")
         if settings.is_sandbox and not fields.is_this_machine(url):
             raise ConfigurationError(f"GEOPIN_STAC_URLS: the sandbox asks only this machine, not {url}")
-        if settings.text("GEOPIN_STAC_TOKEN") and not url.startswith("https:") and not fields.is_this_machine(url):
+        if settings.stac_token and not url.startswith("https:") and not fields.is_this_machine(url):
             raise ConfigurationError(f"GEOPIN_STAC_URLS: GEOPIN_STAC_TOKEN would go to {url} for everybody to read")
-    stated = settings.text("GEOPIN_STAC_LICENSE")
+    stated = settings.stac_license
     if stated and open_license(stated) is None:
         raise ConfigurationError(f"GEOPIN_STAC_LICENSE={stated!r}: one of {', '.join(OPEN_LICENSES)}")
     return urls

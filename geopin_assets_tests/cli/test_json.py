@@ -1,0 +1,122 @@
+"""What commands print with `--json`: the fields that docs/cli.md names, and no others."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from geopin_assets.cli.main import app
+from geopin_assets.sources import SOURCES
+from geopin_assets_tests.cli.typed import Geopin, Place, command_in, with_sandbox
+from geopin_assets_tests.platform import CELLS
+
+HERE, _ = CELLS
+PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## `geopin ([a-z -]+) --json`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+BY_KEY = ("sources[].left_out",)
+"""Objects whose keys are data."""
+BESIDE = ("publishing.",)
+"""The fields of another command."""
+MORE = {
+    "cells": ("--region", HERE),
+    "plan": ("--region", HERE),
+    "takedown --list": (),
+}
+
+
+def documented(command: str) -> set[str]:
+    return set(re.findall(r"^\| `([^`]+)` \|", SECTIONS[command], re.MULTILINE))
+
+
+def fields(found: Any, path: str = "") -> set[str]:
+    """The path of everything in a document."""
+    here = {path} if path and not path.endswith("[]") else set()
+    if isinstance(found, list):
+        return here.union(*(fields(item, f"{path}[]") for item in found))
+    if isinstance(found, dict) and path not in BY_KEY:
+        return here.union(*(fields(value, f"{path}.{name}".lstrip(".")) for name, value in found.items()))
+    return here
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory, sandbox_port: int) -> dict[str, Any]:
+    """What every listing says where one cell was run and a capture of it was taken down."""
+    geopin = with_sandbox(Place(tmp_path_factory.mktemp("json")), sandbox_port)
+    ended = geopin("run", "--region", HERE, "--source", "panoramax")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert geopin("takedown", "panoramax:gone", "--note", "asked").returncode == 0
+    said = {}
+    for command in SECTIONS:
+        ended = geopin(*command.split(), *MORE.get(command, ()), "--json")
+        assert (ended.returncode, ended.stderr) == (0, ""), command
+        said[command] = json.loads(ended.stdout)
+    return said
+
+
+@pytest.mark.parametrize("command", SECTIONS)
+def test_a_listing_has_the_fields_that_the_page_names_and_no_others(command: str, told: dict[str, Any]) -> None:
+    found = {field for field in fields(told[command]) if not field.startswith(BESIDE)}
+    assert found == documented(command)
+
+
+def test_every_command_that_takes_json_is_on_the_page() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    named = {**commands, **{f"index {name}": command for name, command in commands["index"].commands.items()}}
+    takes = {name for name, command in named.items() if any("--json" in option.opts for option in command.params)}
+    assert takes == {command.removesuffix(" --list") for command in SECTIONS}
+    assert {"sources", "cells", "status", "plan", "settings", "index list", "index plan", "takedown"} <= takes
+
+
+def test_json_says_what_the_tables_say(told: dict[str, Any]) -> None:
+    assert [source["source"] for source in told["sources"]] == [source.name for source in SOURCES]
+    assert [cell["cell_id"] for cell in told["cells"]] == [HERE]
+    assert [source["source"] for source in told["status"]["sources"]] == ["panoramax"]
+    assert told["status"]["index"]["captures"] == told["status"]["sources"][0]["captures"] > 0
+    assert told["status"]["sources"][0]["crawled_at"].endswith("Z")
+    assert told["plan"]["publishing"] == told["index plan"]
+    assert [version["state"] for version in told["index list"]] == ["serving"]
+    assert told["index list"][0]["vectors"] == told["status"]["index"]["vectors"]
+    assert [(down["capture_id"], down["note"]) for down in told["takedown --list"]] == [("panoramax:gone", "asked")]
+
+
+def test_before_anything_was_done_there_is_little_to_say(tmp_path: Path) -> None:
+    geopin: Geopin = command_in(tmp_path)
+    status = json.loads(geopin("status", "--json").stdout)
+    assert (status["sources"], status["index"]) == ([], None)
+    assert json.loads(geopin("index", "list", "--json").stdout) == []
+    assert json.loads(geopin("takedown", "--list", "--json").stdout) == []
+    assert json.loads(geopin("plan", "--json").stdout)["publishing"] is None
+
+
+def test_settings_say_where_each_value_comes_from_and_hide_what_is_secret(tmp_path: Path) -> None:
+    given = {
+        "GEOPIN_PROFILE": "live",
+        "GEOPIN_MAPILLARY_TOKEN": "s3cret",
+        "GEOPIN_KARTAVIEW_AREA": "round",
+        "GEOPIN_S3_ENDPOINT_URL": "https://key:s3cret@r2.example",
+        "GEOPIN_PANORAMAX_REQUESTS_PER_SECOND": "5",
+    }
+    ended = command_in(tmp_path)("settings", "--json", **given)
+    assert "s3cret" not in ended.stdout + command_in(tmp_path)("settings", **given).stdout
+    rows = {row["variable"]: row for row in json.loads(ended.stdout)}
+    told = {variable: (row["value"], row["origin"]) for variable, row in rows.items()}
+    assert told["GEOPIN_PROFILE"] == ("live", "environment")
+    assert told["GEOPIN_MAPILLARY_TOKEN"] == ("***", "environment")
+    assert told["GEOPIN_FLICKR_API_KEY"] == ("", "default")
+    assert told["GEOPIN_COVERAGE_MAX_GAP_SHARE"] == ("0.5", "profile")
+    assert told["GEOPIN_GPU_POOL"] == ("gpu", "default")
+    assert told["GEOPIN_DATA"] == (str(tmp_path / "data"), "environment")
+    assert told["GEOPIN_S3_ENDPOINT_URL"] == ("https://***@r2.example", "environment")
+    assert told["GEOPIN_PANORAMAX_REQUESTS_PER_SECOND"] == ("5", "environment")
+    assert "choose box or circle" in rows["GEOPIN_KARTAVIEW_AREA"]["wrong"]
+
+
+def test_a_variable_that_nothing_knows_is_one_line_also_where_sources_are_needed_to_know(tmp_path: Path) -> None:
+    geopin = command_in(tmp_path)
+    for wrong, meant in (("GEOPIN_PROFIL", "GEOPIN_PROFILE"), ("GEOPIN_FLICKER_REQUESTS_PER_SECOND", "GEOPIN_FLICKR_")):
+        ended = geopin("settings", **{wrong: "1"})
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert wrong in ended.stderr and meant in ended.stderr
