@@ -79,7 +79,7 @@ class Canvas:
         return self.camera.height_m + slope * distance_m
 
     def free(self, mask: NDArray, columns: NDArray | None = None) -> tuple[NDArray, NDArray, NDArray]:
-        """What nothing hides of `mask` [H, n] over `columns` (all by default): pixels, their rows and rank of column."""
+        """What nothing hides of `mask` [H, n] over `columns` (all by default): pixel, row, rank of column."""
         rows = np.flatnonzero(mask.any(1))
         if not rows.size:
             return rows, rows, rows
