@@ -1,7 +1,7 @@
 # Every target does its own set-up: a virtualenv in the checkout with pinned dependencies.
 #
 #   make demo    the whole path on invented streets: no key, no account, no internet after installing
-#   make test    lint, types, import rules and every test
+#   make test    lint, types, import rules and every test; make test-long: the same with many more random examples
 #   make bench   what the platform costs; make bench-embed: fetching and embedding images only, beside img2dataset;
 #                make bench-publish: publishing to Cloudflare only, beside a bare client;
 #                make bench-refresh: a quarter of weekly refreshes of every cell and source, on a simulated clock;
@@ -16,20 +16,40 @@ TORCH_PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 IMG2DATASET := .geopin/bench/img2dataset
+# A worker for each core, up to eight; a module stays in one of them. PyTorch's own threads would only get in the way.
+WORKERS ?= logical
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+SEED ?= $(shell date +%s)
+CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo test bench bench-embed bench-publish bench-refresh bench-ui ui check lock clean
+.PHONY: demo test test-long tests $(CHECKS) bench bench-embed bench-publish bench-refresh bench-ui ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
 
-test: $(VENV)/.installed check
-	$(BIN)/python -m pytest -q
+# Side by side: what checks need fits into the pauses of the tests.
+test: $(VENV)/.installed
+	@$(MAKE) --no-print-directory -j 5 tests $(CHECKS)
 
-check: $(VENV)/.installed
+tests: $(VENV)/.installed
+	$(PYTEST)
+
+test-long: $(VENV)/.installed check
+	GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(PYTEST) --hypothesis-seed=$(SEED) --timeout 3600
+
+check: $(CHECKS)
+
+check-format: $(VENV)/.installed
 	$(BIN)/ruff format --check .
+
+check-lint: $(VENV)/.installed
 	$(BIN)/ruff check .
+
+check-imports: $(VENV)/.installed
 	$(BIN)/lint-imports
+
+check-types: $(VENV)/.installed
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed

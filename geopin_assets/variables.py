@@ -1,25 +1,26 @@
-"""How the text of an environment variable becomes a typed setting, and what is said where it cannot.
+"""Every GEOPIN_* variable: its type, default, bounds and meaning, and whether it is secret.
 
-Here: what surrounds a value, the types of settings, what each allows, the nearest name that exists. Not here: which
-variables there are (`settings.py`).
+Here: that table, in sections. Not here: how text becomes a value (`environment.py`), or what follows from the values
+(`settings.py`). `docs/settings.md` is made from this module.
+
+To add one, add a field: its name is the variable's, in small letters without GEOPIN_; the text below it is its meaning.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.environment import UNSET, Address, ByProfile, Flag, Hosts, Listed, Whole, variable_of
 
-PREFIX = "GEOPIN_"
-TEST_PREFIX = "GEOPIN_TEST_"
-"""What tests are told; the platform reads none of these."""
+SANDBOX_PORT = 8791
+CLOUDFLARE_URL = "https://api.cloudflare.com/client/v4"
+Index = Literal["embedded", "cloudflare"]
 PER_SOURCE = re.compile(r"GEOPIN_([A-Z0-9_]+?)_(?:REQUESTS_PER_SECOND|PER_DAY)")
 """Variables that every source has: which exist is known where the sources are."""
 PATTERNS = {
@@ -27,123 +28,197 @@ PATTERNS = {
     "Mapillary, whose kinds of requests have their own)",
     "GEOPIN_<SOURCE>_<KIND>_PER_DAY": "another daily budget, e.g. of Mapillary's `TILES`, `SEARCH`, `ENTITY`",
 }
-_FLAGS = {"1": True, "0": False, "true": True, "false": False}
-T = TypeVar("T")
 
 
-def bare(text: str) -> str:
-    """A value without blanks, line ends and one pair of quotes around it: files of variables often keep those."""
-    text = text.strip()
-    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in text[1:-1]
-    return text[1:-1].strip() if is_quoted else text
+class Precision(StrEnum):
+    """What the backbone computes in. auto: fp16 on GPUs that have it, else fp32 · bf16 is less exact than both."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
 
 
-def _only(reads: Callable[[str], object]) -> BeforeValidator:
-    """Reads text with `reads`; what code hands over is left as it is."""
-    return BeforeValidator(lambda value: reads(value) if isinstance(value, str) else value)
+class Profile(StrEnum):
+    """sandbox: loopback stand-ins, embedded index · live: real sources, embedded index · cloud: Cloudflare too."""
+
+    SANDBOX = "sandbox"
+    LIVE = "live"
+    CLOUD = "cloud"
 
 
-def _flag(text: str) -> bool:
-    return _FLAGS[text.lower()] if text.lower() in _FLAGS else _refuse(text)
+class Installation(BaseSettings):
+    """Where and what."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        validate_by_alias=False,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+    variables: Mapping[str, str] = Field(default={}, repr=False, exclude=True)
+    """All GEOPIN_* variables as they were given; may hold keys: never printed."""
+    home: Path = Field(default=Path(), exclude=True)
+    """Where Dagster keeps its history (DAGSTER_HOME)."""
+    profile: Profile = Profile.SANDBOX
+    """`sandbox` (stand-ins, nothing leaves this machine), `live` (real sources) or `cloud` (live, published to
+    Cloudflare)"""
+    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        default_factory=lambda known: known["home"] / ".geopin" / known["profile"], validation_alias="GEOPIN_DATA"
+    )
+    """where all data goes; by default `.geopin/<profile>` in DAGSTER_HOME, or where the command is typed"""
+    contact: str = ""
+    """e-mail or URL in the User-Agent, for sources to reach whoever crawls; without it Wikimedia Commons is off"""
+    sandbox_port: Whole = Field(default=SANDBOX_PORT, ge=1, le=65_535)
+    """port of the stand-ins on 127.0.0.1"""
 
 
-def _whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() else _refuse(text)
+class OfEmbedding(Installation):
+    """Images and the model."""
+
+    model: str = "cosplace/ResNet50/512"
+    """which published model embeds: `{method}/{backbone}/{dimensions}`"""
+    weights: str = ""
+    """path of a checkpoint of that model; without it the published one is fetched (the sandbox falls back)"""
+    device: str = ""
+    """torch device, or several with commas: each run takes a free one; without it cuda, else mps, else cpu"""
+    precision: Precision = Precision.AUTO
+    """of the backbone; `auto` is fp16 on GPUs that have it, else fp32; the head is always fp32"""
+    is_compiled: Flag = Field(default=False, validation_alias="GEOPIN_COMPILE")
+    """`1` compiles the model with torch.compile: minutes of compiling, then faster"""
+    gpu_pool: str = "gpu"
+    """Dagster pool of embedding runs; its limit is how many run at once"""
+    trusted_hosts: Hosts = frozenset()
+    """hosts that images may come from although their address is private (own servers)"""
 
 
-def _refuse(text: str) -> Any:
-    raise ValueError(text)
+class OfPublishing(Installation):
+    """The published index."""
+
+    index: Index = Field(default_factory=ByProfile[Index]("embedded", cloud="cloudflare"))
+    """where it is: files in the data directory, or Cloudflare"""
+    cloudflare_account_id: str = ""
+    """account to publish to"""
+    cloudflare_api_token: SecretStr = UNSET
+    """its token, which may edit Vectorize and D1"""
+    cloudflare_url: Address = CLOUDFLARE_URL
+    """another address of the API"""
+    d1_database: str = "geopin"
+    """name of the database"""
+    index_shards: Whole = Field(default=1, ge=1, le=100)
+    """parts of a new index"""
+    d1_shards: Whole = Field(default=1, ge=1, le=100)
+    """parts of the metadata"""
+    publish_max_rows: Whole = Field(default=2_000_000, ge=0, le=10**12)
+    """rows that one publish run may write"""
+    publish_max_requests: Whole = Field(default=20_000, ge=0, le=10**9)
+    """requests that one publish run may send"""
+    mass_removal: Whole = Field(default=50_000, ge=0, le=10**9)
+    """vectors deleted together at most; more is a new version of the index"""
+    monthly_budget_usd: float | None = Field(default=None, ge=0, le=10**9)
+    """what a month at Cloudflare may cost before a check warns; only writing, storing and searching are counted"""
 
 
-def listed(text: str) -> tuple[str, ...]:
-    """Values between commas, each once, in order, none of them empty."""
-    return tuple(dict.fromkeys(filter(None, map(bare, text.split(",")))))
+class OfSources(Installation):
+    """Sources. A wrong value switches off only the source that it belongs to."""
+
+    mapillary_token: SecretStr = UNSET
+    """client token of Mapillary; off without"""
+    mapillary_max_area_deg2: float = Field(default=0.009, ge=2.5e-5, le=1)
+    """largest box asked, square degrees"""
+    mapillary_max_side_deg: float = Field(default=1.0, ge=0.005, le=1)
+    """largest box asked, by its longer side, degrees"""
+    mapillary_split_at: Whole = Field(default=1000, ge=10, le=2000)
+    """an answer this long is divided, of the 2000 that are promised"""
+    mapillary_tile_days: float = Field(default=7.0, ge=0, le=365)
+    """how long a tile is kept, days"""
+    kartaview_area: Literal["box", "circle"] = "box"
+    """`circle` should the API refuse boxes"""
+    kartaview_images: Literal["storage", "cdn"] = "storage"
+    """`cdn` should the storage hosts refuse"""
+    is_mapilio_enabled: Flag = Field(default=False, validation_alias="GEOPIN_ENABLE_MAPILIO")
+    """`1` switches Mapilio on: its license is contested and its operator wants to be asked"""
+    wikimedia_commons_token: SecretStr = UNSET
+    """owner-only OAuth token, raises Wikimedia's limits; not needed"""
+    flickr_api_key: SecretStr = UNSET
+    """key of Flickr; off without"""
+    europeana_api_key: SecretStr = UNSET
+    """key of Europeana; off without"""
+    stac_urls: Listed = ()
+    """roots of STAC APIs; off without"""
+    stac_collections: Listed = ()
+    """only these collections; without it all"""
+    stac_license: str = ""
+    """used where items and collections state none"""
+    stac_attribution: str = ""
+    """used where items and collections state none"""
+    stac_token: SecretStr = UNSET
+    """bearer token, sent to those APIs only"""
+    panoramax_urls: Listed = ()
+    """base addresses of Panoramax instances, asked instead of the federated catalog"""
+    panoramax_limit: Whole = Field(default_factory=ByProfile(1000, sandbox=25), ge=1, le=10_000)
+    """pictures per search; an answer this long divides the box"""
+    amsterdam_api_key: SecretStr = UNSET
+    """sent as `X-Api-Key`; not needed today"""
+    own_photos_dir: str = ""
+    """folder of photos, or `s3://bucket/prefix`; without it the sandbox's own, and off with real sources"""
+    s3_endpoint_url: str = ""
+    """S3 server of that folder other than Amazon's, as for Cloudflare R2"""
+    own_photos_license: str = ""
+    """required with the folder"""
+    own_photos_attribution: str = ""
+    """required with the folder"""
+    own_photos_creator: str = ""
+    """who took them"""
+    own_photos_page_url: str = ""
+    """base of their pages, which the file name is appended to"""
 
 
-Flag = Annotated[bool, _only(_flag)]
-Whole = Annotated[int, _only(_whole)]
-Listed = Annotated[tuple[str, ...], _only(listed)]
-Hosts = Annotated[frozenset[str], _only(lambda text: listed(text.casefold()))]
-Address = Annotated[str, _only(lambda text: text.rstrip("/"))]
-UNSET = SecretStr("")
+class OfOperating(Installation):
+    """Checks, reports and alerts."""
+
+    coverage_max_gap_share: float = Field(default_factory=ByProfile(0.5, sandbox=1.0), ge=0, le=1)
+    """share of the crawled land cells with a gap above which `coverage_gaps` is an error, not a warning. A half: where
+    most cells fall short, a source or its crawl is at fault rather than the streets. The sandbox has few streets"""
+    coverage_max_age_years: float = Field(default=3, ge=0, le=100)
+    """a cell needs a capture at most this old: shop fronts and works change within about three years"""
+    coverage_captures_per_1000: float = Field(default_factory=ByProfile(10, sandbox=0.25), ge=0, le=100_000)
+    """captures that a cell needs for every 1,000 inhabitants: ten are one every 350 m of the street they share. The
+    sandbox has one street a cell"""
+    max_source_loss: float = Field(default=0.2, ge=0, le=1)
+    """share of its captures a source may lose in a week before nothing is published; 1 lets all pass"""
+    max_embedding_failures: float = Field(default=0.05, ge=0, le=1)
+    """share of captures that may be without a vector before a check warns"""
+    reports_url: Address = "http://127.0.0.1:3001"
+    """where a browser finds the map and the notice; `geopin ui` serves them there if it is this machine"""
+    ui_url: Address = "http://127.0.0.1:3000"
+    """where the Dagster UI is: for links, and for commands that ask it"""
+    alert_webhook: SecretStr = UNSET
+    """address of a webhook that takes Slack's JSON; without it nobody is told"""
 
 
-class ByProfile(Generic[T]):
-    """A default that depends on the profile: `sandbox`, `live` or `cloud`, where it is not `others`."""
-
-    def __init__(self, others: T, **profiles: T) -> None:
-        self.others, self.profiles = others, profiles
-
-    def __call__(self, known: dict[str, Any]) -> T:
-        return self.profiles.get(known["profile"], self.others)
+SECTIONS = (Installation, OfEmbedding, OfPublishing, OfSources, OfOperating)
+"""In the order shown to people; the first line of each is its heading."""
 
 
-class Given(PydanticBaseSettingsSource):
-    """The variables that were given, as values of the fields that they set."""
-
-    def __init__(self, owner: type[BaseSettings], variables: Mapping[str, str]) -> None:
-        super().__init__(owner)
-        self._variables = variables
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return bare(self._variables.get(variable_of(field_name, field), "")) or None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in found.items() if value is not None}
+def fields_of(section: type[Installation]) -> list[tuple[str, FieldInfo]]:
+    """The variables that a section itself declares, in order."""
+    own = ((name, field) for name, field in section.model_fields.items() if name in section.__annotations__)
+    return [(variable_of(name, field), field) for name, field in own if not field.exclude]
 
 
-def variable_of(name: str, field: FieldInfo) -> str:
-    """The variable that sets a field: its name, unless the field says another."""
-    return str(field.validation_alias or f"{PREFIX}{name.upper()}")
+def heading(section: type[Installation]) -> str:
+    """What a section is called where people read it."""
+    return (section.__doc__ or "").partition(".")[0]
 
 
-def is_secret(field: FieldInfo) -> bool:
-    """Whether a setting is never shown."""
-    return field.annotation is SecretStr
-
-
-def allowed(field: FieldInfo) -> str:
-    """What a variable may hold, after "choose …"."""
-    kind = field.annotation
-    kinds = set(get_args(kind)) | {kind}
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return f"one of {', '.join(kind)}"
-    if get_origin(kind) is Literal:
-        return " or ".join(get_args(kind))
-    if kind is bool:
-        return "1 or 0"
-    if {int, float} & kinds:
-        low, high = (next(getattr(m, end) for m in field.metadata if hasattr(m, end)) for end in ("ge", "le"))
-        return f"a{' whole' if kind is int else ''} number from {_plain(low)} to {_plain(high)}"
-    if SecretStr in kinds:
-        return "a secret"
-    return "a list with commas" if kinds & {tuple[str, ...], frozenset[str]} else "a path" if kind is Path else "text"
-
-
-def complaints(error: ValidationError, fields: Mapping[str, FieldInfo], given: Mapping[str, object]) -> dict[str, str]:
-    """Why each field's value is refused, by its name. Shows the value, unless it is secret."""
-    found = {}
-    for name in (str(e["loc"][0]) for e in error.errors() if e["type"] != "default_factory_not_called"):
-        if name in fields:
-            shown = "" if is_secret(fields[name]) else f"={given[name]!r}"
-            found[name] = f"{variable_of(name, fields[name])}{shown}: choose {allowed(fields[name])}"
-    return found
-
-
-def refuse_unknown(variables: Iterable[str], known: Iterable[str]) -> None:
-    """Raises ConfigurationError for a GEOPIN_ variable that nothing reads, naming the nearest that something does."""
-    names = set(known)
-    for variable in sorted(variables):
-        if variable not in names and not variable.startswith(TEST_PREFIX):
-            raise ConfigurationError(f"nothing knows {variable}: {nearest(variable, names)}")
-
-
-def nearest(variable: str, known: Iterable[str]) -> str:
-    """The question whether another variable was meant."""
-    (meant,) = get_close_matches(variable, list(known), n=1, cutoff=0)
-    return f"is it {meant} that you mean?"
-
-
-def _plain(number: float) -> str:
-    return f"{number:.0f}" if number == round(number) else f"{number:g}"
+VARIABLES = {
+    variable: next(name for name, known in section.model_fields.items() if known is field)
+    for section in SECTIONS
+    for variable, field in fields_of(section)
+}
+"""Every variable, and the field that it sets."""

@@ -1,6 +1,7 @@
 """A whole platform in a folder, over a sandbox: what end-to-end tests run."""
 
 import json
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -77,3 +78,12 @@ class Platform(Installation):
         connection.request(method, "/faults", None if body is None else json.dumps(body))
         assert connection.getresponse().status < 300
         connection.close()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A platform after one run of all cells and sources of the tests, its instance, and what the run did."""
+
+    platform: Platform
+    instance: dg.DagsterInstance
+    layers: dict[str, LayerResult]

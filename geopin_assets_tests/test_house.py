@@ -9,9 +9,9 @@ from typer.main import get_command
 
 from geopin_assets.cli.main import app
 from geopin_assets.definitions import defs
-from geopin_assets.settings import VARIABLES
+from geopin_assets.environment import TEST_PREFIX
 from geopin_assets.sources import SOURCES
-from geopin_assets.variables import PER_SOURCE, TEST_PREFIX
+from geopin_assets.variables import PER_SOURCE, VARIABLES
 
 CHECKOUT = Path(__file__).parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")

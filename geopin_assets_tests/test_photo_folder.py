@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
+import obstore.exceptions
 import pytest
+from obstore.store import S3Store
 
 from geopin_assets.errors import (
     ConfigurationError,
@@ -458,3 +460,19 @@ def test_an_endpoint_that_is_no_address_is_named() -> None:
 def test_servers_of_ones_own_are_asked_by_path_and_amazon_as_it_likes() -> None:
     assert connect_s3("http://127.0.0.1:1").meta.config.s3 == {"addressing_style": "path"}
     assert connect_s3("").meta.config.s3 is None
+
+
+def test_what_keeps_buckets_of_photos_off_obstore_still_holds(server: ImageServer) -> None:
+    """docs/decisions/2026-11-29-own-photos-with-boto3.md: once this fails, obstore may replace boto3."""
+
+    def listed(answer: bytes) -> list[str]:
+        server.routes = Always(body(answer))
+        at = {"endpoint": server.url(""), "access_key_id": "key", "secret_access_key": "secret", "region": "us-east-1"}
+        store = S3Store("bucket", config=at, client_options={"allow_http": True}, retry_config={"max_retries": 0})
+        return [found["path"] for page in store.list() for found in page]
+
+    entry = "<Contents><Key>a.jpg</Key><LastModified>2026-01-01T00:00:00Z</LastModified><Size>1</Size></Contents>"
+    assert listed(b"<html><body>Welcome</body></html>") == []
+    assert listed(f"<ListBucketResult><IsTruncated>true</IsTruncated>{entry}</ListBucketResult>".encode()) == ["a.jpg"]
+    with pytest.raises(obstore.exceptions.InvalidPathError):
+        listed(f"<ListBucketResult>{entry}{entry.replace('a.jpg', 'b//c.jpg')}</ListBucketResult>".encode())

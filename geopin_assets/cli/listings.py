@@ -166,8 +166,8 @@ def publish_plan(captures: int = 0, pano_share: float = 0.0) -> Facts:
     if captures:
         panoramas = round(captures * pano_share)
     else:
-        seen = Storage().catalog().sightings()
-        captures, panoramas = seen.height, int(seen["is_pano"].sum())
+        is_pano = Storage().catalog().all_captures(["is_pano"])["is_pano"]
+        captures, panoramas = len(is_pano), int(is_pano.sum())
     return asdict(forecast_publish(captures + (VIEWS - 1) * panoramas, captures, Embedding().model().dim))
 
 

@@ -54,17 +54,11 @@ def sources(as_json: Json = False) -> None:
 
 
 @app.command()
-def settings(
-    as_json: Json = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Every variable explained: docs/settings.md")] = False,
-) -> None:
+def settings(as_json: Json = False) -> None:
     """Every variable, what is in force and where it comes from; secrets are masked."""
-    from geopin_assets.cli.settings import markdown, print_settings
+    from geopin_assets.cli.settings import print_settings
 
-    if as_markdown:
-        typer.echo(markdown(), nl=False)
-    else:
-        print_settings(Settings.from_env(), is_json=as_json)
+    print_settings(Settings.from_env(), is_json=as_json)
 
 
 @app.command()

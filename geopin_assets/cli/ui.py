@@ -17,7 +17,7 @@ import time
 import webbrowser
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from http.client import HTTPConnection, HTTPException
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -35,6 +35,7 @@ _START_S = 180
 _STOP_S = 30
 _SENSOR_S = "300"
 """For one look at all cells: seconds, but on a busy machine the usual 60 would not be enough."""
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _MATTERS = re.compile(r" - (?:ERROR|CRITICAL) - ")
 _LAST_LINES = 15
 
@@ -46,6 +47,7 @@ def serve_ui(settings: Settings, port: int) -> int:
         raise ConfigurationError(
             f"no workspace.yaml in {home}: start this from the checkout, or set DAGSTER_HOME to it"
         )
+    _listener(port, f"port {port}", "say another with --port").close()  # or its owner would be taken for ours
     for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job starts with it ignored,
         signal.signal(stop, signal.default_int_handler)  # and so would Dagster, which ends cleanly on no other signal
     log = settings.data_dir / LOG_NAME
@@ -56,6 +58,7 @@ def serve_ui(settings: Settings, port: int) -> int:
             _announce(dagster, port, log)
             return chatter.wait()
         except KeyboardInterrupt:
+            chatter.is_stopping = True
             console.print("stopping")
             return 0
         finally:
@@ -64,6 +67,9 @@ def serve_ui(settings: Settings, port: int) -> int:
 
 class Chatter:
     """What Dagster's processes say: all of it in a log file, errors on the console too."""
+
+    is_stopping = False
+    """A sensor that is interrupted then calls that an error, and it is none."""
 
     def __init__(self, dagster: "subprocess.Popen[str]", log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -83,13 +89,15 @@ class Chatter:
         return code
 
     def _read(self) -> None:
-        for line in self._dagster.stdout or ():
-            text = line.rstrip()
-            self._last.append(text)
-            self._file.emit(logging.LogRecord("dagster", logging.INFO, "", 0, text, None, None))
-            if _MATTERS.search(text):
-                console.print(f"{text}   (more in {self._log})")
-        self._file.close()
+        with closing(self._file), self._dagster.stdout or nullcontext(()) as lines:
+            for line in lines:
+                self._hear(_COLORS.sub("", line).rstrip())
+
+    def _hear(self, text: str) -> None:
+        self._last.append(text)
+        self._file.emit(logging.LogRecord("dagster", logging.INFO, "", 0, text, None, None))
+        if _MATTERS.search(text) and not self.is_stopping:
+            console.print(f"{text}   (more in {self._log})")
 
 
 @contextmanager
@@ -107,12 +115,7 @@ def reports(settings: Settings) -> Iterator[None]:
     from starlette.routing import Mount
     from starlette.staticfiles import StaticFiles
 
-    try:
-        listener = socket.create_server((HOST, address.port or 80))
-    except OSError as error:
-        raise ConfigurationError(
-            f"{settings.reports_url}: {error.strerror}; set GEOPIN_REPORTS_URL to a free port"
-        ) from error
+    listener = _listener(address.port or 80, settings.reports_url, "set GEOPIN_REPORTS_URL to a free port")
     settings.quality_dir.mkdir(parents=True, exist_ok=True)
     files = Starlette(routes=[Mount("/", StaticFiles(directory=settings.quality_dir))])  # no listing, nothing outside
     server = uvicorn.Server(uvicorn.Config(files, log_level="warning", access_log=False))
@@ -124,6 +127,13 @@ def reports(settings: Settings) -> Iterator[None]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def _listener(port: int, what: str, remedy: str) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        raise ConfigurationError(f"{what}: {error.strerror}; {remedy}") from error
 
 
 def _dagster(home: Path, port: int) -> "subprocess.Popen[str]":

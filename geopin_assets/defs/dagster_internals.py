@@ -30,13 +30,21 @@ from dagster._core.execution.backfill import PartitionBackfill
 # what an instance is rebuilt from in another process
 from dagster._core.instance.ref import InstanceRef
 
+# where an instance keeps its history unless told otherwise
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
 # eight letters, as every id of a backfill
 from dagster._core.utils import make_new_backfill_id
 
+# how an instance remembers what a storage was configured with
+from dagster._serdes import ConfigurableClassData
+
 __all__ = [
     "CellLog",
+    "ConfigurableClassData",
     "EntitySubset",
     "InstanceRef",
+    "SqliteEventLogStorage",
     "TimeWindowFreshnessPolicy",
     "all_keys",
     "asset_freshness",

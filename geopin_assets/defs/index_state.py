@@ -31,7 +31,7 @@ def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
     """
     cell_ids = storage.vectors(model).cell_ids()
     stored = _stored(storage, cell_ids, model, ["vector_id", "capture_id"])
-    places = storage.catalog().sightings().select("capture_id", "cell_id")
+    places = storage.catalog().all_captures(["capture_id", "cell_id"])
     return stored.join(places, on=["capture_id", "cell_id"])
 
 

@@ -71,7 +71,7 @@ class Storage(FromSettings):
     """Raw Parquet files, embedding files and the DuckDB catalog, under one data directory."""
 
     def raw(self) -> RawStore:
-        return RawStore(open_store(self.settings().raw_dir))
+        return RawStore(self._open(self.settings().raw_dir))
 
     def catalog(self) -> Catalog:
         return Catalog(self.settings().catalog_path)
@@ -82,10 +82,14 @@ class Storage(FromSettings):
 
     def embeddings(self) -> ObjectStore:
         """The vectors of all models."""
-        return open_store(self.settings().embeddings_dir)
+        return self._open(self.settings().embeddings_dir)
 
     def quality_dir(self) -> Path:
         return self.settings().quality_dir
+
+    def _open(self, folder: Path) -> ObjectStore:
+        """What is invented can be invented again: only real data waits for the disk."""
+        return open_store(folder, is_durable=not self.settings().is_sandbox)
 
 
 class Embedding(FromSettings):

@@ -17,7 +17,6 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
-from numpy.typing import NDArray
 
 from geopin_assets.cells import all_cells, cell_facts, place_slug, places
 from geopin_assets.geo import dutch_outline
@@ -63,7 +62,7 @@ def _draw_ground(axes: Axes, view: Bbox) -> None:
 
 
 def _draw_cells(axes: Axes, cells: pl.DataFrame, norm: Normalize, rim_width: float | None) -> None:
-    def squares(condition: pl.Expr, inset: float = 0.0) -> NDArray[np.float64]:
+    def squares(condition: pl.Expr, inset: float = 0.0) -> Any:
         return _squares((cell_facts(id_).cell for id_ in cells.filter(condition)["cell_id"]), inset)
 
     rim: dict[str, Any] = {"edgecolor": "none", "antialiased": False}
@@ -87,8 +86,8 @@ def _rim_width(view: Bbox) -> float:
     return min(1.5, 45 * CELL_LAT_DEG / (view.north - view.south))
 
 
-def _squares(cells: Iterable[Cell], inset: float = 0.0) -> NDArray[np.float64]:
-    """Corners [cells, 4, 2], smaller by a share of the cell on every side."""
+def _squares(cells: Iterable[Cell], inset: float = 0.0) -> Any:
+    """Corners [cells, 4, 2], smaller by a share of the cell on every side: one array is drawn faster than a list."""
     edges = np.array([(c.bbox.west, c.bbox.south, c.bbox.east, c.bbox.north) for c in cells]).reshape(-1, 4)
     edges += np.array([CELL_LON_DEG, CELL_LAT_DEG, -CELL_LON_DEG, -CELL_LAT_DEG]) * inset
     return edges[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]

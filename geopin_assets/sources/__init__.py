@@ -1,6 +1,8 @@
-"""The registry of sources: one entry per module, in the order shown to people.
+"""The registry of sources: one entry each, in the order shown to people.
 
-Everything that differs between sources follows from their classes; nothing else lists them.
+Everything that differs between sources follows from their classes; nothing else lists them. A source is a module, or a
+folder whose `__init__.py` holds the class, its facts and the generator; beside it `read.py` understands what the
+provider answers, and `ask.py` and `tiles.py`, where there are such, ask. Not here: crawling (`crawl.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 
+from geopin_assets.environment import refuse_unknown
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.http_client import DailyUse, HttpClient, Manners, Quota, Transport, build_manners
 from geopin_assets.settings import Settings
@@ -22,7 +25,7 @@ from geopin_assets.sources.own_photos import OwnPhotos
 from geopin_assets.sources.panoramax import Panoramax
 from geopin_assets.sources.stac import Stac
 from geopin_assets.sources.wikimedia_commons import WikimediaCommons
-from geopin_assets.variables import PER_SOURCE, refuse_unknown
+from geopin_assets.variables import PER_SOURCE
 
 SOURCES: tuple[type[Source], ...] = (
     Mapillary,
@@ -90,11 +93,11 @@ def open_source(name: str, settings: Settings, *, transport: Transport | None = 
     source = source_named(name)
     if reason := source.disabled_reason(settings):
         raise ConfigurationError(f"{name} is disabled: {reason}")
-    quotas = quotas_of(source, settings)
+    quotas, at = quotas_of(source, settings), (str(settings.data_dir), settings.sandbox_port)
     with HttpClient(
         name,
         contact=settings.contact,
-        manners=build_manners(quotas) if transport else _shared_manners(name, settings, quotas),
+        manners=build_manners(quotas) if transport else _shared_manners(name, *at, tuple(sorted(quotas.items()))),
         daily_use=DailyUse(settings.daily_use_path),
         deadline_s=source.deadline_s,
         max_bytes=source.max_bytes,
@@ -104,11 +107,9 @@ def open_source(name: str, settings: Settings, *, transport: Transport | None = 
         yield source.from_settings(settings, client)
 
 
-def _shared_manners(name: str, settings: Settings, quotas: Mapping[str, Quota]) -> Mapping[str, Manners]:
-    """Manners of a source at the address that these settings mean, the same for the life of the process."""
-    return _manners(name, str(settings.data_dir), settings.sandbox_port, tuple(sorted(quotas.items())))
-
-
 @lru_cache
-def _manners(name: str, data_dir: str, port: int, quotas: tuple[tuple[str, Quota], ...]) -> Mapping[str, Manners]:
+def _shared_manners(
+    name: str, data_dir: str, port: int, quotas: tuple[tuple[str, Quota], ...]
+) -> Mapping[str, Manners]:
+    """Manners of a source at the address that these settings mean, the same for the life of the process."""
     return build_manners(dict(quotas))

@@ -47,10 +47,7 @@ class CrawlCost:
 
 
 def estimate_crawl(
-    source: type[Source],
-    quotas: Mapping[str, Quota],
-    cell_ids: Sequence[str],
-    measured: Mapping[str, tuple[int, int]],
+    source: type[Source], quotas: Mapping[str, Quota], cell_ids: Sequence[str], measured: Mapping[str, tuple[int, int]]
 ) -> CrawlCost:
     """Estimate a crawl. `measured`: cell_id -> (requests, captures) of its last crawl."""
     known = {cell_id: measured[cell_id] for cell_id in cell_ids if cell_id in measured}

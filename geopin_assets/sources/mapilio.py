@@ -133,14 +133,14 @@ class Mapilio(Source):
     def _fetch_tile(self, tile: Tile, tally: Tally) -> bytes:
         place = {"TILEMATRIX": f"{_GRID}:{tile.z}", "TILECOL": tile.x, "TILEROW": tile.y}
         query = _TILE_QUERY | _TILE_FORM | place
-        return self._client.get_bytes(self._tile_url, params=query, judge=tile_verdict, tally=tally)
+        return self._client.get_bytes(self._tile_url, params=query, judge=judge_tile, tally=tally)
 
     def _fetch_sequence(self, uuid: str, report: CrawlReport) -> Mapping[str, Any]:
         answer = self._client.get_json(self._detail_url, params={"sequence_uuid": uuid}, tally=report)
         return parse_sequence(answer, where=f"{self.name}: sequence {uuid}")
 
 
-def tile_verdict(answer: Answer) -> GeoPinError | None:
+def judge_tile(answer: Answer) -> GeoPinError | None:
     """What is wrong with a tile; None leaves it to the status. An empty body is an empty tile, a 400 never is."""
     if answer.status == 400:
         return TransientError(f"answered 400 {answer.excerpt}, which is how a tile fails that is not cached")

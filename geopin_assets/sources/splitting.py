@@ -21,6 +21,7 @@ from typing import TypeVar
 from geopin_assets.errors import TransientError
 from geopin_assets.grid import Bbox
 from geopin_assets.sources.base import CrawlReport
+from geopin_assets.sources.fields import record_key
 
 Record = TypeVar("Record")
 
@@ -76,7 +77,7 @@ def fetch_complete(
     capacity: Capacity,
     min_side_deg: float,
     report: CrawlReport,
-    key: Callable[[Record], Hashable],
+    key: Callable[[Record], Hashable] = record_key,
     at_floor: Callable[[Bbox], list[Record]] | None = None,
 ) -> Iterator[Record]:
     """Every record in a box once, by `key`. `fetch(box)` may raise Saturated.
@@ -117,7 +118,7 @@ def fetch_counted(
     box: Bbox,
     fetch: Callable[[Bbox, CrawlReport], tuple[list[Record], int]],
     *,
-    key: Callable[[Record], Hashable],
+    key: Callable[[Record], Hashable] = record_key,
     report: CrawlReport,
     who: str,
     what: str,

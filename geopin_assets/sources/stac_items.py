@@ -25,63 +25,12 @@ _ROLES = {"hd": "data", "sd": "visual", "thumb": "thumbnail"}  # assets that sta
 _SMALL = {"thumbnail", "overview", "metadata"}
 # EXIF can hold names, serial numbers and comments; only what helps to judge a capture is stored.
 _EXIF_KEPT = (
-    "Exif.Image.Make",
-    "Exif.Image.Model",
-    "Exif.Photo.DateTimeOriginal",
-    "Exif.Photo.OffsetTimeOriginal",
-    "Exif.Photo.FocalLength",
-    "Exif.GPSInfo.GPSImgDirection",
-    "Exif.GPSInfo.GPSImgDirectionRef",
-    "Xmp.GPano.PoseHeadingDegrees",
-    "Xmp.GPano.ProjectionType",
+    *("Exif.Image.Make", "Exif.Image.Model", "Exif.Photo.DateTimeOriginal", "Exif.Photo.OffsetTimeOriginal"),
+    *("Exif.Photo.FocalLength", "Exif.GPSInfo.GPSImgDirection", "Exif.GPSInfo.GPSImgDirectionRef"),
+    *("Xmp.GPano.PoseHeadingDegrees", "Xmp.GPano.ProjectionType"),
 )
-_FEATURE_DROPPED = {
-    "links",
-    "assets",
-    "asset_templates",
-    "providers",
-    "stac_extensions",
-    "stac_version",
-    "type",
-    "bbox",
-}
+_DROPPED = {"links", "assets", "asset_templates", "providers", "stac_extensions", "stac_version", "type", "bbox"}
 _PROPERTIES_DROPPED = {"updated", "geovisio:image", "geovisio:thumbnail", "tiles:tile_matrix_sets"}  # volatile or bulky
-
-
-def is_panorama(properties: Mapping[str, Any]) -> bool:
-    """Whether it is a full sphere: `visible_area` has the margins that were cropped off."""
-    camera = fields.mapping(properties.get("pers:interior_orientation"))
-    margins = camera.get("visible_area")
-    if isinstance(margins, list) and any(map(fields.number, margins)):
-        return False
-    names = (properties.get("pano:type"), properties.get("pers:projection"), camera.get("projection"))
-    return fields.number(camera.get("field_of_view")) == 360 or "equirectangular" in names
-
-
-def find_image_url(feature: Mapping[str, Any], is_pano: bool) -> str | None:
-    """The address of the asset to embed; None where there is none."""
-    images = list(_images(feature))
-    wanted = ("data", "visual") if is_pano else ("visual", "data")
-    ranked = [url for role in (*wanted, "") for roles, url in images if role in roles]
-    return ranked[0] if ranked else None
-
-
-def _images(feature: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
-    """(roles, address) of the assets that are images to look at; every one also has the role ""."""
-    for name, asset in fields.mapping(feature.get("assets")).items():
-        asset = fields.mapping(asset)
-        url, type_, stated = fields.web_url(asset.get("href")), asset.get("type"), asset.get("roles")
-        roles = {role for role in stated if isinstance(role, str)} if isinstance(stated, list) else set()
-        roles = roles or {_ROLES.get(name, name)}
-        is_image = (isinstance(type_, str) and type_ in _IMAGE_TYPES) or (
-            type_ is None and _looks_like_image(url or "")
-        )
-        if url is not None and is_image and not roles & _SMALL:
-            yield roles | {""}, url
-
-
-def _looks_like_image(url: str) -> bool:
-    return urlsplit(url).path.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,4 +194,40 @@ def _payload(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
     exif = fields.mapping(properties.get("exif"))
     kept = {k: v for k, v in properties.items() if k not in _PROPERTIES_DROPPED}
     kept["exif"] = {k: exif[k] for k in _EXIF_KEPT if k in exif}
-    return fields.payload({k: v for k, v in feature.items() if k not in _FEATURE_DROPPED} | {"properties": kept})
+    return fields.payload({k: v for k, v in feature.items() if k not in _DROPPED} | {"properties": kept})
+
+
+def is_panorama(properties: Mapping[str, Any]) -> bool:
+    """Whether it is a full sphere: `visible_area` has the margins that were cropped off."""
+    camera = fields.mapping(properties.get("pers:interior_orientation"))
+    margins = camera.get("visible_area")
+    if isinstance(margins, list) and any(map(fields.number, margins)):
+        return False
+    names = (properties.get("pano:type"), properties.get("pers:projection"), camera.get("projection"))
+    return fields.number(camera.get("field_of_view")) == 360 or "equirectangular" in names
+
+
+def find_image_url(feature: Mapping[str, Any], is_pano: bool) -> str | None:
+    """The address of the asset to embed; None where there is none."""
+    images = list(_images(feature))
+    wanted = ("data", "visual") if is_pano else ("visual", "data")
+    ranked = [url for role in (*wanted, "") for roles, url in images if role in roles]
+    return ranked[0] if ranked else None
+
+
+def _images(feature: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
+    """(roles, address) of the assets that are images to look at; every one also has the role ""."""
+    for name, asset in fields.mapping(feature.get("assets")).items():
+        asset = fields.mapping(asset)
+        url, type_, stated = fields.web_url(asset.get("href")), asset.get("type"), asset.get("roles")
+        roles = {role for role in stated if isinstance(role, str)} if isinstance(stated, list) else set()
+        roles = roles or {_ROLES.get(name, name)}
+        is_image = (isinstance(type_, str) and type_ in _IMAGE_TYPES) or (
+            type_ is None and _looks_like_image(url or "")
+        )
+        if url is not None and is_image and not roles & _SMALL:
+            yield roles | {""}, url
+
+
+def _looks_like_image(url: str) -> bool:
+    return urlsplit(url).path.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))

@@ -10,29 +10,22 @@ from pathlib import Path
 
 import polars as pl
 
+from geopin_assets_tests.cli.typed import Place
 from geopin_assets_tests.platform import CELLS, Platform
 
+CHECKOUT = Path(__file__).parents[2]
 REGION = "+".join(CELLS)
 
 
-def start(platform: Platform, home: Path) -> "subprocess.Popen[bytes]":
+def command() -> list[str]:
+    return ["run", "--region", REGION, "--source", "panoramax", "--source", "amsterdam"]
+
+
+def start(platform: Platform, place: Place) -> "subprocess.Popen[bytes]":
     """`geopin run` in a process of its own."""
-    home.mkdir(exist_ok=True)
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    environ = os.environ | platform.overrides | {"DAGSTER_HOME": str(home)}
-    command = [
-        sys.executable,
-        "-m",
-        "geopin_assets.cli",
-        "run",
-        "--region",
-        REGION,
-        "--source",
-        "panoramax",
-        "--source",
-        "amsterdam",
-    ]
-    return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+    environ = os.environ | platform.overrides | {"DAGSTER_HOME": str(place.home)}
+    words = [sys.executable, "-m", "geopin_assets.cli", *command()]
+    return subprocess.Popen(words, cwd=CHECKOUT, env=environ, stdout=subprocess.DEVNULL)
 
 
 def finished(platform: Platform) -> list[bool]:
@@ -59,7 +52,8 @@ def test_a_killed_run_repeated_ends_as_if_it_had_never_been_killed(
     build_platform: Callable[[str], Platform], tmp_path: Path
 ) -> None:
     killed, whole = build_platform("killed"), build_platform("whole")
-    with start(killed, tmp_path / "home-1") as process:
+    there, elsewhere = Place(tmp_path / "there"), Place(tmp_path / "elsewhere")
+    with start(killed, there) as process:
         while not any(finished(killed)):
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.01)
@@ -67,9 +61,9 @@ def test_a_killed_run_repeated_ends_as_if_it_had_never_been_killed(
     assert not all(finished(killed))
     assert killed.rows.count("captures") == 0
 
-    for platform, home in ((killed, "home-1"), (whole, "home-2")):
-        with start(platform, tmp_path / home) as process:
-            assert process.wait() == 0
+    for platform, place in ((killed, there), (whole, elsewhere)):
+        ended = place.geopin(*command(), **platform.overrides)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
     expected, found = content(whole), content(killed)
     assert expected["vectors"].height > 100
     for what, frame in expected.items():

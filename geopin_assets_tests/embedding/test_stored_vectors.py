@@ -11,6 +11,7 @@ from geopin_assets.embedding.stored_vectors import StoredVectors, VectorAudit, a
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors, VectorFiles, vector_rows
 from geopin_assets.errors import PayloadError
 from geopin_assets.files.object_store import ObjectStore, memory_store
+from geopin_assets_tests.depth import examples
 
 GONE = "s:gone"
 
@@ -119,7 +120,7 @@ def test_cells_without_a_vector_and_no_cells_at_all_are_sound() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1), sharpness=st.floats(0.1, 8))
-@settings(max_examples=30)
+@settings(max_examples=examples(10, 300))
 def test_no_shape_of_unit_vector_trips_the_tolerance(seed: int, sharpness: float) -> None:
     """From one dominant component to all components alike."""
     vectors = np.sign(unit_vectors(20, seed)) * np.abs(unit_vectors(20, seed)) ** sharpness

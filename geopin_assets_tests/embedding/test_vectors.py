@@ -20,6 +20,7 @@ from geopin_assets.embedding.vectors import (
 )
 from geopin_assets.errors import PayloadError
 from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
+from geopin_assets_tests.depth import examples
 
 DIM = 4
 
@@ -204,7 +205,7 @@ Step = st.tuples(st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("ab
 
 
 @given(steps=st.lists(Step, max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(10, 300), deadline=None)
 def test_any_sequence_of_batches_and_commits_holds_what_was_wanted_last(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[set[str], set[str]]]
 ) -> None:

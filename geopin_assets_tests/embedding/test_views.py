@@ -18,6 +18,7 @@ from geopin_assets.embedding.views import (
     is_equirectangular,
     perspective_views,
 )
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.embedding.pictures import Pixels, smooth
 from geopin_assets_tests.embedding.pinhole import angle_deg, direction, rays
 
@@ -138,7 +139,7 @@ def test_a_panorama_yields_12_views_of_512_pixels() -> None:
 
 
 @given(bearing_deg=st.floats(0, 359.9), elevation_deg=st.floats(-15, 25))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(10, 300), deadline=None)
 def test_a_marker_appears_in_the_view_that_looks_at_it(bearing_deg: float, elevation_deg: float) -> None:
     """Columns run clockwise from the image center; view i looks 30 i degrees clockwise of it."""
     width, height = 720, 360

@@ -23,6 +23,7 @@ from geopin_assets.files.object_store import (
     memory_store,
     open_store,
 )
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.files.processes import end, start
 from geopin_assets_tests.files.stores import CREDENTIALS
 
@@ -163,7 +164,7 @@ def test_a_key_is_a_plain_relative_path(object_store: ObjectStore, key: str) -> 
             ask(key)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(5, 80), deadline=None)
 @given(key=KEYS, content=st.binary(max_size=50))
 def test_any_plain_key_and_any_bytes_will_do(object_store: ObjectStore, key: str, content: bytes) -> None:
     key = f"{uuid4()}/{key}"  # none is the folder of another

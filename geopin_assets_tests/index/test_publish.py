@@ -27,6 +27,7 @@ from geopin_assets.index.publish import (
 )
 from geopin_assets.index.tables import TABLES, row_hashes
 from geopin_assets.index.targets import RowTarget, VectorTarget
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.index.frames import DIM, NOW, Clock, Faults, Killed, captures, vectors
 
 INDEX_CALLS = ("create", "upsert", "delete", "get", "info", "optimize")
@@ -331,7 +332,7 @@ states = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(4, 60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(states)
 def test_any_sequence_of_desired_states_ends_with_the_store_equal_to_the_last(
     sequence: list[tuple[dict[str, tuple[str, int]], list[str], bool, int]],
@@ -360,7 +361,7 @@ def test_any_sequence_of_desired_states_ends_with_the_store_equal_to_the_last(
         assert published == place.held_rows()
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(4, 50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.dictionaries(st.sampled_from("uvwxyz"), st.tuples(st.sampled_from(CELLS), st.integers(1, 3))), max_size=3

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.versions import IndexVersion, IndexVersions, State
+from geopin_assets_tests.depth import examples
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 
@@ -70,7 +71,7 @@ def test_backends_know_nothing_of_each_other(versions: IndexVersions, tmp_path: 
 
 
 @given(st.lists(st.tuples(st.sampled_from(["target", "rebuild", "switch", "drop"]), st.sampled_from("ab"))))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(12, 300), deadline=None)
 def test_at_most_one_serves_and_one_of_a_model_is_built(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str]]
 ) -> None:

@@ -20,6 +20,7 @@ from geopin_assets.quality.coverage_trend import (
     take_snapshot,
     trend,
 )
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.quality.factories import CAPTURES, CITY, CRAWLED, FARM, LAKE, NOW, captures, crawled
 
 NEXT = "nh-amstelveen-r084c050"
@@ -131,7 +132,7 @@ def test_snapshots_older_than_a_year_go(tmp_path: Path) -> None:
 CELLS = [CITY, FARM, NEXT]
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(10, 300))
 @given(
     then=st.dictionaries(st.sampled_from(CELLS), st.integers(0, 3)),
     now=st.dictionaries(st.sampled_from(CELLS), st.integers(0, 3)),

@@ -19,6 +19,7 @@ from geopin_assets.quality.diversity import (
     tally,
     write_diversity,
 )
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.quality.factories import CAPTURES, CITY, FARM
 
 LAKE_OF_LELYSTAD = "fl-lelystad-r097c065"
@@ -75,7 +76,7 @@ def test_a_panorama_looks_everywhere() -> None:
     assert (found["heading_sectors"], found["directed"]) == (8, 2)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(10, 300))
 @given(headings=st.lists(st.one_of(st.none(), st.floats(0, 360, exclude_max=True)), min_size=1, max_size=12))
 def test_heading_sectors_are_the_distinct_eighths_of_a_turn(headings: list[float | None]) -> None:
     found = place(pl.concat([taken(2024, heading_deg=heading) for heading in headings]))

@@ -10,6 +10,7 @@ from geopin_assets.cells import all_cells, cell_facts
 from geopin_assets.quality.coverage import Expectations, coverage_by_cell, find_gaps
 from geopin_assets.quality.names import ELSEWHERE, PROVINCES, place_name
 from geopin_assets.quality.provinces import province_summary
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.quality.factories import CAPTURES, CITY, CRAWLED, FARM, LAKE, NOW, captures, crawled
 
 ABROAD = "be-antwerp-r026c034"
@@ -54,7 +55,7 @@ def test_nothing_crawled_is_twelve_empty_provinces() -> None:
     assert frame.height == 13 and row(frame, "Total") == (9_600, 0, 0, 0, 0, 0, None, 0, 0)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(10, 300))
 @given(counts=st.dictionaries(st.sampled_from([CITY, FARM, LAKE, ABROAD]), st.integers(0, 3)))
 def test_the_total_is_the_sum_of_the_rows(counts: dict[str, int]) -> None:
     looked = pl.concat([pl.DataFrame(schema=CRAWLED), *(crawled("panoramax", cell_id=id_) for id_ in counts)])

@@ -11,6 +11,7 @@ from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.grid import Bbox, bounds
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.blocks import Blocks
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.sources.capped_server import CappedServer, Point
 
 
@@ -24,7 +25,7 @@ def blocks_on(server: CappedServer, rows: int = 4, columns: int = 4) -> Blocks[P
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(20, 400), deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 6),

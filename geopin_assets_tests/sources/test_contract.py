@@ -31,6 +31,7 @@ from geopin_assets.sources import SOURCES, open_source, source_named
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import crawl_cell, crawl_cells
 from geopin_assets.sources.fields import MAX_PAYLOAD_BYTES
+from geopin_assets_tests.depth import examples
 
 ENABLED = {"GEOPIN_ENABLE_MAPILIO": "1"}
 
@@ -148,7 +149,7 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @every_server
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(30, 600), deadline=None)
 @given(data=st.data())
 def test_a_malformed_record_is_rejected_with_a_reason_and_never_an_exception(source: type[Source], data: st.DataObject):
     case = recording(source)

@@ -13,10 +13,11 @@ from geopin_assets.sandbox.faults import Fault, Kind
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import crawl_cell
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.sources.invented import CELL, Place, Truth, opened, stand_in_of
 
 every_server = pytest.mark.parametrize("source", list(filter(stand_in_of, SOURCES)), ids=lambda source: source.name)
-fast = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fast = settings(max_examples=examples(10, 300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # What the formats of the sources call the things a crawler needs; under other names nothing can be understood.
 DRIFTS = [
@@ -84,7 +85,7 @@ def test_with_any_fault_nothing_is_silently_missing(
 
 
 @every_server
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=examples(2, 50), deadline=None)
 @given(where=places(), share=st.sampled_from([0.5, 1.0]))
 def test_a_server_that_hangs_is_an_error_after_the_deadline(source: type[Source], where: list[Place], share: float):
     truth = Truth.at(source, where)
@@ -95,7 +96,7 @@ def test_a_server_that_hangs_is_an_error_after_the_deadline(source: type[Source]
 
 @every_server
 @pytest.mark.parametrize("rename", DRIFTS, ids=lambda rename: next(iter(rename)))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(4, 50), deadline=None)
 @given(where=places())
 def test_a_format_that_drifts_empties_no_cell(source: type[Source], rename: dict[str, str], where: list[Place]):
     truth = Truth.at(source, where)

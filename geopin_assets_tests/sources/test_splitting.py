@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from geopin_assets.grid import Bbox
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.splitting import Capacity, Saturated, fetch_complete
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.sources.capped_server import CappedServer, Point
 
 CELL = Bbox(4.8936, 52.37, 4.9229, 52.388)
@@ -43,7 +44,7 @@ def truths() -> st.SearchStrategy[list[Point]]:
     return lists.map(lambda places: [(number, lon, lat) for number, (lon, lat) in enumerate(places)])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(80, 1600), deadline=None)
 @given(truth=truths(), limit=st.integers(1, 30))
 def test_the_union_is_the_truth_or_the_box_is_reported_and_never_silently_fewer(truth: list[Point], limit: int):
     server = CappedServer(truth, limit)
@@ -59,7 +60,7 @@ def test_the_union_is_the_truth_or_the_box_is_reported_and_never_silently_fewer(
             assert any(b.west - 1e-6 <= lon <= b.east + 1e-6 and b.south - 1e-6 <= lat <= b.north + 1e-6 for b in boxes)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(20, 400), deadline=None)
 @given(truth=truths(), limit=st.integers(1, 30))
 def test_requests_are_the_fewest_that_dividing_by_four_allows(truth: list[Point], limit: int):
     server = CappedServer(truth, limit)
@@ -132,7 +133,7 @@ def test_an_error_ends_the_crawl():
     raise AssertionError("the error was swallowed")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(60, 1200), deadline=None)
 @given(truth=truths(), cap=st.integers(10, 40), has_probe=st.booleans())
 def test_a_cap_that_was_lowered_without_a_word_hides_nothing(truth: list[Point], cap: int, has_probe: bool):
     """The server gives at most `cap`, whatever is asked for; the crawler believes in 1,000."""

@@ -14,6 +14,7 @@ from geopin_assets.grid import Bbox
 from geopin_assets.http_client import Tally
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.tiles import Tile, TileCache, points_of, tiles_of
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.sources.replay import DATA
 
 DAM = Tile(14, 8414, 5384)
@@ -161,7 +162,7 @@ def test_bytes_that_are_no_tile_are_a_payload_error_with_the_address(data: bytes
         points_of(DAM, data, "image")
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(60, 1200))
 @given(data=st.data())
 def test_a_damaged_tile_is_read_or_refused_and_nothing_else(data: st.DataObject):
     damaged = bytearray(SYNTHETIC)

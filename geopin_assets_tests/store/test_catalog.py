@@ -14,6 +14,7 @@ from geopin_assets.errors import TransientError
 from geopin_assets.files.object_store import memory_store, open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
 
 A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
@@ -208,7 +209,7 @@ def test_images_without_a_vector_are_counted_by_source_reason_and_whether_they_a
 ) -> None:
     merged(raw, catalog, range(3))
     merged(raw, catalog, range(1), source="amsterdam")
-    assert catalog.held().rows() == [("amsterdam", A, 1), ("panoramax", A, 3)]
+    assert catalog.counts_by_source().rows() == [("amsterdam", A, 1), ("panoramax", A, 3)]
     ids = ["panoramax:0", "panoramax:1", "panoramax:2", "amsterdam:0", "panoramax:left since"]
     failures = pl.DataFrame(
         {
@@ -250,7 +251,7 @@ crawls = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(4, 60), deadline=None)
 @given(crawls)
 def test_any_sequence_of_crawls_ends_in_what_the_sources_last_showed(
     tmp_path_factory: pytest.TempPathFactory, sequence: list[tuple[str, set[int], bool, str]]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from geopin_assets.files.object_store import open_store
-from geopin_assets.store.catalog import Catalog
+from geopin_assets.store.catalog import COVERAGE_COLUMNS, Catalog
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import capture, crawl
 
@@ -34,7 +34,7 @@ def test_creators_are_counted_per_source_and_license_most_first(catalog: Catalog
     ]
 
 
-def test_looks_are_the_sightings_without_their_ids(catalog: Catalog) -> None:
-    looks = catalog.looks()
-    assert looks.equals(catalog.sightings().drop("capture_id"))
-    assert (looks["is_pano"].sum(), looks["heading_deg"].null_count()) == (1, 1)
+def test_columns_of_every_capture_are_those_that_were_asked_for(catalog: Catalog) -> None:
+    found = catalog.all_captures(COVERAGE_COLUMNS)
+    assert found.columns == COVERAGE_COLUMNS and found.height == len(catalog.ids())
+    assert (found["is_pano"].sum(), found["heading_deg"].null_count()) == (1, 1)

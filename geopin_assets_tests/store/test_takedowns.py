@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from geopin_assets.files.object_store import open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
 
 A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
@@ -189,7 +190,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(10, 300), deadline=None)
 @given(steps)
 def test_any_sequence_of_crawls_takedowns_and_undoings_ends_without_what_is_on_the_list(
     tmp_path_factory: pytest.TempPathFactory, sequence: list[tuple]

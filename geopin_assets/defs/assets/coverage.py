@@ -18,6 +18,7 @@ from geopin_assets.quality.coverage import COVERAGE_DESCRIPTIONS, COVERAGE_SCHEM
 from geopin_assets.quality.coverage_report import CoverageReport, write_report
 from geopin_assets.quality.coverage_trend import Trend
 from geopin_assets.settings import Settings
+from geopin_assets.store.catalog import COVERAGE_COLUMNS
 
 CHECKS = {
     "coverage_gaps": "Crawled Dutch-land cells that fall short of what is expected of them (nothing at all, one source "
@@ -127,7 +128,7 @@ def coverage(storage: Storage) -> dg.MaterializeResult:
     catalog, settings = storage.catalog(), storage.settings()
     now = datetime.now(UTC)
     report = write_report(
-        catalog.looks(),
+        catalog.all_captures(COVERAGE_COLUMNS),
         catalog.crawls().select("source", "cell_id", "is_complete"),
         settings.quality_dir,
         now=now,

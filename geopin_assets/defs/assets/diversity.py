@@ -10,6 +10,7 @@ from geopin_assets.defs.automation.sensors import REPORT
 from geopin_assets.defs.declare import OWNERS, column_schema, frame_table
 from geopin_assets.defs.resources import Storage
 from geopin_assets.quality.diversity import PLACE_DESCRIPTIONS, PLACE_SCHEMA, SEASONS, write_diversity
+from geopin_assets.store.catalog import COVERAGE_COLUMNS
 
 _PLACES_SHOWN, _YEARS_SHOWN = 25, 25
 _SPREAD = [*SEASONS, "years", "first_year", "last_year"]
@@ -34,7 +35,7 @@ def diversity(storage: Storage) -> dg.MaterializeResult:
     Seasons are meteorological (winter is December to February); directions are eighths of a turn, and a panorama
     looks into all of them.
     """
-    report = write_diversity(storage.catalog().looks(), storage.quality_dir())
+    report = write_diversity(storage.catalog().all_captures(COVERAGE_COLUMNS), storage.quality_dir())
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.by_place.height,

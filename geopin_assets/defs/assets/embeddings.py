@@ -63,7 +63,7 @@ def embeddings(
     def embed(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
         catalog, model = storage.catalog(), embedding.model()
         context.log.info(f"embedder: {model.label}")
-        counts = catalog.counts(cell_ids)
+        counts = catalog.counts_by_cell(cell_ids)
         total = sum(counts.values())
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             finished = embed_cells(

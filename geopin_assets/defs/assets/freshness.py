@@ -149,8 +149,8 @@ def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sour
     A cell is as old as its last good crawl. What a source showed then stays published for as long as it fails:
     `captures_on_old_data` counts it.
     """
-    now, held = datetime.now(UTC), storage.catalog().held()
-    cells = crawled_cells(storage, held, now=now)
+    now, counts = datetime.now(UTC), storage.catalog().counts_by_source()
+    cells = crawled_cells(storage, counts, now=now)
     summed, off = by_source(cells), _switched_off(sources)
     write_frame(storage.quality_dir() / "freshness.parquet", cells)
     lost, since = losses(storage, context.instance, now=now)
@@ -162,7 +162,7 @@ def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sour
         },
         check_results=[
             stale_check(cells, summed, off),
-            down_check([outage for outage in find_outages(cells, held) if outage.source not in off], summed),
+            down_check([outage for outage in find_outages(cells, counts) if outage.source not in off], summed),
             lost_check(lost, f"{since:%Y-%m-%d}", loss_limit(storage)),
         ],
     )
@@ -174,10 +174,10 @@ def _switched_off(sources: Sources) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def crawled_cells(storage: Storage, held: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
-    """One row for each (source, cell) that was ever tried, with its age; `held` counts what the catalog has of it."""
+def crawled_cells(storage: Storage, counts: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
+    """One row for each (source, cell) that was ever tried, with its age; `counts` of captures in the catalog."""
     raw = storage.raw()
-    return cell_states(_with_windows(raw.crawls()), raw.failures(), held, now=now)
+    return cell_states(_with_windows(raw.crawls()), raw.failures(), counts, now=now)
 
 
 def _numbers(sources: pl.DataFrame) -> dict[str, int | float]:

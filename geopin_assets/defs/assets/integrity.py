@@ -248,7 +248,7 @@ def integrity(
 def _stores(storage: Storage, model: Model, search_index: SearchIndex) -> dict[str, SyncReport]:
     """Each part of the index and of the metadata, compared with what it should hold."""
     ledger, desired = search_index.ledger(), all_desired(storage, model)
-    captures = storage.catalog().sightings().select("capture_id", "cell_id")
+    captures = storage.catalog().all_captures(["capture_id", "cell_id"])
     views = desired if len(live_models(search_index, model)) == 1 else None
     version, reports = search_index.target(model), {}
     for number, (part, wanted) in enumerate(search_index.vectors(version).split(desired)):

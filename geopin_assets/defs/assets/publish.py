@@ -188,7 +188,7 @@ def _in_batches(
 
     def work(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
         with progress.task(context, len(cell_ids)) as advance:
-            for batch in pages(cell_ids, storage.catalog().counts(cell_ids), captures_at_once):
+            for batch in pages(cell_ids, storage.catalog().counts_by_cell(cell_ids), captures_at_once):
                 try:
                     reports = publish(batch)
                 except GeoPinError as error:

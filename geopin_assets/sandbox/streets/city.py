@@ -23,7 +23,7 @@ _CELLS = {
 _OWN_STREETS = {(89, 51), (89, 52), (90, 51), (90, 52)}
 """Cells of `drives.py`; tests know what is in them."""
 NO_CAPTURE = {(82, 54), (91, 51), (92, 53), (94, 53)}
-SINGLE_SOURCE = {(86, 54), (91, 54), (93, 53)}
+SINGLE_SOURCE = {(85, 55), (91, 48), (93, 53)}
 NOTHING_RECENT = {(88, 49), (90, 48), (91, 49)}
 TOO_FEW = {(87, 53), (89, 53), (92, 50)}
 NO_MUNICIPAL_PANORAMA = {(85, 54), (88, 53), (93, 52)}
@@ -64,7 +64,7 @@ def _drives(cell: tuple[int, int], rank: int, street: Street) -> Iterator[Drive]
     """Who was there: of an ordinary cell all three, of one with a gap those that leave the gap."""
     started_at = (_OLD if cell in NOTHING_RECENT else _NEW) + timedelta(days=rank * 3)
     if cell in SINGLE_SOURCE:
-        yield _drive("amsterdam", street, started_at, count=6, is_pano=True)
+        yield _drive("amsterdam", street, started_at, count=3, is_pano=True)
     elif cell in TOO_FEW:
         yield _drive("amsterdam", street, started_at, count=1, is_pano=True)
         yield _drive("mapillary", street, started_at, count=1)

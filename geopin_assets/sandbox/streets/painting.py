@@ -121,6 +121,8 @@ def _paint_thing(canvas: Canvas, thing: Thing, day: Day) -> None:
     distance = float(np.hypot(x, z))
     off = (canvas.camera.azimuth - np.arctan2(x, z) + np.pi) % (2 * np.pi) - np.pi
     columns = np.flatnonzero(np.abs(off) < np.arctan(1.5 * thing.radius_m / distance))
+    if not columns.size:
+        return
     right = distance * np.tan(off[columns])
     up = canvas.up_m(columns, distance / np.cos(off[columns]))
     pixel, row, rank = canvas.free((up > 0) & (up < thing.height_m + 1.5 * thing.radius_m), columns)

@@ -72,7 +72,7 @@ class Europeana(Source):
             yield parse_item(record, cell.bbox, self._now(), self._api_key)
 
     def _fetch_block(self, box: Bbox, report: CrawlReport) -> list[Any]:
-        return fetch_counted(box, self._fetch_pages, key=fields.record_key, report=report, who=self.name, what="items")
+        return fetch_counted(box, self._fetch_pages, report=report, who=self.name, what="items")
 
     def _fetch_pages(self, box: Bbox, report: CrawlReport) -> tuple[list[Any], int]:
         """(records, the total as the last page says it)."""

@@ -22,19 +22,8 @@ _GAZETTEERS = re.compile(r"https?://(?:data\.europeana\.eu/place|(?:sws|www)\.ge
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _KEY_PARAMETERS = {"wskey", "api_key", "apikey", "utm_source", "utm_medium", "utm_campaign"}  # campaign is the key
 _KEPT = (
-    "country",
-    "dataProvider",
-    "dcCreator",
-    "edmDatasetName",
-    "edmPlace",
-    "edmPlaceLatitude",
-    "edmPlaceLongitude",
-    "id",
-    "provider",
-    "rights",
-    "title",
-    "type",
-    "year",
+    *("country", "dataProvider", "dcCreator", "edmDatasetName", "edmPlace", "edmPlaceLatitude"),
+    *("edmPlaceLongitude", "id", "provider", "rights", "title", "type", "year"),
 )  # no addresses: they repeat the key
 
 

@@ -30,15 +30,7 @@ from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, Key, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
-from geopin_assets.sources.flickr.read import (
-    EXTRAS,
-    Page,
-    judge,
-    parse_licenses,
-    parse_page,
-    parse_photo,
-    place_of,
-)
+from geopin_assets.sources.flickr.read import EXTRAS, Page, judge, parse_licenses, parse_page, parse_photo, place_of
 
 PER_PAGE = 250  # the most for a search by box
 DIVIDE_ABOVE = 3000  # well below the 4,000 after which results repeat

@@ -33,23 +33,9 @@ _RESTRICTED = re.compile(r"non-?commercial|no-?deriv|\bnc\b|\bnd\b|reserved|rest
 EXTRAS = "geo,license,date_taken,date_upload,last_update,owner_name,url_m,url_l,o_dims,tags"
 STREET_LEVEL, INDOORS = 16, 1
 _KEPT = (
-    "accuracy",
-    "context",
-    "datetaken",
-    "datetakengranularity",
-    "datetakenunknown",
-    "dateupload",
-    "id",
-    "latitude",
-    "license",
-    "longitude",
-    "o_height",
-    "o_width",
-    "owner",
-    "ownername",
-    "tags",
-    "title",
-    "woeid",
+    *("accuracy", "context", "datetaken", "datetakengranularity", "datetakenunknown", "dateupload", "id"),
+    *("latitude", "license", "longitude", "o_height", "o_width", "owner", "ownername", "tags", "title"),
+    *("woeid",),
 )  # no addresses and no secrets of image files, nothing that changes with every comment
 
 

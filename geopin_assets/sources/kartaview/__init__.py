@@ -29,7 +29,6 @@ from geopin_assets.errors import GeoPinError, PayloadError, TransientError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import Answer, HttpClient
 from geopin_assets.settings import Settings
-from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.kartaview import read
@@ -74,7 +73,7 @@ class KartaView(Source):
         self._client, self._images, self._sleep, self._now = client, images, sleep, now
         self._url = f"{endpoint}/1.0/list/nearby-photos/"
         self._corners = around if area == "circle" else corners
-        self._blocks = Blocks(self.name, self._fetch_block, read.position, rows=block_cells, columns=block_cells)
+        self._blocks = Blocks(self.name, self._fetch_block, read.place_of, rows=block_cells, columns=block_cells)
         self._lock = Lock()
         self._refusals = 0
 
@@ -97,13 +96,12 @@ class KartaView(Source):
             capacity=Checked(),
             min_side_deg=MIN_SIDE_DEG,
             report=report,
-            key=fields.record_key,
         )
         return list(found)
 
     def _fetch_box(self, box: Bbox, report: CrawlReport) -> list[Any]:
         """All photos of a box. Raises Saturated."""
-        return fetch_counted(box, self._fetch_pages, key=fields.record_key, report=report, who=self.name, what="photos")
+        return fetch_counted(box, self._fetch_pages, report=report, who=self.name, what="photos")
 
     def _fetch_pages(self, box: Bbox, report: CrawlReport) -> tuple[list[Any], int]:
         photos: list[Any] = []
@@ -132,7 +130,7 @@ class KartaView(Source):
 
     def _judge(self, answer: Answer) -> GeoPinError | None:
         """Refusals of one area after another, down to the smallest, are an outage: from then on they are failures."""
-        error = read.verdict(answer)
+        error = read.judge(answer)
         with self._lock:
             if isinstance(error, read.Refused):
                 self._refusals += 1
@@ -146,10 +144,7 @@ class KartaView(Source):
 
 def corners(box: Bbox) -> dict[str, str]:
     """A box as the API takes it: latitude first."""
-    return {
-        "bbTopLeft": f"{box.north:.6f},{box.west:.6f}",
-        "bbBottomRight": f"{box.south:.6f},{box.east:.6f}",
-    }
+    return {"bbTopLeft": f"{box.north:.6f},{box.west:.6f}", "bbBottomRight": f"{box.south:.6f},{box.east:.6f}"}
 
 
 def around(box: Bbox) -> dict[str, str]:

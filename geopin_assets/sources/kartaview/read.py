@@ -41,7 +41,7 @@ class Page:
     total: int
 
 
-def verdict(answer: Answer) -> GeoPinError | None:
+def judge(answer: Answer) -> GeoPinError | None:
     """What an answer's own code says, whatever its HTTP status; None leaves it to the status."""
     if answer.status not in (200, 400):
         return None
@@ -70,7 +70,7 @@ def parse_page(answer: Any, where: str) -> Page:
     return Page(photos, count)
 
 
-def position(photo: Any) -> tuple[float, float] | None:
+def place_of(photo: Any) -> tuple[float, float] | None:
     """(lon, lat) of a photo, None if it has no usable one."""
     photo = fields.mapping(photo)
     return fields.position(photo.get("lng"), photo.get("lat"))
@@ -82,7 +82,7 @@ def parse_photo(photo: Any, bbox: Bbox, now: datetime, images: str = IMAGES) -> 
     id_ = fields.source_id(photo.get("id"))
     if id_ is None:
         return Rejected(Reason.BAD_ID if "id" in photo else Reason.MALFORMED, str(photo.get("id"))[:200])
-    place = position(photo)
+    place = place_of(photo)
     if place is None:
         return Rejected(Reason.BAD_COORDINATES, id_)
     if not bbox.contains(*place):

@@ -107,11 +107,7 @@ class Mapillary(Source):
     ) -> None:
         self._now = now
         self._graph = Graph(
-            client,
-            endpoint=endpoint,
-            token=token,
-            max_area_deg2=limits.max_area_deg2,
-            max_side_deg=limits.max_side_deg,
+            client, endpoint=endpoint, token=token, max_area_deg2=limits.max_area_deg2, max_side_deg=limits.max_side_deg
         )
         tile_s = limits.tile_days * 86_400
         tiles = CoverageTiles(client, endpoint=tiles_endpoint, token=token, folder=tiles_dir, ttl_s=tile_s)

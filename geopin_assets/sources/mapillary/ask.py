@@ -28,13 +28,7 @@ BATCH = 50  # ids in one request
 LINK_FIELDS = ("id", "is_pano", "camera_type", *LINKS)
 IMAGE_FIELDS = (
     *LINK_FIELDS,
-    "geometry",
-    "computed_geometry",
-    "compass_angle",
-    "computed_compass_angle",
-    "captured_at",
-    "creator",
-    "sequence",
+    *("geometry", "computed_geometry", "compass_angle", "computed_compass_angle", "captured_at", "creator", "sequence"),
 )
 _TOO_DENSE, _PASSING, _TOO_OFTEN, _GONE, _TOKEN_REFUSED = 1, 2, 4, 100, 190
 _SUBCODE_GONE = 33

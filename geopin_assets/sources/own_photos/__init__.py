@@ -130,7 +130,7 @@ class OwnPhotos(Source):
             return error
 
     def _capture(self, photo: Photo) -> Capture | Rejected:
-        rights, name = self._rights, photo.file.name
+        rights, name, header = self._rights, photo.file.name, photo.header
         quoted = quote(name)
         try:
             version = self._folder.version(photo.file)
@@ -147,7 +147,7 @@ class OwnPhotos(Source):
             lat=photo.lat,
             captured_at=photo.captured_at,
             heading_deg=photo.heading_deg,
-            is_pano=photo.header.is_pano,
+            is_pano=header.is_pano,
             sequence_id=name.rpartition("/")[0] or None,
             creator=rights.creator,
             license=rights.license,
@@ -156,12 +156,7 @@ class OwnPhotos(Source):
             image_url=f"{SCHEME}:{quoted}",
             image_version=version,
             payload=fields.payload(
-                {
-                    "file": name,
-                    "width": photo.header.width,
-                    "height": photo.header.height,
-                    "camera": photo.header.camera,
-                }
+                {"file": name, "width": header.width, "height": header.height, "camera": header.camera}
             ),
         )
 

@@ -74,62 +74,6 @@ class Memory:
         self.gone = self._known.keys() - self._seen
 
 
-@contextmanager
-def remembered(path: Path | None, folder: str) -> Iterator[Memory]:
-    """The memory of one folder, stored at the end, after an error too; without a path nothing is kept."""
-    folder = f"{folder} {_reader()}"
-    memory = Memory(_load(path, folder) if path and path.is_file() else {})
-    try:
-        yield memory
-    finally:
-        if path and (memory.new or memory.gone):
-            _save(path, folder, memory)
-
-
-def _load(path: Path, folder: str) -> dict[str, tuple[str, bytes]]:
-    with suppress(sqlite3.Error, GeoPinError), opened(path, is_durable=False, busy_timeout_s=_PATIENCE_S) as db:
-        rows = db.execute("select name, version, header from headers where folder = ?", (folder,))
-        return {name: (version, header) for name, version, header in rows}
-    return {}
-
-
-def _save(path: Path, folder: str, memory: Memory) -> None:
-    """Store what is new, and drop what is gone and what other code read; a damaged file is begun anew."""
-    for _ in range(2):
-        try:
-            with opened(path, _SCHEMA, is_durable=False, busy_timeout_s=_PATIENCE_S) as db, writing(db):
-                db.execute("delete from headers where folder not like ?", (f"% {_reader()}",))
-                db.executemany("delete from headers where folder = ? and name = ?", ((folder, n) for n in memory.gone))
-                db.executemany(
-                    "insert or replace into headers values (?, ?, ?, ?)",
-                    ((folder, name, version, header) for name, (version, header) in memory.new.items()),
-                )
-            return
-        except DamagedFileError:
-            path.unlink(missing_ok=True)
-        except (sqlite3.Error, GeoPinError):
-            return  # busy, or a disk that is full: the next run tries again
-
-
-def _restored(stored: bytes) -> PhotoHeader | None:
-    found = orjson.loads(stored)
-    if found is None:
-        return None
-    header, place, time = PhotoHeader(**found), found["position"], found["captured_at"]
-    return replace(
-        header,
-        position=(place[0], place[1]) if place else None,
-        captured_at=datetime.fromisoformat(time) if time else None,
-    )
-
-
-@cache
-def _reader() -> str:
-    """Changes with the code that reads headers, so that a correction there reaches every photo."""
-    code = inspect.getsource(read) + inspect.getsource(fields) + PIL.__version__
-    return hashlib.sha256(code.encode()).hexdigest()[:16]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Photo:
     """A photo that has a place."""
@@ -170,10 +114,10 @@ def scan(folder: PhotoFolder, now: datetime, memory: Memory) -> Scan:
     positions, unusable = read_positions(folder)
     found, unseen = Scan(unplaced=unusable), set(positions)
 
-    def read(file: PhotoFile) -> Photo | Rejected:
+    def look_at(file: PhotoFile) -> Photo | Rejected:
         return read_photo(folder, file, positions.get(file.name, Position()), now, memory)
 
-    for file, photo in _ahead(read, folder.photos(), folder.readers):
+    for file, photo in _ahead(look_at, folder.photos(), folder.readers):
         unseen.discard(file.name)
         found.add(photo)
     memory.forget_others()
@@ -247,3 +191,59 @@ def _ahead(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator
             yield item, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def remembered(path: Path | None, folder: str) -> Iterator[Memory]:
+    """The memory of one folder, stored at the end, after an error too; without a path nothing is kept."""
+    folder = f"{folder} {_reader()}"
+    memory = Memory(_load(path, folder) if path and path.is_file() else {})
+    try:
+        yield memory
+    finally:
+        if path and (memory.new or memory.gone):
+            _save(path, folder, memory)
+
+
+def _load(path: Path, folder: str) -> dict[str, tuple[str, bytes]]:
+    with suppress(sqlite3.Error, GeoPinError), opened(path, is_durable=False, busy_timeout_s=_PATIENCE_S) as db:
+        rows = db.execute("select name, version, header from headers where folder = ?", (folder,))
+        return {name: (version, header) for name, version, header in rows}
+    return {}
+
+
+def _save(path: Path, folder: str, memory: Memory) -> None:
+    """Store what is new, and drop what is gone and what other code read; a damaged file is begun anew."""
+    for _ in range(2):
+        try:
+            with opened(path, _SCHEMA, is_durable=False, busy_timeout_s=_PATIENCE_S) as db, writing(db):
+                db.execute("delete from headers where folder not like ?", (f"% {_reader()}",))
+                db.executemany("delete from headers where folder = ? and name = ?", ((folder, n) for n in memory.gone))
+                db.executemany(
+                    "insert or replace into headers values (?, ?, ?, ?)",
+                    ((folder, name, version, header) for name, (version, header) in memory.new.items()),
+                )
+            return
+        except DamagedFileError:
+            path.unlink(missing_ok=True)
+        except (sqlite3.Error, GeoPinError):
+            return  # busy, or a disk that is full: the next run tries again
+
+
+def _restored(stored: bytes) -> PhotoHeader | None:
+    found = orjson.loads(stored)
+    if found is None:
+        return None
+    header, place, time = PhotoHeader(**found), found["position"], found["captured_at"]
+    return replace(
+        header,
+        position=(place[0], place[1]) if place else None,
+        captured_at=datetime.fromisoformat(time) if time else None,
+    )
+
+
+@cache
+def _reader() -> str:
+    """Changes with the code that reads headers, so that a correction there reaches every photo."""
+    code = inspect.getsource(read) + inspect.getsource(fields) + PIL.__version__
+    return hashlib.sha256(code.encode()).hexdigest()[:16]

@@ -49,6 +49,85 @@ _WIDENED_DEG = 2e-5  # tiles round to 0.2 m
 _EMPTY = (204, 404)
 
 
+class Instance:
+    """One server. `is_catalog`: the federated one, with hexagons. `tiles_dir`: where tiles are kept. Thread-safe."""
+
+    def __init__(
+        self, client: HttpClient, url: str, *, limit: int, is_catalog: bool = False, tiles_dir: Path | None = None
+    ) -> None:
+        self.url, self.is_catalog = url, is_catalog
+        self._client, self._limit = client, limit
+        self._capacity = Capacity(limit, self._probe)
+        folder = tiles_dir / re.sub(r"[^\w.-]+", "_", url.split("://")[-1]) if tiles_dir else None
+        self._tiles = TileCache(self._fetch_tile, folder=folder and folder / "pictures", ttl_s=PICTURES_KEPT_S)
+        self._low_tiles = TileCache(self._fetch_low_tile, folder=folder and folder / "grid", ttl_s=GRID_KEPT_S)
+        self._overview = Overview()
+        self._details = Details(client, url, (as_list, as_text) if is_catalog else (as_text, as_list))
+        self._offers_tiles = True
+
+    def fetch(self, box: Bbox, report: CrawlReport, removed: Callable[[], frozenset[str]]) -> Iterator[Any]:
+        """Every feature of a box once, unchecked; Rejected for pictures that are gone although a tile shows them.
+
+        A box without anything on the grid is not asked, unless the last crawl found something there.
+        `removed` tells collections that were taken down: their pictures are not even asked for.
+        """
+        tiles = tiles_of(box, PICTURES_ZOOM)
+        expected = self._overview.pictures(box, lambda tile: self._low_tiles.get(tile, report))
+        way = choose_way(expected, tiles=len(tiles), limit=self._limit, ids_per_request=IDS_PER_REQUEST)
+        if way is Way.NOTHING and not report.known_captures:
+            return
+        whole = self._search(box, report)
+        features: list[Any] = []
+        if way is Way.TILES and self._offers_tiles and not self._capacity.is_proven_by(len(whole), report):
+            features = self._by_tiles(box, tiles, report, removed)
+        yield from features or self._by_search(box, whole, report)
+
+    def _by_search(self, bbox: Bbox, whole: list[Any], report: CrawlReport) -> Iterator[Any]:
+        """`whole`: the answer for the undivided box."""
+
+        def fetch(box: Bbox) -> list[Any]:
+            return whole if box == bbox else self._search(box, report)
+
+        return fetch_complete(bbox, fetch, capacity=self._capacity, min_side_deg=MIN_SIDE_DEG, report=report)
+
+    def _by_tiles(
+        self, box: Bbox, tiles: list[Tile], report: CrawlReport, removed: Callable[[], frozenset[str]]
+    ) -> list[Any]:
+        """Ids from tiles, then features by id. Nothing, which proves nothing, where the server does not give both."""
+        try:
+            shown = [picture for tile in tiles for picture in parse_pictures(tile, self._tiles.get(tile, report))]
+            pictures = {picture.id: picture for picture in shown if _is_near(picture, box)}
+            kept = [p.id for p in pictures.values() if not p.collections or p.collections - removed()]
+            found, gone = self._details.fetch(kept, report)
+        except (NotOffered, PermanentError):
+            self._offers_tiles = False
+            return []
+        gone += pictures.keys() - kept
+        return [*found.values(), *(Rejected(Reason.REMOVED, id_) for id_ in gone)]
+
+    def _search(self, box: Bbox, report: CrawlReport, **how: Any) -> list[Any]:
+        params = {"bbox": str(box), "limit": self._limit}
+        answer = self._client.get_json(f"{self.url}/api/search", params=params, tally=report, **how)
+        return stac_items.features(answer, where=f"panoramax: {self.url}, box {box}")
+
+    def _probe(self, report: CrawlReport) -> int:
+        """The longest answer there is: that for everything. None to learn from a server that does not give it."""
+        try:
+            return len(self._search(WHOLE_GRID, report, judge=_once))
+        except GeoPinError:
+            return 0
+
+    def _fetch_tile(self, tile: Tile, tally: Tally) -> bytes:
+        address = f"{self.url}/api/map/{_path(tile)}"
+        answer = self._client.send("GET", address, ok=(200, *_EMPTY), judge=_denied, tally=tally)
+        return b"" if answer.status in _EMPTY else answer.body
+
+    def _fetch_low_tile(self, tile: Tile, tally: Tally) -> bytes:
+        version = "2/" if self.is_catalog else ""
+        address = f"{self.url}/api/map/{version}{_path(tile)}"
+        return self._client.send("GET", address, ok=(200, 204), judge=_once, tally=tally).body
+
+
 def as_list(ids: Sequence[str]) -> Any:
     """As the standard wants them."""
     return list(ids)
@@ -107,11 +186,6 @@ class Details:
         return {key: feature for feature in features if (key := fields.record_key(feature)) in wanted}
 
 
-def refusal(answer: Answer) -> PermanentError | None:
-    """A server that does not take the question is not one that denies access."""
-    return PermanentError(f"answered {answer.status}") if answer.status in _REFUSED else None
-
-
 def fetch_removed(client: HttpClient, url: str, since: datetime, tally: Tally) -> frozenset[str]:
     """Ids of the collections of one instance that were taken down since then; none if it does not tell.
 
@@ -147,85 +221,9 @@ def parse_removed(page: Any) -> set[str]:
     return {id_ for id_ in map(fields.source_id, deleted) if id_ is not None}
 
 
-class Instance:
-    """One server. `is_catalog`: the federated one, with hexagons. `tiles_dir`: where tiles are kept. Thread-safe."""
-
-    def __init__(
-        self, client: HttpClient, url: str, *, limit: int, is_catalog: bool = False, tiles_dir: Path | None = None
-    ) -> None:
-        self.url, self.is_catalog = url, is_catalog
-        self._client, self._limit = client, limit
-        self._capacity = Capacity(limit, self._probe)
-        folder = tiles_dir / re.sub(r"[^\w.-]+", "_", url.split("://")[-1]) if tiles_dir else None
-        self._tiles = TileCache(self._fetch_tile, folder=folder and folder / "pictures", ttl_s=PICTURES_KEPT_S)
-        self._low_tiles = TileCache(self._fetch_low_tile, folder=folder and folder / "grid", ttl_s=GRID_KEPT_S)
-        self._overview = Overview()
-        self._details = Details(client, url, (as_list, as_text) if is_catalog else (as_text, as_list))
-        self._offers_tiles = True
-
-    def fetch(self, box: Bbox, report: CrawlReport, removed: Callable[[], frozenset[str]]) -> Iterator[Any]:
-        """Every feature of a box once, unchecked; Rejected for pictures that are gone although a tile shows them.
-
-        A box without anything on the grid is not asked, unless the last crawl found something there.
-        `removed` tells collections that were taken down: their pictures are not even asked for.
-        """
-        tiles = tiles_of(box, PICTURES_ZOOM)
-        expected = self._overview.pictures(box, lambda tile: self._low_tiles.get(tile, report))
-        way = choose_way(expected, tiles=len(tiles), limit=self._limit, ids_per_request=IDS_PER_REQUEST)
-        if way is Way.NOTHING and not report.known_captures:
-            return
-        whole = self._search(box, report)
-        features: list[Any] = []
-        if way is Way.TILES and self._offers_tiles and not self._capacity.is_proven_by(len(whole), report):
-            features = self._by_tiles(box, tiles, report, removed)
-        yield from features or self._by_search(box, whole, report)
-
-    def _by_search(self, bbox: Bbox, whole: list[Any], report: CrawlReport) -> Iterator[Any]:
-        """`whole`: the answer for the undivided box."""
-
-        def fetch(box: Bbox) -> list[Any]:
-            return whole if box == bbox else self._search(box, report)
-
-        return fetch_complete(
-            bbox, fetch, capacity=self._capacity, min_side_deg=MIN_SIDE_DEG, report=report, key=fields.record_key
-        )
-
-    def _by_tiles(
-        self, box: Bbox, tiles: list[Tile], report: CrawlReport, removed: Callable[[], frozenset[str]]
-    ) -> list[Any]:
-        """Ids from tiles, then features by id. Nothing, which proves nothing, where the server does not give both."""
-        try:
-            shown = [picture for tile in tiles for picture in parse_pictures(tile, self._tiles.get(tile, report))]
-            pictures = {picture.id: picture for picture in shown if _is_near(picture, box)}
-            kept = [p.id for p in pictures.values() if not p.collections or p.collections - removed()]
-            found, gone = self._details.fetch(kept, report)
-        except (NotOffered, PermanentError):
-            self._offers_tiles = False
-            return []
-        gone += pictures.keys() - kept
-        return [*found.values(), *(Rejected(Reason.REMOVED, id_) for id_ in gone)]
-
-    def _search(self, box: Bbox, report: CrawlReport, **how: Any) -> list[Any]:
-        params = {"bbox": str(box), "limit": self._limit}
-        answer = self._client.get_json(f"{self.url}/api/search", params=params, tally=report, **how)
-        return stac_items.features(answer, where=f"panoramax: {self.url}, box {box}")
-
-    def _probe(self, report: CrawlReport) -> int:
-        """The longest answer there is: that for everything. None to learn from a server that does not give it."""
-        try:
-            return len(self._search(WHOLE_GRID, report, judge=_once))
-        except GeoPinError:
-            return 0
-
-    def _fetch_tile(self, tile: Tile, tally: Tally) -> bytes:
-        address = f"{self.url}/api/map/{_path(tile)}"
-        answer = self._client.send("GET", address, ok=(200, *_EMPTY), judge=_denied, tally=tally)
-        return b"" if answer.status in _EMPTY else answer.body
-
-    def _fetch_low_tile(self, tile: Tile, tally: Tally) -> bytes:
-        version = "2/" if self.is_catalog else ""
-        address = f"{self.url}/api/map/{version}{_path(tile)}"
-        return self._client.send("GET", address, ok=(200, 204), judge=_once, tally=tally).body
+def refusal(answer: Answer) -> PermanentError | None:
+    """A server that does not take the question is not one that denies access."""
+    return PermanentError(f"answered {answer.status}") if answer.status in _REFUSED else None
 
 
 def _once(answer: Answer) -> PermanentError | None:

@@ -81,13 +81,7 @@ class Api:
             return self._fetch_pages(box, report).features
 
         return fetch_complete(
-            bbox,
-            ask,
-            capacity=Checked(),
-            min_side_deg=MIN_SIDE_DEG,
-            report=report,
-            key=_key,
-            at_floor=keep,
+            bbox, ask, capacity=Checked(), min_side_deg=MIN_SIDE_DEG, report=report, key=_key, at_floor=keep
         )
 
     def collection_license(self, id_: str, tally: Tally) -> str | None:

@@ -58,18 +58,8 @@ ANYWHERE = {
     "museum object": (
         *("museum object*", "museumobject*", "museumstuk*", "museum artefact*", "museum artifact*", "exhibits in"),
         *("archaeological find*", "archeologische vondst*", "bodemvondst*", "potscherf*", "potscherven"),
-        *(
-            "media donated by naturalis*",
-            "holotype*",
-            "herbarium*",
-            "specimens",
-            "fossil",
-            "fossils",
-            "fossiel",
-            "fossielen",
-            "skulls",
-            "schedels",
-        ),
+        *("media donated by naturalis*", "holotype*", "herbarium*", "specimens", "fossil", "fossils", "fossiel"),
+        *("fossielen", "skulls", "schedels"),
         *("coin", "coins", "munten", "muntstuk*", "banknote*", "bankbiljet*", "medals", "medaille*"),
     ),
     "animal or plant": (

@@ -7,7 +7,7 @@ import dagster as dg
 from geopin_assets.cells import cell
 from geopin_assets.defs.running.local_run import crawl_side_by_side
 from geopin_assets.defs.running.progress import Progress
-from geopin_assets_tests.platform import CELLS, Platform
+from geopin_assets_tests.platform import CELLS, Platform, Ran
 
 HERE, THERE = CELLS
 
@@ -24,8 +24,8 @@ def materialized(instance: dg.DagsterInstance, asset: str) -> set[str]:
     return instance.get_materialized_partitions(dg.AssetKey(asset.split("/")))
 
 
-def test_every_layer_is_materialized_and_every_check_passes(platform: Platform, instance: dg.DagsterInstance) -> None:
-    layers = platform.run(instance)
+def test_every_layer_is_materialized_and_every_check_passes(ran: Ran) -> None:
+    platform, instance, layers = ran.platform, ran.instance, ran.layers
     assert platform.captures() == {"panoramax": 12, "amsterdam": 9}
     assert not any(layer.failed for layer in layers.values())
     for asset in ("raw/panoramax", "catalog/captures", "index/embeddings", "publish/vectorize", "publish/d1"):
@@ -38,9 +38,8 @@ def test_every_layer_is_materialized_and_every_check_passes(platform: Platform, 
     assert [c.description for c in checks if not c.passed and c.severity == dg.AssetCheckSeverity.ERROR] == []
 
 
-def test_a_second_run_embeds_and_publishes_nothing(platform: Platform, instance: dg.DagsterInstance) -> None:
-    platform.run(instance)
-    again = platform.run(instance)
+def test_a_second_run_embeds_and_publishes_nothing(ran: Ran) -> None:
+    again = ran.platform.run(ran.instance)
     assert again["index/embeddings"].totals["embedded"] == 0
     assert again["index/embeddings"].totals["reused"] == 21
     for asset in ("publish/vectorize", "publish/d1"):
@@ -48,8 +47,8 @@ def test_a_second_run_embeds_and_publishes_nothing(platform: Platform, instance:
         assert (totals["upserted"], totals["deleted"], totals["store_requests"]) == (0, 0, 0)
 
 
-def test_a_source_failing_in_one_cell_holds_back_nothing_else(platform: Platform, instance: dg.DagsterInstance) -> None:
-    platform.run(instance)
+def test_a_source_failing_in_one_cell_holds_back_nothing_else(ran: Ran) -> None:
+    platform, instance = ran.platform, ran.instance
     before = platform.storage.catalog().captures([HERE])
     fail(platform, "panoramax", HERE)
     layers = platform.run(instance)
@@ -83,10 +82,8 @@ def test_a_cell_that_one_source_failed_still_takes_what_the_others_bring(
     assert set(platform.storage.catalog().captures([THERE])["source"]) == {"amsterdam", "panoramax"}
 
 
-def test_a_capture_removed_at_its_source_leaves_the_catalog_and_the_index(
-    platform: Platform, instance: dg.DagsterInstance
-) -> None:
-    platform.run(instance)
+def test_a_capture_removed_at_its_source_leaves_the_catalog_and_the_index(ran: Ran) -> None:
+    platform, instance = ran.platform, ran.instance
     gone = platform.storage.catalog().captures([HERE]).filter(source="panoramax")["source_capture_id"][0]
     platform.tell_sandbox("POST", {"vanish": [gone]})
     layers = platform.run(instance)
@@ -119,14 +116,12 @@ def test_sources_crawled_side_by_side_do_not_wait_for_a_slow_one_nor_die_with_it
     assert "process ended" in dead.failed["raw/amsterdam"]
 
 
-def test_what_was_found_once_is_asked_for_again_before_it_is_taken_for_gone(
-    platform: Platform, instance: dg.DagsterInstance
-) -> None:
+def test_what_was_found_once_is_asked_for_again_before_it_is_taken_for_gone(ran: Ran) -> None:
     """The stand-in's overview counts nothing where everything vanished, and still the cell is asked."""
-    platform.run(instance, sources=("panoramax",))
+    platform, instance = ran.platform, ran.instance
     held = platform.storage.raw().captures_of("panoramax", THERE)
     assert held > 0
-    gone = platform.storage.catalog().captures([THERE])["source_capture_id"].to_list()
+    gone = platform.storage.catalog().captures([THERE]).filter(source="panoramax")["source_capture_id"].to_list()
     platform.tell_sandbox("POST", {"vanish": gone})
     again = platform.run(instance, (THERE,), ("panoramax",))
     assert again["raw/panoramax"].totals["requests"] >= 1

@@ -28,7 +28,7 @@ from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_2, capture, crawl
 from geopin_assets_tests.index.frames import NOW, Faults, Killed
 from geopin_assets_tests.index.test_publish import INDEX_CALLS, LEDGER_CALLS
-from geopin_assets_tests.platform import CELLS, Installation, Platform
+from geopin_assets_tests.platform import CELLS, Installation, Ran
 
 HERE, THERE = CELLS
 GONE, STAYS = "panoramax:gone", "panoramax:stays"
@@ -86,10 +86,8 @@ def held_in_index(place: Installation) -> set[str]:
     return set(vectors) | {capture_id for found in rows for capture_id in found}
 
 
-def test_a_panorama_taken_down_is_nowhere_and_crawling_again_does_not_bring_it_back(
-    platform: Platform, instance: dg.DagsterInstance
-) -> None:
-    first = platform.run(instance)
+def test_a_panorama_taken_down_is_nowhere_and_crawling_again_does_not_bring_it_back(ran: Ran) -> None:
+    platform, instance, first = ran.platform, ran.instance, ran.layers
     before = platform.storage.catalog().captures(CELLS)
     gone = before.filter(source="amsterdam")["capture_id"][0]
     takedown = Takedown((gone,), platform.storage, platform.search_index)

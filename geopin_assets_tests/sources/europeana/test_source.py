@@ -22,6 +22,7 @@ from geopin_assets.sources import open_source
 from geopin_assets.sources.crawl import crawl_cell
 from geopin_assets.sources.europeana import Europeana
 from geopin_assets.sources.europeana.read import parse_page
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.sandbox.transport import asgi_transport
 from geopin_assets_tests.sources.recordings.europeana import CELL, CURSORS, ENDPOINT, NOW, PAGES, RECORD, answer
 from geopin_assets_tests.sources.replay import client_of
@@ -268,7 +269,7 @@ BLOCK = Bbox(bounds(88, 48).west, bounds(88, 48).south, bounds(91, 51).east, bou
 SHOT = build_world().of("europeana")[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(12, 300), deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 0.9999), st.floats(0, 0.9999)), max_size=60),
     st.integers(1, 40),

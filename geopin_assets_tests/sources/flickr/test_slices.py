@@ -22,6 +22,7 @@ from geopin_assets.sources.crawl import crawl_cell
 from geopin_assets.sources.fields import EARLIEST
 from geopin_assets.sources.flickr import Flickr
 from geopin_assets.sources.flickr.read import parse_page
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.sources.recordings.flickr import CELL, NOW, RECORD, page, photos, source_on
 from geopin_assets_tests.sources.replay import client_of
 
@@ -195,7 +196,7 @@ def crawl_block(shots: list[Shot], most_results: int, per_page: int, divide_abov
     return sorted(ids), all(crawl.report.is_complete for crawl in crawls)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(16, 320), deadline=None)
 @given(uploads, st.integers(1, 40), st.integers(1, 20), st.integers(1, 60))
 def test_whatever_the_limits_everything_is_found_or_what_is_missing_is_said(
     drawn: list[tuple[int, int, float, float]], most_results: int, per_page: int, divide_above: int
@@ -210,7 +211,7 @@ def test_whatever_the_limits_everything_is_found_or_what_is_missing_is_said(
     assert found == truth or not is_complete
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(12, 300), deadline=None)
 @given(uploads, st.integers(1, 40), st.integers(1, 20), st.data())
 def test_what_fits_into_seconds_is_always_found_completely(
     drawn: list[tuple[int, int, float, float]], most_results: int, per_page: int, data: st.DataObject

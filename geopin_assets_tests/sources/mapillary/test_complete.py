@@ -10,6 +10,7 @@ from geopin_assets.sources.crawl import CellCrawl, crawl_cell
 from geopin_assets.sources.mapillary import Limits
 from geopin_assets.sources.mapillary.read import EDGE_DEG
 from geopin_assets.sources.tiles import Tile
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.sources.mapillary.server import Record, Server, image
 from geopin_assets_tests.sources.recordings.mapillary import client_on, source_on
 
@@ -58,7 +59,7 @@ def ids(crawl: CellCrawl) -> set[str]:
     return {capture.source_capture_id for capture in crawl.captures}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(30, 600), deadline=None)
 @given(data=st.data(), cap=st.integers(12, 60), density=st.integers(5, 80), split_at=st.sampled_from([10, 20, 1000]))
 def test_captures_of_neighboring_cells_are_the_truth_and_each_is_in_one_of_them(
     data: st.DataObject, cap: int, density: int, split_at: int

@@ -17,6 +17,7 @@ from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Quirk, Shot, World
 from geopin_assets.sources.crawl import CellCrawl, crawl_cell
 from geopin_assets.sources.wikimedia_commons import WikimediaCommons
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.sandbox.transport import asgi_transport
 from geopin_assets_tests.sources.replay import client_of
 
@@ -121,7 +122,7 @@ def places() -> st.SearchStrategy[tuple[float, float]]:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(10, 300), deadline=None)
 @given(truth=st.lists(places(), max_size=60), cap=st.integers(10, 70), part=st.integers(1, 40))
 def test_the_union_is_the_truth_or_the_cell_says_that_it_is_incomplete(
     truth: list[tuple[float, float]], cap: int, part: int

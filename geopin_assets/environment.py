@@ -1,0 +1,141 @@
+"""How the text of an environment variable becomes a typed setting, and what is said where it cannot.
+
+Here: what surrounds a value, the types of settings, what each allows, the nearest name that exists. Not here: which
+variables there are (`variables.py`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
+
+from pydantic import BeforeValidator, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from geopin_assets.errors import ConfigurationError
+
+PREFIX = "GEOPIN_"
+TEST_PREFIX = "GEOPIN_TEST_"
+"""What tests are told; the platform reads none of these."""
+_FLAGS = {"1": True, "0": False, "true": True, "false": False}
+T = TypeVar("T")
+
+
+def bare(text: str) -> str:
+    """A value without blanks, line ends and one pair of quotes around it: files of variables often keep those."""
+    text = text.strip()
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in text[1:-1]
+    return text[1:-1].strip() if is_quoted else text
+
+
+def _only(reads: Callable[[str], object]) -> BeforeValidator:
+    """Reads text with `reads`; what code hands over is left as it is."""
+    return BeforeValidator(lambda value: reads(value) if isinstance(value, str) else value)
+
+
+def _flag(text: str) -> bool:
+    return _FLAGS[text.lower()] if text.lower() in _FLAGS else _refuse(text)
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else _refuse(text)
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(text)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Values between commas, each once, in order, none of them empty."""
+    return tuple(dict.fromkeys(filter(None, map(bare, text.split(",")))))
+
+
+Flag = Annotated[bool, _only(_flag)]
+Whole = Annotated[int, _only(_whole)]
+Listed = Annotated[tuple[str, ...], _only(listed)]
+Hosts = Annotated[frozenset[str], _only(lambda text: listed(text.casefold()))]
+Address = Annotated[str, _only(lambda text: text.rstrip("/"))]
+UNSET = SecretStr("")
+
+
+class ByProfile(Generic[T]):
+    """A default that depends on the profile: `sandbox`, `live` or `cloud`, where it is not `others`."""
+
+    def __init__(self, others: T, **profiles: T) -> None:
+        self.others, self.profiles = others, profiles
+
+    def __call__(self, known: dict[str, Any]) -> T:
+        return self.profiles.get(known["profile"], self.others)
+
+
+class Given(PydanticBaseSettingsSource):
+    """The variables that were given, as values of the fields that they set."""
+
+    def __init__(self, owner: type[BaseSettings], variables: Mapping[str, str]) -> None:
+        super().__init__(owner)
+        self._variables = variables
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return bare(self._variables.get(variable_of(field_name, field), "")) or None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def variable_of(name: str, field: FieldInfo) -> str:
+    """The variable that sets a field: its name, unless the field says another."""
+    return str(field.validation_alias or f"{PREFIX}{name.upper()}")
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting is never shown."""
+    return field.annotation is SecretStr
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a variable may hold, after "choose …"."""
+    kind = field.annotation
+    kinds = set(get_args(kind)) | {kind}
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return f"one of {', '.join(kind)}"
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    if kind is bool:
+        return "1 or 0"
+    if {int, float} & kinds:
+        low, high = (next(getattr(m, end) for m in field.metadata if hasattr(m, end)) for end in ("ge", "le"))
+        return f"a{' whole' if kind is int else ''} number from {_plain(low)} to {_plain(high)}"
+    if SecretStr in kinds:
+        return "a secret"
+    return "a list with commas" if kinds & {tuple[str, ...], frozenset[str]} else "a path" if kind is Path else "text"
+
+
+def complaints(error: ValidationError, fields: Mapping[str, FieldInfo], given: Mapping[str, object]) -> dict[str, str]:
+    """Why each field's value is refused, by its name. Shows the value, unless it is secret."""
+    found = {}
+    for name in (str(e["loc"][0]) for e in error.errors() if e["type"] != "default_factory_not_called"):
+        if name in fields:
+            shown = "" if is_secret(fields[name]) else f"={given[name]!r}"
+            found[name] = f"{variable_of(name, fields[name])}{shown}: choose {allowed(fields[name])}"
+    return found
+
+
+def refuse_unknown(variables: Iterable[str], known: Iterable[str]) -> None:
+    """Raises ConfigurationError for a GEOPIN_ variable that nothing reads, naming the nearest that something does."""
+    names = set(known)
+    for variable in sorted(variables):
+        if variable not in names and not variable.startswith(TEST_PREFIX):
+            raise ConfigurationError(f"nothing knows {variable}: {nearest(variable, names)}")
+
+
+def nearest(variable: str, known: Iterable[str]) -> str:
+    """The question whether another variable was meant."""
+    (meant,) = get_close_matches(variable, list(known), n=1, cutoff=0)
+    return f"is it {meant} that you mean?"
+
+
+def _plain(number: float) -> str:
+    return f"{number:.0f}" if number == round(number) else f"{number:g}"

@@ -1,0 +1,60 @@
+"""Plugin of pytest: what each process of the suite took, and memory given back between modules.
+
+`make test` runs the suite in several workers, a module in one of them. Their peak of memory, and the CPU of them and
+of what they started, is printed at the end.
+"""
+
+import ctypes
+import gc
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from geopin_assets_tests.depth import IS_LONG, SEED
+
+FIRST = ("ui/test_backfill_story", "cli/test_killed_run", "defs/running", "defs/assets", "sources/test_faults")
+"""What takes longest begins first, so that no worker is left alone with it at the end."""
+
+_took: dict[str, str] = {}
+
+
+def pytest_report_header() -> str:
+    return f"depth: {'long' if IS_LONG else 'usual'}, seed {SEED}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((n for n, part in enumerate(FIRST) if part in item.nodeid), len(FIRST)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_given_back() -> Iterator[None]:
+    """The allocator of glibc keeps what models and images took; a worker would grow to twice its size."""
+    yield
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["took"] = _taken()
+
+
+def pytest_testnodedown(node: Any) -> None:
+    _took[node.gateway.id] = node.workeroutput.get("took", "ended early")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, took in sorted((_took or {"this process": _taken()}).items()):
+        terminalreporter.write_line(f"{name}: {took}")
+
+
+def _taken() -> str:
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
+    times = os.times()
+    own_s, started_s = times.user + times.system, times.children_user + times.children_system
+    return f"at most {peak_mb} MB, {own_s:.0f} s of CPU, {started_s:.0f} s in what it started"
