@@ -69,7 +69,7 @@ def _drives(cell: tuple[int, int], rank: int, street: Street) -> Iterator[Drive]
         yield _drive("amsterdam", street, started_at, count=1, is_pano=True)
         yield _drive("mapillary", street, started_at, count=1)
     else:
-        yield _drive("mapillary", street, started_at + timedelta(days=40), count=5)
+        yield _drive("mapillary", street, started_at + timedelta(days=40), count=3 + rank * 2 % 5)
         yield _drive(_BESIDE[rank % len(_BESIDE)], street, started_at - timedelta(days=200), count=3, turn_deg=180)
         if cell not in NO_MUNICIPAL_PANORAMA:
             yield _drive("amsterdam", street, started_at, count=1, is_pano=True)
