@@ -14,8 +14,8 @@ from uuid import uuid4
 import boto3
 from moto.server import ThreadedMotoServer
 
-from geopin_assets.photo_folder import LocalFolder, PhotoFolder, S3Folder
-from geopin_assets.photo_folder.s3 import connect_s3
+from geopin_assets.photo_folder import LocalFolder, PhotoFolder
+from geopin_assets.photo_folder.s3 import S3Folder, connect_s3
 
 ACCESS_KEY_ID, SECRET_ACCESS_KEY = "AKTESTKEYID", "test/secret+value"
 connect = partial(

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import dagster as dg
 
 from geopin_assets.cells import cell_ids
-from geopin_assets.defs.dagster_internals import MADE, PLANNED
+from geopin_assets.defs.automation.cell_events import MADE, PLANNED
 from geopin_assets.defs.declare import cell_asset
 from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START, CellDone, materialize_cells
 from geopin_assets_tests.instances import instance_in

@@ -28,10 +28,9 @@ from geopin_assets.photo_folder import (
     PhotoGoneError,
     PhotoNotAllowedError,
     PhotoTooLargeError,
-    S3Folder,
     open_folder,
 )
-from geopin_assets.photo_folder.s3 import ATTEMPTS, connect_s3
+from geopin_assets.photo_folder.s3 import ATTEMPTS, S3Folder, connect_s3
 from geopin_assets_tests.bucket import (
     ACCESS_KEY_ID,
     SECRET_ACCESS_KEY,

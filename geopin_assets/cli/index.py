@@ -10,11 +10,11 @@ import dagster as dg
 from geopin_assets.cli.console import Facts, console, print_facts, print_table, terminal
 from geopin_assets.cli.progress import ConsoleProgress, print_layer
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.assets.publish import VECTOR_CELLS_PER_RUN, vectorize
-from geopin_assets.defs.index_state import drop_version, lacking, published_count
-from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.defs.graph import VECTORIZE
 from geopin_assets.defs.running.local_run import layer
 from geopin_assets.index.versions import State
+from geopin_assets.platform.index_state import drop_version, lacking, published_count
+from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 
 
 def print_versions(*, is_json: bool = False) -> None:
@@ -61,7 +61,7 @@ def build_version(*, new: bool) -> int:
     terminal()
     with dg.DagsterInstance.get() as instance:
         job = build_definitions(progress=ConsoleProgress()).resolve_implicit_global_asset_job_def()
-        result = layer(job, instance, vectorize.key, cell_ids, VECTOR_CELLS_PER_RUN)
+        result = layer(job, instance, VECTORIZE, cell_ids)
     print_layer(result)
     print_versions()
     return 1 if result.failed_count else 0

@@ -103,8 +103,8 @@ def _crawled(settings: Settings) -> list[Facts]:
 
 
 def _published(settings: Settings) -> Facts | None:
-    from geopin_assets.defs.index_state import published_count, published_rows
-    from geopin_assets.defs.resources import Embedding, SearchIndex
+    from geopin_assets.platform.index_state import published_count, published_rows
+    from geopin_assets.platform.parts import Embedding, SearchIndex
 
     search_index = SearchIndex()
     serving = search_index.versions().serving()
@@ -159,9 +159,9 @@ def print_publish_plan(captures: int = 0, pano_share: float = 0.0, *, is_json: b
 
 def publish_plan(captures: int = 0, pano_share: float = 0.0) -> Facts:
     """Vectors, rows, requests, bytes, shards and money of a first load."""
-    from geopin_assets.defs.resources import Embedding, Storage
     from geopin_assets.embedding.views import VIEWS
     from geopin_assets.index.cost import forecast_publish
+    from geopin_assets.platform.parts import Embedding, Storage
 
     if captures:
         panoramas = round(captures * pano_share)
@@ -188,7 +188,7 @@ def crawl_plan(settings: Settings, names: Sequence[str], region: str, cell_ids: 
 
     `cell_ids`: those of the region that are left to crawl.
     """
-    from geopin_assets.defs.assets.raw import CELLS_PER_RUN as RAW_CELLS
+    from geopin_assets.defs.graph import RAW_CELLS
     from geopin_assets.sources import SOURCES, quotas_of, source_named
     from geopin_assets.sources.crawl_cost import estimate_crawl
 

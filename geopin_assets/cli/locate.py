@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from geopin_assets.cli.console import console
-from geopin_assets.defs.resources import Embedding, SearchIndex
 from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.failures import Failure
 from geopin_assets.embedding.views import is_equirectangular, perspective_views
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.stores import SearchedIndex, SearchedStore
 from geopin_assets.locate.search import locate
+from geopin_assets.platform.parts import Embedding, SearchIndex
 
 
 def print_matches(photo: Path, top: int) -> None:

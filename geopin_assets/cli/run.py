@@ -27,9 +27,7 @@ def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, n
     console.print(f"profile {settings.profile}: {len(cell_ids)} cells of {region}, {', '.join(names)}\n")
     with stand_ins(settings), dg.DagsterInstance.get() as instance:
         results = []
-        crawl = (
-            None if settings.is_sandbox else partial(crawl_side_by_side, {}, partial(ConsoleProgress, has_bars=False))
-        )
+        crawl = None if settings.is_sandbox else partial(crawl_side_by_side, _definitions_without_bars)
         defs = build_definitions(progress=ConsoleProgress())
         for result in run_region(defs, instance, cell_ids, names, crawl=crawl):
             results.append(result)
@@ -38,6 +36,11 @@ def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, n
     if next_steps:
         _print_next_steps(settings)
     return int(_has_failed(results))
+
+
+def _definitions_without_bars() -> dg.Definitions:
+    """For one of several processes that share a terminal."""
+    return build_definitions(progress=ConsoleProgress(has_bars=False))
 
 
 def _chosen(settings: Settings, wanted: Sequence[str]) -> list[str]:

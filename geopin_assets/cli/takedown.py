@@ -8,9 +8,9 @@ from geopin_assets.cli.console import Facts, console, print_facts, print_table, 
 from geopin_assets.cli.home import dagster_home, stand_ins
 from geopin_assets.cli.progress import ConsoleProgress, print_layer
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.resources import SearchIndex, Storage
 from geopin_assets.defs.running.takedown import Takedown, Trace
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.fields import source_id

@@ -4,7 +4,6 @@ Here: questions and what the answers mean. Not here: which cells, or what a pers
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,6 +12,7 @@ from gql.transport import Transport
 from gql.transport.exceptions import TransportError, TransportQueryError
 from gql.transport.requests import RequestsHTTPTransport
 
+from geopin_assets.defs.running.backfills import BackfillState
 from geopin_assets.errors import PermanentError, TransientError
 
 _TIMEOUT_S = 120
@@ -58,26 +58,6 @@ query($key: AssetKeyInput!) {{ answer: assetNodeOrError(assetKey: $key) {{
   {_ERROR}
 }} }}"""
 _DAEMON = """{ instance { daemonHealth { daemonStatus(daemonType: "BACKFILL") { healthy } } } }"""
-
-
-@dataclass(frozen=True, slots=True)
-class BackfillState:
-    """How far a backfill is: cells targeted, done and failed. The daemon counts every half minute."""
-
-    title: str
-    status: str
-    cells: int
-    done: int
-    failed: int
-    error: str
-
-    @property
-    def is_over(self) -> bool:
-        return self.status not in ("REQUESTED", "CANCELING", "FAILING")
-
-    @property
-    def left(self) -> int:
-        return self.cells - self.done - self.failed
 
 
 class Webserver:

@@ -1,25 +1,17 @@
 """All assets and resources as one Definitions object. Tests and the command line put their own resources in."""
 
+from functools import cache
 from typing import Any
 
 import dagster as dg
 
-from geopin_assets.defs.assets.attribution import attribution
-from geopin_assets.defs.assets.catalog import captures
-from geopin_assets.defs.assets.coverage import coverage
-from geopin_assets.defs.assets.diversity import diversity
-from geopin_assets.defs.assets.embeddings import embeddings
-from geopin_assets.defs.assets.freshness import freshness
-from geopin_assets.defs.assets.integrity import integrity
-from geopin_assets.defs.assets.publish import d1, vectorize
-from geopin_assets.defs.assets.raw import raw_assets
+from geopin_assets.defs import assets
 from geopin_assets.defs.automation.alerts import Alerts, alert_on_failure
-from geopin_assets.defs.automation.jobs import UPKEEP, maintenance, refresh_region, weekly_maintenance
-from geopin_assets.defs.automation.sensors import sensors
+from geopin_assets.defs.automation.jobs import maintenance, refresh_region, weekly_maintenance
+from geopin_assets.defs.automation.sensors import automated, sensors
+from geopin_assets.defs.graph import GRAPH
 from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
 from geopin_assets.defs.running.progress import Progress
-
-_REPORTS = [coverage, diversity, attribution, freshness, integrity]
 
 
 def build_definitions(*, overrides: dict[str, str] | None = None, **resources: Any) -> dg.Definitions:
@@ -38,10 +30,20 @@ def build_definitions(*, overrides: dict[str, str] | None = None, **resources: A
         "alerts": Alerts(overrides=overrides or {}),
     }
     return dg.Definitions(
-        assets=[*raw_assets, captures, embeddings, vectorize, d1, *_REPORTS, *UPKEEP],
+        assets=_assets(),
         jobs=[refresh_region, maintenance],
         schedules=[weekly_maintenance],
         sensors=[*sensors, alert_on_failure],
         resources=defaults | resources,
         executor=dg.in_process_executor,
     )
+
+
+@cache
+def _assets() -> list[dg.AssetsDefinition]:
+    """What the modules of `assets/` declare, in the order of the table, each started by its switch."""
+    loaded = dg.with_source_code_references(dg.load_assets_from_package_module(assets))
+    found = {asset.key.to_user_string(): automated(asset) for asset in loaded if isinstance(asset, dg.AssetsDefinition)}
+    if found.keys() != {row.key for row in GRAPH}:
+        raise LookupError(f"in the table or in assets/, not in both: {found.keys() ^ {row.key for row in GRAPH}}")
+    return [found[row.key] for row in GRAPH]

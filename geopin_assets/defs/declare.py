@@ -1,15 +1,118 @@
-"""How assets are declared: the one partitions definition, the decorator of assets done cell by cell, their columns.
+"""How assets are declared: each by its key in the table (`graph.py`), with what all declarations share.
 
-Here: what all declarations share. Not here: any asset, or what starts it (`automation/`).
+Here: the one partitions definition, the decorators, and what Dagster shows of an asset beside its description: columns,
+where they come from, where the data lies. Not here: any asset, or when one is made (`automation/`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from geopin_assets.cells import cell_ids
+from geopin_assets.defs.code_version import version_of
+from geopin_assets.defs.graph import Node, node
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.settings import Settings
+
+# beta in Dagster 1.13; the version is pinned, so the reminder on every start helps nobody
+_BETA = r".*(backfill_policy|CodeReference|source_code_references).*"
+warnings.filterwarnings("ignore", message=_BETA, category=dg.BetaWarning)
+
+OWNERS = ["team:geopin"]
+
+cells = dg.StaticPartitionsDefinition(cell_ids())
+"""About 20,000 cells in the frozen order of the grid: a province or a city is one contiguous range."""
+
+Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the rows of an asset hold."""
+
+    schema: Mapping[str, pl.DataType]
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    unchanged_from: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Key of an asset above -> its columns that pass through as they are, under the same name."""
+
+    def metadata(self) -> dict[str, object]:
+        """Their table, and where they come from."""
+        lineage = {
+            column: [dg.TableColumnDep(asset_key(above), column) for above in sources]
+            for column in self.schema
+            if (sources := [above for above, names in self.unchanged_from.items() if column in names])
+        }
+        shown: dict[str, object] = {"dagster/column_schema": column_schema(self.schema, self.descriptions)}
+        return shown | ({"dagster/column_lineage": dg.TableColumnLineage(lineage)} if lineage else {})
+
+
+def asset(
+    key: str | Node, *, columns: Columns | None = None, decided_by: Sequence[object] = (), **options: Any
+) -> Decorator:
+    """Decorator of the asset of that key (or row): cell by cell or as a whole, as the table says.
+
+    `decided_by`: what its output depends on beside its columns and what it is made from; a change shows as such.
+    """
+    row = node(key) if isinstance(key, str) else key
+    shown = columns.metadata() if columns else {}
+    options |= {
+        "deps": [asset_key(above) for above in row.above],
+        "pool": row.pool,
+        "code_version": version_of(dict(columns.schema) if columns else None, *decided_by),
+        "metadata": where_it_lies(row) | shown | options.get("metadata", {}),
+    }
+    if row.cells_per_run is not None:
+        return cell_asset(row.key.split("/"), cells_per_run=row.cells_per_run, **options)
+    return dg.asset(key=asset_key(row.key), group_name=row.group, owners=OWNERS, **options)
+
+
+def report(key: str, *, checks: Mapping[str, str] = {}, blocking: Collection[str] = (), **options: Any) -> Decorator:
+    """Decorator of an unpartitioned report that judges as it is made. `checks`: name -> what it means, what to do."""
+    specs = [
+        dg.AssetCheckSpec(name, asset=asset_key(key), description=text, blocking=name in blocking)
+        for name, text in checks.items()
+    ]
+    return asset(key, decided_by=tuple(checks), check_specs=specs or None, **options)
+
+
+def verdict(check: str, passed: bool, text: str, *, is_error: bool = False, **shown: Any) -> dg.AssetCheckResult:
+    """What a check says; a warning unless it is an error."""
+    severity = dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN
+    return dg.AssetCheckResult(check_name=check, passed=passed, severity=severity, description=text, metadata=shown)
+
+
+def cell_asset(key: Sequence[str], *, cells_per_run: int, **options: Any) -> Decorator:
+    """Decorator of an asset that is done cell by cell, many cells to a run (see `running/materialize.py`)."""
+    return dg.asset(
+        key=key,
+        group_name=key[0],
+        partitions_def=cells,
+        backfill_policy=dg.BackfillPolicy.multi_run(cells_per_run),
+        output_required=False,
+        owners=OWNERS,
+        **options,
+    )
+
+
+def settings_at_load() -> Settings:
+    """The settings, or the defaults where a variable is wrong: the definitions must load, runs then say what is."""
+    try:
+        return Settings.from_env(os.environ)
+    except ConfigurationError:
+        return Settings()
+
+
+def where_it_lies(row: Node) -> dict[str, object]:
+    """`dagster/uri` of what is kept in files."""
+    settings = settings_at_load()
+    if row.path is None or (row.group == "publish" and settings.publishes_to_cloudflare):
+        return {}
+    return {"dagster/uri": (settings.data_dir / row.path).absolute().as_uri()}
 
 
 def column_schema(schema: Mapping[str, pl.DataType], descriptions: Mapping[str, str]) -> dg.TableSchema:
@@ -24,26 +127,6 @@ def frame_table(frame: pl.DataFrame) -> dg.TableMetadataValue:
     return dg.MetadataValue.table([dg.TableRecord(row) for row in frame.to_dicts()], column_schema(frame.schema, {}))
 
 
-OWNERS = ["team:geopin"]
-
-cells = dg.StaticPartitionsDefinition(cell_ids())
-"""About 20,000 cells in the frozen order of the grid: a province or a city is one contiguous range."""
-
-
-def cell_asset(
-    key: Sequence[str], *, cells_per_run: int, **options: Any
-) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """Decorator of an asset that is done cell by cell, many cells to a run (see `ranges.py`).
-
-    Assets that depend on each other need different `cells_per_run`: Dagster puts those with equal policies
-    into one range run, where it would skip the downstream one without a word.
-    """
-    return dg.asset(
-        key=key,
-        group_name=key[0],
-        partitions_def=cells,
-        backfill_policy=dg.BackfillPolicy.multi_run(cells_per_run),
-        output_required=False,
-        owners=OWNERS,
-        **options,
-    )
+def asset_key(key: str) -> dg.AssetKey:
+    """Dagster's form of a key of the table."""
+    return dg.AssetKey(key.split("/"))

@@ -1,7 +1,7 @@
 """Bytes of untrusted origin to upright RGB pixels, or the reason why not.
 
-Here: sniffing, the gate on size in pixels, EXIF orientation. Not here: where bytes come from (`images.py`), the
-formats (`jpeg.py`, `pillow_image.py`), and what a model wants (its own `preprocess`).
+Here: sniffing, the gate on size in pixels, EXIF orientation. Not here: where bytes come from (`fetching.py`), the
+formats (`formats.py`), and what a model wants (its own `preprocess`).
 """
 
 import re
@@ -49,8 +49,11 @@ def decode_image(data: bytes, *, at_least: tuple[int, int] = FLAT_AT_LEAST) -> I
         return Failure(FailureReason.UNSUPPORTED if is_image else FailureReason.NOT_AN_IMAGE, repr(data[:16]))
     try:
         image = format_(data)
-        if refused := _refused(*image.size, image.max_pixels):
-            return refused
+        width, height = image.size
+        if width * height > image.max_pixels:
+            return Failure(FailureReason.TOO_MANY_PIXELS, f"{width}x{height}")
+        if min(width, height) < MIN_SIDE_PX:
+            return Failure(FailureReason.TOO_SMALL, f"{width}x{height}")
         with _memory.taken(image.working_bytes(at_least)):
             return _upright(_middle(image.pixels(at_least)), _orientation(image.exif))
     except DecompressionBombError as error:
@@ -68,14 +71,6 @@ def _format(data: bytes) -> type[Jpeg | PillowImage] | None:
         return Png
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return WebP
-    return None
-
-
-def _refused(width: int, height: int, max_pixels: int) -> Failure | None:
-    if width * height > max_pixels:
-        return Failure(FailureReason.TOO_MANY_PIXELS, f"{width}x{height}")
-    if min(width, height) < MIN_SIDE_PX:
-        return Failure(FailureReason.TOO_SMALL, f"{width}x{height}")
     return None
 
 

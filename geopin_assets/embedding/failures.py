@@ -51,36 +51,18 @@ class FailureReason(StrEnum):
     @property
     def is_of_host(self) -> bool:
         """Whether it speaks of the host rather than of this image."""
-        return self in _HOST
+        return self in _OF_HOST
 
     @property
     def is_attempt(self) -> bool:
         """Whether something was found out about this image; what was not is tried again, however often."""
-        return self not in (FailureReason.HOST_DOWN, FailureReason.LINK_EXPIRED, FailureReason.RATE_LIMITED)
+        return self not in _SAYS_NOTHING
 
 
-_TRANSIENT = frozenset(
-    {
-        FailureReason.TIMEOUT,
-        FailureReason.UNREACHABLE,
-        FailureReason.SERVER_ERROR,
-        FailureReason.RATE_LIMITED,
-        FailureReason.REFUSED,
-        FailureReason.NOT_AN_IMAGE,
-        FailureReason.DAMAGED,
-        FailureReason.HOST_DOWN,
-        FailureReason.LINK_EXPIRED,
-        FailureReason.GONE,
-    }
-)
-_HOST = frozenset(
-    {
-        FailureReason.TIMEOUT,
-        FailureReason.UNREACHABLE,
-        FailureReason.SERVER_ERROR,
-        FailureReason.RATE_LIMITED,
-    }
-)
+_R = FailureReason
+_OF_HOST = frozenset({_R.TIMEOUT, _R.UNREACHABLE, _R.SERVER_ERROR, _R.RATE_LIMITED})
+_SAYS_NOTHING = frozenset({_R.HOST_DOWN, _R.LINK_EXPIRED, _R.RATE_LIMITED})
+_TRANSIENT = _OF_HOST | _SAYS_NOTHING | {_R.REFUSED, _R.NOT_AN_IMAGE, _R.DAMAGED, _R.GONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +76,10 @@ class Failure:
 
 
 FAILURE_SCHEMA = pl.Schema(
-    {
-        "capture_id": pl.String(),
-        "source": pl.String(),
-        "image_version": pl.String(),  # of the image that failed: another one is a fresh start
-        "reason": pl.String(),
-        "attempts": pl.Int32(),
-        "last_tried_at": pl.Datetime("us", "UTC"),
-        "next_try_at": pl.Datetime("us", "UTC"),  # null: never again
-    }
+    {"capture_id": pl.String(), "source": pl.String(), "image_version": pl.String(), "reason": pl.String()}
+    | {"attempts": pl.Int32(), "last_tried_at": pl.Datetime("us", "UTC"), "next_try_at": pl.Datetime("us", "UTC")}
 )
+"""`image_version` is that of the image that failed: another one is a fresh start. `next_try_at` null: never again."""
 
 BACK_OFF = (timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 """Wait after the first, second, … failed attempt; one more failure is final."""

@@ -25,152 +25,25 @@ from yarl import URL
 
 from geopin_assets.embedding.failures import Failure, FailureReason
 from geopin_assets.embedding.hosts import AddressRule, ForbiddenAddressError, GuardedResolver, Pauses
-from geopin_assets.embedding.memory import Share, TaskMemory
+from geopin_assets.embedding.memory import TaskMemory
+from geopin_assets.embedding.protocol import FetchImage
 from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.photo_folder import PhotoFolder, PhotoGoneError, PhotoNotAllowedError, PhotoTooLargeError
 
-MAX_REDIRECTS = 3
-
-_REASONS = {
-    404: FailureReason.NOT_FOUND,
-    408: FailureReason.TIMEOUT,
-    410: FailureReason.NOT_FOUND,
-    425: FailureReason.RATE_LIMITED,
-    429: FailureReason.RATE_LIMITED,
-    451: FailureReason.NOT_FOUND,
-}
-_WORTH_REPEATING = (FailureReason.UNREACHABLE, FailureReason.SERVER_ERROR, FailureReason.RATE_LIMITED)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebImages:
-    """Fetches images as `images.ImageFetcher` says; connections and pauses of hosts are shared."""
-
-    http: aiohttp.ClientSession
-    addresses: AddressRule
-    budget: TaskMemory
-    pauses: Pauses
-    deadline_s: float
-    max_bytes: int
-    retry_after_s: float
-
-    async def fetch(self, url: str) -> bytes | Failure:
-        """The bytes, which stay taken from the budget, or why there are none."""
-        result = await self._attempt(url)
-        if isinstance(result, Failure) and result.reason in _WORTH_REPEATING and result.not_before is None:
-            await self.pauses.sleep(self.retry_after_s)
-            result = await self._attempt(url)
-        return result
-
-    async def _attempt(self, url: str) -> bytes | Failure:
-        with Share(self.budget) as share:
-            result = await self._guarded(url, share)
-            share.keep(len(result) if isinstance(result, bytes) else 0)
-            return result
-
-    async def _guarded(self, url: str, share: Share) -> bytes | Failure:
-        """Every way in which an attempt can go wrong is a failure."""
-        try:
-            async with asyncio.timeout(self.deadline_s) as deadline:
-                return await self._follow(url, share, deadline)
-        except TimeoutError:
-            return Failure(FailureReason.TIMEOUT, f"not there within {self.deadline_s:g} s")
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, ForbiddenAddressError):
-                return Failure(FailureReason.NOT_ALLOWED, str(error.os_error))
-            return Failure(FailureReason.UNREACHABLE, f"{error.host}:{error.port}: {_said(error.os_error)}")
-        except ForbiddenAddressError as error:
-            return Failure(FailureReason.NOT_ALLOWED, str(error))
-        except ValueError:  # aiohttp's InvalidURL too
-            return Failure(FailureReason.NOT_ALLOWED, "not an http(s) address of a host")
-        except (aiohttp.ClientError, OSError) as error:
-            return Failure(FailureReason.UNREACHABLE, _said(error))
-
-    async def _follow(self, url: str, share: Share, deadline: asyncio.Timeout) -> bytes | Failure:
-        """Fetch with redirects, each hop checked as if it were the first. Raises for forbidden addresses."""
-        hop = _parse(url)
-        for _ in range(1 + MAX_REDIRECTS):
-            host = (hop.raw_host or "").casefold()
-            self.addresses.check_host(host)
-            with _not_counted(deadline):
-                not_before = await self.pauses.over(host)
-            if not_before:
-                return Failure(FailureReason.HOST_DOWN, f"{host} wants to be left alone", not_before)
-            async with self.http.get(hop, allow_redirects=False) as response:
-                location = response.headers.get("Location")
-                if response.status not in (301, 302, 303, 307, 308) or not location:
-                    return await self._understood(response, host, share, deadline)
-            hop = _parse(str(hop.join(_quoted(location))))
-        return Failure(FailureReason.TOO_MANY_REDIRECTS, f"more than {MAX_REDIRECTS}")
-
-    async def _understood(
-        self, response: aiohttp.ClientResponse, host: str, share: Share, deadline: asyncio.Timeout
-    ) -> bytes | Failure:
-        """What an answer that is no redirect means."""
-        if response.status == 200:
-            return await self._body(response, share, deadline)
-        not_before = self.pauses.note(host, response.status, response.headers.get("Retry-After", ""))
-        reason = FailureReason.RATE_LIMITED if not_before else _reason(response.status)
-        return Failure(reason, f"status {response.status}", not_before)
-
-    async def _body(self, response: aiohttp.ClientResponse, share: Share, deadline: asyncio.Timeout) -> bytes | Failure:
-        announced = self.max_bytes if response.content_length is None else response.content_length
-        if announced > self.max_bytes:
-            return Failure(FailureReason.TOO_LARGE, f"{announced} bytes")
-        with _not_counted(deadline):
-            await share.take(announced)
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > self.max_bytes:
-                return Failure(FailureReason.TOO_LARGE, f"more than {self.max_bytes} bytes")
-        return bytes(body)
-
-
-@contextmanager
-def _not_counted(deadline: asyncio.Timeout) -> Iterator[None]:
-    """Stop the clock: what we wait for ourselves is not the server's fault."""
-    loop = asyncio.get_running_loop()
-    left_s = (deadline.when() or 0.0) - loop.time()
-    deadline.reschedule(None)
-    try:
-        yield
-    finally:
-        deadline.reschedule(loop.time() + left_s)
-
-
-def _quoted(url: str) -> URL:
-    """Leave a well-formed address as it is: requoting could break the signature in it."""
-    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
-
-
-def _parse(url: str) -> URL:
-    """Raises ValueError unless it is http(s) with a host and without a user name."""
-    parsed = _quoted(url)
-    if parsed.scheme not in ("http", "https") or not parsed.raw_host or parsed.user or parsed.password:
-        raise ValueError("not http(s)")
-    return parsed
-
-
-def _reason(status: int) -> FailureReason:
-    """Whatever is refused may be given later; only what the server says is not there is taken for gone."""
-    if status >= 500:
-        return FailureReason.SERVER_ERROR
-    return _REASONS.get(status, FailureReason.REFUSED if status >= 400 else FailureReason.NOT_FOUND)
-
-
-def _said(error: OSError | aiohttp.ClientError) -> str:
-    """The kind of an error; its message could quote the URL."""
-    return " ".join(filter(None, (type(error).__name__, getattr(error, "strerror", None))))
-
-
 MAX_BYTES = 32 * 2**20
+MAX_REDIRECTS = 3
 OWN_PHOTOS_SCHEME = "own-photos"
+
+_Take = Callable[[int], Awaitable[None]]
+"""Waits for so many bytes of memory, once."""
 _ACCEPT = "image/jpeg, image/png, image/webp, */*;q=0.1"
 """What can be decoded: some hosts answer `image/*` with AVIF."""
-
-FetchImage = Callable[[str], Awaitable[bytes | Failure]]
-
+_REASONS = {
+    **dict.fromkeys((404, 410, 451), FailureReason.NOT_FOUND),
+    **dict.fromkeys((425, 429), FailureReason.RATE_LIMITED),
+    408: FailureReason.TIMEOUT,
+}
+_WORTH_REPEATING = (FailureReason.UNREACHABLE, FailureReason.SERVER_ERROR, FailureReason.RATE_LIMITED)
 _OF_OWN_PHOTOS: tuple[tuple[type[GeoPinError], FailureReason], ...] = (
     (PhotoGoneError, FailureReason.NOT_FOUND),
     (PhotoNotAllowedError, FailureReason.NOT_ALLOWED),
@@ -207,12 +80,11 @@ class ImageFetcher:
         return min(self.per_host, self.host_limits.get(host, self.per_host))
 
     @asynccontextmanager
-    async def session(self, budget: TaskMemory | None = None) -> AsyncIterator[FetchImage]:
+    async def session(self, memory: TaskMemory | None = None) -> AsyncIterator[FetchImage]:
         """`fetch(url) -> bytes | Failure`, which never raises for a bad image; connections are reused within.
 
-        The bytes it returns are taken from `budget`; the caller gives back their number when done with them.
+        The bytes it returns are taken from `memory`; the caller gives back their number when done with them.
         """
-        budget = budget or TaskMemory(sys.maxsize)
         resolver = GuardedResolver(self.addresses, self.resolver)
         connector = aiohttp.TCPConnector(
             resolver=resolver, socket_factory=resolver.open_socket, limit=0, ttl_dns_cache=300
@@ -225,39 +97,149 @@ class ImageFetcher:
             headers={"User-Agent": self.user_agent, "Accept": _ACCEPT, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=15),  # `deadline_s` covers the redirects too
         ) as http:
-            web = self._web(http, budget)
+            yield _Session(self, http, memory or TaskMemory(sys.maxsize), Pauses(self.clock, self.sleep)).fetch
 
-            async def fetch(url: str) -> bytes | Failure:
-                if url.startswith(f"{OWN_PHOTOS_SCHEME}:"):
-                    return await self._own_photo(url, budget)
-                return await web.fetch(url)
 
-            yield fetch
+@dataclass(frozen=True)
+class _Session:
+    """Connections, memory and pauses of hosts, shared by all fetches of a session."""
 
-    def _web(self, http: aiohttp.ClientSession, budget: TaskMemory) -> WebImages:
-        return WebImages(
-            http=http,
-            addresses=self.addresses,
-            budget=budget,
-            pauses=Pauses(self.clock, self.sleep),
-            deadline_s=self.deadline_s,
-            max_bytes=self.max_bytes,
-            retry_after_s=self.retry_after_s,
-        )
+    of: ImageFetcher
+    http: aiohttp.ClientSession
+    memory: TaskMemory
+    pauses: Pauses
 
-    async def _own_photo(self, url: str, budget: TaskMemory) -> bytes | Failure:
-        with Share(budget) as share:
-            await share.take(self.max_bytes)
-            result = await asyncio.to_thread(self._read, url)
-            share.keep(len(result) if isinstance(result, bytes) else 0)
-            return result
+    async def fetch(self, url: str) -> bytes | Failure:
+        """The bytes, which stay taken from the memory, or why there are none."""
+        if url.startswith(f"{OWN_PHOTOS_SCHEME}:"):
+            return await self._attempt(self._own_photo, url)
+        result = await self._attempt(self._from_web, url)
+        if isinstance(result, Failure) and result.reason in _WORTH_REPEATING and result.not_before is None:
+            await self.of.sleep(self.of.retry_after_s)
+            result = await self._attempt(self._from_web, url)
+        return result
 
-    def _read(self, url: str) -> bytes | Failure:
-        """A file of the own photos; links that lead out of their folder are refused like `..`."""
-        if self.own_photos is None:
-            return Failure(FailureReason.REFUSED, "no folder of own photos is configured")
+    async def _attempt(self, read: Callable[[str, _Take], Awaitable[bytes | Failure]], url: str) -> bytes | Failure:
+        """Of the memory that reading takes, what is not returned goes back, however it ends."""
+        taken = kept = 0
+
+        async def take(amount: int) -> None:
+            nonlocal taken
+            await self.memory.take(amount)
+            taken = amount
+
         try:
-            return self.own_photos.read(unquote(url.partition(":")[2]), self.max_bytes)
+            result = await read(url, take)
+            kept = len(result) if isinstance(result, bytes) else 0
+            return result
+        finally:
+            self.memory.give_back(taken, but=kept)
+
+    async def _own_photo(self, url: str, take: _Take) -> bytes | Failure:
+        """A file of the own photos; links that lead out of their folder are refused like `..`."""
+        if self.of.own_photos is None:
+            return Failure(FailureReason.REFUSED, "no folder of own photos is configured")
+        await take(self.of.max_bytes)
+        try:
+            name = unquote(url.partition(":")[2])
+            return await asyncio.to_thread(self.of.own_photos.read, name, self.of.max_bytes)
         except GeoPinError as error:
-            reason = next((reason for class_, reason in _OF_OWN_PHOTOS if isinstance(error, class_)))
+            reason = next(reason for class_, reason in _OF_OWN_PHOTOS if isinstance(error, class_))
             return Failure(reason, str(error))
+
+    async def _from_web(self, url: str, take: _Take) -> bytes | Failure:
+        """Every way in which an attempt can go wrong is a failure."""
+        try:
+            async with asyncio.timeout(self.of.deadline_s) as deadline:
+                return await self._follow(url, take, deadline)
+        except TimeoutError:
+            return Failure(FailureReason.TIMEOUT, f"not there within {self.of.deadline_s:g} s")
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, ForbiddenAddressError):
+                return Failure(FailureReason.NOT_ALLOWED, str(error.os_error))
+            return Failure(FailureReason.UNREACHABLE, f"{error.host}:{error.port}: {_said(error.os_error)}")
+        except ForbiddenAddressError as error:
+            return Failure(FailureReason.NOT_ALLOWED, str(error))
+        except ValueError:  # aiohttp's InvalidURL too
+            return Failure(FailureReason.NOT_ALLOWED, "not an http(s) address of a host")
+        except (aiohttp.ClientError, OSError) as error:
+            return Failure(FailureReason.UNREACHABLE, _said(error))
+
+    async def _follow(self, url: str, take: _Take, deadline: asyncio.Timeout) -> bytes | Failure:
+        """Fetch with redirects, each hop checked as if it were the first. Raises for forbidden addresses."""
+        hop = _parse(url)
+        for _ in range(1 + MAX_REDIRECTS):
+            host = (hop.raw_host or "").casefold()
+            self.of.addresses.check_host(host)
+            with _not_counted(deadline):
+                not_before = await self.pauses.over(host)
+            if not_before:
+                return Failure(FailureReason.HOST_DOWN, f"{host} wants to be left alone", not_before)
+            async with self.http.get(hop, allow_redirects=False) as response:
+                location = response.headers.get("Location")
+                if response.status not in (301, 302, 303, 307, 308) or not location:
+                    return await self._understood(response, host, take, deadline)
+            hop = _parse(str(hop.join(_quoted(location))))
+        return Failure(FailureReason.TOO_MANY_REDIRECTS, f"more than {MAX_REDIRECTS}")
+
+    async def _understood(
+        self, response: aiohttp.ClientResponse, host: str, take: _Take, deadline: asyncio.Timeout
+    ) -> bytes | Failure:
+        """What an answer that is no redirect means.
+
+        Whatever is refused may be given later; only what the server says is not there is taken for gone.
+        """
+        status = response.status
+        if status == 200:
+            return await self._body(response, take, deadline)
+        not_before = self.pauses.note(host, status, response.headers.get("Retry-After", ""))
+        if not_before:
+            reason = FailureReason.RATE_LIMITED
+        elif status >= 500:
+            reason = FailureReason.SERVER_ERROR
+        else:
+            reason = _REASONS.get(status, FailureReason.REFUSED if status >= 400 else FailureReason.NOT_FOUND)
+        return Failure(reason, f"status {status}", not_before)
+
+    async def _body(self, response: aiohttp.ClientResponse, take: _Take, deadline: asyncio.Timeout) -> bytes | Failure:
+        announced = self.of.max_bytes if response.content_length is None else response.content_length
+        if announced > self.of.max_bytes:
+            return Failure(FailureReason.TOO_LARGE, f"{announced} bytes")
+        with _not_counted(deadline):
+            await take(announced)
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > self.of.max_bytes:
+                return Failure(FailureReason.TOO_LARGE, f"more than {self.of.max_bytes} bytes")
+        return bytes(body)
+
+
+@contextmanager
+def _not_counted(deadline: asyncio.Timeout) -> Iterator[None]:
+    """Stop the clock: what we wait for ourselves is not the server's fault."""
+    loop = asyncio.get_running_loop()
+    left_s = (deadline.when() or 0.0) - loop.time()
+    deadline.reschedule(None)
+    try:
+        yield
+    finally:
+        deadline.reschedule(loop.time() + left_s)
+
+
+def _quoted(url: str) -> URL:
+    """Leave a well-formed address as it is: requoting could break the signature in it."""
+    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
+
+
+def _parse(url: str) -> URL:
+    """Raises ValueError unless it is http(s) with a host and without a user name."""
+    parsed = _quoted(url)
+    if parsed.scheme not in ("http", "https") or not parsed.raw_host or parsed.user or parsed.password:
+        raise ValueError("not http(s)")
+    return parsed
+
+
+def _said(error: OSError | aiohttp.ClientError) -> str:
+    """The kind of an error; its message could quote the URL."""
+    return " ".join(filter(None, (type(error).__name__, getattr(error, "strerror", None))))

@@ -9,10 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Condition, Lock
-from types import TracebackType
-from typing import Self
 
 
 class TaskMemory:
@@ -22,13 +19,10 @@ class TaskMemory:
     """
 
     def __init__(self, whole: int) -> None:
-        self._whole = self._free = whole
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    @property
-    def free(self) -> int:
+        self._whole = whole
+        self.free = whole
         """Bytes that nobody has taken."""
-        return self._free
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, amount: int) -> None:
         """Wait for `amount` bytes and for everybody who asked before."""
@@ -43,14 +37,9 @@ class TaskMemory:
             self._serve()
             raise
 
-    def give_back(self, amount: int) -> None:
-        """Return what one `take(amount)` took."""
-        self._free += self._clipped(amount)
-        self._serve()
-
-    def keep(self, amount: int, *, of: int) -> None:
-        """Of what one `take(of)` took, return all but `amount`, which is given back later."""
-        self._free += self._clipped(of) - self._clipped(amount)
+    def give_back(self, amount: int, *, but: int = 0) -> None:
+        """Return what one `take(amount)` took, all or all `but` some, which are given back later."""
+        self.free += self._clipped(amount) - self._clipped(but)
         self._serve()
 
     def _clipped(self, amount: int) -> int:
@@ -61,36 +50,11 @@ class TaskMemory:
         while self._waiting:
             amount, turn = self._waiting[0]
             if not turn.done():
-                if amount > self._free:
+                if amount > self.free:
                     return
-                self._free -= amount
+                self.free -= amount
                 turn.set_result(None)
             self._waiting.popleft()
-
-
-@dataclass
-class Share:
-    """What one reader has taken of a budget; all of it goes back unless the reader gets to the end of the context."""
-
-    budget: TaskMemory
-    amount: int = 0
-
-    async def take(self, amount: int) -> None:
-        """Wait for the bytes, once."""
-        await self.budget.take(amount)
-        self.amount = amount
-
-    def keep(self, amount: int) -> None:
-        """Return all but `amount`."""
-        self.budget.keep(amount, of=self.amount)
-        self.amount = amount
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        if error is not None:
-            self.keep(0)
 
 
 class ThreadMemory:

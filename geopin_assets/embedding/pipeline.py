@@ -6,17 +6,17 @@
 Cells overlap: while the last images of one are on their way, the next is planned, and a batch may hold views of
 several. A cell is finished, and its file replaced, when its last image is embedded or has failed.
 
-Here: the run over the cells. Not here: the account of one (`open_cell.py`), what is reused and tried (`plan.py`), files
-(`cell_vectors.py`), fetching (`images.py`), overlap and bounds on memory (`reader.py`), batches (`batches.py`),
-the model (`cosplace.py`, `thumbnail.py`), Dagster. Importing this imports no torch.
+Here: the run over the cells, and preparing one image. Not here: what one cell needs, and its account (`plan.py`),
+files (`vectors.py`), fetching (`fetching.py`), overlap and bounds on memory (`reading.py`), batches (`batching.py`),
+the model (`model/`), Dagster. Importing this imports no torch.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 
 from geopin_assets.embedding.batching import Batches, Embedded, ModelThread
 from geopin_assets.embedding.decoding import FLAT_AT_LEAST, PANORAMA_AT_LEAST, decode_image
@@ -33,7 +33,11 @@ from geopin_assets.errors import GeoPinError
 READ_AHEAD = 256
 """The next cell is planned when fewer images than this are on their way."""
 
-Decode = Callable[..., Image | Failure]
+_PANORAMA_BYTES = 150 * 2**20
+"""Pixels of a decoded panorama, and what cutting it takes (90 MB)."""
+_panoramas = ThreadMemory(2**30)
+"""Six at once: with 16 threads they alone would take 2.4 GB."""
+
 Finished = tuple[str, CellEmbeddings | GeoPinError]
 
 
@@ -58,22 +62,22 @@ def embed_cells(
     fetcher: Fetcher,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     renew: Renew | None = None,
-    on_progress: Callable[[EmbeddingProgress], None] | None = None,
-    decode: Decode = decode_image,
+    on_progress: Callable[[EmbeddingProgress], None] = lambda _: None,
     batch_size: int | None = None,
 ) -> Generator[Finished]:
     """Bring the vectors of cells up to date with their captures; yields each cell as it is finished.
 
     `tasks` is read as the run proceeds. `renew` is asked for links just before they are fetched. `on_progress`
-    gets the same tally after every change. A bad image is a failure row; a cell that cannot be read or stored is
+    gets the same object after every change. A bad image is a failure row; a cell that cannot be read or stored is
     an error, and the others go on; what the embedder raises is raised. Every batch is stored at once, as a part of
     its cell, and a run that follows a killed one continues from there. Close the generator to leave early.
     """
     clock = StageClock()
     with ExitStack() as stack:
-        model: ModelThread[CaptureImage] = stack.enter_context(ModelThread(embedder, clock))
-        run = _Run(embedder, model, batch_size, clock, now, on_progress or (lambda _: None))
-        prepare = _Prepare(embedder, clock, decode)
+        thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="model"))
+        batches = Batches(lambda: batch_size or embedder.batch_size)
+        run = _Run(embedder, ModelThread(thread, embedder, clock), batches, clock, now, on_progress)
+        prepare = _Prepare(embedder, clock)
         reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew)))
         for task in tasks:
             reader.submit(run.open(task))
@@ -93,19 +97,14 @@ class _Run:
     """The open cells of a run, and what becomes of them."""
 
     embedder: Embedder
-    model: ModelThread[CaptureImage]
-    batch_size: int | None
+    model: ModelThread
+    batches: Batches
     clock: StageClock
     now: Callable[[], datetime]
     on_progress: Callable[[EmbeddingProgress], None]
-    _tally: EmbeddingProgress = field(default_factory=EmbeddingProgress)
+    _progress: EmbeddingProgress = field(default_factory=EmbeddingProgress)
     _open: dict[str, OpenCell] = field(default_factory=dict)
     _finished: deque[Finished] = field(default_factory=deque)
-
-    @cached_property
-    def batches(self) -> Batches[CaptureImage]:
-        """Made with the first image: only then is the model needed, and its size known."""
-        return Batches(self.batch_size or self.embedder.batch_size)
 
     def finished(self) -> Iterator[Finished]:
         """Cells that were finished and not yielded yet."""
@@ -121,9 +120,9 @@ class _Run:
             self._finished.append((task.cell_id, error))
             return []
         self._open[task.cell_id] = cell
-        self._tally.untouched += len(task.captures) - cell.left
+        self._progress.untouched += len(task.captures) - cell.left
         self._after_change(cell)
-        return cell.wanted()
+        return cell.to_read()
 
     def noting(self, renew: Renew) -> Renew:
         """`renew`, and the cells it brought new addresses for are told."""
@@ -141,7 +140,7 @@ class _Run:
         cell = self._open[image.cell_id]
         if isinstance(views, Failure):
             cell.fail(image, views)
-            self._tally.failed += 1
+            self._progress.failed += 1
             self._after_change(cell)
             return
         cell.expect(image, len(views))
@@ -150,29 +149,28 @@ class _Run:
 
     def flush(self) -> None:
         """Embed and store whatever waits."""
-        if "batches" in vars(self):
-            for batch in self.batches.flush():
-                self._store(self.model.swap(batch))
+        for batch in self.batches.flush():
+            self._store(self.model.swap(batch))
         self._store(self.model.swap(None))
 
-    def _store(self, done: Embedded[CaptureImage] | None) -> None:
+    def _store(self, done: Embedded | None) -> None:
         """Keep the vectors of one batch, cell by cell."""
         if done is None:
             return
         batch, vectors = done
         by_cell: dict[str, list[int]] = {}
-        for row, image in enumerate(batch.owners):
+        for row, image in enumerate(batch.images):
             by_cell.setdefault(image.cell_id, []).append(row)
         for cell_id, rows in by_cell.items():
-            cell, images = self._open[cell_id], [batch.owners[row] for row in rows]
+            cell, images = self._open[cell_id], [batch.images[row] for row in rows]
             with self.clock.stage("write"):
                 views = [batch.views[row] for row in rows]
-                cell.task.vectors.append(vector_rows(images, views, vectors[rows], self.embedder.model_id))
-            self._tally.embedded += sum(cell.note_view(image) for image in images)
+                cell.task.vectors.append(vector_rows(images, views, vectors[rows], self.embedder.model.model_id))
+            self._progress.embedded += sum(cell.note_view(image) for image in images)
             self._after_change(cell)
 
     def _after_change(self, cell: OpenCell) -> None:
-        self.on_progress(self._tally)
+        self.on_progress(self._progress)
         if cell.left:
             return
         del self._open[cell.task.cell_id]
@@ -184,34 +182,22 @@ class _Run:
         self._finished.append((cell.task.cell_id, done))
 
 
-_PANORAMA_BYTES = 150 * 2**20
-"""Pixels of a decoded panorama, and what cutting it takes (90 MB)."""
-_panoramas = ThreadMemory(2**30)
-"""Six at once: with 16 threads they alone would take 2.4 GB."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Prepare:
     """Decodes one image, cuts it into its views and preprocesses them; runs in threads."""
 
     embedder: Embedder
     clock: StageClock
-    decode: Decode
 
-    def __call__(self, wanted: CaptureImage, data: bytes) -> list[Image] | Failure:
-        if not wanted.is_pano:
-            return self._prepare(wanted, data)
-        with _panoramas.taken(_PANORAMA_BYTES):
-            return self._prepare(wanted, data)
-
-    def _prepare(self, wanted: CaptureImage, data: bytes) -> list[Image] | Failure:
-        with self.clock.stage("decode"):
-            image = self.decode(data, at_least=PANORAMA_AT_LEAST if wanted.is_pano else FLAT_AT_LEAST)
-        if isinstance(image, Failure):
-            return image
-        height, width = image.shape[:2]
-        if wanted.is_pano and not is_equirectangular(width, height):
-            return Failure(FailureReason.NOT_EQUIRECTANGULAR, f"{width}x{height}")
-        with self.clock.stage("preprocess"):
-            views = perspective_views(image) if wanted.is_pano else [image]
-            return [self.embedder.preprocess(view) for view in views]
+    def __call__(self, image: CaptureImage, data: bytes) -> list[Image] | Failure:
+        with _panoramas.taken(_PANORAMA_BYTES) if image.is_pano else nullcontext():
+            with self.clock.stage("decode"):
+                pixels = decode_image(data, at_least=PANORAMA_AT_LEAST if image.is_pano else FLAT_AT_LEAST)
+            if isinstance(pixels, Failure):
+                return pixels
+            height, width = pixels.shape[:2]
+            if image.is_pano and not is_equirectangular(width, height):
+                return Failure(FailureReason.NOT_EQUIRECTANGULAR, f"{width}x{height}")
+            with self.clock.stage("preprocess"):
+                views = perspective_views(pixels) if image.is_pano else [pixels]
+                return [self.embedder.preprocess(view) for view in views]

@@ -20,6 +20,20 @@ from geopin_assets.embedding.views import VIEWS
 
 
 @dataclass(frozen=True, slots=True)
+class CellTask:
+    """One cell to bring up to date.
+
+    `captures`: all of the cell (capture_id, source, source_capture_id, image_url, image_version, is_pano,
+    heading_deg). `failures`: what the last run over the cell returned, FAILURE_SCHEMA.
+    """
+
+    cell_id: str
+    captures: pl.DataFrame
+    failures: pl.DataFrame
+    vectors: CellVectors
+
+
+@dataclass(frozen=True, slots=True)
 class CellPlan:
     """`reused`, `superseded`: images of HELD_SCHEMA, with the bearings their captures have now.
 
@@ -33,7 +47,7 @@ class CellPlan:
     fresh: pl.DataFrame
     deferred: pl.DataFrame
 
-    def wanted(self, embedded: Iterable[str], given_up: Iterable[str]) -> pl.DataFrame:
+    def images_after(self, embedded: Iterable[str], given_up: Iterable[str]) -> pl.DataFrame:
         """The images that the cell should hold when these captures have been embedded, HELD_SCHEMA.
 
         Superseded ones stay until there is a new one, or their capture is given up.
@@ -42,12 +56,6 @@ class CellPlan:
         gone = pl.concat([done, pl.Series("capture_id", list(given_up), pl.String)])
         kept = self.superseded.filter(~pl.col("capture_id").is_in(gone.implode()))
         return pl.concat([self.reused, kept, self.fresh.filter(pl.col("capture_id").is_in(done.implode()))])
-
-
-def of_current_images(failures: pl.DataFrame, captures: pl.DataFrame) -> pl.DataFrame:
-    """The failures of images that their captures still have; a new image is tried like any other."""
-    current = captures.select("capture_id", pl.col("image_version").fill_null(""))
-    return failures.join(current, on=["capture_id", "image_version"], how="semi")
 
 
 def plan_cell(
@@ -86,26 +94,6 @@ def plan_cell(
         fresh=images.join(todo, on="capture_id", how="semi"),
         deferred=deferred,
     )
-
-
-_WANTED = [
-    *("capture_id", "source", "source_capture_id", "image_url"),
-    *(pl.col("image_version").fill_null(""), "is_pano", pl.col("heading_deg").cast(pl.Float64)),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class CellTask:
-    """One cell to bring up to date.
-
-    `captures`: all of the cell (capture_id, source, source_capture_id, image_url, image_version, is_pano,
-    heading_deg). `failures`: what the last run over the cell returned, FAILURE_SCHEMA.
-    """
-
-    cell_id: str
-    captures: pl.DataFrame
-    failures: pl.DataFrame
-    vectors: CellVectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +138,7 @@ class OpenCell:
     left: int
     """Captures that are neither embedded nor failed."""
     renewed: int = 0
-    _failed: dict[str, Failure] = field(default_factory=dict)
+    _failed: dict[CaptureImage, Failure] = field(default_factory=dict)
     _embedded: set[str] = field(default_factory=set)
     _views_left: dict[str, int] = field(default_factory=dict)
 
@@ -158,16 +146,21 @@ class OpenCell:
     def of(cls, task: CellTask, now: datetime) -> Self:
         """Plan it. Raises PayloadError when its files cannot be read."""
         held, in_parts = task.vectors.held(), task.vectors.in_parts()
-        failures = of_current_images(task.failures, task.captures)
+        current = task.captures.select("capture_id", pl.col("image_version").fill_null(""))
+        failures = task.failures.join(current, on=current.columns, how="semi")  # a new image is tried like any other
         plan = plan_cell(task.captures, held, in_parts, failures, now)
         return cls(task, held, failures, plan, len(plan.todo))
 
-    def wanted(self) -> list[CaptureImage]:
-        """The images to read."""
-        return [CaptureImage(self.task.cell_id, *row) for row in self.plan.todo.select(_WANTED).iter_rows()]
+    def to_read(self) -> list[CaptureImage]:
+        """The images to fetch and embed."""
+        rows = self.plan.todo.select(
+            *("capture_id", "source", "source_capture_id", "image_url"),
+            *(pl.col("image_version").fill_null(""), "is_pano", pl.col("heading_deg").cast(pl.Float64)),
+        )
+        return [CaptureImage(self.task.cell_id, *row) for row in rows.iter_rows()]
 
     def fail(self, image: CaptureImage, failure: Failure) -> None:
-        self._failed[image.capture_id] = failure
+        self._failed[image] = failure
         self.left -= 1
 
     def expect(self, image: CaptureImage, views: int) -> None:
@@ -177,17 +170,16 @@ class OpenCell:
     def note_view(self, image: CaptureImage) -> bool:
         """One view more is stored; whether it was the last of its image."""
         self._views_left[image.capture_id] -= 1
-        if self._views_left[image.capture_id]:
-            return False
-        del self._views_left[image.capture_id]
-        self._embedded.add(image.capture_id)
-        self.left -= 1
-        return True
+        is_last = not self._views_left[image.capture_id]
+        if is_last:
+            self._embedded.add(image.capture_id)
+            self.left -= 1
+        return is_last
 
     def finish(self, now: datetime, seconds: dict[str, float]) -> CellEmbeddings:
         """Make the cell's file what it should be, and close the account. Raises PayloadError."""
         failures = self._failure_rows(now)
-        images = self.plan.wanted(self._embedded, failures.filter(pl.col("next_try_at").is_null())["capture_id"])
+        images = self.plan.images_after(self._embedded, failures.filter(pl.col("next_try_at").is_null())["capture_id"])
         self.task.vectors.commit(images, self.held)
         changed = not failures.equals(self.task.failures.select(failures.columns))
         return CellEmbeddings(images.sort("capture_id"), failures, changed, self._stats(images, seconds))
@@ -195,13 +187,12 @@ class OpenCell:
     def _failure_rows(self, now: datetime) -> pl.DataFrame:
         """The failures that stay and those of this run, counted up."""
         attempts = dict(self.failures.select("capture_id", "attempts").iter_rows())
-        about = self.plan.todo.filter(pl.col("capture_id").is_in(list(self._failed)))
         rows = []
-        for capture_id, source, version in about.select("capture_id", "source", "image_version").iter_rows():
-            failure = self._failed[capture_id]
-            tries = attempts.get(capture_id, 0) + failure.reason.is_attempt
+        for image, failure in self._failed.items():
+            tries = attempts.get(image.capture_id, 0) + failure.reason.is_attempt
             again_at = next_try_at(failure.reason, tries, now, failure.not_before)
-            rows.append((capture_id, source, version or "", failure.reason.value, tries, now, again_at))
+            of_image = image.capture_id, image.source, image.image_version
+            rows.append((*of_image, failure.reason.value, tries, now, again_at))
         new = pl.DataFrame(rows, schema=FAILURE_SCHEMA, orient="row")
         stay = self.plan.deferred.select(FAILURE_SCHEMA.names()).cast(FAILURE_SCHEMA)
         return pl.concat([stay, new]).sort("capture_id")

@@ -1,7 +1,7 @@
 """Reading ahead: images are fetched and prepared in the background while the model works.
 
 Here: the background loop, its threads, and the bounds on what is in memory. Not here: what is fetched and why
-(`pipeline.py`), how one image is fetched (`images.py`) or decoded (`decode.py`).
+(`pipeline.py`), how one image is fetched (`fetching.py`) or decoded (`decoding.py`).
 
     submit → renewed links → lanes (asyncio, so many per host) → threads (decode, cut, preprocess) → next
 
@@ -12,19 +12,18 @@ a slow caller stops the fetching, and memory is bounded however many images are 
 import asyncio
 import os
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from queue import Full, Queue
 from threading import Event
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
 from geopin_assets.embedding.failures import Failure, FailureReason
 from geopin_assets.embedding.memory import TaskMemory
-from geopin_assets.embedding.protocol import CaptureImage
+from geopin_assets.embedding.protocol import CaptureImage, Fetcher
 from geopin_assets.embedding.stages import StageClock
 
 IN_FLIGHT = 64
@@ -45,42 +44,14 @@ _POLL_S = 0.1
 Prepared = TypeVar("Prepared")
 Renew = Callable[[Sequence[CaptureImage]], Mapping[str, str | Failure]]
 """capture_id -> another address, or why there is none, for those whose address has expired."""
-_GIVEN_UP = Failure(FailureReason.HOST_DOWN, f"{HOST_PATIENCE} failures of the host in a row")
-_Fetch = Callable[[str], Awaitable[bytes | Failure]]
-
-
-class Fetcher(Protocol):
-    """Where image bytes come from; `images.ImageFetcher` for real."""
-
-    def lanes(self, host: str) -> int:
-        """Requests that may run at once against a host (a scheme for local files)."""
-        ...
-
-    def session(self, budget: TaskMemory) -> AbstractAsyncContextManager[_Fetch]:
-        """Yields `fetch(url)`, which returns a Failure and does not raise for a bad image.
-
-        The bytes it returns are taken from the budget, and given back by the caller.
-        """
-        ...
-
-
-class _CallerHasLeftError(Exception):
-    pass
 
 
 @dataclass(slots=True)
 class _Host:
-    """A host that is asked: its free places, and whether it still answers."""
+    """A host that is asked: its free places, and how often it failed in a row."""
 
     places: asyncio.Semaphore
     failures: int = 0
-
-    @property
-    def is_down(self) -> bool:
-        return self.failures >= HOST_PATIENCE
-
-    def note(self, result: bytes | Failure) -> None:
-        self.failures = self.failures + 1 if isinstance(result, Failure) and result.reason.is_of_host else 0
 
 
 @dataclass(slots=True)
@@ -131,8 +102,8 @@ class ReadAhead(Generic[Prepared]):
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
-        if not self._reading.done():
-            self._loop.call_soon_threadsafe(self._leaving.set)
+        if self._task and not self._reading.done():
+            self._loop.call_soon_threadsafe(self._task.cancel)
         for executor in (self._background, self._threads, self._renewing):
             executor.shutdown()
 
@@ -164,19 +135,17 @@ class ReadAhead(Generic[Prepared]):
 
     async def _run(self) -> None:
         """The background loop: lanes come and go in it until the caller leaves or something raises."""
-        self._loop, self._leaving = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         self._lines: defaultdict[str, _Line] = defaultdict(_Line)
         self._hosts: dict[str, _Host] = {}
         self._links: defaultdict[str, _Links] = defaultdict(_Links)
-        self._gate, self._budget = asyncio.Semaphore(IN_FLIGHT), TaskMemory(IN_FLIGHT_BYTES)
+        self._gate, self._memory = asyncio.Semaphore(IN_FLIGHT), TaskMemory(IN_FLIGHT_BYTES)
         try:
-            async with self._fetcher.session(self._budget) as self._fetch, asyncio.TaskGroup() as self._tasks:
+            async with self._fetcher.session(self._memory) as self._fetch, asyncio.TaskGroup() as self._tasks:
                 self._started.set()
-                await self._leaving.wait()
-                raise _CallerHasLeftError  # which cancels the lanes
+                await self._loop.create_future()  # until the caller leaves, which cancels the lanes too
         except ExceptionGroup as failed:
-            if not isinstance(failed.exceptions[0], _CallerHasLeftError):
-                raise failed.exceptions[0] from failed
+            raise failed.exceptions[0] from failed
 
     def _stand_in_line(self, images: Sequence[CaptureImage]) -> None:
         for image in images:
@@ -217,18 +186,18 @@ class ReadAhead(Generic[Prepared]):
         name = _host(url)
         host = self._hosts.setdefault(name, _Host(asyncio.Semaphore(self._fetcher.lanes(name))))
         async with host.places:
-            if host.is_down:
-                return _GIVEN_UP
+            if host.failures >= HOST_PATIENCE:
+                return Failure(FailureReason.HOST_DOWN, f"{HOST_PATIENCE} failures of the host in a row")
             with self._clock.stage("fetch"):
                 data = await self._fetch(url)
-            host.note(data)
+            host.failures = host.failures + 1 if isinstance(data, Failure) and data.reason.is_of_host else 0
             return data
 
     async def _hand_over(self, image: CaptureImage, data: bytes | Failure) -> None:
         """Prepare in a thread and put into the caller's queue; only then is there room for another image."""
         await self._loop.run_in_executor(self._threads, self._finish, image, data)
         if not isinstance(data, Failure):
-            self._budget.give_back(len(data))
+            self._memory.give_back(len(data))
         self._gate.release()
 
     def _finish(self, image: CaptureImage, data: bytes | Failure) -> None:

@@ -32,13 +32,12 @@ class StageClock:
                 self._active[name] -= 1
                 self._total[name] += self._now() - started
 
-    def seconds(self) -> dict[str, float]:
-        """Per stage: its lanes' seconds over the most lanes seen at once, that is the wall time it needed itself."""
-        with self._lock:
-            return {name: total / self._peak[name] for name, total in self._total.items()}
-
     def lap(self) -> dict[str, float]:
-        """What `seconds` has grown by since the last lap."""
-        now, before = self.seconds(), self._reported
-        self._reported = now
-        return {name: max(total - before.get(name, 0.0), 0.0) for name, total in now.items()}
+        """Per stage, its lanes' seconds since the last lap over the most lanes seen at once.
+
+        That is the wall time it needed itself.
+        """
+        with self._lock:
+            now = {name: total / self._peak[name] for name, total in self._total.items()}
+            before, self._reported = self._reported, now
+        return {name: max(seconds - before.get(name, 0.0), 0.0) for name, seconds in now.items()}

@@ -16,6 +16,9 @@ from geopin_assets.embedding.vectors import CellVectors, VectorFiles
 from geopin_assets.errors import PayloadError
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
+UNIT_TOLERANCE = 2e-3
+"""float16 keeps 11 significant bits: 512 rounded components move the norm by less than this."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredVectors:
@@ -78,18 +81,7 @@ def parts_folders(objects: ObjectStore) -> list[str]:
 
 def compact_parts(objects: ObjectStore, folders: Iterable[str]) -> int:
     """Make one part of those that a killed run left, in each folder; how many there were. Raises PayloadError."""
-    merged = 0
-    for folder in folders:
-        try:
-            merged += CellVectors(objects, f"{folder.removesuffix('.parts')}.parquet", dim=0).compact()
-        except pl.exceptions.PolarsError as error:
-            name = objects.address(folder)
-            raise PayloadError(f"{name}: a part is damaged, delete it to have it embedded again: {error}") from error
-    return merged
-
-
-UNIT_TOLERANCE = 2e-3
-"""float16 keeps 11 significant bits: 512 rounded components move the norm by less than this."""
+    return sum(CellVectors(objects, f"{name.removesuffix('.parts')}.parquet", dim=0).compact() for name in folders)
 
 
 @dataclass(frozen=True, slots=True)

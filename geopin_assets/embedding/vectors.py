@@ -25,20 +25,18 @@ from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import PayloadError
 from geopin_assets.files.object_store import ObjectStore
 
+SPAN_ROWS = 16_384
+"""Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
+PARTS_AT_ONCE = 64
+"""So many small parts become one larger part: every span looks into the footer of every part."""
+
 
 def embedding_schema(dim: int) -> pl.Schema:
     """Columns of the stored vectors of a model of `dim` dimensions."""
     return pl.Schema(
-        {
-            "vector_id": pl.String(),
-            "capture_id": pl.String(),
-            "source": pl.String(),
-            "view": pl.Int16(),
-            "heading_deg": pl.Float64(),
-            "model_id": pl.String(),
-            "image_version": pl.String(),
-            "embedding": pl.Array(pl.Float16(), dim),
-        }
+        {"vector_id": pl.String(), "capture_id": pl.String(), "source": pl.String(), "view": pl.Int16()}
+        | {"heading_deg": pl.Float64(), "model_id": pl.String(), "image_version": pl.String()}
+        | {"embedding": pl.Array(pl.Float16(), dim)}
     )
 
 
@@ -68,11 +66,6 @@ def vector_rows(
         schema_overrides={"view": pl.Int16},
     ).select(*(heading_of_view() if name == "heading_deg" else name for name in embedding_schema(vectors.shape[1])))
 
-
-SPAN_ROWS = 16_384
-"""Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
-PARTS_AT_ONCE = 64
-"""So many small parts become one larger part: every span looks into the footer of every part."""
 
 HELD_SCHEMA = pl.Schema(
     {"capture_id": pl.String(), "image_version": pl.String(), "views": pl.Int64(), "center_deg": pl.Float64()}
@@ -126,29 +119,33 @@ class CellVectors:
         self.compact(at_least=PARTS_AT_ONCE)
 
     def compact(self, *, at_least: int = 2) -> int:
-        """Make one part of so many small ones or more; how many there were, 0 if that was too few."""
+        """Make one part of so many small ones or more; how many there were, 0 if too few. Raises PayloadError."""
         small = [part for part in self._parts() if "-" not in PurePosixPath(part).stem]
         if len(small) < at_least:
             return 0
-        with self.objects.as_files(small) as paths:
-            rows = pl.read_parquet(paths).sort("capture_id")
+        try:
+            with self.objects.as_files(small) as paths:
+                rows = pl.read_parquet(paths).sort("capture_id")
+        except pl.exceptions.PolarsError as error:
+            name = self.objects.address(self.parts_folder)
+            raise PayloadError(f"{name}: a part is damaged, delete it to have it embedded again: {error}") from error
         self._write_part(f"{PurePosixPath(small[-1]).stem}-merged", rows)
         self.objects.delete(small)
         return len(small)
 
-    def commit(self, wanted: pl.DataFrame, held: pl.DataFrame) -> None:
+    def commit(self, images: pl.DataFrame, held: pl.DataFrame) -> None:
         """Make the file hold exactly these images (HELD_SCHEMA, complete in file or parts); parts are gone then.
 
-        Bearings become those wanted. `held` is what `held()` said; a file that need not change is left alone.
+        Bearings become theirs. `held` is what `held()` said; a file that need not change is left alone.
         """
-        wanted, parts = wanted.select(HELD_SCHEMA.names()).sort("capture_id"), self._parts()
-        if parts or not wanted.equals(held):
+        images, parts = images.select(HELD_SCHEMA.names()).sort("capture_id"), self._parts()
+        if parts or not images.equals(held):
             with (
                 self.objects.as_files([*reversed(parts), *self._finished()]) as sources,
                 self.objects.replacing(self.key) as path,
                 _row_groups(path, embedding_schema(self.dim)) as write,
             ):
-                for span in _spans(wanted):
+                for span in _spans(images):
                     write(self._rows(span, sources))
         self.objects.delete_folder(self.parts_folder)
 
@@ -191,12 +188,33 @@ class CellVectors:
             return pl.DataFrame(schema=HELD_SCHEMA)
         try:
             with self.objects.as_files(keys) as paths:
-                return _images(paths)
+                return (
+                    pl.scan_parquet(paths)
+                    .group_by("capture_id", "image_version")
+                    .agg(
+                        views=pl.col("view").n_unique().cast(pl.Int64),
+                        center_deg=pl.col("heading_deg").filter(pl.col("view") == 0).first(),
+                    )
+                    .sort("capture_id", "image_version")
+                    .collect(engine="streaming")
+                )
         except pl.exceptions.PolarsError as error:
             raise self._damaged(error) from error
 
-    def _rows(self, span: pl.DataFrame, sources: list[Path]) -> pl.DataFrame:
-        rows = _rows(span, sources, embedding_schema(self.dim))
+    def _rows(self, span: pl.DataFrame, files: list[Path]) -> pl.DataFrame:
+        """The vectors of a span; where files repeat one, the first file's."""
+        within = pl.col("capture_id").is_between(pl.lit(span["capture_id"][0]), pl.lit(span["capture_id"][-1]))
+        images = span.select("capture_id", "image_version", "views", "center_deg").lazy()
+        rows = (
+            pl.concat([pl.scan_parquet(file, low_memory=True).filter(within) for file in files])
+            .join(images, on=["capture_id", "image_version"], maintain_order="left")
+            .filter(pl.col("view") < pl.col("views"))
+            .unique(["capture_id", "view"], keep="first", maintain_order=True)
+            .with_columns(heading_of_view())
+            .sort("capture_id", "view")
+            .select(embedding_schema(self.dim).names())
+            .collect()
+        )
         if len(rows) != span["views"].sum():
             name = self.objects.address(self.key)
             raise PayloadError(f"{name}: {len(rows)} vectors where {span['views'].sum()} should be")
@@ -206,41 +224,10 @@ class CellVectors:
         return PayloadError(f"{self.objects.address(self.key)}: not a file of vectors: {error}")
 
 
-def _images(files: list[Path]) -> pl.DataFrame:
-    """HELD_SCHEMA of everything in the files."""
-    return (
-        pl.scan_parquet(files)
-        .group_by("capture_id", "image_version")
-        .agg(
-            views=pl.col("view").n_unique().cast(pl.Int64),
-            center_deg=pl.col("heading_deg").filter(pl.col("view") == 0).first(),
-        )
-        .sort("capture_id", "image_version")
-        .collect(engine="streaming")
-    )
-
-
-def _spans(wanted: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def _spans(images: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Slices of about SPAN_ROWS vectors each."""
     number = (pl.col("views").cum_sum() - 1) // SPAN_ROWS
-    yield from wanted.with_columns(span=number).partition_by("span", maintain_order=True, include_key=False)
-
-
-def _rows(span: pl.DataFrame, files: list[Path], schema: pl.Schema) -> pl.DataFrame:
-    """The vectors of a span; where files repeat one, the first file's."""
-    first, last = span["capture_id"][0], span["capture_id"][-1]
-    within = pl.col("capture_id").is_between(pl.lit(first), pl.lit(last))
-    wanted = span.select("capture_id", "image_version", "views", "center_deg").lazy()
-    return (
-        pl.concat([pl.scan_parquet(file, low_memory=True).filter(within) for file in files])
-        .join(wanted, on=["capture_id", "image_version"], maintain_order="left")
-        .filter(pl.col("view") < pl.col("views"))
-        .unique(["capture_id", "view"], keep="first", maintain_order=True)
-        .with_columns(heading_of_view())
-        .sort("capture_id", "view")
-        .select(schema.names())
-        .collect()
-    )
+    yield from images.with_columns(span=number).partition_by("span", maintain_order=True, include_key=False)
 
 
 @contextmanager

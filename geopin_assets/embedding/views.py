@@ -1,15 +1,13 @@
 """What a model sees of an image: the frame of a flat one, the perspective views of a panorama.
 
-Not here: resizing to the frame (`model/cosplace.py`), decoding (`decoding.py`), bearings of sources: one rule holds for
-all, `heading_deg` is the bearing of the image center, and columns run clockwise.
-Importing this imports no torch.
+Not here: resizing to the frame (`model/inference.py`), decoding (`decoding.py`), bearings of sources: one rule holds
+for all, `heading_deg` is the bearing of the image center, and columns run clockwise. Importing this imports no torch.
 
-Flat images. CosPlace was trained on 512 x 512 and takes any size; its author advises square or almost square images
-near that size. So the shorter side becomes 512, and aspects from 3:4 (upright) to 16:9 (lying) stay: photos of a phone
-held upright and frames of a dash camera lose nothing, and what is longer is cropped at both ends. Within that range
-sources send any size (one camera's photos come as 1024x682, 683 and 684), so an image is cropped to the widest of
-eleven shapes that fits in it: batches fill, and what is planned or compiled per shape is so eleven times. That takes at
-most 11 % of one side, and nothing of the usual formats.
+Flat images. CosPlace was trained on 512 x 512 and takes any size; its author advises (almost) square images near that
+size. So the shorter side becomes 512, and aspects from 3:4 (upright) to 16:9 (lying) stay: photos of a phone held
+upright and frames of a dash camera lose nothing, and what is longer is cropped at both ends. Sources send any size (one
+camera's photos come as 1024x682, 683 and 684), so an image is cropped to the widest of eleven shapes that fits in it:
+batches fill, and what is planned or compiled per shape is so eleven times. That takes at most 11 % of one side.
 
 Panoramas. 12 views of 60 degrees every 30 degrees, 7 degrees up, 512 x 512: what CosPlace was trained on (strips of
 +34.6 to -20.8 degrees, cut into 12 crops of 55 degrees), but rectilinear, as photos are. A view has 7.7 pixels per
@@ -38,6 +36,12 @@ UPRIGHT = LYING[:4]
 """Longer over shorter side, of lying and of upright images."""
 _TOLERANCE = 1.01
 """An image this much short of an aspect loses a line or two of its shorter side instead."""
+
+VIEWS = 12
+YAW_STEP_DEG = 360 / VIEWS
+FOV_DEG = 60.0
+PITCH_DEG = 7.0
+SIZE_PX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,6 @@ SHAPES = frozenset(
     + [(_longer_px(aspect), SHORTER_SIDE_PX) for aspect in UPRIGHT]
 )
 """(height, width) of everything the network sees."""
-
-
-VIEWS = 12
-YAW_STEP_DEG = 360 / VIEWS
-FOV_DEG = 60.0
-PITCH_DEG = 7.0
-SIZE_PX = 512
 
 
 def is_equirectangular(width: int, height: int) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ConflictError", "FolderStore", "NoSuchObjectError", "ObjectStore", "Stored", "memory_store", "open_store"]
 
 _LOCK = ".writing.lock"
+_NO_VERSION = '""'
 _RETRY_FOR = timedelta(seconds=60)
 _REQUEST_TAKES_AT_MOST = "120s"
 
@@ -90,18 +91,17 @@ class ObjectStore:
         """Whether there is such an object."""
         return self.find(key) is not None
 
-    def walk(self, folder: str = "") -> Iterator[Stored]:
+    def walk(self, folder: str = "") -> list[Stored]:
         """Every object below a folder, in the order of keys."""
         with understood(self.address(folder)):
-            for page in self._inner.list(self._full(folder)):
-                yield from (self._stored(found) for found in page)
+            return self._in_order(found for page in self._inner.list(self._full(folder)) for found in page)
 
     def look(self, folder: str = "") -> tuple[list[str], list[Stored]]:
-        """The folders, and the objects, that are in a folder itself: their keys, in order."""
+        """The folders, and the objects, that are in a folder itself: their keys, in order. A folder may be empty."""
         with understood(self.address(folder)):
             found = self._inner.list_with_delimiter(self._full(folder))
         folders = sorted(name.removeprefix(self._prefix) for name in found["common_prefixes"])
-        return folders, sorted((self._stored(one) for one in found["objects"]), key=lambda one: one.key)
+        return folders, self._in_order(found["objects"])
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there are no error."""
@@ -147,6 +147,11 @@ class ObjectStore:
     def _full(self, key: str) -> str:
         return self._prefix + _checked(key)
 
+    def _in_order(self, found: "Iterable[ObjectMeta]") -> list[Stored]:
+        """Some servers list folder by folder, and name the folders among the objects."""
+        stored = (self._stored(one) for one in found if one["size"] or one["e_tag"] != _NO_VERSION)
+        return sorted((one for one in stored if _is_object(one.key)), key=lambda one: one.key)
+
     def _stored(self, found: "ObjectMeta") -> Stored:
         key = found["path"].removeprefix(self._prefix)
         return Stored(key, found["size"], found["last_modified"], found["e_tag"] or "")
@@ -174,14 +179,6 @@ class FolderStore(ObjectStore):
 
     def has(self, key: str) -> bool:
         return self.path(key).is_file()
-
-    def walk(self, folder: str = "") -> Iterator[Stored]:
-        found = (one for one in super().walk(folder) if _is_object(one.key))
-        yield from sorted(found, key=lambda one: one.key)
-
-    def look(self, folder: str = "") -> tuple[list[str], list[Stored]]:
-        folders, objects = super().look(folder)
-        return folders, [one for one in objects if _is_object(one.key)]
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -264,4 +261,5 @@ def _checked(key: str) -> str:
 
 
 def _is_object(key: str) -> bool:
+    """Not one of the files that a folder has beside its objects."""
     return not is_partial(PurePosixPath(key)) and key != _LOCK

@@ -21,11 +21,6 @@ FROM json_each(?1) AS hit
 CROSS JOIN vectors ON vectors.vector_id = hit.value
 CROSS JOIN captures ON captures.capture_id = vectors.capture_id
 """  # CROSS keeps the order of the joins: the ids lead, and no plan can scan the (billed) tables
-_ROW_SCHEMA = {
-    **{"vector_id": pl.String, "heading_deg": pl.Float64, "capture_id": pl.String, "source": pl.String},
-    **{"lon": pl.Float64, "lat": pl.Float64, "captured_at": pl.String, "license": pl.String},
-    **{"attribution": pl.String, "creator": pl.String, "page_url": pl.String},
-}
 MATCH_SCHEMA = {
     **{"rank": pl.Int64, "score": pl.Float64, "capture_id": pl.String, "source": pl.String},
     **{"lon": pl.Float64, "lat": pl.Float64, "heading_deg": pl.Float64, "captured_at": pl.String},
@@ -34,6 +29,8 @@ MATCH_SCHEMA = {
 }
 """Columns of a match. `score` is a cosine, `heading_deg` the direction of the matching view, `captured_at` ISO 8601
 UTC, `distance_m` how far the capture is from the best match."""
+_COUNTED_HERE = ("rank", "score", "distance_m")
+_ROW_SCHEMA = {"vector_id": pl.String} | {n: t for n, t in MATCH_SCHEMA.items() if n not in _COUNTED_HERE}
 
 
 def locate(views: NDArray[np.float32], index: Searchable, store: Readable, top: int = 10) -> pl.DataFrame:

@@ -19,7 +19,7 @@ from typing import Any
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, PermanentError, TransientError
-from geopin_assets.photo_folder.local import (
+from geopin_assets.photo_folder import (
     PhotoFile,
     PhotoGoneError,
     PhotoNotAllowedError,

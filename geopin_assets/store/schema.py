@@ -34,6 +34,14 @@ CAPTURE_DESCRIPTIONS: dict[str, str] = {"capture_id": "Stable id: {source}:{sour
     f.name: f.metadata["description"] for f in fields(Capture)
 }
 
+CATALOG_SCHEMA = {name: CAPTURE_SCHEMA.get(name, CAPTURE_SCHEMA["source"]) for name in CAPTURE_COLUMNS}
+"""The catalog's `captures`."""
+
+CATALOG_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
+    "cell_id": "The crawl square that holds the coordinates",
+    "row_hash": "Changes when any column but image_url changes",
+}
+
 
 def captures_frame(captures: Sequence[Capture]) -> pl.DataFrame:
     """A frame of CAPTURE_SCHEMA, sorted by capture_id so that equal content makes equal files."""

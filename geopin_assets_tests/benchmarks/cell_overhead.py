@@ -16,7 +16,8 @@ import dagster as dg
 
 from geopin_assets.capture import Capture
 from geopin_assets.cells import cell, cell_ids
-from geopin_assets.defs.assets.raw import CELLS_PER_RUN, build_raw_asset, store_cell
+from geopin_assets.defs.assets.raw import build_raw_asset, store_cell
+from geopin_assets.defs.graph import RAW_CELLS
 from geopin_assets.defs.resources import Sources, Storage
 from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START
 from geopin_assets.defs.running.progress import Progress
@@ -29,7 +30,7 @@ from geopin_assets_tests.factories import capture
 
 ROUNDS = 3
 CAPTURES = 20
-CELLS = cell_ids()[:CELLS_PER_RUN]
+CELLS = cell_ids()[:RAW_CELLS]
 
 
 class Instant(Source):

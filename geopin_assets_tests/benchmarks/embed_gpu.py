@@ -22,8 +22,8 @@ import torch
 
 from geopin_assets.embedding.fetching import OWN_PHOTOS_SCHEME, ImageFetcher
 from geopin_assets.embedding.model.checkpoints import BACKBONES
-from geopin_assets.embedding.model.cosplace import CosPlace
-from geopin_assets.photo_folder.local import LocalFolder
+from geopin_assets.embedding.model.inference import TorchEmbedder
+from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.settings import Precision
 from geopin_assets_tests.benchmarks.tools.image_host import street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import Cost, cost_of, machine, print_table
@@ -72,7 +72,7 @@ def on_all_cores(prepare: Callable[[bytes], object], photos: Photos) -> float:
         return photos.per_second(cost_of(lambda: list(threads.map(prepare, photos.some(photos.count)))))
 
 
-def row(embedder: CosPlace, photos: Photos, batch_size: int, decode_bound: float) -> list[str]:
+def row(embedder: TorchEmbedder, photos: Photos, batch_size: int, decode_bound: float) -> list[str]:
     """Figures of one model at one batch size."""
     fetcher = ImageFetcher(own_photos=LocalFolder(photos.folder), per_host=64)
     urls = [f"{OWN_PHOTOS_SCHEME}:{number}.jpg" for number in range(photos.count)]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from geopin_assets.embedding.model.inference import BATCH_SIZE
 from geopin_assets.embedding.pipeline import embed_cells
 from geopin_assets.embedding.plan import CellTask
-from geopin_assets.embedding.protocol import CaptureImage, Image
+from geopin_assets.embedding.protocol import CaptureImage, Image, Model
 from geopin_assets.embedding.vectors import vector_rows
 from geopin_assets.embedding.views import VIEWS
 from geopin_assets_tests.benchmarks.tools.image_host import street_jpegs
@@ -62,14 +62,14 @@ CASES = {
 class Constant:
     """Every image has the same vector, at no cost."""
 
-    name, dim, model_id, is_place_recognition = "constant", 512, "constant-512-p1", False
+    model = Model("constant-512-p1", dim=512, is_place_recognition=False)
     batch_size = BATCH_SIZE["cuda"]
 
     def preprocess(self, image: Image) -> Image:
         return image
 
     def embed(self, batch: Sequence[Image]) -> NDArray[np.float32]:
-        return np.full((len(batch), self.dim), self.dim**-0.5, np.float32)
+        return np.full((len(batch), self.model.dim), self.model.dim**-0.5, np.float32)
 
 
 def leave_parts(task: CellTask, panoramas: int) -> None:
@@ -81,8 +81,8 @@ def leave_parts(task: CellTask, panoramas: int) -> None:
 def _rows(cell_id: str, some: pl.DataFrame) -> pl.DataFrame:
     columns = ("capture_id", "source", "source_capture_id", "image_url", "image_version", "is_pano", "heading_deg")
     images = [CaptureImage(cell_id, *row) for row in some.select(columns).iter_rows() for _ in range(VIEWS)]
-    vectors = np.full((len(images), Constant.dim), Constant.dim**-0.5, np.float16)
-    return vector_rows(images, [*range(VIEWS)] * len(some), vectors, Constant.model_id)
+    vectors = np.full((len(images), Constant.model.dim), Constant.model.dim**-0.5, np.float16)
+    return vector_rows(images, [*range(VIEWS)] * len(some), vectors, Constant.model.model_id)
 
 
 def embed(case: Case, folder: Path) -> dict[str, float]:

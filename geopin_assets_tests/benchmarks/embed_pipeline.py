@@ -14,8 +14,7 @@ from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.model.checkpoints import BACKBONES
-from geopin_assets.embedding.model.cosplace import CosPlace
-from geopin_assets.embedding.model.inference import BATCH_SIZE
+from geopin_assets.embedding.model.inference import BATCH_SIZE, TorchEmbedder
 from geopin_assets.embedding.views import perspective_views
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import (
@@ -34,7 +33,7 @@ TARGET = 0.9
 
 
 def measure(
-    embedder: CosPlace, jpegs: Sequence[bytes], images: int, batch_size: int
+    embedder: TorchEmbedder, jpegs: Sequence[bytes], images: int, batch_size: int
 ) -> tuple[dict[str, list[Cost]], Mapping[str, float]]:
     """Costs of both in alternating rounds, and the seconds of the stages in the last one."""
     batch = [embedder.preprocess(decoded(jpegs[number % len(jpegs)])) for number in range(batch_size)]
@@ -72,7 +71,7 @@ def print_stages(stages: Mapping[str, float]) -> None:
     )
 
 
-def print_steps(embedder: CosPlace, jpeg: bytes) -> None:
+def print_steps(embedder: TorchEmbedder, jpeg: bytes) -> None:
     """CPU time of each step before the model."""
     steps: dict[str, Callable[[], object]] = {
         "decode 1024x768": partial(decode_image, jpeg),

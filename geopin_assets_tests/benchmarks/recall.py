@@ -19,7 +19,8 @@ from PIL import Image as Pillow
 
 from geopin_assets.embedding.decoding import FLAT_AT_LEAST, PANORAMA_AT_LEAST
 from geopin_assets.embedding.model.checkpoints import Architecture
-from geopin_assets.embedding.model.cosplace import CosPlace, CosPlaceNetwork, load_network
+from geopin_assets.embedding.model.cosplace import CosPlaceNetwork, load_network
+from geopin_assets.embedding.model.inference import TorchEmbedder
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Embedder, Image
 from geopin_assets.embedding.views import perspective_views
@@ -43,10 +44,10 @@ def models(checkpoints: Sequence[str]) -> Iterator[Embedder]:
     """Every model at hand."""
     yield Thumbnail()
     torch.manual_seed(0)
-    yield CosPlace(CosPlaceNetwork("ResNet50", 512), Architecture("cosplace", "ResNet50", 512).model("random"))
+    yield TorchEmbedder(CosPlaceNetwork("ResNet50", 512), Architecture("cosplace", "ResNet50", 512).model("random"))
     for path in map(Path, checkpoints):
         backbone, dim, method = path.stem.split("_")
-        yield CosPlace(*load_network(path, Architecture.parse(f"{method}/{backbone}/{dim}")))
+        yield TorchEmbedder(*load_network(path, Architecture.parse(f"{method}/{backbone}/{dim}")))
     yield from imagenet()
 
 
@@ -69,7 +70,7 @@ def compare_models(checkpoints: Sequence[str]) -> None:
         near, hidden = recall(vectors, walk()), recall(vectors, walk(), hidden_m=HIDDEN_M)
         added = recall(vectors, walk(), elsewhere=embedded(embedder, others))
         cells = f"{text(near)} {near.at_5.mean():4.2f}  {text(hidden)} {hidden.at_5.mean():4.2f}  {added.rate:.2f}"
-        print(f"{embedder.model_id:51} {embedder.dim:4}  {cells}", flush=True)
+        print(f"{embedder.model.model_id:51} {embedder.model.dim:4}  {cells}", flush=True)
     print(f"{'chance':51} {'':4}  {near.chance:<30.2f}  {hidden.chance:<30.2f}  {added.chance:.2f}")
 
 
@@ -124,7 +125,7 @@ def main(checkpoints: Sequence[str] = ()) -> None:
         return
     compare_models(checkpoints)
     for embedder in imagenet()[-1:]:
-        title = f"{embedder.model_id}: {{}}; Recall@1, answers won and lost"
+        title = f"{embedder.model.model_id}: {{}}; Recall@1, answers won and lost"
         compare(title.format("the walk, within 10 m hidden"), flat_photos(embedder))
         compare(title.format(f"which of {len(PANORAMAS)} panoramas a photo is cut from"), panoramas(embedder))
 

@@ -24,8 +24,7 @@ from typer.testing import CliRunner
 from geopin_assets.cli.backfill import STOPPED_FOLLOWING, Following
 from geopin_assets.cli.main import app
 from geopin_assets.cli.webserver import Webserver
-from geopin_assets.defs.dagster_internals import request_backfill
-from geopin_assets.defs.running.backfills import backfill_tags, backfill_title
+from geopin_assets.defs.running.backfills import InstanceBackfills, backfill_tags, backfill_title
 from geopin_assets.errors import ConfigurationError, PermanentError, TransientError
 from geopin_assets.regions import region
 from geopin_assets.settings import Settings
@@ -139,8 +138,8 @@ def test_ctrl_c_stops_the_following_and_not_the_backfill(live: Live, capsys: pyt
 def test_a_backfill_that_a_run_files_is_one_like_any_other(live: Live) -> None:
     live.break_cells()
     instance = live.context.instance
-    backfill_id = request_backfill(
-        instance, town.panoramax, CELLS, title=backfill_title("panoramax", PLACE), tags=backfill_tags(PLACE)
+    backfill_id = InstanceBackfills(instance).launch(
+        "raw/panoramax", CELLS, title=backfill_title("panoramax", PLACE), tags=backfill_tags(PLACE)
     )
     before = live.crawls()
     assert live.following.follow(backfill_id) == 0

@@ -98,9 +98,9 @@ class OneImage:
         return 8
 
     @asynccontextmanager
-    async def session(self, budget: TaskMemory) -> AsyncIterator[Callable[[str], Awaitable[bytes]]]:
+    async def session(self, memory: TaskMemory) -> AsyncIterator[Callable[[str], Awaitable[bytes]]]:
         async def fetch(url: str) -> bytes:
-            await budget.take(len(self.data))
+            await memory.take(len(self.data))
             self.fetched += 1
             return bytes(memoryview(self.data))  # a copy takes memory, as from a network
 

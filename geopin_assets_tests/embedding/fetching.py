@@ -24,19 +24,19 @@ def loopback_fetcher(**options: Any) -> ImageFetcher:
     return ImageFetcher(**{"addresses": LOOPBACK, "retry_after_s": 0, "deadline_s": 20} | options)
 
 
-def fetch(fetcher: ImageFetcher, *urls: str, budget: TaskMemory | None = None) -> list[bytes | Failure]:
+def fetch(fetcher: ImageFetcher, *urls: str, memory: TaskMemory | None = None) -> list[bytes | Failure]:
     """One image after another, in one session."""
 
     async def run() -> list[bytes | Failure]:
-        async with fetcher.session(budget) as one:
+        async with fetcher.session(memory) as one:
             return [await one(url) for url in urls]
 
     return asyncio.run(run())
 
 
-def fetch_at_once(fetcher: ImageFetcher, *urls: str, budget: TaskMemory | None = None) -> list[bytes | Failure]:
+def fetch_at_once(fetcher: ImageFetcher, *urls: str, memory: TaskMemory | None = None) -> list[bytes | Failure]:
     async def run() -> list[bytes | Failure]:
-        async with fetcher.session(budget) as one:
+        async with fetcher.session(memory) as one:
             return list(await asyncio.gather(*map(one, urls)))
 
     return asyncio.run(run())

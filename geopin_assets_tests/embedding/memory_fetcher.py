@@ -27,11 +27,11 @@ class MemoryFetcher:
         return self.host_limits.get(host, self.per_host)
 
     @asynccontextmanager
-    async def session(self, budget: TaskMemory) -> AsyncIterator[Callable[[str], Awaitable[bytes | Failure]]]:
+    async def session(self, memory: TaskMemory) -> AsyncIterator[Callable[[str], Awaitable[bytes | Failure]]]:
         async def fetch(url: str) -> bytes | Failure:
             data = await self._fetch(url)
             if not isinstance(data, Failure):
-                await budget.take(len(data))
+                await memory.take(len(data))
             return data
 
         yield fetch

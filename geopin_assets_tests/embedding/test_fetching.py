@@ -110,13 +110,13 @@ def test_a_signed_address_is_sent_as_it_was_given(server: ImageServer) -> None:
     assert fetch(loopback_fetcher(), server.url(path)) == [JPEG]
 
 
-def test_a_body_takes_from_the_budget_what_it_needs_and_no_more(server: ImageServer) -> None:
+def test_a_body_takes_from_the_memory_what_it_needs_and_no_more(server: ImageServer) -> None:
     server.routes |= {"/announced": body(JPEG), "/not": without_length(JPEG)}
-    budget = TaskMemory(100_000)
-    assert fetch(loopback_fetcher(max_bytes=50_000), server.url("/announced"), budget=budget) == [JPEG]
-    assert budget.free == 100_000 - len(JPEG)
-    assert fetch(loopback_fetcher(max_bytes=50_000), server.url("/not"), budget=budget) == [JPEG]
-    assert budget.free == 100_000 - 2 * len(JPEG)
+    memory = TaskMemory(100_000)
+    assert fetch(loopback_fetcher(max_bytes=50_000), server.url("/announced"), memory=memory) == [JPEG]
+    assert memory.free == 100_000 - len(JPEG)
+    assert fetch(loopback_fetcher(max_bytes=50_000), server.url("/not"), memory=memory) == [JPEG]
+    assert memory.free == 100_000 - 2 * len(JPEG)
 
 
 def without_length(data: bytes) -> Respond:
@@ -124,57 +124,57 @@ def without_length(data: bytes) -> Respond:
     return raw(b"HTTP/1.1 200 OK\r\n\r\n" + data)
 
 
-def test_an_image_larger_than_the_whole_budget_is_read_when_nothing_else_is(server: ImageServer) -> None:
+def test_an_image_larger_than_the_whole_memory_is_read_when_nothing_else_is(server: ImageServer) -> None:
     server.routes["/a.jpg"] = body(JPEG)
-    budget = TaskMemory(100)
-    assert fetch(loopback_fetcher(), server.url("/a.jpg"), budget=budget) == [JPEG]
-    assert budget.free == 0
-    budget.give_back(len(JPEG))
-    assert budget.free == 100
+    memory = TaskMemory(100)
+    assert fetch(loopback_fetcher(), server.url("/a.jpg"), memory=memory) == [JPEG]
+    assert memory.free == 0
+    memory.give_back(len(JPEG))
+    assert memory.free == 100
 
 
-def test_waiting_for_the_budget_is_not_held_against_the_server(server: ImageServer) -> None:
+def test_waiting_for_the_memory_is_not_held_against_the_server(server: ImageServer) -> None:
     server.routes["/a.jpg"] = body(JPEG)
 
     async def run() -> bytes | Failure:
-        budget = TaskMemory(len(JPEG))
-        await budget.take(len(JPEG))
-        async with loopback_fetcher(deadline_s=1.0).session(budget) as one:
+        memory = TaskMemory(len(JPEG))
+        await memory.take(len(JPEG))
+        async with loopback_fetcher(deadline_s=1.0).session(memory) as one:
             waiting = asyncio.create_task(one(server.url("/a.jpg")))
             await asyncio.sleep(1.5)
             assert not waiting.done()
-            budget.give_back(len(JPEG))
+            memory.give_back(len(JPEG))
             return await waiting
 
     assert asyncio.run(run()) == JPEG
 
 
-def test_no_more_bodies_are_on_the_way_than_the_budget_holds(server: ImageServer) -> None:
-    """64 requests at once, of which the whole budget holds three; every one drips and is cut off at the limit."""
+def test_no_more_bodies_are_on_the_way_than_the_memory_holds(server: ImageServer) -> None:
+    """64 requests at once, of which the whole memory holds three; every one drips and is cut off at the limit."""
     server.routes |= {f"/{i}": endless(bytes(5_000), pause_s=0.001) for i in range(64)}
-    budget, least = TaskMemory(160_000), 160_000
+    memory, least = TaskMemory(160_000), 160_000
 
     async def run() -> list[bytes | Failure]:
         nonlocal least
-        async with loopback_fetcher(max_bytes=50_000).session(budget) as one:
+        async with loopback_fetcher(max_bytes=50_000).session(memory) as one:
             tasks = [asyncio.create_task(one(server.url(f"/{i}"))) for i in range(64)]
             while not all(task.done() for task in tasks):
-                least = min(least, budget.free)
+                least = min(least, memory.free)
                 await asyncio.sleep(0.001)
             return [task.result() for task in tasks]
 
     results = asyncio.run(run())
     assert {result.reason for result in results if isinstance(result, Failure)} == {FailureReason.TOO_LARGE}
-    assert least == 10_000 and budget.free == 160_000
+    assert least == 10_000 and memory.free == 160_000
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.01, 0.05])
 def test_a_fetch_that_is_cancelled_gives_all_back(server: ImageServer, delay_s: float) -> None:
     server.routes["/a.jpg"] = endless(bytes(100), pause_s=0.01)
-    budget = TaskMemory(100_000)
+    memory = TaskMemory(100_000)
 
     async def run() -> None:
-        async with loopback_fetcher(max_bytes=40_000).session(budget) as one:
+        async with loopback_fetcher(max_bytes=40_000).session(memory) as one:
             tasks = [asyncio.create_task(one(server.url("/a.jpg"))) for _ in range(4)]
             await asyncio.sleep(delay_s)
             for task in tasks:
@@ -183,7 +183,7 @@ def test_a_fetch_that_is_cancelled_gives_all_back(server: ImageServer, delay_s: 
             assert all(task.cancelled() for task in tasks)
 
     asyncio.run(run())
-    assert budget.free == 100_000
+    assert memory.free == 100_000
 
 
 def test_own_photos_are_read_below_their_folder(tmp_path: Path) -> None:
@@ -196,15 +196,15 @@ def test_own_photos_are_read_below_their_folder(tmp_path: Path) -> None:
     assert reason(ImageFetcher(), "own-photos:a.jpg") is FailureReason.REFUSED
 
 
-def test_own_photos_take_from_the_budget_too(tmp_path: Path) -> None:
+def test_own_photos_take_from_the_memory_too(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(JPEG)
-    budget = TaskMemory(100_000)
+    memory = TaskMemory(100_000)
     fetcher = ImageFetcher(own_photos=LocalFolder(tmp_path), max_bytes=60_000)
     first, missing, second = fetch_at_once(
-        fetcher, "own-photos:a.jpg", "own-photos:b.jpg", "own-photos:a.jpg", budget=budget
+        fetcher, "own-photos:a.jpg", "own-photos:b.jpg", "own-photos:a.jpg", memory=memory
     )
     assert first == second == JPEG and isinstance(missing, Failure)
-    assert budget.free == 100_000 - 2 * len(JPEG)
+    assert memory.free == 100_000 - 2 * len(JPEG)
 
 
 def test_a_folder_of_own_photos_that_is_not_mounted_gives_no_image_up(tmp_path: Path) -> None:

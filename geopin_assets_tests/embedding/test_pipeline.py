@@ -18,7 +18,7 @@ from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
 from geopin_assets.embedding.plan import CellStats, CellTask
-from geopin_assets.embedding.protocol import CaptureImage, Image
+from geopin_assets.embedding.protocol import CaptureImage, Image, Model
 from geopin_assets.embedding.reading import HOST_PATIENCE
 from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
 from geopin_assets.errors import PayloadError
@@ -37,10 +37,10 @@ CELL = "nh-amsterdam-r090c051"
 class TinyModel:
     """Two dimensions: mean red and mean green, as a direction. Notes the batches it gets."""
 
-    name, dim, is_place_recognition, batch_size = "tiny", 2, False, 128
+    batch_size = 128
 
     def __init__(self, model_id: str = "tiny-2-p1", side_px: int | None = 8) -> None:
-        self.model_id = model_id
+        self.model = Model(model_id, dim=2, is_place_recognition=False)
         self.side_px = side_px
         self.batches: list[tuple[int, ...]] = []
 
@@ -101,7 +101,8 @@ def run(tmp_path: Path) -> Run:
         if before and before.folder.exists():
             shutil.copytree(before.folder, folder)
         embedder = options.pop("embedder", None) or Thumbnail()
-        vectors = VectorFiles(open_store(folder), embedder.model_id, embedder.dim).cell(CELL)
+        model = embedder.model
+        vectors = VectorFiles(open_store(folder), model.model_id, model.dim).cell(CELL)
         task = CellTask(CELL, cell, before.failures if before else NO_FAILURES, vectors)
         options = {"fetcher": fetcher or MemoryFetcher(IMAGES), "batch_size": 128} | options
         ((cell_id, done),) = embed_cells([task], embedder=embedder, now=lambda: now, **options)
@@ -190,7 +191,7 @@ def test_a_capture_that_is_gone_loses_its_vectors_and_failures(run: Run) -> None
 
 def test_vectors_missing_from_a_panorama_make_it_embedded_again(run: Run) -> None:
     first = run(captures(PANO))
-    first.vectors.head(11).write_parquet(first.folder / Thumbnail.model_id / f"{CELL}.parquet")
+    first.vectors.head(11).write_parquet(first.folder / Thumbnail.model.model_id / f"{CELL}.parquet")
     assert run(captures(PANO), first).vectors.equals(first.vectors)
 
 

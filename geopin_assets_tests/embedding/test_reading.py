@@ -195,4 +195,4 @@ def test_a_stage_is_timed_per_lane() -> None:
         pass
     with clock.stage("embed"):
         pass
-    assert clock.seconds() == {"fetch": 4.0, "embed": 1.0}
+    assert clock.lap() == {"fetch": 4.0, "embed": 1.0}

@@ -119,10 +119,10 @@ def test_what_comes_after_the_announced_length_is_not_read_nor_taken_for_the_nex
     ids=["no length", "announced", "one chunk", "many chunks"],
 )
 def test_a_flood_ends_at_the_limit(server: ImageServer, flood: Respond) -> None:
-    budget = TaskMemory(10**6)
-    (result,) = fetch(loopback_fetcher(max_bytes=100_000), at(server, flood), budget=budget)
+    memory = TaskMemory(10**6)
+    (result,) = fetch(loopback_fetcher(max_bytes=100_000), at(server, flood), memory=memory)
     assert isinstance(result, Failure) and result.reason is FailureReason.TOO_LARGE
-    assert budget.free == 10**6
+    assert memory.free == 10**6
 
 
 def test_compressed_bodies_are_not_unpacked(server: ImageServer) -> None:
@@ -232,14 +232,14 @@ def test_only_formats_that_can_be_decoded_are_asked_for(server: ImageServer) -> 
     assert accepted == {"image/jpeg", "image/png", "image/webp", "*/*;q=0.1"}
 
 
-def test_many_bad_answers_leave_the_budget_whole(server: ImageServer) -> None:
+def test_many_bad_answers_leave_the_memory_whole(server: ImageServer) -> None:
     faults = [hang_up, status(500), body(JPEG[:9], announced=99), endless(bytes(50_000)), raw(b"junk\r\n\r\n")]
     server.routes |= {f"/{i}": fault for i, fault in enumerate(faults)}
-    budget = TaskMemory(400_000)
+    memory = TaskMemory(400_000)
     urls = [server.url(f"/{i % len(faults)}") for i in range(50)] + ["http://10.0.0.1/", "nonsense", "own-photos:x"]
-    results = fetch_at_once(loopback_fetcher(max_bytes=100_000), *urls, budget=budget)
+    results = fetch_at_once(loopback_fetcher(max_bytes=100_000), *urls, memory=memory)
     assert all(isinstance(result, Failure) for result in results)
-    assert budget.free == 400_000
+    assert memory.free == 400_000
 
 
 SIGNED = "?sig=SECRET&X-Amz-Signature=SECRET"

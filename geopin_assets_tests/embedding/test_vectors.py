@@ -71,7 +71,7 @@ def test_parts_count_only_when_they_are_committed(cell: CellVectors) -> None:
     cell.append(rows(images, views=12))
     assert cell.held().is_empty() and cell.in_parts().equals(wanted(images, 12).sort("capture_id"))
     commit(cell, wanted(images, 12))
-    assert cell.in_parts().is_empty() and cell.objects.look("model")[0] == []
+    assert cell.in_parts().is_empty() and parts(cell) == []
     assert cell.held().equals(wanted(images, 12).sort("capture_id"))
     stored = cell.read()
     assert stored["vector_id"].to_list() == [f"s:{name}/{view:02d}" for name in "ab" for view in range(12)]

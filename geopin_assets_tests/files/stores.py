@@ -1,8 +1,10 @@
 """Object stores of every kind for tests that hold over all of them: a folder, memory, and an S3 server on loopback.
 
-Fixtures, known to every test through `conftest.py`. The server is imported by the first test that asks for it.
+Fixtures, known to every test through `conftest.py`. The server is imported by the first test that asks for it; it is
+another one, a real one, where GEOPIN_TEST_S3_ENDPOINT_URL and credentials are set (see `real/test_own_photos_s3.py`).
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,7 +13,12 @@ import pytest
 
 from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
 
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKTESTKEYID", "AWS_SECRET_ACCESS_KEY": "test/secret+value"}
+REAL_URL = os.environ.get("GEOPIN_TEST_S3_ENDPOINT_URL", "")
+CREDENTIALS = (
+    {name: os.environ.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    if REAL_URL
+    else {"AWS_ACCESS_KEY_ID": "AKTESTKEYID", "AWS_SECRET_ACCESS_KEY": "test/secret+value"}
+)
 KINDS = ["folder", "memory", "s3"]
 
 
@@ -19,20 +26,27 @@ KINDS = ["folder", "memory", "s3"]
 def s3_address() -> Iterator[str]:
     from geopin_assets_tests.bucket import moto_server
 
+    if REAL_URL:
+        yield REAL_URL
+        return
     with moto_server() as address:
         yield address
 
 
 @pytest.fixture
-def s3_bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def s3_bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A new bucket at the server, whose credentials are in the environment."""
     import boto3
 
-    for name, value in (CREDENTIALS | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
+    for name, value in ({"AWS_DEFAULT_REGION": "us-east-1"} | CREDENTIALS).items():
         monkeypatch.setenv(name, value)
-    name = f"bucket-{uuid4()}"
-    boto3.client("s3", endpoint_url=s3_address).create_bucket(Bucket=name)
-    return name
+    name, client = f"bucket-{uuid4()}", boto3.client("s3", endpoint_url=s3_address)
+    client.create_bucket(Bucket=name)
+    yield name
+    if REAL_URL:  # the other one ends with its contents
+        store = open_store(f"s3://{name}", endpoint_url=s3_address)
+        store.delete([stored.key for stored in store.walk()])
+        client.delete_bucket(Bucket=name)
 
 
 @pytest.fixture(params=KINDS)

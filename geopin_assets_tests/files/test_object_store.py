@@ -25,7 +25,7 @@ from geopin_assets.files.object_store import (
 )
 from geopin_assets_tests.depth import examples
 from geopin_assets_tests.files.processes import end, start
-from geopin_assets_tests.files.stores import CREDENTIALS
+from geopin_assets_tests.files.stores import CREDENTIALS, REAL_URL
 
 KEYS = st.lists(
     st.text("abé [1]*?%&+=~'-_.", min_size=1, max_size=6).filter(lambda part: part.strip(". ") == part),
@@ -238,7 +238,12 @@ def test_an_address_of_another_kind_is_refused(address: str) -> None:
 
 def test_a_missing_bucket_is_a_wrong_setting(s3_bucket: str, s3_address: str) -> None:
     store = open_store(f"s3://no-{s3_bucket}/x", endpoint_url=s3_address)
-    for ask in (lambda: store.put("a", b""), lambda: store.get("a"), lambda: keys(store), lambda: store.look()):
+    for ask in (
+        lambda: store.get("a"),
+        lambda: keys(store),
+        store.look,
+        *([] if REAL_URL else [lambda: store.put("a", b"")]),
+    ):
         with pytest.raises(ConfigurationError, match=r"s3://no-bucket-\S+: .*check the address"):
             ask()
 

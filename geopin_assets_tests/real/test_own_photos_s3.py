@@ -22,8 +22,8 @@ import dagster as dg
 import pytest
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.photo_folder import LocalFolder, PhotoFile, PhotoGoneError, S3Folder
-from geopin_assets.photo_folder.s3 import connect_s3
+from geopin_assets.photo_folder import LocalFolder, PhotoFile, PhotoGoneError
+from geopin_assets.photo_folder.s3 import S3Folder, connect_s3
 from geopin_assets.sources.crawl import crawl_cell
 from geopin_assets.sources.own_photos import OwnPhotos
 from geopin_assets_tests.bucket import Bucket, Disk, Recorder, put_all

@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.assets import catalog
 from geopin_assets.defs.assets.coverage import coverage
+from geopin_assets.defs.graph import CATALOG
 from geopin_assets.defs.running.local_run import crawl_source, layer
 from geopin_assets_tests.ui.browser import browser_page, needs_chromium
 from geopin_assets_tests.ui.city import CELLS, break_cell, repair, served
@@ -46,7 +46,7 @@ def merge_in(home: Path, variables: dict[str, str]) -> None:
 
 def merge(instance: dg.DagsterInstance, variables: dict[str, str]) -> None:
     job = build_definitions(overrides=variables).resolve_implicit_global_asset_job_def()
-    assert layer(job, instance, catalog.captures.key, CELLS, catalog.CELLS_PER_RUN).cells == len(CELLS)
+    assert layer(job, instance, CATALOG, CELLS).cells == len(CELLS)
 
 
 @pytest.fixture(scope="module")

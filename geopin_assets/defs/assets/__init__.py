@@ -1,1 +1,1 @@
-"""The assets, a module for each kind, each check beside the report it judges. None imports another."""
+"""The assets: a module each, or for a few that belong together. All that is declared in one here is loaded."""

@@ -7,23 +7,13 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from geopin_assets.defs.assets.catalog import captures
-from geopin_assets.defs.automation.sensors import REPORT
-from geopin_assets.defs.declare import OWNERS, column_schema, frame_table
+from geopin_assets.defs.declare import Columns, frame_table, report
 from geopin_assets.defs.resources import Storage
 from geopin_assets.quality.attribution import ATTRIBUTION_DESCRIPTIONS, ATTRIBUTION_SCHEMA, write_attribution
 from geopin_assets.sources import SOURCES
 
 
-@dg.asset(
-    key=["quality", "attribution"],
-    deps=[captures],
-    group_name="quality",
-    kinds={"polars"},
-    owners=OWNERS,
-    metadata={"dagster/column_schema": column_schema(ATTRIBUTION_SCHEMA, ATTRIBUTION_DESCRIPTIONS)},
-    **REPORT,
-)
+@report("quality/attribution", columns=Columns(ATTRIBUTION_SCHEMA, ATTRIBUTION_DESCRIPTIONS), kinds={"polars"})
 def attribution(storage: Storage) -> dg.MaterializeResult:
     """Captures per source, license and creator, and a notice that is ready to publish beside the index.
 

@@ -7,30 +7,16 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from geopin_assets.defs.assets.raw import raw_assets
-from geopin_assets.defs.automation.sensors import followed
-from geopin_assets.defs.declare import cell_asset, column_schema
+from geopin_assets.defs.declare import Columns, asset
+from geopin_assets.defs.graph import CATALOG, RAW
 from geopin_assets.defs.resources import Storage
 from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells
-from geopin_assets.store.schema import CAPTURE_COLUMNS, CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
+from geopin_assets.store.schema import CAPTURE_SCHEMA, CATALOG_DESCRIPTIONS, CATALOG_SCHEMA
 
-CELLS_PER_RUN = 500
-CATALOG_SCHEMA = {name: CAPTURE_SCHEMA.get(name, CAPTURE_SCHEMA["source"]) for name in CAPTURE_COLUMNS}
-CATALOG_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
-    "cell_id": "The crawl square that holds the coordinates",
-    "row_hash": "Changes when any column but image_url changes",
-}
+COLUMNS = Columns(CATALOG_SCHEMA, CATALOG_DESCRIPTIONS, unchanged_from=dict.fromkeys(RAW, CAPTURE_SCHEMA))
 
 
-@cell_asset(
-    ["catalog", "captures"],
-    cells_per_run=CELLS_PER_RUN,
-    deps=raw_assets,
-    pool="duckdb",
-    kinds={"duckdb"},
-    metadata={"dagster/column_schema": column_schema(CATALOG_SCHEMA, CATALOG_DESCRIPTIONS)},
-    **followed(),
-)
+@asset(CATALOG, columns=COLUMNS, kinds={"duckdb"})
 def captures(context: dg.AssetExecutionContext, storage: Storage) -> Iterator[dg.MaterializeResult]:
     """One row per capture that exists today, deduplicated on source and image id over all sources.
 

@@ -10,9 +10,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.assets.catalog import captures
-from geopin_assets.defs.automation.sensors import REPORT
-from geopin_assets.defs.declare import OWNERS, column_schema, frame_table
+from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Storage
 from geopin_assets.quality.coverage import COVERAGE_DESCRIPTIONS, COVERAGE_SCHEMA, Baseline, Expectations
 from geopin_assets.quality.coverage_report import CoverageReport, write_report
@@ -30,42 +28,71 @@ CHECKS = {
     "all of its streets: the yardstick for whether crawling works. What to do: materialize the cells it names for "
     "raw/amsterdam, then catalog/captures; if they stay empty, compare with the city's own viewer and fix the source.",
 }
+_CHANGES_SHOWN = 20
+_Metadata = dict[str, int | float | str | dg.MetadataValue]
 FEWEST_CELLS = 25
 """Land cells of a median town: of fewer, a share says nothing, and gaps stay a warning."""
 _GAPS_SHOWN = 50
 
 
+@report(
+    "quality/coverage",
+    columns=Columns(COVERAGE_SCHEMA, COVERAGE_DESCRIPTIONS),
+    checks=CHECKS,
+    kinds={"polars", "matplotlib"},
+)
+def coverage(storage: Storage) -> dg.MaterializeResult:
+    """How well the streets are covered: per cell and source, per province, where it falls short, what changed.
+
+    The map is below as a picture, and as a page to zoom and click in (`interactive_map`). A gap is a crawled
+    Dutch-land cell that falls short of what is expected of it; a cell nobody crawled yet is counted apart.
+    What changed is compared with last week's report, or the oldest there is; the numbers over time are under Plots.
+    """
+    catalog, settings = storage.catalog(), storage.settings()
+    now = datetime.now(UTC)
+    report = write_report(
+        catalog.all_captures(COVERAGE_COLUMNS),
+        catalog.crawls().select("source", "cell_id", "is_complete"),
+        settings.quality_dir,
+        now=now,
+        expectations=Expectations(
+            now=now,
+            max_age_years=settings.coverage_max_age_years,
+            captures_per_1000_inhabitants=settings.coverage_captures_per_1000,
+        ),
+    )
+    return dg.MaterializeResult(
+        metadata=_files(report, settings) | _trend(report.trend) | _numbers(report),
+        check_results=[gaps_check(report, settings.coverage_max_gap_share), baseline_check(report.baseline)],
+    )
+
+
 def gaps_check(report: CoverageReport, max_gap_share: float) -> dg.AssetCheckResult:
     """Passed without any gap; a warning, or an error past the share."""
     is_error = report.crawled_cells >= FEWEST_CELLS and report.gap_share > max_gap_share
-    return dg.AssetCheckResult(
-        check_name="coverage_gaps",
-        passed=report.gap_cells == 0,
-        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
-        description=f"{_gaps(report, max_gap_share if is_error else None)}; {_since(report.trend)}",
-        metadata={
-            "cells": report.gap_cells,
-            "share": round(report.gap_share, 4),
-            "population": report.gap_population,
-            "by_reason": dg.MetadataValue.json(dict(report.gaps_by_reason)),
-            "most_people_first": frame_table(report.gaps.head(_GAPS_SHOWN)),
-        },
+    return verdict(
+        "coverage_gaps",
+        report.gap_cells == 0,
+        f"{_gaps(report, max_gap_share if is_error else None)}; {_since(report.trend)}",
+        is_error=is_error,
+        cells=report.gap_cells,
+        share=round(report.gap_share, 4),
+        population=report.gap_population,
+        by_reason=dict(report.gaps_by_reason),
+        most_people_first=frame_table(report.gaps.head(_GAPS_SHOWN)),
     )
 
 
 def baseline_check(baseline: Baseline) -> dg.AssetCheckResult:
     """Passed where every judged cell has municipal panoramas; a warning also where none could be judged."""
-    return dg.AssetCheckResult(
-        check_name="amsterdam_baseline",
-        passed=baseline.is_met,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=str(baseline),
-        metadata={
-            "land_cells": baseline.land_cells,
-            "judged_cells": baseline.crawled_cells,
-            "cells_without_panorama": len(baseline.without_panorama),
-            "without_panorama": dg.MetadataValue.json(list(baseline.without_panorama)),
-        },
+    return verdict(
+        "amsterdam_baseline",
+        baseline.is_met,
+        str(baseline),
+        land_cells=baseline.land_cells,
+        judged_cells=baseline.crawled_cells,
+        cells_without_panorama=len(baseline.without_panorama),
+        without_panorama=list(baseline.without_panorama),
     )
 
 
@@ -101,47 +128,6 @@ def _since(trend: Trend | None) -> str:
 
 def _more(count: int) -> str:
     return f" and {count:,} more" if count > 0 else ""
-
-
-_KEY = ["quality", "coverage"]
-_CHANGES_SHOWN = 20
-_Metadata = dict[str, int | float | str | dg.MetadataValue]
-
-
-@dg.asset(
-    key=_KEY,
-    deps=[captures],
-    group_name="quality",
-    kinds={"polars", "matplotlib"},
-    owners=OWNERS,
-    metadata={"dagster/column_schema": column_schema(COVERAGE_SCHEMA, COVERAGE_DESCRIPTIONS)},
-    check_specs=[dg.AssetCheckSpec(name, asset=_KEY, description=text) for name, text in CHECKS.items()],
-    **REPORT,
-)
-def coverage(storage: Storage) -> dg.MaterializeResult:
-    """How well the streets are covered: per cell and source, per province, where it falls short, what changed.
-
-    The map is below as a picture, and as a page to zoom and click in (`interactive_map`). A gap is a crawled
-    Dutch-land cell that falls short of what is expected of it; a cell nobody crawled yet is counted apart.
-    What changed is compared with last week's report, or the oldest there is; the numbers over time are under Plots.
-    """
-    catalog, settings = storage.catalog(), storage.settings()
-    now = datetime.now(UTC)
-    report = write_report(
-        catalog.all_captures(COVERAGE_COLUMNS),
-        catalog.crawls().select("source", "cell_id", "is_complete"),
-        settings.quality_dir,
-        now=now,
-        expectations=Expectations(
-            now=now,
-            max_age_years=settings.coverage_max_age_years,
-            captures_per_1000_inhabitants=settings.coverage_captures_per_1000,
-        ),
-    )
-    return dg.MaterializeResult(
-        metadata=_files(report, settings) | _trend(report.trend) | _numbers(report),
-        check_results=[gaps_check(report, settings.coverage_max_gap_share), baseline_check(report.baseline)],
-    )
 
 
 def _files(report: CoverageReport, settings: Settings) -> _Metadata:

@@ -5,9 +5,7 @@ Not here: how they are counted (`quality/diversity.py`).
 
 import dagster as dg
 
-from geopin_assets.defs.assets.catalog import captures
-from geopin_assets.defs.automation.sensors import REPORT
-from geopin_assets.defs.declare import OWNERS, column_schema, frame_table
+from geopin_assets.defs.declare import Columns, frame_table, report
 from geopin_assets.defs.resources import Storage
 from geopin_assets.quality.diversity import PLACE_DESCRIPTIONS, PLACE_SCHEMA, SEASONS, write_diversity
 from geopin_assets.store.catalog import COVERAGE_COLUMNS
@@ -18,15 +16,7 @@ _OF_A_PROVINCE = ["province", "captures", "covered_places", "all_seasons_share",
 _OF_A_PLACE = ["place", "population", "captures", "seasons", "heading_sectors", *_SPREAD]
 
 
-@dg.asset(
-    key=["quality", "diversity"],
-    deps=[captures],
-    group_name="quality",
-    kinds={"polars"},
-    owners=OWNERS,
-    metadata={"dagster/column_schema": column_schema(PLACE_SCHEMA, PLACE_DESCRIPTIONS)},
-    **REPORT,
-)
+@report("quality/diversity", columns=Columns(PLACE_SCHEMA, PLACE_DESCRIPTIONS), kinds={"polars"})
 def diversity(storage: Storage) -> dg.MaterializeResult:
     """Whether a place is shown in every season, over the years and from every side, and not just on one summer day.
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.assets.catalog import captures
-from geopin_assets.defs.automation.sensors import followed, images_too
-from geopin_assets.defs.declare import cell_asset, column_schema
-from geopin_assets.defs.resources import Embedding, Sources, Storage, embedding_pool
+from geopin_assets.defs.declare import Columns, asset, settings_at_load
+from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
+from geopin_assets.defs.resources import Embedding, Sources, Storage
 from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells, pages
 from geopin_assets.defs.running.progress import Advance, Progress
 from geopin_assets.embedding.failures import Failure, FailureReason
@@ -23,33 +22,36 @@ from geopin_assets.embedding.plan import CellEmbeddings, CellTask
 from geopin_assets.embedding.protocol import CaptureImage, Model
 from geopin_assets.embedding.reading import Renew
 from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
+from geopin_assets.embedding.views import PREPROCESSING
 from geopin_assets.errors import GeoPinError
 from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
-CELLS_PER_RUN = 100
 CAPTURES_AT_ONCE = 20_000
 """Captures whose rows are read together: one query for many small cells, one cell at a time where they are large."""
-_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
-    "vector_id": "Capture id and view: the id of the vector in the published index",
-    "view": "0 looks at the image center; panoramas have 12, one every 30 degrees clockwise",
-    "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
-    "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
-    "image_version": "Version of the image that was embedded",
-    "embedding": "Unit vector",
-}
-
-
-@cell_asset(
-    ["index", "embeddings"],
-    cells_per_run=CELLS_PER_RUN,
-    deps=[captures],
-    pool=embedding_pool(),
-    kinds={"pytorch", "parquet"},
-    metadata={"dagster/column_schema": column_schema(EMBEDDING_SCHEMA, _DESCRIPTIONS)},
-    **followed(images_too()),
+COLUMNS = Columns(
+    EMBEDDING_SCHEMA,
+    CAPTURE_DESCRIPTIONS
+    | {
+        "vector_id": "Capture id and view: the id of the vector in the published index",
+        "view": "0 looks at the image center; panoramas have 12, one every 30 degrees clockwise",
+        "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
+        "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
+        "image_version": "Version of the image that was embedded",
+        "embedding": "Unit vector",
+    },
+    unchanged_from={CATALOG: ("capture_id", "source", "image_version")},
 )
+
+
+def _model_asked_for() -> tuple[str, ...]:
+    """What decides a vector beside its image. Which weights they are is on every row: here nothing is fetched."""
+    settings = settings_at_load()
+    return PREPROCESSING, *((settings.model, settings.weights) if settings.weights or not settings.is_sandbox else ())
+
+
+@asset(EMBEDDINGS, columns=COLUMNS, decided_by=_model_asked_for(), kinds={"pytorch", "parquet"})
 def embeddings(
     context: dg.AssetExecutionContext, sources: Sources, storage: Storage, embedding: Embedding, progress: Progress
 ) -> Iterator[dg.MaterializeResult]:

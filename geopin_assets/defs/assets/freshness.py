@@ -11,13 +11,10 @@ import dagster as dg
 import polars as pl
 
 from geopin_assets.cells import all_cells
-from geopin_assets.defs.assets.catalog import captures
 from geopin_assets.defs.assets.publish_guard import loss_limit, losses
-from geopin_assets.defs.assets.raw import raw_assets
 from geopin_assets.defs.automation.refresh import EMPTY, WEEKLY
-from geopin_assets.defs.automation.sensors import REPORT
 from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy
-from geopin_assets.defs.declare import OWNERS, column_schema, frame_table
+from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Sources, Storage
 from geopin_assets.files.atomic import write_frame
 from geopin_assets.quality.crawl_state import (
@@ -49,99 +46,12 @@ CHECKS = {
 }
 
 
-def stale_check(cells: pl.DataFrame, sources: pl.DataFrame, off: Mapping[str, str]) -> dg.AssetCheckResult:
-    """Passes when no cell is past what its policy allows, whatever the asset's newest cell is.
-
-    `off`: source -> why it is switched off. Its cells grow old like any other: a key may be missing by mistake.
-    """
-    stale = cells.filter(pl.col("age").is_in(STALE)).sort("good_at", "source", "cell_id", nulls_last=True)
-    late = sources.filter(pl.col("overdue") > 0)
-    text = f"none of {int(sources['cells'].sum()):,} cells is older than allowed"
-    if stale.height:
-        each = "; ".join(
-            f"{source} {overdue:,} of {total:,}, oldest {days:g} days ({cell_id})"
-            + (f", switched off: {off[source]}" if source in off else "")
-            for source, overdue, total, days, cell_id in late.select(
-                "source", "overdue", "cells", "oldest_days", "oldest_cell"
-            ).iter_rows()
-        )
-        text = f"{stale.height:,} cells are older than allowed: {each}"
-    return dg.AssetCheckResult(
-        check_name="stale_cells",
-        passed=stale.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
-        description=text,
-        metadata={
-            "stale_cells": stale.height,
-            "oldest_days": float(stale["age_days"].max() or 0),  # type: ignore[arg-type]
-            "oldest_first": frame_table(readable(stale.select("source", "cell_id", "good_at").head(_CELLS_SHOWN))),
-        },
-    )
-
-
-def down_check(outages: Sequence[Outage], sources: pl.DataFrame) -> dg.AssetCheckResult:
-    """Passes when no source is down; names what rests on old data, which stays published.
-
-    `sources`: sums per source, for the few failed cells of those that are not down.
-    """
-    old = [(outage.source, cell_id, at) for outage in outages for cell_id, at in outage.data_from.items()]
-    return dg.AssetCheckResult(
-        check_name="source_down",
-        passed=not outages,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(outage.text for outage in outages) or f"no source is down{_failures(sources)}",
-        metadata={
-            "sources_down": len(outages),
-            "cells_on_old_data": len(old),
-            "captures_on_old_data": sum(outage.captures for outage in outages),
-            "cells": frame_table(readable(pl.DataFrame(old[:_CELLS_SHOWN], _OLD_SCHEMA, orient="row"))),
-        },
-    )
-
-
-def _failures(sources: pl.DataFrame) -> str:
-    """For example `; at the last try failed: amsterdam 3 cells`."""
-    few = sources.filter(pl.col("failed_cells") > 0).select("source", "failed_cells")
-    named = ", ".join(f"{source} {cells:,} cells" for source, cells in few.iter_rows())
-    return f"; at the last try failed: {named}" if named else ""
-
-
-def lost_check(found: pl.DataFrame, since: str, limit: float) -> dg.AssetCheckResult:
-    """Fails when publishing is held back (`publish_guard.py`)."""
-    large = losses_too_large(found, limit)
-    text = losses_described(large, since) or f"no source lost {limit:.0%} of its captures since {since}"
-    return dg.AssetCheckResult(
-        check_name="source_lost",
-        passed=large.is_empty(),
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{text}: nothing is published until it is back or allowed" if large.height else text,
-        metadata={"captures_lost": int(found["lost"].sum()), "limit": limit, "losses": frame_table(found)},
-    )
-
-
-def readable(frame: pl.DataFrame) -> pl.DataFrame:
-    """Times as people read them: a table of metadata holds text and numbers."""
-    times = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
-    return frame.with_columns(pl.col(name).dt.strftime("%Y-%m-%d %H:%M").fill_null("") for name in times)
-
-
-_KEY = ["quality", "freshness"]
-_OFTEN = dg.AutomationCondition.cron_tick_passed("0 */6 * * *").with_label("every_6_hours")
-"""Whatever is under way above: a crawl that hangs, or never ends, is what this report is there to tell."""
-
-
-@dg.asset(
-    key=_KEY,
-    deps=[*raw_assets, captures],
-    group_name="quality",
+@report(
+    "quality/freshness",
+    columns=Columns(STATE_SCHEMA, STATE_DESCRIPTIONS),
+    checks=CHECKS,
+    blocking={"source_lost"},
     kinds={"polars"},
-    owners=OWNERS,
-    metadata={"dagster/column_schema": column_schema(STATE_SCHEMA, STATE_DESCRIPTIONS)},
-    check_specs=[
-        dg.AssetCheckSpec(name, asset=_KEY, description=text, blocking=name == "source_lost")
-        for name, text in CHECKS.items()
-    ],
-    **REPORT | {"automation_condition": _OFTEN},
 )
 def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sources) -> dg.MaterializeResult:
     """Per source: cells that are fresh, due and overdue, the oldest, cells whose last crawl failed, and since when.
@@ -166,6 +76,75 @@ def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sour
             lost_check(lost, f"{since:%Y-%m-%d}", loss_limit(storage)),
         ],
     )
+
+
+def stale_check(cells: pl.DataFrame, sources: pl.DataFrame, off: Mapping[str, str]) -> dg.AssetCheckResult:
+    """Passes when no cell is past what its policy allows, whatever the asset's newest cell is.
+
+    `off`: source -> why it is switched off. Its cells grow old like any other: a key may be missing by mistake.
+    """
+    stale = cells.filter(pl.col("age").is_in(STALE)).sort("good_at", "source", "cell_id", nulls_last=True)
+    late = sources.filter(pl.col("overdue") > 0)
+    text = f"none of {int(sources['cells'].sum()):,} cells is older than allowed"
+    if stale.height:
+        each = "; ".join(
+            f"{source} {overdue:,} of {total:,}, oldest {days:g} days ({cell_id})"
+            + (f", switched off: {off[source]}" if source in off else "")
+            for source, overdue, total, days, cell_id in late.select(
+                "source", "overdue", "cells", "oldest_days", "oldest_cell"
+            ).iter_rows()
+        )
+        text = f"{stale.height:,} cells are older than allowed: {each}"
+    return verdict(
+        "stale_cells",
+        stale.is_empty(),
+        text,
+        stale_cells=stale.height,
+        oldest_days=float(stale["age_days"].max() or 0),  # type: ignore[arg-type]
+        oldest_first=frame_table(readable(stale.select("source", "cell_id", "good_at").head(_CELLS_SHOWN))),
+    )
+
+
+def down_check(outages: Sequence[Outage], sources: pl.DataFrame) -> dg.AssetCheckResult:
+    """Passes when no source is down; names what rests on old data, which stays published.
+
+    `sources`: sums per source, for the few failed cells of those that are not down.
+    """
+    old = [(outage.source, cell_id, at) for outage in outages for cell_id, at in outage.data_from.items()]
+    return verdict(
+        "source_down",
+        not outages,
+        "; ".join(outage.text for outage in outages) or f"no source is down{_failures(sources)}",
+        sources_down=len(outages),
+        cells_on_old_data=len(old),
+        captures_on_old_data=sum(outage.captures for outage in outages),
+        cells=frame_table(readable(pl.DataFrame(old[:_CELLS_SHOWN], _OLD_SCHEMA, orient="row"))),
+    )
+
+
+def _failures(sources: pl.DataFrame) -> str:
+    """For example `; at the last try failed: amsterdam 3 cells`."""
+    few = sources.filter(pl.col("failed_cells") > 0).select("source", "failed_cells")
+    named = ", ".join(f"{source} {cells:,} cells" for source, cells in few.iter_rows())
+    return f"; at the last try failed: {named}" if named else ""
+
+
+def lost_check(found: pl.DataFrame, since: str, limit: float) -> dg.AssetCheckResult:
+    """Fails when publishing is held back (`publish_guard.py`)."""
+    large = losses_too_large(found, limit)
+    text = losses_described(large, since) or f"no source lost {limit:.0%} of its captures since {since}"
+    if large.height:
+        text = f"{text}: nothing is published until it is back or allowed"
+    lost = int(found["lost"].sum())
+    return verdict(
+        "source_lost", large.is_empty(), text, is_error=True, captures_lost=lost, limit=limit, losses=frame_table(found)
+    )
+
+
+def readable(frame: pl.DataFrame) -> pl.DataFrame:
+    """Times as people read them: a table of metadata holds text and numbers."""
+    times = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
+    return frame.with_columns(pl.col(name).dt.strftime("%Y-%m-%d %H:%M").fill_null("") for name in times)
 
 
 def _switched_off(sources: Sources) -> dict[str, str]:

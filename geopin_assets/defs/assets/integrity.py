@@ -7,16 +7,13 @@ money and requests are too much (`quality/budgets.py`).
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.assets.catalog import captures
-from geopin_assets.defs.assets.embeddings import embeddings
-from geopin_assets.defs.assets.publish import d1, vectorize
-from geopin_assets.defs.automation.sensors import REPORT
-from geopin_assets.defs.declare import OWNERS, frame_table
-from geopin_assets.defs.index_state import all_desired, live_models
+from geopin_assets.defs.declare import asset_key, frame_table, report, verdict
+from geopin_assets.defs.graph import group
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.embedding.stored_vectors import VectorAudit, audit_vectors
@@ -26,6 +23,7 @@ from geopin_assets.index.sync import SyncReport, sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget
 from geopin_assets.licenses import OPEN_LICENSES
+from geopin_assets.platform.index_state import all_desired, live_models
 from geopin_assets.quality.limits import (
     DailyBudget,
     PublishingMonth,
@@ -52,166 +50,13 @@ CHECKS = {
     "more days than it has, so ask the provider for more and raise GEOPIN_<SOURCE>_<KIND>_PER_DAY. If the month costs "
     "too much: see `rows_written` of the publish assets for the runs that wrote most, or raise the budget.",
 }
-
-
-def duplicates_check(count: int) -> dg.AssetCheckResult:
-    """Passes when every image is one row."""
-    return _error("no_duplicates", count == 0, f"{count} duplicate rows", duplicates=count)
-
-
-def licenses_check(licenses: pl.DataFrame) -> dg.AssetCheckResult:
-    """Passes when every capture may be shown, and says how."""
-    closed = int(licenses.filter(~pl.col("license").is_in(list(OPEN_LICENSES)))["captures"].sum())
-    bare = int(licenses["unattributed"].sum())
-    text = f"{closed} captures without an open license, {bare} without attribution or page link"
-    return _error("license_and_attribution", closed + bare == 0, text, not_open=closed, unattributed=bare)
-
-
-def vectors_check(audit: VectorAudit) -> dg.AssetCheckResult:
-    """Passes when every vector can be searched by angle."""
-    text = f"{audit.not_finite} of {audit.vectors} vectors not finite, {audit.not_unit} not of unit length"
-    bad = audit.not_finite + audit.not_unit
-    return _error("vectors_unit_norm", bad == 0, text, not_finite=audit.not_finite, not_unit=audit.not_unit)
-
-
-def sync_check(stores: Mapping[str, SyncReport]) -> dg.AssetCheckResult:
-    """Passes when every part of the index holds what it should, and nothing else."""
-    text = "; ".join(f"{name}: {_difference(report)}" for name, report in stores.items())
-    passed = all(report.is_in_sync for report in stores.values())
-    return _error("index_in_sync", passed, text, **{f"{n} published": r.in_store for n, r in stores.items()})
-
-
-def images_check(failures: pl.DataFrame, captures: int, most: float) -> dg.AssetCheckResult:
-    """Passes when at most a share `most` of the captures is without a vector."""
-    counted = count_failures(failures, captures)
-    return dg.AssetCheckResult(
-        check_name="embedding_failures",
-        passed=counted.share <= most,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=failures_described(failures, counted),
-        metadata={"waiting": counted.waiting, "given_up": counted.final, "share": counted.share, "allowed": most},
-    )
-
-
-def budget_check(budgets: Sequence[DailyBudget], month: PublishingMonth | None) -> dg.AssetCheckResult:
-    """Passes when no daily budget ran out lately and a month of publishing costs no more than it may."""
-    spent = budgets_notable(budgets)
-    said = spent or [f"{len(budgets)} daily budgets of sources, none nearly spent in the last days"]
-    said.append(month.text if month else "publishing is embedded and costs nothing")
-    numbers: dict[str, int | float] = {"budgets_spent": len(spent)}
-    if month:
-        numbers |= {"rows_written": month.rows_written, "requests": month.requests, "cost_usd": month.cost_usd}
-    return dg.AssetCheckResult(
-        check_name="budget",
-        passed=not spent and (month is None or month.is_within),
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(said),
-        metadata=numbers,
-    )
-
-
-def _difference(report: SyncReport) -> str:
-    if report.is_in_sync:
-        return f"{report.in_store} in sync, {report.sampled} read back"
-    return (
-        f"{report.desired} wanted, {report.in_store} held, {report.missing} missing, {report.surplus} surplus,"
-        f" {report.unfinished} unfinished, {len(report.mismatched)} of {report.sampled} read back wrong"
-        f"{_named('lost', report.lost)}{_named('not ours', report.strange)}{_named('wrong', report.mismatched)}"
-    )
-
-
-def _named(what: str, ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-    return f"; {what}: {', '.join(ids[:3])}{more}" if ids else ""
-
-
-def _error(name: str, passed: bool, text: str, **numbers: int) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=name, passed=passed, severity=dg.AssetCheckSeverity.ERROR, description=text, metadata=numbers
-    )
-
-
 DAYS = 7
 """Days of requests looked at: a crawl that runs out every day shows as such."""
 _MONTH = timedelta(days=30)
-_PUBLISHED = [dg.AssetKey(["publish", name]) for name in ("vectorize", "d1")]
 _PAGE = 1000
 
 
-def daily_budgets(settings: Settings, *, now: datetime) -> list[DailyBudget]:
-    """Every daily budget of the sources that are switched on, with the requests of the last days."""
-    used: dict[tuple[str, str], dict[date, int]] = {}
-    stops: dict[tuple[str, str], tuple[datetime, str]] = {}
-    if settings.daily_use_path.exists():
-        account = DailyUse(settings.daily_use_path, clock=now.timestamp)
-        for name, kind, day, requests in account.used_since((now - timedelta(days=DAYS - 1)).date()):
-            used.setdefault((name, kind), {})[day] = requests
-        stops = {(name, kind): (until, reason) for name, kind, until, reason in account.stops()}
-    return [
-        DailyBudget(
-            source=source.name,
-            kind=kind,
-            per_day=quota.per_day,
-            used=used.get((source.name, kind), {}),
-            stopped_until=stops.get((source.name, kind), (None, ""))[0],
-            stopped_because=stops.get((source.name, kind), (None, ""))[1],
-        )
-        for source in SOURCES
-        if source.disabled_reason(settings) is None
-        for kind, quota in quotas_of(source, settings).items()
-        if quota.per_day is not None
-    ]
-
-
-def publishing_month(
-    storage: Storage, instance: dg.DagsterInstance, *, vectors: int, captures: int, dim: int, now: datetime
-) -> PublishingMonth | None:
-    """What publishing to Cloudflare took in 30 days; None for the embedded index, which costs nothing."""
-    settings = storage.settings()
-    if not settings.publishes_to_cloudflare:
-        return None
-    written = [_numbers(event) for key in _PUBLISHED for event in _since(instance, key, now - _MONTH)]
-    return PublishingMonth(
-        rows_written=sum(numbers["rows_written"] for numbers in written),
-        requests=sum(numbers["store_requests"] for numbers in written),
-        storage_usd=forecast_publish(vectors, captures, dim).monthly_usd,
-        limit_usd=settings.monthly_budget_usd,
-    )
-
-
-def _since(instance: dg.DagsterInstance, key: dg.AssetKey, moment: datetime) -> Iterator[dg.AssetMaterialization]:
-    """Newest first; ids are in order of time, and a time has no index."""
-    cursor = None
-    while True:
-        page = instance.fetch_materializations(key, limit=_PAGE, cursor=cursor)
-        for record in page.records:
-            if record.timestamp < moment.timestamp():
-                return
-            if record.asset_materialization:
-                yield record.asset_materialization
-        if not page.has_more:
-            return
-        cursor = page.cursor
-
-
-def _numbers(event: dg.AssetMaterialization) -> dict[str, int]:
-    """Only the first cell of a batch carries what the batch took."""
-    found = {name: event.metadata.get(name) for name in ("rows_written", "store_requests")}
-    return {name: value.value or 0 if isinstance(value, dg.IntMetadataValue) else 0 for name, value in found.items()}
-
-
-_KEY = ["quality", "integrity"]
-
-
-@dg.asset(
-    key=_KEY,
-    deps=[captures, embeddings, vectorize, d1],
-    group_name="quality",
-    kinds={"python"},
-    owners=OWNERS,
-    check_specs=[dg.AssetCheckSpec(name, asset=_KEY, description=text) for name, text in CHECKS.items()],
-    **REPORT,
-)
+@report("quality/integrity", checks=CHECKS, kinds={"python"})
 def integrity(
     context: dg.AssetExecutionContext, storage: Storage, embedding: Embedding, search_index: SearchIndex
 ) -> dg.MaterializeResult:
@@ -265,3 +110,139 @@ def _stores(storage: Storage, model: Model, search_index: SearchIndex) -> dict[s
 
 def _label(name: str, part: int) -> str:
     return f"{name}, part {part + 1}" if part else name
+
+
+def duplicates_check(count: int) -> dg.AssetCheckResult:
+    """Passes when every image is one row."""
+    return verdict("no_duplicates", count == 0, f"{count} duplicate rows", is_error=True, duplicates=count)
+
+
+def licenses_check(licenses: pl.DataFrame) -> dg.AssetCheckResult:
+    """Passes when every capture may be shown, and says how."""
+    closed = int(licenses.filter(~pl.col("license").is_in(list(OPEN_LICENSES)))["captures"].sum())
+    bare = int(licenses["unattributed"].sum())
+    text = f"{closed} captures without an open license, {bare} without attribution or page link"
+    return verdict(
+        "license_and_attribution", closed + bare == 0, text, is_error=True, not_open=closed, unattributed=bare
+    )
+
+
+def vectors_check(audit: VectorAudit) -> dg.AssetCheckResult:
+    """Passes when every vector can be searched by angle."""
+    text = f"{audit.not_finite} of {audit.vectors} vectors not finite, {audit.not_unit} not of unit length"
+    bad = audit.not_finite + audit.not_unit
+    return verdict(
+        "vectors_unit_norm", bad == 0, text, is_error=True, not_finite=audit.not_finite, not_unit=audit.not_unit
+    )
+
+
+def sync_check(stores: Mapping[str, SyncReport]) -> dg.AssetCheckResult:
+    """Passes when every part of the index holds what it should, and nothing else."""
+    text = "; ".join(f"{name}: {_difference(report)}" for name, report in stores.items())
+    passed = all(report.is_in_sync for report in stores.values())
+    held = {f"{name} published": report.in_store for name, report in stores.items()}
+    return verdict("index_in_sync", passed, text, is_error=True, **held)
+
+
+def images_check(failures: pl.DataFrame, captures: int, most: float) -> dg.AssetCheckResult:
+    """Passes when at most a share `most` of the captures is without a vector."""
+    counted = count_failures(failures, captures)
+    return verdict(
+        "embedding_failures",
+        counted.share <= most,
+        failures_described(failures, counted),
+        waiting=counted.waiting,
+        given_up=counted.final,
+        share=counted.share,
+        allowed=most,
+    )
+
+
+def budget_check(budgets: Sequence[DailyBudget], month: PublishingMonth | None) -> dg.AssetCheckResult:
+    """Passes when no daily budget ran out lately and a month of publishing costs no more than it may."""
+    spent = budgets_notable(budgets)
+    said = spent or [f"{len(budgets)} daily budgets of sources, none nearly spent in the last days"]
+    said.append(month.text if month else "publishing is embedded and costs nothing")
+    numbers: dict[str, Any] = {"budgets_spent": len(spent)}
+    if month:
+        numbers |= {"rows_written": month.rows_written, "requests": month.requests, "cost_usd": month.cost_usd}
+    return verdict("budget", not spent and (month is None or month.is_within), "; ".join(said), **numbers)
+
+
+def _difference(report: SyncReport) -> str:
+    if report.is_in_sync:
+        return f"{report.in_store} in sync, {report.sampled} read back"
+    return (
+        f"{report.desired} wanted, {report.in_store} held, {report.missing} missing, {report.surplus} surplus,"
+        f" {report.unfinished} unfinished, {len(report.mismatched)} of {report.sampled} read back wrong"
+        f"{_named('lost', report.lost)}{_named('not ours', report.strange)}{_named('wrong', report.mismatched)}"
+    )
+
+
+def _named(what: str, ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+    return f"; {what}: {', '.join(ids[:3])}{more}" if ids else ""
+
+
+def daily_budgets(settings: Settings, *, now: datetime) -> list[DailyBudget]:
+    """Every daily budget of the sources that are switched on, with the requests of the last days."""
+    used: dict[tuple[str, str], dict[date, int]] = {}
+    stops: dict[tuple[str, str], tuple[datetime, str]] = {}
+    if settings.daily_use_path.exists():
+        account = DailyUse(settings.daily_use_path, clock=now.timestamp)
+        for name, kind, day, requests in account.used_since((now - timedelta(days=DAYS - 1)).date()):
+            used.setdefault((name, kind), {})[day] = requests
+        stops = {(name, kind): (until, reason) for name, kind, until, reason in account.stops()}
+    return [
+        DailyBudget(
+            source=source.name,
+            kind=kind,
+            per_day=quota.per_day,
+            used=used.get((source.name, kind), {}),
+            stopped_until=stops.get((source.name, kind), (None, ""))[0],
+            stopped_because=stops.get((source.name, kind), (None, ""))[1],
+        )
+        for source in SOURCES
+        if source.disabled_reason(settings) is None
+        for kind, quota in quotas_of(source, settings).items()
+        if quota.per_day is not None
+    ]
+
+
+def publishing_month(
+    storage: Storage, instance: dg.DagsterInstance, *, vectors: int, captures: int, dim: int, now: datetime
+) -> PublishingMonth | None:
+    """What publishing to Cloudflare took in 30 days; None for the embedded index, which costs nothing."""
+    settings = storage.settings()
+    if not settings.publishes_to_cloudflare:
+        return None
+    written = [
+        _numbers(event) for node in group("publish") for event in _since(instance, asset_key(node.key), now - _MONTH)
+    ]
+    return PublishingMonth(
+        rows_written=sum(numbers["rows_written"] for numbers in written),
+        requests=sum(numbers["store_requests"] for numbers in written),
+        storage_usd=forecast_publish(vectors, captures, dim).monthly_usd,
+        limit_usd=settings.monthly_budget_usd,
+    )
+
+
+def _since(instance: dg.DagsterInstance, key: dg.AssetKey, moment: datetime) -> Iterator[dg.AssetMaterialization]:
+    """Newest first; ids are in order of time, and a time has no index."""
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(key, limit=_PAGE, cursor=cursor)
+        for record in page.records:
+            if record.timestamp < moment.timestamp():
+                return
+            if record.asset_materialization:
+                yield record.asset_materialization
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
+def _numbers(event: dg.AssetMaterialization) -> dict[str, int]:
+    """Only the first cell of a batch carries what the batch took."""
+    found = {name: event.metadata.get(name) for name in ("rows_written", "store_requests")}
+    return {name: value.value or 0 if isinstance(value, dg.IntMetadataValue) else 0 for name, value in found.items()}

@@ -5,31 +5,24 @@ compacting and measuring (`files/disk.py`, `index/`). Assets rather than ops, be
 because each waits for the pool of those who write the same files. Together they are the job `maintenance`.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import disk_usage
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from geopin_assets.defs.declare import OWNERS
-from geopin_assets.defs.index_state import drop_version
-from geopin_assets.defs.resources import Embedding, SearchIndex, Storage, embedding_pool
+from geopin_assets.defs.declare import asset
+from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
 from geopin_assets.files.disk import bytes_of, partial_files, remove_files, remove_folders, untouched_folders
 from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.index.versions import State
+from geopin_assets.platform.index_state import drop_version
 
-GROUP = "operations"
 _ABANDONED_AFTER = timedelta(days=1)
 """Runs end after two hours (`run_monitoring` in dagster.yaml), so nobody goes on writing what is this old."""
 _HISTORY = ("history", "schedules", "storage", "logs")
-
-
-def _operation(name: str, **options: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    return dg.asset(key=[GROUP, name], group_name=GROUP, owners=OWNERS, **options)
 
 
 class IndexRetention(dg.Config):
@@ -42,7 +35,7 @@ class IndexRetention(dg.Config):
     )
 
 
-@_operation("search_index", pool="cloudflare", kinds={"lancedb"})
+@asset("operations/search_index", kinds={"lancedb"})
 def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg.MaterializeResult:
     """Versions of the index that were retired long ago are dropped, and the embedded index is compacted.
 
@@ -71,7 +64,7 @@ def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg
     )
 
 
-@_operation("catalog", pool="duckdb", kinds={"duckdb"})
+@asset("operations/catalog", kinds={"duckdb"})
 def catalog_upkeep(storage: Storage) -> dg.MaterializeResult:
     """The catalog's file is shortened where its end is unused.
 
@@ -110,7 +103,7 @@ class FileRetention(dg.Config):
     evaluations_days: int = Field(default=30, ge=1, description="Days that Dagster's evaluations of automation stay")
 
 
-@_operation("leftovers", pool=embedding_pool(), kinds={"parquet"})
+@asset("operations/leftovers", kinds={"parquet"})
 def leftovers(
     context: dg.AssetExecutionContext,
     config: FileRetention,
@@ -158,7 +151,7 @@ def _purge_evaluations(instance: dg.DagsterInstance, before: datetime) -> None:
         instance.schedule_storage.purge_asset_evaluations(before.timestamp())
 
 
-@_operation("disk", deps=[search_index_upkeep, catalog_upkeep, leftovers], kinds={"python"})
+@asset("operations/disk", kinds={"python"})
 def disk(context: dg.AssetExecutionContext, storage: Storage, search_index: SearchIndex) -> dg.MaterializeResult:
     """What everything takes, in bytes, and what is left on the disk. See the plots for where it is going.
 

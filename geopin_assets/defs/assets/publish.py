@@ -1,8 +1,8 @@
 """publish/vectorize and publish/d1: what the index must hold, minus what it holds, cell by cell.
 
-Here: batches of cells and what they show. Not here: what is desired (`desired.py`), plans, limits, verification
-and the ledger (`index/publish.py`), or any backend. A capture's row is published whether or not its image could be
-embedded: a row without a vector is never found, a vector without its row would lack its license.
+Here: batches of cells and what they show. Not here: what is desired (`platform/index_state.py`), plans, limits,
+verification and the ledger (`index/publish.py`), or any backend. A capture's row is published whether or not its image
+could be embedded: a row without a vector is never found, a vector without its row would lack its license.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,19 +11,9 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.assets.catalog import CATALOG_DESCRIPTIONS, CATALOG_SCHEMA, captures
-from geopin_assets.defs.assets.embeddings import embeddings
 from geopin_assets.defs.assets.publish_guard import refuse_losses
-from geopin_assets.defs.automation.follow import Follow
-from geopin_assets.defs.automation.sensors import a_blocking_check_fails, followed
-from geopin_assets.defs.declare import cell_asset, column_schema
-from geopin_assets.defs.index_state import (
-    desired_vectors,
-    desired_views,
-    live_models,
-    published_count,
-    switch_when_complete,
-)
+from geopin_assets.defs.declare import Columns, asset
+from geopin_assets.defs.graph import CATALOG, D1, EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells, pages
 from geopin_assets.defs.running.progress import Progress
@@ -44,29 +34,35 @@ from geopin_assets.index.publish import (
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget
 from geopin_assets.index.versions import IndexVersion, announce
-from geopin_assets.sources import SOURCES
-
-VECTOR_CELLS_PER_RUN = 200
-ROW_CELLS_PER_RUN = 300
-_VECTOR_COLUMNS = {
-    "vector_id": "Capture id and view",
-    "embedding": "Unit vector",
-    "source": "Metadata index: searches can be filtered by it",
-    "cell_block": "Metadata index: block of about 20 km that holds the capture",
-    "captured_year": "Metadata index: null if unknown",
-}
-_ROW_SCHEMA = {name: CATALOG_SCHEMA[name] for name in TABLES["captures"].columns}
-
-
-@cell_asset(
-    ["publish", "vectorize"],
-    cells_per_run=VECTOR_CELLS_PER_RUN,
-    deps=[embeddings],
-    pool="cloudflare",
-    kinds={"cloudflare", "lancedb"},
-    metadata={"dagster/column_schema": column_schema(vector_schema(DIM), _VECTOR_COLUMNS)},
-    **followed(Follow(unless=a_blocking_check_fails("freshness"))),
+from geopin_assets.platform.index_state import (
+    desired_vectors,
+    desired_views,
+    live_models,
+    published_count,
+    switch_when_complete,
 )
+from geopin_assets.sources import SOURCES
+from geopin_assets.store.schema import CATALOG_DESCRIPTIONS, CATALOG_SCHEMA
+
+_VECTORS = Columns(
+    vector_schema(DIM),
+    {
+        "vector_id": "Capture id and view",
+        "embedding": "Unit vector",
+        "source": "Metadata index: searches can be filtered by it",
+        "cell_block": "Metadata index: block of about 20 km that holds the capture",
+        "captured_year": "Metadata index: null if unknown",
+    },
+    unchanged_from={EMBEDDINGS: ("vector_id", "embedding", "source")},
+)
+_ROWS = Columns(
+    {name: CATALOG_SCHEMA[name] for name in TABLES["captures"].columns},
+    CATALOG_DESCRIPTIONS,
+    unchanged_from={CATALOG: CATALOG_SCHEMA},
+)
+
+
+@asset(VECTORIZE, columns=_VECTORS, kinds={"cloudflare", "lancedb"})
 def vectorize(
     context: dg.AssetExecutionContext,
     storage: Storage,
@@ -118,15 +114,7 @@ def _shown(version: IndexVersion, model: Model) -> dict[str, object]:
     return {"index": version.name, "index_state": version.state.value, "embedder": model.label}
 
 
-@cell_asset(
-    ["publish", "d1"],
-    cells_per_run=ROW_CELLS_PER_RUN,
-    deps=[captures, embeddings],
-    pool="cloudflare",
-    kinds={"cloudflare", "sqlite"},
-    metadata={"dagster/column_schema": column_schema(_ROW_SCHEMA, CATALOG_DESCRIPTIONS)},
-    **followed(Follow(unless=a_blocking_check_fails("freshness"))),
-)
+@asset(D1, columns=_ROWS, decided_by=TABLES["vectors"].columns, kinds={"cloudflare", "sqlite"})
 def d1(
     context: dg.AssetExecutionContext,
     storage: Storage,

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.resources import Storage
+from geopin_assets.defs.declare import asset_key
+from geopin_assets.defs.graph import group
+from geopin_assets.platform.parts import Storage
 from geopin_assets.quality.limits import WHAT_TO_DO_ABOUT_LOSSES, losses_described, losses_too_large
 
-_PUBLISHED = [dg.AssetKey(["publish", name]) for name in ("vectorize", "d1")]
 _WEEK = timedelta(days=7)
 
 
@@ -45,7 +46,7 @@ def refuse_losses(context: dg.AssetExecutionContext, storage: Storage) -> None:
 
 
 def _last_published(instance: dg.DagsterInstance) -> list[datetime]:
-    events = (instance.get_latest_materialization_event(key) for key in _PUBLISHED)
+    events = (instance.get_latest_materialization_event(asset_key(node.key)) for node in group("publish"))
     return [datetime.fromtimestamp(event.timestamp, UTC) for event in events if event]
 
 

@@ -6,14 +6,15 @@ Here: how a crawled cell becomes a stored partition with its account. Not here: 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from inspect import getdoc, getmodule
+from inspect import getdoc, getmodule, getsourcefile, getsourcelines
 
 import dagster as dg
 
 from geopin_assets.capture import Capture, Reason
 from geopin_assets.cells import cell
-from geopin_assets.defs.automation.sensors import REFRESH_FACTS, refreshed
-from geopin_assets.defs.declare import cell_asset, column_schema
+from geopin_assets.defs.code_version import version_of_source
+from geopin_assets.defs.declare import Columns, asset
+from geopin_assets.defs.graph import raw
 from geopin_assets.defs.resources import Sources, Storage
 from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells
 from geopin_assets.defs.running.progress import Progress
@@ -25,22 +26,21 @@ from geopin_assets.sources.crawl import CellCrawl, crawl_cells
 from geopin_assets.store.raw import CrawlAccount, RawStore
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
 
-CELLS_PER_RUN = 250
+COLUMNS = Columns(CAPTURE_SCHEMA, CAPTURE_DESCRIPTIONS)
 
 
 def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
     """`raw/<name>`: everything the source shows in each cell, as it showed it at its last good crawl."""
 
-    @cell_asset(
-        ["raw", source.name],
-        cells_per_run=CELLS_PER_RUN,
-        pool=source.name,
+    @asset(
+        raw(source),
+        columns=COLUMNS,
+        decided_by=[version_of_source(source.__module__)],
         kinds={"python", "parquet"},
         description=getdoc(getmodule(source)),
         metadata=_facts(source),
-        **refreshed(source),
     )
-    def raw(
+    def crawled(
         context: dg.AssetExecutionContext, sources: Sources, storage: Storage, progress: Progress
     ) -> Iterator[dg.MaterializeResult]:
         reason = sources.disabled_reason(source)
@@ -61,7 +61,7 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
 
         yield from materialize_cells(context, crawl)
 
-    return raw
+    return crawled
 
 
 def store_cell(
@@ -129,7 +129,7 @@ def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str
 
 
 def _facts(source: type[Source]) -> dict[str, object]:
-    some: dict[str, object] = dict(REFRESH_FACTS)
+    some: dict[str, object] = {"dagster/code_references": _code_of(source)}
     if source.key:
         some |= {"needs": source.key.variable, "get_a_key": dg.MetadataValue.url(source.key.where)}
     if source.license:
@@ -140,8 +140,14 @@ def _facts(source: type[Source]) -> dict[str, object]:
         "license": source.license or "stated per capture",
         "attribution": source.attribution,
         "requests_per_second": source.requests_per_second,
-        "dagster/column_schema": column_schema(CAPTURE_SCHEMA, CAPTURE_DESCRIPTIONS),
     }
+
+
+def _code_of(source: type[Source]) -> dg.CodeReferencesMetadataValue:
+    """The file that a person opens first when this source breaks."""
+    path, line = str(getsourcefile(source)), getsourcelines(source)[1]
+    reference = dg.LocalFileCodeReference(file_path=path, line_number=line, label=source.title)
+    return dg.CodeReferencesMetadataValue(code_references=[reference])
 
 
 raw_assets = [build_raw_asset(source) for source in SOURCES]

@@ -1,1 +1,1 @@
-"""What starts by itself: refresh by age, following by content, jobs, sensors and alerts."""
+"""When assets are made: conditions and sensors, jobs and schedules, and who is told when a run fails."""

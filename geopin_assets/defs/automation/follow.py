@@ -16,8 +16,8 @@ from itertools import pairwise
 
 import dagster as dg
 
-from geopin_assets.defs.automation.cell_events import cells_under_way
-from geopin_assets.defs.dagster_internals import MADE, PLANNED, CellLog, Kind, all_keys, partitioned_parents, subset_of
+from geopin_assets.defs.automation.cell_events import MADE, PLANNED, CellLog, Kind, cells_under_way
+from geopin_assets.defs.dagster_internals import all_keys, partitioned_parents, subset_of
 from geopin_assets.regions import ranges
 
 PATIENCE = timedelta(hours=6)

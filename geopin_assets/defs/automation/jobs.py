@@ -1,7 +1,7 @@
 """Jobs and schedules that people expect: refresh a region now, and a weekly maintenance.
 
-Here: what starts them and what they may be told. Not here: how cells are crawled (`raw.py`), what follows a crawl by
-itself (`automation.py`), or what is maintained (`maintenance.py`).
+Here: what starts them and what they may be told. Not here: how cells are crawled (`assets/raw.py`), what follows a
+crawl by itself (`sensors.py`), or what is maintained (`assets/maintenance.py`).
 """
 
 from collections.abc import Iterator
@@ -9,17 +9,13 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from geopin_assets.defs.assets.maintenance import GROUP, catalog_upkeep, disk, leftovers, search_index_upkeep
-from geopin_assets.defs.assets.raw import raw_assets
-from geopin_assets.defs.dagster_internals import request_backfill
+from geopin_assets.defs.declare import asset_key
+from geopin_assets.defs.graph import started_by
 from geopin_assets.defs.resources import Sources
-from geopin_assets.defs.running.backfills import backfill_link, backfill_tags, backfill_title
+from geopin_assets.defs.running.backfills import InstanceBackfills, backfill_link, backfill_tags, backfill_title
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.regions import region as cells_of
 from geopin_assets.sources import SOURCES, source_named
-
-UPKEEP = (search_index_upkeep, catalog_upkeep, leftovers, disk)
-_RAW = {asset.key: asset for asset in raw_assets}
 
 
 class RefreshRegion(dg.Config):
@@ -39,10 +35,10 @@ def request_backfills(
 ) -> Iterator[dg.Output[None]]:
     """File one backfill per source in the queue of this instance; pools and limits apply to their runs."""
     cell_ids, ui_url, links = cells_of(config.region), sources.settings().ui_url, {}
+    backfills = InstanceBackfills(context.instance)
     for name in _chosen(config, sources):
-        backfill_id = request_backfill(
-            context.instance,
-            _RAW[dg.AssetKey(["raw", name])],
+        backfill_id = backfills.launch(
+            f"raw/{name}",
             cell_ids,
             title=backfill_title(name, config.region),
             tags=backfill_tags(config.region),
@@ -60,7 +56,7 @@ def refresh_region() -> None:
 
 maintenance = dg.define_asset_job(
     "maintenance",
-    dg.AssetSelection.groups(GROUP),
+    dg.AssetSelection.groups("operations"),
     description="Give back what nobody needs any more, and measure what everything takes.",
 )
 
@@ -76,9 +72,9 @@ def weekly_maintenance(context: dg.ScheduleEvaluationContext) -> Iterator[dg.Run
 
     It runs unless switched off: everything that it removes is past use, by ages that the assets' configuration states.
     """
-    for asset in UPKEEP:
+    for row in started_by("weekly_maintenance"):
         week = f"{context.scheduled_execution_time:%Y-%m-%d}"
-        yield dg.RunRequest(run_key=f"{asset.key.path[-1]}-{week}", asset_selection=[asset.key])
+        yield dg.RunRequest(run_key=f"{row.key}-{week}", asset_selection=[asset_key(row.key)])
 
 
 def _chosen(config: RefreshRegion, sources: Sources) -> list[str]:

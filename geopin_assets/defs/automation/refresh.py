@@ -17,17 +17,9 @@ from functools import lru_cache
 import dagster as dg
 
 from geopin_assets.cells import cell_facts
-from geopin_assets.defs.automation.cell_events import cells_under_way
-from geopin_assets.defs.dagster_internals import (
-    MADE,
-    PLANNED,
-    CellLog,
-    Kind,
-    TimeWindowFreshnessPolicy,
-    all_keys,
-    freshness_policy,
-    subset_of,
-)
+from geopin_assets.defs.automation.cell_events import MADE, PLANNED, CellLog, Kind, cells_under_way
+from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy, all_keys, freshness_policy, subset_of
+from geopin_assets.defs.graph import RAW_CELLS
 
 WEEKLY = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=7), fail_window=timedelta(days=9))
 EMPTY = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=28), fail_window=timedelta(days=35))
@@ -37,8 +29,6 @@ WEEKLY_SAID = f"7 days (at most 9) per cell; {EMPTY_SAID}"
 
 BLOCK_CELLS = 25
 """Crawled together: a run takes one contiguous range, and 25 scattered cells would be 25 runs of 4 s of starting."""
-STRETCH_CELLS = 250
-"""What a run takes. Blocks of a stretch are asked for together, so that they become one run."""
 MOST_CELLS = 4_000
 """Asked for and not done, at most: 16 runs. 28 ticks a week would reach five times what there is."""
 RETRY_AFTER = timedelta(hours=23)
@@ -116,15 +106,15 @@ def due_blocks(
         waiting = [due[cell_id] for cell_id in cells if cell_id in due and cell_id not in busy]
         if waiting and (max(waiting) > Urgency.DUE or 2 * len(waiting) >= len(cells)):
             free = [cell_id for cell_id in cells if cell_id not in busy]
-            blocks.append(Block(number, free, max(waiting), people[number * BLOCK_CELLS // STRETCH_CELLS]))
+            blocks.append(Block(number, free, max(waiting), people[number * BLOCK_CELLS // RAW_CELLS]))
     return sorted(blocks, key=Block.rank)
 
 
 @lru_cache(maxsize=1)
 def _people(keys: tuple[str, ...]) -> list[int]:
-    """Inhabitants of each stretch."""
+    """Inhabitants of each stretch: the cells that a run takes, whose blocks are asked for together to become one."""
     lived = [cell_facts(cell_id).population for cell_id in keys]
-    return [sum(lived[first : first + STRETCH_CELLS]) for first in range(0, len(keys), STRETCH_CELLS)]
+    return [sum(lived[first : first + RAW_CELLS]) for first in range(0, len(keys), RAW_CELLS)]
 
 
 def first_blocks(blocks: Sequence[Block], room: int) -> list[str]:

@@ -1,11 +1,13 @@
 """What starts assets without anybody asking: crawls by age, everything below by content, reports by the day.
 
-Here: the condition that each kind of asset is declared with, and the switches: one sensor per source, per layer below,
-and one for the reports. All assets that one sensor asks for at a tick become one backfill, so raw and catalog must
-never share one: within a backfill nothing is done below a cell that failed. Their conditions are ours, so they are
-evaluated where our code is. Not here: how cells are chosen (`refresh.py`, `follow.py`).
+Here: the switches, one sensor per source, per layer below, and one for the reports; and the condition by which each
+asks for its assets. Which assets those are is in the table. All assets that one sensor asks for at a tick become one
+backfill, so raw and catalog must never share one: within a backfill nothing is done below a cell that failed. The
+conditions are ours, so they are evaluated where our code is. Not here: how cells are chosen (`refresh.py`,
+`follow.py`).
 """
 
+import warnings
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,25 +20,50 @@ import polars as pl
 from geopin_assets.cells import cell_facts
 from geopin_assets.defs.automation.follow import Follow
 from geopin_assets.defs.automation.refresh import WEEKLY, WEEKLY_SAID, PastFreshness
-from geopin_assets.defs.resources import Sources, Storage
+from geopin_assets.defs.graph import RAW, Node, node, started_by
 from geopin_assets.errors import TransientError
+from geopin_assets.platform.parts import Sources, Storage
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.store.catalog import Catalog
 
+# beta in Dagster 1.13; the version is pinned, so the reminder on every start helps nobody
+warnings.filterwarnings("ignore", message=".*use_user_code_server.*", category=dg.BetaWarning)
+
 AC = dg.AutomationCondition
+HOUR_S = 3600
 
 CATALOG_PATIENCE_S = 20.0
 """How long a look waits for the catalog, which a merge has to itself for seconds. A look may take 300 s."""
 
 
+def automated(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """The asset with the condition by which its switch asks for it; as it is, where it has none."""
+    options = _options(node(asset.key.to_user_string()))
+    return asset.map_asset_specs(lambda spec: _with(spec, **options)) if options else asset
+
+
+def _with(spec: dg.AssetSpec, metadata: dict[str, Any] | None = None, **options: Any) -> dg.AssetSpec:
+    return spec.replace_attributes(metadata={**spec.metadata, **(metadata or {})}, **options)
+
+
+def _options(row: Node) -> dict[str, Any]:
+    if row.key in RAW:
+        return refreshed(SOURCES[RAW.index(row.key)])
+    return _OF_ASSET.get(row.key) or _OF_SENSOR.get(row.started_by, {})
+
+
 def refreshed(source: type[Source]) -> dict[str, Any]:
-    """Options of a raw asset: crawled again before it is too old, as long as the source is switched on."""
+    """A raw asset is crawled again before it is too old, as long as the source is switched on."""
     condition = PastFreshness(
         empty=partial(empty_cells, source),
         disabled_reason=lambda: Sources().disabled_reason(source),
     )
-    return {"freshness_policy": WEEKLY, "automation_condition": condition}
+    return {
+        "freshness_policy": WEEKLY,
+        "automation_condition": condition,
+        "metadata": {"refreshed_every": WEEKLY_SAID},  # Dagster shows its policy as if it were of the asset as a whole
+    }
 
 
 def empty_cells(
@@ -45,18 +72,6 @@ def empty_cells(
     """The cells that have the slower policy: no Dutch land, and nothing of this source when it was last asked."""
     found_nothing = in_catalog(lambda catalog: catalog.empty_cells(source.name), catalog_path, patience_s)
     return [cell_id for cell_id in found_nothing if not cell_facts(cell_id).is_land]
-
-
-REFRESH_FACTS = {"refreshed_every": WEEKLY_SAID}
-"""What a raw asset shows beside its policy, which Dagster judges for the asset as a whole."""
-
-
-def followed(condition: Follow | None = None) -> dict[str, Any]:
-    """Options of a cell asset below raw: made when the content of a cell above has changed.
-
-    Content means `dagster/data_version`: a crawl that found the same leads to nothing.
-    """
-    return {"automation_condition": condition or Follow()}
 
 
 def a_blocking_check_fails(report: str) -> AC:
@@ -99,21 +114,25 @@ REPORT: dict[str, Any] = {
     "automation_condition": _reported(),
     "freshness_policy": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=3), warn_window=timedelta(days=2)),
 }
-"""Options of an unpartitioned report: made each morning and after changes, at most hourly (`sensors.py`)."""
+"""A report is made each morning and after changes, at most hourly."""
+
+_OFTEN = AC.cron_tick_passed("0 */6 * * *").with_label("every_6_hours")
+_OF_SENSOR: dict[str, dict[str, Any]] = {
+    "follow_raw": {"automation_condition": Follow()},
+    "follow_catalog": {"automation_condition": images_too()},
+    "publish_changes": {"automation_condition": Follow(unless=a_blocking_check_fails("freshness"))},
+    "make_reports": REPORT,
+}
+_OF_ASSET: dict[str, dict[str, Any]] = {
+    # whatever is under way above: a crawl that hangs, or never ends, is what this report is there to tell
+    "quality/freshness": REPORT | {"automation_condition": _OFTEN},
+}
 
 
-HOUR_S = 3600
-REFRESH_EVERY_S = 6 * HOUR_S
-FOLLOW_EVERY_S = 300
-PUBLISH_EVERY_S = 600
-
-
-def _sensor(
-    name: str, target: dg.AssetSelection, every_s: int, description: str
-) -> dg.AutomationConditionSensorDefinition:
+def _sensor(name: str, every_s: int, description: str) -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         name,
-        target=target,
+        target=dg.AssetSelection.assets(*(row.key.split("/") for row in started_by(name))),
         minimum_interval_seconds=every_s,
         description=description,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -121,41 +140,30 @@ def _sensor(
     )
 
 
-def refresh_sensor(source: type[Source]) -> dg.AutomationConditionSensorDefinition:
-    """The switch of one source's weekly refresh."""
-    return _sensor(
-        f"refresh_{source.name}",
-        dg.AssetSelection.assets(["raw", source.name]),
-        REFRESH_EVERY_S,
-        f"Crawls the cells of {source.title} again, in time for the freshness policy of raw/{source.name}. Cells that "
-        "were never crawled wait for a backfill by hand. Switch it off to leave this source alone.",
-    )
-
-
 sensors = [
-    *(refresh_sensor(source) for source in SOURCES),
+    *(
+        _sensor(
+            node(key).started_by,
+            6 * HOUR_S,
+            f"Crawls the cells of {source.title} again, in time for the freshness policy of {key}. Cells that were "
+            "never crawled wait for a backfill by hand. Switch it off to leave this source alone.",
+        )
+        for key, source in zip(RAW, SOURCES, strict=True)
+    ),
     _sensor(
         "follow_raw",
-        dg.AssetSelection.groups("catalog"),
-        FOLLOW_EVERY_S,
+        300,
         "Merges the cells that a source has crawled with another result than last time into the catalog.",
     ),
     _sensor(
         "follow_catalog",
-        dg.AssetSelection.groups("index"),
-        FOLLOW_EVERY_S,
+        300,
         "Embeds the cells whose captures changed, and those with images that may be tried again.",
     ),
     _sensor(
         "publish_changes",
-        dg.AssetSelection.groups("publish"),
-        PUBLISH_EVERY_S,
+        600,
         "Publishes the cells whose captures or vectors changed. Switch it off to keep the index as it is.",
     ),
-    _sensor(
-        "make_reports",
-        dg.AssetSelection.groups("quality"),
-        HOUR_S,
-        "Makes reports and their checks after changes, at most hourly, and each morning.",
-    ),
+    _sensor("make_reports", HOUR_S, "Makes reports and their checks after changes, at most hourly, and each morning."),
 ]

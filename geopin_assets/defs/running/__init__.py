@@ -1,1 +1,1 @@
-"""How runs do their cells, from a range within a run to a region through every layer."""
+"""How runs go: over many cells, through a region, as backfills; and how captures are taken down."""

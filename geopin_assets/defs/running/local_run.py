@@ -16,20 +16,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from typing import Any
 
 import dagster as dg
 
-from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.assets import catalog, embeddings, publish, raw
-from geopin_assets.defs.assets.attribution import attribution
-from geopin_assets.defs.assets.coverage import coverage
-from geopin_assets.defs.assets.diversity import diversity
-from geopin_assets.defs.assets.freshness import freshness
-from geopin_assets.defs.assets.integrity import integrity
 from geopin_assets.defs.dagster_internals import InstanceRef
-from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START
-from geopin_assets.defs.running.progress import Progress
+from geopin_assets.defs.declare import asset_key
+from geopin_assets.defs.graph import GRAPH, group, node
+from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START, failed_cells, root_cause
 from geopin_assets.regions import ranges
 
 
@@ -72,9 +65,9 @@ def run_region(
         else (crawl_source(job, instance, cell_ids, name) for name in sources)
     )
     yield from run_below_raw(job, instance, cell_ids)
-    for asset in (coverage, diversity, attribution, freshness, integrity):
-        result = LayerResult(asset.key.to_user_string())
-        _run(job, instance, asset.key, (), result)
+    for report in group("quality"):
+        result = LayerResult(report.key)
+        _run(job, instance, (), result)
         yield result
 
 
@@ -82,41 +75,36 @@ def run_below_raw(
     job: dg.JobDefinition, instance: dg.DagsterInstance, cell_ids: Sequence[str]
 ) -> Iterator[LayerResult]:
     """Catalog, embeddings and the index for the cells, from what raw holds: no source is asked for captures."""
-    steps = [(catalog.captures.key, catalog.CELLS_PER_RUN), (embeddings.embeddings.key, embeddings.CELLS_PER_RUN)]
-    steps += [(publish.vectorize.key, publish.VECTOR_CELLS_PER_RUN), (publish.d1.key, publish.ROW_CELLS_PER_RUN)]
-    for key, cells_per_run in steps:
-        yield layer(job, instance, key, cell_ids, cells_per_run)
+    for row in GRAPH:
+        if row.cells_per_run and row.above:
+            yield layer(job, instance, row.key, cell_ids)
 
 
 def crawl_source(
     job: dg.JobDefinition, instance: dg.DagsterInstance, cell_ids: Sequence[str], name: str
 ) -> LayerResult:
     """The raw layer of one source."""
-    return layer(job, instance, raw_key(name), cell_ids, raw.CELLS_PER_RUN)
+    return layer(job, instance, raw_key(name), cell_ids)
 
 
-def raw_key(name: str) -> dg.AssetKey:
+def raw_key(name: str) -> str:
     """Where a source's captures go."""
-    return dg.AssetKey(["raw", name])
+    return f"raw/{name}"
 
 
-def layer(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, key: dg.AssetKey, cell_ids: Sequence[str], cells_per_run: int
-) -> LayerResult:
+def layer(job: dg.JobDefinition, instance: dg.DagsterInstance, key: str, cell_ids: Sequence[str]) -> LayerResult:
     """One asset over the cells, in runs of contiguous ranges."""
-    result = LayerResult(key.to_user_string())
-    for block in ranges(cell_ids, cells_per_run):
-        _run(job, instance, key, block, result)
+    result = LayerResult(key)
+    for block in ranges(cell_ids, node(key).cells_per_run):
+        _run(job, instance, block, result)
     return result
 
 
-def _run(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, key: dg.AssetKey, block: Sequence[str], result: LayerResult
-) -> None:
+def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, block: Sequence[str], result: LayerResult) -> None:
     one = len(block) == 1
     ended = job.execute_in_process(
         instance=instance,
-        asset_selection=[key],
+        asset_selection=[asset_key(result.asset)],
         partition_key=block[0] if one else None,
         tags={RANGE_START: block[0], RANGE_END: block[-1]} if len(block) > 1 else None,
         raise_on_error=False,
@@ -150,57 +138,35 @@ def _add_totals(totals: Counter[str], metadata: Mapping[str, dg.MetadataValue]) 
 
 def _add_failures(ended: dg.ExecuteInProcessResult, default: str, result: LayerResult) -> None:
     for event in ended.get_step_failure_events():
-        data = event.step_failure_data.user_failure_data
-        if data is not None and "failed_cells" in data.metadata:
-            result.failed_count += int(data.metadata["failed_cells"].value)  # type: ignore[arg-type]
-            result.failed |= data.metadata["failed"].value  # type: ignore[arg-type]
-        else:
-            result.failed_count += 1
-            result.failed[default] = _root_cause(event.step_failure_data.error)
-
-
-def _root_cause(error: Any) -> str:
-    """The first line of what was raised, without what Dagster wraps around it."""
-    while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
-        error = error.cause
-    if error is None:
-        return "unknown error"
-    return str(error.message).strip().splitlines()[0].removeprefix("geopin_assets.errors.")
+        count, cells = failed_cells(event.step_failure_data)
+        result.failed_count += count or 1
+        result.failed |= cells or {default: root_cause(event.step_failure_data.error)}
 
 
 def crawl_side_by_side(
-    overrides: Mapping[str, str],
-    progress: Callable[[], Progress],
-    instance: dg.DagsterInstance,
-    cell_ids: Sequence[str],
-    sources: Sequence[str],
+    build: Callable[[], dg.Definitions], instance: dg.DagsterInstance, cell_ids: Sequence[str], sources: Sequence[str]
 ) -> Iterator[LayerResult]:
-    """The raw layer of every source, as each ends. `overrides`: GEOPIN_* variables on top of the environment's.
+    """The raw layer of every source, as each ends.
 
-    `progress` is built in each process, as resources do not travel: it must be importable there.
+    `build` is called in each process, as definitions do not travel: it must be importable there.
     """
     with ExitStack() as stack:
         crawls: dict[Future[LayerResult], str] = {}
         for name in sources:
             process = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
-            given = (instance.get_ref(), dict(overrides), progress, name, list(cell_ids))
-            crawls[process.submit(_crawl_alone, *given)] = name
+            crawls[process.submit(_crawl_alone, build, instance.get_ref(), list(cell_ids), name)] = name
         for crawl in as_completed(crawls):
-            yield _result(crawl, crawls[crawl])
+            yield _result(crawl, raw_key(crawls[crawl]))
 
 
-def _crawl_alone(
-    ref: InstanceRef, overrides: dict[str, str], progress: Callable[[], Progress], name: str, cell_ids: list[str]
-) -> LayerResult:
+def _crawl_alone(build: Callable[[], dg.Definitions], ref: InstanceRef, cell_ids: list[str], name: str) -> LayerResult:
     """In a process of its own."""
     with dg.DagsterInstance.from_ref(ref) as instance:
-        job = build_definitions(overrides=overrides, progress=progress()).resolve_implicit_global_asset_job_def()
-        return crawl_source(job, instance, cell_ids, name)
+        return crawl_source(build().resolve_implicit_global_asset_job_def(), instance, cell_ids, name)
 
 
-def _result(crawl: "Future[LayerResult]", name: str) -> LayerResult:
+def _result(crawl: "Future[LayerResult]", asset: str) -> LayerResult:
     try:
         return crawl.result()
     except BrokenProcessPool as error:
-        asset = raw_key(name).to_user_string()
         return LayerResult(asset, failed_count=1, failed={asset: f"its process ended: {error}"})

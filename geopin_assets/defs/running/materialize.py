@@ -14,8 +14,24 @@ from typing import Any
 
 import dagster as dg
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, SerializableErrorInfo, StepFailureData
+
+__all__ = [
+    "RANGE_END",
+    "RANGE_START",
+    "CellDone",
+    "CellFailed",
+    "Work",
+    "failed_cells",
+    "materialize_cells",
+    "pages",
+    "root_cause",
+]
+
+DATA_VERSION = "dagster/data_version"
 _FAILURES_SHOWN = 100
+_MOST_INPUTS = 2
+"""Assets above that are noted on each cell: of more, the notes would outgrow what they are about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +66,12 @@ def materialize_cells(context: dg.AssetExecutionContext, work: Work) -> Iterator
     todo = [key for key in keys if key not in done]
     context.log.info(f"{len(todo)} of {len(keys)} cells to do")
     failed: dict[str, str] = {}
+    made_from = _made_from(context, todo)
     for outcome in work(todo) if todo else ():
         if isinstance(outcome, CellFailed):
             failed[outcome.cell_id] = outcome.error
         else:
-            context.log_event(_materialization(context.asset_key, outcome))
+            context.log_event(_materialization(context.asset_key, outcome, made_from(outcome.cell_id)))
     if failed:
         raise _failure(failed, len(keys))
 
@@ -89,13 +106,45 @@ def _one(context: dg.AssetExecutionContext, outcome: CellDone | CellFailed) -> I
     )
 
 
-def _materialization(asset_key: dg.AssetKey, outcome: CellDone) -> dg.AssetMaterialization:
+def _materialization(
+    asset_key: dg.AssetKey, outcome: CellDone, made_from: Mapping[str, str]
+) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         asset_key,
         partition=outcome.cell_id,
         metadata=_metadata(outcome),
-        tags={"dagster/data_version": outcome.data_version},
+        tags={DATA_VERSION: outcome.data_version, **made_from},
     )
+
+
+def _made_from(context: dg.AssetExecutionContext, cell_ids: Sequence[str]) -> Callable[[str], dict[str, str]]:
+    """By which code a cell is made, and from which state of the cells above: what the UI says is out of step follows.
+
+    The tags that Dagster puts on outputs. Looked up before anything is read, so that what changes meanwhile shows.
+    """
+    spec = context.assets_def.get_asset_spec(context.asset_key)
+    if not cell_ids or spec.code_version is None or len(spec.deps) > _MOST_INPUTS:
+        return lambda _: {}
+    code = {"dagster/code_version": spec.code_version}
+    made = dg.DagsterEventType.ASSET_MATERIALIZATION
+    inputs = {
+        dep.asset_key.to_user_string(): (
+            context.instance.get_latest_storage_id_by_partition(dep.asset_key, made, set(cell_ids)),
+            context.instance.event_log_storage.get_latest_tags_by_partition(
+                dep.asset_key, made, [DATA_VERSION], cell_ids
+            ),
+        )
+        for dep in spec.deps
+    }
+
+    def tags(cell_id: str) -> dict[str, str]:
+        noted = dict(code)
+        for key, (ids, versions) in inputs.items():
+            noted[f"dagster/input_event_pointer/{key}"] = str(ids.get(cell_id, "NULL"))
+            noted[f"dagster/input_data_version/{key}"] = versions.get(cell_id, {}).get(DATA_VERSION, "INITIAL")
+        return noted
+
+    return tags
 
 
 def _metadata(outcome: CellDone) -> dict[str, Any]:
@@ -109,6 +158,23 @@ def _failure(failed: Mapping[str, str], cells: int) -> dg.Failure:
         f"{len(failed)} of {cells} cells failed, the others are kept. First: {first[0]}: {first[1]}",
         metadata={"failed_cells": len(failed), "failed": dg.MetadataValue.json(shown)},
     )
+
+
+def failed_cells(failure: StepFailureData) -> tuple[int, dict[str, str]]:
+    """How many cells a step failed in, and its first ones with their errors; nothing of any other failure."""
+    shown = failure.user_failure_data.metadata if failure.user_failure_data else {}
+    if "failed_cells" not in shown:
+        return 0, {}
+    return int(shown["failed_cells"].value), dict(shown["failed"].value)  # type: ignore[arg-type]
+
+
+def root_cause(error: SerializableErrorInfo | None) -> str:
+    """The first line of what was raised, without what Dagster wraps around it."""
+    while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
+        error = error.cause
+    if error is None:
+        return "unknown error"
+    return error.message.strip().partition("\n")[0].removeprefix("geopin_assets.errors.")
 
 
 def _finished_by_family(context: dg.AssetExecutionContext) -> set[str]:

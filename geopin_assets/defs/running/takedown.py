@@ -16,7 +16,6 @@ import dagster as dg
 import polars as pl
 
 from geopin_assets.capture import vector_id
-from geopin_assets.defs.resources import SearchIndex, Storage
 from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below_raw
 from geopin_assets.embedding.stored_vectors import stored_vectors, take_out
 from geopin_assets.embedding.views import VIEWS
@@ -24,6 +23,7 @@ from geopin_assets.errors import GeoPinError
 from geopin_assets.index.publish import withdraw
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
+from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.regions import in_order
 from geopin_assets.store.raw import CrawlAccount
 
@@ -42,7 +42,7 @@ def traces_in_raw(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trac
     """In crawled files, merged or not."""
     for source in sources_of(capture_ids):
         for cell_id, capture_id in storage.raw().find_captures(source, capture_ids):
-            yield Trace(capture_id, raw_key(source).to_user_string(), cell_id)
+            yield Trace(capture_id, raw_key(source), cell_id)
 
 
 def traces_in_catalog(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
@@ -135,7 +135,7 @@ class Takedown:
 
     def _leave_raw(self, instance: dg.DagsterInstance, found: Sequence[Trace]) -> Iterator[LayerResult]:
         for source in sources_of(self.capture_ids):
-            result = LayerResult(raw_key(source).to_user_string())
+            result = LayerResult(raw_key(source))
             by_cell = Counter(trace.cell_id for trace in found if trace.place == result.asset)
             for cell_id, captures in by_cell.items():
                 try:
@@ -168,7 +168,7 @@ class Takedown:
 def _materialization(account: CrawlAccount, captures: int) -> dg.AssetMaterialization:
     """What a crawl that knew of the takedown would have recorded."""
     return dg.AssetMaterialization(
-        raw_key(account.source),
+        raw_key(account.source).split("/"),
         partition=account.cell_id,
         metadata={"dagster/partition_row_count": account.captures, "taken_down": captures},
         tags={"dagster/data_version": account.data_version},

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from geopin_assets.embedding.protocol import Model
@@ -26,9 +26,15 @@ from geopin_assets.embedding.views import PREPROCESSING
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.atomic import replacing, write_text
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@dataclass(frozen=True, slots=True)
-class Backbone:
+MAX_BYTES = 400 * 2**20
+"""The largest checkpoint, ResNet152 with 2048 dimensions, has 250 MB."""
+_READ_TIMEOUT_S, _DEADLINE_S = 30.0, 1800.0
+
+
+class Backbone(NamedTuple):
     """One architecture, up to its last feature map."""
 
     depths: tuple[int, ...]
@@ -45,26 +51,16 @@ BACKBONES = {
     "ResNet152": Backbone((3, 8, 36, 3), 2048),
 }
 
+_DIMS = (32, 64, 128, 256, 512, 1024, 2048)
 PUBLISHED: Mapping[str, Mapping[str, tuple[int, ...]]] = {
-    "cosplace": {
-        "VGG16": (64, 128, 256, 512),
-        "ResNet18": (32, 64, 128, 256, 512),
-        "ResNet50": (32, 64, 128, 256, 512, 1024, 2048),
-        "ResNet101": (32, 64, 128, 256, 512, 1024, 2048),
-        "ResNet152": (32, 64, 128, 256, 512, 1024, 2048),
-    },
-    "eigenplaces": {
-        "VGG16": (512,),
-        "ResNet18": (256, 512),
-        "ResNet50": (128, 256, 512, 1024, 2048),
-        "ResNet101": (128, 256, 512, 1024, 2048),
-    },
+    "cosplace": {"VGG16": _DIMS[1:5], "ResNet18": _DIMS[:5], "ResNet50": _DIMS, "ResNet101": _DIMS, "ResNet152": _DIMS},
+    "eigenplaces": {"VGG16": (512,), "ResNet18": (256, 512), "ResNet50": _DIMS[2:], "ResNet101": _DIMS[2:]},
 }
 """Descriptor sizes with a published checkpoint, per method and backbone."""
 
-_ADDRESSES = {
-    "cosplace": "https://github.com/gmberton/CosPlace/releases/download/v1.0/{backbone}_{dim}_cosplace.pth",
-    "eigenplaces": "https://github.com/gmberton/EigenPlaces/releases/download/v1.0/{backbone}_{dim}_eigenplaces.pth",
+_RELEASES = {
+    "cosplace": "https://github.com/gmberton/CosPlace/releases/download/v1.0",
+    "eigenplaces": "https://github.com/gmberton/EigenPlaces/releases/download/v1.0",
 }
 
 
@@ -83,7 +79,8 @@ class Architecture:
         backbone, _, dim = rest.partition("/")
         dims = PUBLISHED.get(method, {}).get(backbone, ())
         if dim not in map(str, dims):
-            raise ConfigurationError(f"GEOPIN_MODEL={name!r} is not published. There are: {_published()}")
+            published = (f"{m}/{b}/{'|'.join(map(str, dims))}" for m, of in PUBLISHED.items() for b, dims in of.items())
+            raise ConfigurationError(f"GEOPIN_MODEL={name!r} is not published. There are: {', '.join(published)}")
         return cls(method, backbone, int(dim))
 
     def __str__(self) -> str:
@@ -97,24 +94,7 @@ class Architecture:
     @property
     def address(self) -> str:
         """Where its checkpoint is published."""
-        return _ADDRESSES[self.method].format(backbone=self.backbone, dim=self.dim)
-
-
-def _published() -> str:
-    """Every model, the sizes of one backbone together: `cosplace/VGG16/64|128|256|512, …`."""
-    return ", ".join(
-        f"{method}/{backbone}/{'|'.join(map(str, dims))}"
-        for method, backbones in PUBLISHED.items()
-        for backbone, dims in backbones.items()
-    )
-
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-MAX_BYTES = 400 * 2**20
-"""The largest checkpoint, ResNet152 with 2048 dimensions, has 250 MB."""
-_READ_TIMEOUT_S, _DEADLINE_S = 30.0, 1800.0
+        return f"{_RELEASES[self.method]}/{self.backbone}_{self.dim}_{self.method}.pth"
 
 
 def find_weights(path: str, architecture: Architecture, cache_dir: Path) -> Path:
@@ -188,6 +168,11 @@ def read_weights(path: Path) -> "tuple[Mapping[str, Tensor], str]":
     return state, sha256
 
 
+def hash_path(path: Path) -> Path:
+    """Where the SHA-256 of a checkpoint is recorded, in the format of `sha256sum`."""
+    return path.with_name(f"{path.name}.sha256")
+
+
 @lru_cache
 def _sha256(path: Path, size: int, modified_ns: int) -> str:
     with path.open("rb") as file:
@@ -226,8 +211,3 @@ def _copy(response: HTTPResponse, target: IO[bytes], max_bytes: int) -> str:
     if response.length:  # what is missing to the announced length
         raise OSError(f"cut short after {size} bytes")
     return digest.hexdigest()
-
-
-def hash_path(path: Path) -> Path:
-    """Where the SHA-256 of a checkpoint is recorded, in the format of `sha256sum`."""
-    return path.with_name(f"{path.name}.sha256")

@@ -16,49 +16,15 @@ from numpy.typing import NDArray
 from geopin_assets.embedding.model.checkpoints import Architecture, find_weights, weights_sha256
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Embedder, Image, Model
+from geopin_assets.embedding.views import PREPROCESSING
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.lock import hold_for_life
 from geopin_assets.settings import Precision, Settings
 
-_log = logging.getLogger(__name__)
-
-
-def available_devices() -> list[str]:
-    """Names of the torch devices of this machine, the best first."""
-    import torch
-
-    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return [*(["cuda", *cuda] if cuda else []), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
-
-
-def choose_device(stated: str, available: Sequence[str], folder: Path) -> str:
-    """The device of this process: the one stated, one of those stated that no other process holds, or the best.
-
-    `stated`: a name, several with commas between them, or empty. `folder`: where processes lay their claims.
-    Raises ConfigurationError for one that the machine does not have.
-    """
-    names = [name for name in map(str.strip, stated.split(",")) if name]
-    if unknown := [name for name in names if name not in available]:
-        raise ConfigurationError(
-            f"GEOPIN_DEVICE={stated}: no {', '.join(unknown)} here; there is {', '.join(available)}"
-        )
-    return claim_device(names, folder) if len(names) > 1 else (names or available)[0]
-
-
-def claim_device(names: Sequence[str], folder: Path) -> str:
-    """The first device that no other process holds, held by this one until it ends, however it ends.
-
-    Where all are held, the first is shared: slower than one of its own, but better than not at all.
-    """
-    for name in names:
-        if hold_for_life(folder / f"{name.replace(':', '-')}.lock"):
-            return name
-    _log.warning("GEOPIN_DEVICE: other processes hold all of %s; sharing %s", ", ".join(names), names[0])
-    return names[0]
-
-
 DIM = 512
 """Of the default model and of the sandbox's stand-in."""
+
+_log = logging.getLogger(__name__)
 
 
 def identify_model(settings: Settings) -> Model:
@@ -66,10 +32,8 @@ def identify_model(settings: Settings) -> Model:
 
     Raises ConfigurationError as `build_embedder` does, except for weights of another architecture.
     """
-    path = _weights(settings)
-    if path is None:
-        return Model(Thumbnail.model_id, Thumbnail.dim, Thumbnail.is_place_recognition)
-    return Architecture.parse(settings.model).model(weights_sha256(path))
+    architecture, path = _configured(settings)
+    return architecture.model(weights_sha256(path)) if path else Thumbnail.model
 
 
 def build_embedder(settings: Settings) -> Embedder:
@@ -79,20 +43,27 @@ def build_embedder(settings: Settings) -> Embedder:
     had, are not what they were, or are of another architecture, and for a device that is not there: outside the
     sandbox nothing takes the place of the real model.
     """
-    path = _weights(settings)
+    architecture, path = _configured(settings)
     if path is None:
         return Thumbnail()
-    architecture, devices = Architecture.parse(settings.model), settings.data_dir / "devices"
-    device = choose_device(settings.device, available_devices(), devices)
+    device = choose_device(settings.device, available_devices(), settings.data_dir / "devices")
     return _load(path, path.stat().st_mtime_ns, architecture, device, settings.precision, settings.is_compiled)
+
+
+def embedding_code_version(settings: Settings) -> str:
+    """What decides the vectors of an image, as far as code and settings say: `cosplace/ResNet50/512-p2`.
+
+    For definitions, which must load where no weights are: opens no file, loads no torch, raises nothing. Which weights
+    they are is in the model's id, and so in every vector's.
+    """
+    return Thumbnail.model.model_id if _uses_stand_in(settings) else f"{settings.model}-{PREPROCESSING}"
 
 
 class LazyEmbedder:
     """An embedder that is loaded when its first image comes: a week without a change loads none."""
 
     def __init__(self, model: Model, load: Callable[[], Embedder]) -> None:
-        self.model_id, self.dim, self.is_place_recognition = model.model_id, model.dim, model.is_place_recognition
-        self._load, self._lock = load, Lock()
+        self.model, self._load, self._lock = model, load, Lock()
 
     @cached_property
     def _loaded(self) -> Embedder:
@@ -110,19 +81,53 @@ class LazyEmbedder:
         return self._loaded.embed(batch)
 
 
-def _weights(settings: Settings) -> Path | None:
-    """The checkpoint; None for the stand-in."""
+def _configured(settings: Settings) -> tuple[Architecture, Path | None]:
+    """The architecture, and its checkpoint; no checkpoint for the stand-in."""
     architecture = Architecture.parse(settings.model)
-    if settings.is_sandbox and not settings.weights:
-        return None
-    return find_weights(settings.weights, architecture, settings.data_dir / "weights")
+    if _uses_stand_in(settings):
+        return architecture, None
+    return architecture, find_weights(settings.weights, architecture, settings.data_dir / "weights")
+
+
+def _uses_stand_in(settings: Settings) -> bool:
+    return settings.is_sandbox and not settings.weights
 
 
 @lru_cache(maxsize=1)
 def _load(
     path: Path, modified_ns: int, architecture: Architecture, device: str, precision: Precision, is_compiled: bool
 ) -> Embedder:
-    from geopin_assets.embedding.model.cosplace import CosPlace, load_network
+    from geopin_assets.embedding.model.cosplace import load_network
+    from geopin_assets.embedding.model.inference import TorchEmbedder
 
     network, model = load_network(path, architecture)
-    return CosPlace(network, model, device=device, precision=precision, is_compiled=is_compiled)
+    return TorchEmbedder(network, model, device=device, precision=precision, is_compiled=is_compiled)
+
+
+def available_devices() -> list[str]:
+    """Names of the torch devices of this machine, the best first."""
+    import torch
+
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [*(["cuda", *cuda] if cuda else []), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def choose_device(stated: str, available: Sequence[str], folder: Path) -> str:
+    """The device of this process: the one stated, the first of several that no other process holds, or the best.
+
+    `stated`: a name, several with commas between them, or empty. `folder`: where processes lay their claims, until they
+    end, however they end. Where all are held, the first is shared: slower than one of its own, but better than not at
+    all. Raises ConfigurationError for one that the machine does not have.
+    """
+    names = [name for name in map(str.strip, stated.split(",")) if name]
+    if unknown := [name for name in names if name not in available]:
+        raise ConfigurationError(
+            f"GEOPIN_DEVICE={stated}: no {', '.join(unknown)} here; there is {', '.join(available)}"
+        )
+    if len(names) < 2:
+        return (names or available)[0]
+    for name in names:
+        if hold_for_life(folder / f"{name.replace(':', '-')}.lock"):
+            return name
+    _log.warning("GEOPIN_DEVICE: other processes hold all of %s; sharing %s", ", ".join(names), names[0])
+    return names[0]

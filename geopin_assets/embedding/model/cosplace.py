@@ -1,91 +1,63 @@
-"""CosPlace (Berton et al., CVPR 2022) in torch alone: VGG16 and the ResNets, the head, and the embedder made of them.
+"""CosPlace (Berton et al., CVPR 2022) in torch alone: VGG16 and the ResNets up to their last feature map, and the head.
 
-Architecture, parameter names and preprocessing are those of github.com/gmberton/CosPlace (MIT), so published
-checkpoints load strictly; EigenPlaces shares them. Names, order and shapes of a backbone's parameters are those of
+Architecture and parameter names are those of github.com/gmberton/CosPlace (MIT), so published checkpoints load
+strictly; EigenPlaces shares them. Names, order and shapes of a backbone's parameters are those of
 `nn.Sequential(*list(torchvision_net.children())[:-2])`; torchvision itself is no dependency: its wheel does not import
 beside a CPU build of torch. Not here: what is published and where weights come from (`checkpoints.py`), how a network
-is run (`inference.py`), which part of an image it sees (`views.py`).
+is run, and on what (`inference.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geopin_assets.embedding.model.checkpoints import BACKBONES, Architecture, read_weights
-from geopin_assets.embedding.model.inference import BATCH_SIZE, Inference
-from geopin_assets.embedding.protocol import Image, Model
-from geopin_assets.embedding.views import frame
+from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.settings import Precision
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions (ResNet18)."""
+class _Block(nn.Module):
+    """Convolutions beside a shortcut: [N, inputs, h, w] to [N, expansion * planes, h / stride, w / stride].
 
-    expansion = 1
+    3x3 twice (ResNet18), or 1x1, 3x3, 1x1 (ResNet50 and deeper, "v1.5": the stride is on the 3x3).
+    """
 
-    def __init__(self, inputs: int, planes: int, stride: int) -> None:
+    def __init__(self, inputs: int, planes: int, stride: int, expansion: int) -> None:
         super().__init__()
-        self.conv1 = _conv(inputs, planes, 3, stride)
-        self.bn1 = nn.BatchNorm2d(planes)
+        self.is_bottleneck, outputs = expansion > 1, planes * expansion
+        if self.is_bottleneck:
+            self.conv1, self.bn1 = _conv_bn(inputs, planes, 1)
+            self.conv2, self.bn2 = _conv_bn(planes, planes, 3, stride)
+            self.conv3, self.bn3 = _conv_bn(planes, outputs, 1)
+        else:
+            self.conv1, self.bn1 = _conv_bn(inputs, planes, 3, stride)
+            self.conv2, self.bn2 = _conv_bn(planes, planes, 3)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = _conv(planes, planes, 3)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.downsample = _downsample(inputs, planes, stride)
+        is_same_shape = stride == 1 and inputs == outputs
+        self.downsample = None if is_same_shape else nn.Sequential(*_conv_bn(inputs, outputs, 1, stride))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, inputs, h, w] to [N, planes, h / stride, w / stride]."""
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        if self.is_bottleneck:
+            y = self.bn3(self.conv3(self.relu(y)))
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 (ResNet50 and deeper), "v1.5": the stride is on the 3x3."""
-
-    expansion = 4
-
-    def __init__(self, inputs: int, planes: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = _conv(inputs, planes, 1)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = _conv(planes, planes, 3, stride)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv3 = _conv(planes, planes * self.expansion, 1)
-        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _downsample(inputs, planes * self.expansion, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, inputs, h, w] to [N, 4 planes, h / stride, w / stride]."""
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return convolution, nn.BatchNorm2d(outputs)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-
-
-def _downsample(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
-    if stride == 1 and inputs == outputs:
-        return None
-    return nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
-
-
-def _resnet(block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...]) -> nn.Sequential:
+def _resnet(expansion: int, depths: tuple[int, ...]) -> nn.Sequential:
     stages, inputs = [], 64
     for stage, depth in enumerate(depths):
         planes, blocks = 64 * 2**stage, []
         for index in range(depth):
-            blocks.append(block(inputs, planes, stride=2 if stage and not index else 1))
-            inputs = planes * block.expansion
+            blocks.append(_Block(inputs, planes, 2 if stage and not index else 1, expansion))
+            inputs = planes * expansion
         stages.append(nn.Sequential(*blocks))
     stem = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
     return nn.Sequential(*stem, *stages)
@@ -104,14 +76,6 @@ def _vgg(depths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers[:-2])
 
 
-def build_backbone(name: str) -> nn.Sequential:
-    """The layers of one of `BACKBONES`, with random weights."""
-    depths = BACKBONES[name].depths
-    if name == "VGG16":
-        return _vgg(depths)
-    return _resnet(BasicBlock if name == "ResNet18" else Bottleneck, depths)
-
-
 class L2Norm(nn.Module):
     """Unit length along the channels."""
 
@@ -123,14 +87,13 @@ class L2Norm(nn.Module):
 class GeM(nn.Module):
     """Generalized mean over the whole map, with a learned exponent."""
 
-    def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.p = nn.Parameter(torch.ones(1) * p)
-        self.eps = eps
+        self.p = nn.Parameter(torch.tensor([3.0]))
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, h, w] to [N, C, 1, 1]."""
-        return x.clamp(min=self.eps).pow(self.p).mean(dim=(2, 3), keepdim=True).pow(1.0 / self.p)
+        return x.clamp(min=1e-6).pow(self.p).mean(dim=(2, 3), keepdim=True).pow(1.0 / self.p)
 
 
 class CosPlaceNetwork(nn.Module):
@@ -138,50 +101,15 @@ class CosPlaceNetwork(nn.Module):
 
     def __init__(self, backbone: str, dim: int) -> None:
         super().__init__()
-        self.backbone = build_backbone(backbone)
-        self.aggregation = nn.Sequential(
-            L2Norm(), GeM(), nn.Flatten(), nn.Linear(BACKBONES[backbone].channels, dim), L2Norm()
-        )
+        depths, channels = BACKBONES[backbone]
+        expansion = 1 if backbone == "ResNet18" else 4
+        self.backbone = _vgg(depths) if backbone == "VGG16" else _resnet(expansion, depths)
+        self.aggregation = nn.Sequential(L2Norm(), GeM(), nn.Flatten(), nn.Linear(channels, dim), L2Norm())
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalized RGB [N, 3, h, w] to float32 [N, dim]. The backbone may be in half precision, the head never is."""
         features = self.backbone(x.to(next(self.backbone.parameters()).dtype))
         return self.aggregation(features.float())
-
-
-class CosPlace:
-    """A network of CosPlace or EigenPlaces with its weights on a device; fulfills `Embedder`."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        model: Model,
-        *,
-        device: str = "cpu",
-        precision: Precision = Precision.AUTO,
-        is_compiled: bool = False,
-    ) -> None:
-        self.model_id, self.dim, self.is_place_recognition = model.model_id, model.dim, model.is_place_recognition
-        self.batch_size = BATCH_SIZE[torch.device(device).type]
-        self._inference = Inference(network, device, precision=precision, is_compiled=is_compiled)
-
-    def preprocess(self, image: Image) -> Image:
-        """Crop to the frame, then shorter side 512 with antialiasing; uint8 [h, w, 3], one of `framing.SHAPES`.
-
-        As a batch in channels_last an image is resized in 1.3 ms on one core and nothing is copied; with
-        other strides it takes 3.5 and a team of threads (1024x768).
-        """
-        target = frame(*image.shape[:2])
-        kept, size = image[target.rows, target.columns], [target.height, target.width]
-        if list(kept.shape[:2]) == size:
-            return image if kept.shape == image.shape else kept.copy()  # a view would keep all of a large image
-        pixels = torch.from_numpy(np.require(kept, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
-        resized = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
-        return resized.permute(0, 2, 3, 1)[0].contiguous().numpy()
-
-    def embed(self, batch: Sequence[Image]) -> NDArray[np.float32]:
-        """Unit vectors, float32 [N, dim], of preprocessed images of one shape."""
-        return self._inference(batch)
 
 
 def load_network(path: Path, architecture: Architecture) -> tuple[CosPlaceNetwork, Model]:

@@ -1,7 +1,7 @@
-"""A network on a device, in the precision that suits it, run in passes that fit its memory.
+"""The embedder: a network on a device, in the precision that suits it, run in passes that fit its memory.
 
-Here: batch norms folded away, precision, pixels to the device, compilation, memory that runs out. Not here: what the
-network is (`cosplace.py`), which device (`choosing.py`).
+Here: resizing, batch norms folded away, precision, pixels to the device, compilation, memory that runs out. Not here:
+what the network is (`cosplace.py`), which part of an image it sees (`views.py`), which device (`choosing.py`).
 
 Measured with ResNet50-512 at 512 x 512 on one core with AVX-512, in CPU seconds per image: 0.375 as published, 0.341
 with batch norms folded (0.314 compiled too). That CPU has instructions for both half precisions, but no AMX, and they
@@ -19,17 +19,28 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from geopin_assets.embedding.protocol import Image
-from geopin_assets.embedding.views import SHAPES
+from geopin_assets.embedding.protocol import Image, Model
+from geopin_assets.embedding.views import SHAPES, frame
 from geopin_assets.settings import Precision
 
+PASS_SIZE = {"cpu": 1, "mps": 16, "cuda": 64}
+"""Images per forward pass. On a CPU one image fits the caches best: ResNet50 at 512 x 683 takes 0.47 CPU seconds an
+image in passes of 1, 0.52 in passes of 2, 0.60 in passes of 8; and a vector does not depend on its batch."""
+BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 256}
+"""Images per call: several passes, so that one is sent while another computes."""
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of RGB in 0..1
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "MPS backend out of memory", "STATUS_ALLOC_FAILED")
+"""What the allocators of the CPU, MPS and cuDNN say; CUDA's own has a class for it."""
 _DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
 _TENSOR_CORES_SINCE = (7, 0)
 """CUDA compute capability; GPUs before it compute fp16 slowly or not at all."""
+_log = logging.getLogger(__name__)
 
 
 def dtype_on(device: torch.device, precision: Precision) -> torch.dtype:
@@ -58,32 +69,25 @@ def fold_batch_norms(module: nn.Module) -> None:
         fold_batch_norms(child)
 
 
-PASS_SIZE = {"cpu": 1, "mps": 16, "cuda": 64}
-"""Images per forward pass. On a CPU one image fits the caches best: ResNet50 at 512 x 683 takes 0.47 CPU seconds an
-image in passes of 1, 0.52 in passes of 2, 0.60 in passes of 8; and a vector does not depend on its batch."""
-BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 256}
-"""Images per call: several passes, so that one is sent while another computes."""
+class TorchEmbedder:
+    """A network on a device; fulfills `Embedder`.
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of RGB in 0..1
-_OUT_OF_MEMORY = ("DefaultCPUAllocator", "MPS backend out of memory", "STATUS_ALLOC_FAILED")
-_log = logging.getLogger(__name__)
-
-
-class Inference:
-    """Runs a network: normalized RGB [N, 3, h, w] to vectors [N, dim], its `backbone` in the precision chosen."""
+    The network takes normalized RGB [N, 3, h, w] to unit vectors [N, dim]; its `backbone` runs in the precision chosen.
+    """
 
     def __init__(
         self,
         network: nn.Module,
-        device: str,
+        model: Model,
         *,
+        device: str = "cpu",
         precision: Precision = Precision.AUTO,
         is_compiled: bool = False,
         pass_size: int = 0,
     ) -> None:
-        self._device = torch.device(device)
-        self._is_compiled = is_compiled
-        self.pass_size = pass_size or PASS_SIZE[self._device.type]
+        self.model, self._device, self._is_compiled = model, torch.device(device), is_compiled
+        self.batch_size = BATCH_SIZE[self._device.type]
+        self._pass_size = pass_size or PASS_SIZE[self._device.type]
         self._mean = torch.tensor(_MEAN, device=self._device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(_STD, device=self._device).view(1, 3, 1, 1) * 255
         dtype = dtype_on(self._device, precision)
@@ -93,14 +97,28 @@ class Inference:
         if is_compiled:
             torch._dynamo.config.recompile_limit = 8 * len(SHAPES)  # one graph a shape, and a few sizes of a pass
 
+    def preprocess(self, image: Image) -> Image:
+        """Crop to the frame, then shorter side 512 with antialiasing; uint8 [h, w, 3], one of `views.SHAPES`.
+
+        As a batch in channels_last an image is resized in 1.3 ms on one core and nothing is copied; with
+        other strides it takes 3.5 and a team of threads (1024x768).
+        """
+        target = frame(*image.shape[:2])
+        kept, size = image[target.rows, target.columns], [target.height, target.width]
+        if list(kept.shape[:2]) == size:
+            return image if kept.shape == image.shape else kept.copy()  # a view would keep all of a large image
+        pixels = torch.from_numpy(np.require(kept, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
+        resized = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
+        return resized.permute(0, 2, 3, 1)[0].contiguous().numpy()
+
     @torch.inference_mode()
-    def __call__(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """Vectors of images of one shape, float32 [N, dim], in order."""
-        vectors = self._vectors(images)
+    def embed(self, batch: Sequence[Image]) -> NDArray[np.float32]:
+        """Unit vectors of preprocessed images of one shape, float32 [N, dim], in order."""
+        vectors = self._vectors(batch)
         if self._without_overflow is not None and not np.isfinite(vectors).all():
             _log.warning("half precision overflowed: continuing in fp32")
             self._network, self._without_overflow = self._on_device(self._without_overflow, torch.float32), None
-            vectors = self._vectors(images)
+            vectors = self._vectors(batch)
         return vectors
 
     def _on_device(self, network: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -114,7 +132,7 @@ class Inference:
         done: list[Tensor] = []
         rest = images
         while len(rest):
-            now = rest[: self.pass_size]
+            now = rest[: self._pass_size]
             vectors = self._try(now)
             if vectors is not None:
                 done.append(vectors)
@@ -123,14 +141,15 @@ class Inference:
 
     def _try(self, images: Sequence[Image]) -> Tensor | None:
         """One pass; None if it did not fit in memory: passes are half as large then, until the process ends."""
-        size = self.pass_size if self._is_compiled else len(images)  # padded: one graph a shape
+        size = self._pass_size if self._is_compiled else len(images)  # padded: one graph a shape
         try:
             return self._pass(images, size)
         except (RuntimeError, MemoryError) as error:
-            if size == 1 or not is_out_of_memory(error):
+            is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+            if size == 1 or not (is_memory or any(text in str(error) for text in _OUT_OF_MEMORY)):
                 raise
-        self.pass_size = size // 2  # what the failed pass held is free only here, outside of `except`
-        _log.warning("out of memory with %d images in a pass: continuing with %d", size, self.pass_size)
+        self._pass_size = size // 2  # what the failed pass held is free only here, outside of `except`
+        _log.warning("out of memory with %d images in a pass: continuing with %d", size, self._pass_size)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         return None
@@ -145,8 +164,3 @@ class Inference:
         np.stack(images, out=pixels[: len(images)].numpy())
         on_device = pixels.to(self._device, non_blocking=is_cuda).permute(0, 3, 1, 2)
         return self._run(on_device)[: len(images)]
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether smaller passes may succeed. CUDA has a class for it; the allocators of the CPU and MPS only say so."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)

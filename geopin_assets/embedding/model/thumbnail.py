@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from geopin_assets.embedding.protocol import Image
+from geopin_assets.embedding.protocol import Image, Model
 
 SIDE_PX = 16
 _MIN_STD = 1.0  # gray levels; a flat channel stays zero instead of becoming amplified noise
@@ -28,10 +28,8 @@ def _projection(dim: int) -> NDArray[np.float64]:
 class Thumbnail:
     """Deterministic 512-d embedder without weights; fulfills `Embedder`."""
 
-    dim = 512
-    model_id = "thumbnail-512-p1"
+    model = Model("thumbnail-512-p1", dim=512, is_place_recognition=False)
     batch_size = 32
-    is_place_recognition = False
 
     def preprocess(self, image: Image) -> Image:
         """Mean color of 16 x 16 areas, uint8 [16, 16, 3]."""
@@ -45,6 +43,6 @@ class Thumbnail:
         pixels = np.stack(batch).reshape(len(batch), -1, 3).astype(np.float64)
         centered = pixels - pixels.mean(axis=1, keepdims=True)
         standard = centered / np.maximum(pixels.std(axis=1, keepdims=True), _MIN_STD)
-        vectors = standard.reshape(len(batch), -1) @ _projection(self.dim)
+        vectors = standard.reshape(len(batch), -1) @ _projection(self.model.dim)
         vectors[~vectors.any(axis=1), 0] = 1.0
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)

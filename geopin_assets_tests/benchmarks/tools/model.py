@@ -9,7 +9,8 @@ from pathlib import Path
 from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.failures import Failure
 from geopin_assets.embedding.model.checkpoints import Architecture
-from geopin_assets.embedding.model.cosplace import CosPlace, CosPlaceNetwork
+from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
+from geopin_assets.embedding.model.inference import TorchEmbedder
 from geopin_assets.embedding.pipeline import embed_cells
 from geopin_assets.embedding.protocol import Image
 from geopin_assets.embedding.reading import Fetcher
@@ -23,11 +24,11 @@ def random_cosplace(
     *,
     precision: Precision = Precision.AUTO,
     is_compiled: bool = False,
-) -> CosPlace:
+) -> TorchEmbedder:
     """CosPlace with random weights: speed does not depend on them."""
     model = Architecture("cosplace", backbone, 512).model("random")
     network = CosPlaceNetwork(backbone, 512)
-    return CosPlace(network, model, device=device, precision=precision, is_compiled=is_compiled)
+    return TorchEmbedder(network, model, device=device, precision=precision, is_compiled=is_compiled)
 
 
 def decoded(jpeg: bytes) -> Image:
@@ -38,7 +39,7 @@ def decoded(jpeg: bytes) -> Image:
     return pixels
 
 
-def bare_model(embedder: CosPlace, batch: Sequence[Image], images: int) -> None:
+def bare_model(embedder: TorchEmbedder, batch: Sequence[Image], images: int) -> None:
     """Embed so many preprocessed images in batches like this one, in a thread as the pipeline does.
 
     In the main thread OpenMP's threads spin while they wait for each other, which a busy machine counts as CPU time:
@@ -49,7 +50,7 @@ def bare_model(embedder: CosPlace, batch: Sequence[Image], images: int) -> None:
             thread.submit(embedder.embed, batch[: images - start]).result()
 
 
-def end_to_end(embedder: CosPlace, fetcher: Fetcher, urls: Sequence[str], batch_size: int) -> Mapping[str, float]:
+def end_to_end(embedder: TorchEmbedder, fetcher: Fetcher, urls: Sequence[str], batch_size: int) -> Mapping[str, float]:
     """Embed the images as a cell, into a file that is gone afterwards; returns the seconds of each stage."""
     with tempfile.TemporaryDirectory() as folder:
         task = cell_task(captures(urls), Path(folder))

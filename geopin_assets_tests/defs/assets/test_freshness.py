@@ -32,7 +32,7 @@ def place(tmp_path: Path) -> Installation:
 
 def run(place: Installation, instance: dg.DagsterInstance, asset: str, *cells: str) -> LayerResult:
     job = place.definitions.resolve_implicit_global_asset_job_def()
-    return layer(job, instance, dg.AssetKey(asset.split("/")), cells, len(cells))
+    return layer(job, instance, asset, cells)
 
 
 def report(place: Installation, instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvaluation]:

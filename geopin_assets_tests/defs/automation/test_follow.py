@@ -19,7 +19,6 @@ from geopin_assets.defs.automation.sensors import (
     REPORT,
     a_blocking_check_fails,
     empty_cells,
-    followed,
     in_catalog,
     sensors,
 )
@@ -40,8 +39,8 @@ SEA = tuple(cell_id for cell_id in IDS if cell_id.startswith("sea-"))[:3]
 GRAPH = defs.resolve_asset_graph()
 
 
-def below(key: list[str], deps: list[dg.AssetsDefinition], **options: Any) -> dg.AssetsDefinition:
-    @cell_asset(key, cells_per_run=500, deps=deps, **options)
+def below(key: list[str], deps: list[dg.AssetsDefinition], condition: Follow) -> dg.AssetsDefinition:
+    @cell_asset(key, cells_per_run=500, deps=deps, automation_condition=condition)
     def made(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         yield from materialize_cells(context, lambda cells: (CellDone(cell, 1, "same") for cell in cells))
 
@@ -57,9 +56,9 @@ class Layers:
         self.retries: set[str] = set()
         nothing = dg.AutomationCondition.newly_requested()
         self.raw, self.other = raw_asset("panoramax", nothing), raw_asset("mapillary", nothing)
-        self.catalog = below(["catalog", "captures"], [self.raw, self.other], **followed())
+        self.catalog = below(["catalog", "captures"], [self.raw, self.other], Follow())
         retries = Follow(also=lambda: self.retries)
-        self.embeddings = below(["index", "embeddings"], [self.catalog], **followed(retries))
+        self.embeddings = below(["index", "embeddings"], [self.catalog], retries)
 
         @dg.asset(key=["quality", "report"], deps=[self.catalog], **REPORT)
         def report() -> None: ...
@@ -72,9 +71,7 @@ class Layers:
             return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=not self.is_source_lost)])
 
         self.freshness, self.is_source_lost = freshness, False
-        self.publish = below(
-            ["publish", "d1"], [self.catalog], **followed(Follow(unless=a_blocking_check_fails("freshness")))
-        )
+        self.publish = below(["publish", "d1"], [self.catalog], Follow(unless=a_blocking_check_fails("freshness")))
         self.report = report
         self.cell_assets = [self.raw, self.other, self.catalog, self.embeddings]
         self.defs = dg.Definitions(assets=[*self.cell_assets, self.publish, freshness, report])

@@ -8,11 +8,10 @@ import dagster as dg
 import pytest
 
 from geopin_assets.cells import cell_facts, cell_ids
-from geopin_assets.defs.assets.raw import raw_assets
+from geopin_assets.definitions import defs
 from geopin_assets.defs.automation.refresh import (
     BLOCK_CELLS,
     MOST_CELLS,
-    STRETCH_CELLS,
     WEEKLY,
     PastFreshness,
     Urgency,
@@ -20,6 +19,7 @@ from geopin_assets.defs.automation.refresh import (
     first_blocks,
 )
 from geopin_assets.defs.dagster_internals import asset_freshness
+from geopin_assets.defs.graph import RAW, RAW_CELLS
 from geopin_assets_tests.refresh import CRAWL, Refresh, Tick
 from geopin_assets_tests.simulated import SimulatedLog
 
@@ -146,9 +146,9 @@ def test_one_photo_at_sea_does_not_have_the_empty_sea_around_it_crawled_each_wee
     assert refresh.tick("panoramax").asked == SEA[:1]
 
 
-@pytest.mark.parametrize("asset", raw_assets, ids=lambda asset: asset.key.path[1])
-def test_every_source_states_the_policy_and_has_the_condition_that_applies_it(asset: dg.AssetsDefinition) -> None:
-    spec = asset.get_asset_spec()
+@pytest.mark.parametrize("key", RAW)
+def test_every_source_states_the_policy_and_has_the_condition_that_applies_it(key: str) -> None:
+    spec = defs.get_assets_def(key.split("/")).get_asset_spec()
     assert spec.freshness_policy == WEEKLY
     assert isinstance(spec.automation_condition, PastFreshness)
     for text in (spec.automation_condition.description, spec.metadata["refreshed_every"]):
@@ -171,7 +171,7 @@ def test_the_blocks_of_one_run_are_asked_for_together() -> None:
     due = dict.fromkeys(IDS, Urgency.DUE)
     taken = first_blocks(due_blocks(IDS, due, set(IDS), (), ()), MOST_CELLS)
     assert len(taken) == MOST_CELLS
-    assert {Counter(IDS.index(cell) // STRETCH_CELLS for cell in taken)[n] for n in range(3)} <= {0, STRETCH_CELLS}
+    assert {Counter(IDS.index(cell) // RAW_CELLS for cell in taken)[n] for n in range(3)} <= {0, RAW_CELLS}
 
 
 def test_dagster_calls_an_asset_fresh_whose_cells_are_stale_and_we_ask_for_exactly_those(build: Build) -> None:

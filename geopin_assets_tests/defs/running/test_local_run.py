@@ -1,12 +1,13 @@
 """The whole graph over a real socket, with the sandbox's faults."""
 
 import multiprocessing
+from functools import partial
 
 import dagster as dg
 
 from geopin_assets.cells import cell
+from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.running.local_run import crawl_side_by_side
-from geopin_assets.defs.running.progress import Progress
 from geopin_assets_tests.platform import CELLS, Platform, Ran
 
 HERE, THERE = CELLS
@@ -104,7 +105,7 @@ def test_sources_crawled_side_by_side_do_not_wait_for_a_slow_one_nor_die_with_it
 ) -> None:
     platform.tell_sandbox("POST", {"source": "amsterdam", "kind": "hang"})
     names = ["amsterdam", "panoramax", "own_photos"]
-    crawl = crawl_side_by_side(platform.overrides, Progress, instance, CELLS, names)
+    crawl = crawl_side_by_side(partial(build_definitions, overrides=platform.overrides), instance, CELLS, names)
     quick = [next(crawl), next(crawl)]
     assert {result.asset for result in quick} == {"raw/panoramax", "raw/own_photos"}
     assert [result.cells for result in quick] == [len(CELLS)] * 2

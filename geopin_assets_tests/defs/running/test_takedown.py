@@ -14,7 +14,6 @@ import pytest
 
 from geopin_assets.capture import vector_id
 from geopin_assets.defs.assets.raw import store_cell
-from geopin_assets.defs.index_state import desired_vectors
 from geopin_assets.defs.running.local_run import LayerResult, run_below_raw
 from geopin_assets.defs.running.takedown import Takedown, Trace, traces_in_raw
 from geopin_assets.embedding.protocol import CaptureImage, Model
@@ -22,6 +21,7 @@ from geopin_assets.embedding.vectors import HELD_SCHEMA, vector_rows
 from geopin_assets.files.object_store import open_store
 from geopin_assets.index.publish import publish_rows, publish_vectors
 from geopin_assets.index.versions import State
+from geopin_assets.platform.index_state import desired_vectors
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import CellCrawl
 from geopin_assets.store.raw import RawStore

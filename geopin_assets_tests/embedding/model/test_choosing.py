@@ -21,7 +21,7 @@ from geopin_assets.embedding.model.choosing import (
     available_devices,
     build_embedder,
     choose_device,
-    claim_device,
+    embedding_code_version,
     identify_model,
 )
 from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
@@ -44,9 +44,17 @@ def test_the_sandbox_uses_the_stand_in_and_says_so(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     assert identify_model(settings) == Model("thumbnail-512-p1", 512, is_place_recognition=False)
     embedder = build_embedder(settings)
-    assert embedder.model_id == "thumbnail-512-p1"
+    assert embedder.model == identify_model(settings)
     assert identify_model(settings).label == "thumbnail-512-p1: not a place-recognition model: sandbox stand-in"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_decides_vectors_is_known_without_weights_and_without_torch() -> None:
+    """Definitions load where no weights are, and also where a model is named that nobody published."""
+    assert embedding_code_version(Settings()) == "thumbnail-512-p1"
+    assert embedding_code_version(Settings(profile=Profile.LIVE)) == "cosplace/ResNet50/512-p2"
+    assert embedding_code_version(Settings(model="cosplace/VGG16/64", weights="nowhere.pth")) == "cosplace/VGG16/64-p2"
+    assert embedding_code_version(Settings(profile=Profile.LIVE, model="mine")) == "mine-p2"
 
 
 @pytest.mark.parametrize("profile", [Profile.SANDBOX, Profile.CLOUD])
@@ -54,8 +62,8 @@ def test_named_weights_are_used_in_every_profile(profile: Profile, tmp_path: Pat
     settings = Settings(profile=profile, data_dir=tmp_path, model=SMALL, weights=save(tmp_path / "w.pth"))
     embedder = build_embedder(settings)
     sha256 = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
-    assert embedder.is_place_recognition and identify_model(settings).label == embedder.model_id
-    assert embedder.model_id == f"cosplace-resnet18-512-{sha256[:8]}-p2"
+    assert embedder.model.is_place_recognition and identify_model(settings).label == embedder.model.model_id
+    assert embedder.model.model_id == f"cosplace-resnet18-512-{sha256[:8]}-p2"
 
 
 @pytest.mark.parametrize(("method", "dim"), [("cosplace", 32), ("cosplace", 256), ("eigenplaces", 256)])
@@ -64,7 +72,7 @@ def test_a_model_is_what_it_was_identified_as(method: str, dim: int, tmp_path: P
     save(tmp_path / f"weights/ResNet18_{dim}_{method}.pth", dim=dim)
     settings = Settings(profile=Profile.LIVE, data_dir=tmp_path, model=f"{method}/ResNet18/{dim}", device="cpu")
     model, embedder = identify_model(settings), build_embedder(settings)
-    assert model == Model(embedder.model_id, dim, is_place_recognition=True)
+    assert model == embedder.model and model.dim == dim and model.is_place_recognition
     assert model.model_id.startswith(f"{method}-resnet18-{dim}-")
     assert embedder.embed([smooth(64, 48)]).shape == (1, dim)
 
@@ -73,20 +81,21 @@ def test_identifying_a_model_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from geopin_assets.settings import Settings; "
         "from geopin_assets.embedding.model.choosing import *; "
-        "print(identify_model(Settings.from_env()).model_id, 'torch' in sys.modules)"
+        "settings = Settings.from_env(); embedding_code_version(settings); "
+        "print(identify_model(settings).model_id, 'torch' in sys.modules)"
     )
     env = os.environ | {"GEOPIN_DATA": str(tmp_path), "GEOPIN_WEIGHTS": save(tmp_path / "w.pth"), "GEOPIN_MODEL": SMALL}
     said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     settings = Settings(data_dir=tmp_path, model=SMALL, weights=str(tmp_path / "w.pth"))
-    assert said.split() == [build_embedder(settings).model_id, "False"]
+    assert said.split() == [build_embedder(settings).model.model_id, "False"]
 
 
 def test_a_model_is_loaded_once_per_process_until_its_file_changes(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, model=SMALL, weights=save(tmp_path / "w.pth"), device="cpu")
     first = build_embedder(settings)
-    assert build_embedder(settings) is first and identify_model(settings).model_id == first.model_id
+    assert build_embedder(settings) is first and identify_model(settings) == first.model
     save(tmp_path / "w.pth")
-    assert identify_model(settings).model_id == build_embedder(settings).model_id != first.model_id
+    assert identify_model(settings).model_id == build_embedder(settings).model.model_id != first.model.model_id
 
 
 def test_a_model_may_be_loaded_in_one_thread_and_used_in_another(tmp_path: Path) -> None:
@@ -139,8 +148,8 @@ MACHINE = ["cuda", "cuda:0", "cuda:1", "cpu"]
 CLAIM_AND_WAIT = """
 import sys
 from pathlib import Path
-from geopin_assets.embedding.model.choosing import claim_device
-print(claim_device(sys.argv[2:], Path(sys.argv[1])), flush=True)
+from geopin_assets.embedding.model.choosing import choose_device
+print(choose_device(",".join(sys.argv[2:]), sys.argv[2:], Path(sys.argv[1])), flush=True)
 print("torch" in sys.modules, flush=True)
 sys.stdin.read()
 """
@@ -186,14 +195,15 @@ def test_each_process_takes_a_device_that_no_other_holds(tmp_path: Path) -> None
 def test_when_all_devices_are_held_the_first_is_shared_and_that_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with another_process(tmp_path, "cpu:0") as (held, _), caplog.at_level(logging.WARNING):
-        assert held == "cpu:0"
-        assert claim_device(["cpu:0"], tmp_path) == "cpu:0"
-    assert caplog.messages == ["GEOPIN_DEVICE: other processes hold all of cpu:0; sharing cpu:0"]
+    names = "cuda:0", "cuda:1"
+    first_holds, second_holds = another_process(tmp_path, *names), another_process(tmp_path, *names)
+    with first_holds as (first, _), second_holds as (second, _), caplog.at_level(logging.WARNING):
+        assert (first, second) == names and choose_device("cuda:0,cuda:1", MACHINE, tmp_path) == "cuda:0"
+    assert caplog.messages == ["GEOPIN_DEVICE: other processes hold all of cuda:0, cuda:1; sharing cuda:0"]
 
 
 def test_a_process_that_asks_again_keeps_its_device(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with another_process(tmp_path, "cuda:0"):
+    with another_process(tmp_path, "cuda:0", "cuda:1"):
         for _ in range(2):
             assert choose_device("cuda:0,cuda:1", MACHINE, tmp_path) == "cuda:1"
     with another_process(tmp_path, "cuda:1", "cuda:0") as (other, _):

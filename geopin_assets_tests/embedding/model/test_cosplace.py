@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from geopin_assets.embedding.model.checkpoints import BACKBONES, Architecture
-from geopin_assets.embedding.model.cosplace import CosPlace, CosPlaceNetwork, architecture_of, load_network
+from geopin_assets.embedding.model.cosplace import CosPlaceNetwork, architecture_of, load_network
+from geopin_assets.embedding.model.inference import TorchEmbedder
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import ConfigurationError
 from geopin_assets_tests.embedding import reference
@@ -207,8 +208,8 @@ def test_a_checkpoint_of_something_else_is_refused(network: CosPlaceNetwork) -> 
         architecture_of({})
 
 
-def embedder(network: CosPlaceNetwork) -> CosPlace:
-    return CosPlace(network, SOME_MODEL)
+def embedder(network: CosPlaceNetwork) -> TorchEmbedder:
+    return TorchEmbedder(network, SOME_MODEL)
 
 
 def test_embedding_equals_the_published_recipe(network: CosPlaceNetwork) -> None:

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
-from geopin_assets.embedding.model.inference import BATCH_SIZE, PASS_SIZE, Inference, dtype_on, prepared
+from geopin_assets.embedding.model.inference import BATCH_SIZE, PASS_SIZE, TorchEmbedder, dtype_on, prepared
+from geopin_assets.embedding.protocol import Model
 from geopin_assets.settings import Precision
 from geopin_assets_tests.depth import some
 from geopin_assets_tests.embedding.networks import fitted_network, random_network, shallow_network
 from geopin_assets_tests.embedding.pictures import Pixels, smooth
 
 SAME = 0.9999
+TINY = Model("tiny", 8, is_place_recognition=False)
 
 
 def pictures(count: int, width: int = 96, height: int = 64) -> list[Pixels]:
@@ -51,7 +53,7 @@ def test_half_precision_gives_the_same_vectors(backbone: str, size: tuple[int, i
     images = pictures(4, *size)
     network = fitted_network(tensor(images), backbone)
     exact, chosen, fp16, bf16 = (
-        Inference(network, "cpu", precision=precision)(images)
+        TorchEmbedder(network, TINY, precision=precision).embed(images)
         for precision in (Precision.FP32, Precision.AUTO, Precision.FP16, Precision.BF16)
     )
     assert worst_cosine(exact[:2], exact[2:]) < 0.99
@@ -70,11 +72,11 @@ def test_what_overflows_in_half_precision_is_computed_in_fp32(caplog: pytest.Log
     network, images = random_network(), pictures(3)
     with torch.no_grad():
         network.backbone[1].weight.mul_(1e7)  # far above 65,504 after the first layer
-    exact = Inference(network, "cpu", precision=Precision.FP32)(images)
-    half = Inference(network, "cpu", precision=Precision.FP16)
+    exact = TorchEmbedder(network, TINY, precision=Precision.FP32).embed(images)
+    half = TorchEmbedder(network, TINY, precision=Precision.FP16)
     with caplog.at_level(logging.WARNING):
-        np.testing.assert_allclose(half(images), exact, atol=1e-6)
-        np.testing.assert_allclose(half(images), exact, atol=1e-6)
+        np.testing.assert_allclose(half.embed(images), exact, atol=1e-6)
+        np.testing.assert_allclose(half.embed(images), exact, atol=1e-6)
     assert caplog.messages == ["half precision overflowed: continuing in fp32"]
 
 
@@ -87,8 +89,8 @@ quietly = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarni
 @quietly
 def test_a_compiled_network_gives_the_same_vectors() -> None:
     network, images = shallow_network(), pictures(3, 64, 64)
-    compiled = Inference(network, "cpu", is_compiled=True, pass_size=2)(images)
-    assert len(compiled) == 3 and worst_cosine(compiled, Inference(network, "cpu")(images)) >= SAME
+    compiled = TorchEmbedder(network, TINY, is_compiled=True, pass_size=2).embed(images)
+    assert len(compiled) == 3 and worst_cosine(compiled, TorchEmbedder(network, TINY).embed(images)) >= SAME
 
 
 class MeanColor(nn.Module):
@@ -103,31 +105,33 @@ class MeanColor(nn.Module):
 @needs_a_compiler
 @quietly
 def test_batches_of_any_size_are_compiled_once_a_shape() -> None:
-    compiled = Inference(MeanColor(), "cpu", is_compiled=True, pass_size=2)
+    compiled = TorchEmbedder(MeanColor(), TINY, is_compiled=True, pass_size=2)
     torch._dynamo.utils.counters.clear()
     for images in (pictures(3), pictures(1), pictures(4, 64, 64), pictures(2)):
-        np.testing.assert_allclose(compiled(images), Inference(MeanColor(), "cpu")(images), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            compiled.embed(images), TorchEmbedder(MeanColor(), TINY).embed(images), rtol=1e-5, atol=1e-6
+        )
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
 
 
 def test_a_model_gives_the_same_bits_in_any_thread() -> None:
-    inference, images = Inference(random_network(), "cpu"), pictures(5)
-    here, there = inference(images), []
-    thread = threading.Thread(target=lambda: there.append(inference(images)))
+    inference, images = TorchEmbedder(random_network(), TINY), pictures(5)
+    here, there = inference.embed(images), []
+    thread = threading.Thread(target=lambda: there.append(inference.embed(images)))
     thread.start()
     thread.join()
     np.testing.assert_array_equal(there[0], here)
 
 
 def test_on_a_cpu_a_vector_has_the_same_bits_whatever_batch_it_came_in() -> None:
-    inference, images = Inference(random_network(), "cpu"), pictures(5)
-    np.testing.assert_array_equal(inference(images)[3:], inference(images[3:]))
+    inference, images = TorchEmbedder(random_network(), TINY), pictures(5)
+    np.testing.assert_array_equal(inference.embed(images)[3:], inference.embed(images[3:]))
 
 
 def test_a_batch_larger_than_one_pass_keeps_its_order() -> None:
-    inference, images = Inference(random_network(), "cpu", pass_size=4), pictures(10)
-    one_by_one = np.concatenate([inference([image]) for image in images])
-    np.testing.assert_allclose(inference(images), one_by_one, atol=1e-5)
+    inference, images = TorchEmbedder(random_network(), TINY, pass_size=4), pictures(10)
+    one_by_one = np.concatenate([inference.embed([image]) for image in images])
+    np.testing.assert_allclose(inference.embed(images), one_by_one, atol=1e-5)
     assert worst_cosine(one_by_one[:5], one_by_one[5:]) < 0.99999
 
 
@@ -174,37 +178,37 @@ FAILURES = {
 @pytest.mark.parametrize("kind", FAILURES)
 def test_out_of_memory_halves_the_passes_for_good_and_loses_no_vector(kind: str) -> None:
     images = [np.full((4, 4, 3), 20 * i, np.uint8) for i in range(11)]
-    want = Inference(Limited(11, FAILURES[kind], lambda size: None), "cpu", pass_size=11)(images)
+    want = TorchEmbedder(Limited(11, FAILURES[kind], lambda size: None), TINY, pass_size=11).embed(images)
     assert (np.diff(want[:, 0]) > 0).all()
     passes: list[int] = []
-    tight = Inference(Limited(2, FAILURES[kind], passes.append), "cpu", pass_size=8)
-    np.testing.assert_allclose(tight(images), want, rtol=1e-6)
+    tight = TorchEmbedder(Limited(2, FAILURES[kind], passes.append), TINY, pass_size=8)
+    np.testing.assert_allclose(tight.embed(images), want, rtol=1e-6)
     assert passes == [8, 4, 2, 2, 2, 2, 2, 1]
     passes.clear()
-    np.testing.assert_allclose(tight(images[:4]), want[:4], rtol=1e-6)
+    np.testing.assert_allclose(tight.embed(images[:4]), want[:4], rtol=1e-6)
     assert passes == [2, 2]
 
 
 def test_a_rest_that_does_not_fit_is_halved_by_its_own_size() -> None:
     passes: list[int] = []
     images = [np.zeros((4, 4, 3), np.uint8)] * 6
-    assert len(Inference(Limited(3, FAILURES["CUDA"], passes.append), "cpu", pass_size=64)(images)) == 6
+    assert len(TorchEmbedder(Limited(3, FAILURES["CUDA"], passes.append), TINY, pass_size=64).embed(images)) == 6
     assert passes == [6, 3, 3]
 
 
 def test_when_not_even_one_image_fits_the_error_is_raised() -> None:
     passes: list[int] = []
-    inference = Inference(Limited(0, FAILURES["CPU"], passes.append), "cpu", pass_size=4)
+    inference = TorchEmbedder(Limited(0, FAILURES["CPU"], passes.append), TINY, pass_size=4)
     with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
-        inference([np.zeros((4, 4, 3), np.uint8)] * 5)
+        inference.embed([np.zeros((4, 4, 3), np.uint8)] * 5)
     assert passes == [4, 2, 1]
 
 
 def test_other_errors_are_raised_at_once() -> None:
     passes: list[int] = []
-    inference = Inference(Limited(0, raising(RuntimeError("shapes differ")), passes.append), "cpu", pass_size=4)
+    inference = TorchEmbedder(Limited(0, raising(RuntimeError("shapes differ")), passes.append), TINY, pass_size=4)
     with pytest.raises(RuntimeError, match="shapes differ"):
-        inference([np.zeros((4, 4, 3), np.uint8)] * 5)
+        inference.embed([np.zeros((4, 4, 3), np.uint8)] * 5)
     assert passes == [4]
 
 

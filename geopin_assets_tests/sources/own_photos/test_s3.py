@@ -15,7 +15,8 @@ import pytest
 from geopin_assets.embedding.failures import Failure, FailureReason
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.errors import ConfigurationError, TransientError
-from geopin_assets.photo_folder import LocalFolder, PhotoFile, S3Folder
+from geopin_assets.photo_folder import LocalFolder, PhotoFile
+from geopin_assets.photo_folder.s3 import S3Folder
 from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import open_source
 from geopin_assets.sources.crawl import CellCrawl, crawl_cell, crawl_cells

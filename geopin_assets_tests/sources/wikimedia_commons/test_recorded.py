@@ -10,7 +10,8 @@ import pytest
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.grid import Bbox
 from geopin_assets.sources.wikimedia_commons.answers import Pages, parse_answer
-from geopin_assets.sources.wikimedia_commons.read import parse_page, plain
+from geopin_assets.sources.wikimedia_commons.read import parse_page
+from geopin_assets.sources.wikimedia_commons.text import plain
 
 RECORDED = Path(__file__).parents[4] / "shared" / "fixtures" / "recorded" / "openverse_wikimedia"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geopin_assets.sources.wikimedia_commons.read import moment, plain
+from geopin_assets.sources.wikimedia_commons.text import moment, plain
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import polars as pl
 
 from geopin_assets.cells import cell_block
-from geopin_assets.defs.resources import SearchIndex, Storage
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import TransientError
 from geopin_assets.index.batching import Frames
@@ -20,6 +19,7 @@ from geopin_assets.index.sync import sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget
 from geopin_assets.index.versions import IndexVersion, State
+from geopin_assets.platform.parts import SearchIndex, Storage
 
 _PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
 
