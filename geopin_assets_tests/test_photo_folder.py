@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import botocore.exceptions
@@ -167,12 +169,30 @@ def test_a_folder_that_is_not_there_names_what_to_check(bucket: Bucket, tmp_path
                 act(folder)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_a_failure_of_that_file(tmp_path: Path) -> None:
-    Disk(tmp_path).put("a.jpg", b"secret")
-    (tmp_path / "a.jpg").chmod(0)
-    with pytest.raises(PermanentError):
-        LocalFolder(tmp_path).read("a.jpg", 100)
+@contextmanager
+def anybody() -> Iterator[None]:
+    """Whom files can be kept from: root reads everything."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)  # nobody
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_a_file_that_may_not_be_read_is_a_failure_of_that_file() -> None:
+    with TemporaryDirectory() as name:  # which anybody may enter, unlike pytest's
+        folder = Path(name)
+        folder.chmod(0o755)
+        for file, mode in (("a.jpg", 0), ("b.jpg", 0o444)):
+            Disk(folder).put(file, b"secret")
+            (folder / file).chmod(mode)
+        with anybody():
+            assert LocalFolder(folder).read("b.jpg", 100) == b"secret"
+            with pytest.raises(PermanentError):
+                LocalFolder(folder).read("a.jpg", 100)
 
 
 # buckets

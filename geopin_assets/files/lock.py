@@ -2,7 +2,8 @@
 
 Here: waiting for a lock by name, and holding one as long as the process lives. Not here: what a lock protects. The
 kernel releases what a killed process held (`flock`, through `filelock`), so there is nothing to expire or to clean up;
-the empty files stay. One machine only: on several, a conditional write to the store decides (`object_store.py`).
+the files stay. One machine only: on several, a conditional write to the store decides (`object_store.py`).
+Importing this imports no filelock (50 ms).
 """
 
 import logging
@@ -12,16 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from geopin_assets.errors import TransientError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _FIRST_WORD_AFTER_S = 1.0
 _POLL_S = 0.05
 _LONGEST_NOTE = 300
 _log = logging.getLogger(__name__)
-_held_for_life: dict[Path, FileLock] = {}
+_held_for_life: "dict[Path, FileLock]" = {}
 
 
 @contextmanager
@@ -31,7 +34,10 @@ def locked(path: Path, *, patience_s: float = 300.0) -> Iterator[None]:
     Raises TransientError naming the holder if it is not let go of in time.
     """
     lock = _lock(path)
-    _acquire(lock, path, patience_s)
+    if not _acquire(lock, min(patience_s, _FIRST_WORD_AFTER_S)):
+        _log.info("waiting for %s, held by %s", path.name, holder(path))
+        if not _acquire(lock, max(0.0, patience_s - _FIRST_WORD_AFTER_S)):
+            raise TransientError(f"{path.name} is still held by {holder(path)} after {patience_s:g} s")
     try:
         yield
     finally:
@@ -40,14 +46,10 @@ def locked(path: Path, *, patience_s: float = 300.0) -> Iterator[None]:
 
 def hold_for_life(path: Path) -> bool:
     """Hold a lock until this process ends; whether it is held: False if another process has it. Never waits."""
-    if path in _held_for_life:
-        return True
-    lock = _lock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    _held_for_life[path] = lock
+    if path not in _held_for_life:
+        if not _acquire(lock := _lock(path), 0):
+            return False
+        _held_for_life[path] = lock
     return True
 
 
@@ -59,21 +61,21 @@ def holder(path: Path) -> str:
         return "a process"
 
 
-def _lock(path: Path) -> FileLock:
+def _lock(path: Path) -> "FileLock":
+    from filelock import FileLock
+
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path, on_acquired=_sign, fallback_to_soft=False, poll_interval=_POLL_S)
 
 
-def _acquire(lock: FileLock, path: Path, patience_s: float) -> None:
+def _acquire(lock: "FileLock", patience_s: float) -> bool:
+    from filelock import Timeout
+
     try:
-        lock.acquire(timeout=min(patience_s, _FIRST_WORD_AFTER_S))
-        return
+        lock.acquire(timeout=patience_s)
     except Timeout:
-        _log.info("waiting for %s, held by %s", path.name, holder(path))
-    try:
-        lock.acquire(timeout=max(0.0, patience_s - _FIRST_WORD_AFTER_S))
-    except Timeout as error:
-        raise TransientError(f"{path.name} is still held by {holder(path)} after {patience_s:g} s") from error
+        return False
+    return True
 
 
 def _sign(descriptor: int) -> None:
