@@ -1,4 +1,4 @@
-"""Everything of Dagster that has no public name and that we rely on. No other module imports `dagster._…`.
+"""Everything of Dagster that has no public name and that we rely on. No other module but `event_log.py` imports `dagster._…`.
 
 Here: the imports, and the few look-ups in a running evaluation that go through internals. Not here: any decision.
 Dagster is pinned to its minor version; `test_dagster_internals.py` fails on an upgrade that changes one of these, and
@@ -32,9 +32,6 @@ from dagster._core.execution.backfill import PartitionBackfill
 # what an instance is rebuilt from in another process
 from dagster._core.instance.ref import InstanceRef
 
-# where an instance keeps its history unless told otherwise
-from dagster._core.storage.event_log import SqliteEventLogStorage
-
 # tags by which runs say what they are over, the UI finds those of a backfill, and what was done again of which
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG as RANGE_END
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_START_TAG as RANGE_START
@@ -42,9 +39,6 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG, PARENT_BACKFILL_ID_TAG, 
 
 # eight letters, as every id of a backfill
 from dagster._core.utils import make_new_backfill_id
-
-# how an instance remembers what a storage was configured with
-from dagster._serdes import ConfigurableClassData
 
 # what was raised, and from what
 from dagster._utils.error import SerializableErrorInfo
@@ -54,12 +48,10 @@ __all__ = [
     "RANGE_END",
     "RANGE_START",
     "AssetBackfillData",
-    "ConfigurableClassData",
     "EntitySubset",
     "InstanceRef",
     "PartitionBackfill",
     "SerializableErrorInfo",
-    "SqliteEventLogStorage",
     "StepFailureData",
     "TimeWindowFreshnessPolicy",
     "all_keys",

@@ -5,8 +5,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from geopin_assets.defs.dagster_internals import SqliteEventLogStorage
-from geopin_assets.defs.event_log import OpenSqliteEventLog
+from geopin_assets.defs.event_log import OpenSqliteEventLog, SqliteEventLogStorage
 
 CHECKOUT = Path(__file__).parents[2]
 ASSET = dg.AssetKey("streets")
