@@ -195,7 +195,7 @@ class OfOperating(Installation):
     reports_url: Address = "http://127.0.0.1:3001"
     """where a browser finds the map and the notice; `geopin ui` serves them there if it is this machine"""
     ui_url: Address = "http://127.0.0.1:3000"
-    """where the Dagster UI is: for links, and for commands that ask it"""
+    """where the Dagster UI is: links in alerts, on assets and of commands go there"""
     alert_webhook: SecretStr = UNSET
     """address of a webhook that takes Slack's JSON; without it nobody is told"""
 
