@@ -39,7 +39,7 @@ class Installation:
     @property
     def index(self) -> VectorIndex:
         """The only shard of the index that publishing goes to."""
-        (part,) = self.search_index.vectors(self.search_index.target(self.embedding.model())).parts
+        (part,) = self.search_index.vectors(self.search_index.publishing(self.embedding.model())).parts
         return part
 
     @property

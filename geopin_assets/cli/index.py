@@ -55,7 +55,7 @@ def _show_versions(backend: str, found: Sequence[Facts]) -> None:
 def build_version(*, new: bool) -> int:
     """Publish all vectors into the version that is being built; exit code 1 if a cell failed."""
     search_index, storage, model = SearchIndex(), Storage(), Embedding().model()
-    version = search_index.rebuild(model) if new else search_index.target(model)
+    version = search_index.rebuild(model) if new else search_index.publishing(model)
     cell_ids = storage.vectors(model).cell_ids()
     console.print(f"{version.name} ({version.state}): {len(cell_ids)} cells")
     terminal()

@@ -193,12 +193,9 @@ class _Session:
         if status == 200:
             return await self._body(response, take, deadline)
         not_before = self.pauses.note(host, status, response.headers.get("Retry-After", ""))
-        if not_before:
-            reason = FailureReason.RATE_LIMITED
-        elif status >= 500:
-            reason = FailureReason.SERVER_ERROR
-        else:
-            reason = _REASONS.get(status, FailureReason.REFUSED if status >= 400 else FailureReason.NOT_FOUND)
+        reason = _REASONS.get(status, FailureReason.REFUSED if status >= 400 else FailureReason.NOT_FOUND)
+        if not_before or status >= 500:
+            reason = FailureReason.RATE_LIMITED if not_before else FailureReason.SERVER_ERROR
         return Failure(reason, f"status {status}", not_before)
 
     async def _body(self, response: aiohttp.ClientResponse, take: _Take, deadline: asyncio.Timeout) -> bytes | Failure:

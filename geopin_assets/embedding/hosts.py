@@ -1,10 +1,10 @@
 """Hosts that images come from: which addresses they may have, and how long they are left alone.
 
-Here: the rule on addresses, as they come from strangers' records, and the two places where aiohttp is held to it: when
-a name is resolved (cached or not, aiohttp connects to the very addresses that were checked, so that a name that
-resolves differently the second time gains nothing) and when a socket is opened; and 429 and 503 with Retry-After, as
-they concern one host during one session. Not here: requests and redirects (`fetching.py`), hosts that fail without
-asking for anything (`reading.py`), the metadata APIs (`http_client`).
+Image addresses come from strangers' records. Here: the rule on them, and the two places where aiohttp is held to it:
+when a name is resolved (aiohttp connects to the very addresses that were checked, so that a name that resolves
+differently the second time gains nothing) and when a socket is opened; and 429 and 503 with Retry-After, for one host
+and session. Not here: requests and redirects (`fetching.py`), hosts that fail without asking for anything
+(`reading.py`), the metadata APIs (`http_client`).
 """
 
 import ipaddress
@@ -23,6 +23,11 @@ from geopin_assets.http_client import asked_wait_s
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 """`is_global` calls more than that global: ::127.0.0.1, 64:ff9b:1::/48 (a NAT64 of one's own), fec0::/10."""
+
+MAX_WAIT_S = 120.0
+"""A longer pause is not waited for: until it is nearly over nothing is sent to the host."""
+_LONGEST_S = BACK_OFF[-1].total_seconds()
+_ASKING = (429, 503)
 
 
 class ForbiddenAddressError(OSError):
@@ -96,12 +101,6 @@ class GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._resolver.close()
-
-
-MAX_WAIT_S = 120.0
-"""A longer pause is not waited for: until it is nearly over nothing is sent to the host."""
-_LONGEST_S = BACK_OFF[-1].total_seconds()
-_ASKING = (429, 503)
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class CellVectors:
             with self.objects.as_file(self.key) as path:
                 file = pq.ParquetFile(path)
         except pa.ArrowException as error:
-            raise self._damaged(error) from error
+            raise PayloadError(f"{self.objects.address(self.key)}: not a file of vectors: {error}") from error
         return lambda: (pl.DataFrame(file.read_row_group(n, columns)) for n in range(file.num_row_groups))
 
     def _finished(self) -> list[str]:
@@ -199,7 +199,7 @@ class CellVectors:
                     .collect(engine="streaming")
                 )
         except pl.exceptions.PolarsError as error:
-            raise self._damaged(error) from error
+            raise PayloadError(f"{self.objects.address(self.key)}: not a file of vectors: {error}") from error
 
     def _rows(self, span: pl.DataFrame, files: list[Path]) -> pl.DataFrame:
         """The vectors of a span; where files repeat one, the first file's."""
@@ -219,9 +219,6 @@ class CellVectors:
             name = self.objects.address(self.key)
             raise PayloadError(f"{name}: {len(rows)} vectors where {span['views'].sum()} should be")
         return rows
-
-    def _damaged(self, error: Exception) -> PayloadError:
-        return PayloadError(f"{self.objects.address(self.key)}: not a file of vectors: {error}")
 
 
 def _spans(images: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -3,18 +3,10 @@
 Not here: resizing to the frame (`model/inference.py`), decoding (`decoding.py`), bearings of sources: one rule holds
 for all, `heading_deg` is the bearing of the image center, and columns run clockwise. Importing this imports no torch.
 
-Flat images. CosPlace was trained on 512 x 512 and takes any size; its author advises (almost) square images near that
-size. So the shorter side becomes 512, and aspects from 3:4 (upright) to 16:9 (lying) stay: photos of a phone held
-upright and frames of a dash camera lose nothing, and what is longer is cropped at both ends. Sources send any size (one
-camera's photos come as 1024x682, 683 and 684), so an image is cropped to the widest of eleven shapes that fits in it:
-batches fill, and what is planned or compiled per shape is so eleven times. That takes at most 11 % of one side.
-
-Panoramas. 12 views of 60 degrees every 30 degrees, 7 degrees up, 512 x 512: what CosPlace was trained on (strips of
-+34.6 to -20.8 degrees, cut into 12 crops of 55 degrees), but rectilinear, as photos are. A view has 7.7 pixels per
-degree, so panoramas of 4000 pixels (11 per degree) are wanted and those of 2048 (5.7) are enlarged. Of five real ones,
-a view cut from 2048 pixels differs from the one cut from the original by two thirds of what a step of 3 m changes (mean
-cosines .893 and .843, ImageNet features), one cut from 4096 by a sixth (.973). So sources take the original where
-nothing is between, although it has 3.3 MB instead of 0.3 (5760 x 2880).
+CosPlace was trained on crops of 512 x 512 that are 55 degrees wide. So the shorter side of a flat image becomes 512,
+and it is cropped to the widest of eleven shapes that fits in it, so that batches fill; a panorama is cut into 12 views
+of that size, and fetched at 4000 pixels (11 per degree; a view has 7.7) where a source has it. The numbers behind that:
+docs/decisions/2026-11-25-what-the-model-sees.md.
 """
 
 import math

@@ -21,10 +21,11 @@ Messages name the source, the URL's path and the status, never a query, header o
 
 from geopin_assets.http_client.client import AccessDenied, HttpClient, KeyRefused, user_agent
 from geopin_assets.http_client.exchange import Answer, How, Judge, Tally, asked_wait_s
-from geopin_assets.http_client.politeness import CircuitBreaker, Manners, build_manners
+from geopin_assets.http_client.politeness import CircuitBreaker, Politeness, build_politeness
 from geopin_assets.http_client.quota import DailyUse, Quota
 from geopin_assets.http_client.rate import SharedBucket
-from geopin_assets.http_client.transport import Transport, hide_path
+from geopin_assets.http_client.redaction import hide_path
+from geopin_assets.http_client.transport import Transport
 
 __all__ = [
     "AccessDenied",
@@ -35,13 +36,13 @@ __all__ = [
     "HttpClient",
     "Judge",
     "KeyRefused",
-    "Manners",
+    "Politeness",
     "Quota",
     "SharedBucket",
     "Tally",
     "Transport",
     "asked_wait_s",
-    "build_manners",
+    "build_politeness",
     "hide_path",
     "user_agent",
 ]

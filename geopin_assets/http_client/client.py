@@ -22,7 +22,7 @@ from geopin_assets.errors import (
     TransientError,
 )
 from geopin_assets.http_client.exchange import Answer, Ask, How, build_ask, plain_headers
-from geopin_assets.http_client.politeness import BREAKER_FAILURES, Manners, build_manners, retrying
+from geopin_assets.http_client.politeness import BREAKER_FAILURES, Politeness, build_politeness, retrying
 from geopin_assets.http_client.quota import DailyUse, Quota
 from geopin_assets.http_client.redaction import Redactor
 from geopin_assets.http_client.transport import Transport, deadline, direct_mounts
@@ -41,7 +41,7 @@ class HttpClient:
 
     `contact` goes into the User-Agent. `deadline_s` bounds one request from connect to last byte,
     `max_wait_s` one wait between requests, `max_bytes` a decoded body. `quotas` gives kinds of requests
-    (`How.kind`) a rate and a daily budget of their own, counted in `daily_use`; `manners` replaces all of these
+    (`How.kind`) a rate and a daily budget of their own, counted in `daily_use`; `politeness` replaces all of these
     rates by ones that other clients share. `transport`, `clock`, `sleep` and `wall_clock` are the outside world.
     """
 
@@ -51,10 +51,9 @@ class HttpClient:
         *,
         contact: str = "",
         requests_per_second: float = 1.0,
-        burst: int = 1,
         quotas: Mapping[str, Quota] | None = None,
         daily_use: DailyUse | None = None,
-        manners: Mapping[str, Manners] | None = None,
+        politeness: Mapping[str, Politeness] | None = None,
         transport: Transport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -72,9 +71,8 @@ class HttpClient:
         self._redact = Redactor(secrets)
         self._retrying = lambda: retrying(attempts=attempts, max_wait_s=max_wait_s, sleep=sleep)
         self._daily_use = daily_use
-        self._manners = manners or build_manners(
+        self._politeness = politeness or build_politeness(
             {"": Quota(per_second=requests_per_second), **(quotas or {})},
-            burst=burst,
             failures=max(BREAKER_FAILURES, 2 * attempts),
             clock=clock,
             sleep=sleep,
@@ -127,8 +125,8 @@ class HttpClient:
 
     def _attempt(self, ask: Ask, understand: Callable[[Answer], T]) -> T:
         """One request, from asking whether it may go to telling what came of it."""
-        manners = self._manners[ask.kind]
-        self._await_turn(manners, ask.kind)
+        polite = self._politeness[ask.kind]
+        self._await_turn(polite, ask.kind)
         try:
             with self._located(ask):
                 answer = self._exchange(ask)
@@ -138,26 +136,26 @@ class HttpClient:
             raise  # a stop that the provider asked for; it answers
         except TransientError as error:
             if error.retry_after_s:
-                manners.bucket.pause(error.retry_after_s)
-            manners.breaker.failed(error)
+                polite.bucket.pause(error.retry_after_s)
+            polite.breaker.failed(error)
             raise
         except AccessDenied as error:
-            manners.breaker.failed(error, for_good=True)
+            polite.breaker.failed(error, for_good=True)
             raise
         except GeoPinError:
-            manners.breaker.succeeded()  # it answers, only not what was hoped for
+            polite.breaker.succeeded()  # it answers, only not what was hoped for
             raise
-        manners.breaker.succeeded()
+        polite.breaker.succeeded()
         return result
 
-    def _await_turn(self, manners: Manners, kind: str) -> None:
+    def _await_turn(self, polite: Politeness, kind: str) -> None:
         """Return when the request may go. Raises SourceUnavailable if that is not soon, BudgetSpent if not today."""
-        manners.breaker.check()
-        if (wait_s := manners.bucket.paused_s) > self._max_wait_s:
+        polite.breaker.check()
+        if (wait_s := polite.bucket.paused_s) > self._max_wait_s:
             raise SourceUnavailable(f"{self.name}: asked to wait {wait_s:.0f} s", retry_after_s=wait_s)
         if self._daily_use is not None and kind:
-            self._daily_use.spend(self.name, kind, manners.per_day)
-        manners.bucket.acquire()
+            self._daily_use.spend(self.name, kind, polite.per_day)
+        polite.bucket.acquire()
 
     @contextmanager
     def _located(self, ask: Ask) -> Iterator[None]:

@@ -16,24 +16,24 @@ from geopin_assets.errors import GeoPinError, PermanentError, SourceUnavailable,
 from geopin_assets.http_client.quota import Quota
 from geopin_assets.http_client.rate import Bucket, TokenBucket
 
+BREAKER_FAILURES = 10
+PAUSE_S, LONGEST_PAUSE_S = 60.0, 960.0
+
 
 class CircuitBreaker:
-    """Opens after `failures` failures in a row, for `pause_s` seconds; then lets one probe through per pause.
+    """Opens after `failures` failures in a row, for PAUSE_S; then lets one probe through per pause.
 
-    A probe that fails doubles the pause, up to `longest_pause_s`.
+    A probe that fails doubles the pause, up to LONGEST_PAUSE_S.
     """
 
     def __init__(
         self,
         *,
-        failures: int = 10,
-        pause_s: float = 60.0,
-        longest_pause_s: float = 960.0,
+        failures: int = BREAKER_FAILURES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._threshold, self._clock = failures, clock
-        self._first_pause_s, self._longest_pause_s = pause_s, longest_pause_s
-        self._pause_s = pause_s
+        self._pause_s = PAUSE_S
         self._is_probing = False
         self._lock = Lock()
         self._failures = 0
@@ -64,7 +64,7 @@ class CircuitBreaker:
         """The server answered sensibly: close and forget past failures."""
         with self._lock:
             self._failures, self._open_until, self._cause = 0, None, None
-            self._pause_s, self._is_probing = self._first_pause_s, False
+            self._pause_s, self._is_probing = PAUSE_S, False
 
     def failed(self, cause: GeoPinError, *, for_good: bool = False) -> None:
         """Count a failure; `for_good` (a refusal such as 401) opens at once."""
@@ -72,7 +72,7 @@ class CircuitBreaker:
             self._failures += 1
             self._cause = cause
             if self._is_probing:
-                self._pause_s, self._is_probing = min(2 * self._pause_s, self._longest_pause_s), False
+                self._pause_s, self._is_probing = min(2 * self._pause_s, LONGEST_PAUSE_S), False
             if for_good or self._failures >= self._threshold:
                 self._open_until = self._clock() + self._pause_s
 
@@ -103,11 +103,8 @@ def _asked_wait_s(state: RetryCallState) -> float:
     return (error.retry_after_s or 0.0) if isinstance(error, TransientError) else 0.0
 
 
-BREAKER_FAILURES = 10
-
-
 @dataclass(frozen=True, slots=True)
-class Manners:
+class Politeness:
     """Spacing and breaker of one kind of request."""
 
     bucket: Bucket
@@ -115,18 +112,17 @@ class Manners:
     per_day: int | None = None
 
 
-def build_manners(
+def build_politeness(
     quotas: Mapping[str, Quota],
     *,
-    burst: int = 1,
     failures: int = BREAKER_FAILURES,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, Manners]:
-    """Manners by kind of request; the kind "" is every request that names none."""
+) -> dict[str, Politeness]:
+    """By kind of request; the kind "" is every request that names none."""
     return {
-        kind: Manners(
-            TokenBucket(quota.per_second, burst=burst, clock=clock, sleep=sleep),
+        kind: Politeness(
+            TokenBucket(quota.per_second, clock=clock, sleep=sleep),
             CircuitBreaker(failures=failures, clock=clock),
             quota.per_day,
         )

@@ -1,7 +1,7 @@
 """What a provider lets each kind of request cost, and an account of what was used today that outlives the run.
 
 Here: quotas as facts, and the file that counts against their daily part, shared by threads and processes. Not
-here: spacing requests within a second (`rate_limit.py`, `shared_rate.py`).
+here: spacing requests within a second (`rate.py`).
 """
 
 import sqlite3
@@ -46,7 +46,8 @@ class DailyUse:
             self._raise_if_stopped(db, name, kind, now_s)
             if per_day is None:
                 return
-            used = _used(db, name, kind, day)
+            counted = "select requests from used where name = ? and kind = ? and day = ?"
+            (used,) = db.execute(counted, (name, kind, day)).fetchone() or (0,)
             if used >= per_day:
                 raise BudgetSpent(
                     f"{name}: today's budget of {per_day} requests for {kind} is spent, full again at 00:00 UTC",
@@ -60,11 +61,6 @@ class DailyUse:
             db.execute(
                 "insert or replace into stopped values (?, ?, ?, ?)", (name, kind, self._now()[0] + seconds, reason)
             )
-
-    def used_today(self, name: str, kind: str) -> int:
-        """Requests of a kind that were sent since midnight UTC."""
-        with self._connect() as db:
-            return _used(db, name, kind, self._now()[1])
 
     def used_since(self, day: date) -> list[tuple[str, str, date, int]]:
         """(name, kind, day, requests) of every day since then, oldest first; days without a request have no row."""
@@ -96,8 +92,3 @@ class DailyUse:
 
     def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self._path, _SCHEMA, is_durable=False)
-
-
-def _used(db: sqlite3.Connection, name: str, kind: str, day: str) -> int:
-    row = db.execute("select requests from used where name = ? and kind = ? and day = ?", (name, kind, day)).fetchone()
-    return int(row[0]) if row else 0

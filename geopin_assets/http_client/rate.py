@@ -34,25 +34,19 @@ class Bucket(Protocol):
 
 
 class TokenBucket:
-    """At most `rate_per_s` acquisitions a second over time, `burst` of them at once.
-
-    `clock` returns seconds that never go back; `sleep` waits seconds.
-    """
+    """At most `rate_per_s` acquisitions a second, evenly. `clock` gives seconds that never go back; `sleep` waits."""
 
     def __init__(
         self,
         rate_per_s: float,
         *,
-        burst: int = 1,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._interval_s = 1.0 / rate_per_s
-        self._slack_s = (burst - 1) * self._interval_s
         self._clock, self._sleep = clock, sleep
         self._lock = Lock()
-        self._next = float("-inf")
-        self._paused_until = float("-inf")
+        self._next = self._paused_until = float("-inf")
         self._pauses = 0
 
     def acquire(self) -> None:
@@ -60,8 +54,8 @@ class TokenBucket:
         while True:
             with self._lock:
                 now, pauses = self._clock(), self._pauses
-                slot = max(now, self._next - self._slack_s, self._paused_until)
-                self._next = max(self._next, slot) + self._interval_s
+                slot = max(now, self._next, self._paused_until)
+                self._next = slot + self._interval_s
             if slot > now:
                 self._sleep(slot - now)
             with self._lock:
@@ -122,7 +116,7 @@ class SharedBucket:
 
     def pause(self, seconds: float) -> None:
         """Let nobody through for this long (a longer pause that is already running stays)."""
-        with self._state_file() as db:
+        with self._transaction() as db:
             now_s = self._clock()
             next_s, paused_until_s = self._state(db, now_s)
             until_s = max(paused_until_s, now_s + seconds)
@@ -131,21 +125,21 @@ class SharedBucket:
     @property
     def paused_s(self) -> float:
         """Seconds left of the current pause; 0 when there is none."""
-        with self._state_file() as db:
+        with self._transaction() as db:
             now_s = self._clock()
             return max(0.0, self._state(db, now_s)[1] - now_s)
 
-    def _state_file(self) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._path, _SCHEMA, is_durable=False)
-
     def _take_slot(self) -> float:
         """Reserve the next free slot; how many seconds away it is."""
-        with self._state_file() as db:
+        with self._transaction() as db:
             now_s = self._clock()
             next_s, paused_until_s = self._state(db, now_s)
             slot_s = max(now_s, next_s - self._slack_s, paused_until_s)
             self._store(db, max(next_s, slot_s) + self._interval_s, paused_until_s)
             return slot_s - now_s
+
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._path, _SCHEMA, is_durable=False)
 
     def _state(self, db: sqlite3.Connection, now_s: float) -> tuple[float, float]:
         row = db.execute("select next_s, paused_until_s from rates where name = ?", (self._name,)).fetchone()

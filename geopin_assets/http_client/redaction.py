@@ -1,11 +1,14 @@
 """Keep secrets out of messages and logs.
 
-Here: which values are secret and how text is cleaned of them. Not here: where secrets are used.
+Here: which values are secret, how text is cleaned of them, and what httpx logs. Not here: where secrets are used.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
+
+import httpx
 
 _ASSIGNMENT = re.compile(
     r"([\w.\-]*(?:token|key|secret|passw\w*|authorization|signature|credential)[\w.\-]*[\"']?\s*[=:]\s*[\"']?)"
@@ -40,3 +43,27 @@ class Redactor:
         for spelling in self._spellings:
             text = text.replace(spelling, MASK)
         return _ASSIGNMENT.sub(rf"\1{MASK}", text)
+
+
+_hidden_paths: set[str] = set()
+
+
+def hide_path(path: str) -> None:
+    """From now on this path is in no log of requests: as in a webhook's address, it is the secret itself."""
+    _hidden_paths.add(path)
+
+
+class _WithoutSecrets(logging.Filter):
+    """httpx logs whole URLs at INFO, and queries can hold tokens."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_plain(a) if isinstance(a, httpx.URL) else a for a in record.args)
+        return True
+
+
+def _plain(url: httpx.URL) -> httpx.URL:
+    return url.copy_with(query=None, path="/***" if url.path in _hidden_paths else url.path)
+
+
+logging.getLogger("httpx").addFilter(_WithoutSecrets())

@@ -1,11 +1,10 @@
-"""How httpx is set up below a request: sockets that know a total deadline, proxies, and logs without queries.
+"""How httpx is set up below a request: sockets that know a total deadline, and proxies.
 
 A client's read timeout starts anew with every byte, so a server that drips one byte a second holds a "10 s" request
 for as long as it likes, in the headers as well as in the body. Here every socket operation gets what is left of the
 deadline instead. Not here: when and what to send (`client.py`).
 """
 
-import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -61,11 +60,8 @@ class _DeadlineStream(httpcore.NetworkStream):
         return self._inner.get_extra_info(info)
 
 
-class DeadlineBackend(httpcore.NetworkBackend):
+class DeadlineBackend(httpcore.SyncBackend):
     """The library's own sockets, with `deadline` applied to each operation."""
-
-    def __init__(self) -> None:
-        self._inner = httpcore.SyncBackend()
 
     def connect_tcp(
         self,
@@ -76,10 +72,7 @@ class DeadlineBackend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         left_s = _left_s(timeout, httpcore.ConnectTimeout)
-        return _DeadlineStream(self._inner.connect_tcp(host, port, left_s, local_address, socket_options))
-
-    def sleep(self, seconds: float) -> None:
-        self._inner.sleep(seconds)
+        return _DeadlineStream(super().connect_tcp(host, port, left_s, local_address, socket_options))
 
 
 Transport = httpx.BaseTransport
@@ -99,27 +92,3 @@ def direct_mounts() -> dict[str, httpx.BaseTransport | None]:
     """Everything directly and with deadlines, except what the environment sends through a proxy; loopback never is."""
     direct = DirectTransport()
     return {"all://": direct, "all://127.0.0.1": direct, "all://localhost": direct}
-
-
-_hidden_paths: set[str] = set()
-
-
-def hide_path(path: str) -> None:
-    """From now on this path is in no log of requests: as in a webhook's address, it is the secret itself."""
-    _hidden_paths.add(path)
-
-
-class _WithoutSecrets(logging.Filter):
-    """httpx logs whole URLs at INFO, and queries can hold tokens."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(_plain(a) if isinstance(a, httpx.URL) else a for a in record.args)
-        return True
-
-
-def _plain(url: httpx.URL) -> httpx.URL:
-    return url.copy_with(query=None, path="/***" if url.path in _hidden_paths else url.path)
-
-
-logging.getLogger("httpx").addFilter(_WithoutSecrets())

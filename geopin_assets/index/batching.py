@@ -6,6 +6,7 @@ Not here: what is desired (`defs/`), or what is done with a frame (`targets.py`)
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import polars as pl
@@ -20,6 +21,11 @@ Frames = Callable[[], Iterable[pl.DataFrame]]
 They are read once to be hashed and, where something differs, once more to be sent: of a cell of 100,000 panoramas only
 ids and hashes are held together.
 """
+
+
+VECTOR_CAPTURES_AT_ONCE, ROW_CAPTURES_AT_ONCE = 100_000, 50_000
+"""Captures whose vectors, or rows, one publish should take together. Of vectors only hashes are held, and each publish
+waits half a minute for Cloudflare; rows are held as they are sent."""
 
 
 def frames_of(desired: pl.DataFrame | Frames) -> Frames:
@@ -39,13 +45,22 @@ def in_chunks(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFram
         yield left
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items; while one is used, a thread makes the next, and no more than that."""
+@contextmanager
+def ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
+    """The same items; while one is used, a thread makes the next, and no more than that. It ends with the block.
+
+    A generator alone would leave the thread to the garbage collector, which may run in that very thread: it cannot
+    wait for itself.
+    """
     with ThreadPoolExecutor(1) as thread:
+        yield _ahead(items, thread)
+
+
+def _ahead(items: Iterator[T], thread: ThreadPoolExecutor) -> Iterator[T]:
+    following = thread.submit(next, items, _END)
+    while (item := following.result()) is not _END:
         following = thread.submit(next, items, _END)
-        while (item := following.result()) is not _END:
-            following = thread.submit(next, items, _END)
-            yield item
+        yield item
 
 
 def last_alone(work: Callable[[T], R], items: Iterator[T], at_once: int) -> Iterator[R]:

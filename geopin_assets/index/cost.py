@@ -1,6 +1,9 @@
-"""What publishing so much takes at Cloudflare: requests, bytes, hours, shards and money.
+"""What publishing costs at Cloudflare: a forecast of requests, hours, shards and money, and the budget of one run.
 
-Here: arithmetic over limits and prices. Not here: how much there is to publish (`defs/`), or spending (`budget.py`).
+Rewriting the same rows for a month has cost others thousands (D1 bills each row written), and requests are 1,200 in
+five minutes for everything an account does: a mistake upstream should cost a failed run and not a bill. Here:
+arithmetic over limits and prices. Not here: how much there is to publish (`defs/`), limits of single requests
+(`limits.py`).
 
 Prices of the Workers Paid plan, as documented in 2026: D1 writes 1 $ per million rows beyond 50 million a month and
 0.75 $ per GB and month beyond 5 GB; Vectorize stores 100 million dimensions for 0.05 $ beyond 10 million, and, in a
@@ -10,6 +13,8 @@ month with at least one search, counts all stored dimensions as queried at 0.01 
 from dataclasses import dataclass
 from math import ceil
 
+from geopin_assets.errors import PermanentError
+from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE
 from geopin_assets.index.limits import (
     IMPORT_FILE_BYTES,
     OUR_REQUESTS_PER_WINDOW,
@@ -18,8 +23,8 @@ from geopin_assets.index.limits import (
     WINDOW_S,
 )
 from geopin_assets.index.protocol import Wait
-from geopin_assets.index.publish import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE
 
+DOLLARS_PER_MILLION_ROWS = 1.0  # D1, rows written beyond the 50 million a month that are included
 BYTES_PER_NUMBER = 12.5
 """Of a float32 as JSON; measured over unit vectors: 6.4 KB per vector of 512."""
 BYTES_PER_LINE = 150
@@ -75,6 +80,32 @@ def forecast_publish(vectors: int, captures: int, dim: int) -> PublishForecast:
         hours=(sent / OUR_REQUESTS_PER_WINDOW * WINDOW_S + publishes * _AWAITED_S) / 3600,
         index_shards=max(ceil(vectors / (VECTORS_PER_INDEX * MAX_INDEX_FILL)), 1),
         database_shards=max(ceil(row_bytes / DATABASE_BYTES), 1),
-        first_load_usd=max(rows / 1e6 - 50, 0) * 1.0,
+        first_load_usd=max(rows / 1e6 - 50, 0) * DOLLARS_PER_MILLION_ROWS,
         monthly_usd=stored + searched,
     )
+
+
+@dataclass(slots=True)
+class RunBudget:
+    """Rows written and requests that are left of a run. What does not fit is refused before anything of it is sent."""
+
+    rows: int
+    requests: int
+
+    def check(self, what: str, rows: int, requests: int) -> None:
+        """Raise PermanentError, naming the setting, unless so much is left."""
+        if rows > self.rows:
+            raise PermanentError(
+                f"{what}: {rows} rows would be written, {self.rows} are left of this run's budget: nothing was written."
+                " If so many changes are right, raise GEOPIN_PUBLISH_MAX_ROWS and publish again"
+            )
+        if requests > self.requests:
+            raise PermanentError(
+                f"{what}: {requests} requests would be sent, {self.requests} are left of this run's budget: nothing was"
+                " written. If so many changes are right, raise GEOPIN_PUBLISH_MAX_REQUESTS and publish again"
+            )
+
+    def spend(self, rows: int, requests: int) -> None:
+        """Note what was really used."""
+        self.rows -= rows
+        self.requests -= requests

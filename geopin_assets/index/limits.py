@@ -40,8 +40,7 @@ MAX_METADATA_BYTES = 10 * 1024  # [docs] per vector
 MAX_METADATA_INDEXES = 10  # [docs] per index; they cover only vectors upserted after them
 INDEXED_STRING_BYTES = 64  # [docs] filters see this much of a string
 MAX_FILTER_BYTES = 2_048  # [docs] compact JSON, exclusive
-MAX_TOP_K = 100  # [docs] ids and scores only
-MAX_TOP_K_WITH_VALUES = 50  # [docs] with values or all metadata; 40025
+MAX_TOP_K = 100  # [docs] ids and scores only; 50 with values or all metadata
 MAX_INDEX_NAME_LENGTH = 64  # [docs]
 
 # D1
@@ -87,11 +86,10 @@ def check_ids(ids: Sequence[str], limit: int) -> None:
         raise PermanentError(f"40007: too many ids in payload; max id count is {limit}, got {len(ids)}")
 
 
-def check_top_k(top_k: int, *, with_values: bool) -> None:
+def check_top_k(top_k: int) -> None:
     """Raise PermanentError 40025 when more matches are asked for than one query returns."""
-    limit = MAX_TOP_K_WITH_VALUES if with_values else MAX_TOP_K
-    if not 1 <= top_k <= limit:
-        raise PermanentError(f"40025: topK={top_k}; between 1 and {limit} for this kind of query")
+    if not 1 <= top_k <= MAX_TOP_K:
+        raise PermanentError(f"40025: topK={top_k}; between 1 and {MAX_TOP_K} for this kind of query")
 
 
 def check_query_vector(vector: NDArray[np.float32], dim: int) -> None:

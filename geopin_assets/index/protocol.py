@@ -85,18 +85,23 @@ class Searchable(Protocol):
     @property
     def dim(self) -> int: ...
 
-    def query(
-        self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None
-    ) -> pl.DataFrame: ...
+    def query(self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        """Nearest vectors by cosine, best first: `vector_id`, `score` (1 = same direction).
+
+        `where` is Vectorize's filter: {property: value} or {property: {"$gte": value}}, joined by AND.
+        """
+        ...
 
 
 class Readable(Protocol):
     """What a search asks of a metadata store, whole or in shards."""
 
-    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame: ...
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
+        """Run one reading statement."""
+        ...
 
 
-class VectorIndex(Protocol):
+class VectorIndex(Searchable, Protocol):
     """Vectors of one model. Writes are asynchronous: they return a mutation id, and `info` says how far it got.
 
     Every call raises PermanentError for what breaks a limit and TransientError for what may pass later.
@@ -104,9 +109,6 @@ class VectorIndex(Protocol):
 
     @property
     def name(self) -> str: ...
-
-    @property
-    def dim(self) -> int: ...
 
     @property
     def upserts_at_once(self) -> int:
@@ -136,20 +138,6 @@ class VectorIndex(Protocol):
         """The stored vectors among these ids, in any order, with the columns of `vector_schema`."""
         ...
 
-    def query(
-        self,
-        vector: NDArray[np.float32],
-        top_k: int,
-        *,
-        where: Mapping[str, Any] | None = None,
-        with_metadata: bool = False,
-    ) -> pl.DataFrame:
-        """Nearest vectors by cosine, best first: `vector_id`, `score` (1 = same direction), and METADATA if asked.
-
-        `where` is Vectorize's filter: {property: value} or {property: {"$gte": value}}, joined by AND.
-        """
-        ...
-
     def info(self) -> IndexInfo: ...
 
     def ids(self) -> Iterator[str]:
@@ -161,7 +149,7 @@ class VectorIndex(Protocol):
         ...
 
 
-class MetadataStore(Protocol):
+class MetadataStore(Readable, Protocol):
     """Tables with D1's SQL and semantics, keyed by one text id each (`tables.TABLES`)."""
 
     @property
@@ -184,10 +172,6 @@ class MetadataStore(Protocol):
     def delete(self, table: str, ids: Sequence[str]) -> WriteResult: ...
 
     def count(self, table: str) -> int: ...
-
-    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
-        """Run one reading statement."""
-        ...
 
 
 CLOCK_MARGIN = timedelta(seconds=60)  # how far the service's clock and ours may differ

@@ -16,18 +16,14 @@ import polars as pl
 
 from geopin_assets.errors import PermanentError, TransientError
 from geopin_assets.index.batching import Frames, ahead, frames_of
-from geopin_assets.index.budget import RunBudget
+from geopin_assets.index.cost import RunBudget
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.limits import IDS_PER_GET
-from geopin_assets.index.protocol import MetadataStore, VectorIndex, Wait
-from geopin_assets.index.tables import table_named
-from geopin_assets.index.targets import RowTarget, Target, VectorTarget
+from geopin_assets.index.protocol import VectorIndex, Wait
+from geopin_assets.index.targets import Target, VectorTarget
 
 MASS_REMOVAL = 50_000
 """Vectors that one publish deletes at most: at 100 a request, half of what an account may send in five minutes."""
-VECTOR_CAPTURES_AT_ONCE, ROW_CAPTURES_AT_ONCE = 100_000, 50_000
-"""Captures whose vectors, or rows, one publish should take together. Of vectors only hashes are held, and each publish
-waits half a minute for Cloudflare; rows are held as they are sent."""
 SAMPLED_TOGETHER = 200_000
 """Rows of which IDS_PER_GET are read back."""
 
@@ -59,8 +55,12 @@ class PublishReport:
 
 @dataclass(frozen=True, slots=True)
 class PublishPlan:
-    """Difference between what cells desire and what the ledger says. Frames hold id and cell_id."""
+    """Difference between what cells desire of a target and what the ledger says. Frames hold id and cell_id."""
 
+    target: Target
+    cells: Sequence[str]
+    rows: Frames
+    """What they desire, as the target takes it."""
     desired: pl.DataFrame
     upsert: pl.DataFrame
     """With everything that `Target.identify` said of it."""
@@ -90,23 +90,6 @@ def publish_vectors(
     return publish(desired, cells, target, ledger, now=now, budget=budget, max_deletions=max_deletions)
 
 
-def publish_rows(
-    table: str,
-    desired: pl.DataFrame,
-    cells: Sequence[str],
-    store: MetadataStore,
-    ledger: Ledger,
-    *,
-    now: datetime,
-    budget: RunBudget | None = None,
-) -> PublishReport:
-    """Make a table hold exactly `desired` for these cells: the table's columns and `cell_id`.
-
-    Raises PermanentError before writing anything when the budget has not that much left.
-    """
-    return publish(desired, cells, RowTarget(store, table_named(table)), ledger, now=now, budget=budget)
-
-
 def publish(
     desired: pl.DataFrame | Frames,
     cells: Sequence[str],
@@ -118,9 +101,7 @@ def publish(
     max_deletions: int | None = None,
 ) -> PublishReport:
     """Publish into any target; see `publish_vectors`."""
-    desired = frames_of(desired)
-    plan = build_plan(desired, cells, target, ledger)
-    return _carry_out(plan, desired, cells, target, ledger, now, budget, max_deletions)
+    return _carry_out(build_plan(frames_of(desired), cells, target, ledger), ledger, now, budget, max_deletions)
 
 
 def publish_each(
@@ -131,27 +112,20 @@ def publish_each(
     now: datetime,
     budget: RunBudget | None = None,
 ) -> list[PublishReport]:
-    """Publish into one target after the other; see `publish_rows`.
+    """Publish into one target after the other; see `publish`.
 
     While one is sent, a thread finds what differs in the next: it only reads, and 0.1 s for 25,000 rows is time that a
     database spends importing. The budget is asked when it is a target's turn.
     """
-    wanted = ((target, frames_of(rows)) for target, rows in parts)
-    planned = ((build_plan(desired, cells, target, ledger), desired, target) for target, desired in wanted)
-    return [_carry_out(plan, desired, cells, target, ledger, now, budget) for plan, desired, target in ahead(planned)]
+    plans = (build_plan(frames_of(rows), cells, target, ledger) for target, rows in parts)
+    with ahead(plans) as planned:
+        return [_carry_out(plan, ledger, now, budget) for plan in planned]
 
 
 def _carry_out(
-    plan: PublishPlan,
-    desired: Frames,
-    cells: Sequence[str],
-    target: Target,
-    ledger: Ledger,
-    now: datetime,
-    budget: RunBudget | None,
-    max_deletions: int | None = None,
+    plan: PublishPlan, ledger: Ledger, now: datetime, budget: RunBudget | None, max_deletions: int | None = None
 ) -> PublishReport:
-    upserts, deletions = plan.upsert.height, len(plan.delete)
+    target, upserts, deletions = plan.target, plan.upsert.height, len(plan.delete)
     if max_deletions is not None and deletions > max_deletions:
         raise MassRemovalError(f"{target.key}: {deletions} vectors to delete, more than {max_deletions} in one publish")
     budget = budget or RunBudget(sys.maxsize, sys.maxsize)
@@ -159,28 +133,28 @@ def _carry_out(
     try:
         if upserts or deletions:
             target.prepare()
-        verified = _upsert(plan, desired, target, ledger, now) + _delete(plan, target, ledger)
+        verified = _upsert(plan, ledger, now) + _delete(plan, ledger)
         if upserts or deletions:
             target.finish()
     finally:
-        budget.spend(target.tally.rows_written, target.tally.requests)
+        budget.spend(target.usage.rows_written, target.usage.requests)
     counts = dict(plan.desired.group_by("cell_id").len().iter_rows())
     return PublishReport(
-        upserted=plan.upsert.height,
-        deleted=len(plan.delete),
-        unchanged=plan.desired.height - plan.upsert.height,
-        requests=target.tally.requests,
-        rows_written=target.tally.rows_written,
-        mutation=target.tally.mutation,
-        lag_s=target.tally.lag_s,
+        upserted=upserts,
+        deleted=deletions,
+        unchanged=plan.desired.height - upserts,
+        requests=target.usage.requests,
+        rows_written=target.usage.rows_written,
+        mutation=target.usage.mutation,
+        lag_s=target.usage.lag_s,
         verified=verified,
-        per_cell={cell: counts.get(cell, 0) for cell in cells},
+        per_cell={cell: counts.get(cell, 0) for cell in plan.cells},
     )
 
 
-def build_plan(desired: Frames, cells: Sequence[str], target: Target, ledger: Ledger) -> PublishPlan:
+def build_plan(rows: Frames, cells: Sequence[str], target: Target, ledger: Ledger) -> PublishPlan:
     """Subtract the ledger from what is desired. Reads only the ledger, and only these cells' part of it."""
-    wanted = pl.concat([target.identify(frame) for frame in desired()])
+    wanted = pl.concat([target.identify(frame) for frame in rows()])
     _check(wanted, cells, target)
     places, claimed = wanted.select("id", "cell_id"), ledger.claims(target.key, cells)
     claim = places.join(claimed, on=["id", "cell_id"], how="anti")
@@ -190,7 +164,8 @@ def build_plan(desired: Frames, cells: Sequence[str], target: Target, ledger: Le
     known = pl.concat([claimed, foreign]).unique("id").select("id", held="content_hash")
     upsert = wanted.join(known, on="id", how="left").filter(pl.col("held").ne_missing(pl.col("content_hash")))
     gone = release.join(places, on="id", how="anti").join(foreign, on="id", how="anti")
-    return PublishPlan(places, upsert.drop("held"), claim, release, gone["id"].unique(maintain_order=True))
+    delete = gone["id"].unique(maintain_order=True)
+    return PublishPlan(target, cells, rows, places, upsert.drop("held"), claim, release, delete)
 
 
 def _check(wanted: pl.DataFrame, cells: Sequence[str], target: Target) -> None:
@@ -203,20 +178,20 @@ def _check(wanted: pl.DataFrame, cells: Sequence[str], target: Target) -> None:
         )
 
 
-def _upsert(plan: PublishPlan, desired: Frames, target: Target, ledger: Ledger, now: datetime) -> int:
+def _upsert(plan: PublishPlan, ledger: Ledger, now: datetime) -> int:
     """Group by group, so that a killed publish repeats one group at most; the number of ids verified."""
-    verified = 0
+    target, verified = plan.target, 0
     if plan.claim.height or plan.upsert.height:
         ledger.begin(target.key, plan.claim, plan.upsert["id"])
     for group in plan.upsert.iter_slices(target.group_size):
-        target.upsert(group, desired)
+        target.upsert(group, plan.rows)
         verified += sum(verify(rows, target) for rows in group.iter_slices(SAMPLED_TOGETHER))
-        ledger.commit(target.key, group, target.tally.mutation, now)
+        ledger.commit(target.key, group, target.usage.mutation, now)
     return verified
 
 
-def _delete(plan: PublishPlan, target: Target, ledger: Ledger) -> int:
-    verified = 0
+def _delete(plan: PublishPlan, ledger: Ledger) -> int:
+    target, verified = plan.target, 0
     if len(plan.delete):
         ledger.begin(target.key, plan.release.clear(), plan.delete)
         target.delete(plan.delete)

@@ -124,11 +124,6 @@ def table_named(name: str) -> Table:
     return TABLES[name]
 
 
-def row_hashes(table: Table, rows: pl.DataFrame) -> list[str]:
-    """16 hex digits of BLAKE2b per row, over the table's columns as JSON: the same on every machine and version."""
-    return [_digest(row) for row in _encoded(table, rows)]
-
-
 def encode_rows(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     """`row_hash`, and ENCODED: the row as JSON.
 

@@ -1,7 +1,7 @@
 """One way to publish into either store: what a publish asks of an index or of a table.
 
 Here: chunking at the limits, content hashes, and reading back. Not here: the plan and the order of steps
-(`publish.py`), or how a mutation is awaited (`waiting.py`).
+(`publish.py`), or how a mutation is awaited (`protocol.py`).
 
 A content hash is 16 hex digits of BLAKE2b over bytes that are the same on every machine and library
 version: an upgrade must not republish everything. Embeddings are hashed at float16, the precision
@@ -35,7 +35,7 @@ from geopin_assets.index.tables import Table, encode_rows
 
 @dataclass(slots=True)
 class Usage:
-    """What a target did so far."""
+    """What a target did and took so far."""
 
     requests: int = 0
     rows_written: int = 0
@@ -47,7 +47,7 @@ class Usage:
 class Target(Protocol):
     """A store as a publish sees it. Frames have the target's own columns; ids are in `id_column`."""
 
-    tally: Usage
+    usage: Usage
 
     @property
     def key(self) -> str:
@@ -103,7 +103,7 @@ class VectorTarget:
 
     index: VectorIndex
     wait: Wait = field(default_factory=Wait)
-    tally: Usage = field(default_factory=Usage)
+    usage: Usage = field(default_factory=Usage)
     id_column: str = "vector_id"
     group_size: int = 1_000_000
 
@@ -135,8 +135,8 @@ class VectorTarget:
         """Several at once, but the last one alone, so that its mutation is the last."""
         chunks = in_chunks(self._rows(group, desired), VECTORS_PER_UPSERT)
         for mutation in last_alone(self.index.upsert, chunks, self.index.upserts_at_once):
-            self.tally.mutation = mutation
-            self.tally.requests += 1
+            self.usage.mutation = mutation
+            self.usage.requests += 1
         self._await()
 
     def _rows(self, group: pl.DataFrame, desired: Frames) -> Iterator[pl.DataFrame]:
@@ -150,17 +150,17 @@ class VectorTarget:
 
     def delete(self, ids: pl.Series) -> None:
         for start in range(0, len(ids), IDS_PER_DELETE):
-            self.tally.mutation = self.index.delete(ids[start : start + IDS_PER_DELETE].to_list())
-            self.tally.requests += 1
+            self.usage.mutation = self.index.delete(ids[start : start + IDS_PER_DELETE].to_list())
+            self.usage.requests += 1
         self._await()
 
     def read(self, ids: pl.Series) -> pl.DataFrame:
-        self.tally.requests += 1
+        self.usage.requests += 1
         vectors = self.index.get(ids[:IDS_PER_GET].to_list())
         return vectors.select(pl.col("vector_id").alias("id"), self.hashes(vectors))
 
     def count(self) -> int:
-        self.tally.requests += 1
+        self.usage.requests += 1
         return self.index.info().vector_count
 
     def ids(self) -> Iterator[str]:
@@ -171,8 +171,8 @@ class VectorTarget:
 
     def _await(self) -> None:
         since = self.wait.clock()
-        self.tally.requests += await_mutation(self.index, self.tally.mutation, self.wait)
-        self.tally.lag_s = max(self.tally.lag_s, (self.wait.clock() - since).total_seconds())
+        self.usage.requests += await_mutation(self.index, self.usage.mutation, self.wait)
+        self.usage.lag_s = max(self.usage.lag_s, (self.wait.clock() - since).total_seconds())
 
 
 @dataclass(slots=True)
@@ -181,7 +181,7 @@ class RowTarget:
 
     store: MetadataStore
     table: Table
-    tally: Usage = field(default_factory=Usage)
+    usage: Usage = field(default_factory=Usage)
     group_size: int = 100_000
 
     @property
@@ -211,14 +211,14 @@ class RowTarget:
         self._count(self.store.delete(self.table.name, ids.to_list()))
 
     def read(self, ids: pl.Series) -> pl.DataFrame:
-        self.tally.requests += 1
+        self.usage.requests += 1
         found = self.store.query(self.table.hashes_sql, (orjson.dumps(ids.to_list()).decode(),))
         if found.is_empty():  # D1 need not name the columns of no rows
             return pl.DataFrame(schema={"id": pl.String, "content_hash": pl.String})
         return found.select(pl.col("id").cast(pl.String), pl.col("row_hash").cast(pl.String).alias("content_hash"))
 
     def count(self) -> int:
-        self.tally.requests += 1
+        self.usage.requests += 1
         return self.store.count(self.table.name)
 
     def ids(self) -> Iterator[str]:
@@ -233,5 +233,5 @@ class RowTarget:
         """A table needs no tidying."""
 
     def _count(self, result: WriteResult) -> None:
-        self.tally.requests += result.requests
-        self.tally.rows_written += result.rows_written
+        self.usage.requests += result.requests
+        self.usage.rows_written += result.rows_written

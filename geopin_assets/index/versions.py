@@ -10,7 +10,6 @@ longer than publishing the rest, is a new version: searches use the old one unti
 
 import sqlite3
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -84,8 +83,8 @@ class IndexVersions:
         of_model = (version for version in self._read() if version.model_id == model_id)
         return next((version for version in of_model if version.state is State.BUILDING), None)
 
-    def target(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
-        """Where vectors of a model are published to: what is being built, else what serves.
+    def publishing(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
+        """The one that vectors of a model are published to: what is being built, else what serves.
 
         The very first index serves at once; one of another model than the serving one's is built beside it.
         `shards` counts for a new version only: an index never changes its number of shards.
@@ -103,14 +102,14 @@ class IndexVersions:
 
     def switch(self, version: IndexVersion, now: datetime) -> None:
         """Searches use this version from now on; the one before is retired."""
-        with self._transaction() as connection:
+        with transaction(self._path, _SCHEMA) as connection:
             self._set(connection, State.RETIRED, now, "state = 'serving'", ())
             self._set(connection, State.SERVING, now, "model_id = ? AND number = ?", (version.model_id, version.number))
 
     def drop(self, version: IndexVersion, now: datetime) -> None:
         """Forget a version whose vectors are gone. Raises ConfigurationError for the one that searches use."""
         self.check_may_drop(version)
-        with self._transaction() as connection:
+        with transaction(self._path, _SCHEMA) as connection:
             self._set(connection, State.DROPPED, now, "model_id = ? AND number = ?", (version.model_id, version.number))
 
     def check_may_drop(self, version: IndexVersion) -> None:
@@ -140,7 +139,7 @@ class IndexVersions:
         ]
 
     def _add(self, model_id: str, dim: int, shards: int, state: State, now: datetime) -> IndexVersion:
-        with self._transaction() as connection:
+        with transaction(self._path, _SCHEMA) as connection:
             sql = "SELECT coalesce(max(number), 0) + 1 FROM index_versions WHERE backend = ? AND model_id = ?"
             (number,) = connection.execute(sql, (self._backend, model_id)).fetchone()
             row = (self._backend, model_id, number, dim, shards, state.value, now.isoformat())
@@ -152,9 +151,6 @@ class IndexVersions:
     ) -> None:
         sql = f"UPDATE index_versions SET state = ?, since = ? WHERE backend = ? AND {where}"  # noqa: S608
         connection.execute(sql, (state.value, now.isoformat(), self._backend, *params))
-
-    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._path, _SCHEMA)
 
 
 def announce(

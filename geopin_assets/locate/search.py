@@ -49,19 +49,13 @@ def locate(views: NDArray[np.float32], index: Searchable, store: Readable, top: 
     best = matches.sort("score", "vector_id", descending=[True, False]).unique(
         "capture_id", keep="first", maintain_order=True
     )
-    return _ranked(best.head(top))
+    best = best.head(top).with_row_index("rank", offset=1)
+    lons, lats = best["lon"], best["lat"]
+    away_m = [distance_m(lons[0], lats[0], lon, lat) for lon, lat in zip(lons, lats, strict=True)]
+    best = best.with_columns(pl.col("rank").cast(pl.Int64), distance_m=pl.Series(away_m, dtype=pl.Float64))
+    return best.select(list(MATCH_SCHEMA))
 
 
 def _rows(vector_ids: pl.Series, store: Readable) -> pl.DataFrame:
     rows = store.query(_ROWS_SQL, (orjson.dumps(vector_ids.to_list()).decode(),))
     return rows.cast(_ROW_SCHEMA) if rows.height else pl.DataFrame(schema=_ROW_SCHEMA)  # type: ignore[arg-type]
-
-
-def _ranked(best: pl.DataFrame) -> pl.DataFrame:
-    lons, lats = best["lon"], best["lat"]
-    distances = [distance_m(lons[0], lats[0], lon, lat) for lon, lat in zip(lons, lats, strict=True)]
-    return (
-        best.with_row_index("rank", offset=1)
-        .with_columns(pl.col("rank").cast(pl.Int64), distance_m=pl.Series(distances, dtype=pl.Float64))
-        .select(list(MATCH_SCHEMA))
-    )

@@ -16,8 +16,8 @@ from geopin_assets.embedding.protocol import Embedder, Model
 from geopin_assets.embedding.vectors import VectorFiles
 from geopin_assets.files.object_store import ObjectStore, open_store
 from geopin_assets.http_client import user_agent
-from geopin_assets.index.budget import RunBudget
 from geopin_assets.index.cloudflare import CloudflareApi
+from geopin_assets.index.cost import RunBudget
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
 from geopin_assets.index.stores import Backend, CloudflareBackend, EmbeddedBackend, Shards
@@ -127,9 +127,9 @@ class SearchIndex(Parts):
     def versions(self) -> IndexVersions:
         return IndexVersions(self.settings().ledger_path, self.backend().key)
 
-    def target(self, model: Model) -> IndexVersion:
+    def publishing(self, model: Model) -> IndexVersion:
         """The version that vectors of this model are published to; made up where there is none yet."""
-        return self.versions().target(model.model_id, model.dim, shards=self._shards(), now=datetime.now(UTC))
+        return self.versions().publishing(model.model_id, model.dim, shards=self._shards(), now=datetime.now(UTC))
 
     def rebuild(self, model: Model) -> IndexVersion:
         """A new version of this model's index, to be published from the beginning."""

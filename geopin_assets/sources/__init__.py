@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from geopin_assets.environment import refuse_unknown
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.http_client import DailyUse, HttpClient, Manners, Quota, Transport, build_manners
+from geopin_assets.http_client import DailyUse, HttpClient, Politeness, Quota, Transport, build_politeness
 from geopin_assets.settings import Settings
 from geopin_assets.sources.amsterdam import Amsterdam
 from geopin_assets.sources.base import Source
@@ -97,7 +97,9 @@ def open_source(name: str, settings: Settings, *, transport: Transport | None = 
     with HttpClient(
         name,
         contact=settings.contact,
-        manners=build_manners(quotas) if transport else _shared_manners(name, *at, tuple(sorted(quotas.items()))),
+        politeness=build_politeness(quotas)
+        if transport
+        else _shared_politeness(name, *at, tuple(sorted(quotas.items()))),
         daily_use=DailyUse(settings.daily_use_path),
         deadline_s=source.deadline_s,
         max_bytes=source.max_bytes,
@@ -108,8 +110,8 @@ def open_source(name: str, settings: Settings, *, transport: Transport | None = 
 
 
 @lru_cache
-def _shared_manners(
+def _shared_politeness(
     name: str, data_dir: str, port: int, quotas: tuple[tuple[str, Quota], ...]
-) -> Mapping[str, Manners]:
-    """Manners of a source at the address that these settings mean, the same for the life of the process."""
-    return build_manners(dict(quotas))
+) -> Mapping[str, Politeness]:
+    """That of a source at the address that these settings mean, the same for the life of the process."""
+    return build_politeness(dict(quotas))

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from geopin_assets.errors import ConfigurationError, PayloadError, PermanentError, SourceUnavailable, TransientError
-from geopin_assets.http_client import Answer, HttpClient, Quota, build_manners, user_agent
+from geopin_assets.http_client import Answer, HttpClient, Quota, build_politeness, user_agent
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets_tests.http_client.world import Clock, Reply, client_of, json_reply
 
@@ -141,13 +141,6 @@ def test_the_rate_is_kept():
     for _ in range(5):
         client.get_json(URL)
     assert [b - a for a, b in zip(server.times, server.times[1:], strict=False)] == pytest.approx([0.5] * 4)
-
-
-def test_a_burst_may_go_at_once_and_the_rate_holds_after_it():
-    client, server, _ = client_of(json_reply(), requests_per_second=1.0, burst=3)
-    for _ in range(5):
-        client.get_json(URL)
-    assert [time - server.times[0] for time in server.times] == pytest.approx([0, 0, 0, 1, 2])
 
 
 def test_cut_json_is_tried_again():
@@ -339,14 +332,14 @@ def test_a_dead_source_is_probed_ever_more_rarely_but_always_again():
     assert len(server.requests) < 25
 
 
-def test_clients_with_the_same_manners_share_what_one_of_them_learned():
+def test_clients_with_the_same_politeness_share_what_one_of_them_learned():
     clock = Clock()
-    manners = build_manners({"": Quota(per_second=1000.0)}, clock=clock, sleep=clock.sleep)
-    first, server, _ = client_of(json_reply(status=500), manners=manners)
+    politeness = build_politeness({"": Quota(per_second=1000.0)}, clock=clock, sleep=clock.sleep)
+    first, server, _ = client_of(json_reply(status=500), politeness=politeness)
     for _ in range(2):
         with pytest.raises(TransientError):
             first.get_json(URL)
-    second, server, _ = client_of(json_reply([1]), manners=manners)
+    second, server, _ = client_of(json_reply([1]), politeness=politeness)
     with pytest.raises(SourceUnavailable, match="answered 500"):
         second.get_json(URL)
     assert server.requests == []

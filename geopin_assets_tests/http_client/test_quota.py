@@ -30,7 +30,7 @@ def test_a_budget_lasts_a_day_over_all_runs_and_is_full_again_at_midnight_utc(at
     midnight_s = NOON_S + 3600 + caught.value.retry_after_s
     assert midnight_s % 86_400 == 0
     at(midnight_s).spend("mapillary", "tiles", 3)
-    assert at(midnight_s).used_today("mapillary", "tiles") == 1
+    assert at(midnight_s).used_since(date(2027, 1, 16)) == [("mapillary", "tiles", date(2027, 1, 16), 1)]
 
 
 def test_budgets_of_other_sources_and_kinds_are_their_own(at):

@@ -13,14 +13,10 @@ from geopin_assets.http_client.rate import TokenBucket
 from geopin_assets_tests.http_client.world import Clock
 
 
-@given(
-    rate=st.floats(0.1, 100),
-    burst=st.integers(1, 10),
-    gaps=st.lists(st.floats(0, 5), min_size=1, max_size=60),
-)
-def test_no_window_holds_more_than_burst_plus_rate(rate: float, burst: int, gaps: list[float]):
+@given(rate=st.floats(0.1, 100), gaps=st.lists(st.floats(0, 5), min_size=1, max_size=60))
+def test_no_window_holds_more_than_one_plus_rate(rate: float, gaps: list[float]):
     clock = Clock()
-    bucket = TokenBucket(rate, burst=burst, clock=clock, sleep=clock.sleep)
+    bucket = TokenBucket(rate, clock=clock, sleep=clock.sleep)
     times = []
     for gap in gaps:
         clock.now += gap
@@ -28,7 +24,7 @@ def test_no_window_holds_more_than_burst_plus_rate(rate: float, burst: int, gaps
         times.append(clock.now)
     for first in range(len(times)):
         for last in range(first, len(times)):
-            assert last - first + 1 <= burst + (times[last] - times[first]) * rate + 1e-6
+            assert last - first + 1 <= 1 + (times[last] - times[first]) * rate + 1e-6
 
 
 def test_a_pause_that_begins_while_somebody_waits_holds_them_too():

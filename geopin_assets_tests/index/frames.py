@@ -1,14 +1,23 @@
-"""Frames and small stand-ins of the outside world, shared by the tests of the index."""
+"""Frames, short ways to publish, and small stand-ins of the outside world, shared by the tests of the index."""
 
 import itertools
-from collections.abc import Iterable
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from geopin_assets.index.protocol import vector_schema
+from geopin_assets.index.cost import RunBudget
+from geopin_assets.index.embedded.lance import LanceIndex
+from geopin_assets.index.ledger import Ledger
+from geopin_assets.index.protocol import IndexInfo, MetadataStore, vector_schema
+from geopin_assets.index.publish import PublishReport, publish
+from geopin_assets.index.tables import TABLES, encode_rows
+from geopin_assets.index.targets import RowTarget
 
 DIM = 8
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -81,6 +90,51 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
             **{"cell_id": pl.String, "payload": pl.String},
         },
     )
+
+
+def publish_rows(
+    rows: pl.DataFrame, cells: Sequence[str], store: MetadataStore, ledger: Ledger, budget: RunBudget | None = None
+) -> PublishReport:
+    """Make the captures of a store those of `rows` for these cells."""
+    return publish(rows, cells, RowTarget(store, TABLES["captures"]), ledger, now=NOW, budget=budget)
+
+
+def row_hashes(table: str, rows: pl.DataFrame) -> list[str]:
+    return encode_rows(TABLES[table], rows)["row_hash"].to_list()
+
+
+def claimed(ledger: Ledger, store: str, *cells: str) -> dict[str, int]:
+    """How many ids each of these cells claims; cells that claim none are not in it."""
+    return dict(Counter(ledger.claims(store, cells)["cell_id"]))
+
+
+class LaggingIndex(LanceIndex):
+    """Takes a write at once, as Vectorize does, and processes it `lag_s` later, in order."""
+
+    def __init__(self, folder: Path, name: str, dim: int, *, lag_s: float, clock: Clock) -> None:
+        super().__init__(folder, name, dim)
+        self._lag, self._clock = timedelta(seconds=lag_s), clock
+        self._waiting = deque[tuple[str, datetime, Callable[[], str]]]()
+        self._processed: tuple[str, datetime] | tuple[None, None] = (None, None)
+
+    def upsert(self, vectors: pl.DataFrame) -> str:
+        write = super().upsert
+        return self._later(lambda: write(vectors))
+
+    def delete(self, vector_ids: Sequence[str]) -> str:
+        delete = super().delete
+        return self._later(lambda: delete(vector_ids))
+
+    def info(self) -> IndexInfo:
+        while self._waiting and self._waiting[0][1] + self._lag <= self._clock():
+            mutation, at, write = self._waiting.popleft()
+            write()
+            self._processed = mutation, at
+        return IndexInfo(self.dim, super().info().vector_count, *self._processed)
+
+    def _later(self, write: Callable[[], str]) -> str:
+        self._waiting.append((str(uuid.uuid4()), self._clock(), write))
+        return self._waiting[-1][0]
 
 
 class Killed(Exception):

@@ -14,16 +14,16 @@ from geopin_assets.index.cloudflare import D1Store, VectorizeIndex
 from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.protocol import METADATA, MetadataStore, VectorIndex, Wait, index_name, vector_schema
-from geopin_assets.index.tables import TABLES, migrations, row_hashes
+from geopin_assets.index.tables import migrations
 from geopin_assets.index.targets import VectorTarget
 from geopin_assets_tests.cloudflare import Lag
 from geopin_assets_tests.index.cloudflare.emulated import emulated, wait_by
 from geopin_assets_tests.index.cloudflare.real_d1 import real_d1
-from geopin_assets_tests.index.frames import DIM, Clock, captures, unit, upsertable
+from geopin_assets_tests.index.frames import DIM, Clock, captures, row_hashes, unit, upsertable
 
 
 def lance(folder: Path, clock: Clock, lag_s: float) -> AbstractContextManager[VectorIndex]:
-    return nullcontext(LanceIndex(folder, index_name("test"), DIM, lag_s=lag_s, clock=clock))
+    return nullcontext(LanceIndex(folder, index_name("test"), DIM))
 
 
 @contextmanager
@@ -51,7 +51,6 @@ def workerd(workerd_url: str, tmp_path: Path, clock: Clock) -> Iterator[Metadata
 
 VECTOR_INDEXES = {
     "lance": (lance, 0.0),
-    "lance, lagging": (lance, 30.0),
     "vectorize": (vectorize, 0.0),
     "vectorize, lagging": (vectorize, 30.0),
 }
@@ -163,12 +162,6 @@ def test_a_query_can_be_filtered_by_every_metadata_property(index: VectorIndex, 
         ids({"lon": 4.9})
 
 
-def test_metadata_comes_with_a_query_when_asked(index: VectorIndex, target: VectorTarget) -> None:
-    write(target, upsertable([("s:1/00", 1)]))
-    found = index.query(unit(1), 5, with_metadata=True)
-    assert found.drop("score").rows() == [("s:1/00", "panoramax", "block", 2001)]
-
-
 def test_requests_beyond_the_limits_are_refused_with_the_services_code(index: VectorIndex) -> None:
     ids = [f"s:{i}/00" for i in range(101)]
     with pytest.raises(PermanentError, match="40007: too many ids in payload; max id count is 100"):
@@ -177,8 +170,6 @@ def test_requests_beyond_the_limits_are_refused_with_the_services_code(index: Ve
         index.get(ids[:21])
     with pytest.raises(PermanentError, match="40025"):
         index.query(unit(1), 101)
-    with pytest.raises(PermanentError, match="40025"):
-        index.query(unit(1), 51, with_metadata=True)
     with pytest.raises(PermanentError, match="at most 5000"):
         index.upsert(upsertable([(f"s:{i}/00", 1) for i in range(5001)]))
     with pytest.raises(PermanentError, match="a filter of 2"):
@@ -229,7 +220,7 @@ def test_rows_come_back_with_their_types(store: MetadataStore) -> None:
         "row_hash": "",
     }
     assert rows[1]["heading_deg"] is None
-    assert [row["row_hash"] for row in rows] == row_hashes(TABLES["captures"], captures([("s:1", 1), ("s:5", 5)]))
+    assert [row["row_hash"] for row in rows] == row_hashes("captures", captures([("s:1", 1), ("s:5", 5)]))
 
 
 def test_unchanged_rows_cost_no_writes(store: MetadataStore) -> None:

@@ -9,10 +9,10 @@ import pytest
 from geopin_assets.index.cloudflare import D1Store, VectorizeIndex
 from geopin_assets.index.cost import BYTES_PER_LINE, BYTES_PER_NUMBER, forecast_publish
 from geopin_assets.index.ledger import Ledger
-from geopin_assets.index.publish import publish_rows, publish_vectors
+from geopin_assets.index.publish import publish_vectors
 from geopin_assets_tests.cloudflare import Lag
 from geopin_assets_tests.index.cloudflare.emulated import emulated, wait_by
-from geopin_assets_tests.index.frames import DIM, NOW, Clock, captures, vectors
+from geopin_assets_tests.index.frames import DIM, NOW, Clock, captures, publish_rows, vectors
 
 
 def test_a_million_flat_captures_fit_into_one_index_and_what_is_included() -> None:
@@ -35,7 +35,7 @@ def test_requests_are_those_that_a_publish_sends(tmp_path: Path) -> None:
         emulator.requests.clear()
         ledger = Ledger(tmp_path / "ledger.sqlite")
         publish_vectors(vectors(ids), ["a"], index, ledger, now=NOW, wait=wait_by(clock))
-        publish_rows("captures", captures(ids), ["a"], store, ledger, now=NOW)
+        publish_rows(captures(ids), ["a"], store, ledger)
     assert sorted(emulator.requests.items()) == [
         *(("d1.import", 2), ("d1.raw", 1), ("files.upload", 1)),
         *(("vectorize.get_by_ids", 1), ("vectorize.info", 16), ("vectorize.upsert", 4)),

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.errors import PermanentError, TransientError
-from geopin_assets.index.budget import RunBudget
+from geopin_assets.index.cost import RunBudget
 from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.ledger import Ledger
@@ -22,13 +22,24 @@ from geopin_assets.index.publish import (
     PublishReport,
     publish,
     publish_each,
-    publish_rows,
     publish_vectors,
 )
-from geopin_assets.index.tables import TABLES, row_hashes
+from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget
 from geopin_assets_tests.depth import examples
-from geopin_assets_tests.index.frames import DIM, NOW, Clock, Faults, Killed, captures, vectors
+from geopin_assets_tests.index.frames import (
+    DIM,
+    NOW,
+    Clock,
+    Faults,
+    Killed,
+    LaggingIndex,
+    captures,
+    claimed,
+    publish_rows,
+    row_hashes,
+    vectors,
+)
 
 INDEX_CALLS = ("create", "upsert", "delete", "get", "info", "optimize")
 STORE_CALLS = ("migrate", "upsert", "delete", "query")
@@ -41,7 +52,7 @@ class Workplace:
     def __init__(self, folder: Path, *, lag_s: float = 0.0) -> None:
         self.clock = Clock()
         self.wait = Wait(timeout_s=60, poll_s=2, sleep=self.clock.sleep, clock=self.clock)
-        self.index = LanceIndex(folder, "test", DIM, lag_s=lag_s, clock=self.clock)
+        self.index: LanceIndex = LaggingIndex(folder, "test", DIM, lag_s=lag_s, clock=self.clock)
         self.store = SqliteStore(folder / "d1.sqlite")
         self.ledger = Ledger(folder / "ledger.sqlite")
 
@@ -49,7 +60,7 @@ class Workplace:
         return publish_vectors(desired, cells, self.index, self.ledger, now=NOW, wait=self.wait)
 
     def publish_rows(self, desired: pl.DataFrame, *cells: str) -> PublishReport:
-        return publish_rows("captures", desired, cells, self.store, self.ledger, now=NOW)
+        return publish_rows(desired, cells, self.store, self.ledger)
 
     def held_vectors(self) -> dict[str, str]:
         """id -> content hash of everything in the index."""
@@ -71,7 +82,7 @@ def wanted_vectors(place: Workplace, desired: pl.DataFrame) -> dict[str, str]:
 
 
 def wanted_rows(desired: pl.DataFrame) -> dict[str, str]:
-    return dict(zip(desired["capture_id"], row_hashes(TABLES["captures"], desired), strict=True))
+    return dict(zip(desired["capture_id"], row_hashes("captures", desired), strict=True))
 
 
 def test_a_first_publish_sends_everything_and_reads_a_sample_back(place: Workplace) -> None:
@@ -136,7 +147,7 @@ def test_a_capture_that_moved_ends_right_in_whatever_order_its_cells_are_publish
     for cell in order:
         place.publish(after[cell], cell)
     assert place.held_vectors() == wanted_vectors(place, after["b"])
-    assert dict(place.ledger.cell_counts(place.index.store_key).iter_rows()) == {"b": 1}
+    assert claimed(place.ledger, place.index.store_key, "a", "b") == {"b": 1}
 
 
 def test_a_move_within_one_publish_sends_nothing(place: Workplace) -> None:
@@ -165,14 +176,14 @@ def test_a_runaway_publish_is_stopped_before_it_writes(place: Workplace) -> None
     desired = captures([(f"s:{i}", i) for i in range(10)])
     key = RowTarget(place.store, TABLES["captures"]).key
     with pytest.raises(PermanentError, match=r"10 rows would be written, 9 are left.*GEOPIN_PUBLISH_MAX_ROWS"):
-        publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, budget=RunBudget(9, 100))
+        publish_rows(desired, ["a"], place.store, place.ledger, budget=RunBudget(9, 100))
     with pytest.raises(PermanentError, match=r"1 requests would be sent, 0 are left.*GEOPIN_PUBLISH_MAX_REQUESTS"):
-        publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, budget=RunBudget(10, 0))
+        publish_rows(desired, ["a"], place.store, place.ledger, budget=RunBudget(10, 0))
     assert place.ledger.published(key).is_empty()
     budget = RunBudget(10, 100)
-    publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, budget=budget)
+    publish_rows(desired, ["a"], place.store, place.ledger, budget=budget)
     assert budget.rows == 0 and 0 < budget.requests < 100
-    publish_rows("captures", desired, ["a"], place.store, place.ledger, now=NOW, budget=budget)  # nothing to write
+    publish_rows(desired, ["a"], place.store, place.ledger, budget=budget)  # nothing to write
 
 
 def test_one_table_is_sent_while_the_next_is_planned_and_has_its_budget_asked_later(
@@ -262,7 +273,7 @@ def test_upserts_run_side_by_side_and_the_last_one_alone(place: Workplace) -> No
     desired = [vectors(full[:7_000]), vectors([]), vectors([*full[7_000:], ("last", 1)])]
     target.upsert(pl.concat(map(target.identify, desired)), lambda: desired)
     assert sorted(log[:2]) == ["a0", "b0"] and log[2:] == ["last"]
-    assert (target.tally.mutation, target.tally.requests) == ("mutation of last", 4)
+    assert (target.usage.mutation, target.usage.requests) == ("mutation of last", 4)
 
 
 def test_vectors_are_upserted_and_deleted_in_the_largest_requests_allowed(place: Workplace) -> None:
@@ -352,7 +363,7 @@ def test_any_sequence_of_desired_states_ends_with_the_store_equal_to_the_last(
             try:
                 for cells in [order] if together else [[cell] for cell in order]:
                     desired = pl.concat([frames[cell] for cell in cells])
-                    publish_rows("captures", desired, cells, target_store, ledger, now=NOW)
+                    publish_rows(desired, cells, target_store, ledger)
             except Killed:
                 assert not is_last
         place.store.migrate()

@@ -9,9 +9,9 @@ from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
-from geopin_assets.index.publish import publish_rows, publish_vectors
+from geopin_assets.index.publish import publish_vectors
 from geopin_assets.index.stores import SearchedIndex, SearchedStore, Shards
-from geopin_assets_tests.index.frames import DIM, NOW, captures, vectors
+from geopin_assets_tests.index.frames import DIM, NOW, captures, publish_rows, vectors
 
 CELLS = ("nh-amsterdam-r090c051", "ut-utrecht-r074c059", "gr-groningen-r138c108")
 ROWS = [(f"s:{i:02d}", i) for i in range(30)]
@@ -69,7 +69,7 @@ def test_searching_shards_is_searching_one_index(tmp_path: Path, index: Shards[V
 def test_reading_shards_is_reading_one_store(tmp_path: Path, store: Shards[MetadataStore]) -> None:
     desired = in_cell(captures(ROWS), list(CELLS))
     for part, rows in store.split(desired):
-        publish_rows("captures", rows, CELLS, part, Ledger(tmp_path / "ledger.sqlite"), now=NOW)
+        publish_rows(rows, CELLS, part, Ledger(tmp_path / "ledger.sqlite"))
     found = SearchedStore(store).query("SELECT capture_id, creator FROM captures WHERE capture_id < ?1", ("s:10",))
     assert sorted(found["capture_id"]) == [f"s:{i:02d}" for i in range(10)]
     assert SearchedStore(store).count("captures") == 30
@@ -83,7 +83,7 @@ def test_a_capture_that_moves_to_another_block_leaves_the_shard_it_was_in(
 
     def publish(cell: str) -> list[int]:
         for part, rows in store.split(in_cell(captures(ROWS[:1]), [cell])):
-            publish_rows("captures", rows, CELLS, part, ledger, now=NOW)
+            publish_rows(rows, CELLS, part, ledger)
         return [part.count("captures") for part in store.parts]
 
     assert publish(CELLS[0]) == [0, 0, 1]
@@ -96,6 +96,6 @@ def test_with_more_shards_than_before_the_old_ones_are_emptied_of_what_moved(tmp
     for count in (1, 2):
         for part, rows in Shards(stores[:count]).split(in_cell(captures(ROWS), list(CELLS))):
             part.migrate()
-            publish_rows("captures", rows, CELLS, part, ledger, now=NOW)
+            publish_rows(rows, CELLS, part, ledger)
     held = [set(part.query("SELECT capture_id FROM captures")["capture_id"]) for part in stores]
     assert len(held[0]) + len(held[1]) == 30 and not held[0] & held[1] and held[1]

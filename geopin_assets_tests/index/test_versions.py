@@ -18,7 +18,7 @@ def versions(tmp_path: Path) -> IndexVersions:
 
 
 def target(versions: IndexVersions, model_id: str) -> IndexVersion:
-    return versions.target(model_id, 512, shards=1, now=NOW)
+    return versions.publishing(model_id, 512, shards=1, now=NOW)
 
 
 def test_the_first_index_serves_at_once_and_goes_on_being_the_target(versions: IndexVersions) -> None:

@@ -9,7 +9,7 @@ import pytest
 from geopin_assets.index.publish import publish, withdraw
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
-from geopin_assets_tests.index.frames import NOW, Faults, Killed, captures, vectors
+from geopin_assets_tests.index.frames import NOW, Faults, Killed, captures, claimed, vectors
 from geopin_assets_tests.index.test_publish import INDEX_CALLS, LEDGER_CALLS, STORE_CALLS, Workplace
 
 GONE = pl.Series(["gone", "gone too", "never there"])
@@ -50,7 +50,7 @@ def test_ids_leave_the_store_and_the_ledger_and_nothing_else_does(tmp_path: Path
     send(place, target, ROWS)
     assert take(place, target) == 2
     assert known(place, target) == ({"stays"}, {"stays"})
-    assert dict(place.ledger.cell_counts(target(place, never).key).iter_rows()) == {"a": 1}
+    assert claimed(place.ledger, target(place, never).key, "a", "b") == {"a": 1}
 
 
 @each_store
@@ -59,7 +59,7 @@ def test_ids_that_were_never_published_cost_no_request(tmp_path: Path, target: B
     send(place, target, [("stays", 3)])
     silent = target(place, Faults(0, after=False))
     assert withdraw(GONE, silent, place.ledger) == 0
-    assert silent.tally.requests == 0
+    assert silent.usage.requests == 0
 
 
 @each_store

@@ -96,12 +96,12 @@ def _shown_on(advance: Advance) -> Callable[[EmbeddingProgress], None]:
     """Progress in captures and images a second."""
     started_s, shown = time.monotonic(), 0
 
-    def show(tally: EmbeddingProgress) -> None:
+    def show(so_far: EmbeddingProgress) -> None:
         nonlocal shown
-        rate = (tally.embedded + tally.failed) / max(time.monotonic() - started_s, 1e-3)
-        text = f"{tally.embedded} embedded, {rate:.1f} images/s, {tally.untouched} unchanged, {tally.failed} failed"
-        advance(text, tally.done - shown)
-        shown = tally.done
+        rate = (so_far.embedded + so_far.failed) / max(time.monotonic() - started_s, 1e-3)
+        text = f"{so_far.embedded} embedded, {rate:.1f} images/s, {so_far.untouched} unchanged, {so_far.failed} failed"
+        advance(text, so_far.done - shown)
+        shown = so_far.done
 
     return show
 

@@ -95,7 +95,7 @@ def _stores(storage: Storage, model: Model, search_index: SearchIndex) -> dict[s
     ledger, desired = search_index.ledger(), all_desired(storage, model)
     captures = storage.catalog().all_captures(["capture_id", "cell_id"])
     views = desired if len(live_models(search_index, model)) == 1 else None
-    version, reports = search_index.target(model), {}
+    version, reports = search_index.publishing(model), {}
     for number, (part, wanted) in enumerate(search_index.vectors(version).split(desired)):
         reports[_label(version.name, number)] = sync_report(wanted["vector_id"], ledger, VectorTarget(part))
     for number, (store, wanted) in enumerate(search_index.metadata().split(captures)):

@@ -20,12 +20,10 @@ from geopin_assets.defs.running.progress import Progress
 from geopin_assets.embedding.model.choosing import DIM
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import GeoPinError
-from geopin_assets.index.batching import Frames
-from geopin_assets.index.budget import DOLLARS_PER_MILLION_ROWS, RunBudget
+from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE, Frames
+from geopin_assets.index.cost import DOLLARS_PER_MILLION_ROWS, RunBudget
 from geopin_assets.index.protocol import vector_schema
 from geopin_assets.index.publish import (
-    ROW_CAPTURES_AT_ONCE,
-    VECTOR_CAPTURES_AT_ONCE,
     MassRemovalError,
     PublishReport,
     publish_each,
@@ -77,7 +75,7 @@ def vectorize(
     """
     refuse_losses(context, storage)
     model, budget = embedding.model(), search_index.budget()
-    version = search_index.target(model)
+    version = search_index.publishing(model)
 
     def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
         nonlocal version

@@ -3,9 +3,8 @@
 No hash of the checkpoints is published: the SHA-256 of the first download is recorded beside the file and checked at
 every load. Not here: the layers, what the tensors mean (`cosplace.py`). Importing this imports no torch.
 
-CosPlace and EigenPlaces (Berton et al., CVPR 2022 and ICCV 2023) are two ways of training one architecture: the same
-backbones under the same head, with the same names of parameters. Code and checkpoints come under MIT; SF-XL, which
-they were trained on, is for research purposes (its authors say so of the data set, nothing of the weights).
+CosPlace and EigenPlaces (Berton et al., CVPR 2022 and ICCV 2023) are two ways of training one architecture, with the
+same names of parameters. Under which license they come: docs/embedding.md.
 """
 
 import hashlib

@@ -3,13 +3,8 @@
 Here: resizing, batch norms folded away, precision, pixels to the device, compilation, memory that runs out. Not here:
 what the network is (`cosplace.py`), which part of an image it sees (`views.py`), which device (`choosing.py`).
 
-Measured with ResNet50-512 at 512 x 512 on one core with AVX-512, in CPU seconds per image: 0.375 as published, 0.341
-with batch norms folded (0.314 compiled too). That CPU has instructions for both half precisions, but no AMX, and they
-take 0.51 (fp16) and 0.54 (bf16). GPUs compute both equally fast.
-Worst 1 - cos to fp32 over 16 photos of streets: fp16 5e-6 to 3e-5, bf16 2e-4 to 8e-4 (random weights, batch norms
-fitted to the photos); with trained weights, EfficientNet-Lite0's, 3e-5 and 2e-3. So half precision is fp16, on GPUs,
-and what is chosen here keeps vectors within cos 0.9999 of fp32 (ResNet152, three times as deep, reached 0.9989 with
-fitted random weights); bf16 has to be asked for.
+What `auto` chooses keeps vectors within cos 0.9999 of fp32: fp16 on GPUs does, bf16 does not, and on a CPU both were
+slower than fp32. The numbers: docs/decisions/2026-11-25-half-precision.md.
 """
 
 import copy
@@ -29,8 +24,8 @@ from geopin_assets.embedding.views import SHAPES, frame
 from geopin_assets.settings import Precision
 
 PASS_SIZE = {"cpu": 1, "mps": 16, "cuda": 64}
-"""Images per forward pass. On a CPU one image fits the caches best: ResNet50 at 512 x 683 takes 0.47 CPU seconds an
-image in passes of 1, 0.52 in passes of 2, 0.60 in passes of 8; and a vector does not depend on its batch."""
+"""Images per forward pass. On a CPU one fits the caches best (0.47 CPU seconds an image, 0.60 in passes of 8), and a
+vector does not depend on its batch."""
 BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 256}
 """Images per call: several passes, so that one is sent while another computes."""
 

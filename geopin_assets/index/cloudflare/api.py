@@ -11,6 +11,7 @@ not keep vectors from being published.
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
@@ -24,12 +25,12 @@ from geopin_assets.http_client import (
     CircuitBreaker,
     How,
     HttpClient,
-    Manners,
+    Politeness,
     Quota,
     SharedBucket,
     Tally,
     Transport,
-    build_manners,
+    build_politeness,
 )
 from geopin_assets.index.cloudflare.answers import judge
 from geopin_assets.index.limits import OUR_BURST, OUR_REQUESTS_PER_WINDOW, WINDOW_S
@@ -40,6 +41,13 @@ NDJSON = "application/x-ndjson"
 ATTEMPTS = 7  # 1.5 minutes with their waits: D1 is "a handful of errors every several hours" by its own word
 _DEADLINE_S = 300.0  # one upsert is up to 100 MB
 _UPLOADS = Quota(per_second=10.0)  # to storage, which has no part in the API's rate
+
+
+@dataclass(slots=True)
+class Requests:
+    """A tally of calls, those included that had to be repeated."""
+
+    requests: int = 0
 
 
 class CloudflareApi:
@@ -81,13 +89,13 @@ class CloudflareApi:
             sleep=sleep,
         )
         products = {
-            product: Manners(rate, CircuitBreaker(failures=2 * attempts, clock=clock))
+            product: Politeness(rate, CircuitBreaker(failures=2 * attempts, clock=clock))
             for product in ("vectorize", "d1")
         }
         self._client = HttpClient(
             "cloudflare",
             contact=contact,
-            manners=products | build_manners({"upload": _UPLOADS}, clock=clock, sleep=sleep),
+            politeness=products | build_politeness({"upload": _UPLOADS}, clock=clock, sleep=sleep),
             attempts=attempts,
             max_wait_s=max_wait_s,
             deadline_s=_DEADLINE_S,

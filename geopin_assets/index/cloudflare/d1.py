@@ -30,11 +30,10 @@ from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index import tables
 from geopin_assets.index.batching import ahead
 from geopin_assets.index.cloudflare.answers import RequestTooLarge, classify, field, unless
-from geopin_assets.index.cloudflare.api import CloudflareApi
+from geopin_assets.index.cloudflare.api import CloudflareApi, Requests
 from geopin_assets.index.limits import IMPORT_FILE_BYTES, IMPORT_STATEMENT_BYTES, check_statement
 from geopin_assets.index.protocol import Wait, WriteResult
 from geopin_assets.index.tables import Table, hashed_rows
-from geopin_assets.index.targets import Usage
 
 ATTEMPTS = 4
 _log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ def import_files(table: Table, frames: Iterable[pl.DataFrame]) -> Iterator[list[
 class Importer:
     """Imports files into the database at `path` below the account; `tally` counts the requests."""
 
-    def __init__(self, api: CloudflareApi, path: str, wait: Wait, tally: Usage) -> None:
+    def __init__(self, api: CloudflareApi, path: str, wait: Wait, tally: Requests) -> None:
         self._api, self._path, self._wait, self._tally = api, path, wait, tally
         self._retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
@@ -193,10 +192,10 @@ class D1Store:
         The database answers nobody, searches included, while it imports a file. Repeat after a failure:
         rows that are there already are not written, nor billed.
         """
-        known, tally = tables.table_named(table), Usage()
+        known, tally = tables.table_named(table), Requests()
         importer = Importer(self._api, self._path(), self._wait, tally)
-        with self._turn:
-            total = sum((importer.run(file) for file in ahead(import_files(known, frames))), WriteResult())
+        with self._turn, ahead(import_files(known, frames)) as files:
+            total = sum(map(importer.run, files), WriteResult())
         return total + WriteResult(requests=tally.requests)
 
     def bookmark(self) -> str:
@@ -204,11 +203,12 @@ class D1Store:
         return field(self._api.call("GET", f"{self._path()}/time_travel/bookmark"), "bookmark")
 
     def _write(self, sql: str, parameters: Iterator[str]) -> WriteResult:
-        tally = Usage()
-        total = sum((self._write_halving(sql, parameter, tally) for parameter in ahead(parameters)), WriteResult())
+        tally = Requests()
+        with ahead(parameters) as prepared:
+            total = sum((self._write_halving(sql, parameter, tally) for parameter in prepared), WriteResult())
         return total + WriteResult(requests=tally.requests)
 
-    def _write_halving(self, sql: str, parameter: str, tally: Usage) -> WriteResult:
+    def _write_halving(self, sql: str, parameter: str, tally: Requests) -> WriteResult:
         """One JSON array in one request, or its halves if that is too large."""
         try:
             (result,) = self._run([_statement(sql, [parameter])], tally)
@@ -232,7 +232,7 @@ class D1Store:
         with unless(lambda: name in self._applied()):
             self._run([*map(_statement, tables.statements(script)), record])
 
-    def _run(self, statements: Sequence[Mapping[str, Any]], tally: Usage | None = None) -> list[Any]:
+    def _run(self, statements: Sequence[Mapping[str, Any]], tally: Requests | None = None) -> list[Any]:
         """The results of one request, one for each statement."""
         for statement in statements:
             check_statement(statement["sql"], statement.get("params", ()))

@@ -58,15 +58,11 @@ def vectors_frame(found: Any, dim: int) -> pl.DataFrame:
         raise PayloadError(f"vectors that cannot be read: {error}") from error
 
 
-def matches_frame(answer: Any, *, with_metadata: bool) -> pl.DataFrame:
-    """What a query answered: `vector_id`, `score` and METADATA if asked. Raises PayloadError for anything else."""
+def matches_frame(answer: Any) -> pl.DataFrame:
+    """What a query answered: `vector_id` and `score`. Raises PayloadError for anything else."""
     try:
-        matches = answer["matches"]
-        columns = {"vector_id": [match["id"] for match in matches], "score": [match["score"] for match in matches]}
-        schema = {"vector_id": pl.String(), "score": pl.Float64()}
-        if not with_metadata:
-            return _frame(columns, [], schema)
-        return _frame(columns, [match.get("metadata") or {} for match in matches], schema | METADATA)
+        columns = {"vector_id": [m["id"] for m in answer["matches"]], "score": [m["score"] for m in answer["matches"]]}
+        return pl.DataFrame(columns, strict=False).cast({"vector_id": pl.String, "score": pl.Float64})
     except _UNEXPECTED as error:
         raise PayloadError(f"matches that cannot be read: {error}") from error
 
@@ -165,25 +161,18 @@ class VectorizeIndex:
         found = self._call("POST", "get_by_ids", {"ids": list(vector_ids)}) if len(vector_ids) else []
         return vectors_frame(found, self.dim)
 
-    def query(
-        self,
-        vector: NDArray[np.float32],
-        top_k: int,
-        *,
-        where: Mapping[str, Any] | None = None,
-        with_metadata: bool = False,
-    ) -> pl.DataFrame:
+    def query(self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
         """As the protocol says; the service's scores are approximate unless it returns all values, 3 KB a match."""
-        limits.check_top_k(top_k, with_values=with_metadata)
+        limits.check_top_k(top_k)
         limits.check_query_vector(vector, self.dim)
         limits.check_filter(where or {}, list(METADATA))
         body = {
             "vector": np.ascontiguousarray(vector, dtype=np.float32),
             "topK": top_k,
             "returnValues": False,
-            "returnMetadata": "all" if with_metadata else "none",
+            "returnMetadata": "none",
         } | ({"filter": where} if where else {})
-        return matches_frame(self._call("POST", "query", body), with_metadata=with_metadata)
+        return matches_frame(self._call("POST", "query", body))
 
     def info(self) -> IndexInfo:
         state = self._call("GET", "info")

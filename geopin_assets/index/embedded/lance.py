@@ -1,17 +1,15 @@
 """The embedded vector index: LanceDB behind Vectorize's semantics.
 
-Here: storage, exact search and the asynchrony of mutations. Not here: limits (`limits.py`), frames
-and names (`protocol.py`). LanceDB because it has upsert by id, SQL prefilter, exact search, and
-several processes can read and write one index. It costs 1.4 s to import: done at the first call.
+Here: storage and exact search; a write is durable when the call returns. Not here: limits (`limits.py`), frames and
+names (`protocol.py`). LanceDB because it has upsert by id, SQL prefilter, exact search, and several processes can read
+and write one index. It costs 1.4 s to import: done at the first call.
 
 A metadata index is a column `indexed_{property}`, filled by the upserts that follow its creation:
 as in Vectorize, vectors written before it are never found by a filter on it.
 """
 
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -39,35 +37,16 @@ _OPERATORS = {
 }
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mutation:
-    id: str
-    at: datetime
-    apply: Callable[[], None]
-
-
 class LanceIndex:
-    """A VectorIndex in a folder. With `lag_s` a write becomes visible only that many seconds later, in this object.
+    """A VectorIndex in a folder."""
 
-    Vectorize takes up to two minutes to process a mutation; the lag exists so that callers can be
-    tested against that. It is 0 in operation, where every write is durable when the call returns.
-    """
+    upserts_at_once = 1
 
-    def __init__(
-        self, folder: Path, name: str, dim: int, *, lag_s: float = 0.0, clock: Callable[[], datetime] = _utc_now
-    ) -> None:
+    def __init__(self, folder: Path, name: str, dim: int) -> None:
         if not 1 <= dim <= limits.MAX_DIM:
             raise PermanentError(f"{dim} dimensions; between 1 and {limits.MAX_DIM}")
         self._folder, self.name, self.dim = folder, name, dim
-        self._lag, self._clock = timedelta(seconds=lag_s), clock
-        self._pending: deque[_Mutation] = deque()
-        self._processed: _Mutation | None = None
-
-    upserts_at_once = 1
+        self._newest: tuple[str, datetime] | None = None
 
     @property
     def store_key(self) -> str:
@@ -97,47 +76,36 @@ class LanceIndex:
         indexed = [_as_indexed(name).alias(f"indexed_{name}") for name in self.metadata_indexes()]
         rows = vectors.with_columns(indexed).to_arrow()
         merge = self._table().merge_insert("vector_id").when_matched_update_all().when_not_matched_insert_all()
-        return self._submit(lambda: merge.execute(rows))
+        merge.execute(rows)
+        return self._mutated()
 
     def delete(self, vector_ids: Sequence[str]) -> str:
         limits.check_ids(vector_ids, limits.IDS_PER_DELETE)
-        table = self._table()
-        return self._submit(lambda: table.delete(f"vector_id IN {_sql(vector_ids)}") if len(vector_ids) else None)
+        if len(vector_ids):
+            self._table().delete(f"vector_id IN {_sql(vector_ids)}")
+        return self._mutated()
 
     def get(self, vector_ids: Sequence[str]) -> pl.DataFrame:
         limits.check_ids(vector_ids, limits.IDS_PER_GET)
-        self._process_due()
         columns = list(vector_schema(self.dim))
         if not len(vector_ids):
             return pl.DataFrame(schema=vector_schema(self.dim))
         return self._table().search().where(f"vector_id IN {_sql(vector_ids)}").select(columns).to_polars()
 
-    def query(
-        self,
-        vector: NDArray[np.float32],
-        top_k: int,
-        *,
-        where: Mapping[str, Any] | None = None,
-        with_metadata: bool = False,
-    ) -> pl.DataFrame:
-        limits.check_top_k(top_k, with_values=with_metadata)
+    def query(self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        limits.check_top_k(top_k)
         limits.check_query_vector(vector, self.dim)
         limits.check_filter(where or {}, self.metadata_indexes() if where else ())
-        self._process_due()
-        columns = ["vector_id", *(METADATA if with_metadata else ())]
         search = self._table().search(vector.astype(np.float32)).distance_type("cosine").limit(top_k)
-        search = search.select([*columns, "_distance"])
+        search = search.select(["vector_id", "_distance"])
         found = (search.where(_where(where)) if where else search).to_polars()
-        score = (1 - pl.col("_distance")).cast(pl.Float64).alias("score")
-        return found.select("vector_id", score, *columns[1:])
+        return found.select("vector_id", (1 - pl.col("_distance")).cast(pl.Float64).alias("score"))
 
     def info(self) -> IndexInfo:
-        self._process_due()
-        count, last = self._table().count_rows(), self._processed
-        return IndexInfo(self.dim, count, last.id if last else None, last.at if last else None)
+        mutation, at = self._newest or (None, None)
+        return IndexInfo(self.dim, self._table().count_rows(), mutation, at)
 
     def ids(self) -> Iterator[str]:
-        self._process_due()
         yield from self._table().search().select(["vector_id"]).limit(None).to_polars()["vector_id"]
 
     def optimize(self) -> None:
@@ -170,16 +138,9 @@ class LanceIndex:
         except ValueError as error:
             raise PermanentError(f"there is no index {self.name} yet: publish a region first") from error
 
-    def _submit(self, apply: Callable[[], Any]) -> str:
-        mutation = _Mutation(str(uuid.uuid4()), self._clock(), apply)
-        self._pending.append(mutation)
-        self._process_due()
-        return mutation.id
-
-    def _process_due(self) -> None:
-        while self._pending and self._pending[0].at + self._lag <= self._clock():
-            self._pending[0].apply()
-            self._processed = self._pending.popleft()
+    def _mutated(self) -> str:
+        self._newest = str(uuid.uuid4()), datetime.now(UTC)
+        return self._newest[0]
 
 
 def _as_indexed(property_name: str) -> pl.Expr:

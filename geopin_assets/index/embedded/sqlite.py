@@ -1,8 +1,7 @@
 """The embedded metadata store: D1's SQL, limits and prices on the standard library's SQLite.
 
-Here: connections and the four calls. Not here: the SQL (`tables.py`, `migrations/`), which runs on
-D1 unchanged. Connections are short, so threads and processes can share the file: WAL lets readers
-go on while one writes, and writers wait for each other.
+Here: the calls. Not here: the SQL (`tables.py`, `migrations/`), which runs on D1 unchanged, or how threads and
+processes share the file (`files/sqlite.py`).
 """
 
 import sqlite3

@@ -61,7 +61,7 @@ def aged(path: Path, days: float, content: str = "x" * 100) -> Path:
 def retire(installation: Installation, model_id: str, days: float) -> IndexVersion:
     """A version that served until so many days ago, with vectors."""
     versions, when = installation.search_index.versions(), NOW - timedelta(days=days)
-    version = versions.target(model_id, DIM, shards=1, now=when)
+    version = versions.publishing(model_id, DIM, shards=1, now=when)
     if version.state is State.BUILDING:
         versions.switch(version, when)
     version = next(v for v in versions.all() if v.name == version.name)
@@ -123,7 +123,7 @@ def test_only_what_nobody_writes_or_reads_any_more_is_removed(
     installation: Installation, memory: dg.DagsterInstance
 ) -> None:
     settings, present = installation.storage.settings(), installation.embedding.model().model_id
-    installation.search_index.versions().target("indexed", DIM, shards=1, now=NOW)
+    installation.search_index.versions().publishing("indexed", DIM, shards=1, now=NOW)
     vectors = settings.embeddings_dir
     gone = [
         aged(settings.raw_dir / "panoramax" / f".{CELL}.parquet.77.partial", 2),

@@ -19,14 +19,14 @@ from geopin_assets.defs.running.takedown import Takedown, Trace, traces_in_raw
 from geopin_assets.embedding.protocol import CaptureImage, Model
 from geopin_assets.embedding.vectors import HELD_SCHEMA, vector_rows
 from geopin_assets.files.object_store import open_store
-from geopin_assets.index.publish import publish_rows, publish_vectors
+from geopin_assets.index.publish import publish_vectors
 from geopin_assets.index.versions import State
 from geopin_assets.platform.index_state import desired_vectors
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import CellCrawl
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_2, capture, crawl
-from geopin_assets_tests.index.frames import NOW, Faults, Killed
+from geopin_assets_tests.index.frames import NOW, Faults, Killed, publish_rows
 from geopin_assets_tests.index.test_publish import INDEX_CALLS, LEDGER_CALLS
 from geopin_assets_tests.platform import CELLS, Installation, Ran
 
@@ -216,7 +216,7 @@ def test_vectors_of_other_models_and_in_other_versions_of_the_index_leave_too(
 ) -> None:
     older = Model("older-model", 16, is_place_recognition=True)
     embed(place, older)
-    version = place.search_index.target(older)
+    version = place.search_index.publishing(older)
     (part,) = place.search_index.vectors(version).parts
     desired = desired_vectors(place.storage, [HERE], older)
     publish_vectors(desired, [HERE], part, place.search_index.ledger(), now=NOW)
@@ -271,7 +271,7 @@ def test_a_capture_named_like_a_view_of_another_is_not_taken_for_it(
     crawl(place.storage.raw(), THERE, [twin], crawled_at=DAY_2)
     place.storage.catalog().merge(CELLS, place.storage.raw())
     rows = place.storage.catalog().captures([THERE])
-    publish_rows("captures", rows, [THERE], place.rows, place.search_index.ledger(), now=NOW)
+    publish_rows(rows, [THERE], place.rows, place.search_index.ledger())
     take_down(place, instance, steps=1)
     held = place.rows.query("SELECT capture_id FROM captures ORDER BY capture_id")["capture_id"]
     assert held.to_list() == [twin.capture_id, STAYS]

@@ -13,13 +13,22 @@ from geopin_assets.http_client import AccessDenied
 from geopin_assets.index.cloudflare import CloudflareApi, D1Store, VectorizeIndex
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import METADATA
-from geopin_assets.index.publish import PublishReport, publish_rows, publish_vectors
-from geopin_assets.index.tables import TABLES, row_hashes
+from geopin_assets.index.publish import PublishReport, publish_vectors
 from geopin_assets_tests.cloudflare import CloudflareEmulator, CloudflareFault, Lag, Limits
 from geopin_assets_tests.cloudflare.faults import D1_RETRY, D1_TOO_MUCH
 from geopin_assets_tests.cloudflare.transport import CloudflareTransport
 from geopin_assets_tests.index.cloudflare.emulated import emulated, wait_by
-from geopin_assets_tests.index.frames import DIM, NOW, Clock, captures, unit, upsertable, vectors
+from geopin_assets_tests.index.frames import (
+    DIM,
+    NOW,
+    Clock,
+    captures,
+    publish_rows,
+    row_hashes,
+    unit,
+    upsertable,
+    vectors,
+)
 
 ROWS = [(f"s:{i}", i) for i in range(40)]
 AFTER = [(f"s:{i}", i * 7) for i in range(5, 45)]
@@ -38,7 +47,7 @@ class Workplace:
     def publish(self, rows: list[tuple[str, int]]) -> tuple[PublishReport, PublishReport]:
         return (
             publish_vectors(vectors(rows), ["a"], self.index, self.ledger, now=NOW, wait=self.wait),
-            publish_rows("captures", captures(rows), ["a"], self.store, self.ledger, now=NOW),
+            publish_rows(captures(rows), ["a"], self.store, self.ledger),
         )
 
     def publish_until_done(self, rows: list[tuple[str, int]]) -> int:
@@ -60,7 +69,7 @@ class Workplace:
 
 def wanted(rows: list[tuple[str, int]]) -> tuple[set[str], dict[str, str]]:
     frame = captures(rows)
-    hashes = dict(zip(frame["capture_id"], row_hashes(TABLES["captures"], frame), strict=True))
+    hashes = dict(zip(frame["capture_id"], row_hashes("captures", frame), strict=True))
     return {id_ for id_, _ in rows}, hashes
 
 
@@ -171,7 +180,7 @@ def test_a_load_by_file_leaves_what_an_upsert_would(place: Workplace) -> None:
     place.store.migrate()
     loaded = place.store.load("captures", [odd.head(1_500), odd.tail(500)])
     assert (loaded.changes, loaded.rows_written) == (2_000, 2_000)
-    assert place.held()[1] == dict(zip(odd["capture_id"], row_hashes(TABLES["captures"], odd), strict=True))
+    assert place.held()[1] == dict(zip(odd["capture_id"], row_hashes("captures", odd), strict=True))
     stored = place.store.query("SELECT * FROM captures ORDER BY capture_id")
     other = D1Store(place.api, "other")
     other.migrate()

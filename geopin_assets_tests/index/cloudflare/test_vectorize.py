@@ -128,32 +128,28 @@ def test_more_bytes_than_an_upload_may_have_are_never_sent(tmp_path: Path) -> No
 
 
 def test_deleting_getting_and_querying_send_exact_bodies(tmp_path: Path) -> None:
-    index, server, _ = index_of(tmp_path, MUTATION, result([]), *[result({"count": 0, "matches": []})] * 3)
+    index, server, _ = index_of(tmp_path, MUTATION, result([]), *[result({"count": 0, "matches": []})] * 2)
     vector = np.array([0.1, 1 / 3, -1, 0, 0, 0, 0, 1e-45], dtype=np.float64)
     assert index.delete(["a", "b"]) == "m1"
     assert index.get(["a"]).equals(pl.DataFrame(schema=vector_schema(DIM)))
     index.query(vector.astype(np.float32), 100)
-    index.query(vector.astype(np.float32), 50, with_metadata=True)
     index.query(vector.astype(np.float32), 5, where={"source": "x", "captured_year": {"$gte": 2018, "$lt": 2019}})
     assert {request.headers["content-type"] for request in server.requests} == {"application/json"}
-    assert asked(server) == ["POST /x/delete_by_ids", "POST /x/get_by_ids", *["POST /x/query"] * 3]
+    assert asked(server) == ["POST /x/delete_by_ids", "POST /x/get_by_ids", *["POST /x/query"] * 2]
     text = b'"vector":[0.1,0.33333334,-1.0,0.0,0.0,0.0,0.0,1e-45]'
     assert [request.content for request in server.requests] == [
         b'{"ids":["a","b"]}',
         b'{"ids":["a"]}',
         b"{" + text + b',"topK":100,"returnValues":false,"returnMetadata":"none"}',
-        b"{" + text + b',"topK":50,"returnValues":false,"returnMetadata":"all"}',
         b"{" + text + b',"topK":5,"returnValues":false,"returnMetadata":"none",'
         b'"filter":{"source":"x","captured_year":{"$gte":2018,"$lt":2019}}}',
     ]
 
 
 def test_matches_come_back_as_a_frame(tmp_path: Path) -> None:
-    metadata = {"source": "panoramax", "cell_block": "b", "captured_year": 2018.0}
-    matches = [{"id": "a", "score": 1, "metadata": metadata}, {"id": "b", "score": 0.5}]
-    index, _, _ = index_of(tmp_path, result({"count": 2, "matches": matches}))
-    found = index.query(unit(1), 5, with_metadata=True)
-    assert found.rows() == [("a", 1.0, "panoramax", "b", 2018), ("b", 0.5, None, None, None)]
+    matches = [{"id": "a", "score": 1}, {"id": "b", "score": 0.5}]
+    index, _, _ = index_of(tmp_path, result({"count": 2, "matches": matches}), result({"count": 0, "matches": []}))
+    assert index.query(unit(1), 5).rows() == [("a", 1.0), ("b", 0.5)]
     assert index.query(unit(1), 5).schema == {"vector_id": pl.String, "score": pl.Float64}
 
 

@@ -1,4 +1,4 @@
-"""What only the embedded index promises: files, asynchrony on demand, and Vectorize's metadata indexes."""
+"""What only the embedded index promises: files, and Vectorize's metadata indexes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from geopin_assets.errors import PermanentError
 from geopin_assets.index.embedded.lance import KEEP_OLD_VERSIONS, MAX_SMALL_FRAGMENTS, LanceIndex
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets_tests.index.frames import DIM, Clock, unit, upsertable
+from geopin_assets_tests.index.frames import DIM, unit, upsertable
 
 
 def test_an_index_outlives_the_object_that_wrote_it(tmp_path: Path) -> None:
@@ -18,21 +18,6 @@ def test_an_index_outlives_the_object_that_wrote_it(tmp_path: Path) -> None:
     assert reader.get(["x"]).height == 1
     writer.delete(["x"])
     assert reader.get(["x"]).height == 0
-
-
-def test_mutations_are_seen_in_order_and_only_after_the_lag(tmp_path: Path) -> None:
-    clock = Clock()
-    index = LanceIndex(tmp_path, "test", DIM, lag_s=10, clock=clock)
-    index.create()
-    first = index.upsert(upsertable([("x", 1), ("y", 2)]))
-    clock.sleep(5)
-    second = index.delete(["x"])
-    assert (index.info().vector_count, index.info().processed_up_to_mutation) == (0, None)
-    clock.sleep(5)
-    assert (index.info().vector_count, index.info().processed_up_to_mutation) == (2, first)
-    clock.sleep(5)
-    assert (index.info().vector_count, index.info().processed_up_to_mutation) == (1, second)
-    assert index.query(unit(1), 5)["vector_id"].to_list() == ["y"]
 
 
 def test_a_filter_never_finds_vectors_upserted_before_its_metadata_index(tmp_path: Path) -> None:
