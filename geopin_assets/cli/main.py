@@ -6,6 +6,7 @@ look something up answer at once.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -91,28 +92,23 @@ def backfill(
     only_missing: Annotated[bool, typer.Option("--only-missing", help="Only cells never crawled, or failed")] = False,
     again: Annotated[str, typer.Option("--retry", help="Only what this backfill (its id) did not finish")] = "",
     follow: Annotated[str, typer.Option("--follow", help="Start nothing: follow this backfill (its id)")] = "",
-    url: Annotated[str, typer.Option(help="The running webserver; default GEOPIN_UI_URL")] = "",
+    url: Annotated[str, typer.Option(help="Of an instance elsewhere: its webserver")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Launch, and do not follow")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Launch without asking")] = False,
 ) -> None:
-    """Fill cells of a source through the running instance (`geopin ui`): plan, progress, what failed, and again."""
-    from geopin_assets.cli.backfill import Following
-    from geopin_assets.cli.webserver import Webserver
+    """Fill cells of a source through the instance, whose daemon crawls: plan, progress, what failed, and again."""
+    from geopin_assets.cli.backfill import beside, elsewhere
 
     settings = Settings.from_env()
     if sum(map(bool, (source, again, follow))) != 1:
         raise typer.BadParameter("one of: a source, --retry ID, --follow ID; e.g. geopin backfill amsterdam -r nh")
     if source and not region:
         raise typer.BadParameter("which cells? e.g. --region nh-amsterdam, or --region all")
-    following = Following(
-        webserver=Webserver(url or settings.ui_url),
-        is_detached=detach,
-        is_asked=not yes,
-        url_option=f" --url {url}" if url else "",
-    )
-    if source:
-        sys.exit(following.start(settings, source, region, only_missing=only_missing))
-    sys.exit(following.retry(again) if again else following.follow(follow))
+    with elsewhere(url) if url else beside(settings) as following:
+        following = replace(following, is_detached=detach, is_asked=not yes)
+        if source:
+            sys.exit(following.start(settings, source, region, only_missing=only_missing))
+        sys.exit(following.retry(again) if again else following.follow(follow))
 
 
 @app.command()
@@ -143,13 +139,16 @@ def takedown(
     as_json: Annotated[bool, typer.Option("--json", help="With --list: for programs, as docs/cli.md says")] = False,
 ) -> None:
     """Remove captures everywhere, now and for good: nothing a source shows brings them back."""
-    from geopin_assets.cli.takedown import print_list, take_down_and_report, undo_and_report
-
     if listed:
-        print_list(is_json=as_json)
-    elif not capture_ids:
+        from geopin_assets.cli.listings import list_takedowns
+
+        list_takedowns(Settings.from_env(), is_json=as_json)
+        return
+    if not capture_ids:
         raise typer.BadParameter("which captures? e.g. geopin takedown panoramax:0a1b2c")
-    elif undo:
+    from geopin_assets.cli.takedown import take_down_and_report, undo_and_report
+
+    if undo:
         undo_and_report(capture_ids)
     else:
         sys.exit(take_down_and_report(Settings.from_env(), capture_ids, note))

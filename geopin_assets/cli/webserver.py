@@ -1,4 +1,4 @@
-"""A running Dagster webserver, asked through GraphQL: launch a backfill, re-execute it, how far it is, what failed.
+"""An instance elsewhere, asked through its webserver: launch a backfill, re-execute it, how far it is, what failed.
 
 Here: questions and what the answers mean. Not here: which cells, or what a person sees of it (`backfill.py`).
 """
@@ -70,10 +70,10 @@ class Webserver:
         self.url = url.rstrip("/")
         self._client = Client(transport=transport or _http(f"{self.url}/graphql"))
 
-    def launch(self, key: Sequence[str], cell_ids: Sequence[str], *, title: str, tags: dict[str, str]) -> str:
+    def launch(self, key: str, cell_ids: Sequence[str], *, title: str, tags: dict[str, str]) -> str:
         """Start a backfill of one asset; its id."""
         params = {
-            "assetSelection": [{"path": list(key)}],
+            "assetSelection": [{"path": key.split("/")}],
             "partitionNames": list(cell_ids),
             "title": title,
             "tags": [{"key": name, "value": value} for name, value in tags.items()],
@@ -85,7 +85,7 @@ class Webserver:
         params = {"parentRunId": backfill_id, "strategy": "FROM_FAILURE"}
         return str(self._ask(_RETRY, params=params)["backfillId"])
 
-    def backfill(self, backfill_id: str) -> BackfillState:
+    def state(self, backfill_id: str) -> BackfillState:
         """How far it is."""
         found = self._ask(_BACKFILL, id=backfill_id)
         counts = (found["assetBackfillData"] or {"assetBackfillStatuses": []})["assetBackfillStatuses"]
@@ -100,9 +100,9 @@ class Webserver:
         for run in self._ask(_FAILED_RUNS, id=backfill_id)["results"]:
             yield from self._failures_of_run(run["runId"])
 
-    def materialized(self, key: Sequence[str]) -> set[str]:
+    def materialized(self, key: str) -> set[str]:
         """Cells of an asset whose latest attempt was not a failure."""
-        found = self._ask(_CELLS, key={"path": list(key)})
+        found = self._ask(_CELLS, key={"path": key.split("/")})
         return set(found["assetPartitionStatuses"]["materializedPartitions"])
 
     def has_daemon(self) -> bool:

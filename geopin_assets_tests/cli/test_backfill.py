@@ -1,4 +1,4 @@
-"""`geopin backfill` against a real webserver; the daemon's part is done whenever the command sleeps."""
+"""`geopin backfill` beside an instance and through a webserver; the daemon works whenever the command sleeps."""
 
 import logging
 import os
@@ -60,7 +60,17 @@ class Live:
 
     @property
     def following(self) -> Following:
-        return Following(webserver=Webserver(self.url), sleep=self.tick, url_option=f" --url {self.url}")
+        """Through the webserver."""
+        return Following(
+            backfills=Webserver(self.url), ui_url=self.url, sleep=self.tick, url_option=f" --url {self.url}"
+        )
+
+    @property
+    def beside(self) -> Following:
+        return Following(backfills=InstanceBackfills(self.context.instance), ui_url=self.url, sleep=self.tick)
+
+    def of(self, door: str) -> Following:
+        return self.following if door == "elsewhere" else self.beside
 
     def crawls(self) -> list[str]:
         """Cells in the order in which they were crawled."""
@@ -93,31 +103,36 @@ def settings(live: Live) -> Settings:
     return Settings.from_env({"GEOPIN_DATA": str(live.home / "data")})
 
 
+DOORS = pytest.mark.parametrize("door", ["beside", "elsewhere"])
+
+
+@DOORS
 def test_a_backfill_is_planned_followed_and_redone_exactly_where_it_failed(
-    live: Live, capsys: pytest.CaptureFixture[str]
+    live: Live, door: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    following, already = live.of(door), len(live.crawls())
     live.break_cells(CELLS[1], CELLS[5])
-    assert live.following.start(settings(live), "panoramax", PLACE) == 1
+    assert following.start(settings(live), "panoramax", PLACE) == 1
     said = capsys.readouterr().out
     assert f"one crawl of {PLACE}: 6 cells, 1 runs" in said
     assert said.index("requests") < said.index("launched")
     assert "4 cells done, 2 failed" in said
     assert f"failed {CELLS[1]}: 503 in {CELLS[1]}" in said and f"failed {CELLS[5]}: 503 in {CELLS[5]}" in said
-    again = re.search(r"geopin backfill --retry (\w+) --url " + live.url, said)
+    again = re.search(r"geopin backfill --retry (\w+)" + following.url_option + "$", said, re.MULTILINE)
     assert again and f"{live.url}/runs/b/{again[1]}" in said
     before = live.crawls()
-    assert sorted(before) == sorted({*CELLS} - {CELLS[1], CELLS[5]})
+    assert sorted(before[already:]) == sorted({*CELLS} - {CELLS[1], CELLS[5]})
 
     live.break_cells(CELLS[5])
-    assert live.following.retry(again[1]) == 1
+    assert following.retry(again[1]) == 1
     assert live.crawls()[len(before) :] == [CELLS[1]]
     assert "1 cells done, 1 failed" in capsys.readouterr().out
-    assert live.following.start(settings(live), "panoramax", PLACE, only_missing=True) == 1
+    assert following.start(settings(live), "panoramax", PLACE, only_missing=True) == 1
     assert "1 cells, 1 runs" in capsys.readouterr().out
     live.break_cells()
-    assert live.following.start(settings(live), "panoramax", PLACE, only_missing=True) == 0
+    assert following.start(settings(live), "panoramax", PLACE, only_missing=True) == 0
     assert live.crawls()[len(before) :] == [CELLS[1], CELLS[5]]
-    assert live.following.start(settings(live), "panoramax", PLACE, only_missing=True) == 0
+    assert following.start(settings(live), "panoramax", PLACE, only_missing=True) == 0
     assert "nothing to do" in capsys.readouterr().out
 
 
@@ -148,26 +163,34 @@ def test_a_backfill_that_a_run_files_is_one_like_any_other(live: Live) -> None:
     assert len(runs) == 2  # of four cells at most
 
 
-def test_a_detached_backfill_is_launched_and_left_alone(live: Live) -> None:
-    ended = CliRunner().invoke(app, ["backfill", "panoramax", "-r", CELLS[0], "--url", live.url, "--detach", "--yes"])
+@DOORS
+def test_a_detached_backfill_is_launched_and_left_alone(live: Live, door: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(live.home))
+    where = ["--url", live.url] if door == "elsewhere" else []
+    ended = CliRunner().invoke(app, ["backfill", "panoramax", "-r", CELLS[0], *where, "--detach", "--yes"])
     assert ended.exit_code == 0, ended.output
     (launched,) = (b for b in live.context.instance.get_backfills() if f"launched {b.backfill_id}" in ended.output)
     assert launched.title == f"raw/panoramax: {CELLS[0]}"
+    assert "no daemon is running there" in ended.output
     with pytest.raises(PermanentError, match="still in progress"):
-        live.following.retry(launched.backfill_id)
+        live.of(door).retry(launched.backfill_id)
 
 
-def test_what_the_server_does_not_know_is_said_in_its_words(live: Live) -> None:
-    with pytest.raises(PermanentError, match=r"refuses: .*nonesuch"):
-        live.following.follow("nonesuch")
+@DOORS
+def test_what_the_instance_does_not_know_is_said_in_its_words(live: Live, door: str) -> None:
+    with pytest.raises(PermanentError, match=r"nonesuch"):
+        live.of(door).follow("nonesuch")
+    with pytest.raises(PermanentError, match=r"nonesuch|refuses"):
+        live.of(door).retry("nonesuch")
+
+
+def test_a_webserver_refuses_a_source_that_its_instance_does_not_have(live: Live) -> None:
     with pytest.raises(PermanentError, match="refuses"):
-        live.following.retry("nonesuch")
-    with pytest.raises(PermanentError, match="refuses"):
-        live.following.start(settings(live), "flickr", CELLS[0])  # a source that the town does not have
+        live.following.start(settings(live), "flickr", CELLS[0])
 
 
 def test_without_a_webserver_the_message_says_how_to_start_one() -> None:
-    nowhere = Following(webserver=Webserver(f"http://{HOST}:{free_port()}"))
+    nowhere = Following(backfills=Webserver(f"http://{HOST}:{free_port()}"), ui_url="")
     with pytest.raises(TransientError, match="make ui"):
         nowhere.follow("abcdefgh")
 
@@ -188,7 +211,7 @@ class Silence(Transport):
     ],
 )
 def test_what_cannot_be_crawled_is_refused_before_the_webserver_is_asked(source: str, place: str, said: str) -> None:
-    following = Following(webserver=Webserver("http://x", transport=Silence()))
+    following = Following(backfills=Webserver("http://x", transport=Silence()), ui_url="")
     with pytest.raises(ConfigurationError, match=said):
         following.start(Settings.from_env({"GEOPIN_PROFILE": "live"}), source, place)
 
@@ -222,7 +245,7 @@ class Disaster(Transport):
 
 
 def test_many_failed_cells_are_counted_and_some_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert Following(webserver=Webserver("http://x", transport=Disaster())).follow("abc") == 1
+    assert Following(backfills=Webserver("http://x", transport=Disaster()), ui_url="").follow("abc") == 1
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "raw/x: 90 cells done, 200 failed, 10 not done"
     assert said[1] == "  failed run killed-0: terminated by signal 9"
@@ -251,11 +274,11 @@ class Restart(Disaster):
 
 def test_a_webserver_that_is_started_anew_does_not_end_the_following(capsys: pytest.CaptureFixture[str]) -> None:
     waits: list[float] = []
-    back = Following(webserver=Webserver("http://x", transport=Restart(looks=10)), sleep=waits.append)
+    back = Following(backfills=Webserver("http://x", transport=Restart(looks=10)), ui_url="", sleep=waits.append)
     assert back.follow("abc") == 1
     assert "200 failed" in capsys.readouterr().out
     assert sum(waits) == 5.0 * 11
-    gone = Following(webserver=Webserver("http://x", transport=Restart(looks=1000)), sleep=waits.append)
+    gone = Following(backfills=Webserver("http://x", transport=Restart(looks=1000)), ui_url="", sleep=waits.append)
     with pytest.raises(TransientError, match="no Dagster webserver answers"):
         gone.follow("abc")
 
