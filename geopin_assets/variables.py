@@ -181,13 +181,15 @@ class OfSources(Installation):
 class OfOperating(Installation):
     """Checks, reports and alerts."""
 
-    coverage_max_gap_share: float = Field(default_factory=ByProfile(0.5, sandbox=1.0), ge=0, le=1)
+    coverage_max_gap_share: float = Field(default_factory=ByProfile(0.5, sandbox=0.2), ge=0, le=1)
     """share of the crawled land cells with a gap above which `coverage_gaps` is an error, not a warning. A half: where
-    most cells fall short, a source or its crawl is at fault rather than the streets. The sandbox has few streets"""
+    most cells fall short, a source or its crawl is at fault rather than the streets. Lower in the sandbox, for
+    the demo to show a failed check"""
     coverage_max_age_years: float = Field(default=3, ge=0, le=100)
     """a cell needs a capture at most this old: shop fronts and works change within about three years"""
-    coverage_captures_per_1000: float = Field(default=10, ge=0, le=100_000)
-    """captures that a cell needs for every 1,000 inhabitants: ten are one every 350 m of the street they share"""
+    coverage_captures_per_1000: float = Field(default_factory=ByProfile(10, sandbox=0.25), ge=0, le=100_000)
+    """captures that a cell needs for every 1,000 inhabitants: ten are one every 350 m of the street they share. The
+    sandbox has one street a cell"""
     max_source_loss: float = Field(default=0.2, ge=0, le=1)
     """share of its captures a source may lose in a week before nothing is published; 1 lets all pass"""
     max_embedding_failures: float = Field(default=0.05, ge=0, le=1)

@@ -1,7 +1,9 @@
 """A wheel of the project works where there is no checkout."""
 
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import zipfile
@@ -9,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from geopin_assets_tests.depth import IS_LONG
 
 CHECKOUT = Path(__file__).parents[1]
 PACKAGE = CHECKOUT / "geopin_assets"
@@ -27,6 +31,11 @@ def python(*words: str, cwd: Path, **variables: str) -> str:
     run = ended(*words, cwd=cwd, **variables)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +116,19 @@ def test_the_installed_sandbox_says_where_the_stand_in_of_cloudflare_is(installe
     assert run.returncode == 1
     assert "comes with a checkout of the project" in " ".join(run.stderr.split())
     assert "Traceback" not in run.stderr
+
+
+def test_the_wheel_alone_runs_the_demo(installed: Path, tmp_path: Path) -> None:
+    """All of it in `make test-long`, two sources in one cell otherwise: the same command but for what it is told."""
+    words = ["demo"] if IS_LONG else ["run", "-r", "nh-amsterdam-r089c052", "-s", "kartaview", "-s", "stac"]
+    shown = python(
+        *("-m", "geopin_assets.cli", *words),
+        cwd=tmp_path,
+        PYTHONPATH=str(installed),
+        DAGSTER_HOME=str(tmp_path),
+        GEOPIN_SANDBOX_PORT=str(free_port()),
+    )
+    embedded = re.search(r"(\d+) images embedded", shown)
+    assert embedded is not None and int(embedded[1]) > (600 if IS_LONG else 5), shown
+    assert (tmp_path / ".geopin" / "sandbox" / "quality" / "coverage.html").is_file()
+    assert "FAILED" not in shown

@@ -1,6 +1,7 @@
-"""Everything of Dagster that has no public name and that we rely on. No other module imports `dagster._…`.
+"""Everything of Dagster that has no public name and that we rely on. Nobody else imports `dagster._…`.
 
-Here: the imports, and the few look-ups in a running evaluation that go through internals. Not here: any decision.
+Here: the imports, and the few look-ups in a running evaluation that go through internals. Not here: any decision, or
+the storage that instances load and definitions do not, which imports its base class itself (`event_log.py`).
 Dagster is pinned to its minor version; `test_dagster_internals.py` fails on an upgrade that changes one of these, and
 says which.
 """

@@ -51,6 +51,7 @@ GAPS_SCHEMA = pl.Schema(
         "detail": pl.String,
     }
 )
+BASELINE_PLACE = "amsterdam"
 
 
 class GapReason(StrEnum):
@@ -202,9 +203,6 @@ def _rules(expect: Expectations) -> Iterator[tuple[GapReason, pl.Expr, pl.Expr]]
         & ~pl.col("has_municipal"),
         pl.lit("the municipality photographs this place, but nothing was found here"),
     )
-
-
-BASELINE_PLACE = "amsterdam"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,22 @@ from enum import StrEnum
 import polars as pl
 
 _DAY_S = 86_400
+_AT = pl.Datetime("us", "UTC")
+STATE_SCHEMA = pl.Schema(
+    {
+        "source": pl.String(),
+        "cell_id": pl.String(),
+        "good_at": _AT,
+        "age": pl.String(),
+        "age_days": pl.Float64(),
+        "failed_since": _AT,
+        "last_failed_at": _AT,
+        "error": pl.String(),
+        "captures": pl.Int64(),
+    }
+)
+NEWEST = 20
+DOWN_SHARE = 0.5
 
 
 class Age(StrEnum):
@@ -32,20 +48,6 @@ class Age(StrEnum):
 
 
 STALE = (Age.OVERDUE, Age.UNKNOWN)
-_AT = pl.Datetime("us", "UTC")
-STATE_SCHEMA = pl.Schema(
-    {
-        "source": pl.String(),
-        "cell_id": pl.String(),
-        "good_at": _AT,
-        "age": pl.String(),
-        "age_days": pl.Float64(),
-        "failed_since": _AT,
-        "last_failed_at": _AT,
-        "error": pl.String(),
-        "captures": pl.Int64(),
-    }
-)
 STATE_DESCRIPTIONS = {
     "good_at": "Its last good crawl; null if there was none",
     "age": f"Against what its policy allows: {', '.join(Age)}",
@@ -120,10 +122,6 @@ def by_source(cells: pl.DataFrame) -> pl.DataFrame:
         )
         .sort("source")
     )
-
-
-NEWEST = 20
-DOWN_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,10 @@ WHAT_TO_DO_ABOUT_LOSSES = (
     " whether the source works. If it is broken: what it shows again is back after the next crawl. If the loss is"
     " right: publish once with a higher GEOPIN_MAX_SOURCE_LOSS (1 lets everything pass)."
 )
+NEARLY = 0.9
+"""Share of a day's requests from which there is something to say."""
+INCLUDED_ROWS_PER_MONTH = 50_000_000
+"""D1 rows written that the plan of a whole account includes."""
 
 
 def losses_too_large(losses: pl.DataFrame, limit: float) -> pl.DataFrame:
@@ -63,12 +67,6 @@ def failures_described(failures: pl.DataFrame, counted: ImageFailures, *, most: 
     largest = failures.sort("captures", "source", "reason", descending=[True, False, False]).head(most)
     named = "; ".join(f"{source} {reason} {n:,}" for source, reason, _, n in largest.iter_rows())
     return f"{text}. {named}" if named else text
-
-
-NEARLY = 0.9
-"""Share of a day's requests from which there is something to say."""
-INCLUDED_ROWS_PER_MONTH = 50_000_000
-"""D1 rows written that the plan of a whole account includes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from geopin_assets.errors import ConfigurationError
 from geopin_assets.sandbox.app import CLOUDFLARE, HEALTH, create_app
 from geopin_assets.sandbox.photos import write_photos, write_query_photos
 from geopin_assets.sandbox.state import CloudflareStandIn
-from geopin_assets.sandbox.streets.drives import build_world
+from geopin_assets.sandbox.streets.city import whole_world
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"
@@ -88,7 +88,7 @@ class _Keeper(threading.Thread):
 
 
 def _write_files(settings: Settings) -> None:
-    write_photos(settings.data_dir / "own_photos", build_world())
+    write_photos(settings.data_dir / "own_photos", whole_world())
     write_query_photos(settings.data_dir / "queries")
 
 
@@ -118,7 +118,7 @@ def _cloudflare(settings: Settings) -> AbstractContextManager[CloudflareStandIn 
 
 
 def _server(settings: Settings, cloudflare: CloudflareStandIn | None) -> uvicorn.Server:
-    app = create_app(build_world(), settings.sandbox_url, cloudflare=cloudflare)
+    app = create_app(whole_world(), settings.sandbox_url, cloudflare=cloudflare)
     return uvicorn.Server(
         uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
     )
@@ -134,7 +134,7 @@ def _bind(port: int) -> socket.socket | None:
 
 def _await_health(settings: Settings) -> None:
     """Wait until a sandbox of this world answers. Raises ConfigurationError if anything else does, or nothing."""
-    version, pause = build_world().version, threading.Event()
+    version, pause = whole_world().version, threading.Event()
     for _ in range(int(_START_S / _POLL_S)):
         answer = _health(settings.sandbox_port)
         if answer == version:

@@ -52,6 +52,7 @@ _SQLITE_LIMITS = {
 
 Action = tuple[int, str, str]
 """What a statement asks leave for: SQLite's code and its first two arguments."""
+_ROW_ACTIONS = (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
 
 
 def statements(sql: str) -> Iterator[str]:
@@ -109,9 +110,6 @@ class Guard:
             return sqlite3.SQLITE_DENY
         self.actions.append((action, first or "", second or ""))
         return sqlite3.SQLITE_OK
-
-
-_ROW_ACTIONS = (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
 
 
 @dataclass(frozen=True, slots=True)

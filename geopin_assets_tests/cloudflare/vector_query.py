@@ -34,6 +34,8 @@ _RANGES: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 _UPPER, _LOWER = {"$lt", "$lte"}, {"$gt", "$gte"}
 _LISTS = {"$in", "$nin"}
+Matrix = NDArray[np.float32]
+_LEVELS = ("none", "indexed", "all")
 
 
 def indexed(metadata: Mapping[str, Any], properties: Mapping[str, str], limits: Limits) -> dict[str, Any]:
@@ -120,9 +122,6 @@ def _cut(value: Any, limits: Limits) -> Any:
     return value.encode()[: limits.indexed_bytes].decode(errors="ignore") if isinstance(value, str) else value
 
 
-Matrix = NDArray[np.float32]
-
-
 def scores(vectors: Matrix, query: Matrix, metric: str, *, is_exact: bool) -> NDArray[np.float32]:
     """A score per row: cosine (1 = same direction), Euclidean distance, or negative dot product."""
     rows = vectors if is_exact else _coarse(vectors)
@@ -144,9 +143,6 @@ def best(found: NDArray[np.float32], metric: str, top_k: int) -> list[int]:
 def _coarse(vectors: Matrix) -> Matrix:
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=1e-30)
     return (np.round(vectors / largest * 127) / 127 * largest).astype(np.float32)
-
-
-_LEVELS = ("none", "indexed", "all")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,17 @@ from geopin_assets_tests.cloudflare.vector_query import VectorQuery
 from geopin_assets_tests.cloudflare.vector_store import Index, VectorStore
 from geopin_assets_tests.cloudflare.wire import Answer, Request, accepted
 
+_NAME = re.compile(r"[a-z]+[a-z0-9_-]*[a-z0-9]+")
+_METRICS = ("cosine", "euclidean", "dot-product")
+_KINDS = ("string", "number", "boolean")
+_PRESETS = {
+    "@cf/baai/bge-small-en-v1.5": 384,
+    "@cf/baai/bge-base-en-v1.5": 768,
+    "@cf/baai/bge-large-en-v1.5": 1024,
+    "openai/text-embedding-ada-002": 1536,
+    "cohere/embed-multilingual-v2.0": 768,
+}
+
 
 def json_body(request: Request) -> dict[str, Any]:
     """The JSON object of a request. Raises Refused."""
@@ -100,18 +111,6 @@ class Listings:
         cursor = secrets.token_urlsafe(24)
         self._rests[cursor] = rest
         return cursor
-
-
-_NAME = re.compile(r"[a-z]+[a-z0-9_-]*[a-z0-9]+")
-_METRICS = ("cosine", "euclidean", "dot-product")
-_KINDS = ("string", "number", "boolean")
-_PRESETS = {
-    "@cf/baai/bge-small-en-v1.5": 384,
-    "@cf/baai/bge-base-en-v1.5": 768,
-    "@cf/baai/bge-large-en-v1.5": 1024,
-    "openai/text-embedding-ada-002": 1536,
-    "cohere/embed-multilingual-v2.0": 768,
-}
 
 
 class Vectorize:

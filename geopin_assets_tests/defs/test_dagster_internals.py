@@ -1,6 +1,8 @@
 """What we rely on in Dagster without a public name: where it may be named, and that it still is what we take it for."""
 
 import ast
+import subprocess
+import sys
 import tomllib
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -10,7 +12,7 @@ import dagster as dg
 import pytest
 
 from geopin_assets.cells import cell_ids
-from geopin_assets.defs import dagster_internals
+from geopin_assets.defs import dagster_internals, event_log
 from geopin_assets.defs.automation.cell_events import MADE, PLANNED, CellLog
 from geopin_assets.defs.automation.refresh import WEEKLY
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, InstanceRef, TimeWindowFreshnessPolicy
@@ -35,14 +37,22 @@ def private_imports(module: Path) -> set[str]:
     return found
 
 
-def test_one_module_alone_imports_what_dagster_keeps_private() -> None:
+def test_one_module_and_a_storage_that_definitions_do_not_load_import_what_dagster_keeps_private() -> None:
     modules = (CHECKOUT / "geopin_assets").rglob("*.py")
     found = {path.relative_to(CHECKOUT).as_posix() for path in modules if private_imports(path)}
-    assert found == {"geopin_assets/defs/dagster_internals.py"}
+    assert found == {"geopin_assets/defs/dagster_internals.py", "geopin_assets/defs/event_log.py"}
+    code = "import sys, geopin_assets.definitions as d; d.defs.get_repository_def(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "geopin_assets.defs.dagster_internals" in loaded
+    assert "geopin_assets.defs.event_log" not in loaded
 
 
 def test_every_private_import_says_why_it_is_needed() -> None:
-    lines = Path(dagster_internals.__file__).read_text(encoding="utf-8").splitlines()
+    lines = [
+        line
+        for module in (dagster_internals, event_log)
+        for line in Path(module.__file__).read_text(encoding="utf-8").splitlines()
+    ]
     bare = [
         line
         for above, line in pairwise(lines)

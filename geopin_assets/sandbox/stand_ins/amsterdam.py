@@ -31,6 +31,12 @@ DEFAULT_PAGE_SIZE = 25
 _GRID_ORIGIN_LON, _LAT = 5.387639, 52.3  # the Dutch grid (EPSG:28992) is turned by its meridian convergence
 
 Keep = Callable[[Shot], bool]
+NAME = "amsterdam"
+_ACCEPTED = ("*/*", "application/*", "application/hal+json", "application/geo+json")
+_SERVER_ERROR = (
+    '\n<!doctype html>\n<html lang="en">\n<head>\n  <title>Server Error (500)</title>\n</head>\n'
+    "<body>\n  <h1>Server Error (500)</h1><p></p>\n</body>\n</html>\n"
+)
 
 
 class BadRequest(Exception):
@@ -130,14 +136,6 @@ def page_number(query: QueryParams, count: int, largest: int) -> tuple[int | Non
     if page == "last":
         return last, page_size
     return (int(page) if page.isdecimal() and 1 <= int(page) <= last else None), page_size
-
-
-NAME = "amsterdam"
-_ACCEPTED = ("*/*", "application/*", "application/hal+json", "application/geo+json")
-_SERVER_ERROR = (
-    '\n<!doctype html>\n<html lang="en">\n<head>\n  <title>Server Error (500)</title>\n</head>\n'
-    "<body>\n  <h1>Server Error (500)</h1><p></p>\n</body>\n</html>\n"
-)
 
 
 class AmsterdamStandIn:

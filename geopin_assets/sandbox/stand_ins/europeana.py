@@ -34,6 +34,17 @@ _IN_COPYRIGHT = "http://rightsstatements.org/vocab/InC/1.0/"
 _DATASET = "2021672"
 _AMSTERDAM = {"lat": "52.37403", "lon": "4.88969", "uri": "http://data.europeana.eu/place/7"}
 FULL, PREVIEW = 1600, 400
+MOST_ROWS = 100
+_ROWS, _REACHED_WITHOUT_CURSOR = 12, 1000
+_WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
+_RANGE = re.compile(r"pl_wgs84_pos_(?P<axis>lat|long):\[(?P<low>[-\d.*]+) TO (?P<high>[-\d.*]+)\]")
+_TYPE = re.compile(r'TYPE:"?(?P<type>[A-Z0-9]+)"?')
+_TOO_FAR = (
+    "It is not possible to paginate beyond the first 1000 search results. Please use cursor-based pagination instead"
+)
+_BAD_CURSOR = "Invalid cursor value. Please make sure you encode the cursor value before sending it to the API."
+NAME = "europeana"
+TOKEN = "sandbox"  # noqa: S105 - the invented key of an invented Europeana
 
 
 def item_id(shot: Shot) -> str:
@@ -94,18 +105,6 @@ def item(shot: Shot, base_url: str, key: str, *, is_rich: bool) -> dict[str, Any
 def _year(shot: Shot) -> str:
     """Mostly a year; every third knows the day."""
     return f"{shot.captured_at:%Y-%m-%d}" if shot.rank % 3 == 0 else str(shot.captured_at.year)
-
-
-MOST_ROWS = 100
-_ROWS, _REACHED_WITHOUT_CURSOR = 12, 1000
-_WORLD: Box = (-180.0, -90.0, 180.0, 90.0)
-_RANGE = re.compile(r"pl_wgs84_pos_(?P<axis>lat|long):\[(?P<low>[-\d.*]+) TO (?P<high>[-\d.*]+)\]")
-_TYPE = re.compile(r'TYPE:"?(?P<type>[A-Z0-9]+)"?')
-
-_TOO_FAR = (
-    "It is not possible to paginate beyond the first 1000 search results. Please use cursor-based pagination instead"
-)
-_BAD_CURSOR = "Invalid cursor value. Please make sure you encode the cursor value before sending it to the API."
 
 
 class Refused(Exception):
@@ -202,10 +201,6 @@ def _bound(text: str, unbounded: float) -> float:
 
 def _number(text: str | None, default: int) -> int:
     return int(text) if text and text.isdecimal() else default
-
-
-NAME = "europeana"
-TOKEN = "sandbox"  # noqa: S105 - the invented key of an invented Europeana
 
 
 class EuropeanaStandIn:

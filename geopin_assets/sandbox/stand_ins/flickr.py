@@ -42,6 +42,9 @@ from geopin_assets.sandbox.streets.world import Quirk, Shot
 MOST_RESULTS = 4000
 _PER_PAGE, _MOST_PER_PAGE, _MOST_PER_PAGE_BY_BOX = 100, 500, 250
 _LIMITING = ("min_upload_date", "max_upload_date", "min_taken_date", "max_taken_date", "tags", "text", "user_id")
+NAME = "flickr"
+TOKEN = "sandbox"  # noqa: S105 - the invented key of an invented Flickr
+_WIDTHS = {"": MEDIUM[0], "_b": LARGE[0]}
 
 
 class Refused(Exception):
@@ -119,11 +122,6 @@ def _seconds(text: str | None) -> int | None:
         return int(datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp())
     except ValueError:
         return None
-
-
-NAME = "flickr"
-TOKEN = "sandbox"  # noqa: S105 - the invented key of an invented Flickr
-_WIDTHS = {"": MEDIUM[0], "_b": LARGE[0]}
 
 
 class FlickrStandIn:

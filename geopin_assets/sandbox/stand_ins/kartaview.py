@@ -30,6 +30,14 @@ from geopin_assets.sandbox.streets.world import Drive, Quirk, Shot
 
 _UPLOADED_AFTER = timedelta(days=14)
 _UNSET = "0000-00-00 00:00:00"
+_SIZES = {"": "proc", "lth_": "lth", "th_": "th"}
+NAME = "kartaview"
+DEFAULT_PAGE, MAX_PAGE = 200, 2000
+MOST_PHOTOS = 20_000
+MAX_SIDE_DEG = 0.2  # about 14 km from west to east
+WIDTHS = {"th": 320, "lth": 1280, "proc": 1920}
+_METERS_PER_DEG = 111_320.0
+_FORM = "application/x-www-form-urlencoded"
 
 
 def photo_id(shot: Shot) -> str:
@@ -76,9 +84,6 @@ def photo(id_: str, shot: Shot) -> dict[str, str | None]:
     }
 
 
-_SIZES = {"": "proc", "lth_": "lth", "th_": "th"}
-
-
 def _storage(drive: Drive) -> int:
     return 13 if drive.started_at.year >= 2020 else 1 + crc32(drive.name.encode()) % 12
 
@@ -90,15 +95,6 @@ def _shot_date(shot: Shot) -> str | None:
     if shot.quirk is Quirk.JUNK_DATE:
         return _UNSET
     return f"{shot.captured_at:%Y-%m-%d %H:%M:%S}"
-
-
-NAME = "kartaview"
-DEFAULT_PAGE, MAX_PAGE = 200, 2000
-MOST_PHOTOS = 20_000
-MAX_SIDE_DEG = 0.2  # about 14 km from west to east
-WIDTHS = {"th": 320, "lth": 1280, "proc": 1920}
-_METERS_PER_DEG = 111_320.0
-_FORM = "application/x-www-form-urlencoded"
 
 
 class _BadRequest(Exception):

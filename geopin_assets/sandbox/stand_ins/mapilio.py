@@ -33,6 +33,22 @@ from geopin_assets.sources.tiles import Tile
 
 EXTENT = 4096
 _UNSET = "1970-01-01 00:00:00"
+NAME = "mapilio"
+MAX_ZOOM = 19
+MOST_POINTS = 200_000  # in 4 x 4 tiles
+MOST_IMAGES = 25_000
+METATILE = 4
+SIZES = (1080, 2080)
+_GRID = "EPSG:900913"
+_MVT = "application/vnd.mapbox-vector-tile"
+_FIXED = {
+    "SERVICE": "WMTS",
+    "REQUEST": "GetTile",
+    "VERSION": "1.0.0",
+    "LAYER": "mapilio:map_points",
+    "TILEMATRIXSET": _GRID,
+    "FORMAT": _MVT,
+}
 
 
 def image_id(shot: Shot) -> str:
@@ -111,24 +127,6 @@ def _creator(shot: Shot) -> int | None:
 
 def _resolution(drive: Drive) -> str:
     return "5760x2880" if drive.is_pano else "4000x3000"
-
-
-NAME = "mapilio"
-MAX_ZOOM = 19
-MOST_POINTS = 200_000  # in 4 x 4 tiles
-MOST_IMAGES = 25_000
-METATILE = 4
-SIZES = (1080, 2080)
-_GRID = "EPSG:900913"
-_MVT = "application/vnd.mapbox-vector-tile"
-_FIXED = {
-    "SERVICE": "WMTS",
-    "REQUEST": "GetTile",
-    "VERSION": "1.0.0",
-    "LAYER": "mapilio:map_points",
-    "TILEMATRIXSET": _GRID,
-    "FORMAT": _MVT,
-}
 
 
 class _BadRequest(Exception):

@@ -30,6 +30,7 @@ FIELDS = {
 }
 LINK_DAYS = 30
 _DAY_S = 86_400
+ZOOM, EXTENT = 14, 4096
 
 
 def image_id(shot: Shot) -> str:
@@ -116,9 +117,6 @@ def _point(lon: float, lat: float) -> dict[str, Any]:
 
 def _digest(text: str, size: int) -> bytes:
     return blake2b(text.encode(), digest_size=size).digest()
-
-
-ZOOM, EXTENT = 14, 4096
 
 
 def box_of(tile: Tile) -> Box:

@@ -16,6 +16,14 @@ from geopin_assets.sandbox.streets.world import Drive, Quirk, Shot
 FLAT_SIZE, PANO_SIZE = (1600, 1200), (4096, 2048)
 _JUNK_DATES = ("1970-01-01T00:00:00+00:00", "0026-05-01T08:00:00+00:00")
 _NON_OPEN = ("CC-BY-NC-4.0", "https://creativecommons.org/licenses/by-nc/4.0/")
+_IDS = UUID("5b7c1f6e-0d2a-4f3b-9c55-9a0e9a4d7c21")
+_EXTENSIONS = ("view/v1.0.0", "perspective-imagery/v1.0.0")
+_TILES_EXTENSION = "tiled-assets/v1.0.0"
+_ASSETS = {
+    "hd": ("Highest resolution available of this picture", "data", "HD picture"),
+    "sd": ("Picture in standard definition (fixed width of 2048px)", "visual", "SD picture"),
+    "thumb": ("Picture in low definition (fixed width of 500px)", "thumbnail", "Thumbnail"),
+}
 
 
 def license_of(shot: Shot) -> tuple[str, str] | None:
@@ -93,16 +101,6 @@ def _exif(shot: Shot, heading: int | None) -> dict[str, str]:
     if shot.drive.is_pano:
         exif |= {"Xmp.GPano.ProjectionType": "equirectangular", "Xmp.GPano.FullPanoWidthPixels": str(width)}
     return exif
-
-
-_IDS = UUID("5b7c1f6e-0d2a-4f3b-9c55-9a0e9a4d7c21")
-_EXTENSIONS = ("view/v1.0.0", "perspective-imagery/v1.0.0")
-_TILES_EXTENSION = "tiled-assets/v1.0.0"
-_ASSETS = {
-    "hd": ("Highest resolution available of this picture", "data", "HD picture"),
-    "sd": ("Picture in standard definition (fixed width of 2048px)", "visual", "SD picture"),
-    "thumb": ("Picture in low definition (fixed width of 500px)", "thumbnail", "Thumbnail"),
-}
 
 
 def picture_id(shot: Shot) -> str:

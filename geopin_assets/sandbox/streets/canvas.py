@@ -1,4 +1,4 @@
-"""Cameras, and the canvas on which a picture is painted, far things first.
+"""Cameras, and the canvas on which a picture is painted, near things first.
 
 Here: where each pixel looks, and how a color gets onto it through haze. Not here: what is painted.
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geopin_assets.embedding.protocol import Image
 from geopin_assets.sandbox.streets.scenes import Floats
 
 _HAZE_M = 420.0
@@ -59,27 +60,42 @@ def panorama(x_m: float, z_m: float, height_m: float, yaw_deg: float, width: int
     return Camera(x_m, z_m, height_m, azimuth.astype(np.float32), slope.astype(np.float32))
 
 
-@dataclass(frozen=True, eq=False)
 class Canvas:
-    """A picture in the making. `pixels` [H, W, 3], linear color; `haze` [3], the color of what is far away."""
+    """A picture in the making, near things first: what is painted hides everything after it.
 
-    camera: Camera
-    pixels: Floats
-    haze: Floats
+    `pixels` [H * W, 3], linear color; `haze` [3], the color of what is far away.
+    """
+
+    def __init__(self, camera: Camera, haze: Floats) -> None:
+        self.camera, self.haze = camera, haze
+        self._shape = camera.slope.shape[0], camera.azimuth.shape[0]
+        self._slope = np.broadcast_to(camera.slope, self._shape)
+        self._is_free = np.ones(self._shape, bool)
+        self.pixels = np.zeros((self._is_free.size, 3), np.float32)
 
     def up_m(self, columns: NDArray, distance_m: Floats) -> Floats:
         """Height above ground [H, n] that each pixel of `columns` sees at a horizontal distance [n]."""
         slope = self.camera.slope if self.camera.slope.shape[1] == 1 else self.camera.slope[:, columns]
         return self.camera.height_m + slope * distance_m
 
-    def paint(self, rows: slice, columns: NDArray, mask: NDArray, color: Floats, distance_m: NDArray | float) -> None:
-        """Lay `color` [h, n, 3] over the pixels of `mask` [h, n], hazy by distance (per pixel, per column or one)."""
+    def free(self, mask: NDArray, columns: NDArray | None = None) -> tuple[NDArray, NDArray, NDArray]:
+        """What nothing hides of `mask` [H, n] over `columns` (all by default): pixel, row, rank of column."""
+        rows = np.flatnonzero(mask.any(1))
+        if not rows.size:
+            return rows, rows, rows
+        band = slice(rows[0], rows[-1] + 1)
+        is_free = self._is_free[band] if columns is None else self._is_free[band, columns]
+        row, rank = np.nonzero(mask[band] & is_free)
+        row += band.start
+        return row * self._shape[1] + (rank if columns is None else columns[rank]), row, rank
+
+    def paint(self, pixel: NDArray, color: Floats, distance_m: NDArray | float) -> None:
+        """Lay `color` [n, 3] over pixels, hazy by distance (of each or of all)."""
         clear = np.exp(-np.asarray(distance_m, np.float32) / _HAZE_M)[..., None]
-        seen = self.haze + (color - self.haze) * clear
-        self.pixels[rows, columns] = np.where(mask[..., None], seen, self.pixels[rows, columns])
+        self.pixels[pixel] = self.haze + (color - self.haze) * clear
+        self._is_free.reshape(-1)[pixel] = False
 
-
-def rows_of(mask: NDArray) -> slice:
-    """The rows of pixels that a mask [H, n] touches: nothing else needs a color."""
-    touched = np.flatnonzero(mask.any(1))
-    return slice(touched[0], touched[-1] + 1) if touched.size else slice(0, 0)
+    def picture(self, gain: tuple[float, float, float]) -> Image:
+        """The exposed picture, uint8 [H, W, 3], gamma 2."""
+        exposed = np.clip(self.pixels * np.asarray(gain, np.float32), 0, 1)
+        return (np.sqrt(exposed) * 255).astype(np.uint8).reshape(*self._shape, 3)

@@ -1,6 +1,7 @@
-"""The sandbox's own world: a few invented streets and every drive that its sources made along them.
+"""The sandbox's own streets: a few invented ones, and every drive that its sources made along them.
 
-Here: the tables of streets and drives. Not here: how a drive becomes shots (`world.py`).
+Here: the tables of streets and drives. Not here: the city around them (`city.py`), how a drive becomes shots
+(`world.py`).
 
 All of it is deterministic: positions, dates and ids follow from these tables. Most streets lie in the
 cells around r090c051 in Amsterdam, one in Utrecht; cell r091c051 stays empty.
@@ -104,6 +105,6 @@ _OTHERS = (
 
 @cache
 def build_world() -> World:
-    """The one world of the sandbox. Its "query" shots are published by no source."""
+    """The streets whose captures have every quirk. Their "query" shots are published by no source."""
     drives = (*_PANORAMAX, *_AMSTERDAM, *_OWN_PHOTOS, *_OTHERS, *_QUERIES)
     return World(tuple(shot for drive in drives for shot in shots(drive)))

@@ -19,7 +19,7 @@ from geopin_assets.sandbox.streets.world import Shot
 PANORAMAX_SIZES = ("hd", "sd", "thumb")
 AMSTERDAM_WIDTHS = (8000, 4000, 2000)
 FIELD_OF_VIEW_DEG = 62
-_FLAT_RENDERED, _PANO_RENDERED_WIDTH = (640, 480), 1280
+_FLAT_RENDERED, _PANO_RENDERED_WIDTH = (400, 300), 1024
 _PANORAMAX_FLAT = {"hd": (1600, 1200), "sd": (2048, 1536), "thumb": (500, 375)}
 _PANORAMAX_PANO = {"hd": (4096, 2048), "sd": (2048, 1024), "thumb": (500, 300)}
 _CAMERA_HEIGHT_M = {"amsterdam": 2.4, "panoramax": 1.8}
@@ -63,6 +63,14 @@ def draw(shot: Shot, center_deg: float | None = None) -> Image:
 def jpeg(image: Image, size: tuple[int, int], **metadata: Any) -> bytes:
     """Enlarge to `size` (width, height) and encode. `metadata`: what Pillow writes along (exif, xmp)."""
     buffer = BytesIO()
-    enlarged = PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BICUBIC)
-    enlarged.save(buffer, "JPEG", quality=_QUALITY, **metadata)
+    _enlarged(PillowImage.fromarray(image), size).save(buffer, "JPEG", quality=_QUALITY, **metadata)
     return buffer.getvalue()
+
+
+def _enlarged(image: PillowImage.Image, size: tuple[int, int]) -> PillowImage.Image:
+    """Smoothly up to half of a large size, and from there each pixel as four: as good, in a third of the time."""
+    half = size[0] // 2, size[1] // 2
+    if half[0] >= image.width:
+        image = image.resize(half, PillowImage.Resampling.BILINEAR)
+        return image.resize(size, PillowImage.Resampling.NEAREST)
+    return image.resize(size, PillowImage.Resampling.BILINEAR)

@@ -23,6 +23,8 @@ BEYOND_M = 130.0  # how far the houses go on behind both ends of a street
 _BRICKS = ((0.45, 0.24, 0.18), (0.58, 0.36, 0.27), (0.33, 0.22, 0.19), (0.70, 0.62, 0.50), (0.80, 0.77, 0.70),
            (0.40, 0.38, 0.38), (0.62, 0.50, 0.38), (0.52, 0.20, 0.16))  # fmt: skip
 _ACCENTS = ((0.10, 0.25, 0.16), (0.12, 0.16, 0.32), (0.45, 0.10, 0.10), (0.85, 0.83, 0.78), (0.75, 0.55, 0.12))
+_PAINTS = ((0.75, 0.75, 0.77), (0.12, 0.12, 0.14), (0.55, 0.08, 0.08), (0.10, 0.20, 0.42), (0.85, 0.85, 0.85),
+           (0.20, 0.33, 0.25))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,10 +210,6 @@ def _tower(rng: np.random.Generator, half_m: float, end_m: float) -> Thing:
 
 def _f32(values: Sequence | NDArray) -> Floats:
     return np.asarray(values, np.float32)
-
-
-_PAINTS = ((0.75, 0.75, 0.77), (0.12, 0.12, 0.14), (0.55, 0.08, 0.08), (0.10, 0.20, 0.42), (0.85, 0.85, 0.85),
-           (0.20, 0.33, 0.25))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
