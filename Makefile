@@ -16,9 +16,12 @@ TORCH_PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 IMG2DATASET := .geopin/bench/img2dataset
-# A worker for each core, up to eight; a module stays in one of them. PyTorch's own threads would only get in the way.
-WORKERS ?= logical
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# A worker more than there are cores, as tests wait too; a module stays in one worker. Libraries that keep threads and
+# freed memory for a server's sake would take 2 GB a worker.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+LEAN := OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 ARROW_DEFAULT_MEMORY_POOL=system ONEDNN_PRIMITIVE_CACHE_CAPACITY=8 \
+  _RJEM_MALLOC_CONF=dirty_decay_ms:0,muzzy_decay_ms:0 MIMALLOC_PURGE_DELAY=0
+PYTEST := $(LEAN) $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)

@@ -1,7 +1,7 @@
 """Telling people through a webhook that takes Slack's JSON: Slack, Mattermost, Rocket.Chat, Discord's `/slack`.
 
-Here: what an alert is, its JSON, and sending it. Not here: what is worth one (`defs/alerts.py`). Whoever knows the
-address can post there, so it is a secret: it is in no message, error or log.
+Here: what an alert is, its JSON, and sending it. Not here: what is worth one (`defs/automation/alerts.py`). Whoever
+knows the address can post there, so it is a secret: it is in no message, error or log.
 """
 
 from dataclasses import dataclass

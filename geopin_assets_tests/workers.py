@@ -22,10 +22,6 @@ FIRST = ("ui/test_backfill_story", "cli/test_killed_run", "defs/running", "defs/
 _took: dict[str, str] = {}
 
 
-def pytest_report_header() -> str:
-    return f"depth: {'long' if IS_LONG else 'usual'}, seed {SEED}"
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((n for n, part in enumerate(FIRST) if part in item.nodeid), len(FIRST)))
 
@@ -51,6 +47,8 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, took in sorted((_took or {"this process": _taken()}).items()):
         terminalreporter.write_line(f"{name}: {took}")
+    if IS_LONG:
+        terminalreporter.write_line(f"the same again: make test-long SEED={SEED}")
 
 
 def _taken() -> str:

@@ -1,4 +1,4 @@
-"""`geopin sources`, `cells`, `status`, `plan` and `index plan`: what there is and what it takes, as tables or as JSON.
+"""What there is and what it takes, as tables or as JSON: sources, cells, status, takedowns, plans.
 
 All of them only look something up, and answer at once: nothing here imports Dagster. The fields of the JSON are in
 `docs/cli.md`.
@@ -133,6 +133,32 @@ def _show_status(found: Facts) -> None:
         return
     published = f"{index['vectors']} vectors, {index['captures']} captures"
     console.print(f"\nin the index {index['index']}: {published}\nembedder: {index['model']}")
+
+
+def list_takedowns(settings: Settings, *, is_json: bool = False) -> None:
+    """Every capture on the list, since when, why, and when a crawl last showed it before."""
+    from geopin_assets.store.catalog import Catalog
+
+    listed = Catalog(settings.catalog_path).takedowns().listed()
+    found = [
+        {"capture_id": capture_id, "since": since, "note": note, "last_seen_at": seen}
+        for capture_id, since, note, seen in listed.iter_rows()
+    ]
+    print_facts(found, is_json, _show_takedowns)
+
+
+def _show_takedowns(found: Sequence[Facts]) -> None:
+    if not found:
+        console.print("nothing was taken down")
+        return
+    rows = [
+        (
+            *(down["capture_id"], f"{down['since']:%Y-%m-%d %H:%M}", down["note"]),
+            f"{down['last_seen_at']:%Y-%m-%d}" if down["last_seen_at"] else "never",
+        )
+        for down in found
+    ]
+    print_table("taken down", ("capture", "since", "note", "last crawled"), rows)
 
 
 def print_plan(settings: Settings, names: Sequence[str], region: str, *, is_json: bool = False) -> None:

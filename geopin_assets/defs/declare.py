@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -20,7 +21,7 @@ from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
 
 # beta in Dagster 1.13; the version is pinned, so the reminder on every start helps nobody
-_BETA = r".*(backfill_policy|CodeReference|source_code_references).*"
+_BETA = r".*(backfill_policy|CodeReference).*"
 warnings.filterwarnings("ignore", message=_BETA, category=dg.BetaWarning)
 
 OWNERS = ["team:geopin"]
@@ -52,32 +53,53 @@ class Columns:
 
 
 def asset(
-    key: str | Node, *, columns: Columns | None = None, decided_by: Sequence[object] = (), **options: Any
+    key: str | Node,
+    *,
+    columns: Columns | None = None,
+    decided_by: Sequence[object] = (),
+    code: Sequence[dg.LocalFileCodeReference] = (),
+    **options: Any,
 ) -> Decorator:
     """Decorator of the asset of that key (or row): cell by cell or as a whole, as the table says.
 
     `decided_by`: what its output depends on beside its columns and what it is made from; a change shows as such.
+    `code`: where a person looks before the function itself.
     """
     row = node(key) if isinstance(key, str) else key
-    shown = columns.metadata() if columns else {}
+    shown = where_it_lies(row) | (columns.metadata() if columns else {}) | options.pop("metadata", {})
     options |= {
         "deps": [asset_key(above) for above in row.above],
         "pool": row.pool,
         "code_version": version_of(dict(columns.schema) if columns else None, *decided_by),
-        "metadata": where_it_lies(row) | shown | options.get("metadata", {}),
     }
-    if row.cells_per_run is not None:
-        return cell_asset(row.key.split("/"), cells_per_run=row.cells_per_run, **options)
-    return dg.asset(key=asset_key(row.key), group_name=row.group, owners=OWNERS, **options)
+
+    def declare(make: Callable[..., Any]) -> dg.AssetsDefinition:
+        here = dg.LocalFileCodeReference(file_path=make.__code__.co_filename, line_number=make.__code__.co_firstlineno)
+        references = dg.CodeReferencesMetadataValue(code_references=[*code, here])
+        metadata = shown | {"dagster/code_references": references}
+        if row.cells_per_run is not None:
+            cell_by_cell = cell_asset(row.key.split("/"), cells_per_run=row.cells_per_run, metadata=metadata, **options)
+            return cell_by_cell(make)
+        whole = dg.asset(key=asset_key(row.key), group_name=row.group, owners=OWNERS, metadata=metadata, **options)
+        return whole(make)
+
+    return declare
 
 
-def report(key: str, *, checks: Mapping[str, str] = {}, blocking: Collection[str] = (), **options: Any) -> Decorator:
+def report(
+    key: str,
+    *,
+    checks: Mapping[str, str] = {},
+    blocking: Collection[str] = (),
+    decided_by: Sequence[object] = (),
+    **options: Any,
+) -> Decorator:
     """Decorator of an unpartitioned report that judges as it is made. `checks`: name -> what it means, what to do."""
     specs = [
         dg.AssetCheckSpec(name, asset=asset_key(key), description=text, blocking=name in blocking)
         for name, text in checks.items()
     ]
-    return asset(key, decided_by=tuple(checks), check_specs=specs or None, **options)
+    return asset(key, decided_by=[*checks, *decided_by], check_specs=specs or None, **options)
 
 
 def verdict(check: str, passed: bool, text: str, *, is_error: bool = False, **shown: Any) -> dg.AssetCheckResult:
@@ -99,6 +121,7 @@ def cell_asset(key: Sequence[str], *, cells_per_run: int, **options: Any) -> Dec
     )
 
 
+@cache
 def settings_at_load() -> Settings:
     """The settings, or the defaults where a variable is wrong: the definitions must load, runs then say what is."""
     try:

@@ -1,7 +1,7 @@
 """The client itself: may a request go, send it, judge the answer, tell breaker and bucket what came of it.
 
-Here: the sequence of steps and the errors they raise. Not here: what a call can say (`ask.py`), how often and
-how long to try (`retry.py`), how answers are read (`answer.py`), sockets (`transport.py`, `deadline.py`).
+Here: the sequence of steps and the errors they raise. Not here: what a call can say and how answers are
+read (`exchange.py`), how often and how long to try (`politeness.py`, `rate.py`, `quota.py`), sockets (`transport.py`).
 """
 
 import time

@@ -15,9 +15,10 @@ from geopin_assets.capture import Capture
 from geopin_assets.cells import cell_ids
 from geopin_assets.definitions import defs
 from geopin_assets.defs import code_version
+from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
 from geopin_assets.defs.declare import cell_asset
 from geopin_assets.defs.graph import CATALOG, D1, EMBEDDINGS, GRAPH, RAW, VECTORIZE, Node
-from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START, CellDone, materialize_cells
+from geopin_assets.defs.running.materialize import CellDone, materialize_cells
 from geopin_assets.sources import SOURCES
 
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
 from geopin_assets.defs.resources import FromSettings
 from geopin_assets.defs.running.backfills import run_link
-from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START
 from geopin_assets.http_client.redaction import Redactor
 from geopin_assets.webhook import Alert, Notifier, SlackWebhook
 

@@ -14,19 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, SerializableErrorInfo, StepFailureData
-
-__all__ = [
-    "RANGE_END",
-    "RANGE_START",
-    "CellDone",
-    "CellFailed",
-    "Work",
-    "failed_cells",
-    "materialize_cells",
-    "pages",
-    "root_cause",
-]
+from geopin_assets.defs.dagster_internals import SerializableErrorInfo, StepFailureData
 
 DATA_VERSION = "dagster/data_version"
 _FAILURES_SHOWN = 100

@@ -2,8 +2,8 @@
 
     api.py        one client per account: address, token, the rate that all processes share
     answers.py    what an answer means: the envelope, and errors by what a retry would change
-    vectorize.py  vectors                d1.py         rows
-    ndjson.py     vectors on the wire    d1_import.py  the first load of many rows
+    vectorize.py  vectors, and how they are written on the wire
+    d1.py         rows, and the first load of many by file
 
 `api.py` alone sends; nothing here knows Dagster or the environment.
 """
