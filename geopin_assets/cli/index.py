@@ -50,7 +50,7 @@ def build_version(*, new: bool) -> int:
     """Publish all vectors into the version that is being built; exit code 1 if a cell failed."""
     import dagster as dg
 
-    from geopin_assets.cli.progress import ConsoleProgress, print_layer
+    from geopin_assets.cli.run import ConsoleProgress, print_layer
     from geopin_assets.defs.assemble import build_definitions
     from geopin_assets.defs.graph import VECTORIZE
     from geopin_assets.defs.running.local_run import layer

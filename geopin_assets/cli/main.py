@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from geopin_assets.cli.home import find_dagster_home
+from geopin_assets.cli.console import find_dagster_home
 from geopin_assets.errors import GeoPinError
 from geopin_assets.settings import Settings
 
@@ -57,7 +57,7 @@ def sources(as_json: Json = False) -> None:
 @app.command()
 def settings(as_json: Json = False) -> None:
     """Every variable, what is in force and where it comes from; secrets are masked."""
-    from geopin_assets.cli.settings import print_settings
+    from geopin_assets.cli.listings import print_settings
 
     print_settings(Settings.from_env(), is_json=as_json)
 

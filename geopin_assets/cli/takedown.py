@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from geopin_assets.cli.console import console, print_table, terminal
-from geopin_assets.cli.home import dagster_home, stand_ins
-from geopin_assets.cli.progress import ConsoleProgress, print_layer
+from geopin_assets.cli.console import console, dagster_home, print_table, stand_ins, terminal
+from geopin_assets.cli.run import ConsoleProgress, print_layer
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.running.takedown import Takedown, Trace
 from geopin_assets.errors import ConfigurationError

@@ -14,7 +14,7 @@ from geopin_assets.defs.automation.jobs import maintenance, refresh_region, week
 from geopin_assets.defs.automation.sensors import automated, sensors
 from geopin_assets.defs.graph import GRAPH
 from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
-from geopin_assets.defs.running.progress import Progress
+from geopin_assets.defs.running.materialize import Progress
 
 
 def build_definitions(*, overrides: dict[str, str] | None = None, **resources: Any) -> dg.Definitions:

@@ -12,8 +12,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.code_version import version_of_module
-from geopin_assets.defs.declare import asset_key, frame_table, report, verdict
+from geopin_assets.defs.declare import asset_key, frame_table, report, verdict, version_of_module
 from geopin_assets.defs.graph import group
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.protocol import Model

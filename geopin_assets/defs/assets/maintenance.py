@@ -12,8 +12,7 @@ from shutil import disk_usage
 import dagster as dg
 from pydantic import Field
 
-from geopin_assets.defs.code_version import version_of_module
-from geopin_assets.defs.declare import asset
+from geopin_assets.defs.declare import asset, version_of_module
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
 from geopin_assets.files.disk import bytes_of, partial_files, remove_files, remove_folders, untouched_folders

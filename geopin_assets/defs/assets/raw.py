@@ -12,12 +12,10 @@ import dagster as dg
 
 from geopin_assets.capture import Capture, Reason
 from geopin_assets.cells import cell
-from geopin_assets.defs.code_version import version_of_source
-from geopin_assets.defs.declare import Columns, asset
+from geopin_assets.defs.declare import Columns, asset, version_of_source
 from geopin_assets.defs.graph import raw
 from geopin_assets.defs.resources import Sources, Storage
-from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells
-from geopin_assets.defs.running.progress import Progress
+from geopin_assets.defs.running.materialize import CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.errors import GeoPinError
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.sources import SOURCES

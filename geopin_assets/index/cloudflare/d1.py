@@ -29,8 +29,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index import tables
 from geopin_assets.index.batching import ahead, filled
-from geopin_assets.index.cloudflare.answers import RequestTooLarge, classify, field, unless
-from geopin_assets.index.cloudflare.api import CloudflareApi, Requests
+from geopin_assets.index.cloudflare.api import CloudflareApi, Requests, RequestTooLarge, classify, field, unless
 from geopin_assets.index.limits import IMPORT_FILE_BYTES, IMPORT_STATEMENT_BYTES, check_statement
 from geopin_assets.index.protocol import Wait, WriteResult
 from geopin_assets.index.tables import Table, hashed_rows

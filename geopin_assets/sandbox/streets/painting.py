@@ -1,14 +1,14 @@
 """A street scene, on a day, as a camera sees it.
 
 Here: sky, ground, rows of houses, the silhouettes of things, and what is painted in which order. Not here: cameras
-(`canvas.py`), what stands in a street (`scenes.py`), JPEG (`images.py`).
+(`images.py`, which makes JPEGs of it too), what stands in a street (`scenes.py`).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geopin_assets.embedding.protocol import Image
-from geopin_assets.sandbox.streets.canvas import Camera, Canvas
+from geopin_assets.sandbox.streets.images import Camera, Canvas
 from geopin_assets.sandbox.streets.scenes import Day, Facades, Floats, Kind, Scene, Thing
 
 _BEHIND_M = 22.0  # from the houses to the row behind them
