@@ -1,11 +1,11 @@
-"""The cells that exist: their ids in partition order, places, land and population.
+"""The cells that exist: their ids in partition order, places, land and population, and their names in words.
 
 Here: the frozen data files `data/cells.csv` and `data/places.csv`, read once, and look-ups in them. Not here: the
-arithmetic of the grid (`grid.py`), sets of cells by name or shape (`regions.py`), or how the files are
-made (`data/build_cells.py`).
+arithmetic of the grid (`grid.py`), sets of cells by name or shape (`regions.py`), or how the files are made
+(`data/build_cells.py`).
 
-A cell id is `{province}-{place}-r{row:03d}c{column:03d}`, e.g. `nh-amsterdam-r090c051`: a province and a
-place are each one contiguous range of the order. Abroad and at sea the province is `be`, `de`, `sea`.
+A cell id is `{province}-{place}-r{row:03d}c{column:03d}`, e.g. `nh-amsterdam-r090c051`: a province and a place are
+each one contiguous range of the order. Abroad and at sea the province is `be`, `de`, `sea`.
 """
 
 import csv
@@ -139,3 +139,31 @@ def cell_at(lon: float, lat: float) -> Cell | None:
     """The one cell that holds a position, or None outside the grid."""
     position = row_column(lon, lat)
     return _by_position()[position] if position else None
+
+
+PROVINCES = {
+    "dr": "Drenthe",
+    "fl": "Flevoland",
+    "fr": "Friesland",
+    "ge": "Gelderland",
+    "gr": "Groningen",
+    "li": "Limburg",
+    "nb": "North Brabant",
+    "nh": "North Holland",
+    "ov": "Overijssel",
+    "ut": "Utrecht",
+    "ze": "Zeeland",
+    "zh": "South Holland",
+}
+ELSEWHERE = {"be": "Belgium", "de": "Germany", "sea": "At sea"}
+"""What the first word of a cell id means where it is no Dutch province."""
+
+
+def place_name(slug: str) -> str:
+    """A place's name with its capitals; abroad and at sea made from the slug."""
+    return _by_slug().get(slug, slug.replace("-", " ").title())
+
+
+@cache
+def _by_slug() -> dict[str, str]:
+    return {place_slug(place.name): place.name for place in reversed(places())}

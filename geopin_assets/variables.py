@@ -181,9 +181,10 @@ class OfSources(Installation):
 class OfOperating(Installation):
     """Checks, reports and alerts."""
 
-    coverage_max_gap_share: float = Field(default_factory=ByProfile(0.5, sandbox=1.0), ge=0, le=1)
+    coverage_max_gap_share: float = Field(default_factory=ByProfile(0.5, sandbox=0.2), ge=0, le=1)
     """share of the crawled land cells with a gap above which `coverage_gaps` is an error, not a warning. A half: where
-    most cells fall short, a source or its crawl is at fault rather than the streets. The sandbox has few streets"""
+    most cells fall short, a source or its crawl is at fault rather than the streets. Lower in the sandbox, for
+    the demo to show a failed check"""
     coverage_max_age_years: float = Field(default=3, ge=0, le=100)
     """a cell needs a capture at most this old: shop fronts and works change within about three years"""
     coverage_captures_per_1000: float = Field(default_factory=ByProfile(10, sandbox=0.25), ge=0, le=100_000)
@@ -196,7 +197,7 @@ class OfOperating(Installation):
     reports_url: Address = "http://127.0.0.1:3001"
     """where a browser finds the map and the notice; `geopin ui` serves them there if it is this machine"""
     ui_url: Address = "http://127.0.0.1:3000"
-    """where the Dagster UI is: for links, and for commands that ask it"""
+    """where the Dagster UI is: links in alerts, on assets and of commands go there"""
     alert_webhook: SecretStr = UNSET
     """address of a webhook that takes Slack's JSON; without it nobody is told"""
 

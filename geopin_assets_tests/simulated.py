@@ -17,8 +17,9 @@ import dagster as dg
 
 from geopin_assets.cells import cell_ids
 from geopin_assets.defs.automation.cell_events import MADE, PLANNED
+from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
 from geopin_assets.defs.declare import cell_asset
-from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START, CellDone, materialize_cells
+from geopin_assets.defs.running.materialize import CellDone, materialize_cells
 from geopin_assets_tests.instances import instance_in
 
 _EVENTS = "select dagster_event_type, event, run_id, partition from event_logs where partition is not null"

@@ -19,7 +19,7 @@ MAKEFILE = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
 PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").rglob("*.md")])
 MODULES = sorted((CHECKOUT / "geopin_assets").rglob("*.py"))
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
-TARGETS = re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)
+TARGETS = re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE)
 LONGEST_MODULE = 400
 VARIABLE = re.compile(r"GEOPIN_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_{])")  # not the start of a longer, computed name
 
@@ -62,20 +62,21 @@ def test_every_variable_that_is_named_exists() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_readme_shows_every_command(command: str) -> None:
-    assert re.search(rf"\b(geopin|make) {command}\b", README)
+def test_the_page_on_commands_shows_every_one(command: str) -> None:
+    assert re.search(rf"\bgeopin {command}\b", (CHECKOUT / "docs" / "cli.md").read_text(encoding="utf-8"))
 
 
-def test_every_command_that_the_readme_shows_exists() -> None:
-    assert set(re.findall(r"(?:bin/|`)geopin ([a-z]+)", README)) <= set(COMMANDS)
-    assert set(re.findall(r"`make ([a-z]+)|^make ([a-z]+)", README, re.MULTILINE)) <= {
-        pair for target in TARGETS for pair in ((target, ""), ("", target))
-    }
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_that_a_page_shows_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?:bin/|`)geopin ([a-z]+)", text)) <= set(COMMANDS)
+    assert set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", text, re.MULTILINE)) <= set(TARGETS)
 
 
-def test_every_file_that_the_readme_points_to_exists() -> None:
-    pointed = {path for path in re.findall(r"`(geopin_assets[\w./]*)[^`]*`", README) if "<" not in path}
-    assert len(pointed) > 3
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_file_that_a_page_points_to_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    pointed = {path for path in re.findall(r"`(geopin_assets[\w./]*)[^`]*`", text) if "<" not in path}
     assert [path for path in sorted(pointed) if not (CHECKOUT / path).exists()] == []
 
 

@@ -93,7 +93,7 @@ def test_the_other_variables_are_read_as_they_are() -> None:
 def test_coverage_expectations_have_defaults_that_fit_the_profile_and_can_be_set() -> None:
     live = Settings.from_env({"GEOPIN_PROFILE": "live"})
     assert (live.coverage_max_gap_share, live.coverage_max_age_years, live.coverage_captures_per_1000) == (0.5, 3, 10)
-    assert Settings.from_env({}).coverage_max_gap_share == 1
+    assert Settings.from_env({}).coverage_max_gap_share == 0.2
     stated = Settings.from_env(
         {
             "GEOPIN_COVERAGE_MAX_GAP_SHARE": "0.2",

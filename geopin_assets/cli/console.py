@@ -1,7 +1,10 @@
-"""What commands print: tables for people, JSON for programs, and bars or lines for work that takes long.
+"""What commands print, and what they stand on: the place of Dagster's history and, in the sandbox, the stand-ins.
+APIs.
 
-Not here: commands (`main.py`), what Dagster's steps print (`progress.py`), or any work. Nothing here imports Dagster:
-commands that only look something up answer at once.
+Here: tables for people, JSON for programs, bars or lines for work that takes long. Not here: commands (`main.py`),
+what Dagster's steps print (`run.py`), or any work. Nothing here imports Dagster: commands that only look something up
+answer at once. Dagster without DAGSTER_HOME would use a directory that it deletes at exit, and say so only in its
+log.
 """
 
 import os
@@ -10,14 +13,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.settings import Settings
+
 if TYPE_CHECKING:
-    from geopin_assets.defs.running.progress import Advance
+    from geopin_assets.defs.running.materialize import Advance
 
 Facts = dict[str, Any]
 """What a command found out, by the names of `docs/cli.md`."""
@@ -76,7 +83,7 @@ def _bar(screen: Console, label: str, total: int, unit: str) -> "Iterator[Advanc
 @contextmanager
 def progress_lines(label: str, total: int, unit: str) -> "Iterator[Advance]":
     """A line every few seconds."""
-    from geopin_assets.defs.running.progress import time_left
+    from geopin_assets.defs.running.materialize import time_left
 
     done, said_s = 0, time.monotonic()
     start_s = said_s
@@ -89,3 +96,38 @@ def progress_lines(label: str, total: int, unit: str) -> "Iterator[Advance]":
             console.print(f"  {label}: {done}/{total} {unit}, {text}, {time_left(said_s - start_s, done, total)}")
 
     yield advance
+
+
+def find_dagster_home() -> None:
+    """Set DAGSTER_HOME to the current directory if that is a checkout and nothing else was said.
+
+    Raises ConfigurationError for a DAGSTER_HOME that Dagster would refuse.
+    """
+    if "DAGSTER_HOME" not in os.environ and Path("dagster.yaml").exists():
+        os.environ["DAGSTER_HOME"] = str(Path.cwd())
+    home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd())
+    if not (home.is_absolute() and home.is_dir()):
+        raise ConfigurationError(f"DAGSTER_HOME={str(home)!r}: not the absolute path of a directory")
+
+
+def dagster_home() -> Path:
+    """The instance's directory. Raises ConfigurationError when nobody said where it is."""
+    home = os.environ.get("DAGSTER_HOME")
+    if not home:
+        raise ConfigurationError('run this in the checkout, or say where history is kept: export DAGSTER_HOME="$PWD"')
+    return Path(home)
+
+
+@contextmanager
+def stand_ins(settings: Settings) -> Iterator[None]:
+    """Serve the stand-ins of all APIs as long as a command lasts, or share a server that already does.
+
+    Nothing with real sources.
+    """
+    if not settings.is_sandbox:
+        yield
+        return
+    from geopin_assets.sandbox.server import running
+
+    with running(settings):
+        yield

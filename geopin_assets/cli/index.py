@@ -1,17 +1,11 @@
 """`geopin index …`: versions of the published index: list them, build a new one, drop an old one.
 
-Not here: planning a first load, which needs no Dagster (`listings.py`).
+Not here: planning a first load (`listings.py`). Only building imports Dagster.
 """
 
 from collections.abc import Sequence
 
-import dagster as dg
-
 from geopin_assets.cli.console import Facts, console, print_facts, print_table, terminal
-from geopin_assets.cli.progress import ConsoleProgress, print_layer
-from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.graph import VECTORIZE
-from geopin_assets.defs.running.local_run import layer
 from geopin_assets.index.versions import State
 from geopin_assets.platform.index_state import drop_version, lacking, published_count
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
@@ -54,6 +48,13 @@ def _show_versions(backend: str, found: Sequence[Facts]) -> None:
 
 def build_version(*, new: bool) -> int:
     """Publish all vectors into the version that is being built; exit code 1 if a cell failed."""
+    import dagster as dg
+
+    from geopin_assets.cli.run import ConsoleProgress, print_layer
+    from geopin_assets.defs.assemble import build_definitions
+    from geopin_assets.defs.graph import VECTORIZE
+    from geopin_assets.defs.running.local_run import layer
+
     search_index, storage, model = SearchIndex(), Storage(), Embedding().model()
     version = search_index.rebuild(model) if new else search_index.publishing(model)
     cell_ids = storage.vectors(model).cell_ids()

@@ -1,18 +1,24 @@
-"""`geopin sources`, `cells`, `status`, `plan` and `index plan`: what there is and what it takes, as tables or as JSON.
+"""`geopin sources`, `cells`, `status`, `plan`, `settings` and `index plan`: what there is, as tables or as JSON.
 
 All of them only look something up, and answer at once: nothing here imports Dagster. The fields of the JSON are in
-`docs/cli.md`.
+`docs/cli.md`. Secrets are never shown. Not here: which variables there are and what they mean (`variables.py`).
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 
+from pydantic import SecretStr
+
 from geopin_assets.cells import cell_facts
 from geopin_assets.cli.console import Facts, console, print_facts, print_json, print_table
+from geopin_assets.environment import ByProfile, is_secret
 from geopin_assets.regions import ranges
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
+from geopin_assets.sources import refuse_strangers
+from geopin_assets.variables import PER_SOURCE, SECTIONS, VARIABLES, fields_of, heading
 
 Measured = Mapping[str, Mapping[str, tuple[int, int]]]
 """source -> cell_id -> (requests, captures) of the last crawl."""
@@ -133,6 +139,32 @@ def _show_status(found: Facts) -> None:
         return
     published = f"{index['vectors']} vectors, {index['captures']} captures"
     console.print(f"\nin the index {index['index']}: {published}\nembedder: {index['model']}")
+
+
+def list_takedowns(settings: Settings, *, is_json: bool = False) -> None:
+    """Every capture on the list, since when, why, and when a crawl last showed it before."""
+    from geopin_assets.store.catalog import Catalog
+
+    listed = Catalog(settings.catalog_path).takedowns().listed()
+    found = [
+        {"capture_id": capture_id, "since": since, "note": note, "last_seen_at": seen}
+        for capture_id, since, note, seen in listed.iter_rows()
+    ]
+    print_facts(found, is_json, _show_takedowns)
+
+
+def _show_takedowns(found: Sequence[Facts]) -> None:
+    if not found:
+        console.print("nothing was taken down")
+        return
+    rows = [
+        (
+            *(down["capture_id"], f"{down['since']:%Y-%m-%d %H:%M}", down["note"]),
+            f"{down['last_seen_at']:%Y-%m-%d}" if down["last_seen_at"] else "never",
+        )
+        for down in found
+    ]
+    print_table("taken down", ("capture", "since", "note", "last crawled"), rows)
 
 
 def print_plan(settings: Settings, names: Sequence[str], region: str, *, is_json: bool = False) -> None:
@@ -274,3 +306,49 @@ def _time(hours: float | None) -> str:
     if hours is None:
         return "never: budget 0"
     return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
+
+
+def print_settings(settings: Settings, *, is_json: bool) -> None:
+    """Every variable in force. Raises ConfigurationError for a rate or budget of a source that does not exist."""
+    refuse_strangers(settings)
+    print_facts([*_fields(settings), *_per_source(settings)], is_json, _show)
+
+
+def shown(value: object) -> str:
+    """A value as a person writes it; nothing that opens a door."""
+    if isinstance(value, SecretStr):
+        return "***" if value else ""
+    if isinstance(value, tuple | frozenset):
+        return ", ".join(shown(item) for item in (sorted(value) if isinstance(value, frozenset) else value))
+    if value is None or isinstance(value, bool | float):
+        return "" if value is None else f"{value:.0f}" if value == round(value) else f"{value:g}"
+    return re.sub(r"(?<=//)[^/@\s]*@", "***@", str(value))
+
+
+def _fields(settings: Settings) -> Iterator[Facts]:
+    for section in SECTIONS:
+        for variable, field in fields_of(section):
+            usual = "profile" if isinstance(field.default_factory, ByProfile) else "default"
+            yield {
+                "section": heading(section),
+                "variable": variable,
+                "value": shown(getattr(settings, VARIABLES[variable])),
+                "origin": "environment" if settings.is_set(variable) else usual,
+                "is_secret": is_secret(field),
+                "wrong": settings.wrong.get(variable, ""),
+            }
+
+
+def _per_source(settings: Settings) -> Iterator[Facts]:
+    for variable in sorted(filter(PER_SOURCE.fullmatch, settings.variables)):
+        if settings.is_set(variable):
+            value = settings.variables[variable].strip()
+            facts = {"section": "Each source", "variable": variable, "value": value, "origin": "environment"}
+            yield facts | {"is_secret": False, "wrong": ""}
+
+
+def _show(rows: Sequence[Facts]) -> None:
+    for section in dict.fromkeys(row["section"] for row in rows):
+        of_section = (row for row in rows if row["section"] == section)
+        found = [(row["variable"], row["value"], row["wrong"] or row["origin"]) for row in of_section]
+        print_table(section, ("variable", "value", "from"), found)

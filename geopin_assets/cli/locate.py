@@ -4,7 +4,7 @@ from pathlib import Path
 
 from geopin_assets.cli.console import console
 from geopin_assets.embedding.decoding import decode_image
-from geopin_assets.embedding.failures import Failure
+from geopin_assets.embedding.protocol import Failure
 from geopin_assets.embedding.views import is_equirectangular, perspective_views
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.stores import SearchedIndex, SearchedStore

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from geopin_assets.cli.home import find_dagster_home
+from geopin_assets.cli.console import find_dagster_home
 from geopin_assets.errors import GeoPinError
 from geopin_assets.settings import Settings
 
@@ -57,7 +57,7 @@ def sources(as_json: Json = False) -> None:
 @app.command()
 def settings(as_json: Json = False) -> None:
     """Every variable, what is in force and where it comes from; secrets are masked."""
-    from geopin_assets.cli.settings import print_settings
+    from geopin_assets.cli.listings import print_settings
 
     print_settings(Settings.from_env(), is_json=as_json)
 
@@ -139,13 +139,16 @@ def takedown(
     as_json: Annotated[bool, typer.Option("--json", help="With --list: for programs, as docs/cli.md says")] = False,
 ) -> None:
     """Remove captures everywhere, now and for good: nothing a source shows brings them back."""
-    from geopin_assets.cli.takedown import print_list, take_down_and_report, undo_and_report
-
     if listed:
-        print_list(is_json=as_json)
-    elif not capture_ids:
+        from geopin_assets.cli.listings import list_takedowns
+
+        list_takedowns(Settings.from_env(), is_json=as_json)
+        return
+    if not capture_ids:
         raise typer.BadParameter("which captures? e.g. geopin takedown panoramax:0a1b2c")
-    elif undo:
+    from geopin_assets.cli.takedown import take_down_and_report, undo_and_report
+
+    if undo:
         undo_and_report(capture_ids)
     else:
         sys.exit(take_down_and_report(Settings.from_env(), capture_ids, note))

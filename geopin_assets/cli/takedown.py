@@ -1,12 +1,11 @@
-"""`geopin takedown`: captures out of everything, the list of them, and taking one off it. Work is in `defs/`."""
+"""`geopin takedown`: captures out of everything, and off the list of them again. Work is in `defs/`."""
 
 from collections.abc import Sequence
 
 import dagster as dg
 
-from geopin_assets.cli.console import Facts, console, print_facts, print_table, terminal
-from geopin_assets.cli.home import dagster_home, stand_ins
-from geopin_assets.cli.progress import ConsoleProgress, print_layer
+from geopin_assets.cli.console import console, dagster_home, print_table, stand_ins, terminal
+from geopin_assets.cli.run import ConsoleProgress, print_layer
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.running.takedown import Takedown, Trace
 from geopin_assets.errors import ConfigurationError
@@ -47,30 +46,6 @@ def undo_and_report(capture_ids: Sequence[str]) -> None:
         raise ConfigurationError(f"not on the list: {', '.join(strangers)}; see geopin takedown --list")
     for capture_id in takedowns.undo(capture_ids):
         console.print(f"{capture_id} is off the list: the next crawl that returns it brings it back")
-
-
-def print_list(*, is_json: bool = False) -> None:
-    """Every capture on the list, since when, why, and when a crawl last showed it before."""
-    listed = Storage().catalog().takedowns().listed()
-    found = [
-        {"capture_id": capture_id, "since": since, "note": note, "last_seen_at": seen}
-        for capture_id, since, note, seen in listed.iter_rows()
-    ]
-    print_facts(found, is_json, _show_list)
-
-
-def _show_list(found: Sequence[Facts]) -> None:
-    if not found:
-        console.print("nothing was taken down")
-        return
-    rows = [
-        (
-            *(down["capture_id"], f"{down['since']:%Y-%m-%d %H:%M}", down["note"]),
-            f"{down['last_seen_at']:%Y-%m-%d}" if down["last_seen_at"] else "never",
-        )
-        for down in found
-    ]
-    print_table("taken down", ("capture", "since", "note", "last crawled"), rows)
 
 
 def _checked(settings: Settings, capture_ids: Sequence[str]) -> tuple[str, ...]:

@@ -23,8 +23,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from geopin_assets.cli.console import console
-from geopin_assets.cli.home import dagster_home, stand_ins
+from geopin_assets.cli.console import console, dagster_home, stand_ins
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
 

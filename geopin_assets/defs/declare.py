@@ -1,26 +1,78 @@
 """How assets are declared: each by its key in the table (`graph.py`), with what all declarations share.
 
-Here: the one partitions definition, the decorators, and what Dagster shows of an asset beside its description: columns,
-where they come from, where the data lies. Not here: any asset, or when one is made (`automation/`).
+Here: the one partitions definition, the decorators, what Dagster shows of an asset beside its description (columns,
+where they come from, where the data lies), and code versions: of values (a schema, a model) and of code (a source's
+parser, read as a syntax tree without docstrings, so that comments and formatting change nothing). Nothing is made
+again because of a version: automation follows content. Not here: any asset, or when one is made (`automation/`).
 """
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+import geopin_assets
 from geopin_assets.cells import cell_ids
-from geopin_assets.defs.code_version import version_of
 from geopin_assets.defs.graph import Node, node
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
 
+_PACKAGE = Path(geopin_assets.__file__).parent
+_IMPORTED = re.compile(r"^ *from (geopin_assets\.sources\.[\w.]+) import", re.MULTILINE)
+_WORDS = re.compile(r'^[ \t]*""".*?"""[ \t]*\n|^[ \t]*#[^\n]*\n|[ \t]+#[^"\'\n]*$|^[ \t]*\n', re.MULTILINE | re.DOTALL)
+"""Docstrings, comments and empty lines. A syntax tree would know them better, and take 0.15 s of each start."""
+_OF_EVERY_SOURCE = ("base", "crawl")
+"""How a crawl goes, of whichever source: as part of their versions it would mark everything at once."""
+
+
+def version_of(*values: object) -> str:
+    """A version of values by their text."""
+    return blake2b(repr(values).encode(), digest_size=6).hexdigest()
+
+
+def version_of_module(file: str) -> str:
+    """The version of what one module does, its own code only."""
+    return version_of(_read(Path(file))[0])
+
+
+def version_of_source(module: str) -> str:
+    """The version of the modules that a source is made of: its own, and those of `sources/` that it uses."""
+    room = _PACKAGE / "sources"
+    ours, waiting = set[Path](), {_home(module, room)}
+    while waiting:
+        path = waiting.pop()
+        ours.add(path)
+        used = {_home(name, room) for name in _read(path)[1]}
+        shared = {room / f"{name}.py" for name in _OF_EVERY_SOURCE}
+        waiting |= {path for path in used if path.exists()} - ours - shared
+    return version_of([(path.stem, _read(path)[0]) for path in sorted(ours)])
+
+
+def _home(module: str, room: Path) -> Path:
+    """The file of a module of `sources/`, or the folder of a source that has more than one."""
+    name = module.removeprefix(f"{geopin_assets.__name__}.sources.").partition(".")[0]
+    folder = room / name
+    return folder if folder.is_dir() else room / f"{name}.py"
+
+
+@cache
+def _read(path: Path) -> tuple[str, frozenset[str]]:
+    """What a file, or a folder of files, does; and the modules of `sources/` that it imports from."""
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    text = "".join(file.read_text(encoding="utf-8") for file in files)
+    return _WORDS.sub("", text), frozenset(_IMPORTED.findall(text))
+
+
 # beta in Dagster 1.13; the version is pinned, so the reminder on every start helps nobody
-_BETA = r".*(backfill_policy|CodeReference|source_code_references).*"
+_BETA = r".*(backfill_policy|CodeReference).*"
 warnings.filterwarnings("ignore", message=_BETA, category=dg.BetaWarning)
 
 OWNERS = ["team:geopin"]
@@ -52,32 +104,53 @@ class Columns:
 
 
 def asset(
-    key: str | Node, *, columns: Columns | None = None, decided_by: Sequence[object] = (), **options: Any
+    key: str | Node,
+    *,
+    columns: Columns | None = None,
+    decided_by: Sequence[object] = (),
+    code: Sequence[dg.LocalFileCodeReference] = (),
+    **options: Any,
 ) -> Decorator:
     """Decorator of the asset of that key (or row): cell by cell or as a whole, as the table says.
 
     `decided_by`: what its output depends on beside its columns and what it is made from; a change shows as such.
+    `code`: where a person looks before the function itself.
     """
     row = node(key) if isinstance(key, str) else key
-    shown = columns.metadata() if columns else {}
+    shown = where_it_lies(row) | (columns.metadata() if columns else {}) | options.pop("metadata", {})
     options |= {
         "deps": [asset_key(above) for above in row.above],
         "pool": row.pool,
         "code_version": version_of(dict(columns.schema) if columns else None, *decided_by),
-        "metadata": where_it_lies(row) | shown | options.get("metadata", {}),
     }
-    if row.cells_per_run is not None:
-        return cell_asset(row.key.split("/"), cells_per_run=row.cells_per_run, **options)
-    return dg.asset(key=asset_key(row.key), group_name=row.group, owners=OWNERS, **options)
+
+    def declare(make: Callable[..., Any]) -> dg.AssetsDefinition:
+        here = dg.LocalFileCodeReference(file_path=make.__code__.co_filename, line_number=make.__code__.co_firstlineno)
+        references = dg.CodeReferencesMetadataValue(code_references=[*code, here])
+        metadata = shown | {"dagster/code_references": references}
+        if row.cells_per_run is not None:
+            cell_by_cell = cell_asset(row.key.split("/"), cells_per_run=row.cells_per_run, metadata=metadata, **options)
+            return cell_by_cell(make)
+        whole = dg.asset(key=asset_key(row.key), group_name=row.group, owners=OWNERS, metadata=metadata, **options)
+        return whole(make)
+
+    return declare
 
 
-def report(key: str, *, checks: Mapping[str, str] = {}, blocking: Collection[str] = (), **options: Any) -> Decorator:
+def report(
+    key: str,
+    *,
+    checks: Mapping[str, str] = {},
+    blocking: Collection[str] = (),
+    decided_by: Sequence[object] = (),
+    **options: Any,
+) -> Decorator:
     """Decorator of an unpartitioned report that judges as it is made. `checks`: name -> what it means, what to do."""
     specs = [
         dg.AssetCheckSpec(name, asset=asset_key(key), description=text, blocking=name in blocking)
         for name, text in checks.items()
     ]
-    return asset(key, decided_by=tuple(checks), check_specs=specs or None, **options)
+    return asset(key, decided_by=[*checks, *decided_by], check_specs=specs or None, **options)
 
 
 def verdict(check: str, passed: bool, text: str, *, is_error: bool = False, **shown: Any) -> dg.AssetCheckResult:
@@ -99,6 +172,7 @@ def cell_asset(key: Sequence[str], *, cells_per_run: int, **options: Any) -> Dec
     )
 
 
+@cache
 def settings_at_load() -> Settings:
     """The settings, or the defaults where a variable is wrong: the definitions must load, runs then say what is."""
     try:

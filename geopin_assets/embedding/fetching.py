@@ -23,10 +23,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from geopin_assets.embedding.failures import Failure, FailureReason
 from geopin_assets.embedding.hosts import AddressRule, ForbiddenAddressError, GuardedResolver, Pauses
-from geopin_assets.embedding.memory import TaskMemory
-from geopin_assets.embedding.protocol import FetchImage
+from geopin_assets.embedding.protocol import Failure, FailureReason, FetchImage
+from geopin_assets.embedding.stages import TaskMemory
 from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.photo_folder import PhotoFolder, PhotoGoneError, PhotoNotAllowedError, PhotoTooLargeError
 

@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType
 from aiohttp.resolver import ThreadedResolver
 
-from geopin_assets.embedding.failures import BACK_OFF
+from geopin_assets.embedding.protocol import BACK_OFF
 from geopin_assets.http_client import asked_wait_s
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")

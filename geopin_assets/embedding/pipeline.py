@@ -20,12 +20,10 @@ from datetime import UTC, datetime
 
 from geopin_assets.embedding.batching import Batches, Embedded, ModelThread
 from geopin_assets.embedding.decoding import FLAT_AT_LEAST, PANORAMA_AT_LEAST, decode_image
-from geopin_assets.embedding.failures import Failure, FailureReason
-from geopin_assets.embedding.memory import ThreadMemory
 from geopin_assets.embedding.plan import CellEmbeddings, CellTask, OpenCell
-from geopin_assets.embedding.protocol import CaptureImage, Embedder, Image
+from geopin_assets.embedding.protocol import CaptureImage, Embedder, Failure, FailureReason, Image
 from geopin_assets.embedding.reading import Fetcher, ReadAhead, Renew
-from geopin_assets.embedding.stages import StageClock
+from geopin_assets.embedding.stages import StageClock, ThreadMemory
 from geopin_assets.embedding.vectors import vector_rows
 from geopin_assets.embedding.views import is_equirectangular, perspective_views
 from geopin_assets.errors import GeoPinError

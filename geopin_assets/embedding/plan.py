@@ -13,8 +13,7 @@ from typing import Self
 
 import polars as pl
 
-from geopin_assets.embedding.failures import FAILURE_SCHEMA, Failure, next_try_at
-from geopin_assets.embedding.protocol import CaptureImage
+from geopin_assets.embedding.protocol import FAILURE_SCHEMA, CaptureImage, Failure, next_try_at
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
 from geopin_assets.embedding.views import VIEWS
 

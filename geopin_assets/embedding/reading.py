@@ -21,10 +21,8 @@ from threading import Event
 from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
-from geopin_assets.embedding.failures import Failure, FailureReason
-from geopin_assets.embedding.memory import TaskMemory
-from geopin_assets.embedding.protocol import CaptureImage, Fetcher
-from geopin_assets.embedding.stages import StageClock
+from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Fetcher
+from geopin_assets.embedding.stages import StageClock, TaskMemory
 
 IN_FLIGHT = 64
 """Images on the way or being prepared, at most."""

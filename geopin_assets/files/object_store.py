@@ -1,13 +1,17 @@
 """One interface over a folder on this machine, memory, and any S3 (Amazon's, R2, SeaweedFS, …): objects by key.
 
-Here: whole objects put and got, lists, conditions for where two writers could meet, and objects as files for libraries
-that read and write files themselves. Not here: what the objects are, or photos of other people (`photo_folder`).
+Here: whole objects put and got, lists, conditions for where two writers could meet, objects as files for libraries
+that read and write files themselves, and errors by what a retry would change: they name the object, the status and
+the code, nothing else that a server or the library wrote, which can hold a key id, a signature or a token. Not here:
+what the objects are, or photos of other people (`photo_folder`).
 
-`obstore` does the work. In a folder it writes without fsync, knows no "only if unchanged" and leaves `x#1` behind when
-killed, so there writing is ours (`atomic.py`); see docs/decisions/2026-11-29-object-store.md. Importing this imports no
-obstore.
+`obstore` does the work. In a folder it writes without fsync, knows no "only if unchanged" and leaves `x#1` behind
+when killed, so there writing is ours (`atomic.py`); see docs/decisions/2026-11-29-object-store.md. Importing this
+imports no obstore.
 """
 
+import errno
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -17,10 +21,83 @@ from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from geopin_assets.errors import ConfigurationError, PermanentError
+from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
 from geopin_assets.files.atomic import is_partial, replacing
 from geopin_assets.files.lock import locked
-from geopin_assets.files.object_errors import ConflictError, NoSuchObjectError, understood
+
+_STATUS = re.compile(r"non-2xx status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_REGION = "redirect without LOCATION"  # what Amazon answers in the wrong region
+_PASSING = {408, 425, 429}
+_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY and what they may list, read and write"
+_SETTINGS = "check the address of the store, its endpoint and the AWS_ variables"
+
+
+class NoSuchObjectError(PermanentError):
+    """The object is not there."""
+
+
+class ConflictError(TransientError):
+    """Another process has written the object meanwhile: read it again and decide anew."""
+
+
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Raise the project's errors for those of obstore and of the disk; `what` was asked for."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _missing(str(error), what) from None
+    except OSError as error:
+        raise _of_disk(error, what) from error
+    except Exception as error:
+        if type(error).__module__ != "obstore.exceptions":
+            raise
+        raise _refused(type(error).__name__, str(error), what) from None  # its text may quote a request
+
+
+def _missing(text: str, what: str) -> GeoPinError:
+    if _code(text) == "NoSuchBucket":
+        return ConfigurationError(f"{what}: there is no such bucket, {_SETTINGS}")
+    return NoSuchObjectError(f"{what}: not there")
+
+
+def _of_disk(error: OSError, what: str) -> GeoPinError:
+    said = f"{what}: {error.strerror or type(error).__name__}"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ConfigurationError(f"{said}; may this user read and write there?")
+    return TransientError(said)
+
+
+def _refused(kind: str, text: str, what: str) -> GeoPinError:
+    """By obstore's own class where it has one, by the status of the answer where all it says is "generic"."""
+    status, said = _status(text), f"{what}: {_said(text) or kind}"
+    if kind in ("AlreadyExistsError", "PreconditionError") or status == 409:
+        return ConflictError(f"{what}: another process has written it")
+    if _code(text) == "NoSuchBucket":
+        return ConfigurationError(f"{said}: {_SETTINGS}")
+    if kind in ("PermissionDeniedError", "UnauthenticatedError") or status in (401, 403):
+        return ConfigurationError(f"{said}: access denied, {_CREDENTIALS}")
+    if kind == "UnknownConfigurationKeyError" or 300 <= status < 400 or _REGION in text:
+        return ConfigurationError(f"{said}: {_SETTINGS}")
+    if status in _PASSING or status >= 500 or (kind == "GenericError" and not status):
+        return TransientError(said)  # without a status nobody answered
+    return PermanentError(said)
+
+
+def _said(text: str) -> str:
+    return f"answered {_status(text)} {_code(text)}".rstrip() if _status(text) else ""
+
+
+def _status(text: str) -> int:
+    found = _STATUS.search(text)
+    return int(found[1]) if found else 0
+
+
+def _code(text: str) -> str:
+    found = _CODE.search(text)
+    return found[1] if found else ""
+
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode

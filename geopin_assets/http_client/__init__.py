@@ -21,8 +21,7 @@ Messages name the source, the URL's path and the status, never a query, header o
 
 from geopin_assets.http_client.client import AccessDenied, HttpClient, KeyRefused, user_agent
 from geopin_assets.http_client.exchange import Answer, How, Judge, Tally, asked_wait_s
-from geopin_assets.http_client.politeness import CircuitBreaker, Politeness, build_politeness
-from geopin_assets.http_client.quota import DailyUse, Quota
+from geopin_assets.http_client.politeness import CircuitBreaker, DailyUse, Politeness, Quota, build_politeness
 from geopin_assets.http_client.rate import SharedBucket
 from geopin_assets.http_client.redaction import hide_path
 from geopin_assets.http_client.transport import Transport

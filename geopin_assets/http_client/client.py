@@ -1,7 +1,7 @@
 """The client itself: may a request go, send it, judge the answer, tell breaker and bucket what came of it.
 
-Here: the sequence of steps and the errors they raise. Not here: what a call can say (`ask.py`), how often and
-how long to try (`retry.py`), how answers are read (`answer.py`), sockets (`transport.py`, `deadline.py`).
+Here: the sequence of steps and the errors they raise. Not here: what a call can say and how answers are
+read (`exchange.py`), how often and how long to try (`politeness.py`, `rate.py`), sockets (`transport.py`).
 """
 
 import time
@@ -22,8 +22,14 @@ from geopin_assets.errors import (
     TransientError,
 )
 from geopin_assets.http_client.exchange import Answer, Ask, How, build_ask, plain_headers
-from geopin_assets.http_client.politeness import BREAKER_FAILURES, Politeness, build_politeness, retrying
-from geopin_assets.http_client.quota import DailyUse, Quota
+from geopin_assets.http_client.politeness import (
+    BREAKER_FAILURES,
+    DailyUse,
+    Politeness,
+    Quota,
+    build_politeness,
+    retrying,
+)
 from geopin_assets.http_client.redaction import Redactor
 from geopin_assets.http_client.transport import Transport, deadline, direct_mounts
 

@@ -2,7 +2,7 @@
 
 `TokenBucket` is shared by the threads of a process; `SharedBucket`, with its state in a SQLite file, by all processes
 of an installation: for what a provider grants an account. Not here: what a request is, or when to give up
-(`client.py`), budgets per day (`quota.py`).
+(`client.py`), budgets per day (`politeness.py`).
 """
 
 import sqlite3

@@ -1,4 +1,4 @@
-"""Rows that come frame by frame, because all of them together may be too many: how they are cut and sent.
+"""Rows that come frame by frame, because all of them together may be too many: how they are cut, filled and sent.
 
 Not here: what is desired (`defs/`), or what is done with a frame (`targets.py`).
 """
@@ -22,7 +22,6 @@ They are read once to be hashed and, where something differs, once more to be se
 ids and hashes are held together.
 """
 
-
 VECTOR_CAPTURES_AT_ONCE, ROW_CAPTURES_AT_ONCE = 100_000, 50_000
 """Captures whose vectors, or rows, one publish should take together. Of vectors only hashes are held, and each publish
 waits half a minute for Cloudflare; rows are held as they are sent."""
@@ -43,6 +42,20 @@ def in_chunks(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFram
         left = rows.slice(whole)
     if left is not None and left.height:
         yield left
+
+
+def filled(items: Iterable[bytes], most_bytes: int, most: int | None = None) -> Iterator[list[bytes]]:
+    """Items in order, as many together as fit with a separator each, `most` at most; at least one."""
+    together: list[bytes] = []
+    size = 0
+    for item in items:
+        if together and (size + len(item) + 1 > most_bytes or len(together) == most):
+            yield together
+            together, size = [], 0
+        together.append(item)
+        size += len(item) + 1
+    if together:
+        yield together
 
 
 @contextmanager

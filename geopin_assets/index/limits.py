@@ -22,8 +22,7 @@ from geopin_assets.capture import MAX_VECTOR_ID_BYTES
 from geopin_assets.errors import PermanentError
 
 # Every call of the API
-REQUESTS_PER_WINDOW = 1_200  # [docs] per user, all his programs and the dashboard together
-WINDOW_S = 300.0  # [docs]
+WINDOW_S = 300.0  # [docs] in which a user may send 1,200 requests, all his programs and the dashboard together
 BLOCK_S = 300.0  # [docs] a user beyond that is refused everything this long, with 429
 OUR_REQUESTS_PER_WINDOW = 1_000  # [ours] leaves 200 to the dashboard and to other programs of the same user
 OUR_BURST = 100  # [ours] small publishes go at once, the rest at 3 a second
@@ -37,7 +36,6 @@ IDS_PER_GET = 20  # [server] 40007
 IDS_PER_LIST = 1_000  # [docs] a page of ids
 MAX_DIM = 1_536  # [docs]
 MAX_METADATA_BYTES = 10 * 1024  # [docs] per vector
-MAX_METADATA_INDEXES = 10  # [docs] per index; they cover only vectors upserted after them
 INDEXED_STRING_BYTES = 64  # [docs] filters see this much of a string
 MAX_FILTER_BYTES = 2_048  # [docs] compact JSON, exclusive
 MAX_TOP_K = 100  # [docs] ids and scores only; 50 with values or all metadata

@@ -29,7 +29,6 @@ from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +95,6 @@ class SearchedStore:
             found = list(threads.map(lambda part: part.query(sql, params), self.shards.parts))
         filled = [rows for rows in found if rows.height]
         return pl.concat(filled, how="vertical_relaxed") if filled else found[0]
-
-    def count(self, table: str) -> int:
-        return sum(part.count(table) for part in self.shards.parts)
 
 
 IMPORT_FROM_ROWS = 20_000

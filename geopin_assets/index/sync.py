@@ -63,7 +63,7 @@ def sync_report(
     desired = desired_ids.cast(pl.String).rename("id").unique().to_frame()
     known = published.drop_nulls("content_hash")
     chosen = known.sort("id").sample(min(samples, known.height), seed=seed)
-    listed = _listed(target, published)
+    listed = set(target.ids()) if published.height <= LISTED_AT_MOST else None
     recorded = set(published["id"])
     return SyncReport(
         desired=desired.height,
@@ -77,10 +77,6 @@ def sync_report(
         sampled=chosen.height,
         mismatched=tuple(_mismatched(chosen, target)),
     )
-
-
-def _listed(target: Target, published: pl.DataFrame) -> set[str] | None:
-    return set(target.ids()) if published.height <= LISTED_AT_MOST else None
 
 
 def _mismatched(chosen: pl.DataFrame, target: Target) -> list[str]:

@@ -20,13 +20,13 @@ import orjson
 import polars as pl
 
 from geopin_assets.errors import PermanentError
+from geopin_assets.index.batching import filled
 from geopin_assets.index.limits import BYTES_PER_REQUEST, MAX_VALUE_BYTES, ROWS_PER_REQUEST
 
 CREATE_MIGRATIONS = (
     "CREATE TABLE IF NOT EXISTS d1_migrations (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, "
     "applied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL)"
 )
-
 
 ENCODED = "encoded"
 """Column of rows that were encoded before; there need be no other but `row_hash`."""
@@ -154,18 +154,14 @@ def id_chunks(ids: list[str]) -> Iterator[str]:
 
 def json_chunks(items: Iterator[bytes]) -> Iterator[str]:
     """Join encoded items to JSON arrays of at most ROWS_PER_REQUEST items and about BYTES_PER_REQUEST bytes."""
-    chunk: list[bytes] = []
-    size = 0
-    for item in items:
-        if len(item) > MAX_VALUE_BYTES:
-            raise PermanentError(f"a row of {len(item)} bytes; at most {MAX_VALUE_BYTES}: {item[:80]!r}")
-        if chunk and (len(chunk) == ROWS_PER_REQUEST or size + len(item) + 1 > BYTES_PER_REQUEST):
-            yield (b"[" + b",".join(chunk) + b"]").decode()
-            chunk, size = [], 0
-        chunk.append(item)
-        size += len(item) + 1
-    if chunk:
+    for chunk in filled(map(_checked, items), BYTES_PER_REQUEST, ROWS_PER_REQUEST):
         yield (b"[" + b",".join(chunk) + b"]").decode()
+
+
+def _checked(item: bytes) -> bytes:
+    if len(item) > MAX_VALUE_BYTES:
+        raise PermanentError(f"a row of {len(item)} bytes; at most {MAX_VALUE_BYTES}: {item[:80]!r}")
+    return item
 
 
 def migrations() -> list[tuple[str, str]]:

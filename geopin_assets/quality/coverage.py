@@ -1,10 +1,10 @@
-"""Coverage: what there is per cell and source, and where it falls short of a stated expectation.
+"""Coverage: what there is per cell, source and province, and where it falls short of a stated expectation.
 
 Here: counting, the expectations with their defaults, and the baseline that a municipality's own survey gives. Not
 here: pictures of it (`map_png.py`, `map_html.py`), files (`coverage_report.py`), or where the captures come from.
 
-Gaps are only claimed where somebody looked: a Dutch-land cell that no source ever crawled is "not
-crawled yet" and counted apart, and a source is only missed in a cell that it crawled.
+Gaps are only claimed where somebody looked: a Dutch-land cell that no source ever crawled is "not crawled yet" and
+counted apart, and a source is only missed in a cell that it crawled.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,7 @@ from functools import cache
 
 import polars as pl
 
-from geopin_assets.cells import all_cells
-from geopin_assets.quality.names import place_name
+from geopin_assets.cells import ELSEWHERE, PROVINCES, all_cells, place_name
 
 SECTOR_DEG = 45
 SECTORS = 8
@@ -242,3 +241,58 @@ def municipal_baseline(coverage: pl.DataFrame, crawled: pl.DataFrame) -> Baselin
     photographed = coverage.filter((pl.col("source") == MUNICIPAL_SOURCE) & (pl.col("panos") > 0))
     missing = judged.join(photographed, on="cell_id", how="anti", maintain_order="left")
     return Baseline(land_cells=place.height, crawled_cells=judged.height, without_panorama=tuple(missing["cell_id"]))
+
+
+TOTAL = "Total"
+_COUNTED = ["land_cells", "crawled", "covered", "gap_cells", "gap_population"]
+
+
+def province_summary(coverage: pl.DataFrame, crawled: pl.DataFrame, gaps: pl.DataFrame) -> pl.DataFrame:
+    """One row per province in alphabetical order, then the total. Frames as in `coverage.py`.
+
+    Columns: province, land_cells, crawled, covered, captures, panoramas, sources, newest, gap_cells, gap_population.
+    Cells are Dutch-land cells; captures are those of any cell, so that the total is all there are: where some were
+    found abroad or at sea, that is a row too.
+    """
+    code = pl.col("cell_id").str.split("-").list.first().alias("code")
+    found = coverage.with_columns(code)
+    names = PROVINCES | ELSEWHERE
+    rows = (
+        pl.DataFrame({"code": list(names), "province": list(names.values())})
+        .join(_land(coverage, crawled, gaps).group_by(code).agg(_counts()), on="code", how="left")
+        .join(found.group_by("code").agg(_found()), on="code", how="left")
+        .with_columns(pl.exclude("code", "province", "newest").fill_null(0))
+        .filter(pl.col("code").is_in(list(PROVINCES)) | (pl.col("captures") > 0))
+        .sort(pl.col("code").is_in(list(ELSEWHERE)), "province")
+    )
+    totals = [pl.lit(TOTAL).alias("province"), *(pl.col(name).sum() for name in _COUNTED)]
+    total = pl.concat([rows.select(totals), found.select(_found())], how="horizontal")
+    order = ["province", *_COUNTED[:3], "captures", "panoramas", "sources", "newest", *_COUNTED[3:]]
+    return pl.concat([rows.select(order), total.select(order)])
+
+
+def _land(coverage: pl.DataFrame, crawled: pl.DataFrame, gaps: pl.DataFrame) -> pl.DataFrame:
+    """Dutch-land cells and whether each was crawled, is covered, falls short."""
+    return land_cells().with_columns(
+        pl.col("cell_id").is_in(frame["cell_id"].unique().implode()).alias(name)
+        for name, frame in {"is_crawled": crawled, "is_covered": coverage, "is_gap": gaps}.items()
+    )
+
+
+def _counts() -> list[pl.Expr]:
+    return [
+        pl.len().cast(pl.Int64).alias("land_cells"),
+        pl.col("is_crawled").sum().cast(pl.Int64).alias("crawled"),
+        pl.col("is_covered").sum().cast(pl.Int64).alias("covered"),
+        pl.col("is_gap").sum().cast(pl.Int64).alias("gap_cells"),
+        pl.col("population").filter("is_gap").sum().alias("gap_population"),
+    ]
+
+
+def _found() -> list[pl.Expr]:
+    return [
+        pl.col("captures").sum(),
+        pl.col("panos").sum().alias("panoramas"),
+        pl.col("source").n_unique().cast(pl.Int64).alias("sources"),
+        pl.col("newest").max(),
+    ]

@@ -22,11 +22,11 @@ from geopin_assets.quality.coverage import (
     land_cells,
     municipal_baseline,
     not_crawled,
+    province_summary,
 )
 from geopin_assets.quality.coverage_trend import Trend, keep_snapshot, take_snapshot, trend
 from geopin_assets.quality.map_html import render_html
 from geopin_assets.quality.map_png import render_png
-from geopin_assets.quality.provinces import province_summary
 from geopin_assets.regions import in_order, to_geojson
 
 

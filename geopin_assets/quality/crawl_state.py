@@ -61,7 +61,7 @@ def cell_states(crawls: pl.DataFrame, failures: pl.DataFrame, held: pl.DataFrame
     """One row per cell, with the columns of STATE_SCHEMA.
 
     `crawls` has source, cell_id, crawled_at, and due_after and overdue_after (durations); `failures` the columns of
-    the notes in `store/failed_crawls.py`; `held` source, cell_id, captures: what is published of it. A note older
+    the notes in `store/raw.py`; `held` source, cell_id, captures: what is published of it. A note older
     than the stored crawl is none. `failed_since` is null where the last attempt worked.
     """
     key = ["source", "cell_id"]

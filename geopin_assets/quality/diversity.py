@@ -12,9 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
+from geopin_assets.cells import PROVINCES, place_name
 from geopin_assets.files.atomic import write_frame
 from geopin_assets.quality.coverage import SECTOR_DEG, SECTORS, land_cells
-from geopin_assets.quality.names import PROVINCES, place_name
 
 SEASONS = ("winter", "spring", "summer", "autumn")
 """Meteorological, of the northern hemisphere: winter is December to February."""

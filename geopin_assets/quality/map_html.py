@@ -19,13 +19,11 @@ from typing import Any
 import polars as pl
 import shapely
 
-from geopin_assets.cells import PLACES_ATTRIBUTION, all_cells, cell_facts, place_slug, places
+from geopin_assets.cells import PLACES_ATTRIBUTION, all_cells, cell_facts, place_name, place_slug, places
 from geopin_assets.geo import OUTLINE_ATTRIBUTION, dutch_outline
 from geopin_assets.grid import CELL_LAT_DEG, CELL_LON_DEG, SOUTH, WEST
-from geopin_assets.quality.coverage import GapReason, not_crawled
+from geopin_assets.quality.coverage import GapReason, not_crawled, province_summary
 from geopin_assets.quality.coverage_trend import Trend
-from geopin_assets.quality.names import place_name
-from geopin_assets.quality.provinces import province_summary
 
 PLACEHOLDER = "{{DATA}}"
 

@@ -27,7 +27,6 @@ from urllib.parse import quote
 
 from cachetools import LRUCache, cached
 from google.protobuf.message import DecodeError
-from mapbox_vector_tile.Mapbox import vector_tile_pb2
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import GeoPinError, PayloadError, TransientError
@@ -146,6 +145,8 @@ def judge_tile(answer: Answer) -> GeoPinError | None:
         return TransientError(f"answered 400 {answer.excerpt}, which is how a tile fails that is not cached")
     if answer.status != 200 or not answer.body:
         return None
+    from mapbox_vector_tile.Mapbox import vector_tile_pb2
+
     try:
         vector_tile_pb2.tile.FromString(answer.body)
     except DecodeError:

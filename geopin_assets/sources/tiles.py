@@ -15,10 +15,8 @@ from pathlib import Path
 from threading import Condition
 from typing import Any
 
-import mapbox_vector_tile
 from cachetools import LRUCache, cached
 from google.protobuf.message import DecodeError
-from mapbox_vector_tile.Mapbox import vector_tile_pb2
 
 from geopin_assets.errors import PayloadError
 from geopin_assets.files.atomic import write_bytes
@@ -80,6 +78,8 @@ def decode(tile: Tile, data: bytes) -> dict[str, Any]:
     """The layers of a tile by name; none for an empty tile. Raises PayloadError for bytes that are no vector tile."""
     if not data:
         return {}
+    import mapbox_vector_tile  # with shapely behind it, a quarter of what a listing of sources may take
+
     try:
         return mapbox_vector_tile.decode(data, default_options={"y_coord_down": True})
     except (DecodeError, ValueError, LookupError, TypeError, AssertionError) as error:
@@ -102,6 +102,8 @@ def _coordinates(geometry: dict[str, Any]) -> list[list[int]]:
 
 def _check(tile: Tile, data: bytes) -> bytes:
     """The bytes, if they are a vector tile (features are not looked at). Raises PayloadError."""
+    from mapbox_vector_tile.Mapbox import vector_tile_pb2
+
     try:
         vector_tile_pb2.tile.FromString(data)
     except DecodeError as error:

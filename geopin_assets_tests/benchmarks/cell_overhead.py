@@ -17,10 +17,10 @@ import dagster as dg
 from geopin_assets.capture import Capture
 from geopin_assets.cells import cell, cell_ids
 from geopin_assets.defs.assets.raw import build_raw_asset, store_cell
+from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
 from geopin_assets.defs.graph import RAW_CELLS
 from geopin_assets.defs.resources import Sources, Storage
-from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START
-from geopin_assets.defs.running.progress import Progress
+from geopin_assets.defs.running.materialize import Progress
 from geopin_assets.grid import Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings

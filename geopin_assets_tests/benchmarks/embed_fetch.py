@@ -18,10 +18,9 @@ from pathlib import Path
 import polars as pl
 
 from geopin_assets.embedding.decoding import decode_image
-from geopin_assets.embedding.failures import Failure
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import AddressRule
-from geopin_assets.embedding.protocol import CaptureImage, Image
+from geopin_assets.embedding.protocol import CaptureImage, Failure, Image
 from geopin_assets.embedding.reading import ReadAhead
 from geopin_assets.embedding.stages import StageClock
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs

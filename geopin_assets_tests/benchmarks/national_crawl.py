@@ -28,7 +28,7 @@ from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.assets.raw import store_cell
 from geopin_assets.defs.running.local_run import crawl_source
 from geopin_assets.files.object_store import open_store
-from geopin_assets.sandbox.app import create_app
+from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.streets.world import World
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, open_source

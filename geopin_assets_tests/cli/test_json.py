@@ -1,7 +1,10 @@
 """What commands print with `--json`: the fields that docs/cli.md names, and no others."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,14 @@ from geopin_assets_tests.platform import CELLS
 HERE, _ = CELLS
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## `geopin ([a-z -]+) --json`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+SLOW = ("dagster", "torch", "matplotlib", "lancedb", "aiohttp", "boto3", "uvicorn")
+ALONE = f"""
+import json, sys, time
+from geopin_assets.cli.main import app
+app(sys.argv[1:], standalone_mode=False)
+print(json.dumps([[name for name in {SLOW} if name in sys.modules], time.process_time()]), file=sys.stderr)
+"""
+"""A command in an interpreter of its own; what it should not have loaded, and the CPU it took."""
 BY_KEY = ("sources[].left_out",)
 """Objects whose keys are data."""
 BESIDE = ("publishing.",)
@@ -42,13 +53,20 @@ def fields(found: Any, path: str = "") -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, sandbox_port: int) -> dict[str, Any]:
-    """What every listing says where one cell was run and a capture of it was taken down."""
-    geopin = with_sandbox(Place(tmp_path_factory.mktemp("json")), sandbox_port)
+def place(tmp_path_factory: pytest.TempPathFactory, sandbox_port: int) -> Place:
+    """Where one cell was run, and a capture was taken down."""
+    place = Place(tmp_path_factory.mktemp("json"))
+    geopin = with_sandbox(place, sandbox_port)
     ended = geopin("run", "--region", HERE, "--source", "panoramax")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert geopin("takedown", "panoramax:gone", "--note", "asked").returncode == 0
-    said = {}
+    return place
+
+
+@pytest.fixture(scope="module")
+def told(place: Place, sandbox_port: int) -> dict[str, Any]:
+    """What every listing says there."""
+    geopin, said = with_sandbox(place, sandbox_port), {}
     for command in SECTIONS:
         ended = geopin(*command.split(), *MORE.get(command, ()), "--json")
         assert (ended.returncode, ended.stderr) == (0, ""), command
@@ -68,6 +86,20 @@ def test_every_command_that_takes_json_is_on_the_page() -> None:
     takes = {name for name, command in named.items() if any("--json" in option.opts for option in command.params)}
     assert takes == {command.removesuffix(" --list") for command in SECTIONS}
     assert {"sources", "cells", "status", "plan", "settings", "index list", "index plan", "takedown"} <= takes
+
+
+def test_a_listing_needs_neither_dagster_nor_anything_else_that_is_slow_to_import(place: Place) -> None:
+    """At most a second of CPU each; what they take is shown, and only what makes them slow is asserted."""
+    home = {"DAGSTER_HOME": str(place.home), "GEOPIN_DATA": str(place.data)}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("GEOPIN_", "DAGSTER_"))}
+    for command in SECTIONS:
+        words = [*command.split(), *MORE.get(command, ())]
+        ended = subprocess.run(
+            [sys.executable, "-c", ALONE, *words], cwd=place.home, env=clean | home, capture_output=True, text=True
+        )
+        loaded, cpu_s = json.loads(ended.stderr.splitlines()[-1])
+        print(f"geopin {command}: {cpu_s:.2f} s of CPU")
+        assert (ended.returncode, loaded) == (0, []), command
 
 
 def test_json_says_what_the_tables_say(told: dict[str, Any]) -> None:

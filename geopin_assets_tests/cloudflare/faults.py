@@ -1,7 +1,7 @@
 """What goes wrong on demand, before or after the service did its work.
 
 Here: which calls a fault meets and what it makes of their answers. Not here: the routes that set them
-(the sandbox's `app.py`), or failures that follow from the state of a service, as a database in the middle of an import.
+(the sandbox's `server.py`), failures that follow from the state of a service, as a database in the middle of an import.
 
     status        `status` (500), `code` and `message`, with Retry-After if `retry_after_s` is set
     unsuccessful  200 with `success: false`

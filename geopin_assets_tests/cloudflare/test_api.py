@@ -10,8 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from geopin_assets.sandbox.app import create_app
-from geopin_assets.sandbox.server import running
+from geopin_assets.sandbox.server import create_app, running
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.settings import Settings
 from geopin_assets_tests.cloudflare import CloudflareEmulator, CloudflareFault, Lag, Limits

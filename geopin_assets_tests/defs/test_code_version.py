@@ -14,10 +14,11 @@ from dagster._core.loader import LoadingContextForTest
 from geopin_assets.capture import Capture
 from geopin_assets.cells import cell_ids
 from geopin_assets.definitions import defs
-from geopin_assets.defs import code_version
+from geopin_assets.defs import declare
+from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
 from geopin_assets.defs.declare import cell_asset
 from geopin_assets.defs.graph import CATALOG, D1, EMBEDDINGS, GRAPH, RAW, VECTORIZE, Node
-from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START, CellDone, materialize_cells
+from geopin_assets.defs.running.materialize import CellDone, materialize_cells
 from geopin_assets.sources import SOURCES
 
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
@@ -27,17 +28,17 @@ CELLS = cell_ids()[:3]
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of `sources/` whose versions are taken instead."""
-    ours = code_version._PACKAGE
+    ours = declare._PACKAGE
     shutil.copytree(ours / "sources", tmp_path / "sources", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(code_version, "_PACKAGE", tmp_path)
-    code_version._read.cache_clear()
+    monkeypatch.setattr(declare, "_PACKAGE", tmp_path)
+    declare._read.cache_clear()
     yield tmp_path
-    code_version._read.cache_clear()
+    declare._read.cache_clear()
 
 
 def versions() -> dict[str, str]:
-    code_version._read.cache_clear()
-    return {source.name: code_version.version_of_source(source.__module__) for source in SOURCES}
+    declare._read.cache_clear()
+    return {source.name: declare.version_of_source(source.__module__) for source in SOURCES}
 
 
 def changed(before: dict[str, str]) -> set[str]:

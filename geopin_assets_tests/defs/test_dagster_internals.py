@@ -15,8 +15,7 @@ from geopin_assets.cells import cell_ids
 from geopin_assets.defs import dagster_internals, event_log
 from geopin_assets.defs.automation.cell_events import MADE, PLANNED, CellLog
 from geopin_assets.defs.automation.refresh import WEEKLY
-from geopin_assets.defs.dagster_internals import InstanceRef, TimeWindowFreshnessPolicy
-from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START
+from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, InstanceRef, TimeWindowFreshnessPolicy
 from geopin_assets_tests.refresh import raw_asset
 from geopin_assets_tests.simulated import SimulatedLog
 

@@ -115,7 +115,10 @@ def test_runs_use_one_process() -> None:
     assert defs.executor is dg.in_process_executor
 
 
-def test_the_instance_of_the_checkout_waits_for_pools_and_retries_crashes_only(tmp_path: Path) -> None:
+def test_the_instance_of_the_checkout_waits_for_pools_and_retries_crashes_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     shutil.copy(CHECKOUT / "dagster.yaml", tmp_path)
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         pools = instance.get_concurrency_config().pool_config

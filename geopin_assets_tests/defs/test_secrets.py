@@ -18,7 +18,7 @@ from geopin_assets.cells import cell
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.resources import Sources
 from geopin_assets.defs.running.local_run import crawl_source
-from geopin_assets.sandbox.app import create_app
+from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sources import open_source
 from geopin_assets.sources.base import Source

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from geopin_assets import variables
-from geopin_assets.cli.settings import shown
+from geopin_assets.cli.listings import shown
 from geopin_assets.environment import ByProfile, allowed
 from geopin_assets.variables import PATTERNS, SECTIONS, VARIABLES, fields_of, heading
 

@@ -10,11 +10,10 @@ from typing import Any
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from geopin_assets.embedding.decoding import decode_image
-from geopin_assets.embedding.failures import Failure, FailureReason
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import AddressRule
-from geopin_assets.embedding.memory import TaskMemory
-from geopin_assets.embedding.protocol import Image
+from geopin_assets.embedding.protocol import Failure, FailureReason, Image
+from geopin_assets.embedding.stages import TaskMemory
 
 LOOPBACK = AddressRule(allow_loopback=True)
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from geopin_assets.embedding.failures import Failure, FailureReason
-from geopin_assets.embedding.memory import TaskMemory
+from geopin_assets.embedding.protocol import Failure, FailureReason
+from geopin_assets.embedding.stages import TaskMemory
 
 NOT_FOUND = Failure(FailureReason.NOT_FOUND)
 

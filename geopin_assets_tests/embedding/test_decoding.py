@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from geopin_assets.embedding.decoding import MAX_ASPECT, PANORAMA_AT_LEAST, decode_image
-from geopin_assets.embedding.failures import Failure, FailureReason
-from geopin_assets.embedding.formats import MAX_SCANS, Jpeg, Png, WebP
+from geopin_assets.embedding.decoding import MAX_ASPECT, MAX_SCANS, PANORAMA_AT_LEAST, Jpeg, Png, WebP, decode_image
+from geopin_assets.embedding.protocol import Failure, FailureReason
 from geopin_assets_tests.embedding.pictures import (
     black_png,
     encoded,

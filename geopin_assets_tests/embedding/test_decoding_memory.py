@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from geopin_assets.embedding.memory import ThreadMemory
+from geopin_assets.embedding.stages import ThreadMemory
 from geopin_assets_tests.embedding.pictures import black_png, encoded, gray_jpeg, large_webp, smooth
 
 MEASURE = """
@@ -18,7 +18,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from geopin_assets.embedding.decoding import decode_image
-from geopin_assets.embedding.failures import Failure
+from geopin_assets.embedding.protocol import Failure
 
 def peak_kb():  # of this program: ru_maxrss begins with that of the one which started it
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -3,7 +3,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from geopin_assets.embedding.memory import TaskMemory
+from geopin_assets.embedding.stages import TaskMemory
 
 
 def in_loop(test: Callable[[], Awaitable[None]]) -> None:

@@ -8,7 +8,7 @@ from time import sleep
 
 import pytest
 
-from geopin_assets.embedding.failures import BACK_OFF, Failure, FailureReason, next_try_at
+from geopin_assets.embedding.protocol import BACK_OFF, Failure, FailureReason, next_try_at
 from geopin_assets_tests.embedding.fetching import FakeTime, fetch, loopback_fetcher
 from geopin_assets_tests.embedding.image_server import ImageServer, Respond, body, status
 from geopin_assets_tests.embedding.pictures import encoded, smooth

@@ -12,13 +12,21 @@ import polars as pl
 import pytest
 
 from geopin_assets.capture import vector_id
-from geopin_assets.embedding.failures import BACK_OFF, FAILURE_SCHEMA, Failure, FailureReason, next_try_at
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import AddressRule
-from geopin_assets.embedding.model.thumbnail import Thumbnail
+from geopin_assets.embedding.model.choosing import Thumbnail
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
 from geopin_assets.embedding.plan import CellStats, CellTask
-from geopin_assets.embedding.protocol import CaptureImage, Image, Model
+from geopin_assets.embedding.protocol import (
+    BACK_OFF,
+    FAILURE_SCHEMA,
+    CaptureImage,
+    Failure,
+    FailureReason,
+    Image,
+    Model,
+    next_try_at,
+)
 from geopin_assets.embedding.reading import HOST_PATIENCE
 from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
 from geopin_assets.errors import PayloadError

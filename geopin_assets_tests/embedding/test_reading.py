@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from geopin_assets.embedding.failures import Failure, FailureReason
-from geopin_assets.embedding.protocol import CaptureImage
+from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason
 from geopin_assets.embedding.reading import HOST_PATIENCE, IN_FLIGHT, QUEUE, RENEWED_AT_ONCE, ReadAhead, Renew
 from geopin_assets.embedding.stages import StageClock
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher

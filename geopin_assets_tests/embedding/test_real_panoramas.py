@@ -16,7 +16,7 @@ from PIL import Image
 
 from geopin_assets.capture import Capture, Rejected
 from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST, decode_image
-from geopin_assets.embedding.failures import Failure
+from geopin_assets.embedding.protocol import Failure
 from geopin_assets.embedding.views import VIEWS, perspective_views
 from geopin_assets.grid import Bbox
 from geopin_assets.photo_folder import LocalFolder, PhotoFile

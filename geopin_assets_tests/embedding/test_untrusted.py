@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from aiohttp.abc import ResolveResult
 
-from geopin_assets.embedding.failures import Failure, FailureReason
-from geopin_assets.embedding.memory import TaskMemory
+from geopin_assets.embedding.protocol import Failure, FailureReason
+from geopin_assets.embedding.stages import TaskMemory
 from geopin_assets_tests.embedding.fetching import (
     Names,
     failure,

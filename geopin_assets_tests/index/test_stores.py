@@ -72,7 +72,6 @@ def test_reading_shards_is_reading_one_store(tmp_path: Path, store: Shards[Metad
         publish_rows(rows, CELLS, part, Ledger(tmp_path / "ledger.sqlite"))
     found = SearchedStore(store).query("SELECT capture_id, creator FROM captures WHERE capture_id < ?1", ("s:10",))
     assert sorted(found["capture_id"]) == [f"s:{i:02d}" for i in range(10)]
-    assert SearchedStore(store).count("captures") == 30
     assert SearchedStore(store).query("SELECT * FROM captures WHERE 0").is_empty()
 
 

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geopin_assets.cells import cell_facts
-from geopin_assets.quality.attribution import ATTRIBUTION_SCHEMA, by_license, contribute, write_attribution
-from geopin_assets.quality.notice import CREATORS_NAMED, LONGEST_NAME, clean, render_notice
+from geopin_assets.quality.attribution import (
+    ATTRIBUTION_SCHEMA,
+    CREATORS_NAMED,
+    LONGEST_NAME,
+    by_license,
+    clean,
+    contribute,
+    render_notice,
+    write_attribution,
+)
 from geopin_assets_tests.quality.factories import CITY, FARM, LAKE, NOW
 
 

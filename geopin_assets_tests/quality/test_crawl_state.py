@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from geopin_assets.quality.crawl_state import Outage, by_source, cell_states, find_outages
-from geopin_assets.store.failed_crawls import FAILED_SCHEMA
+from geopin_assets.store.raw import FAILED_SCHEMA
 
 NOW = datetime(2026, 11, 25, 6, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -6,10 +6,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geopin_assets.cells import all_cells, cell_facts
-from geopin_assets.quality.coverage import Expectations, coverage_by_cell, find_gaps
-from geopin_assets.quality.names import ELSEWHERE, PROVINCES, place_name
-from geopin_assets.quality.provinces import province_summary
+from geopin_assets.cells import ELSEWHERE, PROVINCES, all_cells, cell_facts, place_name
+from geopin_assets.quality.coverage import Expectations, coverage_by_cell, find_gaps, province_summary
 from geopin_assets_tests.depth import examples
 from geopin_assets_tests.quality.factories import CAPTURES, CITY, CRAWLED, FARM, LAKE, NOW, captures, crawled
 

@@ -17,8 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from geopin_assets.embedding.decoding import FLAT_AT_LEAST, decode_image
-from geopin_assets.embedding.failures import Failure
-from geopin_assets.embedding.protocol import Embedder, Image
+from geopin_assets.embedding.protocol import Embedder, Failure, Image
 from geopin_assets.geo import distance_m
 from geopin_assets_tests.real.walk import PHOTOS, Place
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 import pytest
 
-from geopin_assets.embedding.failures import Failure, FailureReason
+from geopin_assets.embedding.protocol import Failure, FailureReason
 from geopin_assets.regions import in_order, region
 from geopin_assets.sources.panoramax import DEFAULT_LIMIT
 from geopin_assets_tests.real.deployment import Deployment

@@ -7,9 +7,8 @@ import pytest
 
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.grid import bounds
-from geopin_assets.sandbox.app import create_app
-from geopin_assets.sandbox.faults import Fault
-from geopin_assets.sandbox.server import running, serve
+from geopin_assets.sandbox.server import create_app, running, serve
+from geopin_assets.sandbox.state import Fault
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import World
 from geopin_assets.settings import Settings

@@ -15,9 +15,8 @@ from starlette.types import ASGIApp
 from geopin_assets.geo import distance_m
 from geopin_assets.grid import Bbox, Cell, bounds
 from geopin_assets.http_client import HttpClient, Quota
-from geopin_assets.sandbox.app import app_of
-from geopin_assets.sandbox.faults import Fault
-from geopin_assets.sandbox.state import Sandbox
+from geopin_assets.sandbox.server import app_of
+from geopin_assets.sandbox.state import Fault, Sandbox
 from geopin_assets.sandbox.streets.drives import STRAAT
 from geopin_assets.sandbox.streets.world import Drive, Shot, World
 from geopin_assets.settings import Settings

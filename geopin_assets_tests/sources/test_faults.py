@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from geopin_assets.errors import GeoPinError
 from geopin_assets.grid import Cell
-from geopin_assets.sandbox.app import app_of
-from geopin_assets.sandbox.faults import Fault, Kind
+from geopin_assets.sandbox.server import app_of
+from geopin_assets.sandbox.state import Fault, Kind
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import crawl_cell

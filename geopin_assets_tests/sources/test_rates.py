@@ -6,7 +6,7 @@ import pytest
 
 from geopin_assets.cells import cell, cell_ids
 from geopin_assets.errors import BudgetSpent, ConfigurationError
-from geopin_assets.sandbox.app import create_app
+from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import (

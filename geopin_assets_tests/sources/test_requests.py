@@ -7,7 +7,7 @@ from math import ceil
 import pytest
 
 from geopin_assets.grid import Bbox, Cell, bounds
-from geopin_assets.sandbox.faults import Fault
+from geopin_assets.sandbox.state import Fault
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import crawl_cell

@@ -7,8 +7,7 @@ from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import CellCrawl
-from geopin_assets.store.failed_crawls import FAILED_SCHEMA
-from geopin_assets.store.raw import RawStore
+from geopin_assets.store.raw import FAILED_SCHEMA, RawStore
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
 
 HERE, THERE = "nh-amsterdam-r089c051", "nh-amsterdam-r089c052"

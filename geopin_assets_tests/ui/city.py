@@ -13,7 +13,7 @@ import uvicorn
 
 from geopin_assets.cells import cell
 from geopin_assets.regions import region
-from geopin_assets.sandbox.app import create_app
+from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.streets.world import World
 from geopin_assets.sources import source_named
 from geopin_assets_tests.sources.invented import Truth

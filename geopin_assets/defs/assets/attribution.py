@@ -1,6 +1,6 @@
 """quality/attribution: who made the captures, under which licenses, and where their platforms take more.
 
-Not here: counting and the text of the notice (`quality/attribution.py`, `quality/notice.py`).
+Not here: counting and the text of the notice (`quality/attribution.py`).
 """
 
 from datetime import UTC, datetime

@@ -13,13 +13,11 @@ import polars as pl
 from geopin_assets.defs.declare import Columns, asset, settings_at_load
 from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
 from geopin_assets.defs.resources import Embedding, Sources, Storage
-from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells, pages
-from geopin_assets.defs.running.progress import Advance, Progress
-from geopin_assets.embedding.failures import Failure, FailureReason
+from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells, pages
 from geopin_assets.embedding.model.choosing import LazyEmbedder
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
 from geopin_assets.embedding.plan import CellEmbeddings, CellTask
-from geopin_assets.embedding.protocol import CaptureImage, Model
+from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model
 from geopin_assets.embedding.reading import Renew
 from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
 from geopin_assets.embedding.views import PREPROCESSING

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.declare import asset_key, frame_table, report, verdict
+from geopin_assets.defs.declare import asset_key, frame_table, report, verdict, version_of_module
 from geopin_assets.defs.graph import group
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.protocol import Model
@@ -56,7 +56,7 @@ _MONTH = timedelta(days=30)
 _PAGE = 1000
 
 
-@report("quality/integrity", checks=CHECKS, kinds={"python"})
+@report("quality/integrity", checks=CHECKS, decided_by=[version_of_module(__file__)], kinds={"python"})
 def integrity(
     context: dg.AssetExecutionContext, storage: Storage, embedding: Embedding, search_index: SearchIndex
 ) -> dg.MaterializeResult:

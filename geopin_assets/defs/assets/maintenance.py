@@ -12,7 +12,7 @@ from shutil import disk_usage
 import dagster as dg
 from pydantic import Field
 
-from geopin_assets.defs.declare import asset
+from geopin_assets.defs.declare import asset, version_of_module
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
 from geopin_assets.files.disk import bytes_of, partial_files, remove_files, remove_folders, untouched_folders
@@ -20,6 +20,7 @@ from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.index.versions import State
 from geopin_assets.platform.index_state import drop_version
 
+_CODE = [version_of_module(__file__)]
 _ABANDONED_AFTER = timedelta(days=1)
 """Runs end after two hours (`run_monitoring` in dagster.yaml), so nobody goes on writing what is this old."""
 _HISTORY = ("history", "schedules", "storage", "logs")
@@ -35,7 +36,7 @@ class IndexRetention(dg.Config):
     )
 
 
-@asset("operations/search_index", kinds={"lancedb"})
+@asset("operations/search_index", decided_by=_CODE, kinds={"lancedb"})
 def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg.MaterializeResult:
     """Versions of the index that were retired long ago are dropped, and the embedded index is compacted.
 
@@ -64,7 +65,7 @@ def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg
     )
 
 
-@asset("operations/catalog", kinds={"duckdb"})
+@asset("operations/catalog", decided_by=_CODE, kinds={"duckdb"})
 def catalog_upkeep(storage: Storage) -> dg.MaterializeResult:
     """The catalog's file is shortened where its end is unused.
 
@@ -103,7 +104,7 @@ class FileRetention(dg.Config):
     evaluations_days: int = Field(default=30, ge=1, description="Days that Dagster's evaluations of automation stay")
 
 
-@asset("operations/leftovers", kinds={"parquet"})
+@asset("operations/leftovers", decided_by=_CODE, kinds={"parquet"})
 def leftovers(
     context: dg.AssetExecutionContext,
     config: FileRetention,
@@ -151,7 +152,7 @@ def _purge_evaluations(instance: dg.DagsterInstance, before: datetime) -> None:
         instance.schedule_storage.purge_asset_evaluations(before.timestamp())
 
 
-@asset("operations/disk", kinds={"python"})
+@asset("operations/disk", decided_by=_CODE, kinds={"python"})
 def disk(context: dg.AssetExecutionContext, storage: Storage, search_index: SearchIndex) -> dg.MaterializeResult:
     """What everything takes, in bytes, and what is left on the disk. See the plots for where it is going.
 

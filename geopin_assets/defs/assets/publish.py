@@ -15,8 +15,7 @@ from geopin_assets.defs.assets.publish_guard import refuse_losses
 from geopin_assets.defs.declare import Columns, asset
 from geopin_assets.defs.graph import CATALOG, D1, EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells, pages
-from geopin_assets.defs.running.progress import Progress
+from geopin_assets.defs.running.materialize import CellDone, CellFailed, Progress, materialize_cells, pages
 from geopin_assets.embedding.model.choosing import DIM
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import GeoPinError

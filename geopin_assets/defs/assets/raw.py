@@ -6,18 +6,16 @@ Here: how a crawled cell becomes a stored partition with its account. Not here: 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from inspect import getdoc, getmodule, getsourcefile, getsourcelines
+from inspect import getdoc, getmodule, getsourcefile
 
 import dagster as dg
 
 from geopin_assets.capture import Capture, Reason
 from geopin_assets.cells import cell
-from geopin_assets.defs.code_version import version_of_source
-from geopin_assets.defs.declare import Columns, asset
+from geopin_assets.defs.declare import Columns, asset, version_of_source
 from geopin_assets.defs.graph import raw
 from geopin_assets.defs.resources import Sources, Storage
-from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells
-from geopin_assets.defs.running.progress import Progress
+from geopin_assets.defs.running.materialize import CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.errors import GeoPinError
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.sources import SOURCES
@@ -38,6 +36,7 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
         decided_by=[version_of_source(source.__module__)],
         kinds={"python", "parquet"},
         description=getdoc(getmodule(source)),
+        code=[dg.LocalFileCodeReference(file_path=str(getsourcefile(source)), line_number=1, label=source.title)],
         metadata=_facts(source),
     )
     def crawled(
@@ -129,7 +128,7 @@ def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str
 
 
 def _facts(source: type[Source]) -> dict[str, object]:
-    some: dict[str, object] = {"dagster/code_references": _code_of(source)}
+    some: dict[str, object] = {}
     if source.key:
         some |= {"needs": source.key.variable, "get_a_key": dg.MetadataValue.url(source.key.where)}
     if source.license:
@@ -141,13 +140,6 @@ def _facts(source: type[Source]) -> dict[str, object]:
         "attribution": source.attribution,
         "requests_per_second": source.requests_per_second,
     }
-
-
-def _code_of(source: type[Source]) -> dg.CodeReferencesMetadataValue:
-    """The file that a person opens first when this source breaks."""
-    path, line = str(getsourcefile(source)), getsourcelines(source)[1]
-    reference = dg.LocalFileCodeReference(file_path=path, line_number=line, label=source.title)
-    return dg.CodeReferencesMetadataValue(code_references=[reference])
 
 
 raw_assets = [build_raw_asset(source) for source in SOURCES]

@@ -19,10 +19,10 @@ from multiprocessing import get_context
 
 import dagster as dg
 
-from geopin_assets.defs.dagster_internals import InstanceRef
+from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, InstanceRef
 from geopin_assets.defs.declare import asset_key
 from geopin_assets.defs.graph import GRAPH, group, node
-from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START, failed_cells, root_cause
+from geopin_assets.defs.running.materialize import failed_cells, root_cause
 from geopin_assets.regions import ranges
 
 

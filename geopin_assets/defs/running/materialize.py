@@ -1,32 +1,64 @@
-"""Runs over many cells that keep what they finish.
+"""Runs over many cells that keep what they finish, and say how far they are.
 
-Here: turning a stream of finished and failed cells into Dagster events. Not here: any work on a cell.
+Here: turning a stream of finished and failed cells into Dagster events and lines of progress. Not here: any work on a
+cell.
 
-Every finished cell is recorded at once as its own materialization, with its own data version and counts.
-Failed cells are collected and the step fails at the end, so that exactly they show as failed; whoever
-re-executes the run skips what its run family has finished. In a run of ONE cell a normal output is
-returned, so that assets downstream in the same run are not skipped.
+Every finished cell is recorded at once as its own materialization, with its own data version and counts. Failed cells
+are collected and the step fails at the end, so that exactly they show as failed; whoever re-executes the run skips
+what its run family has finished. In a run of ONE cell a normal output is returned, so that assets downstream in the
+same run are not skipped.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import dagster as dg
 
-from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, SerializableErrorInfo, StepFailureData
+from geopin_assets.defs.dagster_internals import SerializableErrorInfo, StepFailureData
 
-__all__ = [
-    "RANGE_END",
-    "RANGE_START",
-    "CellDone",
-    "CellFailed",
-    "Work",
-    "failed_cells",
-    "materialize_cells",
-    "pages",
-    "root_cause",
-]
+
+class Advance(Protocol):
+    """So many more units are done; the text is the state in a few words."""
+
+    def __call__(self, text: str, units: int = 1) -> None: ...
+
+
+def time_left(elapsed_s: float, done: int, total: int) -> str:
+    """At the pace so far; nothing is known before the first unit is done."""
+    if not done:
+        return "time left unknown"
+    left_s = elapsed_s / done * (total - done)
+    if left_s < 120:
+        return f"about {left_s:.0f} s left"
+    return f"about {left_s / 60:.0f} min left" if left_s < 7200 else f"about {left_s / 3600:.1f} h left"
+
+
+class Progress(dg.ConfigurableResource):
+    """Writes a line at most every `every_s` seconds, and at the end, with the time still to go."""
+
+    every_s: float = 10.0
+
+    @contextmanager
+    def task(self, context: dg.AssetExecutionContext, total: int, unit: str = "cells") -> Iterator[Advance]:
+        """Follow `total` units of work on the asset of this step."""
+        label = context.asset_key.to_user_string()
+        start_s = said_s = time.monotonic()
+        done = 0
+
+        def advance(text: str, units: int = 1) -> None:
+            nonlocal done, said_s
+            done += units
+            now_s = time.monotonic()
+            if now_s - said_s >= self.every_s or done == total:
+                said_s = now_s
+                left = time_left(now_s - start_s, done, total)
+                context.log.info(f"{label}: {done}/{total} {unit}, {text}, {left}")
+
+        yield advance
+
 
 DATA_VERSION = "dagster/data_version"
 _FAILURES_SHOWN = 100

@@ -28,9 +28,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index import tables
-from geopin_assets.index.batching import ahead
-from geopin_assets.index.cloudflare.answers import RequestTooLarge, classify, field, unless
-from geopin_assets.index.cloudflare.api import CloudflareApi, Requests
+from geopin_assets.index.batching import ahead, filled
+from geopin_assets.index.cloudflare.api import CloudflareApi, Requests, RequestTooLarge, classify, field, unless
 from geopin_assets.index.limits import IMPORT_FILE_BYTES, IMPORT_STATEMENT_BYTES, check_statement
 from geopin_assets.index.protocol import Wait, WriteResult
 from geopin_assets.index.tables import Table, hashed_rows
@@ -48,7 +47,7 @@ def import_statements(table: Table, rows: Iterable[bytes]) -> Iterator[bytes]:
     before, after = table.upsert_sql.encode().split(b"?1")
     head, tail = before + b"'[", b"]'" + after + b";"
     room = IMPORT_STATEMENT_BYTES - len(head) - len(tail)
-    for together in _filled((row.replace(b"'", b"''") for row in rows), room):
+    for together in filled((row.replace(b"'", b"''") for row in rows), room):
         if len(together[0]) > room:
             raise PermanentError(f"{table.name}: a row too long for a statement: {together[0][:80]!r}")
         yield head + b",".join(together) + tail
@@ -57,7 +56,7 @@ def import_statements(table: Table, rows: Iterable[bytes]) -> Iterator[bytes]:
 def import_files(table: Table, frames: Iterable[pl.DataFrame]) -> Iterator[list[bytes]]:
     """Statements for the rows of all frames, file by file; of the frames only one is held at a time."""
     rows = (row for frame in frames for row in hashed_rows(table, frame))
-    return _filled(import_statements(table, rows), IMPORT_FILE_BYTES)
+    return filled(import_statements(table, rows), IMPORT_FILE_BYTES)
 
 
 class Importer:
@@ -113,27 +112,14 @@ class Importer:
         return state
 
 
-def _filled(items: Iterable[bytes], most_bytes: int) -> Iterator[list[bytes]]:
-    """Items in order, as many together as fit with a separator each; at least one."""
-    together: list[bytes] = []
-    size = 0
-    for item in items:
-        if together and size + len(item) + 1 > most_bytes:
-            yield together
-            together, size = [], 0
-        together.append(item)
-        size += len(item) + 1
-    if together:
-        yield together
-
-
 _DATABASES = "d1/database"
 _PER_PAGE = 100
+_LOCATION = "weur"  # near those who crawl and search
 _IMPORT_WAIT = Wait(timeout_s=1_800.0)
 
 
 class D1Store:
-    """A MetadataStore at Cloudflare; `migrate` creates the database `name`, near `location`, if there is none.
+    """A MetadataStore at Cloudflare; `migrate` creates the database `name` if there is none.
 
     Upserts of at least `import_from_rows` rows go by file as in `load`; None: none do. `wait` is for imports.
     """
@@ -143,11 +129,10 @@ class D1Store:
         api: CloudflareApi,
         name: str,
         *,
-        location: str = "weur",
         import_from_rows: int | None = None,
         wait: Wait = _IMPORT_WAIT,
     ) -> None:
-        self._api, self.name, self._location = api, name, location
+        self._api, self.name = api, name
         self._import_from_rows, self._wait = import_from_rows, wait
         self._database_id: str | None = None
         self._is_migrated = False
@@ -266,7 +251,7 @@ class D1Store:
             page += 1
 
     def _create(self) -> None:
-        body = {"name": self.name, "primary_location_hint": self._location}
+        body = {"name": self.name, "primary_location_hint": _LOCATION}
         with unless(lambda: self._known_id() is not None):
             self._database_id = field(self._api.call("POST", _DATABASES, body=body), "uuid")
 

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index import limits
-from geopin_assets.index.cloudflare.answers import RequestTooLarge, field, unless
-from geopin_assets.index.cloudflare.api import CloudflareApi
+from geopin_assets.index.cloudflare.api import CloudflareApi, RequestTooLarge, field, unless
 from geopin_assets.index.protocol import METADATA, IndexInfo, Wait, await_mutation, vector_schema
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE

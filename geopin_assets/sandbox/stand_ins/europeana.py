@@ -25,8 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from geopin_assets.licenses import OPEN_LICENSES, license_of_url
-from geopin_assets.sandbox.faults import Box
-from geopin_assets.sandbox.state import Sandbox
+from geopin_assets.sandbox.state import Box, Sandbox
 from geopin_assets.sandbox.streets import images
 from geopin_assets.sandbox.streets.world import Quirk, Shot
 

@@ -23,8 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from geopin_assets.geo import distance_m
-from geopin_assets.sandbox.faults import Box
-from geopin_assets.sandbox.state import Sandbox
+from geopin_assets.sandbox.state import Box, Sandbox
 from geopin_assets.sandbox.streets import images
 from geopin_assets.sandbox.streets.world import Drive, Quirk, Shot
 

@@ -25,8 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from geopin_assets.sandbox.faults import Box
-from geopin_assets.sandbox.state import Sandbox
+from geopin_assets.sandbox.state import Box, Sandbox
 from geopin_assets.sandbox.streets import images
 from geopin_assets.sandbox.streets.world import Drive, Quirk, Shot
 from geopin_assets.sources.tiles import Tile

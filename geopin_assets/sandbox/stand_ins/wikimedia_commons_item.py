@@ -1,7 +1,7 @@
 """How Commons words one file: its names, position and image info; and how its addresses are read back.
 
 Here: the shapes of `prop=coordinates` and `prop=imageinfo`. Not here: which files an answer has
-(`wikimedia_commons_query.py`), routes.
+(`wikimedia_commons.py`), routes.
 """
 
 import hashlib

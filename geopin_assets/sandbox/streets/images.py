@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from geopin_assets.embedding.protocol import Image
-from geopin_assets.sandbox.streets import canvas
+from geopin_assets.sandbox.streets import painting
 from geopin_assets.sandbox.streets.painting import render
 from geopin_assets.sandbox.streets.scenes import day_of, scene_of
 from geopin_assets.sandbox.streets.world import Shot
@@ -54,9 +54,9 @@ def draw(shot: Shot, center_deg: float | None = None) -> Image:
     yaw_deg = center_deg - street.bearing_deg
     height_m = _CAMERA_HEIGHT_M.get(shot.drive.source, _PHONE_HEIGHT_M)
     if shot.drive.is_pano:
-        camera = canvas.panorama(shot.right_m, shot.along_m, height_m, yaw_deg, _PANO_RENDERED_WIDTH)
+        camera = painting.panorama(shot.right_m, shot.along_m, height_m, yaw_deg, _PANO_RENDERED_WIDTH)
     else:
-        camera = canvas.perspective(shot.right_m, shot.along_m, height_m, yaw_deg, FIELD_OF_VIEW_DEG, _FLAT_RENDERED)
+        camera = painting.perspective(shot.right_m, shot.along_m, height_m, yaw_deg, FIELD_OF_VIEW_DEG, _FLAT_RENDERED)
     return render(scene_of(street), day_of(street, shot.drive.started_at), camera)
 
 

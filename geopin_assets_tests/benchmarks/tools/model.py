@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from geopin_assets.embedding.decoding import decode_image
-from geopin_assets.embedding.failures import Failure
 from geopin_assets.embedding.model.checkpoints import Architecture
 from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
 from geopin_assets.embedding.model.inference import TorchEmbedder
 from geopin_assets.embedding.pipeline import embed_cells
-from geopin_assets.embedding.protocol import Image
+from geopin_assets.embedding.protocol import Failure, Image
 from geopin_assets.embedding.reading import Fetcher
 from geopin_assets.settings import Precision
 from geopin_assets_tests.embedding.cells import captures, cell_task

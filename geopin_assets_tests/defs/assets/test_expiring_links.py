@@ -10,7 +10,7 @@ import pytest
 
 from geopin_assets.defs.assets.embeddings import embeddings
 from geopin_assets.defs.resources import Embedding, Sources, Storage
-from geopin_assets.defs.running.progress import Progress
+from geopin_assets.defs.running.materialize import Progress
 from geopin_assets.errors import TransientError
 from geopin_assets.sources.links import Links
 from geopin_assets_tests.embedding.image_server import ImageServer, body, image_server

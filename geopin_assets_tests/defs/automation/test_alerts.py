@@ -12,9 +12,8 @@ import dagster as dg
 import pytest
 
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.automation.alerts import TOLD_TAG, Alerts, alert_on_failure
+from geopin_assets.defs.automation.alerts import TOLD_TAG, Alert, Alerts, Notifier, alert_on_failure, slack_message
 from geopin_assets.errors import GeoPinError
-from geopin_assets.webhook import Alert, Notifier, slack_message
 from geopin_assets_tests.defs.running.test_materialize import CELLS, RANGE_END, RANGE_START, raw_town, town_job
 
 PATH = "/services/T0001/B0002/very-secret-words"

@@ -5,7 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from geopin_assets.defs.running.materialize import RANGE_END, RANGE_START, CellDone, CellFailed, materialize_cells
+from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
+from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells
 
 CELLS = [f"c{number}" for number in range(12)]  # c10 sorts before c2: alphabetical is not partition order
 PARTITIONS = dg.StaticPartitionsDefinition(CELLS)

@@ -1,4 +1,4 @@
-from geopin_assets.defs.running.progress import time_left
+from geopin_assets.defs.running.materialize import time_left
 
 
 def test_the_time_left_is_reckoned_at_the_pace_so_far_and_not_before_there_is_one() -> None:

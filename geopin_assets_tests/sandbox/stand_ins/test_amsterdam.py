@@ -8,8 +8,7 @@ from PIL import Image
 from starlette.datastructures import QueryParams
 
 from geopin_assets.grid import bounds
-from geopin_assets.sandbox.stand_ins.amsterdam import filters_of
-from geopin_assets.sandbox.stand_ins.amsterdam_item import pano_id
+from geopin_assets.sandbox.stand_ins.amsterdam import filters_of, pano_id
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets_tests.sandbox.conftest import BASE_URL
 from geopin_assets_tests.sandbox.shapes import shape

@@ -7,8 +7,7 @@ from PIL import Image
 from starlette.datastructures import QueryParams
 
 from geopin_assets.grid import bounds
-from geopin_assets.sandbox.stand_ins.flickr import FlickrStandIn
-from geopin_assets.sandbox.stand_ins.flickr_item import photo_id, uploaded_at_s
+from geopin_assets.sandbox.stand_ins.flickr import FlickrStandIn, photo_id, uploaded_at_s
 from geopin_assets.sandbox.state import Sandbox
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Drive, Quirk, World, shots

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from geopin_assets.grid import Bbox
-from geopin_assets.sandbox.app import create_app
+from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.stand_ins.mapilio import MapilioStandIn, sequence_uuid
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Quirk, World, shots

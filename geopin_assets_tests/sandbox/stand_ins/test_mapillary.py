@@ -6,9 +6,8 @@ import pytest
 from PIL import Image
 
 from geopin_assets.grid import bounds, row_column
-from geopin_assets.sandbox.app import create_app
-from geopin_assets.sandbox.stand_ins.mapillary import MapillaryStandIn
-from geopin_assets.sandbox.stand_ins.mapillary_item import creator_id, image, image_id, link
+from geopin_assets.sandbox.server import create_app
+from geopin_assets.sandbox.stand_ins.mapillary import MapillaryStandIn, creator_id, image, image_id, link
 from geopin_assets.sandbox.streets.drives import STRAAT, build_world
 from geopin_assets.sandbox.streets.world import Drive, World, shots
 from geopin_assets.sources.mapillary.ask import IMAGE_FIELDS

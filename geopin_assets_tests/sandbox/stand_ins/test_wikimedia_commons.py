@@ -6,7 +6,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from geopin_assets.sandbox.app import app_of
+from geopin_assets.sandbox.server import app_of
 from geopin_assets.sandbox.stand_ins.wikimedia_commons_item import db_key, page_id
 from geopin_assets.sandbox.state import Sandbox
 from geopin_assets.sandbox.streets.drives import GRACHT, build_world

@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from geopin_assets.sandbox.streets import images
-from geopin_assets.sandbox.streets.canvas import panorama, perspective
 from geopin_assets.sandbox.streets.drives import GRACHT, KADE, PLEIN, STRAAT, build_world
-from geopin_assets.sandbox.streets.painting import render
+from geopin_assets.sandbox.streets.painting import panorama, perspective, render
 from geopin_assets.sandbox.streets.scenes import Kind, Thing, day_of, scene_of
 
 SHOTS = {shot.name: shot for shot in build_world().shots}

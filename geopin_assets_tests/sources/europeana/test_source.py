@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 
 from geopin_assets.errors import ConfigurationError, PayloadError, PermanentError, TransientError
 from geopin_assets.grid import Bbox, Cell, bounds
-from geopin_assets.sandbox.app import create_app
+from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.stand_ins.europeana import EuropeanaStandIn, item_id
 from geopin_assets.sandbox.state import Sandbox
 from geopin_assets.sandbox.streets.drives import build_world

@@ -13,8 +13,7 @@ from starlette.datastructures import QueryParams
 
 from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.grid import Bbox, Cell, bounds
-from geopin_assets.sandbox.stand_ins.flickr import FlickrStandIn
-from geopin_assets.sandbox.stand_ins.flickr_item import photo_id
+from geopin_assets.sandbox.stand_ins.flickr import FlickrStandIn, photo_id
 from geopin_assets.sandbox.state import Sandbox
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Drive, Shot, World

@@ -7,8 +7,8 @@ import pytest
 from geopin_assets.errors import ConfigurationError, PayloadError, PermanentError, TransientError
 from geopin_assets.grid import Cell, bounds
 from geopin_assets.http_client import Answer
-from geopin_assets.sandbox.app import create_app
-from geopin_assets.sandbox.stand_ins.flickr_item import photo_id
+from geopin_assets.sandbox.server import create_app
+from geopin_assets.sandbox.stand_ins.flickr import photo_id
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import open_source

@@ -11,7 +11,7 @@ from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import ConfigurationError, PayloadError, PermanentError, TransientError
 from geopin_assets.geo import distance_m
 from geopin_assets.grid import Bbox, Cell, bounds, row_column
-from geopin_assets.sandbox.app import create_app
+from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.stand_ins.kartaview import photo_id
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Quirk

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from geopin_assets.grid import Cell, bounds, row_column
-from geopin_assets.sandbox.app import create_app
-from geopin_assets.sandbox.stand_ins.mapillary_item import image_id
+from geopin_assets.sandbox.server import create_app
+from geopin_assets.sandbox.stand_ins.mapillary import image_id
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Shot
 from geopin_assets.settings import Settings

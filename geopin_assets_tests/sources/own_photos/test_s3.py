@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from geopin_assets.embedding.failures import Failure, FailureReason
 from geopin_assets.embedding.fetching import ImageFetcher
+from geopin_assets.embedding.protocol import Failure, FailureReason
 from geopin_assets.errors import ConfigurationError, TransientError
 from geopin_assets.photo_folder import LocalFolder, PhotoFile
 from geopin_assets.photo_folder.s3 import S3Folder

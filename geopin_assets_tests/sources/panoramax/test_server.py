@@ -11,7 +11,7 @@ import pytest
 
 from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.grid import Cell, bounds, row_column
-from geopin_assets.sandbox.app import create_app
+from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.stand_ins.panoramax_item import collection_id, picture_id
 from geopin_assets.sandbox.streets.drives import GRACHT, build_world
 from geopin_assets.sandbox.streets.world import Drive, Quirk, World, shots

@@ -10,7 +10,7 @@ import pytest
 from geopin_assets.capture import Capture, Reason, Rejected, vector_id
 from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.grid import Cell, bounds, row_column
-from geopin_assets.sandbox.app import create_app
+from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.stand_ins.stac import StacStandIn
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Quirk

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from geopin_assets.errors import GeoPinError, PermanentError, TransientError
 from geopin_assets.grid import Bbox, Cell
-from geopin_assets.sandbox.app import app_of
-from geopin_assets.sandbox.faults import Fault
+from geopin_assets.sandbox.server import app_of
 from geopin_assets.sandbox.stand_ins.wikimedia_commons_item import page_id
-from geopin_assets.sandbox.state import Sandbox
+from geopin_assets.sandbox.state import Fault, Sandbox
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Quirk, Shot, World
 from geopin_assets.sources.crawl import CellCrawl, crawl_cell
