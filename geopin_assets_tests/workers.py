@@ -41,7 +41,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_testnodedown(node: Any) -> None:
-    _took[node.gateway.id] = node.workeroutput.get("took", "ended early")
+    _took[node.gateway.id] = getattr(node, "workeroutput", {}).get("took", "died")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

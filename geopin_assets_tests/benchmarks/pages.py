@@ -25,7 +25,7 @@ from geopin_assets.cells import cell_ids
 from geopin_assets.definitions import defs
 from geopin_assets_tests.simulated import SimulatedLog
 from geopin_assets_tests.ui.browser import CHROMIUM, browser_page
-from geopin_assets_tests.ui.live_dagster import live_dagster, prepare_home
+from geopin_assets_tests.ui.live_dagster import instance_at, live_dagster, prepare_home
 
 WEEKS = 13
 TIMES = 3
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 def timings(weeks: int) -> dict[str, Timing]:
     with tempfile.TemporaryDirectory() as folder:
         home = prepare_home(Path(folder) / "home")
-        with dg.DagsterInstance.from_config(str(home)) as instance:
+        with instance_at(home) as instance:
             size_mb = _fill(instance, home, weeks)
         print(f"week 1 to {weeks}: {size_mb:,.0f} MB of events", flush=True)
         variables = {"GEOPIN_PROFILE": "sandbox", "GEOPIN_DATA": str(Path(folder) / "data")}

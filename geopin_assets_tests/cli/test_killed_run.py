@@ -30,7 +30,7 @@ def start(platform: Platform, place: Place) -> "subprocess.Popen[bytes]":
 
 def finished(platform: Platform) -> list[bool]:
     """Of each cell, whether its vectors are finished."""
-    return [platform.vectors(cell_id).path.exists() for cell_id in CELLS]
+    return [platform.vectors(cell_id).objects.has(platform.vectors(cell_id).key) for cell_id in CELLS]
 
 
 def content(platform: Platform) -> dict[str, pl.DataFrame]:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import dagster as dg
 
 from geopin_assets_tests.ui.city import HOST, await_port, free_port
 
@@ -102,6 +105,13 @@ def prepare_home(folder: Path) -> Path:
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(CHECKOUT / name, folder / name)
     return folder
+
+
+@contextmanager
+def instance_at(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The instance in this process. Its file names DAGSTER_HOME."""
+    with mock.patch.dict(os.environ, DAGSTER_HOME=str(home)), dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from geopin_assets.defs.graph import CATALOG
 from geopin_assets.defs.running.local_run import crawl_source, layer
 from geopin_assets_tests.ui.browser import browser_page, needs_chromium
 from geopin_assets_tests.ui.city import CELLS, break_cell, repair, served
-from geopin_assets_tests.ui.live_dagster import LiveDagster, live_dagster, prepare_home
+from geopin_assets_tests.ui.live_dagster import LiveDagster, instance_at, live_dagster, prepare_home
 from geopin_assets_tests.ui.pages import backfill_by_search, materialize, reexecute_from_failure, shown_map, verdict
 
 BROKEN = CELLS[30]
@@ -40,7 +40,7 @@ class Story:
 
 
 def merge_in(home: Path, variables: dict[str, str]) -> None:
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with instance_at(home) as instance:
         merge(instance, variables)
 
 
@@ -61,7 +61,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             "GEOPIN_DATA": str(folder / "data"),
             "GEOPIN_COVERAGE_CAPTURES_PER_1000": "0.01",  # the city has one capture per source and cell
         }
-        with dg.DagsterInstance.from_config(str(home)) as instance:
+        with instance_at(home) as instance:
             job = build_definitions(overrides=variables).resolve_implicit_global_asset_job_def()
             for source in THERE_BEFORE:
                 assert crawl_source(job, instance, CELLS, source).cells == len(CELLS)

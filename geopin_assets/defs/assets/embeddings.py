@@ -14,13 +14,12 @@ from geopin_assets.defs.declare import Columns, asset, settings_at_load
 from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
 from geopin_assets.defs.resources import Embedding, Sources, Storage
 from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells, pages
-from geopin_assets.embedding.model.choosing import LazyEmbedder
+from geopin_assets.embedding.model.choosing import LazyEmbedder, embedding_code_version
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
 from geopin_assets.embedding.plan import CellEmbeddings, CellTask
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model
 from geopin_assets.embedding.reading import Renew
 from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
-from geopin_assets.embedding.views import PREPROCESSING
 from geopin_assets.errors import GeoPinError
 from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.catalog import Catalog
@@ -43,13 +42,9 @@ COLUMNS = Columns(
 )
 
 
-def _model_asked_for() -> tuple[str, ...]:
-    """What decides a vector beside its image. Which weights they are is on every row: here nothing is fetched."""
-    settings = settings_at_load()
-    return PREPROCESSING, *((settings.model, settings.weights) if settings.weights or not settings.is_sandbox else ())
-
-
-@asset(EMBEDDINGS, columns=COLUMNS, decided_by=_model_asked_for(), kinds={"pytorch", "parquet"})
+@asset(
+    EMBEDDINGS, columns=COLUMNS, decided_by=(embedding_code_version(settings_at_load()),), kinds={"pytorch", "parquet"}
+)
 def embeddings(
     context: dg.AssetExecutionContext, sources: Sources, storage: Storage, embedding: Embedding, progress: Progress
 ) -> Iterator[dg.MaterializeResult]:
