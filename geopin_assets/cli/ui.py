@@ -32,6 +32,8 @@ LOG_NAME = "ui.log"
 _LOG_BYTES = 10_000_000
 _START_S = 180
 _STOP_S = 30
+_LOOK_S = 0.2
+"""The main thread hears of a signal that another thread took only between two steps of its own."""
 _SENSOR_S = "300"
 """For one look at all cells: seconds, but on a busy machine the usual 60 would not be enough."""
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
@@ -79,7 +81,8 @@ class Chatter:
 
     def wait(self) -> int:
         """The exit code of the processes, with their last words if that is not 0."""
-        code = self._dagster.wait()
+        while (code := self._dagster.poll()) is None:
+            time.sleep(_LOOK_S)
         self._reader.join(5)
         if code:
             console.print(
