@@ -129,5 +129,5 @@ def stand_ins(settings: Settings) -> Iterator[None]:
         return
     from geopin_assets.sandbox.server import running
 
-    with running(settings):
+    with running(settings, is_apart=True):
         yield

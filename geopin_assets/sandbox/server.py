@@ -14,12 +14,15 @@ Cloudflare's stand-in comes from. Not here: any source's routes.
 
 import importlib
 import json
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from http.client import HTTPConnection, HTTPException
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import uvicorn
@@ -139,15 +142,17 @@ def serve(settings: Settings) -> None:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[str]:
+def running(settings: Settings, *, is_apart: bool = False) -> Iterator[str]:
     """A sandbox at `settings.sandbox_url` for the duration; yields that address.
 
     Processes share one server: whoever binds the port first serves, the others stand by and take
     over within a moment when it ends. Raises ConfigurationError if something else has the port.
+    `is_apart`: who serves, does so in a process of its own.
     """
     _check_cloudflare(settings)
     _write_files(settings)
-    keeper = _Keeper(settings)
+    is_first = is_apart and _health(settings.sandbox_port) is None
+    keeper = _KeeperApart(settings) if is_first else _Keeper(settings)
     keeper.start()
     try:
         _await_health(settings)
@@ -182,6 +187,35 @@ class _Keeper(threading.Thread):
         if self._serving is not None:
             self._serving.should_exit = True
         self.join()
+
+
+class _KeeperApart:
+    """A keeper in a process of its own: painting a picture takes as much CPU as looking at it.
+
+    It ends with the pipe, so that a parent that was killed leaves nothing behind.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        spawn = get_context("spawn")
+        self._line, self._far_end = spawn.Pipe()
+        self._process = spawn.Process(target=_keep, args=(settings, self._far_end), name="sandbox", daemon=True)
+
+    def start(self) -> None:
+        self._process.start()
+        self._far_end.close()
+
+    def stop(self) -> None:
+        self._line.close()
+        self._process.join()
+
+
+def _keep(settings: Settings, line: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the line
+    keeper = _Keeper(settings)
+    keeper.start()
+    with suppress(EOFError):
+        line.recv()
+    keeper.stop()
 
 
 def _write_files(settings: Settings) -> None:

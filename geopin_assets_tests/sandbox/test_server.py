@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import socket
 import threading
 from http.client import HTTPConnection
@@ -7,7 +8,7 @@ import pytest
 
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.grid import bounds
-from geopin_assets.sandbox.server import create_app, running, serve
+from geopin_assets.sandbox.server import HEALTH, create_app, running, serve
 from geopin_assets.sandbox.state import Fault
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import World
@@ -112,6 +113,16 @@ def test_a_running_sandbox_answers_on_loopback_and_ends(settings):
         assert feature["assets"]["sd"]["href"].startswith(f"{url}/panoramax/")
         assert (settings.data_dir / "own_photos" / "positions.csv").is_file()
         assert list((settings.data_dir / "queries").glob("*.jpg"))
+    with pytest.raises(ConnectionRefusedError):
+        fetch(settings.sandbox_port, "/health")
+
+
+def test_a_sandbox_apart_serves_from_another_process_and_ends(settings):
+    before = set(multiprocessing.active_children())
+    with running(settings, is_apart=True):
+        (process,) = set(multiprocessing.active_children()) - before
+        assert HEALTH in json.loads(fetch(settings.sandbox_port, "/health")[1])
+    assert not process.is_alive()
     with pytest.raises(ConnectionRefusedError):
         fetch(settings.sandbox_port, "/health")
 
