@@ -1,19 +1,16 @@
 """The one way a file is written: beside its place under a name of its own, then put there. A reader sees the old
 file or the new one, never half of one, whoever else writes it and whatever ends the process.
 
-Here: bytes, text, frames, and a path for libraries that write themselves. Not here: what a killed process leaves behind
-(`.{name}.{pid}-{random}.partial`, found by `is_partial`; maintenance removes it), or databases (`sqlite.py`).
+Here: bytes, text, and a path for libraries that write themselves. Not here: frames (`parquet.py`), databases
+(`sqlite.py`), or what a killed process leaves behind (`.{name}.{pid}-{random}.partial`, found by `is_partial`;
+maintenance removes it).
 """
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 @contextmanager
@@ -46,13 +43,6 @@ def write_bytes(path: Path, content: bytes, *, is_durable: bool = True) -> Path:
 def write_text(path: Path, content: str, *, is_durable: bool = True) -> Path:
     """Replace `path` with UTF-8, line ends as they are; returns it."""
     return write_bytes(path, content.encode(), is_durable=is_durable)
-
-
-def write_frame(path: Path, frame: "pl.DataFrame", metadata: Mapping[str, str] | None = None) -> Path:
-    """Replace `path` with Parquet, `metadata` travelling in the same file, so that the two agree; returns it."""
-    with replacing(path) as partial:
-        frame.write_parquet(partial, compression="zstd", metadata=dict(metadata or {}))
-    return path
 
 
 def is_partial(path: PurePath) -> bool:

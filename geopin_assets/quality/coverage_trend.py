@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from geopin_assets.files.atomic import write_frame
+from geopin_assets.files.parquet import write_frame
 from geopin_assets.quality.coverage import land_cells
 
 A_WEEK = timedelta(days=6.5)
