@@ -2,6 +2,7 @@
 
     GeoPinError
     ├── TransientError          another attempt may succeed: 408, 429, 5xx, timeouts, "try later"
+    │   ├── StorageFullError    the disk is full: what was being written was not, what was there is still there
     │   └── SourceUnavailable   not asked: it failed too often just now, or today's budget for it is spent
     │       └── BudgetSpent     the day's budget is used up, or the provider asked for a day without requests
     └── PermanentError          a retry changes nothing: bad credentials, malformed request
@@ -28,6 +29,10 @@ class TransientError(GeoPinError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class StorageFullError(TransientError):
+    """There is no space left to write to; the message names the file. Nothing that was there is lost."""
 
 
 class SourceUnavailable(TransientError):

@@ -74,7 +74,7 @@ def print_status(settings: Settings, *, is_json: bool = False) -> None:
         "profile": settings.profile,
         "data_dir": str(settings.data_dir),
         "sources": _crawled(settings) if is_crawled else [],
-        "index": _published(settings) if is_crawled and settings.index_dir.exists() else None,
+        "index": _published(settings) if is_crawled and settings.ledger_path.exists() else None,
     }
     print_facts(found, is_json, _show_status)
 

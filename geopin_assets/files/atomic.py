@@ -1,19 +1,16 @@
 """The one way a file is written: beside its place under a name of its own, then put there. A reader sees the old
 file or the new one, never half of one, whoever else writes it and whatever ends the process.
 
-Here: bytes, text, frames, and a path for libraries that write themselves. Not here: what a killed process leaves behind
-(`.{name}.{pid}-{random}.partial`, found by `is_partial`; maintenance removes it), or databases (`sqlite.py`).
+Here: bytes, text, and a path for libraries that write themselves. Not here: frames (`parquet.py`), databases
+(`sqlite.py`), or what a killed process leaves behind (`.{name}.{pid}-{random}.partial`, found by `is_partial`;
+maintenance removes it).
 """
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 @contextmanager
@@ -23,15 +20,32 @@ def replacing(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
     Makes the folder. Durable: on the disk before anyone hears that it is written, so that no power cut leaves an
     empty file under a name that was announced (6 ms); not for what is only a cache.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    try:
+    with _partial(path) as partial:
         yield partial
         if is_durable:
             _sync(partial)
         partial.replace(path)
         if is_durable:
             _sync(path.parent)
+
+
+@contextmanager
+def creating(path: Path) -> Iterator[Path]:
+    """As `replacing`, but what another process put there meanwhile stays: the first one wins."""
+    with _partial(path) as partial:
+        yield partial
+        _sync(partial)
+        with suppress(FileExistsError):
+            os.link(partial, path)
+        _sync(path.parent)
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
     finally:
         partial.unlink(missing_ok=True)
 
@@ -46,13 +60,6 @@ def write_bytes(path: Path, content: bytes, *, is_durable: bool = True) -> Path:
 def write_text(path: Path, content: str, *, is_durable: bool = True) -> Path:
     """Replace `path` with UTF-8, line ends as they are; returns it."""
     return write_bytes(path, content.encode(), is_durable=is_durable)
-
-
-def write_frame(path: Path, frame: "pl.DataFrame", metadata: Mapping[str, str] | None = None) -> Path:
-    """Replace `path` with Parquet, `metadata` travelling in the same file, so that the two agree; returns it."""
-    with replacing(path) as partial:
-        frame.write_parquet(partial, compression="zstd", metadata=dict(metadata or {}))
-    return path
 
 
 def is_partial(path: PurePath) -> bool:

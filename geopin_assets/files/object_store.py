@@ -10,7 +10,6 @@ when killed, so there writing is ours (`atomic.py`); see docs/decisions/2026-11-
 imports no obstore.
 """
 
-import errno
 import re
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
 from geopin_assets.files.atomic import is_partial, replacing
+from geopin_assets.files.damage import aside, is_aside, of_disk
 from geopin_assets.files.lock import locked
 
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
@@ -48,25 +48,18 @@ def understood(what: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise _missing(str(error), what) from None
-    except OSError as error:
-        raise _of_disk(error, what) from error
     except Exception as error:
-        if type(error).__module__ != "obstore.exceptions":
-            raise
-        raise _refused(type(error).__name__, str(error), what) from None  # its text may quote a request
+        if type(error).__module__ == "obstore.exceptions":
+            raise _refused(type(error).__name__, str(error), what) from None  # its text may quote a request
+        if not isinstance(error, GeoPinError) and (meaning := of_disk(error, what)):
+            raise meaning from error
+        raise
 
 
 def _missing(text: str, what: str) -> GeoPinError:
     if _code(text) == "NoSuchBucket":
         return ConfigurationError(f"{what}: there is no such bucket, {_SETTINGS}")
     return NoSuchObjectError(f"{what}: not there")
-
-
-def _of_disk(error: OSError, what: str) -> GeoPinError:
-    said = f"{what}: {error.strerror or type(error).__name__}"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return ConfigurationError(f"{said}; may this user read and write there?")
-    return TransientError(said)
 
 
 def _refused(kind: str, text: str, what: str) -> GeoPinError:
@@ -186,8 +179,24 @@ class ObjectStore:
             self._inner.delete([self._full(key) for key in keys])
 
     def delete_folder(self, folder: str) -> None:
-        """Remove everything below a folder."""
-        self.delete([stored.key for stored in self.walk(folder)])
+        """Remove everything below a folder, what was set aside there too."""
+        self.delete([stored.key for stored in self.walk(folder)] + self.aside(folder))
+
+    def set_aside(self, key: str) -> str | None:
+        """Rename a damaged object: from now on it is not there; its new key, None if another process was faster."""
+        to = aside(key)
+        try:
+            with understood(self.address(key)):
+                self._inner.rename(self._full(key), self._full(to))
+        except NoSuchObjectError:
+            return None
+        return to
+
+    def aside(self, folder: str = "") -> list[str]:
+        """The keys of what was set aside below a folder, which no list names."""
+        with understood(self.address(folder)):
+            found = [one["path"] for page in self._inner.list(self._full(folder)) for one in page]
+        return sorted(key.removeprefix(self._prefix) for key in found if is_aside(PurePosixPath(key)))
 
     @contextmanager
     def as_file(self, key: str) -> Iterator[Path]:
@@ -339,4 +348,5 @@ def _checked(key: str) -> str:
 
 def _is_object(key: str) -> bool:
     """Not one of the files that a folder has beside its objects."""
-    return not is_partial(PurePosixPath(key)) and key != _LOCK
+    path = PurePosixPath(key)
+    return not is_partial(path) and not is_aside(path) and key != _LOCK

@@ -17,7 +17,8 @@ from typing import Protocol
 import polars as pl
 
 from geopin_assets.cells import PLACES_ATTRIBUTION, place_name
-from geopin_assets.files.atomic import write_bytes, write_frame
+from geopin_assets.files.atomic import write_bytes
+from geopin_assets.files.parquet import write_frame
 from geopin_assets.geo import OUTLINE_ATTRIBUTION
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.quality.coverage import land_cells

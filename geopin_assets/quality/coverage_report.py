@@ -13,7 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from geopin_assets.files.atomic import write_bytes, write_frame
+from geopin_assets.files.atomic import write_bytes
+from geopin_assets.files.parquet import write_frame
 from geopin_assets.quality.coverage import (
     Baseline,
     Expectations,

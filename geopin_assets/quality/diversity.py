@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from geopin_assets.cells import PROVINCES, place_name
-from geopin_assets.files.atomic import write_frame
+from geopin_assets.files.parquet import write_frame
 from geopin_assets.quality.coverage import SECTOR_DEG, SECTORS, land_cells
 
 SEASONS = ("winter", "spring", "summer", "autumn")

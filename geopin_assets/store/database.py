@@ -3,7 +3,8 @@
 Not here: its tables (`schema.sql`) or what is asked of them (`catalog.py`).
 
 DuckDB takes one writing process and no readers beside it: whoever finds the file locked waits, says so
-in the log, and tries again.
+in the log, and tries again. The file is born whole: made with its tables under another name, then put in its place,
+since a kill or a full disk in between would leave one that can never be opened again.
 """
 
 import logging
@@ -18,9 +19,13 @@ import duckdb
 import polars as pl
 from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from geopin_assets.errors import TransientError
+from geopin_assets.errors import DamagedFileError, TransientError
+from geopin_assets.files.atomic import creating
+from geopin_assets.files.damage import of_disk, writing
 
 SQL = files("geopin_assets.store")
+REBUILD = "Move it away and materialize `catalog`: everything in it is made again from the raw files"
+_DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could not read enough bytes from file")
 _log = logging.getLogger(__name__)
 
 
@@ -41,18 +46,22 @@ class Database:
 
     @contextmanager
     def connect(self, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """One connection, closed at the end. Raises TransientError when the file stays locked."""
+        """One connection, closed at the end; what the file holds is all or nothing of each transaction.
+
+        Raises TransientError when the file stays locked, StorageFullError, ConfigurationError, and DamagedFileError,
+        whatever statement met the trouble; what is wrong with a statement stays DuckDB's own error.
+        """
         if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            read_only = False
-        db = self._open(read_only)
-        try:
-            db.execute("set TimeZone = 'UTC'")
-            if not read_only:
-                db.execute((SQL / "schema.sql").read_text())
-            yield db
-        finally:
-            db.close()
+            self._make()
+        with self._understood():
+            db = self._open(read_only)
+            try:
+                db.execute("set TimeZone = 'UTC'")
+                if not read_only:
+                    db.execute((SQL / "schema.sql").read_text())
+                yield db
+            finally:
+                db.close()
 
     def tidy(self) -> DatabaseSpace:
         """Write everything into the file and shorten it where its end is unused. As any write, alone."""
@@ -61,6 +70,30 @@ class Database:
             space = frame(db, "select block_size, total_blocks, free_blocks from pragma_database_size()")
         unused = space["free_blocks"][0] * space["block_size"][0]
         return DatabaseSpace(self.path.stat().st_size, unused)
+
+    def _make(self) -> None:
+        with (
+            writing(str(self.path)),
+            creating(self.path) as partial,
+            self._understood(),
+            duckdb.connect(str(partial)) as db,
+        ):
+            db.execute((SQL / "schema.sql").read_text())
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Only what is about the file is its damage: a merge reads other files, whose reader says so itself."""
+        try:
+            yield
+        except duckdb.Error as error:
+            what = f"the catalog {self.path}"
+            if _is_locked(error):
+                raise TransientError(f"{what} stayed locked by another process: {error}") from error
+            if meaning := of_disk(error, what):
+                raise meaning from error
+            if any(said in str(error) for said in _DAMAGE) or isinstance(error, duckdb.FatalException):
+                raise DamagedFileError(f"{what} is damaged: {error}. {REBUILD}") from error
+            raise
 
     def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         retry = Retrying(
@@ -71,10 +104,7 @@ class Database:
             before_sleep=before_sleep_log(_log, logging.INFO),
             reraise=True,
         )
-        try:
-            return retry(duckdb.connect, str(self.path), read_only=read_only)
-        except duckdb.IOException as error:
-            raise TransientError(f"the catalog {self.path.name} stayed locked by another process: {error}") from error
+        return retry(duckdb.connect, str(self.path), read_only=read_only)
 
 
 def frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
@@ -83,4 +113,5 @@ def frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] 
 
 
 def _is_locked(error: BaseException) -> bool:
-    return isinstance(error, duckdb.IOException) and "lock" in str(error)
+    """DuckDB's own words; the path stands in the message too, and may hold any others."""
+    return isinstance(error, duckdb.IOException) and str(error).startswith("IO Error: Could not set lock on file")

@@ -6,21 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geopin_assets.files.atomic import is_partial, replacing, write_bytes, write_frame, write_text
+from geopin_assets.files.atomic import creating, is_partial, replacing, write_bytes, write_text
+from geopin_assets.files.parquet import write_frame
 from geopin_assets_tests.files.processes import end, start
 
 OLD, NEW = (
     pl.DataFrame({"id": ["a"], "heading_deg": [90.0]}),
     pl.DataFrame({"id": ["a", "b"], "heading_deg": [90.0, None]}),
 )
-
-
-class FullDisk(pl.DataFrame):
-    """Ends in the middle of writing, as a full disk or a lost bucket does."""
-
-    def write_parquet(self, file: Path, **options: object) -> None:  # type: ignore[override]
-        file.write_bytes(b"PAR1 half of")
-        raise OSError(28, "No space left on device")
 
 
 def names(folder: Path) -> list[str]:
@@ -117,17 +110,15 @@ def test_a_reader_never_sees_half_of_what_two_processes_write(tmp_path: Path) ->
     assert {b"1", b"2"} <= seen and names(tmp_path) == ["a"]
 
 
-def test_a_frame_that_was_written_is_read_back(tmp_path: Path) -> None:
-    path = write_frame(tmp_path / "source" / "cell.parquet", NEW, {"crawled": "today"})
-    assert pl.read_parquet(path).equals(NEW)
-    assert pl.read_parquet_metadata(path)["crawled"] == "today"
-
-
-def test_a_frame_that_cannot_be_written_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
-    path = write_frame(tmp_path / "cell.parquet", OLD)
-    with pytest.raises(OSError, match="No space left"):
-        write_frame(path, FullDisk(NEW))
-    assert pl.read_parquet(path).equals(OLD) and names(tmp_path) == ["cell.parquet"]
+def test_of_two_that_create_a_file_the_first_wins(tmp_path: Path) -> None:
+    with creating(tmp_path / "a") as slow:
+        slow.write_bytes(b"second")
+        with creating(tmp_path / "a") as quick:
+            quick.write_bytes(b"first")
+    assert (tmp_path / "a").read_bytes() == b"first" and names(tmp_path) == ["a"]
+    with pytest.raises(ZeroDivisionError), creating(tmp_path / "b") as partial:
+        partial.write_bytes(b"1" * (1 // 0))
+    assert names(tmp_path) == ["a"]
 
 
 def test_whoever_holds_the_old_file_open_reads_it_to_the_end(tmp_path: Path) -> None:

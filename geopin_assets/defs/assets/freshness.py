@@ -16,7 +16,7 @@ from geopin_assets.defs.automation.refresh import EMPTY, WEEKLY
 from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy
 from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Sources, Storage
-from geopin_assets.files.atomic import write_frame
+from geopin_assets.files.parquet import write_frame
 from geopin_assets.quality.crawl_state import (
     STALE,
     STATE_DESCRIPTIONS,
