@@ -2,8 +2,8 @@
 
     {"capture_id":"panoramax:1","check":"5d1f…","number":7}
 
-Whoever is killed while appending leaves a torn last line, without a newline: it was never promised, so it is passed over
-and cut off by the next append. Any other line that cannot be read is damage and an error, never a shorter list.
+Whoever is killed while appending leaves a torn last line, without a newline: it was never promised, so it is passed
+over and cut off by the next append. Any other line that cannot be read is damage and an error, never a shorter list.
 
 Here: appending (one process at a time), reading, what is left of a damaged file, and a copy of it as bytes. Not here:
 what the lines say, or where copies are (whoever owns the file).

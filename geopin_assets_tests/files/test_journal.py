@@ -98,7 +98,7 @@ def test_a_full_disk_takes_nothing_from_what_is_there(journal: Journal) -> None:
     for room in (0, 1, 30):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
         try:
-            with pytest.raises(StorageFullError, match="a.jsonl: no space left"):
+            with pytest.raises(StorageFullError, match=r"a\.jsonl: no space left"):
                 journal.append([{"n": 2, "said": "x" * 100}])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
