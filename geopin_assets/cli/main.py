@@ -136,6 +136,7 @@ def takedown(
     note: Annotated[str, typer.Option(help="Who asked, or why; kept on the list")] = "",
     listed: Annotated[bool, typer.Option("--list", help="Show the list and change nothing")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Let the next crawl bring these captures back")] = False,
+    mend: Annotated[bool, typer.Option("--mend", help="Make a damaged list whole from its copies")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --list: for programs, as docs/cli.md says")] = False,
 ) -> None:
     """Remove captures everywhere, now and for good: nothing a source shows brings them back."""
@@ -143,6 +144,11 @@ def takedown(
         from geopin_assets.cli.listings import list_takedowns
 
         list_takedowns(Settings.from_env(), is_json=as_json)
+        return
+    if mend:
+        from geopin_assets.cli.takedown import mend_and_report
+
+        mend_and_report()
         return
     if not capture_ids:
         raise typer.BadParameter("which captures? e.g. geopin takedown panoramax:0a1b2c")

@@ -30,6 +30,7 @@ from geopin_assets.sources.links import Links
 from geopin_assets.sources.own_photos import photo_folder
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
+from geopin_assets.store.takedowns import Takedowns
 
 if TYPE_CHECKING:  # aiohttp alone is a tenth of the time that loading the definitions may take
     from geopin_assets.embedding.fetching import ImageFetcher
@@ -68,7 +69,13 @@ class Storage(Parts):
         return RawStore(self._open(self.settings().raw_dir))
 
     def catalog(self) -> Catalog:
-        return Catalog(self.settings().catalog_path)
+        return Catalog(self.settings().catalog_path, self.takedowns())
+
+    def takedowns(self) -> Takedowns:
+        """What never comes back; copies of the list are beside the raw files and in the embedded index's folder."""
+        settings = self.settings()
+        places = settings.raw_dir, settings.index_dir
+        return Takedowns(settings.takedowns_path, lambda: [self._open(place) for place in places])
 
     def vectors(self, model: Model) -> VectorFiles:
         """The vectors of one model; those of others are beside them, never among them."""

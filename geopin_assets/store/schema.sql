@@ -28,11 +28,16 @@ create table if not exists capture_history (  -- one row per capture ever seen
     removed_at    timestamptz                 -- tombstone: a complete crawl no longer returned it, or it was taken down
 );
 
-create table if not exists takedowns (     -- captures that never come back, whatever a source shows: `geopin takedown`
+create table if not exists installation (  -- one row: whose catalog this is, from its first merge on
+    installation_id varchar not null,      -- the same on everything that was made from it: vectors, ledger, stores
+    generation      bigint  not null       -- merges so far: what was made from a later one does not trust an earlier one
+);
+
+create table if not exists takedowns (     -- a copy of the list of captures that never come back: `takedowns.jsonl`
     capture_id    varchar primary key,     -- may never have been seen: a takedown can precede the crawl
     taken_down_at timestamptz not null,    -- when it came on the list
     note          varchar not null         -- who asked, or why; empty if nobody said
-);                                         -- the only table that no crawl can rebuild: keep it when the file is made anew
+);
 
 create table if not exists crawl_cells (   -- the newest crawl merged per (source, cell)
     source       varchar not null,         -- registered source that was asked

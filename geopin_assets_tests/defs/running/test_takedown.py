@@ -127,7 +127,7 @@ def test_a_panorama_taken_down_is_nowhere_and_crawling_again_does_not_bring_it_b
         assert (again[asset].totals["embedded"], again[asset].totals["upserted"]) == (0, 0)
     assert all(c.passed for layer in again.values() for c in layer.checks if c.check_name == "index_in_sync")
 
-    platform.storage.catalog().takedowns().undo([gone])
+    platform.storage.takedowns().undo([gone], now=NOW)
     back = platform.run(instance, (THERE,), ("amsterdam",))
     assert back["publish/vectorize"].totals["upserted"] == 12
     assert platform.storage.catalog().captures(CELLS).equals(before)
@@ -260,7 +260,7 @@ def test_a_capture_unknown_so_far_is_listed_and_touches_nothing(tmp_path: Path, 
     done = take_down(place, instance)
     assert set(done) == {"search index"}
     assert not done["search index"].totals
-    assert place.storage.catalog().takedowns().of("panoramax") == {GONE}
+    assert place.storage.takedowns().of("panoramax") == {GONE}
     assert instance.get_runs_count() == 0
     assert {path.name for path in Path(place.overrides["GEOPIN_DATA"]).iterdir()} == {"catalog.duckdb"}
 
