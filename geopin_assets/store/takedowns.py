@@ -1,13 +1,13 @@
 """The takedown list: captures that never come back, whatever a source shows. A file that only grows, and its copies.
 
-Each act is a line with a number: the newest about a capture counts, and of two with the same number the takedown. Copies
-hold the same lines (beside the raw files, in the embedded index's folder; the rows store has a table). What any of them
-has is in the list: a lost or older file is restored by the next use, and nothing shortens it. The first line says whose
-list it is: the installation's id.
+Each act is a line with a number: the newest about a capture counts, and of two with the same number the takedown.
+Copies hold the same lines (beside the raw files, in the embedded index's folder; the rows store has a table). What any
+of them has is in the list: a lost or older file is restored by the next use, and nothing shortens it. The first line
+says whose list it is: the installation's id.
 
-Here: the list. Not here: what it makes others do. Raw files are stored without what is on it (`defs/assets/raw.py`), the
-catalog applies it (`catalog.py`), publishing leaves it out (`index/publish.py`), `defs/running/takedown.py` removes
-the rest.
+Here: the list. Not here: what it makes others do. Raw files are stored without what is on it (`defs/assets/raw.py`),
+the catalog applies it (`catalog.py`), publishing leaves it out (`index/publish.py`), `defs/running/takedown.py`
+removes the rest.
 """
 
 from collections.abc import Callable, Iterable, Sequence
