@@ -96,7 +96,7 @@ class Journal:
     def extend(
         self, decide: Callable[[list[Line]], Sequence[Line]], then: Callable[[list[Line]], None] | None = None
     ) -> list[Line]:
-        """Add what follows from the lines that are there; every line then. Alone meanwhile, and in what comes `then`."""
+        """Add what follows from the lines that are there, alone meanwhile and in what comes `then`; every line."""
         with locked(self._lock):
             before = parse(self.content())
             lines = before.sound(str(self.path), self._remedy)
