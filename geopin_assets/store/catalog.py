@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 import polars as pl
@@ -24,7 +25,7 @@ IMAGE_COLUMNS = [
     *("capture_id", "cell_id", "source", "source_capture_id", "heading_deg"),
     *("is_pano", "image_url", "image_version"),
 ]
-REBUILD = "`geopin merge` makes it from the raw files and sets the old one aside"
+REBUILD = "`geopin merge` makes it anew from the raw files, and sets this one aside"
 COVERAGE_COLUMNS = ["cell_id", "source", "captured_at", "heading_deg", "is_pano"]
 """What coverage and diversity are judged by."""
 FAILURE_COLUMNS = [
@@ -68,19 +69,41 @@ class Catalog:
             return unmerged_cells(db, raw)
 
     def mark(self) -> Mark | None:
-        """Which installation's catalog this is, and how often it was merged into; None if never."""
-        found = self._if_there("installation", "select installation_id, generation from installation")
-        return None if found is None or found.is_empty() else Mark(*found.row(0))
+        """The newest merge; None before anything was merged, and until `continue_from`."""
+        found = self._if_there("generations", "from generations order by generation desc limit 1")
+        return None if found is None or found.is_empty() else Mark.of(found.row(0, named=True))
+
+    def knows(self, mark: Mark) -> bool:
+        """Whether this merge led to this catalog."""
+        found = self._if_there("generations", "from generations where merge_id = ?", [mark.merge_id])
+        return found is not None and not found.is_empty()
 
     def is_empty(self) -> bool:
         """Whether no crawl was ever merged into it: it was just made, whatever there may have been before."""
         found = self._if_there("crawl_cells", "select 1 from crawl_cells limit 1")
         return found is None or found.is_empty()
 
-    def continue_from(self, mark: Mark) -> None:
-        """Count on from there: everything that was merged before is in this catalog too."""
+    def continue_from(self, installation_id: str, marks: Sequence[Mark]) -> None:
+        """Take these merges for its own: what they merged is in this catalog too."""
+        last = max([0, *(mark.generation for mark in marks)])
         with self._database.connect() as db:
-            _set_mark(db, Mark(mark.installation_id, mark.generation + 1))
+            db.begin()
+            for mark in marks:
+                db.execute(
+                    "insert into generations values (?, ?, ?)", [installation_id, mark.generation, mark.merge_id]
+                )
+            db.execute("insert into generations values (?, ?, ?)", [installation_id, last + 1, uuid4().hex])
+            db.commit()
+
+    def complete_crawls(self, cell_ids: Sequence[str]) -> set[tuple[str, str]]:
+        """(source, cell_id) of merged crawls that found all there was: what they did not find is gone."""
+        sql = "select source, cell_id from crawl_cells where is_complete and cell_id in (select unnest(?::varchar[]))"
+        return set(self.query(sql, [list(cell_ids)]).iter_rows())
+
+    def known(self, capture_ids: Sequence[str]) -> set[str]:
+        """Those that were ever merged: where one of them is not any more, it left, or moved."""
+        sql = "select capture_id from capture_history where capture_id in (select unnest(?::varchar[]))"
+        return set(self.query(sql, [list(capture_ids)])["capture_id"])
 
     def takedowns(self) -> Takedowns:
         """The captures that never come back."""
@@ -240,11 +263,16 @@ class Catalog:
             replace_takedowns(db, listed, datetime.now(UTC))
 
     def _count_generation(self, db: duckdb.DuckDBPyConnection) -> None:
-        found = db.execute("select installation_id, generation from installation").fetchone()
-        mark = Mark(*found) if found else Mark(self._takedowns.installation_id(), 0)
+        """Write the merge down. One that was never marked, as it was just made or is older than this, is not counted
+        until it is known to continue what was there (`continue_from`)."""
+        found = frame(db, "from generations order by generation desc limit 1")
+        if found.is_empty():
+            return
+        mark = Mark.of(found.row(0, named=True))
         if mark.installation_id != self._takedowns.installation_id(candidate=mark.installation_id):
-            raise StaleCatalogError(f"the catalog {self._database.path} is another installation's. {REBUILD}")
-        _set_mark(db, Mark(mark.installation_id, mark.generation + 1))
+            raise StaleCatalogError(f"the catalog {self._database.path} is another installation's: {REBUILD}")
+        row = [mark.installation_id, mark.generation + 1, uuid4().hex]
+        db.execute("insert into generations values (?, ?, ?)", row)
 
     def _select(self, table: str, columns: Sequence[str], cell_ids: Sequence[str]) -> pl.DataFrame:
         names = ", ".join(columns)
@@ -252,10 +280,3 @@ class Catalog:
             f"select {names} from {table} where cell_id in (select unnest(?::varchar[])) order by capture_id",  # noqa: S608
             [list(cell_ids)],
         )
-
-
-def _set_mark(db: duckdb.DuckDBPyConnection, mark: Mark) -> None:
-    db.begin()
-    db.execute("delete from installation")
-    db.execute("insert into installation values (?, ?)", [mark.installation_id, mark.generation])
-    db.commit()

@@ -28,9 +28,10 @@ create table if not exists capture_history (  -- one row per capture ever seen
     removed_at    timestamptz                 -- tombstone: a complete crawl no longer returned it, or it was taken down
 );
 
-create table if not exists installation (  -- one row: whose catalog this is, from its first merge on
-    installation_id varchar not null,      -- the same on everything that was made from it: vectors, ledger, stores
-    generation      bigint  not null       -- merges so far: what was made from a later one does not trust an earlier one
+create table if not exists generations (   -- every merge, so that what was made from one can tell this catalog from another
+    installation_id varchar not null,      -- whose catalog this is
+    generation      bigint  not null,      -- merges so far
+    merge_id        varchar not null       -- names this merge; what was made from the catalog remembers it
 );
 
 create table if not exists takedowns (     -- a copy of the list of captures that never come back: `takedowns.jsonl`

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import dagster as dg
 import polars as pl
 
+from geopin_assets.defs.assets.publish_guard import refusing
 from geopin_assets.defs.declare import Columns, asset, settings_at_load
 from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
 from geopin_assets.defs.resources import Embedding, Sources, Storage
@@ -21,6 +22,7 @@ from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReaso
 from geopin_assets.embedding.reading import Renew
 from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
 from geopin_assets.errors import GeoPinError
+from geopin_assets.platform.evidence import Evidence
 from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
@@ -55,6 +57,10 @@ def embeddings(
     files of their own. A killed run is continued from its last batch.
     """
 
+    evidence = Evidence(storage)
+    with refusing(context):
+        evidence.check()
+
     def embed(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
         catalog, model = storage.catalog(), embedding.model()
         context.log.info(f"embedder: {model.label}")
@@ -62,7 +68,7 @@ def embeddings(
         total = sum(counts.values())
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             finished = embed_cells(
-                _tasks(catalog, storage.vectors(model), cell_ids, counts),
+                _tasks(catalog, storage.vectors(model), cell_ids, counts, evidence),
                 embedder=LazyEmbedder(model, embedding.embedder),
                 fetcher=embedding.fetcher(),
                 renew=_renew(links, context.log),
@@ -75,14 +81,15 @@ def embeddings(
 
 
 def _tasks(
-    catalog: Catalog, files: VectorFiles, cell_ids: Sequence[str], counts: Mapping[str, int]
+    catalog: Catalog, files: VectorFiles, cell_ids: Sequence[str], counts: Mapping[str, int], evidence: Evidence
 ) -> Iterator[CellTask]:
     """The cells to bring up to date; their captures are read as the run comes to them."""
     for some in pages(cell_ids, counts, CAPTURES_AT_ONCE):
         images, failures = catalog.images(some), catalog.failures(some)
         for cell_id in some:
             here = pl.col("cell_id") == cell_id
-            yield CellTask(cell_id, images.filter(here), failures.filter(here).drop("cell_id"), files.cell(cell_id))
+            captures, failed = images.filter(here), failures.filter(here).drop("cell_id")
+            yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone)
 
 
 def _shown_on(advance: Advance) -> Callable[[EmbeddingProgress], None]:

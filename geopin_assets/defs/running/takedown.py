@@ -105,8 +105,10 @@ class Takedown:
         self, defs: dg.Definitions, instance: dg.DagsterInstance, found: Sequence[Trace]
     ) -> Iterator[LayerResult]:
         """Remove what was `found`, yielding each step's result as it ends."""
-        yield self._leave_index()
-        yield from self._leave_catalog()
+        left = self._leave_index()
+        failed = list(self._leave_catalog())
+        yield left
+        yield from failed
         yield from self._leave_raw(instance, found)
         cell_ids = in_order({trace.cell_id for trace in found if trace.capture_id})
         if cell_ids:
