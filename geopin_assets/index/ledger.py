@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from geopin_assets.files.lease import LEASES, Leases
 from geopin_assets.files.sqlite import opened, transaction
 
 ROWS_PER_STATEMENT = 50_000
@@ -47,6 +48,15 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    @contextmanager
+    def turn(self, *stores: str) -> Iterator[None]:
+        """Be the only one who changes these stores, over all processes: a plan is true as long as nobody else writes.
+
+        Two that insert the same new ids at once would both succeed: LanceDB then holds them twice.
+        """
+        with Leases(self._path.parent / LEASES).held("stores of the index", stores, what="publishing"):
+            yield
 
     def claims(self, store: str, cells: Sequence[str]) -> pl.DataFrame:
         """What these cells claim: id, cell_id, content_hash (null where the outcome of a write is unknown)."""

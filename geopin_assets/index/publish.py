@@ -101,7 +101,8 @@ def publish(
     max_deletions: int | None = None,
 ) -> PublishReport:
     """Publish into any target; see `publish_vectors`."""
-    return _carry_out(build_plan(frames_of(desired), cells, target, ledger), ledger, now, budget, max_deletions)
+    with ledger.turn(target.key):
+        return _carry_out(build_plan(frames_of(desired), cells, target, ledger), ledger, now, budget, max_deletions)
 
 
 def publish_each(
@@ -117,8 +118,9 @@ def publish_each(
     While one is sent, a thread finds what differs in the next: it only reads, and 0.1 s for 25,000 rows is time that a
     database spends importing. The budget is asked when it is a target's turn.
     """
-    plans = (build_plan(frames_of(rows), cells, target, ledger) for target, rows in parts)
-    with ahead(plans) as planned:
+    all_parts = list(parts)
+    plans = (build_plan(frames_of(rows), cells, target, ledger) for target, rows in all_parts)
+    with ledger.turn(*(target.key for target, _ in all_parts)), ahead(plans) as planned:
         return [_carry_out(plan, ledger, now, budget) for plan in planned]
 
 
@@ -231,12 +233,13 @@ def withdraw(ids: pl.Series, target: Target, ledger: Ledger) -> int:
     Killed anywhere and repeated, the end is the same: claims are released when the deletion was read back.
     Raises TransientError or PermanentError of the store.
     """
-    claims = ledger.claims_of(target.key, ids)
-    gone = claims["id"].unique(maintain_order=True)
-    if len(gone):
-        target.prepare()
-        ledger.begin(target.key, claims.clear(), gone)
-        target.delete(gone)
-        verify_gone(gone, target)
-        ledger.release(target.key, claims, gone)
-    return len(gone)
+    with ledger.turn(target.key):
+        claims = ledger.claims_of(target.key, ids)
+        gone = claims["id"].unique(maintain_order=True)
+        if len(gone):
+            target.prepare()
+            ledger.begin(target.key, claims.clear(), gone)
+            target.delete(gone)
+            verify_gone(gone, target)
+            ledger.release(target.key, claims, gone)
+        return len(gone)

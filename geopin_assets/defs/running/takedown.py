@@ -16,6 +16,7 @@ import dagster as dg
 import polars as pl
 
 from geopin_assets.capture import vector_id
+from geopin_assets.defs.graph import EMBEDDINGS
 from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below_raw
 from geopin_assets.embedding.stored_vectors import stored_vectors, take_out
 from geopin_assets.embedding.views import VIEWS
@@ -139,7 +140,8 @@ class Takedown:
             by_cell = Counter(trace.cell_id for trace in found if trace.place == result.asset)
             for cell_id, captures in by_cell.items():
                 try:
-                    account = self.storage.raw().take_down(source, cell_id, self.capture_ids)
+                    with self.storage.leases().held(result.asset, [cell_id], what="takedown"):
+                        account = self.storage.raw().take_down(source, cell_id, self.capture_ids)
                 except GeoPinError as error:
                     _note(result, cell_id, error)
                     continue
@@ -157,7 +159,8 @@ class Takedown:
             left[trace.model_id, trace.cell_id] += trace.vectors
         for (model_id, cell_id), vectors in left.items():
             try:
-                take_out(objects, model_id, cell_id, self.capture_ids)
+                with self.storage.leases().held(EMBEDDINGS, [cell_id], what="takedown"):
+                    take_out(objects, model_id, cell_id, self.capture_ids)
                 result.totals["removed_vectors"] += vectors
             except GeoPinError as error:
                 _note(result, cell_id, error)
