@@ -13,7 +13,15 @@ from pathlib import Path
 import dagster as dg
 from rich.table import Table
 
-from geopin_assets.cli.console import console, dagster_home, progress_bar, progress_lines, stand_ins, terminal
+from geopin_assets.cli.console import (
+    console,
+    dagster_home,
+    progress_bar,
+    progress_lines,
+    say_waits,
+    stand_ins,
+    terminal,
+)
 from geopin_assets.cli.listings import print_status
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.running.local_run import LayerResult, crawl_side_by_side, run_region
@@ -89,6 +97,7 @@ def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, n
 
 def _definitions_without_bars() -> dg.Definitions:
     """For one of several processes that share a terminal."""
+    say_waits()
     return build_definitions(progress=ConsoleProgress(has_bars=False))
 
 

@@ -22,7 +22,7 @@ import polars as pl
 import geopin_assets
 from geopin_assets.cells import cell_ids
 from geopin_assets.defs.graph import Node, node
-from geopin_assets.defs.running.leases import alone
+from geopin_assets.defs.running.under_way import alone
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
 

@@ -32,7 +32,7 @@ class Deadline:
         instance = context.instance
         told = context.run.tags.get(MAX_RUNTIME_TAG)
         limit_s = float(told or (instance.run_monitoring_enabled and instance.run_monitoring_max_runtime_seconds) or 0)
-        record = instance.get_run_record_by_id(context.run_id) if limit_s else None
+        record = instance.get_run_record_by_id(context.run.run_id) if limit_s else None
         if record is None or not record.start_time:
             return cls()
         return cls(record.start_time + (1 - _LAST) * limit_s, limit_s)
@@ -88,4 +88,4 @@ def hand_on(context: dg.AssetExecutionContext) -> bool:
 def take_over(context: dg.AssetExecutionContext) -> None:
     """Of a run that was handed on: what fails in this one is not repeated because of that."""
     if context.run.tags.get(_RETRY_TAG) == "true" and context.run.parent_run_id:
-        context.instance.add_run_tags(context.run_id, {_RETRY_TAG: "false"})
+        context.instance.add_run_tags(context.run.run_id, {_RETRY_TAG: "false"})

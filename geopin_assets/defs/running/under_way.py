@@ -2,22 +2,30 @@
 
 Dagster sees the end of a process that it started itself, as long as it watches it. A `geopin run` that was killed, or
 a run whose host went down, stayed started for ever. So every run says in a tag which process it is in, and each
-process holds a lease for as long as it lives. Not here: what a run does, or what is held while it does it
-(`leases.py`).
+process holds a lease for as long as it lives.
+
+Here too: the lease that every asset takes, whichever door its run came in by, a schedule, a backfill, a command or a
+takedown: as a whole for a report or maintenance, cell by cell in `materialize.py`. Dagster's pools do not do this:
+what runs in a command's own process takes none. Not here: what a lease is (`files/lease.py`), those of stores of the
+index (`index/ledger.py`), or what a run does.
 """
 
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
+from typing import Any, TypeVar
 
 import dagster as dg
 
 from geopin_assets.files.lease import LEASES, Leases
 from geopin_assets.files.lock import locked
+from geopin_assets.platform.parts import Parts
+
+T = TypeVar("T")
 
 PROCESS_TAG = "geopin/process"
 UNFINISHED = (
@@ -63,7 +71,7 @@ def living_runs(
 
 def process_tag(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
     """The tag of a run in this process. It names the run too: whoever repeats a run copies its tags."""
-    return {PROCESS_TAG: f"{run_id} {socket.gethostname()} {_token(instance.root_directory, os.getpid())}"}
+    return {PROCESS_TAG: _tag_start(run_id) + _token(instance.root_directory, os.getpid())}
 
 
 def tell_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
@@ -73,21 +81,47 @@ def tell_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         instance.add_run_tags(run.run_id, tag)
 
 
+def leases_of(context: dg.AssetExecutionContext) -> Leases:
+    """Those of the data that a step works on; of the instance where it has none."""
+    resources = (getattr(context.resources, name, None) for name in ("storage", "search_index"))
+    parts = next((part for part in resources if isinstance(part, Parts)), None)
+    return parts.leases() if parts else leases_in(context.instance.root_directory)
+
+
+def alone(make: Callable[..., T]) -> Callable[..., T]:
+    """The same function for an asset that is made as a whole, by one process at a time."""
+
+    @wraps(make)
+    def made(*arguments: Any, **resources: Any) -> T:
+        context = dg.AssetExecutionContext.get()
+        tell_process(context.instance, context.run)
+        key, what = context.asset_key.to_user_string(), f"run {context.run.run_id[:8]}"
+        with leases_of(context).held(key, what=what, say=context.log.info):
+            return make(*arguments, **resources)
+
+    return made
+
+
 def leases_in(home: str) -> Leases:
     """What is held of an instance, rather than of the data."""
     return Leases(Path(home) / ".geopin" / LEASES)
 
 
 def _gone(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun]) -> list[dg.DagsterRun]:
-    told = [(run, *run.tags[PROCESS_TAG].split(" ")) for run in runs if run.tags.get(PROCESS_TAG, "").count(" ") == 2]
-    here = [(run, token) for run, run_id, host, token in told if (run_id, host) == (run.run_id, socket.gethostname())]
+    """Those of this machine whose process, by their tag, does not live."""
+    tokens = {run.run_id: run.tags.get(PROCESS_TAG, "").removeprefix(_tag_start(run.run_id)) for run in runs}
+    here = {run_id: token for run_id, token in tokens.items() if token and " " not in token}
     if not here:
         return []
     alive = {unit for holder in leases_in(instance.root_directory).holders(_THING) for unit in holder.units or ()}
-    suspects = [run.run_id for run, token in here if token not in alive]
+    suspects = [run_id for run_id, token in here.items() if token not in alive]
     fresh = instance.get_runs(dg.RunsFilter(run_ids=suspects)) if suspects else []  # it may just have ended well
     still = {run.run_id for run in fresh if run.status in _IN_A_PROCESS}
-    return [run for run, _ in here if run.run_id in still]
+    return [run for run in runs if run.run_id in still]
+
+
+def _tag_start(run_id: str) -> str:
+    return f"{run_id} {socket.gethostname()} "
 
 
 @cache
