@@ -9,17 +9,15 @@ longer than publishing the rest, is a new version: searches use the old one unti
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-import polars as pl
-
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.sqlite import opened, transaction
-from geopin_assets.index.protocol import MetadataStore, index_name
+from geopin_assets.index.protocol import index_name
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS index_versions (
@@ -82,18 +80,22 @@ class IndexVersions:
         """The one of this model that is being built."""
         return _building(self._read(), model_id)
 
+    def target(self, model_id: str) -> IndexVersion | None:
+        """The one that vectors of a model are published to, if there is one yet: being built, else what serves."""
+        return _target(self._read(), model_id)
+
     def publishing(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
         """The one that vectors of a model are published to: what is being built, else what serves.
 
         The very first index serves at once; one of another model than the serving one's is built beside it.
         `shards` counts for a new version only: an index never changes its number of shards.
         """
-        if known := _published_to(self._read(), model_id):
-            return known
+        if target := self.target(model_id):
+            return target
         with transaction(self._path, _SCHEMA) as connection:  # two may come here at once, and one of them adds it
             found = self._found(connection)
             state = State.BUILDING if _serving(found) else State.SERVING
-            return _published_to(found, model_id) or self._add(connection, model_id, dim, shards, state, now)
+            return _target(found, model_id) or self._add(connection, model_id, dim, shards, state, now)
 
     def rebuild(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
         """Begin a new version of a model; where one is being built already, that."""
@@ -174,7 +176,7 @@ def _building(found: Iterable[IndexVersion], model_id: str) -> IndexVersion | No
     return next((v for v in found if v.model_id == model_id and v.state is State.BUILDING), None)
 
 
-def _published_to(found: Sequence[IndexVersion], model_id: str) -> IndexVersion | None:
+def _target(found: Sequence[IndexVersion], model_id: str) -> IndexVersion | None:
     """What is being built of a model, else what serves if it is of that model."""
     serving = _serving(found)
     return _building(found, model_id) or (serving if serving and serving.model_id == model_id else None)
@@ -190,33 +192,3 @@ def _refuse_serving(found: Iterable[IndexVersion], version: IndexVersion) -> Non
     serving = _serving(found)
     if serving and _is_same(serving, version):
         raise ConfigurationError(f"{version.name} is the index that searches use: switch to another one first")
-
-
-def announce(
-    store: MetadataStore,
-    sources: pl.DataFrame,
-    vectors: Mapping[IndexVersion, int],
-    *,
-    captures: int,
-    embedder: str,
-    now: datetime,
-) -> None:
-    """Bring the tables `sources` (source, title, homepage, captures) and `publication` up to date.
-
-    `vectors`: every version that is kept, and how many vectors it holds. Facts that did not change write nothing,
-    `published_at` included; versions that were dropped are forgotten.
-    """
-    store.upsert("sources", sources)
-    known = store.query("SELECT index_name, captures, vectors, state, published_at, embedder FROM publication")
-    before = {row["index_name"]: row for row in known.iter_rows(named=True)}
-    rows = []
-    for version, count in vectors.items():
-        facts = {"captures": captures, "vectors": count, "state": version.state.value}
-        old = before.pop(version.name, {})
-        if {name: old.get(name) for name in facts} != facts:
-            about = {"index_name": version.name, "model_id": version.model_id, "published_at": now}
-            rows.append(facts | about | {"embedder": old.get("embedder", embedder)})
-    if rows:
-        store.upsert("publication", pl.DataFrame(rows))
-    if before:
-        store.delete("publication", list(before))
