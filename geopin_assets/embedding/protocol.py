@@ -149,6 +149,8 @@ class Model:
     dim: int
     is_place_recognition: bool
     """False for the sandbox's stand-in, whose vectors say how an image looks, not where it is."""
+    side_px: int = 512
+    """Of what it sees: shorter side of a flat image, both of a view. No more than that needs is decoded."""
 
     @property
     def label(self) -> str:

@@ -40,7 +40,7 @@ def _projection(dim: int) -> NDArray[np.float64]:
 class Thumbnail:
     """Deterministic 512-d embedder without weights; fulfills `Embedder`."""
 
-    model = Model("thumbnail-512-p1", dim=512, is_place_recognition=False)
+    model = Model("thumbnail-512-p2", dim=512, is_place_recognition=False, side_px=4 * SIDE_PX)
     batch_size = 32
 
     def preprocess(self, image: Image) -> Image:
