@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from geopin_assets.embedding.model.choosing import build_embedder, identify_model
 from geopin_assets.embedding.protocol import Embedder, Model
 from geopin_assets.embedding.vectors import VectorFiles
+from geopin_assets.files.lease import LEASES, Leases
 from geopin_assets.files.object_store import ObjectStore, open_store
 from geopin_assets.http_client import user_agent
 from geopin_assets.index.cloudflare import CloudflareApi
@@ -39,6 +40,10 @@ class Parts:
 
     def settings(self) -> Settings:
         return Settings.from_env(os.environ)
+
+    def leases(self) -> Leases:
+        """Who works on what of this data: assets by their keys, their units being cells."""
+        return Leases(self.settings().data_dir / LEASES)
 
 
 class Sources(Parts):

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from geopin_assets.capture import MAX_DIM
 from geopin_assets.errors import PermanentError
 from geopin_assets.index import limits
 from geopin_assets.index.protocol import METADATA, IndexInfo, vector_schema
@@ -43,8 +44,8 @@ class LanceIndex:
     upserts_at_once = 1
 
     def __init__(self, folder: Path, name: str, dim: int) -> None:
-        if not 1 <= dim <= limits.MAX_DIM:
-            raise PermanentError(f"{dim} dimensions; between 1 and {limits.MAX_DIM}")
+        if not 1 <= dim <= MAX_DIM:
+            raise PermanentError(f"{dim} dimensions; between 1 and {MAX_DIM}")
         self._folder, self.name, self.dim = folder, name, dim
         self._newest: tuple[str, datetime] | None = None
 
