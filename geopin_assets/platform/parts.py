@@ -5,7 +5,7 @@ Here: which class, with which settings. Not here: any behavior of those classes,
 
 import atexit
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from geopin_assets.embedding.model.choosing import build_embedder, identify_model
 from geopin_assets.embedding.protocol import Embedder, Model
 from geopin_assets.embedding.vectors import VectorFiles
+from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.lease import LEASES, Leases
 from geopin_assets.files.object_store import ObjectStore, open_store
 from geopin_assets.http_client import user_agent
@@ -21,6 +22,7 @@ from geopin_assets.index.cloudflare import CloudflareApi
 from geopin_assets.index.cost import RunBudget
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
+from geopin_assets.index.registry import Recorded, StoreRegistry
 from geopin_assets.index.stores import Backend, CloudflareBackend, EmbeddedBackend, Shards
 from geopin_assets.index.versions import IndexVersion, IndexVersions
 from geopin_assets.settings import Settings
@@ -122,23 +124,44 @@ class SearchIndex(Parts):
 
     def backend(self) -> Backend:
         """Raises ConfigurationError naming the variable that Cloudflare needs and that is missing."""
+        if not self.settings().publishes_to_cloudflare:
+            return EmbeddedBackend(self.settings().index_dir)
+        return self._cloudflare()
+
+    def _cloudflare(self) -> Backend:
         settings = self.settings()
-        if not settings.publishes_to_cloudflare:
-            return EmbeddedBackend(settings.index_dir)
         account = settings.cloudflare
         api = _api(account.account_id, account.token, account.base_url, settings.daily_use_path, settings.contact)
         return CloudflareBackend(api, settings.d1_database)
+
+    def backends(self) -> dict[str, Backend]:
+        """By their keys those that the settings can reach, whichever is published to: the folder, and the account."""
+        found: list[Backend] = [EmbeddedBackend(self.settings().index_dir)]
+        with suppress(ConfigurationError):
+            found.append(self._cloudflare())
+        return {backend.key: backend for backend in found}
+
+    def registry(self) -> StoreRegistry:
+        """Every store that was ever published to."""
+        return StoreRegistry(self.settings().data_dir / "stores.jsonl")
 
     def versions(self) -> IndexVersions:
         return IndexVersions(self.settings().ledger_path, self.backend().key)
 
     def publishing(self, model: Model) -> IndexVersion:
         """The version that vectors of this model are published to; made up where there is none yet."""
-        return self.versions().publishing(model.model_id, model.dim, shards=self._shards(), now=datetime.now(UTC))
+        versions, now = self.versions(), datetime.now(UTC)
+        return self._recorded(versions.publishing(model.model_id, model.dim, shards=self._shards(), now=now))
 
     def rebuild(self, model: Model) -> IndexVersion:
         """A new version of this model's index, to be published from the beginning."""
-        return self.versions().rebuild(model.model_id, model.dim, shards=self._shards(), now=datetime.now(UTC))
+        versions, now = self.versions(), datetime.now(UTC)
+        return self._recorded(versions.rebuild(model.model_id, model.dim, shards=self._shards(), now=now))
+
+    def _recorded(self, version: IndexVersion) -> IndexVersion:
+        about = (version.model_id, version.number, version.dim, version.shards)
+        self.registry().record(Recorded(part.store_key, *about) for part in self.vectors(version).parts)
+        return version
 
     def vectors(self, version: IndexVersion) -> Shards[VectorIndex]:
         """The index of a version, in its shards."""
@@ -148,6 +171,7 @@ class SearchIndex(Parts):
     def metadata(self) -> Shards[MetadataStore]:
         """The metadata beside every version, in its shards, with the present schema."""
         stores = self.stores()
+        self.registry().record(Recorded(store.store_key) for store in stores)
         for store in stores:
             store.migrate()
         return Shards(stores)
