@@ -4,16 +4,13 @@ All of them only look something up, and answer at once: nothing here imports Dag
 `docs/cli.md`. Secrets are never shown. Not here: which variables there are and what they mean (`variables.py`).
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 
-from pydantic import SecretStr
-
 from geopin_assets.cells import cell_facts
 from geopin_assets.cli.console import Facts, console, print_facts, print_json, print_table
-from geopin_assets.environment import ByProfile, is_secret
+from geopin_assets.environment import ByProfile, is_secret, shown
 from geopin_assets.regions import ranges
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
@@ -312,17 +309,6 @@ def print_settings(settings: Settings, *, is_json: bool) -> None:
     """Every variable in force. Raises ConfigurationError for a rate or budget of a source that does not exist."""
     refuse_strangers(settings)
     print_facts([*_fields(settings), *_per_source(settings)], is_json, _show)
-
-
-def shown(value: object) -> str:
-    """A value as a person writes it; nothing that opens a door."""
-    if isinstance(value, SecretStr):
-        return "***" if value else ""
-    if isinstance(value, tuple | frozenset):
-        return ", ".join(shown(item) for item in (sorted(value) if isinstance(value, frozenset) else value))
-    if value is None or isinstance(value, bool | float):
-        return "" if value is None else f"{value:.0f}" if value == round(value) else f"{value:g}"
-    return re.sub(r"(?<=//)[^/@\s]*@", "***@", str(value))
 
 
 def _fields(settings: Settings) -> Iterator[Facts]:
