@@ -191,7 +191,7 @@ def print_publish_plan(captures: int = 0, pano_share: float = 0.0, *, is_json: b
 
 def publish_plan(captures: int = 0, pano_share: float = 0.0) -> Facts:
     """Vectors, rows, requests, bytes, shards and money of a first load."""
-    from geopin_assets.embedding.views import VIEWS
+    from geopin_assets.embedding.protocol import VIEWS
     from geopin_assets.index.cost import forecast_publish
     from geopin_assets.platform.parts import Embedding, Storage
 

@@ -8,9 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeVar, Unpack
-
-import httpx
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from geopin_assets.errors import (
     BudgetSpent,
@@ -31,7 +29,11 @@ from geopin_assets.http_client.politeness import (
     retrying,
 )
 from geopin_assets.http_client.redaction import Redactor
-from geopin_assets.http_client.transport import Transport, deadline, direct_mounts
+
+if TYPE_CHECKING:  # whoever only knows a client's type does not wait for httpx, which brings a terminal's painter
+    import httpx
+
+    from geopin_assets.http_client.transport import Transport
 
 T = TypeVar("T")
 
@@ -60,7 +62,7 @@ class HttpClient:
         quotas: Mapping[str, Quota] | None = None,
         daily_use: DailyUse | None = None,
         politeness: Mapping[str, Politeness] | None = None,
-        transport: Transport | None = None,
+        transport: "Transport | None" = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         wall_clock: Callable[[], float] = time.time,
@@ -71,6 +73,8 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         secrets: Sequence[str] = (),
     ) -> None:
+        from geopin_assets.http_client.transport import build_client
+
         self.name = name
         self._clock, self._wall_clock = clock, wall_clock
         self._deadline_s, self._max_wait_s, self._max_bytes = deadline_s, max_wait_s, max_bytes
@@ -83,12 +87,8 @@ class HttpClient:
             clock=clock,
             sleep=sleep,
         )
-        self._client = httpx.Client(
-            headers=plain_headers({"User-Agent": user_agent(contact), **(headers or {})}),
-            timeout=httpx.Timeout(min(_IDLE_S, deadline_s)),
-            follow_redirects=False,
-            transport=transport,
-            mounts=None if transport else direct_mounts(),
+        self._client = build_client(
+            plain_headers({"User-Agent": user_agent(contact), **(headers or {})}), min(_IDLE_S, deadline_s), transport
         )
 
     def __enter__(self) -> "HttpClient":
@@ -166,6 +166,8 @@ class HttpClient:
     @contextmanager
     def _located(self, ask: Ask) -> Iterator[None]:
         """Give every error its coordinates, in the project's classes and without secrets."""
+        import httpx
+
         where = f"{self.name}: {ask.method} {ask.label}"
         try:
             yield
@@ -179,6 +181,8 @@ class HttpClient:
 
     def _exchange(self, ask: Ask) -> Answer:
         """Send once and read the body, within the deadline and the size cap."""
+        from geopin_assets.http_client.transport import deadline
+
         ends_at = self._clock() + self._deadline_s
         if ask.tally is not None:
             ask.tally.requests += 1
@@ -187,7 +191,7 @@ class HttpClient:
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, headers, self._redact.body(body))
 
-    def _read(self, response: httpx.Response, ends_at: float, *, is_ok: bool) -> bytes:
+    def _read(self, response: "httpx.Response", ends_at: float, *, is_ok: bool) -> bytes:
         limit = self._max_bytes if is_ok else ERROR_BODY_BYTES
         body = bytearray()
         for chunk in response.iter_bytes():

@@ -6,9 +6,11 @@ Here: which values are secret, how text is cleaned of them, and what httpx logs.
 import logging
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 _ASSIGNMENT = re.compile(
     r"([\w.\-]*(?:token|key|secret|passw\w*|authorization|signature|credential)[\w.\-]*[\"']?\s*[=:]\s*[\"']?)"
@@ -57,12 +59,14 @@ class _WithoutSecrets(logging.Filter):
     """httpx logs whole URLs at INFO, and queries can hold tokens."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        import httpx
+
         if isinstance(record.args, tuple):
             record.args = tuple(_plain(a) if isinstance(a, httpx.URL) else a for a in record.args)
         return True
 
 
-def _plain(url: httpx.URL) -> httpx.URL:
+def _plain(url: "httpx.URL") -> "httpx.URL":
     return url.copy_with(query=None, path="/***" if url.path in _hidden_paths else url.path)
 
 

@@ -14,19 +14,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from zlib import crc32
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from geopin_assets.cells import cell_block
 from geopin_assets.index.batching import Frames
-from geopin_assets.index.cloudflare import CloudflareApi, D1Store, VectorizeIndex
 from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.protocol import MetadataStore, VectorIndex
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from geopin_assets.index.cloudflare import CloudflareApi
 
 T = TypeVar("T")
 
@@ -76,7 +79,7 @@ class SearchedIndex:
     def dim(self) -> int:
         return self.shards.parts[0].dim
 
-    def query(self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    def query(self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
         """The best of all shards: `vector_id`, `score`, best first; see `VectorIndex.query`."""
         with ThreadPoolExecutor(len(self.shards.parts)) as threads:
             found = threads.map(lambda part: part.query(vector, top_k, where=where), self.shards.parts)
@@ -151,7 +154,7 @@ class EmbeddedBackend:
 class CloudflareBackend:
     """Vectorize and D1 of one account. `database` is the name of the D1 database."""
 
-    api: CloudflareApi
+    api: "CloudflareApi"
     database: str = "geopin"
 
     @property
@@ -159,12 +162,18 @@ class CloudflareBackend:
         return f"cloudflare:{self.api.account_key}"
 
     def index(self, name: str, dim: int) -> VectorIndex:
+        from geopin_assets.index.cloudflare import VectorizeIndex
+
         return VectorizeIndex(self.api, name, dim)
 
     def store(self, shard: int | None) -> MetadataStore:
+        from geopin_assets.index.cloudflare import D1Store
+
         return D1Store(self.api, _numbered(self.database, shard), import_from_rows=IMPORT_FROM_ROWS)
 
     def drop_index(self, name: str) -> None:
+        from geopin_assets.index.cloudflare import VectorizeIndex
+
         VectorizeIndex(self.api, name, 1).drop()
 
     def compact_index(self, name: str, dim: int) -> None:

@@ -8,17 +8,17 @@ because each waits for the pool of those who write the same files. Together they
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import disk_usage
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
 from geopin_assets.defs.declare import asset, version_of_module
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
 from geopin_assets.files.disk import bytes_of, partial_files, remove_files, remove_folders, untouched_folders
-from geopin_assets.files.object_store import ObjectStore
-from geopin_assets.index.versions import State
-from geopin_assets.platform.index_state import drop_version
+
+if TYPE_CHECKING:
+    from geopin_assets.files.object_store import ObjectStore
 
 _CODE = [version_of_module(__file__)]
 _ABANDONED_AFTER = timedelta(days=1)
@@ -43,6 +43,8 @@ def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg
     The one that searches use, the one being built and the newest retired one always stay. Runs in the pool of those
     who publish, as nobody may write meanwhile.
     """
+    from geopin_assets.platform.index_state import drop_version
+
     folder = search_index.settings().index_dir
     bytes_before, now = bytes_of(folder), datetime.now(UTC)
     outlived = search_index.versions().outlived(now - timedelta(days=config.retired_days))
@@ -117,6 +119,8 @@ def leftovers(
     Small Parquet files that the embedding of a killed run left in a cell become one; the next run continues from it.
     A finished cell is one file already, replaced whole. Runs in the pool of those who embed.
     """
+    from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
+
     settings, now = storage.settings(), datetime.now(UTC)
     vectors = storage.embeddings()
     partial = remove_files(partial_files(settings.data_dir, now - _ABANDONED_AFTER))
@@ -138,7 +142,7 @@ def leftovers(
     )
 
 
-def _unused_models(vectors: ObjectStore, embedding: Embedding, search_index: SearchIndex) -> list[str]:
+def _unused_models(vectors: "ObjectStore", embedding: Embedding, search_index: SearchIndex) -> list[str]:
     found, _ = vectors.look()
     if not found:
         return []
@@ -158,6 +162,8 @@ def disk(context: dg.AssetExecutionContext, storage: Storage, search_index: Sear
 
     `history`, `schedules`, `storage` and `logs` are Dagster's own, where it keeps them in files.
     """
+    from geopin_assets.index.versions import State
+
     settings, home = storage.settings(), Path(context.instance.root_directory)
     paths = {
         "raw": settings.raw_dir,

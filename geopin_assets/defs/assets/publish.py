@@ -7,6 +7,7 @@ could be embedded: a row without a vector is never found, a vector without its r
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
@@ -17,29 +18,19 @@ from geopin_assets.defs.graph import CATALOG, D1, EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.defs.running.materialize import CellDone, CellFailed, Progress, materialize_cells, pages
 from geopin_assets.embedding.model.choosing import DIM
-from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import GeoPinError
-from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE, Frames
-from geopin_assets.index.cost import DOLLARS_PER_MILLION_ROWS, RunBudget
+from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets.index.publish import (
-    MassRemovalError,
-    PublishReport,
-    publish_each,
-    publish_vectors,
-)
 from geopin_assets.index.tables import TABLES
-from geopin_assets.index.targets import RowTarget
-from geopin_assets.index.versions import IndexVersion, announce
-from geopin_assets.platform.index_state import (
-    desired_vectors,
-    desired_views,
-    live_models,
-    published_count,
-    switch_when_complete,
-)
 from geopin_assets.sources import SOURCES
 from geopin_assets.store.schema import CATALOG_DESCRIPTIONS, CATALOG_SCHEMA
+
+if TYPE_CHECKING:
+    from geopin_assets.embedding.protocol import Model
+    from geopin_assets.index.batching import Frames
+    from geopin_assets.index.cost import RunBudget
+    from geopin_assets.index.publish import PublishReport
+    from geopin_assets.index.versions import IndexVersion
 
 _VECTORS = Columns(
     vector_schema(DIM),
@@ -72,11 +63,14 @@ def vectorize(
     Only the difference to the ledger is sent; a write counts once it was read back. Each model has an index of its
     own. A new one is built beside the one that searches use, and takes its place when it is complete and verified.
     """
+    from geopin_assets.index.publish import MassRemovalError
+    from geopin_assets.platform.index_state import desired_vectors, switch_when_complete
+
     refuse_losses(context, storage)
     model, budget = embedding.model(), search_index.budget()
     version = search_index.publishing(model)
 
-    def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
+    def publish(cell_ids: Sequence[str]) -> "list[PublishReport]":
         nonlocal version
         desired = desired_vectors(storage, cell_ids, model)
         try:
@@ -98,8 +92,10 @@ def vectorize(
 
 
 def _publish_vectors(
-    desired: Frames, cell_ids: Sequence[str], search_index: SearchIndex, version: IndexVersion, budget: RunBudget
-) -> list[PublishReport]:
+    desired: "Frames", cell_ids: Sequence[str], search_index: SearchIndex, version: "IndexVersion", budget: "RunBudget"
+) -> "list[PublishReport]":
+    from geopin_assets.index.publish import publish_vectors
+
     ledger, now, most = search_index.ledger(), datetime.now(UTC), search_index.max_deletions()
     return [
         publish_vectors(rows, cell_ids, part, ledger, now=now, budget=budget, max_deletions=most)
@@ -107,7 +103,7 @@ def _publish_vectors(
     ]
 
 
-def _shown(version: IndexVersion, model: Model) -> dict[str, object]:
+def _shown(version: "IndexVersion", model: "Model") -> dict[str, object]:
     return {"index": version.name, "index_state": version.state.value, "embedder": model.label}
 
 
@@ -123,6 +119,10 @@ def d1(
 
     Goes to Cloudflare D1, or the embedded SQLite with the same tables and SQL.
     """
+    from geopin_assets.index.publish import publish_each
+    from geopin_assets.index.targets import RowTarget
+    from geopin_assets.platform.index_state import desired_views, live_models
+
     refuse_losses(context, storage)
     model, ledger, budget = embedding.model(), search_index.ledger(), search_index.budget()
     stores, models = search_index.metadata(), live_models(search_index, model)
@@ -133,7 +133,7 @@ def d1(
         """Where `wrangler d1 time-travel restore` would go back to, before this run."""
         return {"bookmark": dg.MetadataValue.json(restorable)} if restorable else {}
 
-    def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
+    def publish(cell_ids: Sequence[str]) -> "list[PublishReport]":
         tables = {
             "captures": storage.catalog().captures(cell_ids),
             "vectors": desired_views(storage, cell_ids, models),
@@ -149,8 +149,11 @@ def d1(
     _announce(storage, search_index, model)
 
 
-def _announce(storage: Storage, search_index: SearchIndex, model: Model) -> None:
+def _announce(storage: Storage, search_index: SearchIndex, model: "Model") -> None:
     """Tell searchers which index to use and what is in it."""
+    from geopin_assets.index.versions import announce
+    from geopin_assets.platform.index_state import published_count
+
     announce(
         search_index.metadata().parts[0],
         _sources(storage),
@@ -166,7 +169,7 @@ def _in_batches(
     storage: Storage,
     progress: Progress,
     captures_at_once: int,
-    publish: Callable[[Sequence[str]], list[PublishReport]],
+    publish: "Callable[[Sequence[str]], list[PublishReport]]",
     shown: Callable[[], dict[str, object]],
 ) -> Callable[[Sequence[str]], Iterator[CellDone | CellFailed]]:
     """Publish a few cells at a time: together they fill requests, and memory stays bounded."""
@@ -186,7 +189,7 @@ def _in_batches(
     return work
 
 
-def _outcomes(batch: Sequence[str], reports: Sequence[PublishReport], shown: dict[str, object]) -> Iterator[CellDone]:
+def _outcomes(batch: Sequence[str], reports: "Sequence[PublishReport]", shown: dict[str, object]) -> Iterator[CellDone]:
     """What a batch wrote is known for the batch only, so its first cell carries those numbers."""
     for number, cell_id in enumerate(batch):
         published = [report.per_cell[cell_id] for report in reports]
@@ -194,7 +197,9 @@ def _outcomes(batch: Sequence[str], reports: Sequence[PublishReport], shown: dic
         yield CellDone(cell_id, sum(published), version, shown | (_batch_totals(reports) if number == 0 else {}))
 
 
-def _batch_totals(reports: Sequence[PublishReport]) -> dict[str, object]:
+def _batch_totals(reports: "Sequence[PublishReport]") -> dict[str, object]:
+    from geopin_assets.index.cost import DOLLARS_PER_MILLION_ROWS
+
     rows = sum(r.rows_written for r in reports)
     totals: dict[str, object] = {
         "upserted": sum(r.upserted for r in reports),
