@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 MAX_VECTOR_ID_BYTES = 64  # Cloudflare Vectorize: ids are at most 64 bytes
+MAX_DIM = 1_536  # and vectors have at most so many dimensions; the embedded index takes no others
 
 
 def _column(description: str) -> Any:

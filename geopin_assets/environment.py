@@ -4,6 +4,7 @@ Here: what surrounds a value, the types of settings, what each allows, the neare
 variables there are (`variables.py`).
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
@@ -58,6 +59,37 @@ Listed = Annotated[tuple[str, ...], _only(listed)]
 Hosts = Annotated[frozenset[str], _only(lambda text: listed(text.casefold()))]
 Address = Annotated[str, _only(lambda text: text.rstrip("/"))]
 UNSET = SecretStr("")
+
+
+_KEY = re.compile("key|token|secret|passw|pwd|auth|sig|credential", re.IGNORECASE)
+
+
+def keys_in(address: str) -> tuple[str, ...]:
+    """What in an address opens a door, as it is written there: a password (or a lone user name), and values of keys."""
+    _, _, rest = address.partition("://")
+    authority, _, query = rest.partition("?")
+    user, at, _ = authority.partition("/")[0].rpartition("@")
+    fields = (field.partition("=") for field in re.split("[&;#]", query))
+    keys = [value for name, _, value in fields if _KEY.search(name)]
+    return tuple(filter(None, [user.partition(":")[2] or user if at else "", *keys]))
+
+
+def without_keys(address: str) -> str:
+    """An address to show."""
+    for key in keys_in(address):
+        address = address.replace(key, "***")
+    return re.sub("(?<=//)[^/@?]++@", "***@", address)
+
+
+def shown(value: object) -> str:
+    """A value as a person writes it; nothing that opens a door."""
+    if isinstance(value, SecretStr):
+        return "***" if value else ""
+    if isinstance(value, tuple | frozenset):
+        return ", ".join(shown(item) for item in (sorted(value) if isinstance(value, frozenset) else value))
+    if value is None or isinstance(value, bool | float):
+        return "" if value is None else f"{value:.0f}" if value == round(value) else f"{value:g}"
+    return without_keys(str(value))
 
 
 class ByProfile(Generic[T]):
@@ -118,7 +150,7 @@ def complaints(error: ValidationError, fields: Mapping[str, FieldInfo], given: M
     found = {}
     for name in (str(e["loc"][0]) for e in error.errors() if e["type"] != "default_factory_not_called"):
         if name in fields:
-            shown = "" if is_secret(fields[name]) else f"={given[name]!r}"
+            shown = "" if is_secret(fields[name]) else f"={without_keys(str(given[name]))!r}"
             found[name] = f"{variable_of(name, fields[name])}{shown}: choose {allowed(fields[name])}"
     return found
 

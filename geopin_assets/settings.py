@@ -5,15 +5,26 @@ are and what they mean (`variables.py`), or anything that connects, opens or cre
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
+from urllib.parse import unquote
 
-from pydantic import Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, SecretStr, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from geopin_assets.environment import PREFIX, Given, Whole, bare, complaints, is_secret, refuse_unknown, variable_of
+from geopin_assets.environment import (
+    PREFIX,
+    Given,
+    Whole,
+    bare,
+    complaints,
+    keys_in,
+    refuse_unknown,
+    shown,
+    variable_of,
+)
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.variables import (
     CLOUDFLARE_URL,
@@ -96,8 +107,15 @@ class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Values that no message, log or page may show."""
-        values = (getattr(self, name) for name, field in type(self).model_fields.items() if is_secret(field))
-        return tuple(value.get_secret_value() for value in values if value)
+        values = [getattr(self, name) for name, field in type(self).model_fields.items() if not field.exclude]
+        keys = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        for value in values:
+            texts = value if isinstance(value, tuple) else (value,)
+            keys += [key for text in texts if isinstance(text, str) for key in keys_in(text)]
+        return tuple(dict.fromkeys(filter(None, (*keys, *map(unquote, keys)))))
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        return ((name, shown(getattr(self, name))) for name, field in type(self).model_fields.items() if field.repr)
 
     def wrong_for(self, source: str) -> str:
         """What is wrong with a source's own variables; empty if nothing is."""

@@ -2,10 +2,11 @@
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
-from geopin_assets.environment import allowed, bare, is_secret
+from geopin_assets.environment import allowed, bare, is_secret, keys_in, shown, without_keys
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.publish import MASS_REMOVAL
 from geopin_assets.settings import Precision, Profile, Settings
@@ -215,6 +216,25 @@ def test_what_sounds_secret_is_secret_and_nothing_else() -> None:
 def test_secrets_are_known_to_whoever_must_not_repeat_them() -> None:
     settings = Settings.from_env({"GEOPIN_FLICKR_API_KEY": "1", "GEOPIN_STAC_TOKEN": " 2 ", "GEOPIN_CONTACT": "me"})
     assert set(settings.secrets) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("address", "keys", "to_show"),
+    [
+        ("https://me:pa%2Fss@host/api", ("pa%2Fss",), "https://***@host/api"),
+        ("https://t0ken-only@host", ("t0ken-only",), "https://***@host"),
+        ("https://host/a?f=json&api_key=k3y&X-Sig=s1g#access_token=t0k", ("k3y", "s1g", "t0k"), None),
+        ("https://host/a@b?x=1", (), "https://host/a@b?x=1"),
+        ("me@example.org", (), "me@example.org"),
+    ],
+)
+def test_keys_inside_addresses_are_secrets(address: str, keys: tuple[str, ...], to_show: str | None) -> None:
+    assert keys_in(address) == keys
+    assert without_keys(address) == (to_show or "https://host/a?f=json&api_key=***&X-Sig=***#access_token=***")
+    settings = Settings.from_env({"GEOPIN_STAC_URLS": f"https://first/,{address}", "GEOPIN_PANORAMAX_URLS": address})
+    assert {*keys, *map(unquote, keys)} == set(settings.secrets)
+    said = f"{settings!r} {settings} {shown(settings.stac_urls)} {shown(settings.panoramax_urls)}"
+    assert not [key for key in keys if key in said]
 
 
 def test_the_page_about_settings_is_what_the_settings_say() -> None:

@@ -128,14 +128,17 @@ class _Run:
         def renew_and_note(images: Sequence[CaptureImage]) -> Mapping[str, str | Failure]:
             links = renew(images)
             for image in images:
-                self._open[image.cell_id].renewed += isinstance(links.get(image.capture_id), str)
+                if cell := self._open.get(image.cell_id):
+                    cell.renewed += isinstance(links.get(image.capture_id), str)
             return links
 
         return renew_and_note
 
     def take(self, image: CaptureImage, views: list[Image] | Failure) -> None:
-        """One image was read, or failed."""
-        cell = self._open[image.cell_id]
+        """One image was read, or failed. Of a cell that could not be stored it is let go."""
+        cell = self._open.get(image.cell_id)
+        if cell is None:
+            return
         if isinstance(views, Failure):
             cell.fail(image, views)
             self._progress.failed += 1
@@ -160,10 +163,16 @@ class _Run:
         for row, image in enumerate(batch.images):
             by_cell.setdefault(image.cell_id, []).append(row)
         for cell_id, rows in by_cell.items():
-            cell, images = self._open[cell_id], [batch.images[row] for row in rows]
-            with self.clock.stage("write"):
-                views = [batch.views[row] for row in rows]
-                cell.task.vectors.append(vector_rows(images, views, vectors[rows], self.embedder.model.model_id))
+            cell, images = self._open.get(cell_id), [batch.images[row] for row in rows]
+            if cell is None:
+                continue
+            views = [batch.views[row] for row in rows]
+            try:
+                with self.clock.stage("write"):
+                    cell.task.vectors.append(vector_rows(images, views, vectors[rows], self.embedder.model.model_id))
+            except GeoPinError as error:
+                self._close(cell, error)
+                continue
             self._progress.embedded += sum(cell.note_view(image) for image in images)
             self._after_change(cell)
 
@@ -171,12 +180,15 @@ class _Run:
         self.on_progress(self._progress)
         if cell.left:
             return
-        del self._open[cell.task.cell_id]
         try:
             with self.clock.stage("write"):
                 done: CellEmbeddings | GeoPinError = cell.finish(self.now(), self.clock.lap())
         except GeoPinError as error:
             done = error
+        self._close(cell, done)
+
+    def _close(self, cell: OpenCell, done: CellEmbeddings | GeoPinError) -> None:
+        del self._open[cell.task.cell_id]
         self._finished.append((cell.task.cell_id, done))
 
 

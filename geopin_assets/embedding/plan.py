@@ -142,7 +142,8 @@ class OpenCell:
 
     @classmethod
     def of(cls, task: CellTask, now: datetime) -> Self:
-        """Plan it. Raises PayloadError when its files cannot be read."""
+        """Plan it. What was in files that are damaged now is planned to be embedded again."""
+        task.vectors.set_damaged_aside()
         held, in_parts = task.vectors.held(), task.vectors.in_parts()
         current = task.captures.select("capture_id", pl.col("image_version").fill_null(""))
         failures = task.failures.join(current, on=current.columns, how="semi")  # a new image is tried like any other

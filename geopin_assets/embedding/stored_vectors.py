@@ -12,12 +12,9 @@ from pathlib import PurePosixPath
 import numpy as np
 import polars as pl
 
-from geopin_assets.embedding.vectors import CellVectors, VectorFiles
+from geopin_assets.embedding.vectors import UNIT_TOLERANCE, CellVectors, VectorFiles, lengths
 from geopin_assets.errors import PayloadError
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
-
-UNIT_TOLERANCE = 2e-3
-"""float16 keeps 11 significant bits: 512 rounded components move the norm by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +55,10 @@ def take_out(objects: ObjectStore, model_id: str, cell_id: str, capture_ids: Col
     Parts that a killed run left there go too: what was embedded in them is embedded again when it is wanted.
     """
     cell = VectorFiles(objects, model_id, _dim(objects, model_id, cell_id)).cell(cell_id)
-    held = cell.held()
-    cell.commit(held.filter(~pl.col("capture_id").is_in(list(capture_ids))), held)
+    kept = cell.held().filter(~pl.col("capture_id").is_in(list(capture_ids)))
+    if kept.is_empty():
+        objects.delete([cell.key])
+    cell.commit(kept, held=kept.clear())
 
 
 def _dim(objects: ObjectStore, model_id: str, cell_id: str) -> int:
@@ -100,7 +99,7 @@ def audit_vectors(cells: Iterable[CellVectors]) -> VectorAudit:
     by_model: dict[str, int] = {}
     for cell in cells:
         for stored in cell.snapshot(["model_id", "embedding"])():
-            norms = np.linalg.norm(stored["embedding"].to_numpy().astype(np.float32), axis=1)
+            norms = lengths(stored["embedding"])
             finite = np.isfinite(norms)
             not_finite += int((~finite).sum())
             not_unit += int((np.abs(norms[finite] - 1) > UNIT_TOLERANCE).sum())

@@ -5,7 +5,8 @@
 
 Here: rows, and the objects they are in. Not here: which captures a cell should hold (`plan.py`), making vectors
 (`pipeline.py`), looking through all cells of all models (`stored_vectors.py`). Vectors are read in spans of a bounded
-number of rows: a cell of 100,000 panoramas has 1.2 GB of them.
+number of rows: a cell of 100,000 panoramas has 1.2 GB of them. What is read is checked: pages by their checksums,
+vectors by their length; an image with a vector that is not of unit length is not held.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,20 +16,25 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from geopin_assets.capture import vector_id
 from geopin_assets.embedding.protocol import CaptureImage, embedding_schema
 from geopin_assets.embedding.views import YAW_STEP_DEG
-from geopin_assets.errors import PayloadError
+from geopin_assets.errors import DamagedFileError, PayloadError
+from geopin_assets.files import parquet
+from geopin_assets.files.damage import reading
 from geopin_assets.files.object_store import ObjectStore
 
 SPAN_ROWS = 16_384
 """Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
 PARTS_AT_ONCE = 64
 """So many small parts become one larger part: every span looks into the footer of every part."""
+
+
+UNIT_TOLERANCE = 2e-3
+"""float16 keeps 11 significant bits: 512 rounded components move the norm by less than this."""
 
 
 def heading_of_view() -> pl.Expr:
@@ -92,12 +98,23 @@ class CellVectors:
         return self.key.removesuffix(".parquet") + ".parts"
 
     def held(self) -> pl.DataFrame:
-        """Images in the finished file, HELD_SCHEMA by capture_id. Raises PayloadError for a damaged file."""
+        """Images in the finished file, HELD_SCHEMA by capture_id. Raises DamagedFileError."""
         return self._held(self._finished())
 
     def in_parts(self) -> pl.DataFrame:
         """Images in the parts, HELD_SCHEMA by capture_id; of some panoramas not all views are there."""
         return self._held(self._parts())
+
+    def set_damaged_aside(self) -> list[str]:
+        """Have its damaged files out of the way, so that what was in them is embedded again; their keys. Reads all."""
+        damaged = []
+        for key in [*self._finished(), *self._parts()]:
+            try:
+                with self.objects.as_file(key) as path:
+                    parquet.check(path)
+            except DamagedFileError:
+                damaged += [key] if self.objects.set_aside(key) else []
+        return damaged
 
     def append(self, rows: pl.DataFrame) -> None:
         """Keep rows of `embedding_schema` as a part, at once and whatever happens afterwards."""
@@ -107,16 +124,12 @@ class CellVectors:
         self.compact(at_least=PARTS_AT_ONCE)
 
     def compact(self, *, at_least: int = 2) -> int:
-        """Make one part of so many small ones or more; how many there were, 0 if too few. Raises PayloadError."""
+        """Make one part of so many small ones or more; how many there were, 0 if too few. Raises DamagedFileError."""
         small = [part for part in self._parts() if "-" not in PurePosixPath(part).stem]
         if len(small) < at_least:
             return 0
-        try:
-            with self.objects.as_files(small) as paths:
-                rows = pl.read_parquet(paths).sort("capture_id")
-        except pl.exceptions.PolarsError as error:
-            name = self.objects.address(self.parts_folder)
-            raise PayloadError(f"{name}: a part is damaged, delete it to have it embedded again: {error}") from error
+        with self.objects.as_files(small) as paths:
+            rows = pl.concat(map(parquet.read_frame, paths)).sort("capture_id")
         self._write_part(f"{PurePosixPath(small[-1]).stem}-merged", rows)
         self.objects.delete(small)
         return len(small)
@@ -143,22 +156,20 @@ class CellVectors:
         if not self.objects.has(self.key):
             return pl.DataFrame(schema=schema).select(columns or schema.names())
         with self.objects.as_file(self.key) as path:
-            return pl.read_parquet(path, columns=columns or schema.names())
+            return parquet.read_frame(path, columns or schema.names())
 
-    def snapshot(self, columns: list[str]) -> Callable[[], Iterator[pl.DataFrame]]:
-        """Rows of the finished file, a row group at a time, as often as it is called.
+    def snapshot(self, columns: list[str], key: str | None = None) -> Callable[[], Iterator[pl.DataFrame]]:
+        """Rows of the finished file, or of a part by its key, a row group at a time, as often as it is called.
 
-        They stay the same whatever takes the place of the file, which is open as long as this is held. Raises
-        PayloadError for a damaged file.
+        They stay the same whatever takes the place of the file, which is open as long as this is held. It
+        and what it returns raise DamagedFileError.
         """
-        if not self.objects.has(self.key):
+        key = key or self.key
+        if not self.objects.has(key):
             return lambda: iter(())
-        try:
-            with self.objects.as_file(self.key) as path:
-                file = pq.ParquetFile(path)
-        except pa.ArrowException as error:
-            raise PayloadError(f"{self.objects.address(self.key)}: not a file of vectors: {error}") from error
-        return lambda: (pl.DataFrame(file.read_row_group(n, columns)) for n in range(file.num_row_groups))
+        with self.objects.as_file(key) as path:
+            file = parquet.opened(path)
+        return lambda: _groups(file, self.objects.address(key), columns)
 
     def _finished(self) -> list[str]:
         return [self.key] if self.objects.has(self.key) else []
@@ -168,26 +179,26 @@ class CellVectors:
         return [str(name) for name in names if name.suffix == ".parquet"]
 
     def _write_part(self, name: str, rows: pl.DataFrame) -> None:
-        with self.objects.replacing(f"{self.parts_folder}/{name}.parquet") as path:
-            rows.write_parquet(path, compression="uncompressed", row_group_size=SPAN_ROWS)
+        key = f"{self.parts_folder}/{name}.parquet"
+        with self.objects.replacing(key) as path, _row_groups(path, rows.schema, is_final=False) as write:
+            write(rows)
 
     def _held(self, keys: list[str]) -> pl.DataFrame:
-        if not keys:
+        columns = ["capture_id", "image_version", "view", "heading_deg", "embedding"]
+        found = [
+            rows.select(*columns[:4], is_sound=_are_unit(rows["embedding"]))
+            for key in keys
+            for rows in self.snapshot(columns, key)()
+        ]
+        if not found:
             return pl.DataFrame(schema=HELD_SCHEMA)
-        try:
-            with self.objects.as_files(keys) as paths:
-                return (
-                    pl.scan_parquet(paths)
-                    .group_by("capture_id", "image_version")
-                    .agg(
-                        views=pl.col("view").n_unique().cast(pl.Int64),
-                        center_deg=pl.col("heading_deg").filter(pl.col("view") == 0).first(),
-                    )
-                    .sort("capture_id", "image_version")
-                    .collect(engine="streaming")
-                )
-        except pl.exceptions.PolarsError as error:
-            raise PayloadError(f"{self.objects.address(self.key)}: not a file of vectors: {error}") from error
+        images = pl.concat(found).group_by("capture_id", "image_version")
+        held = images.agg(
+            views=pl.col("view").n_unique().cast(pl.Int64),
+            center_deg=pl.col("heading_deg").filter(pl.col("view") == 0).first(),
+            is_sound=pl.col("is_sound").all(),
+        )
+        return held.filter("is_sound").select(HELD_SCHEMA.names()).sort("capture_id", "image_version")
 
     def _rows(self, span: pl.DataFrame, files: list[Path]) -> pl.DataFrame:
         """The vectors of a span; where files repeat one, the first file's."""
@@ -215,11 +226,33 @@ def _spans(images: pl.DataFrame) -> Iterator[pl.DataFrame]:
     yield from images.with_columns(span=number).partition_by("span", maintain_order=True, include_key=False)
 
 
+def _groups(file: pq.ParquetFile, name: str, columns: list[str]) -> Iterator[pl.DataFrame]:
+    for number in range(file.num_row_groups):
+        with reading(name):
+            rows = pl.DataFrame(file.read_row_group(number, columns))
+        yield rows
+
+
+def lengths(embedding: pl.Series) -> NDArray[np.float32]:
+    """The L2 norm of each vector; not finite where a component is not."""
+    return np.linalg.norm(embedding.to_numpy().astype(np.float32), axis=1)
+
+
+def _are_unit(embedding: pl.Series) -> pl.Series:
+    return pl.Series(np.abs(lengths(embedding) - 1) <= UNIT_TOLERANCE, dtype=pl.Boolean)
+
+
 @contextmanager
-def _row_groups(path: Path, schema: pl.Schema) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Write a file row group by row group."""
+def _row_groups(path: Path, schema: pl.Schema, *, is_final: bool = True) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Write a file row group by row group; one that is soon read and deleted again is not compressed."""
     arrow = schema.to_frame().to_arrow().schema
     # the bits of unit vectors do not compress (8 % with zstd, for 3 times the time)
-    compression = {name: "zstd" for name in schema if name != "embedding"} | {"embedding.list.element": "none"}
-    with pq.ParquetWriter(path, arrow, compression=compression, use_dictionary=["source", "model_id"]) as file:
-        yield lambda rows: file.write_table(rows.to_arrow().cast(arrow))
+    compression = {name: "zstd" if is_final else "none" for name in schema if name != "embedding"}
+    with pq.ParquetWriter(
+        path,
+        arrow,
+        compression=compression | {"embedding.list.element": "none"},
+        use_dictionary=["source", "model_id"],
+        write_page_checksum=True,
+    ) as file:
+        yield lambda rows: file.write_table(rows.to_arrow().cast(arrow), row_group_size=SPAN_ROWS)

@@ -9,7 +9,7 @@ maintenance removes it).
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 
@@ -20,15 +20,32 @@ def replacing(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
     Makes the folder. Durable: on the disk before anyone hears that it is written, so that no power cut leaves an
     empty file under a name that was announced (6 ms); not for what is only a cache.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    try:
+    with _partial(path) as partial:
         yield partial
         if is_durable:
             _sync(partial)
         partial.replace(path)
         if is_durable:
             _sync(path.parent)
+
+
+@contextmanager
+def creating(path: Path) -> Iterator[Path]:
+    """As `replacing`, but what another process put there meanwhile stays: the first one wins."""
+    with _partial(path) as partial:
+        yield partial
+        _sync(partial)
+        with suppress(FileExistsError):
+            os.link(partial, path)
+        _sync(path.parent)
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
     finally:
         partial.unlink(missing_ok=True)
 

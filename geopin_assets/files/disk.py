@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from geopin_assets.files.atomic import is_partial
+from geopin_assets.files.damage import is_aside
 from geopin_assets.files.object_store import ObjectStore
 
 
@@ -29,6 +30,11 @@ def bytes_of(path: Path) -> int:
 def partial_files(folder: Path, before: datetime) -> Iterator[Path]:
     """Files that a process began to write before a moment and never put in their place."""
     return (path for path, _, changed_s in _files(folder) if is_partial(path) and changed_s < before.timestamp())
+
+
+def damaged_files(folder: Path, before: datetime) -> Iterator[Path]:
+    """Files that were set aside before a moment."""
+    return (path for path, _, changed_s in _files(folder) if is_aside(path) and changed_s < before.timestamp())
 
 
 def untouched_folders(objects: ObjectStore, folders: Iterable[str], before: datetime) -> Iterator[str]:

@@ -19,6 +19,7 @@ from geopin_assets.errors import (
     SourceUnavailable,
     TransientError,
 )
+from geopin_assets.http_client.body import ENCODING, Body
 from geopin_assets.http_client.exchange import Answer, Ask, How, build_ask, plain_headers
 from geopin_assets.http_client.politeness import (
     BREAKER_FAILURES,
@@ -87,9 +88,8 @@ class HttpClient:
             clock=clock,
             sleep=sleep,
         )
-        self._client = build_client(
-            plain_headers({"User-Agent": user_agent(contact), **(headers or {})}), min(_IDLE_S, deadline_s), transport
-        )
+        own = {"User-Agent": user_agent(contact), "Accept-Encoding": ENCODING}
+        self._client = build_client(plain_headers(own | dict(headers or {})), min(_IDLE_S, deadline_s), transport)
 
     def __enter__(self) -> "HttpClient":
         return self
@@ -173,7 +173,7 @@ class HttpClient:
             yield
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
             raise PermanentError(self._redact(f"{where}: not a request that can be sent")) from None  # holds headers
-        except (httpx.TransportError, httpx.DecodingError) as error:
+        except httpx.TransportError as error:
             raise TransientError(self._redact(f"{where}: {type(error).__name__} {error}".rstrip())) from error
         except GeoPinError as error:
             error.args = (self._redact(f"{where}: {error}"),)
@@ -192,17 +192,26 @@ class HttpClient:
             return Answer(response.status_code, headers, self._redact.body(body))
 
     def _read(self, response: "httpx.Response", ends_at: float, *, is_ok: bool) -> bytes:
-        limit = self._max_bytes if is_ok else ERROR_BODY_BYTES
-        body = bytearray()
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) > limit:
+        """The body; of an error its beginning, or nothing where that cannot be read: the status says enough."""
+        try:
+            return self._body(response, ends_at, self._max_bytes if is_ok else ERROR_BODY_BYTES, is_ok=is_ok)
+        except GeoPinError:
+            if is_ok:
+                raise
+            return b""
+
+    def _body(self, response: "httpx.Response", ends_at: float, limit: int, *, is_ok: bool) -> bytes:
+        is_in_memory = response.is_stream_consumed  # a reply that a transport without network made
+        body = Body("" if is_in_memory else response.headers.get("Content-Encoding", ""), limit)
+        for chunk in response.iter_bytes() if is_in_memory else response.iter_raw():
+            body.add(chunk)
+            if body.is_too_large:
                 if is_ok:
                     raise PayloadError(f"body larger than {limit} bytes")
-                break  # the beginning says enough about an error
+                return body.beginning
             if self._clock() > ends_at:
                 raise TransientError(f"not finished after {self._deadline_s:g} s")
-        return bytes(body[:limit])
+        return body.whole()
 
     def _raise_for(self, answer: Answer, ask: Ask) -> None:
         if ask.judge is not None and (verdict := ask.judge(answer)) is not None:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     import httpx
 
 DEFAULT_RETRY_AFTER_S = 60.0  # a 429 that does not say how long
+MAX_VALUES = 4_000_000
+"""Commas, colons and brackets of a body: 63 MB of `[],[],` were 42 million, and 1.9 GB in memory; this many take 0.4 at
+most. Of true answers 25 MB of the densest records have a million."""
+_STRUCTURE = (b",", b":", b"[", b"{")
+_INT_64 = 2.0**63
+_WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
+_LONGEST_TYPE = 100
 
 
 def asked_wait_s(retry_after: str, now_s: float) -> float | None:
@@ -47,8 +54,12 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON; NaN and Infinity pass, because records are judged one by one.
 
-        Raises TransientError for JSON that was cut on the way, PayloadError for something else.
+        No number is an integer of more than 64 bits: those become floats. Raises TransientError for JSON that was cut
+        on the way, PayloadError for anything else that is not JSON, or is more of it than any answer holds.
         """
+        values = sum(map(self.body.count, _STRUCTURE))
+        if values > MAX_VALUES:
+            raise PayloadError(f"JSON of {values} values and more, {MAX_VALUES} at most")
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -56,11 +67,13 @@ class Answer:
 
     def _lenient_json(self) -> Any:
         try:
-            return json.loads(self.body)
+            return json.loads(self.body, parse_int=_number)
         except (ValueError, RecursionError) as error:
-            if self.body.lstrip()[:1] in (b"", b"{", b"["):
-                raise TransientError(f"broken JSON of {len(self.body)} bytes") from error
-            raise PayloadError(f"not JSON but {self.headers.get('content-type', 'something else')!r}") from error
+            if self.body.lstrip()[:1] not in (b"", b"{", b"["):
+                said = self.headers.get("content-type", "something else")[:_LONGEST_TYPE]
+                raise PayloadError(f"not JSON but {said!r}") from error
+            kind = TransientError if _ends_too_early(error) else PayloadError
+            raise kind(f"broken JSON of {len(self.body)} bytes") from error
 
     def retry_after_s(self, now_s: float) -> float | None:
         """Retry-After in seconds; a 429 that does not say means a minute. `now_s` as for `asked_wait_s`."""
@@ -72,6 +85,21 @@ class Answer:
         """The beginning of the body on one line, or nothing if it is no text or a web page."""
         text = " ".join(self.body[:400].decode("utf-8", "replace").split())
         return "" if text.startswith("<") or not text.isprintable() else text[:200]
+
+
+def _number(digits: str) -> int | float:
+    """As orjson does; Python would make an integer of any size, and fail much later."""
+    number = float(digits)
+    return int(digits) if abs(number) < _INT_64 else number
+
+
+def _ends_too_early(error: ValueError | RecursionError) -> bool:
+    """Whether more bytes might have made it JSON: then the fault lies at the very end."""
+    if isinstance(error, json.JSONDecodeError):
+        rest = error.doc[error.pos :].strip()
+        is_in_string = error.msg.startswith("Unterminated") or (error.msg.startswith("Invalid \\") and len(rest) < 7)
+        return is_in_string or any(word.startswith(rest) for word in _WORDS)
+    return isinstance(error, UnicodeDecodeError) and error.reason == "unexpected end of data"
 
 
 Judge = Callable[[Answer], GeoPinError | None]

@@ -71,6 +71,11 @@ class Ledger:
         sql = "SELECT id, content_hash FROM published WHERE store_key = ?1"
         return self._frame({"id": pl.String, "content_hash": pl.String}, store, sql)
 
+    def holds(self, store: str, ids: pl.Series) -> pl.Series:
+        """Those of the ids that the store holds as far as we know."""
+        sql = "SELECT id FROM published WHERE store_key = ?1 AND id IN (SELECT value FROM json_each(?2))"
+        return self._frame({"id": pl.String}, store, sql, _json(ids))["id"]
+
     def begin(self, store: str, claims: pl.DataFrame, uncertain: pl.Series) -> None:
         """Before writing: add claims (id, cell_id) and mark ids whose content in the store is about to change.
 

@@ -36,7 +36,6 @@ VECTORS_PER_INDEX = 20_000_000  # [docs] changelog of 2026-08-04
 IDS_PER_DELETE = 100  # [server] 40007
 IDS_PER_GET = 20  # [server] 40007
 IDS_PER_LIST = 1_000  # [docs] a page of ids
-MAX_DIM = 1_536  # [docs]
 MAX_METADATA_BYTES = 10 * 1024  # [docs] per vector
 INDEXED_STRING_BYTES = 64  # [docs] filters see this much of a string
 MAX_FILTER_BYTES = 2_048  # [docs] compact JSON, exclusive

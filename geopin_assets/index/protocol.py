@@ -157,6 +157,11 @@ class MetadataStore(Readable, Protocol):
     """Tables with D1's SQL and semantics, keyed by one text id each (`tables.TABLES`)."""
 
     @property
+    def name(self) -> str:
+        """What the database is called where it lives."""
+        ...
+
+    @property
     def store_key(self) -> str:
         """Names this very database in the ledger."""
         ...

@@ -1,14 +1,15 @@
 """Delta publish: make a store hold what these cells desire, by writing only what differs from the ledger.
 
 Here: the plan and the order of its steps, and taking single ids out at once, whichever cells want them there (a
-takedown waits for no publish). Not here: either store (`targets.py`) or the record (`ledger.py`). Per group of rows:
-mark in the ledger, upsert, await, read a sample back, commit; deletions come last. Killed anywhere and run again, the
-end is the same, also when other content is desired by then: the ledger knows of every write before it happens. Work
-and requests follow what changed in the given cells; without a change nothing is sent.
+takedown waits for no publish). Rows come before vectors and go after them: a row that no cell wants any more is claimed
+by LEAVING for as long as its vector can be found. Not here: either store (`targets.py`) or the record (`ledger.py`).
+Per group of rows: mark in the ledger, upsert, await, read a sample back, commit; deletions come last. Killed anywhere
+and run again, the end is the same, also when other content is desired by then: the ledger knows of every write before
+it happens. Work and requests follow what changed in the given cells; without a change nothing is sent.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,6 +27,13 @@ MASS_REMOVAL = 50_000
 """Vectors that one publish deletes at most: at 100 a request, half of what an account may send in five minutes."""
 SAMPLED_TOGETHER = 200_000
 """Rows of which IDS_PER_GET are read back."""
+
+
+LEAVING = ""
+"""No cell, but the claim on what no cell wants any more and what must stay for now."""
+
+Keep = Callable[[Target, pl.Series], pl.Series]
+"""Those of the ids that must not be deleted yet."""
 
 
 class MassRemovalError(PermanentError):
@@ -111,13 +119,15 @@ def publish_each(
     *,
     now: datetime,
     budget: RunBudget | None = None,
+    keep: Keep | None = None,
 ) -> list[PublishReport]:
-    """Publish into one target after the other; see `publish`.
+    """Publish into one target after the other; see `publish`. What `keep` says stays, claimed by LEAVING.
 
     While one is sent, a thread finds what differs in the next: it only reads, and 0.1 s for 25,000 rows is time that a
     database spends importing. The budget is asked when it is a target's turn.
     """
-    plans = (build_plan(frames_of(rows), cells, target, ledger) for target, rows in parts)
+    cells = [*cells, LEAVING] if keep else cells
+    plans = (build_plan(frames_of(rows), cells, target, ledger, keep) for target, rows in parts)
     with ahead(plans) as planned:
         return [_carry_out(plan, ledger, now, budget) for plan in planned]
 
@@ -152,7 +162,9 @@ def _carry_out(
     )
 
 
-def build_plan(rows: Frames, cells: Sequence[str], target: Target, ledger: Ledger) -> PublishPlan:
+def build_plan(
+    rows: Frames, cells: Sequence[str], target: Target, ledger: Ledger, keep: Keep | None = None
+) -> PublishPlan:
     """Subtract the ledger from what is desired. Reads only the ledger, and only these cells' part of it."""
     wanted = pl.concat([target.identify(frame) for frame in rows()])
     _check(wanted, cells, target)
@@ -165,6 +177,11 @@ def build_plan(rows: Frames, cells: Sequence[str], target: Target, ledger: Ledge
     upsert = wanted.join(known, on="id", how="left").filter(pl.col("held").ne_missing(pl.col("content_hash")))
     gone = release.join(places, on="id", how="anti").join(foreign, on="id", how="anti")
     delete = gone["id"].unique(maintain_order=True)
+    if keep and len(delete):
+        leaving = keep(target, delete).to_frame("id").with_columns(cell_id=pl.lit(LEAVING))
+        claim = pl.concat([claim, leaving.join(claimed, on=["id", "cell_id"], how="anti")])
+        release = release.join(leaving, on=["id", "cell_id"], how="anti")
+        delete = delete.filter(~delete.is_in(leaving["id"].implode()))
     return PublishPlan(target, cells, rows, places, upsert.drop("held"), claim, release, delete)
 
 

@@ -79,7 +79,9 @@ class SearchedIndex:
     def dim(self) -> int:
         return self.shards.parts[0].dim
 
-    def query(self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    def query(
+        self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
         """The best of all shards: `vector_id`, `score`, best first; see `VectorIndex.query`."""
         with ThreadPoolExecutor(len(self.shards.parts)) as threads:
             found = threads.map(lambda part: part.query(vector, top_k, where=where), self.shards.parts)

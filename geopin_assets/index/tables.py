@@ -82,12 +82,19 @@ TABLES = {
             "captures",
             (
                 *("capture_id", "source", "lon", "lat", "captured_at", "heading_deg", "is_pano"),
-                *("license", "attribution", "creator", "page_url", "cell_id"),
+                *("license", "attribution", "creator", "page_url", "thumbnail_url", "cell_id"),
             ),
         ),
         Table("vectors", ("vector_id", "capture_id", "view", "heading_deg")),
         Table("sources", ("source", "title", "homepage", "captures")),
-        Table("publication", ("index_name", "model_id", "embedder", "published_at", "captures", "vectors", "state")),
+        Table("licenses", ("license", "url", "asks")),
+        Table(
+            "publication",
+            (
+                *("index_name", "model_id", "embedder", "version", "dim", "indexes", "databases", "state", "since"),
+                *("captures", "vectors", "published_at", "installation_id"),
+            ),
+        ),
     )
 }
 
@@ -95,6 +102,7 @@ DESCRIPTIONS = {
     "captures": "What a search shows beside its matches: one row per capture in the catalog.",
     "captures.captured_at": "Shutter time, UTC, ISO 8601; null if unknown or junk",
     "captures.is_pano": "1 if it covers 360 degrees horizontally, else 0",
+    "captures.thumbnail_url": "Where a page may show the image from; null where addresses expire or are not public",
     "captures.cell_id": "The crawl square that holds the coordinates",
     "vectors": "Which capture, and which direction of it, a vector is.",
     "vectors.vector_id": "The id in Vectorize",
@@ -104,8 +112,19 @@ DESCRIPTIONS = {
     "sources.title": "Name to show",
     "sources.homepage": "Page of the provider",
     "sources.captures": "How many captures of it the catalog holds",
-    "publication": "The versions of the index that are kept.",
-    "publication.index_name": "Name of the index in Vectorize; its shards, if it has several, are called {name}-s{k}",
+    "licenses": "What the licenses of captures are.",
+    "licenses.license": "As in captures",
+    "licenses.url": "Its text; link it where an image of that license is shown",
+    "licenses.asks": "What it asks of whoever shows the image, in short",
+    "publication": "The versions of the index that are kept, the same in every database. To be read first: the one row "
+    "whose state is serving says all that a search needs.",
+    "publication.index_name": "Name of the version",
+    "publication.version": "Number of the version among those of its model",
+    "publication.dim": "Dimensions of its vectors",
+    "publication.indexes": "JSON list: the indexes in Vectorize that hold it, by shard; a search asks all of them",
+    "publication.databases": "JSON list: the databases in D1 that hold the rows, by shard; a search asks all of them",
+    "publication.since": "When it came into this state, UTC, ISO 8601",
+    "publication.installation_id": "Which installation publishes here; null if it is not known",
     "publication.model_id": "Model that its vectors are of; a photo to search with must be embedded by the same",
     "publication.embedder": "The same in words, with its weights",
     "publication.published_at": "When any of this last changed, UTC, ISO 8601",

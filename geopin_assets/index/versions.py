@@ -9,17 +9,14 @@ longer than publishing the rest, is a new version: searches use the old one unti
 """
 
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-import polars as pl
-
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.sqlite import opened, transaction
-from geopin_assets.index.protocol import MetadataStore, index_name
+from geopin_assets.index.protocol import index_name
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS index_versions (
@@ -83,18 +80,20 @@ class IndexVersions:
         of_model = (version for version in self._read() if version.model_id == model_id)
         return next((version for version in of_model if version.state is State.BUILDING), None)
 
+    def target(self, model_id: str) -> IndexVersion | None:
+        """The one that vectors of a model are published to, if there is one yet: being built, else what serves."""
+        serving = self.serving()
+        return self.building(model_id) or (serving if serving and serving.model_id == model_id else None)
+
     def publishing(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
         """The one that vectors of a model are published to: what is being built, else what serves.
 
         The very first index serves at once; one of another model than the serving one's is built beside it.
         `shards` counts for a new version only: an index never changes its number of shards.
         """
-        serving = self.serving()
-        if building := self.building(model_id):
-            return building
-        if serving and serving.model_id == model_id:
-            return serving
-        return self._add(model_id, dim, shards, State.BUILDING if serving else State.SERVING, now)
+        if target := self.target(model_id):
+            return target
+        return self._add(model_id, dim, shards, State.BUILDING if self.serving() else State.SERVING, now)
 
     def rebuild(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
         """Begin a new version of a model; where one is being built already, that."""
@@ -151,33 +150,3 @@ class IndexVersions:
     ) -> None:
         sql = f"UPDATE index_versions SET state = ?, since = ? WHERE backend = ? AND {where}"  # noqa: S608
         connection.execute(sql, (state.value, now.isoformat(), self._backend, *params))
-
-
-def announce(
-    store: MetadataStore,
-    sources: pl.DataFrame,
-    vectors: Mapping[IndexVersion, int],
-    *,
-    captures: int,
-    embedder: str,
-    now: datetime,
-) -> None:
-    """Bring the tables `sources` (source, title, homepage, captures) and `publication` up to date.
-
-    `vectors`: every version that is kept, and how many vectors it holds. Facts that did not change write nothing,
-    `published_at` included; versions that were dropped are forgotten.
-    """
-    store.upsert("sources", sources)
-    known = store.query("SELECT index_name, captures, vectors, state, published_at, embedder FROM publication")
-    before = {row["index_name"]: row for row in known.iter_rows(named=True)}
-    rows = []
-    for version, count in vectors.items():
-        facts = {"captures": captures, "vectors": count, "state": version.state.value}
-        old = before.pop(version.name, {})
-        if {name: old.get(name) for name in facts} != facts:
-            about = {"index_name": version.name, "model_id": version.model_id, "published_at": now}
-            rows.append(facts | about | {"embedder": old.get("embedder", embedder)})
-    if rows:
-        store.upsert("publication", pl.DataFrame(rows))
-    if before:
-        store.delete("publication", list(before))

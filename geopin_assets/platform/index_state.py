@@ -10,16 +10,19 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from geopin_assets.capture import vector_id
 from geopin_assets.cells import cell_block
-from geopin_assets.embedding.protocol import Model
+from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import TransientError
 from geopin_assets.index.batching import Frames
 from geopin_assets.index.protocol import vector_schema
+from geopin_assets.index.publish import Keep
 from geopin_assets.index.sync import sync_report
 from geopin_assets.index.tables import TABLES
-from geopin_assets.index.targets import RowTarget, VectorTarget
+from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion, State
 from geopin_assets.platform.parts import SearchIndex, Storage
+from geopin_assets.sources import SOURCES
 
 _PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
 
@@ -33,6 +36,18 @@ def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
     stored = _stored(storage, cell_ids, model, ["vector_id", "capture_id"])
     places = storage.catalog().all_captures(["capture_id", "cell_id"])
     return stored.join(places, on=["capture_id", "cell_id"])
+
+
+def desired_rows(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
+    """The captures of cells as the metadata shows them: the catalog's columns and `thumbnail_url`."""
+    address = pl.col("image_url").str
+    is_plain = address.starts_with("http") & ~address.contains("[?#@]")  # nothing signed, and no key
+    shown = [
+        pl.when(is_plain, pl.col("source") == source.name).then(address.replace(*source.thumbnail))
+        for source in SOURCES
+        if source.thumbnail
+    ]
+    return storage.catalog().captures(cell_ids).with_columns(thumbnail_url=pl.coalesce(*shown, None))
 
 
 def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Model]) -> pl.DataFrame:
@@ -132,6 +147,20 @@ def live_models(search_index: SearchIndex, model: Model) -> list[Model]:
     others = {v.model_id: Model(v.model_id, v.dim, is_place_recognition=True) for v in kept}
     others.pop(model.model_id, None)
     return [model, *others.values()]
+
+
+def searched(search_index: SearchIndex, model: Model) -> Keep:
+    """Which rows must stay because a vector of theirs is in the version that this model is published to."""
+    version, ledger = search_index.versions().target(model.model_id), search_index.ledger()
+    keys = [part.store_key for part in search_index.vectors(version).parts] if version else []
+
+    def keep(target: Target, ids: pl.Series) -> pl.Series:
+        views = range(VIEWS) if target.id_column == "capture_id" else ()
+        owners = {vector_id(id_, view): id_ for id_ in ids for view in views} or {id_: id_ for id_ in ids}
+        held = (id_ for key in keys for id_ in ledger.holds(key, pl.Series(list(owners), dtype=pl.String)))
+        return pl.Series(list({owners[id_] for id_ in held}), dtype=pl.String)
+
+    return keep
 
 
 def drop_version(search_index: SearchIndex, version: IndexVersion) -> None:

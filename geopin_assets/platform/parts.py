@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from geopin_assets.embedding.fetching import ImageFetcher
     from geopin_assets.embedding.protocol import Embedder, Model
     from geopin_assets.embedding.vectors import VectorFiles
+    from geopin_assets.files.lease import Leases
     from geopin_assets.files.object_store import ObjectStore
     from geopin_assets.index.cloudflare import CloudflareApi
     from geopin_assets.index.cost import RunBudget
@@ -39,6 +40,12 @@ class Parts:
 
     def settings(self) -> Settings:
         return Settings.from_env(os.environ)
+
+    def leases(self) -> Leases:
+        """Who works on what of this data: assets by their keys, their units being cells."""
+        from geopin_assets.files.lease import LEASES, Leases
+
+        return Leases(self.settings().data_dir / LEASES)
 
 
 class Sources(Parts):

@@ -5,6 +5,8 @@ source, license and creator. Everything that a source says is untrusted: `clean`
 (`licenses.py`), or whether a capture may be indexed at all.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +26,8 @@ from geopin_assets.quality.coverage import land_cells
 CREATORS_NAMED = 100
 """Creators named in the notice for each source and license; the file has them all."""
 LONGEST_NAME = 200
+_CELL_ENDS = re.compile(r"(?<=[;,|])")
+_PLAIN = frozenset("()[]\"'.,;:&#_/!?*~<>…·©«»“”‘’¡¿")
 _WIDTH = 100
 
 
@@ -251,8 +255,17 @@ def _cleaned(named: pl.DataFrame) -> pl.DataFrame:
 
 
 def _csv(named: pl.DataFrame) -> str:
-    """The creators for a spreadsheet; the ' before = + - @ keeps it from taking a name for a formula."""
-    name = pl.col("creator")
-    guarded = pl.when(name.str.contains(r"^[=+\-@]")).then("'" + name).otherwise(name)
-    order = ["source", "license", "creator", "captures"]
-    return _cleaned(named).with_columns(creator=guarded).select(order).write_csv()
+    """The creators for a spreadsheet."""
+    creators = [None if name is None else _no_formula(clean(name)) for name in named["creator"]]
+    return named.select("source", "license", pl.Series("creator", creators, pl.String), "captures").write_csv()
+
+
+def _no_formula(name: str) -> str:
+    """A ' before whatever a spreadsheet may take for a formula, also behind a character at which some split cells."""
+    return "".join(part if _begins_plainly(part) else f"'{part}" for part in _CELL_ENDS.split(name))
+
+
+def _begins_plainly(text: str) -> bool:
+    """With a letter, say: = + - @ come in other widths and shapes, and behind characters that are not seen."""
+    first = next((c for c in unicodedata.normalize("NFKC", text) if c.isprintable() and not c.isspace()), "a")
+    return first.isalnum() or first in _PLAIN

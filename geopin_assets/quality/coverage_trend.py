@@ -8,19 +8,24 @@ worse from one that nobody had looked at before.
 """
 
 import json
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
-from geopin_assets.files.parquet import write_frame
+from geopin_assets.errors import DamagedFileError
+from geopin_assets.files.damage import set_aside
+from geopin_assets.files.parquet import read_frame, read_metadata, write_frame
 from geopin_assets.quality.coverage import land_cells
 
 A_WEEK = timedelta(days=6.5)
 """A daily report is never made at the same minute: last week's is the newest of at least this age."""
 KEPT = timedelta(days=366)
+_log = logging.getLogger(__name__)
 NEW, FIRST_SEEN, CLOSED = "new gap", "new gap, first crawled since", "closed gap"
 
 
@@ -121,27 +126,40 @@ def trend(snapshot: Snapshot, history: Path) -> Trend | None:
 
 
 def _previous(history: Path, now: datetime) -> Snapshot | None:
-    earlier = [path for day, path in _days(history).items() if day < now.date()]
-    for path in reversed(earlier):
-        found = _read(path)
-        if now - found.made_at >= A_WEEK:
-            return found
-    return _read(earlier[0]) if earlier else None
+    """The newest that is a week old or more, else the oldest; those that are damaged are set aside."""
+    oldest = None
+    for path in reversed([path for day, path in _days(history).items() if day < now.date()]):
+        try:
+            oldest = _read(path)
+        except DamagedFileError as error:
+            _log.warning("%s: set aside as %s", error, set_aside(path))
+            continue
+        if now - oldest.made_at >= A_WEEK:
+            break
+    return oldest
 
 
 def _days(history: Path) -> dict[date, Path]:
     """The snapshots there are, oldest first; a name that starts with a dot is half written."""
-    return {date.fromisoformat(path.stem): path for path in sorted(history.glob("????-??-??.parquet"))}
+    days = {}
+    for path in sorted(history.glob("????-??-??.parquet")):
+        with suppress(ValueError):  # not one of ours
+            days[date.fromisoformat(path.stem)] = path
+    return days
 
 
 def _read(path: Path) -> Snapshot:
-    totals = pl.read_parquet_metadata(path)
-    return Snapshot(
-        made_at=datetime.fromisoformat(totals["made_at"]),
-        captures_by_source=json.loads(totals["captures_by_source"]),
-        gaps_by_reason=json.loads(totals["gaps_by_reason"]),
-        cells=pl.read_parquet(path),
-    )
+    """Raises DamagedFileError."""
+    totals, cells = read_metadata(path), read_frame(path)
+    try:
+        return Snapshot(
+            made_at=datetime.fromisoformat(totals["made_at"]),
+            captures_by_source=json.loads(totals["captures_by_source"]),
+            gaps_by_reason=json.loads(totals["gaps_by_reason"]),
+            cells=cells,
+        )
+    except (KeyError, ValueError) as error:
+        raise DamagedFileError(f"{path}: not a snapshot: {error!r}") from error
 
 
 def _compare(now: Snapshot, before: Snapshot) -> Trend:

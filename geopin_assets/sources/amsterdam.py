@@ -51,6 +51,7 @@ class Amsterdam(Source):
     title = "Panoramabeelden Amsterdam"
     homepage = "https://data.amsterdam.nl"
     contribute_url = "https://data.amsterdam.nl"
+    thumbnail = (r"/panorama_4000\.jpg$", "/panorama_2000.jpg")
     endpoint = "https://api.data.amsterdam.nl"
     license = "CC-BY-4.0"
     attribution = "Panoramabeelden, Gemeente Amsterdam, CC BY 4.0"

@@ -20,6 +20,8 @@ from geopin_assets.http_client import HttpClient, Quota, Tally
 from geopin_assets.settings import Settings
 
 EXAMPLES_KEPT = 5
+AS_IT_IS = ("$", "")
+"""A `Source.thumbnail`: the image itself is small enough."""
 
 
 @dataclass(slots=True)
@@ -107,6 +109,9 @@ class Source(ABC):
     max_bytes: ClassVar[int] = 64 * 1024 * 1024
     concurrency: ClassVar[int] = 4
     """Cells crawled at once within a run; the rate limit is shared by them."""
+    thumbnail: ClassVar[tuple[str, str] | None] = None
+    """Makes the address that any page may show an image from out of `image_url`: an expression, and what takes its
+    place. None where addresses expire, hold a key, or are not public."""
     image_hosts: ClassVar[Mapping[str, int]] = {}
     """Most images fetched at once from a host, where its owner asks for less than usual."""
 

@@ -34,7 +34,7 @@ from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import Answer, HttpClient, Tally
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
-from geopin_assets.sources.base import CrawlReport, RequestCost, Source
+from geopin_assets.sources.base import AS_IT_IS, CrawlReport, RequestCost, Source
 from geopin_assets.sources.tiles import Point, Tile, TileCache, points_of, tiles_of
 
 IMAGES = "https://cdn.mapilio.com/im"
@@ -63,6 +63,7 @@ class Mapilio(Source):
     title = "Mapilio"
     homepage = "https://mapilio.com"
     contribute_url = "https://mapilio.com"
+    thumbnail = AS_IT_IS
     endpoint = "https://geo.mapilio.com"
     license = "CC-BY-SA-4.0"
     attribution = "© Mapilio contributors, CC BY-SA 4.0"

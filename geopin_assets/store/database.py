@@ -20,9 +20,8 @@ import polars as pl
 from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from geopin_assets.errors import DamagedFileError, TransientError
-from geopin_assets.files.atomic import replacing
+from geopin_assets.files.atomic import creating
 from geopin_assets.files.damage import of_disk, writing
-from geopin_assets.files.lock import locked
 
 SQL = files("geopin_assets.store")
 REBUILD = "Move it away and materialize `catalog`: everything in it is made again from the raw files"
@@ -73,11 +72,13 @@ class Database:
         return DatabaseSpace(self.path.stat().st_size, unused)
 
     def _make(self) -> None:
-        with writing(self.path.name), locked(self.path.with_name(f"{self.path.name}.birth.lock")):
-            if self.path.exists():
-                return
-            with replacing(self.path) as partial, self._understood(), duckdb.connect(str(partial)) as db:
-                db.execute((SQL / "schema.sql").read_text())
+        with (
+            writing(str(self.path)),
+            creating(self.path) as partial,
+            self._understood(),
+            duckdb.connect(str(partial)) as db,
+        ):
+            db.execute((SQL / "schema.sql").read_text())
 
     @contextmanager
     def _understood(self) -> Iterator[None]:

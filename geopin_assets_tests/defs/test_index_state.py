@@ -1,11 +1,14 @@
 """Another model is another index, built beside the one in use, which searches switch to when it is complete."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import pytest
 import torch
 
+from geopin_assets.cli.listings import print_status
 from geopin_assets.defs.resources import SearchIndex
 from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
 from geopin_assets_tests.platform import CELLS, Platform
@@ -76,9 +79,12 @@ def test_a_mass_removal_is_a_new_version_that_searches_switch_to(
 
 
 def test_the_whole_path_publishes_to_cloudflare_in_shards(
-    build_platform: Callable[[str], Platform], instance: dg.DagsterInstance
+    build_platform: Callable[[str], Platform],
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """To the stand-in over a socket, with its limits, delays and rate."""
+    """To the stand-in over a socket, with its limits, delays and rate; every database says where the rest is."""
     platform = build_platform("cloud")
     platform.set(GEOPIN_INDEX="cloudflare", GEOPIN_INDEX_SHARDS="2", GEOPIN_D1_SHARDS="2")
     layers = platform.run(instance, sources=SOURCES)
@@ -92,6 +98,15 @@ def test_the_whole_path_publishes_to_cloudflare_in_shards(
     parts = platform.search_index.vectors(platform.search_index.versions().serving()).parts
     assert [part.name[-3:] for part in parts] == ["-s0", "-s1"]
     assert layers["publish/vectorize"].totals["upserted"] == 12 == sum(len(list(part.ids())) for part in parts)
+    stores = platform.search_index.metadata().parts
+    for store in stores:
+        (row,) = store.query("SELECT * FROM publication").iter_rows(named=True)
+        assert json.loads(row["indexes"]) == [part.name for part in parts]
+        assert json.loads(row["databases"]) == [store.name for store in stores] and row["vectors"] == 12
+    for variable, value in platform.overrides.items():
+        monkeypatch.setenv(variable, value)
+    print_status(platform.storage.settings(), is_json=True)
+    assert json.loads(capsys.readouterr().out)["index"]["vectors"] == 12
     again = platform.run(instance, sources=SOURCES)
     for asset in ("publish/vectorize", "publish/d1"):
         assert (again[asset].totals["upserted"], again[asset].totals["rows_written"]) == (0, 0)

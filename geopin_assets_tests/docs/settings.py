@@ -11,8 +11,7 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from geopin_assets import variables
-from geopin_assets.cli.listings import shown
-from geopin_assets.environment import ByProfile, allowed
+from geopin_assets.environment import ByProfile, allowed, shown
 from geopin_assets.variables import PATTERNS, SECTIONS, VARIABLES, fields_of, heading
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"

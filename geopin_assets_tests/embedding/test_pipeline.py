@@ -29,7 +29,7 @@ from geopin_assets.embedding.protocol import (
 )
 from geopin_assets.embedding.reading import HOST_PATIENCE
 from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
-from geopin_assets.errors import PayloadError
+from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.files.object_store import open_store
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, status
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
@@ -388,18 +388,19 @@ def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, bat
 
 
 def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:
-    """Batches hold views of several cells; a cell whose file is damaged is an error and the others are finished."""
+    """Batches hold views of several cells; one whose file is damaged is embedded anew, one that fails is an error."""
     files = VectorFiles(open_store(tmp_path), "model", 2)
     files.objects.put("model/c2.parquet", b"PAR1 damaged")
+    files.objects.put("model/c3.parts", b"a file where a folder should be")
     model = TinyModel()
     rows = {f"c{n}": captures(*({"capture_id": f"s:{n}-{i}"} for i in range(n))) for n in range(6)}
     tasks = [CellTask(cell_id, cell, NO_FAILURES, files.cell(cell_id)) for cell_id, cell in rows.items()]
     done = dict(embed_cells(tasks, embedder=model, fetcher=MemoryFetcher(IMAGES), batch_size=5))
-    assert set(done) == set(rows) and isinstance(done["c2"], PayloadError)
-    for cell_id in {"c1", "c3", "c4", "c5"}:
+    assert set(done) == set(rows) and isinstance(done["c3"], TransientError)
+    for cell_id in {"c1", "c2", "c4", "c5"}:
         assert files.cell(cell_id).read()["capture_id"].to_list() == rows[cell_id]["capture_id"].to_list()
         assert done[cell_id].stats.embedded == len(rows[cell_id])
-    assert [batch[0] for batch in model.batches] == [5, 5, 3]
+    assert [batch[0] for batch in model.batches] == [5, 5, 5]
     assert not files.objects.has("model/c0.parquet"), "a cell without captures needs no file"
 
 

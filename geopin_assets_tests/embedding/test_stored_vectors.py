@@ -19,7 +19,7 @@ GONE = "s:gone"
 def append(cell: CellVectors, *names: str, views: int = 1) -> None:
     each = [CaptureImage("cell", f"s:{name}", "s", name, "", "1", False, 10.0) for name in names]
     images = [image for image in each for _ in range(views)]
-    vectors = np.full((len(images), cell.dim), 0.5, np.float16)
+    vectors = np.tile(np.eye(1, cell.dim, dtype=np.float16), (len(images), 1))
     cell.append(vector_rows(images, list(range(views)) * len(names), vectors, cell.key.split("/")[0]))
 
 
@@ -61,6 +61,17 @@ def test_what_is_taken_out_is_gone_and_the_rest_is_as_it_was(objects: ObjectStor
     assert [frame.height for frame in before] == [12, 1]
     for cell, frame in zip(cells, before, strict=True):
         assert cell.read().equals(frame)
+
+
+def test_vectors_that_are_not_sound_are_taken_out_too(object_store: ObjectStore) -> None:
+    for names in (["gone"], ["gone", "stays"]):
+        cell = VectorFiles(object_store, "m", 4).cell("-".join(names))
+        commit(cell, *names)
+        rows = cell.read().with_columns(embedding=pl.lit([9.0, 9, 9, 9]).cast(pl.Array(pl.Float16, 4)))
+        with object_store.replacing(cell.key) as path:
+            rows.write_parquet(path)
+        take_out(object_store, "m", "-".join(names), [GONE])
+    assert list(stored_vectors(object_store, [GONE])) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no parquet"])

@@ -18,7 +18,7 @@ from geopin_assets.embedding.vectors import (
     embedding_schema,
     vector_rows,
 )
-from geopin_assets.errors import PayloadError
+from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
 from geopin_assets_tests.depth import examples
 
@@ -30,9 +30,9 @@ def image(name: str, version: str = "1", center_deg: float | None = 10.0) -> Cap
 
 
 def rows(images: list[CaptureImage], views: int = 1, value: float = 0.0) -> pl.DataFrame:
-    """`views` vectors of each image; the first component is `value`."""
+    """`views` unit vectors of each image; the first component is `value`."""
     owners = [image for image in images for _ in range(views)]
-    vectors = np.full((len(owners), DIM), value, np.float16)
+    vectors = np.tile(np.array([value, (1 - value**2) ** 0.5, 0, 0], np.float16), (len(owners), 1))
     return vector_rows(owners, list(range(views)) * len(images), vectors, "model")
 
 
@@ -104,7 +104,7 @@ def test_the_newest_part_wins_over_older_ones_and_over_the_file(cell: CellVector
     cell.append(rows([image("a")], value=0.25))
     cell.append(rows([image("a")], value=0.5))
     commit(cell, wanted([image("a")]))
-    assert cell.read()["embedding"].to_list() == [[0.5] * DIM]
+    assert cell.read()["embedding"].arr.first().to_list() == [0.5]
 
 
 def test_other_versions_are_told_apart(cell: CellVectors) -> None:
@@ -113,7 +113,7 @@ def test_other_versions_are_told_apart(cell: CellVectors) -> None:
     cell.append(rows([image("a", "2")], value=0.5))
     assert cell.in_parts()["image_version"].to_list() == ["2"]
     commit(cell, wanted([image("a", "2")]))
-    assert cell.read()["embedding"].to_list() == [[0.5] * DIM] and cell.held()["image_version"].to_list() == ["2"]
+    assert cell.read()["embedding"].arr.first().to_list() == [0.5] and cell.held()["image_version"].to_list() == ["2"]
 
 
 def test_committing_what_is_not_there_is_an_error_and_changes_nothing(cell: CellVectors) -> None:
@@ -125,11 +125,45 @@ def test_committing_what_is_not_there_is_an_error_and_changes_nothing(cell: Cell
     assert cell.read().equals(before) and [stored.key for stored in cell.objects.walk()] == ["model/cell.parquet"]
 
 
-def test_a_damaged_file_is_an_error(cell: CellVectors) -> None:
-    cell.objects.put(cell.key, b"PAR1 and nothing more")
-    for read in (cell.held, lambda: cell.snapshot(["vector_id"])):
-        with pytest.raises(PayloadError, match="not a file of vectors"):
+def spoil(cell: CellVectors, key: str, place: float = 0.5) -> None:
+    spoiled = bytearray(cell.objects.get(key))
+    spoiled[int(len(spoiled) * place)] ^= 0x55
+    cell.objects.put(key, bytes(spoiled))
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
+def test_a_damaged_file_is_an_error_until_it_is_set_aside(cell: CellVectors, place: float) -> None:
+    cell.append(rows([image(f"{n:04d}") for n in range(500)]))
+    commit(cell, wanted([image(f"{n:04d}") for n in range(500)]))
+    cell.append(rows([image("a")]))
+    spoil(cell, cell.key, place)
+    for read in (cell.held, cell.read, lambda: list(cell.snapshot(embedding_schema(DIM).names())())):
+        with pytest.raises(DamagedFileError, match=r"cell\.parquet"):
             read()
+    assert cell.set_damaged_aside() == [cell.key] and cell.set_damaged_aside() == []
+    assert cell.held().is_empty() and cell.in_parts()["capture_id"].to_list() == ["s:a"]
+    commit(cell, wanted([image("a")]))
+    assert cell.read()["capture_id"].to_list() == ["s:a"] and len(cell.objects.aside()) == 1
+
+
+def test_of_many_parts_only_the_damaged_one_is_set_aside(cell: CellVectors) -> None:
+    for name in "abc":
+        cell.append(rows([image(name)]))
+    spoil(cell, parts(cell)[1], 0.3)
+    assert cell.set_damaged_aside() == [f"{cell.parts_folder}/0000001.parquet"]
+    assert cell.in_parts()["capture_id"].to_list() == ["s:a", "s:c"]
+    cell.append(rows([image("d")]))
+    assert cell.in_parts()["capture_id"].to_list() == ["s:a", "s:c", "s:d"]
+
+
+@pytest.mark.parametrize("component", [np.nan, np.inf, 0.0, 2.0])
+def test_an_image_with_a_vector_that_is_not_of_unit_length_is_not_held(cell: CellVectors, component: float) -> None:
+    """A file that was made elsewhere, or before its writer looked: all views of the image are embedded again."""
+    vectors = rows([image("a"), image("b")], views=12, value=0.5)["embedding"].to_numpy().copy()
+    vectors[17] = component
+    owners = [image(name) for name in "ab" for _ in range(12)]
+    cell.append(vector_rows(owners, list(range(12)) * 2, vectors, "model"))
+    assert cell.in_parts()["capture_id"].to_list() == ["s:a"]
 
 
 def test_a_snapshot_stays_what_it_was_when_the_file_is_replaced(cell: CellVectors) -> None:
@@ -171,7 +205,7 @@ def test_a_damaged_part_is_named(cell: CellVectors) -> None:
         cell.append(rows([image(name)]))
     (folder,) = parts_folders(cell.objects)
     cell.objects.put(parts(cell)[0], b"PAR1 not")
-    with pytest.raises(PayloadError, match=r"\.parts: a part is damaged"):
+    with pytest.raises(PayloadError, match=r"\.parts/0000000\.parquet"):
         compact_parts(cell.objects, [folder])
 
 
@@ -209,13 +243,13 @@ Step = st.tuples(st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("ab
 def test_any_sequence_of_batches_and_commits_holds_what_was_wanted_last(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[set[str], set[str]]]
 ) -> None:
-    """Each step embeds some images (value: its number) and commits some of all that exist."""
+    """Each step embeds some images (value: an eighth of its number) and commits some of all that exist."""
     cell = VectorFiles(open_store(tmp_path_factory.mktemp("cell"), is_durable=False), "model", DIM).cell("c")
     newest: dict[str, float] = {}
     for number, (embedded, kept) in enumerate(steps, start=1):
         for name in sorted(embedded):
-            cell.append(rows([image(name)], value=float(number)))
-            newest[name] = float(number)
+            cell.append(rows([image(name)], value=number / 8))
+            newest[name] = number / 8
         newest = {name: value for name, value in newest.items() if name in kept}
         commit(cell, wanted([image(name) for name in newest]))
         found = {row["capture_id"]: row["embedding"][0] for row in cell.read().iter_rows(named=True)}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geopin_assets.files.atomic import is_partial, replacing, write_bytes, write_text
+from geopin_assets.files.atomic import creating, is_partial, replacing, write_bytes, write_text
 from geopin_assets.files.parquet import write_frame
 from geopin_assets_tests.files.processes import end, start
 
@@ -108,6 +108,17 @@ def test_a_reader_never_sees_half_of_what_two_processes_write(tmp_path: Path) ->
         seen.add(content[:1])
     assert [end(writer)[0] for writer in writers] == [0, 0]
     assert {b"1", b"2"} <= seen and names(tmp_path) == ["a"]
+
+
+def test_of_two_that_create_a_file_the_first_wins(tmp_path: Path) -> None:
+    with creating(tmp_path / "a") as slow:
+        slow.write_bytes(b"second")
+        with creating(tmp_path / "a") as quick:
+            quick.write_bytes(b"first")
+    assert (tmp_path / "a").read_bytes() == b"first" and names(tmp_path) == ["a"]
+    with pytest.raises(ZeroDivisionError), creating(tmp_path / "b") as partial:
+        partial.write_bytes(b"1" * (1 // 0))
+    assert names(tmp_path) == ["a"]
 
 
 def test_whoever_holds_the_old_file_open_reads_it_to_the_end(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import gzip
 import logging
+import tracemalloc
+import zlib
 from collections.abc import Iterable, Iterator
 from email.utils import formatdate
 from itertools import pairwise
@@ -165,10 +167,52 @@ def test_nan_passes_because_records_are_judged_one_by_one():
     assert set(client.get_json(URL)) == {"a", "b"}
 
 
-def test_absurdly_nested_json_is_an_error_and_no_crash():
-    client, _, _ = client_of(httpx.Response(200, content=b"[" * 200_000))
-    with pytest.raises(TransientError):
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"[" * 200_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+        *(b'{"id": "\xff\xfe"}', b'{"id": 1,}', b'{"a": tru}          ', b"{'a': 1}"),
+    ],
+)
+def test_json_that_is_broken_and_not_cut_is_an_error_that_no_retry_mends(body: bytes):
+    client, server, _ = client_of(httpx.Response(200, content=body))
+    with pytest.raises(PayloadError, match="broken JSON"):
         client.get_json(URL)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a": "b', b'{"a": tru', b'{"a": "caf\xc3', b'{"a": -Infin', b'["\\', b'["\\u00', b"", b'[{"a": 1}', b"["],
+)
+def test_json_that_ends_too_early_is_asked_for_again(body: bytes):
+    client, *_ = client_of(httpx.Response(200, content=body), json_reply([1]))
+    assert client.get_json(URL) == [1]
+
+
+@pytest.mark.parametrize("digits", [19, 20, 400, 4_000, 100_000])
+@pytest.mark.parametrize("more", [b"", b', "b": NaN'])
+def test_no_integer_has_more_than_64_bits(digits: int, more: bytes):
+    client, _, _ = client_of(httpx.Response(200, content=b'{"a": ' + b"9" * digits + more + b"}"))
+    number = client.get_json(URL)["a"]
+    assert isinstance(number, float) or abs(number) < 2**64
+    assert number >= 9.9e18
+
+
+@pytest.mark.parametrize("body", [b"[" + b"[]," * 3_000_000 + b"[]]", b"[" + b"1," * 5_000_000 + b"1]"])
+def test_json_of_more_values_than_any_answer_has_is_refused_before_it_takes_memory(body: bytes):
+    client, _, _ = client_of(httpx.Response(200, content=body))
+    tracemalloc.start()
+    try:
+        with pytest.raises(PayloadError, match="at most"):
+            client.get_json(URL)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def _packed(body: bytes, **headers: str) -> httpx.Response:
+    return httpx.Response(200, stream=Chunks([body]), headers=headers)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -178,13 +222,57 @@ def test_a_body_above_the_cap_is_refused_also_when_it_was_packed(packed: bool):
         body, headers = gzip.compress(body), {"content-encoding": "gzip"}
     with (
         HttpClient(
-            "x",
-            transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=Chunks([body]), headers=headers)),
-            max_bytes=1_000_000,
+            "x", transport=httpx.MockTransport(lambda _: _packed(body, **headers)), max_bytes=1_000_000
         ) as client,
         pytest.raises(PayloadError, match="larger than 1000000 bytes"),
     ):
         client.get_bytes(URL)
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip", "deflate", "br", "zstd", "gzip, " * 20_000 + "gzip", "GZIP,identity"])
+def test_a_coding_that_was_not_asked_for_is_refused_unread(coding: str):
+    body = gzip.compress(gzip.compress(bytes(1 << 20)))
+    transport = httpx.MockTransport(lambda _: _packed(body, **{"content-encoding": coding}))
+    with HttpClient("x", transport=transport) as client, pytest.raises(PayloadError, match="not asked for"):
+        client.get_bytes(URL)
+
+
+def test_one_coding_is_asked_for_and_unpacked_within_the_cap():
+    """A bomb of 128 kB, 128 MB unpacked: no more than the cap is ever unpacked."""
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(1 << 7)), packer.flush()])
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers["accept-encoding"])
+        return _packed(bomb if len(asked) > 1 else gzip.compress(b"[1]"), **{"content-encoding": "X-GZip"})
+
+    with HttpClient("x", transport=httpx.MockTransport(answer), max_bytes=1 << 20) as client:
+        assert client.get_json(URL) == [1]
+        tracemalloc.start()
+        try:
+            with pytest.raises(PayloadError, match="larger than"):
+                client.get_bytes(URL)
+            assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        finally:
+            tracemalloc.stop()
+    assert asked == ["gzip", "gzip"]
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"[1]" * 1000)[:-4], b"no gzip at all"])
+def test_a_packed_body_that_arrives_damaged_is_asked_for_again(body: bytes):
+    replies = iter([_packed(body, **{"content-encoding": "gzip"}), json_reply([1])])
+    transport, clock = httpx.MockTransport(lambda _: next(replies)), Clock()
+    with HttpClient("x", transport=transport, clock=clock, sleep=clock.sleep) as client:
+        assert client.get_json(URL) == [1]
+
+
+@pytest.mark.parametrize(("status", "error"), [(500, TransientError), (401, PermanentError)])
+def test_an_error_stays_what_it_is_if_its_body_cannot_be_unpacked(status: int, error: type[Exception]):
+    reply = httpx.Response(status, stream=Chunks([b"?"]), headers={"content-encoding": "br"})
+    transport = httpx.MockTransport(lambda _: reply)
+    with HttpClient("x", transport=transport, attempts=1) as client, pytest.raises(error, match=f"answered {status}"):
+        client.get_json(URL)
 
 
 def test_a_dripping_body_ends_at_the_deadline():

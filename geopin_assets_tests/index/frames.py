@@ -78,6 +78,7 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
                 "attribution": "© Zoë 'Z', \"maker\"",
                 "creator": None,
                 "page_url": f"https://example.org/{id_}",
+                "thumbnail_url": None,
                 "cell_id": cell_id,
                 "payload": "not published",
             }
@@ -87,7 +88,7 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
             **{"capture_id": pl.String, "source": pl.String, "lon": pl.Float64, "lat": pl.Float64},
             **{"captured_at": pl.Datetime("us", "UTC"), "heading_deg": pl.Float64, "is_pano": pl.Boolean},
             **{"license": pl.String, "attribution": pl.String, "creator": pl.String, "page_url": pl.String},
-            **{"cell_id": pl.String, "payload": pl.String},
+            **{"thumbnail_url": pl.String, "cell_id": pl.String, "payload": pl.String},
         },
     )
 

@@ -216,6 +216,7 @@ def test_rows_come_back_with_their_types(store: MetadataStore) -> None:
         "attribution": "© Zoë 'Z', \"maker\"",
         "creator": None,
         "page_url": "https://example.org/s:1",
+        "thumbnail_url": None,
         "cell_id": "a",
         "row_hash": "",
     }

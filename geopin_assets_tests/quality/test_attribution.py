@@ -149,6 +149,25 @@ def test_the_report_counts_and_writes_every_creator(tmp_path: Path) -> None:
     assert report.top_creators["creator"].to_list() == ["=cmd()", "=cmd()", 'An"na,']
 
 
+@pytest.mark.parametrize(
+    ("creator", "cell"),
+    [
+        *(
+            (name, f"'{name}")
+            for name in ("=1+1", "＝1+1", "﹦1", "⁼1", "+1", "＋1", "-1", "−1", "－1", "@SUM(1)", "＠x", "%0")
+        ),
+        *(("\t=1", "'=1"), ("  =1", "'=1"), ("\r\n=1", "'=1"), ("\u200b=1", "'\\u200b=1"), ("\ufeff=1", "'\\ufeff=1")),
+        *(("Anna;=1", "Anna;'=1"), ("Anna, =1", "Anna,' =1"), ("Anna|@x", "Anna|'@x"), ("Anna\t=1", "Anna =1")),
+        *((name, name) for name in ("Anna", "Ömer, B.", "123", "(unknown)", "Łukasz; José", "a=b", "Jan-Willem", "張")),
+    ],
+)
+def test_no_creator_is_a_formula_in_a_spreadsheet(creator: str, cell: str, tmp_path: Path) -> None:
+    facts = counts(("panoramax", "CC-BY-4.0", creator, 1))
+    report = write_attribution(facts, pl.DataFrame(schema=CRAWLS), FACTS, tmp_path, now=NOW)
+    with report.creators_csv.open(encoding="utf-8", newline="") as lines:
+        assert list(csv.reader(lines))[1] == ["panoramax", "CC-BY-4.0", cell, "1"]
+
+
 def test_licenses_are_counted_per_source_with_what_they_ask() -> None:
     frame = by_license(counts(("a", "CC0-1.0", "Anna", 1), ("a", "CC0-1.0", "Bo", 2), ("b", "CC-BY-NC-4.0", None, 9)))
     assert frame.rows() == [

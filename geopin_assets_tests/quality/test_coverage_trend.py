@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.cells import cell_facts
+from geopin_assets.files.damage import is_aside
 from geopin_assets.quality.coverage import Expectations, GapReason, coverage_by_cell, find_gaps
 from geopin_assets.quality.coverage_trend import (
     CLOSED,
@@ -53,6 +54,24 @@ def test_a_snapshot_has_every_crawled_land_cell_with_its_gaps_and_people() -> No
     assert made.gaps_by_reason == {"no_capture": 1, "single_source": 1, "too_few_for_population": 1}
     assert (made.covered_cells, made.gaps.height) == (1, 2)
     assert made.gap_population == cell_facts(CITY).population + cell_facts(FARM).population
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 no", None])
+def test_a_damaged_snapshot_is_set_aside_and_an_older_one_is_compared_with(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    keep_snapshot(snapshot(captures(count=3), crawled("panoramax"), now=days_ago(9)), tmp_path)
+    damaged = keep_snapshot(snapshot(captures(count=4), crawled("panoramax"), now=days_ago(8)), tmp_path)
+    if content is None:
+        pl.read_parquet(damaged).write_parquet(damaged)  # without the totals
+    else:
+        damaged.write_bytes(content)
+    (tmp_path / "2026-99-99.parquet").write_bytes(b"somebody's")
+    assert since(tmp_path).since == days_ago(9)
+    assert not damaged.exists() and sum(is_aside(path) for path in tmp_path.iterdir()) == 1
+    damaged.write_bytes(b"")
+    keep_snapshot(snapshot(now=days_ago(9)), tmp_path).write_bytes(b"")
+    assert trend(snapshot(), tmp_path) is None
 
 
 def test_what_is_kept_is_read_back_as_it_was(tmp_path: Path) -> None:

@@ -15,8 +15,14 @@ import polars as pl
 from geopin_assets.defs.declare import asset_key, frame_table, report, verdict, version_of_module
 from geopin_assets.defs.graph import group
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.embedding.protocol import Model
 from geopin_assets.http_client import DailyUse
+from geopin_assets.index.cost import forecast_publish
+from geopin_assets.index.sync import SyncReport, sync_report
+from geopin_assets.index.tables import TABLES
+from geopin_assets.index.targets import RowTarget, VectorTarget
 from geopin_assets.licenses import OPEN_LICENSES
+from geopin_assets.platform.index_state import all_desired, live_models
 from geopin_assets.quality.limits import (
     DailyBudget,
     PublishingMonth,
@@ -28,9 +34,7 @@ from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, quotas_of
 
 if TYPE_CHECKING:
-    from geopin_assets.embedding.protocol import Model
     from geopin_assets.embedding.stored_vectors import VectorAudit
-    from geopin_assets.index.sync import SyncReport
 
 CHECKS = {
     "no_duplicates": "Every (source, image id) is one row of the catalog. If not: the merge is broken, do not publish.",
@@ -90,13 +94,8 @@ def integrity(
     )
 
 
-def _stores(storage: Storage, model: "Model", search_index: SearchIndex) -> "dict[str, SyncReport]":
+def _stores(storage: Storage, model: Model, search_index: SearchIndex) -> dict[str, SyncReport]:
     """Each part of the index and of the metadata, compared with what it should hold."""
-    from geopin_assets.index.sync import sync_report
-    from geopin_assets.index.tables import TABLES
-    from geopin_assets.index.targets import RowTarget, VectorTarget
-    from geopin_assets.platform.index_state import all_desired, live_models
-
     ledger, desired = search_index.ledger(), all_desired(storage, model)
     captures = storage.catalog().all_captures(["capture_id", "cell_id"])
     views = desired if len(live_models(search_index, model)) == 1 else None
@@ -141,7 +140,7 @@ def vectors_check(audit: "VectorAudit") -> dg.AssetCheckResult:
     )
 
 
-def sync_check(stores: "Mapping[str, SyncReport]") -> dg.AssetCheckResult:
+def sync_check(stores: Mapping[str, SyncReport]) -> dg.AssetCheckResult:
     """Passes when every part of the index holds what it should, and nothing else."""
     text = "; ".join(f"{name}: {_difference(report)}" for name, report in stores.items())
     passed = all(report.is_in_sync for report in stores.values())
@@ -174,7 +173,7 @@ def budget_check(budgets: Sequence[DailyBudget], month: PublishingMonth | None) 
     return verdict("budget", not spent and (month is None or month.is_within), "; ".join(said), **numbers)
 
 
-def _difference(report: "SyncReport") -> str:
+def _difference(report: SyncReport) -> str:
     if report.is_in_sync:
         return f"{report.in_store} in sync, {report.sampled} read back"
     return (
@@ -218,8 +217,6 @@ def publishing_month(
     storage: Storage, instance: dg.DagsterInstance, *, vectors: int, captures: int, dim: int, now: datetime
 ) -> PublishingMonth | None:
     """What publishing to Cloudflare took in 30 days; None for the embedded index, which costs nothing."""
-    from geopin_assets.index.cost import forecast_publish
-
     settings = storage.settings()
     if not settings.publishes_to_cloudflare:
         return None

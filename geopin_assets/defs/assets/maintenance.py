@@ -15,7 +15,16 @@ from pydantic import Field
 
 from geopin_assets.defs.declare import asset, version_of_module
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.files.disk import bytes_of, partial_files, remove_files, remove_folders, untouched_folders
+from geopin_assets.files.disk import (
+    bytes_of,
+    damaged_files,
+    partial_files,
+    remove_files,
+    remove_folders,
+    untouched_folders,
+)
+from geopin_assets.index.versions import State
+from geopin_assets.platform.index_state import drop_version
 
 if TYPE_CHECKING:
     from geopin_assets.files.object_store import ObjectStore
@@ -43,8 +52,6 @@ def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg
     The one that searches use, the one being built and the newest retired one always stay. Runs in the pool of those
     who publish, as nobody may write meanwhile.
     """
-    from geopin_assets.platform.index_state import drop_version
-
     folder = search_index.settings().index_dir
     bytes_before, now = bytes_of(folder), datetime.now(UTC)
     outlived = search_index.versions().outlived(now - timedelta(days=config.retired_days))
@@ -103,6 +110,7 @@ class FileRetention(dg.Config):
         description="Days without a write after which the vectors of a model are removed that is neither the present "
         "one nor in any version of the index",
     )
+    damaged_days: int = Field(default=30, ge=1, description="Days that a file is kept that was damaged and set aside")
     evaluations_days: int = Field(default=30, ge=1, description="Days that Dagster's evaluations of automation stay")
 
 
@@ -124,6 +132,7 @@ def leftovers(
     settings, now = storage.settings(), datetime.now(UTC)
     vectors = storage.embeddings()
     partial = remove_files(partial_files(settings.data_dir, now - _ABANDONED_AFTER))
+    damaged = remove_files(damaged_files(settings.data_dir, now - timedelta(days=config.damaged_days)))
     abandoned = untouched_folders(vectors, parts_folders(vectors), now - timedelta(days=config.parts_days))
     parts = remove_folders(vectors, abandoned)
     _purge_evaluations(context.instance, now - timedelta(days=config.evaluations_days))
@@ -134,10 +143,11 @@ def leftovers(
     return dg.MaterializeResult(
         metadata={
             "partial_files": partial.files,
+            "damaged_files": damaged.files,
             "part_files": parts.files,
             "part_files_compacted": compacted,
             "files_of_unused_models": models.files,
-            "freed_bytes": partial.bytes + parts.bytes + models.bytes,
+            "freed_bytes": partial.bytes + damaged.bytes + parts.bytes + models.bytes,
         }
     )
 
@@ -162,8 +172,6 @@ def disk(context: dg.AssetExecutionContext, storage: Storage, search_index: Sear
 
     `history`, `schedules`, `storage` and `logs` are Dagster's own, where it keeps them in files.
     """
-    from geopin_assets.index.versions import State
-
     settings, home = storage.settings(), Path(context.instance.root_directory)
     paths = {
         "raw": settings.raw_dir,

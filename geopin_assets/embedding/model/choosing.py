@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from geopin_assets.capture import MAX_DIM
 from geopin_assets.embedding.model.checkpoints import Architecture, find_weights, weights_sha256
 from geopin_assets.embedding.protocol import PREPROCESSING, STAND_IN, Embedder, Image, Model
 from geopin_assets.errors import ConfigurationError
@@ -87,8 +88,15 @@ class LazyEmbedder:
 
 
 def _configured(settings: Settings) -> tuple[Architecture, Path | None]:
-    """The architecture, and its checkpoint; no checkpoint for the stand-in."""
+    """The architecture, and its checkpoint; no checkpoint for the stand-in.
+
+    Raises ConfigurationError for one whose vectors no index takes, before its weights are fetched.
+    """
     architecture = Architecture.parse(settings.model)
+    if architecture.dim > MAX_DIM:
+        raise ConfigurationError(
+            f"GEOPIN_MODEL={settings.model}: {architecture.dim:,} dimensions; an index takes {MAX_DIM:,} at most"
+        )
     if _uses_stand_in(settings):
         return architecture, None
     return architecture, find_weights(settings.weights, architecture, settings.data_dir / "weights")

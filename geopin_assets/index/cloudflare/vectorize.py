@@ -20,6 +20,7 @@ import orjson
 import polars as pl
 from numpy.typing import NDArray
 
+from geopin_assets.capture import MAX_DIM
 from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index import limits
 from geopin_assets.index.cloudflare.api import CloudflareApi, RequestTooLarge, field, unless
@@ -105,8 +106,8 @@ class VectorizeIndex:
     """A VectorIndex at Cloudflare. `wait` is how long `create` waits for metadata indexes."""
 
     def __init__(self, api: CloudflareApi, name: str, dim: int, *, wait: Wait | None = None) -> None:
-        if not 1 <= dim <= limits.MAX_DIM:
-            raise PermanentError(f"{dim} dimensions; between 1 and {limits.MAX_DIM}")
+        if not 1 <= dim <= MAX_DIM:
+            raise PermanentError(f"{dim} dimensions; between 1 and {MAX_DIM}")
         self._api, self.name, self.dim = api, name, dim
         self._wait = wait or Wait()
         self._per_request = limits.VECTORS_PER_UPSERT

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from geopin_assets.capture import MAX_DIM
 from geopin_assets.errors import PermanentError
 from geopin_assets.index import limits
 from geopin_assets.index.protocol import METADATA, IndexInfo, vector_schema
@@ -45,8 +46,8 @@ class LanceIndex:
     upserts_at_once = 1
 
     def __init__(self, folder: Path, name: str, dim: int) -> None:
-        if not 1 <= dim <= limits.MAX_DIM:
-            raise PermanentError(f"{dim} dimensions; between 1 and {limits.MAX_DIM}")
+        if not 1 <= dim <= MAX_DIM:
+            raise PermanentError(f"{dim} dimensions; between 1 and {MAX_DIM}")
         self._folder, self.name, self.dim = folder, name, dim
         self._newest: tuple[str, datetime] | None = None
 
@@ -94,7 +95,9 @@ class LanceIndex:
             return pl.DataFrame(schema=vector_schema(self.dim))
         return self._table().search().where(f"vector_id IN {_sql(vector_ids)}").select(columns).to_polars()
 
-    def query(self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    def query(
+        self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
         limits.check_top_k(top_k)
         limits.check_query_vector(vector, self.dim)
         limits.check_filter(where or {}, self.metadata_indexes() if where else ())

@@ -36,8 +36,12 @@ class SqliteStore:
         self._busy_timeout_s = busy_timeout_s
 
     @property
+    def name(self) -> str:
+        return self._path.stem
+
+    @property
     def store_key(self) -> str:
-        return f"sqlite:{self._path.stem}"
+        return f"sqlite:{self.name}"
 
     def migrate(self) -> None:
         with self._transaction() as connection:

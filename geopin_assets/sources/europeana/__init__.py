@@ -23,7 +23,7 @@ from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
-from geopin_assets.sources.base import CrawlReport, Key, RequestCost, Source
+from geopin_assets.sources.base import AS_IT_IS, CrawlReport, Key, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.europeana.read import has_coordinates, judge, parse_item, parse_page, place_of
 from geopin_assets.sources.splitting import fetch_counted
@@ -39,6 +39,7 @@ class Europeana(Source):
     title = "Europeana"
     homepage = "https://www.europeana.eu"
     contribute_url = "https://pro.europeana.eu"
+    thumbnail = AS_IT_IS
     endpoint = "https://api.europeana.eu"
     license = None
     attribution = "{creator}, {data provider}, via Europeana, {license}"

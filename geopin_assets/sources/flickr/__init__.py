@@ -63,6 +63,7 @@ class Flickr(Source):
     title = "Flickr"
     homepage = "https://www.flickr.com"
     contribute_url = "https://www.flickr.com/photos/upload/"
+    thumbnail = (r"(?:_[a-z])?\.jpg$", "_m.jpg")
     endpoint = "https://api.flickr.com"
     license = None
     attribution = '"{title}" by {creator} on Flickr, {license}'

@@ -29,7 +29,7 @@ from geopin_assets.errors import GeoPinError, PayloadError, TransientError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import Answer, HttpClient
 from geopin_assets.settings import Settings
-from geopin_assets.sources.base import CrawlReport, RequestCost, Source
+from geopin_assets.sources.base import AS_IT_IS, CrawlReport, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.kartaview import read
 from geopin_assets.sources.splitting import Checked, Saturated, fetch_complete, fetch_counted
@@ -50,6 +50,7 @@ class KartaView(Source):
     title = "KartaView"
     homepage = read.HOMEPAGE
     contribute_url = "https://kartaview.org"
+    thumbnail = AS_IT_IS
     endpoint = "https://api.openstreetcam.org"
     license = read.LICENSE
     attribution = read.ATTRIBUTION

@@ -47,6 +47,7 @@ class Panoramax(Source):
     title = "Panoramax"
     homepage = "https://panoramax.fr"
     contribute_url = "https://docs.panoramax.fr"
+    thumbnail = (r"/[hs]d\.jpg$", "/thumb.jpg")
     endpoint = "https://api.panoramax.xyz"
     license = None
     attribution = "{creator} – Panoramax / {instance}, {license}"

@@ -27,7 +27,7 @@ from geopin_assets.http_client import HttpClient
 from geopin_assets.licenses import OPEN_LICENSES, open_license
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields, stac_items
-from geopin_assets.sources.base import CrawlReport, RequestCost, Source
+from geopin_assets.sources.base import AS_IT_IS, CrawlReport, RequestCost, Source
 from geopin_assets.sources.stac.ask import Api
 
 _SANDBOX_PREFIX = "sandbox"  # its port may change, its ids must not
@@ -42,6 +42,7 @@ class Stac(Source):
     title = "STAC APIs"
     homepage = "https://stacspec.org"
     contribute_url = "https://stacspec.org"
+    thumbnail = AS_IT_IS
     endpoint = ""  # only those that GEOPIN_STAC_URLS names
     license = None
     attribution = "{creator}, {license}"

@@ -30,7 +30,7 @@ from geopin_assets.errors import PayloadError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
-from geopin_assets.sources.base import CrawlReport, RequestCost, Source
+from geopin_assets.sources.base import AS_IT_IS, CrawlReport, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.splitting import Capacity, Saturated, fetch_complete
 from geopin_assets.sources.wikimedia_commons.answers import (
@@ -78,6 +78,7 @@ class WikimediaCommons(Source):
     title = "Wikimedia Commons"
     homepage = "https://commons.wikimedia.org"
     contribute_url = "https://commons.wikimedia.org/wiki/Special:UploadWizard"
+    thumbnail = AS_IT_IS
     endpoint = "https://commons.wikimedia.org"
     license = None
     attribution = "{creator}, {license}, via Wikimedia Commons"

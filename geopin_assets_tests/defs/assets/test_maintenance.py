@@ -127,12 +127,14 @@ def test_only_what_nobody_writes_or_reads_any_more_is_removed(
     vectors = settings.embeddings_dir
     gone = [
         aged(settings.raw_dir / "panoramax" / f".{CELL}.parquet.77.partial", 2),
+        aged(settings.raw_dir / "panoramax" / f"{CELL}.parquet.damaged-20260101T000000-ab12", 40),
         aged(vectors / present / f"{CELL}.parts" / "0000001.parquet", 40),
         aged(vectors / "forgotten" / f"{CELL}.parquet", 40),
     ]
     kept = [
         aged(settings.raw_dir / "panoramax" / f".{CELL}.parquet.78.partial", 0.1),
         aged(settings.raw_dir / "panoramax" / f"{CELL}.parquet", 400),
+        aged(settings.raw_dir / "panoramax" / f"{CELL}.parquet.damaged-20260101T000000-ab13", 4),
         aged(vectors / present / f"{CELL}.parquet", 400),
         aged(vectors / present / "nh-amsterdam-r090c052.parts" / "0000001.parquet", 5),
         aged(vectors / "indexed" / f"{CELL}.parquet", 400),
@@ -142,7 +144,7 @@ def test_only_what_nobody_writes_or_reads_any_more_is_removed(
     assert [path for path in gone if path.exists()] == []
     assert [path for path in kept if not path.exists()] == []
     assert (shown["partial_files"], shown["part_files"], shown["files_of_unused_models"]) == (1, 1, 1)
-    assert shown["freed_bytes"] == 300
+    assert (shown["damaged_files"], shown["freed_bytes"]) == (1, 400)
 
 
 def test_parts_that_are_being_written_now_are_kept_however_old_the_first_of_them_is(

@@ -21,7 +21,7 @@ from geopin_assets.embedding.vectors import HELD_SCHEMA, vector_rows
 from geopin_assets.files.object_store import open_store
 from geopin_assets.index.publish import publish_vectors
 from geopin_assets.index.versions import State
-from geopin_assets.platform.index_state import desired_vectors
+from geopin_assets.platform.index_state import desired_rows, desired_vectors
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import CellCrawl
 from geopin_assets.store.raw import RawStore
@@ -33,7 +33,7 @@ from geopin_assets_tests.platform import CELLS, Installation, Ran
 HERE, THERE = CELLS
 GONE, STAYS = "panoramax:gone", "panoramax:stays"
 VIEWS = [vector_id(GONE, view) for view in range(12)]
-LAYERS = ("catalog/captures", "index/embeddings", "publish/vectorize", "publish/d1")
+LAYERS = ("catalog/captures", "index/embeddings", "publish/d1", "publish/vectorize")
 
 
 def takedown_of(place: Installation, *capture_ids: str) -> Takedown:
@@ -142,7 +142,10 @@ def test_what_a_source_itself_no_longer_shows_leaves_every_place_with_the_next_r
     done = below_raw(place, instance)
     assert takedown_of(place).traces() == []
     assert held_in_index(place) == {STAYS}
-    assert [done[asset].totals["deleted"] for asset in LAYERS[2:]] == [12, 13]
+    vectors, rows = done["publish/vectorize"].totals, done["publish/d1"].totals
+    assert (vectors["deleted"], vectors["rows_deleted"], rows["deleted"]) == (12, 13, 0), (
+        "rows leave after their vectors"
+    )
 
 
 def test_what_searches_see_goes_first_and_nothing_that_follows_can_publish_it_again(
@@ -270,7 +273,7 @@ def test_a_capture_named_like_a_view_of_another_is_not_taken_for_it(
     twin = capture("gone/00", is_pano=True)
     crawl(place.storage.raw(), THERE, [twin], crawled_at=DAY_2)
     place.storage.catalog().merge(CELLS, place.storage.raw())
-    rows = place.storage.catalog().captures([THERE])
+    rows = desired_rows(place.storage, [THERE])
     publish_rows(rows, [THERE], place.rows, place.search_index.ledger())
     take_down(place, instance, steps=1)
     held = place.rows.query("SELECT capture_id FROM captures ORDER BY capture_id")["capture_id"]

@@ -1,0 +1,264 @@
+"""Leases: who works on which part of what, over all processes of this machine, until it lets go or ends.
+
+    {folder}/{thing}/{pid}-{random}.lease    one per holder, locked by it: who, since when, and which units
+    {folder}/{thing}/.turn                   locked for the moment in which somebody looks and takes
+
+A thing is an asset or a store; its units are cells, without which it is held as a whole. Units are taken all at once
+or as many as are free, so nobody holds some and waits for others: no two can wait for each other. The kernel unlocks
+the file of a process that ends, however it ends, and whoever looks next removes it: nothing expires, nothing is to
+be repaired, and a full disk costs a lease but never another's. A thousand cells are one file and one descriptor.
+
+Here: taking, waiting and saying for whom. Not here: what needs a lease. One machine only: over several, the same files
+are objects put under a condition (`object_store.py`) and renewed by their holders, behind the same methods.
+"""
+
+import fcntl
+import logging
+import os
+import re
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+
+import orjson
+
+from geopin_assets.errors import TransientError
+from geopin_assets.files.damage import writing
+from geopin_assets.files.lock import locked
+
+LEASES = "leases"
+"""The folder of them, beside what they are about."""
+_FIRST_WORD_AFTER_S = 1.0
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 1.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process, and what it holds of a thing."""
+
+    pid: int
+    host: str
+    command: str
+    since: str
+    what: str = ""
+    """What it does there, in a few words."""
+    units: frozenset[str] | None = None
+    """None: the whole thing."""
+
+    def has(self, units: Collection[str] | None) -> frozenset[str] | None:
+        """Which of these it holds; None: the thing as a whole is contested."""
+        return None if self.units is None or units is None else self.units.intersection(units)
+
+    def __str__(self) -> str:
+        what = f", {self.what}" if self.what else ""
+        return f"process {self.pid} ({self.command}{what}) on {self.host} since {self.since}"
+
+
+class Lease:
+    """What this process holds, until it lets go of it."""
+
+    def __init__(self, path: Path, descriptor: int, holder: Holder) -> None:
+        self._path, self._descriptor, self.holder = path, descriptor, holder
+
+    @property
+    def units(self) -> frozenset[str]:
+        """What was taken."""
+        return self.holder.units or frozenset()
+
+    def let_go(self, unit: str) -> None:
+        """Others may have this unit from now on, the rest stays. Where that cannot be noted, it stays too."""
+        with suppress(OSError):
+            os.write(self._descriptor, orjson.dumps(unit) + b"\n")
+
+    def end(self) -> None:
+        """Let go of everything."""
+        self._path.unlink(missing_ok=True)
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # whatever process was forked meanwhile
+        os.close(self._descriptor)
+
+
+class Leases:
+    """All leases whose files are under `folder`. Safe to use from several threads and processes."""
+
+    def __init__(self, folder: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._folder, self._sleep = folder, sleep
+
+    @contextmanager
+    def held(
+        self,
+        thing: str,
+        units: Collection[str] | None = None,
+        *,
+        what: str = "",
+        patience_s: float | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Iterator[Lease]:
+        """Have all of these units, or the whole thing, for yourself; waits until they are free.
+
+        Whoever waits says for whom, in the log and to `say`. Raises TransientError naming the holder after
+        `patience_s` (None: waits as long as it takes).
+        """
+        with self._ending(self._waited(thing, units, what, patience_s, say, is_all=True)) as lease:
+            yield lease
+
+    @contextmanager
+    def some(
+        self,
+        thing: str,
+        units: Collection[str],
+        *,
+        what: str = "",
+        patience_s: float | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Iterator[Lease]:
+        """Have as many of these units as are free, at least one: what somebody else does is waited for at the end."""
+        with self._ending(self._waited(thing, units, what, patience_s, say, is_all=False)) as lease:
+            yield lease
+
+    @contextmanager
+    def free(self, thing: str, units: Collection[str], *, what: str = "") -> Iterator[frozenset[str]]:
+        """Have as many of these units as are free right now, maybe none; never waits."""
+        lease, _ = self._take(thing, units, what, is_all=False)
+        if lease is None:
+            yield frozenset()
+            return
+        with self._ending(lease):
+            yield lease.units
+
+    def holders(self, thing: str) -> list[Holder]:
+        """Who holds something of a thing now."""
+        folder = self._folder_of(thing)
+        if not folder.exists():
+            return []
+        with locked(folder / ".turn"):
+            return _standing(folder)
+
+    def take_for_life(self, thing: str, unit: str) -> None:
+        """Have a unit until this process ends. Raises TransientError if another has it."""
+        self._waited(thing, [unit], "", 0.0, None, is_all=True)
+
+    @contextmanager
+    def _ending(self, lease: Lease) -> Iterator[Lease]:
+        try:
+            yield lease
+        finally:
+            lease.end()
+
+    def _waited(
+        self,
+        thing: str,
+        units: Collection[str] | None,
+        what: str,
+        patience_s: float | None,
+        say: Callable[[str], None] | None,
+        *,
+        is_all: bool,
+    ) -> Lease:
+        began_s, wait_s, said = time.monotonic(), _SHORTEST_WAIT_S, ""
+        while True:
+            lease, others = self._take(thing, units, what, is_all=is_all)
+            if lease:
+                return lease
+            text = f"{thing}{_named(units, others)} held by {'; '.join(map(str, others))}"
+            waited_s = time.monotonic() - began_s
+            if patience_s is not None and waited_s >= patience_s:
+                raise TransientError(f"{text}, after waiting {waited_s:.0f} s")
+            if waited_s >= _FIRST_WORD_AFTER_S and text != said:
+                _log.info("waiting: %s", text)
+                if say:
+                    say(f"waiting: {text}")
+                said = text
+            self._sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    def _take(
+        self, thing: str, units: Collection[str] | None, what: str, *, is_all: bool
+    ) -> tuple[Lease | None, list[Holder]]:
+        """The lease, or who is in the way."""
+        folder = self._folder_of(thing)
+        with locked(folder / ".turn"):
+            others = [other for other in _standing(folder) if other.has(units) is None or other.has(units)]
+            wanted = None if units is None else frozenset(units)
+            if others:
+                held = [other.has(units) for other in others]
+                if is_all or wanted is None or None in held:
+                    return None, others
+                wanted = wanted.difference(*(some for some in held if some))
+                if not wanted:
+                    return None, others
+            return _begun(folder, Holder(os.getpid(), socket.gethostname(), _command(), _now(), what, wanted)), others
+
+    def _folder_of(self, thing: str) -> Path:
+        readable = re.sub(r"[^\w.-]+", "-", thing)[:80]
+        return self._folder / f"{readable}-{blake2b(thing.encode(), digest_size=4).hexdigest()}"
+
+
+def _begun(folder: Path, holder: Holder) -> Lease:
+    path = folder / f"{holder.pid}-{secrets.token_hex(4)}.lease"
+    with writing(str(path)):
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o644)
+        lease = Lease(path, descriptor, holder)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            units = None if holder.units is None else sorted(holder.units)
+            os.write(descriptor, orjson.dumps(asdict(holder) | {"units": units}) + b"\n")
+        except BaseException:
+            lease.end()
+            raise
+    return lease
+
+
+def _standing(folder: Path) -> list[Holder]:
+    """Who holds something; the files of those that have ended are removed. Call it when it is your turn."""
+    found = []
+    for path in sorted(folder.glob("*.lease")):
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            continue  # let go of meanwhile
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            found.append(_read(path))
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def _read(path: Path) -> Holder:
+    """What a holder wrote. One that could not write holds everything: its lock says that it lives."""
+    try:
+        first, *gone = path.read_bytes().splitlines()
+        facts = orjson.loads(first)
+        units = facts.pop("units")
+        holder = Holder(**facts)
+        return holder if units is None else replace(holder, units=frozenset(units).difference(map(orjson.loads, gone)))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return Holder(int(path.name.partition("-")[0] or 0), "this machine", "unknown", "an unknown time")
+
+
+def _named(units: Collection[str] | None, others: list[Holder]) -> str:
+    """For example ` nh-amsterdam-r090c051 and 3 more`."""
+    held = sorted(set[str]().union(*(other.has(units) or () for other in others)))
+    if not held:
+        return " is"
+    return f" {held[0]} is" if len(held) == 1 else f" {held[0]} and {len(held) - 1:,} more are"
+
+
+def _command() -> str:
+    """Never a token, so the command and its first word at most."""
+    command, word = Path(sys.argv[0] or sys.executable).name, sys.argv[1] if len(sys.argv) > 1 else ""
+    return f"{command} {word}" if re.fullmatch(r"[a-z]{2,12}", word) else command
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"

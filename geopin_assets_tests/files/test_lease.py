@@ -1,0 +1,164 @@
+import logging
+import os
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from geopin_assets.errors import TransientError
+from geopin_assets.files.lease import Leases
+from geopin_assets_tests.files.processes import at_work, end, start
+
+HOLD = """
+    import pathlib, sys
+    from geopin_assets.files.lease import Leases
+    folder, *units = sys.argv[1:]
+    with Leases(pathlib.Path(folder)).held("raw/town", units or None, what="run 1a2b") as lease:
+        print("held", flush=True)
+        for line in sys.stdin:
+            lease.let_go(line.strip())
+            print("let go", flush=True)
+"""
+COUNT_IN_EVERY_CELL = """
+    import pathlib, random, sys
+    from geopin_assets.files.lease import Leases
+    folder, seed = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+    for _ in range(20):
+        cells = random.Random(seed).sample([f"c{n}" for n in range(8)], 5)
+        with Leases(folder).held("raw/town", cells):
+            for cell in cells:
+                number = int((folder / cell).read_text())
+                (folder / cell).write_text(str(number + 1))
+        seed += 1000
+"""
+CELLS = [f"c{number}" for number in range(8)]
+
+
+def test_processes_that_want_overlapping_cells_in_any_order_take_turns(tmp_path: Path) -> None:
+    expected = dict.fromkeys(CELLS, 0)
+    for seed in (1, 2, 3):
+        for step in range(20):
+            for cell in random.Random(seed + 1000 * step).sample(CELLS, 5):
+                expected[cell] += 1
+    for cell in CELLS:
+        (tmp_path / cell).write_text("0")
+    processes = [start(COUNT_IN_EVERY_CELL, tmp_path, seed) for seed in (1, 2, 3)]
+    assert [end(process)[0] for process in processes] == [0, 0, 0]
+    assert {cell: int((tmp_path / cell).read_text()) for cell in CELLS} == expected
+
+
+def test_waiting_names_the_holder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    said: list[str] = []
+    with (
+        at_work(HOLD, tmp_path, "c1", "c2") as other,
+        pytest.raises(
+            TransientError, match=rf"raw/town c2 is held by process {other.pid} \(-c, run 1a2b\) on .+ since"
+        ),
+        Leases(tmp_path).held("raw/town", ["c2", "c3"], patience_s=1.5, say=said.append),
+    ):
+        pass
+    assert len(said) == 1 and f"process {other.pid}" in said[0]
+    assert [record.message for record in caplog.records if "waiting" in record.message] == said
+
+
+def test_other_cells_and_other_assets_are_free(tmp_path: Path) -> None:
+    leases = Leases(tmp_path)
+    with at_work(HOLD, tmp_path, "c1", "c2"):
+        with leases.held("raw/town", ["c3"], patience_s=0), leases.held("raw/city", ["c1"], patience_s=0):
+            pass
+        with leases.some("raw/town", ["c1", "c2", "c3"]) as mine:
+            assert mine.units == {"c3"}
+        with leases.free("raw/town", ["c1", "c2"]) as free:
+            assert free == frozenset()
+
+
+def test_a_thing_as_a_whole_meets_every_cell_of_it(tmp_path: Path) -> None:
+    leases = Leases(tmp_path)
+    with at_work(HOLD, tmp_path, "c1"), pytest.raises(TransientError), leases.held("raw/town", patience_s=0):
+        pass
+    with at_work(HOLD, tmp_path):
+        with pytest.raises(TransientError), leases.some("raw/town", ["c9"], patience_s=0):
+            pass
+        with leases.free("raw/town", ["c9"]) as free:
+            assert free == frozenset()
+
+
+def test_a_killed_process_lets_go_at_once(tmp_path: Path) -> None:
+    leases = Leases(tmp_path)
+    with at_work(HOLD, tmp_path, "c1") as other:
+        (holder,) = leases.holders("raw/town")
+        assert (holder.pid, holder.units) == (other.pid, {"c1"})
+        other.kill()
+        other.wait()
+        with leases.held("raw/town", ["c1"], patience_s=0):
+            assert [found.pid for found in leases.holders("raw/town")] == [os.getpid()]
+    assert leases.holders("raw/town") == []
+    assert list(tmp_path.rglob("*.lease")) == []
+
+
+def test_what_is_let_go_is_free_while_the_rest_stays(tmp_path: Path) -> None:
+    leases = Leases(tmp_path)
+    with at_work(HOLD, tmp_path, "c1", "c2") as other:
+        assert other.stdin and other.stdout
+        other.stdin.write("c1\n")
+        other.stdin.flush()
+        other.stdout.readline()
+        with leases.held("raw/town", ["c1"], patience_s=0):
+            pass
+        with pytest.raises(TransientError), leases.held("raw/town", ["c2"], patience_s=0):
+            pass
+
+
+def test_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
+    leases, counted = Leases(tmp_path), 0
+
+    def add(_: int) -> None:
+        nonlocal counted
+        with leases.held("a", ["b"]):
+            before = counted
+            leases.holders("something else")
+            counted = before + 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(40)))
+    assert counted == 40
+
+
+def test_a_holder_that_could_not_say_what_it_holds_holds_everything(tmp_path: Path) -> None:
+    leases = Leases(tmp_path)
+    with leases.held("a", ["b"]):
+        (path,) = tmp_path.rglob("*.lease")
+        path.write_bytes(b"")
+        with pytest.raises(TransientError, match=f"process {os.getpid()}"), leases.held("a", ["c"], patience_s=0):
+            pass
+
+
+def test_for_life_is_until_the_process_ends(tmp_path: Path) -> None:
+    code = """
+        import pathlib, sys
+        from geopin_assets.files.lease import Leases
+        Leases(pathlib.Path(sys.argv[1])).take_for_life("process", sys.argv[2])
+        print("held", flush=True)
+        sys.stdin.read()
+    """
+    leases = Leases(tmp_path)
+    with at_work(code, tmp_path, "p1") as other, at_work(code, tmp_path, "p2"):
+        with pytest.raises(TransientError, match=str(other.pid)):
+            leases.take_for_life("process", "p1")
+        other.kill()
+        other.wait()
+        assert [set(holder.units or ()) for holder in leases.holders("process")] == [{"p2"}]
+
+
+def test_ten_thousand_cells_are_one_file_and_one_descriptor(tmp_path: Path) -> None:
+    cells = [f"nh-amsterdam-r{row:03d}c{column:03d}" for row in range(100) for column in range(100)]
+    leases, descriptors = Leases(tmp_path), len(list(Path("/dev/fd").iterdir()))
+    with leases.held("raw/town", cells) as lease:
+        assert len(list(tmp_path.rglob("*.lease"))) == 1
+        assert len(list(Path("/dev/fd").iterdir())) == descriptors + 1
+        for cell in cells[:5000]:
+            lease.let_go(cell)
+        (holder,) = leases.holders("raw/town")
+        assert holder.units == set(cells[5000:])

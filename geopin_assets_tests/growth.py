@@ -1,0 +1,36 @@
+"""Whether reading foreign text takes time in proportion to its length: CPU seconds at n, 2n and 4n.
+
+Here: the measure. Not here: texts and readers. CPU of the calling thread, the least of several tries, and a wide bound:
+four times the text may take eight times as long; what is quadratic takes sixteen.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Text = TypeVar("Text", str, bytes)
+
+MOST = 8.0
+_TRIES = 5
+_MEASURABLE_S = 0.001
+_SMALLEST, _LARGEST = 1024, 2**20
+
+
+def growth(read: Callable[[Text], object], grain: Text, *, before: Text | None = None) -> float:
+    """How many times as long four times as many grains take, of whatever number takes a millisecond."""
+    head = grain[:0] if before is None else before
+    size = _SMALLEST
+    while size < _LARGEST and _cpu_s(read, head + grain * (size // len(grain))) < _MEASURABLE_S:
+        size *= 2
+    times = [_cpu_s(read, head + grain * (factor * size // len(grain))) for factor in (1, 2, 4)]
+    return times[2] / max(times[0], times[1] / 2)
+
+
+def _cpu_s(read: Callable[[Text], object], text: Text) -> float:
+    def once() -> float:
+        started = time.thread_time()
+        read(text)
+        return time.thread_time() - started
+
+    first = once()
+    return first if first > 1 else min(first, *(once() for _ in range(_TRIES - 1)))
