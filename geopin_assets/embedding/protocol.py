@@ -110,8 +110,11 @@ def next_try_at(
 VIEWS = 12
 """Of a panorama, one every 30 degrees; a flat image has one."""
 
-Image: TypeAlias = "NDArray[np.uint8]"
-"""Upright RGB image, uint8 [height, width, 3]."""
+if TYPE_CHECKING:
+    Image: TypeAlias = NDArray[np.uint8]
+    """Upright RGB image, uint8 [height, width, 3]."""
+else:  # as annotations see it when the module that they stand in is loaded
+    Image = object
 
 
 @dataclass(frozen=True, slots=True)
