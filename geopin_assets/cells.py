@@ -19,7 +19,7 @@ from importlib.resources import files
 from itertools import pairwise
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.grid import COLUMNS, ROWS, Bbox, Cell, edge_lat, edge_lon, row_column
+from geopin_assets.grid import COLUMNS, ROWS, Bbox, Cell, edge_lat, edge_lon, row_column, rows_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,11 @@ def cell_at(lon: float, lat: float) -> Cell | None:
     """The one cell that holds a position, or None outside the grid."""
     position = row_column(lon, lat)
     return _by_position()[position] if position else None
+
+
+def cells_in(bbox: Bbox) -> Iterator[Cell]:
+    """All cells that intersect a box."""
+    return (_by_position()[place] for place in rows_columns(bbox) if place in _by_position())
 
 
 PROVINCES = {

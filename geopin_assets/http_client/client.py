@@ -43,6 +43,7 @@ ERROR_BODY_BYTES = 64 * 1024
 _IDLE_S = 30.0  # longest silence on a connection, within the total deadline
 _RETRIED = {408, 425, 429}
 _REFUSED = {401, 403}
+_GONE = {404, 410}
 
 
 class HttpClient:
@@ -224,7 +225,13 @@ class HttpClient:
             raise AccessDenied(f"{said}; access denied, check the key or ask the provider")
         if status in _RETRIED or status >= 500:
             raise TransientError(said, retry_after_s=answer.retry_after_s(self._wall_clock()))
+        if status in _GONE:
+            raise NotFound(said)
         raise PermanentError(f"{said}; redirects are not followed" if 300 <= status < 400 else said)
+
+
+class NotFound(PermanentError):
+    """404 or 410."""
 
 
 class AccessDenied(PermanentError):

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from geopin_assets.capture import Capture, Reason
-from geopin_assets.cells import cell
+from geopin_assets.cells import cell, cells_in
 from geopin_assets.defs.declare import Columns, asset, version_of_source
 from geopin_assets.defs.graph import raw
 from geopin_assets.defs.resources import Sources, Storage
 from geopin_assets.defs.running.materialize import CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.errors import GeoPinError
+from geopin_assets.grid import Bbox
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
@@ -53,9 +54,9 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
         def crawl(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
             with sources.open(source.name) as crawler, progress.task(context, len(cell_ids)) as advance:
                 store, captures, requests = storage.raw(), 0, 0
-                known = partial(store.captures_of, source.name)
+                known = partial(_known, store, source.name)
                 taken_down = storage.catalog().takedowns().of(source.name)
-                for where, outcome in crawl_cells(crawler, map(cell, cell_ids), known_captures=known):
+                for where, outcome in crawl_cells(crawler, map(cell, cell_ids), known=known):
                     yield from store_cell(store, source.name, where.cell_id, outcome, taken_down)
                     if isinstance(outcome, CellCrawl):
                         captures, requests = captures + len(outcome.captures), requests + outcome.report.requests
@@ -97,6 +98,11 @@ def store_cell(
         return
     raw.forget_failure(source, cell_id)
     yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
+
+
+def _known(raw: RawStore, source: str, box: Bbox) -> frozenset[str]:
+    """Ids that the stored crawls of the cells of a box hold."""
+    return frozenset().union(*(raw.ids_of(source, each.cell_id) for each in cells_in(box)))
 
 
 def _failure(outcome: CellCrawl | GeoPinError) -> str:
