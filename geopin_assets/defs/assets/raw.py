@@ -100,7 +100,7 @@ def store_cell(
     yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
 
 
-def _known(raw: RawStore, source: str, box: Bbox) -> frozenset[str]:
+def _known(raw: "RawStore", source: str, box: Bbox) -> frozenset[str]:
     """Ids that the stored crawls of the cells of a box hold."""
     return frozenset().union(*(raw.ids_of(source, each.cell_id) for each in cells_in(box)))
 
