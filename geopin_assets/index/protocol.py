@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from geopin_assets.errors import TransientError
 from geopin_assets.index.limits import MAX_INDEX_NAME_LENGTH
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 METADATA: dict[str, pl.DataType] = {"source": pl.String(), "cell_block": pl.String(), "captured_year": pl.Int32()}
 """Metadata of a vector; each property gets a metadata index, so that searches can be filtered by it.
@@ -88,7 +90,9 @@ class Searchable(Protocol):
     @property
     def dim(self) -> int: ...
 
-    def query(self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    def query(
+        self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
         """Nearest vectors by cosine, best first: `vector_id`, `score` (1 = same direction).
 
         `where` is Vectorize's filter: {property: value} or {property: {"$gte": value}}, joined by AND.

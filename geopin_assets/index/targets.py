@@ -14,7 +14,6 @@ from hashlib import blake2b
 from math import ceil
 from typing import Protocol
 
-import numpy as np
 import orjson
 import polars as pl
 
@@ -123,6 +122,8 @@ class VectorTarget:
         self.index.create()
 
     def hashes(self, rows: pl.DataFrame) -> pl.Series:
+        import numpy as np
+
         values = rows["embedding"].to_numpy().astype(np.float16)
         metadata = rows.select(list(METADATA)).rows()
         encoded = {properties: orjson.dumps(properties) for properties in set(metadata)}

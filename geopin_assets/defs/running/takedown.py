@@ -17,8 +17,8 @@ import polars as pl
 
 from geopin_assets.capture import vector_id
 from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below_raw
+from geopin_assets.embedding.protocol import VIEWS
 from geopin_assets.embedding.stored_vectors import stored_vectors, take_out
-from geopin_assets.embedding.views import VIEWS
 from geopin_assets.errors import GeoPinError, PermanentError
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import LEAVING, held, withdraw

@@ -13,16 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from geopin_assets.capture import MAX_DIM
 from geopin_assets.errors import PermanentError
 from geopin_assets.index import limits
 from geopin_assets.index.protocol import METADATA, IndexInfo, vector_schema
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_SMALL_FRAGMENTS = 32  # each upsert adds one; merging them rewrites data, so not after every small publish
 KEEP_OLD_VERSIONS = timedelta(hours=1)  # a reader may still be using one
@@ -94,11 +96,13 @@ class LanceIndex:
             return pl.DataFrame(schema=vector_schema(self.dim))
         return self._table().search().where(f"vector_id IN {_sql(vector_ids)}").select(columns).to_polars()
 
-    def query(self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    def query(
+        self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
         limits.check_top_k(top_k)
         limits.check_query_vector(vector, self.dim)
         limits.check_filter(where or {}, self.metadata_indexes() if where else ())
-        search = self._table().search(vector.astype(np.float32)).distance_type("cosine").limit(top_k)
+        search = self._table().search(vector.astype("float32")).distance_type("cosine").limit(top_k)
         search = search.select(["vector_id", "_distance"])
         found = (search.where(_where(where)) if where else search).to_polars()
         return found.select("vector_id", (1 - pl.col("_distance")).cast(pl.Float64).alias("score"))
