@@ -15,7 +15,7 @@ import pytest
 from geopin_assets.capture import vector_id
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import AddressRule
-from geopin_assets.embedding.model.choosing import Thumbnail
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
 from geopin_assets.embedding.plan import CellStats, CellTask
 from geopin_assets.embedding.protocol import (
