@@ -16,7 +16,7 @@ import typer
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from geopin_assets.cli.console import console, dagster_home, progress_bar
-from geopin_assets.cli.listings import crawl_plan, show_crawl_plan
+from geopin_assets.cli.plans import crawl_plan, show_crawl_plan
 from geopin_assets.cli.webserver import Webserver
 from geopin_assets.defs.running.backfills import (
     BackfillState,

@@ -21,6 +21,7 @@ import polars as pl
 
 import geopin_assets
 from geopin_assets.cells import cell_ids
+from geopin_assets.defs.dagster_internals import FrozenPartitions
 from geopin_assets.defs.graph import Node, node
 from geopin_assets.defs.running.under_way import alone
 from geopin_assets.errors import ConfigurationError
@@ -78,7 +79,7 @@ warnings.filterwarnings("ignore", message=_BETA, category=dg.BetaWarning)
 
 OWNERS = ["team:geopin"]
 
-cells = dg.StaticPartitionsDefinition(cell_ids())
+cells = FrozenPartitions(cell_ids())
 """About 20,000 cells in the frozen order of the grid: a province or a city is one contiguous range."""
 
 Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]

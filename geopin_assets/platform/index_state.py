@@ -13,8 +13,7 @@ import polars as pl
 
 from geopin_assets.capture import vector_id
 from geopin_assets.cells import cell_block
-from geopin_assets.embedding.protocol import Model
-from geopin_assets.embedding.views import VIEWS
+from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import TransientError
 from geopin_assets.index.batching import Frames
 from geopin_assets.index.protocol import vector_schema

@@ -8,6 +8,7 @@ because each waits for the pool of those who write the same files. Together they
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from shutil import disk_usage
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -15,7 +16,6 @@ from pydantic import Field
 from geopin_assets.defs.declare import asset, version_of_module
 from geopin_assets.defs.graph import EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
 from geopin_assets.files.disk import (
     bytes_of,
     damaged_files,
@@ -24,9 +24,11 @@ from geopin_assets.files.disk import (
     remove_folders,
     untouched_folders,
 )
-from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.index.versions import State
 from geopin_assets.platform.index_state import drop_version
+
+if TYPE_CHECKING:
+    from geopin_assets.files.object_store import ObjectStore
 
 _CODE = [version_of_module(__file__)]
 _ABANDONED_AFTER = timedelta(days=1)
@@ -128,6 +130,8 @@ def leftovers(
     Small Parquet files that the embedding of a killed run left in a cell become one; the next run continues from it.
     A finished cell is one file already, replaced whole. Runs in the pool of those who embed.
     """
+    from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
+
     settings, now = storage.settings(), datetime.now(UTC)
     vectors = storage.embeddings()
     partial = remove_files(partial_files(settings.data_dir, now - _ABANDONED_AFTER))
@@ -156,7 +160,7 @@ def _cell_of(parts_folder: str) -> str:
     return PurePosixPath(parts_folder).name.removesuffix(".parts")
 
 
-def _unused_models(vectors: ObjectStore, embedding: Embedding, search_index: SearchIndex) -> list[str]:
+def _unused_models(vectors: "ObjectStore", embedding: Embedding, search_index: SearchIndex) -> list[str]:
     found, _ = vectors.look()
     if not found:
         return []
