@@ -26,10 +26,11 @@ from geopin_assets.embedding.protocol import (
     FailureReason,
     Image,
     Model,
+    embedding_schema,
     next_try_at,
 )
 from geopin_assets.embedding.reading import HOST_PATIENCE
-from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
+from geopin_assets.embedding.vectors import VectorFiles
 from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.files.object_store import open_store
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, status
@@ -126,7 +127,7 @@ PANO = {"image_url": "http://b/pano", "is_pano": True, "heading_deg": 350.0}
 
 def test_a_flat_capture_yields_one_view_and_a_panorama_one_per_heading(run: Run) -> None:
     result = run(captures({}, PANO, PANO | {"heading_deg": None}))
-    assert result.vectors.schema == EMBEDDING_SCHEMA
+    assert result.vectors.schema == embedding_schema(512)
     by_capture = result.vectors.partition_by("capture_id", as_dict=True)
     assert by_capture["s:0",]["heading_deg"].to_list() == [90.0]
     assert by_capture["s:1",]["heading_deg"].to_list() == [(350.0 + 30 * view) % 360 for view in range(12)]
@@ -164,7 +165,7 @@ def test_no_more_is_decoded_than_the_model_sees(run: Run) -> None:
 
 def test_an_empty_cell_is_no_problem(run: Run) -> None:
     result = run(captures())
-    assert result.vectors.schema == EMBEDDING_SCHEMA and result.failures.schema == FAILURE_SCHEMA
+    assert result.vectors.schema == embedding_schema(512) and result.failures.schema == FAILURE_SCHEMA
     assert len(result.vectors) == len(result.failures) == 0 and result.stats.bottleneck == ""
 
 
