@@ -61,10 +61,12 @@ def place_slug(name: str) -> str:
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")
 
 
+def _text(file: str) -> list[str]:
+    return files("geopin_assets.data").joinpath(file).read_text(encoding="utf-8").splitlines()[1:]
+
+
 def _lines(file: str) -> Iterator[list[str]]:
-    lines = csv.reader(files("geopin_assets.data").joinpath(file).read_text(encoding="utf-8").splitlines())
-    next(lines)
-    return lines
+    return csv.reader(_text(file))
 
 
 @cache
@@ -87,7 +89,7 @@ def places() -> tuple[Place, ...]:
 @cache
 def cell_ids() -> tuple[str, ...]:
     """All cell ids in partition order."""
-    return tuple(row[0] for row in _rows())
+    return tuple(line.partition(",")[0] for line in _text("cells.csv"))
 
 
 @cache

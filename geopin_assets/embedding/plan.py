@@ -13,9 +13,8 @@ from typing import Self
 
 import polars as pl
 
-from geopin_assets.embedding.protocol import FAILURE_SCHEMA, CaptureImage, Failure, next_try_at
+from geopin_assets.embedding.protocol import FAILURE_SCHEMA, VIEWS, CaptureImage, Failure, next_try_at
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
-from geopin_assets.embedding.views import VIEWS
 
 Gone = Callable[[pl.DataFrame], pl.Series]
 """Of captures (capture_id, cell_id) that a cell does not have any more, whether each is known to be gone."""

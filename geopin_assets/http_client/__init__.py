@@ -24,7 +24,6 @@ from geopin_assets.http_client.exchange import Answer, How, Judge, Tally, asked_
 from geopin_assets.http_client.politeness import CircuitBreaker, DailyUse, Politeness, Quota, build_politeness
 from geopin_assets.http_client.rate import SharedBucket
 from geopin_assets.http_client.redaction import hide_path
-from geopin_assets.http_client.transport import Transport
 
 __all__ = [
     "AccessDenied",
@@ -40,7 +39,6 @@ __all__ = [
     "Quota",
     "SharedBucket",
     "Tally",
-    "Transport",
     "asked_wait_s",
     "build_politeness",
     "hide_path",

@@ -8,6 +8,7 @@ first, and leave when no vector of theirs is left.
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
@@ -32,11 +33,11 @@ from geopin_assets.index.publish import (
     PublishReport,
     publish_each,
     publish_vectors,
+    withdraw,
 )
 from geopin_assets.index.tables import DESCRIPTIONS, TABLES
-from geopin_assets.index.targets import RowTarget
+from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion
-from geopin_assets.platform.evidence import Evidence
 from geopin_assets.platform.index_state import (
     desired_rows,
     desired_vectors,
@@ -48,6 +49,9 @@ from geopin_assets.platform.index_state import (
 )
 from geopin_assets.sources import SOURCES
 from geopin_assets.store.schema import CATALOG_DESCRIPTIONS, CATALOG_SCHEMA
+
+if TYPE_CHECKING:
+    from geopin_assets.platform.evidence import Evidence
 
 _VECTORS = Columns(
     vector_schema(DIM),
@@ -95,9 +99,8 @@ def d1(
     refuse_losses(context, storage)
     model, ledger, budget = embedding.model(), search_index.ledger(), search_index.budget()
     stores = search_index.metadata()
-    evidence = Evidence(storage, stores.parts, max_removals=config.max_removals)
     with refusing(context):
-        evidence.check()
+        evidence = _evidence(storage, search_index, config)
         evidence.foresee(context.partition_keys, ledger)
     models = live_models(search_index, model)
     keep = searched(search_index, model)
@@ -141,9 +144,8 @@ def vectorize(
     """
     refuse_losses(context, storage)
     model, budget = embedding.model(), search_index.budget()
-    evidence = Evidence(storage, search_index.metadata().parts, max_removals=config.max_removals)
     with refusing(context):
-        evidence.check()
+        evidence = _evidence(storage, search_index, config)
     version = search_index.publishing(model)
 
     def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
@@ -168,13 +170,32 @@ def vectorize(
     _announce(storage, search_index, model)
 
 
+def _evidence(storage: Storage, search_index: SearchIndex, config: Publishing) -> "Evidence":
+    """That the catalog is to be trusted, and what may go. What was taken down goes now, whichever cells are published.
+
+    A takedown that was killed behind the first line of its list is finished by that as far as searches see.
+    """
+    from geopin_assets.platform.evidence import Evidence
+
+    evidence = Evidence(storage, search_index.metadata().parts, max_removals=config.max_removals)
+    evidence.check()
+    ledger, down = search_index.ledger(), pl.Series(list(evidence.withheld()), dtype=pl.String)
+    parts = [part for version in search_index.versions().all() for part in search_index.vectors(version).parts]
+    rows = [RowTarget(store, TABLES[name]) for name in reversed(_ROW_TABLES) for store in search_index.stores()]
+    targets: list[Target] = [*map(VectorTarget, parts), *rows]
+    for target in targets:
+        if len(ids := ledger.claims_of(target.key, down)["id"]):
+            withdraw(ids.unique(), target, ledger)
+    return evidence
+
+
 def _publish_vectors(
     desired: Frames,
     cell_ids: Sequence[str],
     search_index: SearchIndex,
     version: IndexVersion,
     budget: RunBudget,
-    evidence: Evidence,
+    evidence: "Evidence",
 ) -> list[PublishReport]:
     ledger, now, most = search_index.ledger(), datetime.now(UTC), search_index.max_deletions()
     return [

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from inspect import getdoc, getmodule, getsourcefile
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -22,8 +23,10 @@ from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import CellCrawl, crawl_cells
-from geopin_assets.store.raw import CrawlAccount, RawStore
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
+
+if TYPE_CHECKING:
+    from geopin_assets.store.raw import CrawlAccount, RawStore
 
 COLUMNS = Columns(CAPTURE_SCHEMA, CAPTURE_DESCRIPTIONS)
 
@@ -65,7 +68,7 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
 
 
 def store_cell(
-    raw: RawStore, source: str, cell_id: str, outcome: CellCrawl | GeoPinError, taken_down: Collection[str] = ()
+    raw: "RawStore", source: str, cell_id: str, outcome: CellCrawl | GeoPinError, taken_down: Collection[str] = ()
 ) -> Iterator[CellDone | CellFailed]:
     """Store a crawled cell without what was taken down (capture ids), which is counted.
 
@@ -97,7 +100,7 @@ def store_cell(
     yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
 
 
-def _known(raw: RawStore, source: str, box: Bbox) -> frozenset[str]:
+def _known(raw: "RawStore", source: str, box: Bbox) -> frozenset[str]:
     """Ids that the stored crawls of the cells of a box hold."""
     return frozenset().union(*(raw.ids_of(source, each.cell_id) for each in cells_in(box)))
 
@@ -118,7 +121,7 @@ def _admitted(crawl: CellCrawl, taken_down: Collection[str]) -> list[Capture]:
     return [capture for capture in crawl.captures if capture.capture_id not in taken_down]
 
 
-def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str, object]:
+def _shown(account: "CrawlAccount", examples: Mapping[str, list[str]]) -> dict[str, object]:
     shown: dict[str, object] = {
         "requests": account.requests,
         "splits": account.splits,
