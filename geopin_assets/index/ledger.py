@@ -87,6 +87,18 @@ class Ledger:
         sql = "SELECT id FROM published WHERE store_key = ?1 AND id IN (SELECT value FROM json_each(?2))"
         return self._frame({"id": pl.String}, store, sql, _json(ids))["id"]
 
+    def count(self, store: str) -> int:
+        """How many ids the store holds as far as we know."""
+        found = self._frame({"n": pl.Int64}, store, "SELECT count(*) FROM published WHERE store_key = ?1")
+        return int(found.item())
+
+    def claims_by_cell(self, store: str, cells: Sequence[str]) -> dict[str, int]:
+        """How many ids each of these cells claims; cells without any are not in it."""
+        sql = """
+            SELECT cell_id, count(*) FROM claims
+            WHERE store_key = ?1 AND cell_id IN (SELECT value FROM json_each(?2)) GROUP BY cell_id"""
+        return dict(self._frame({"cell_id": pl.String, "n": pl.Int64}, store, sql, _json(cells)).iter_rows())
+
     def begin(self, store: str, claims: pl.DataFrame, uncertain: pl.Series) -> None:
         """Before writing: add claims (id, cell_id) and mark ids whose content in the store is about to change.
 
