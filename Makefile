@@ -2,6 +2,7 @@
 #
 #   make demo    the whole path on invented streets: no key, no account, no internet after installing
 #   make test    lint, types, import rules and every test; make test-long: the same with many more random examples
+#   make test-faults   kills, full disks, several processes at once, weeks of lying sources: a table, the verdict last
 #   make bench   what the platform costs; make bench-embed: fetching and embedding images only, beside img2dataset;
 #                make bench-publish: publishing to Cloudflare only, beside a bare client;
 #                make bench-refresh: a quarter of weekly refreshes of every cell and source, on a simulated clock;
@@ -26,7 +27,7 @@ SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo test test-long tests $(CHECKS) bench bench-embed bench-publish bench-refresh bench-ui ui check lock clean
+.PHONY: demo test test-long test-faults tests $(CHECKS) bench bench-embed bench-publish bench-refresh bench-ui ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
@@ -40,6 +41,14 @@ tests: $(VENV)/.installed
 
 test-long: $(VENV)/.installed check
 	GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(PYTEST) --hypothesis-seed=$(SEED) --timeout 3600
+
+# What holds whatever befalls it: the figures of every attempt make the table at the end.
+FAULTS := $(BIN)/python -m geopin_assets_tests.faults
+test-faults: $(VENV)/.installed
+	rm -f .geopin/faults.jsonl && mkdir -p .geopin
+	-GEOPIN_TEST_FAULTS_REPORT=.geopin/faults.jsonl GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) \
+	  $(PYTEST) --timeout 7200 $$($(FAULTS) --files)
+	@$(FAULTS) --table .geopin/faults.jsonl
 
 check: $(CHECKS)
 
