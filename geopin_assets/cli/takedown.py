@@ -23,15 +23,15 @@ def take_down_and_report(settings: Settings, capture_ids: Sequence[str], note: s
     dagster_home()
     terminal()
     console.print(f"looking for {len(takedown.capture_ids)} captures in everything that is stored\n")
-    found = takedown.begin(note)
-    _print_found(takedown.capture_ids, found)
     with stand_ins(settings), dg.DagsterInstance.get() as instance:
+        found = takedown.begin(note)
+        _print_found(takedown.capture_ids, found)
         results = []
         for result in takedown.finish(build_definitions(progress=ConsoleProgress()), instance, found):
             results.append(result)
             print_layer(result)
         busy = instance.get_runs_count(dg.RunsFilter(statuses=_UNDER_WAY))
-    left = takedown.traces()
+        left = takedown.traces()
     _print_verdict(takedown.capture_ids, left, is_failed=any(result.failed_count for result in results))
     if busy:
         console.print(f"{busy} runs are under way that may have begun before: repeat this when they have ended")

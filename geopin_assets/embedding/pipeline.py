@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from geopin_assets.embedding.batching import Batches, Embedded, ModelThread
-from geopin_assets.embedding.decoding import FLAT_AT_LEAST, PANORAMA_AT_LEAST, decode_image
+from geopin_assets.embedding.decoding import decode_image, needed_px
 from geopin_assets.embedding.plan import CellEmbeddings, CellTask, OpenCell
 from geopin_assets.embedding.protocol import CaptureImage, Embedder, Failure, FailureReason, Image
 from geopin_assets.embedding.reading import Fetcher, ReadAhead, Renew
@@ -200,14 +200,15 @@ class _Prepare:
     clock: StageClock
 
     def __call__(self, image: CaptureImage, data: bytes) -> list[Image] | Failure:
+        side_px = self.embedder.model.side_px
         with _panoramas.taken(_PANORAMA_BYTES) if image.is_pano else nullcontext():
             with self.clock.stage("decode"):
-                pixels = decode_image(data, at_least=PANORAMA_AT_LEAST if image.is_pano else FLAT_AT_LEAST)
+                pixels = decode_image(data, at_least=needed_px(side_px, image.is_pano))
             if isinstance(pixels, Failure):
                 return pixels
             height, width = pixels.shape[:2]
             if image.is_pano and not is_equirectangular(width, height):
                 return Failure(FailureReason.NOT_EQUIRECTANGULAR, f"{width}x{height}")
             with self.clock.stage("preprocess"):
-                views = perspective_views(pixels) if image.is_pano else [pixels]
+                views = perspective_views(pixels, size_px=side_px) if image.is_pano else [pixels]
                 return [self.embedder.preprocess(view) for view in views]

@@ -162,6 +162,8 @@ class Model:
     dim: int
     is_place_recognition: bool
     """False for the sandbox's stand-in, whose vectors say how an image looks, not where it is."""
+    side_px: int = 512
+    """Of what it sees: shorter side of a flat image, both of a view. No more than that needs is decoded."""
 
     @property
     def label(self) -> str:
@@ -171,7 +173,7 @@ class Model:
         return f"{self.model_id}: not a place-recognition model: sandbox stand-in"
 
 
-STAND_IN = Model("thumbnail-512-p1", dim=512, is_place_recognition=False)
+STAND_IN = Model("thumbnail-512-p2", dim=512, is_place_recognition=False, side_px=64)
 """What the sandbox uses where there are no weights (`model/thumbnail.py`)."""
 
 

@@ -242,18 +242,26 @@ def verify_gone(ids: pl.Series, target: Target) -> int:
     return len(chosen)
 
 
-def withdraw(ids: pl.Series, target: Target, ledger: Ledger) -> int:
-    """Delete those of the ids that the ledger knows in the store, and every claim on them; how many they were.
+def held(ids: pl.Series, target: Target) -> pl.DataFrame:
+    """Those of the ids that the store itself says it holds: id, content_hash."""
+    found = [target.read(page.to_series()) for page in ids.to_frame("id").iter_slices(IDS_PER_GET)]
+    return pl.concat(found) if found else pl.DataFrame(schema={"id": pl.String, "content_hash": pl.String})
 
-    Killed anywhere and repeated, the end is the same: claims are released when the deletion was read back.
+
+def withdraw(ids: pl.Series, target: Target, ledger: Ledger) -> int:
+    """Delete those of the ids that the store holds or the ledger knows there, and every claim on them; how many.
+
+    The store is asked: a ledger that is lost or old knows nothing of what is served. Killed anywhere and repeated, the
+    end is the same: claims are released when the deletion was read back.
     Raises TransientError or PermanentError of the store.
     """
     claims = ledger.claims_of(target.key, ids)
-    gone = claims["id"].unique(maintain_order=True)
+    gone = pl.concat([claims["id"], held(ids, target)["id"]]).unique(maintain_order=True)
     if len(gone):
         target.prepare()
         ledger.begin(target.key, claims.clear(), gone)
         target.delete(gone)
         verify_gone(gone, target)
+        target.purge()
         ledger.release(target.key, claims, gone)
     return len(gone)

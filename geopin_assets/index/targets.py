@@ -95,6 +95,10 @@ class Target(Protocol):
         """Tidy up after the last write."""
         ...
 
+    def purge(self) -> None:
+        """Leave nothing of what was deleted in any file."""
+        ...
+
 
 @dataclass(slots=True)
 class VectorTarget:
@@ -170,6 +174,9 @@ class VectorTarget:
     def finish(self) -> None:
         self.index.optimize()
 
+    def purge(self) -> None:
+        self.index.purge()
+
     def _await(self) -> None:
         since = self.wait.clock()
         self.usage.requests += await_mutation(self.index, self.usage.mutation, self.wait)
@@ -232,6 +239,9 @@ class RowTarget:
 
     def finish(self) -> None:
         """A table needs no tidying."""
+
+    def purge(self) -> None:
+        self.store.purge()
 
     def _count(self, result: WriteResult) -> None:
         self.usage.requests += result.requests

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import atexit
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
+from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from geopin_assets.index.cost import RunBudget
     from geopin_assets.index.ledger import Ledger
     from geopin_assets.index.protocol import MetadataStore, VectorIndex
+    from geopin_assets.index.registry import StoreRegistry
     from geopin_assets.index.stores import Backend, Shards
     from geopin_assets.index.versions import IndexVersion, IndexVersions
     from geopin_assets.sources.base import Source
@@ -144,14 +147,34 @@ class SearchIndex(Parts):
 
     def backend(self) -> Backend:
         """Raises ConfigurationError naming the variable that Cloudflare needs and that is missing."""
-        from geopin_assets.index.stores import CloudflareBackend, EmbeddedBackend
+        from geopin_assets.index.stores import EmbeddedBackend
+
+        if not self.settings().publishes_to_cloudflare:
+            return EmbeddedBackend(self.settings().index_dir)
+        return self._cloudflare()
+
+    def _cloudflare(self) -> Backend:
+        from geopin_assets.index.stores import CloudflareBackend
 
         settings = self.settings()
-        if not settings.publishes_to_cloudflare:
-            return EmbeddedBackend(settings.index_dir)
         account = settings.cloudflare
         api = _api(account.account_id, account.token, account.base_url, settings.daily_use_path, settings.contact)
         return CloudflareBackend(api, settings.d1_database)
+
+    def backends(self) -> dict[str, Backend]:
+        """By their keys those that the settings can reach, whichever is published to: the folder, and the account."""
+        from geopin_assets.index.stores import EmbeddedBackend
+
+        found: list[Backend] = [EmbeddedBackend(self.settings().index_dir)]
+        with suppress(ConfigurationError):
+            found.append(self._cloudflare())
+        return {backend.key: backend for backend in found}
+
+    def registry(self) -> StoreRegistry:
+        """Every store that was ever published to."""
+        from geopin_assets.index.registry import StoreRegistry
+
+        return StoreRegistry(self.settings().data_dir / "stores.jsonl")
 
     def versions(self) -> IndexVersions:
         from geopin_assets.index.versions import IndexVersions
@@ -160,11 +183,20 @@ class SearchIndex(Parts):
 
     def publishing(self, model: Model) -> IndexVersion:
         """The version that vectors of this model are published to; made up where there is none yet."""
-        return self.versions().publishing(model.model_id, model.dim, shards=self._shards(), now=datetime.now(UTC))
+        versions, now = self.versions(), datetime.now(UTC)
+        return self._recorded(versions.publishing(model.model_id, model.dim, shards=self._shards(), now=now))
 
     def rebuild(self, model: Model) -> IndexVersion:
         """A new version of this model's index, to be published from the beginning."""
-        return self.versions().rebuild(model.model_id, model.dim, shards=self._shards(), now=datetime.now(UTC))
+        versions, now = self.versions(), datetime.now(UTC)
+        return self._recorded(versions.rebuild(model.model_id, model.dim, shards=self._shards(), now=now))
+
+    def _recorded(self, version: IndexVersion) -> IndexVersion:
+        from geopin_assets.index.registry import Recorded
+
+        about = (version.model_id, version.number, version.dim, version.shards)
+        self.registry().record(Recorded(part.store_key, *about) for part in self.vectors(version).parts)
+        return version
 
     def vectors(self, version: IndexVersion) -> Shards[VectorIndex]:
         """The index of a version, in its shards."""
@@ -175,9 +207,11 @@ class SearchIndex(Parts):
 
     def metadata(self) -> Shards[MetadataStore]:
         """The metadata beside every version, in its shards, with the present schema."""
+        from geopin_assets.index.registry import Recorded
         from geopin_assets.index.stores import Shards
 
         stores = self.stores()
+        self.registry().record(Recorded(store.store_key) for store in stores)
         for store in stores:
             store.migrate()
         return Shards(stores)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_SMALL_FRAGMENTS = 32  # each upsert adds one; merging them rewrites data, so not after every small publish
 KEEP_OLD_VERSIONS = timedelta(hours=1)  # a reader may still be using one
+_ALL_OLD_VERSIONS = timedelta(milliseconds=1)
 _OPERATORS = {
     "$eq": "=",
     "$ne": "!=",
@@ -123,12 +124,20 @@ class LanceIndex:
         if self._exists():
             self._table().optimize(cleanup_older_than=KEEP_OLD_VERSIONS)
 
+    def purge(self) -> None:
+        """Write what is left anew where something was deleted: a deletion only hides, and its log names the ids."""
+        if not self._exists():
+            return
+        table = self._table()
+        table.optimize(cleanup_older_than=_ALL_OLD_VERSIONS, delete_unverified=True)
+        if any((self._folder / f"{self.name}.lance" / "_deletions").glob("*")):
+            self._database.create_table(self.name, data=table.search().to_batches(), mode="overwrite")
+            self._table().optimize(cleanup_older_than=_ALL_OLD_VERSIONS, delete_unverified=True)
+
     @cached_property
     def _database(self) -> Any:
-        import lancedb
-
         self._folder.mkdir(parents=True, exist_ok=True)
-        return lancedb.connect(self._folder, read_consistency_interval=timedelta(0))
+        return _connected(self._folder)
 
     def _exists(self) -> bool:
         try:
@@ -146,6 +155,19 @@ class LanceIndex:
     def _mutated(self) -> str:
         self._newest = str(uuid.uuid4()), datetime.now(UTC)
         return self._newest[0]
+
+
+def indexes_in(folder: Path, prefix: str) -> dict[str, int]:
+    """The indexes in a folder whose names begin so, with their dimensions."""
+    names = sorted(path.stem for path in folder.glob(f"{prefix}*.lance"))
+    schemas = {name: _connected(folder).open_table(name).schema for name in names}
+    return {name: schema.field("embedding").type.list_size for name, schema in schemas.items()}
+
+
+def _connected(folder: Path) -> Any:
+    import lancedb
+
+    return lancedb.connect(folder, read_consistency_interval=timedelta(0))
 
 
 def _as_indexed(property_name: str) -> pl.Expr:
