@@ -95,6 +95,8 @@ TABLES = {
                 *("captures", "vectors", "published_at", "installation_id"),
             ),
         ),
+        Table("takedowns", ("entry_id", "number", "capture_id", "is_taken_down", "at", "note")),
+        Table("installation", ("place", "installation_id", "generation", "merge_id")),
     )
 }
 
@@ -131,6 +133,17 @@ DESCRIPTIONS = {
     "publication.captures": "How many captures the catalog held then",
     "publication.vectors": "How many vectors the index held then",
     "publication.state": "building, serving (the one to search) or retired",
+    "takedowns": "A copy of the list of what was taken down, from which a lost list is restored.",
+    "takedowns.entry_id": "Of the line, as in `takedowns.jsonl`",
+    "takedowns.number": "Order: the newest line about a capture counts",
+    "takedowns.is_taken_down": "0 if this line takes it off the list again",
+    "takedowns.at": "When, UTC, ISO 8601",
+    "takedowns.note": "Who asked, or why; empty if nobody said",
+    "installation": "One row: whose publication this is, and what it was made from.",
+    "installation.place": "Always here",
+    "installation.installation_id": "The same in the catalog and the ledger",
+    "installation.generation": "How many merges the catalog had seen then",
+    "installation.merge_id": "The last of them: a catalog that does not know it is older, or another one",
     "row_hash": "Of the row; one that did not change is not written",
 }
 """What tables (`table`) and columns (`table.column`) mean, where it is not what a capture's field means."""
