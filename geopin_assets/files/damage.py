@@ -18,7 +18,7 @@ from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinErr
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _READERS = {"polars", "pyarrow", "duckdb", "_duckdb", "orjson", "pyo3_runtime"}
-"""The last is how libraries in Rust give up, polars on broken UTF-8 in a footer: no `Exception`, but damage all the same."""
+"""The last is how libraries in Rust give up, polars on a footer's broken UTF-8: no `Exception`, but damage as well."""
 _NOT_ABOUT_FILES = {"BinderException", "CatalogException", "ConstraintException", "ParserException", "SyntaxException"}
 _LONGEST = 300
 _SET_ASIDE = ".damaged-"
