@@ -62,6 +62,7 @@ def store(tmp_path: Path) -> SqliteStore:
                 "attribution": ["© Zoë"] * 3,
                 "creator": ["Zoë", None, None],
                 "page_url": ["https://example.org"] * 3,
+                "thumbnail_url": [None] * 3,
                 "cell_id": ["a"] * 3,
             }
         ),
