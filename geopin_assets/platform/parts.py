@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geopin_assets.embedding.attempts import Attempts
 from geopin_assets.embedding.model.choosing import build_embedder, identify_model
 from geopin_assets.embedding.protocol import Embedder, Model
 from geopin_assets.embedding.vectors import VectorFiles
@@ -95,6 +96,10 @@ class Embedding(Parts):
 
     def embedder(self) -> Embedder:
         return build_embedder(self.settings())
+
+    def attempts(self) -> Attempts:
+        """Which images are being read by any run over this data."""
+        return Attempts(self.settings().attempts_dir)
 
     def fetcher(self) -> "ImageFetcher":
         """Public hosts only; loopback in the sandbox; private hosts where the settings trust them.
