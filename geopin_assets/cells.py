@@ -19,7 +19,7 @@ from importlib.resources import files
 from itertools import pairwise
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.grid import COLUMNS, ROWS, Bbox, Cell, edge_lat, edge_lon, row_column
+from geopin_assets.grid import COLUMNS, ROWS, Bbox, Cell, edge_lat, edge_lon, row_column, rows_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,12 @@ def place_slug(name: str) -> str:
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")
 
 
+def _text(file: str) -> list[str]:
+    return files("geopin_assets.data").joinpath(file).read_text(encoding="utf-8").splitlines()[1:]
+
+
 def _lines(file: str) -> Iterator[list[str]]:
-    lines = csv.reader(files("geopin_assets.data").joinpath(file).read_text(encoding="utf-8").splitlines())
-    next(lines)
-    return lines
+    return csv.reader(_text(file))
 
 
 @cache
@@ -87,7 +89,7 @@ def places() -> tuple[Place, ...]:
 @cache
 def cell_ids() -> tuple[str, ...]:
     """All cell ids in partition order."""
-    return tuple(row[0] for row in _rows())
+    return tuple(line.partition(",")[0] for line in _text("cells.csv"))
 
 
 @cache
@@ -139,6 +141,11 @@ def cell_at(lon: float, lat: float) -> Cell | None:
     """The one cell that holds a position, or None outside the grid."""
     position = row_column(lon, lat)
     return _by_position()[position] if position else None
+
+
+def cells_in(bbox: Bbox) -> Iterator[Cell]:
+    """All cells that intersect a box."""
+    return (_by_position()[place] for place in rows_columns(bbox) if place in _by_position())
 
 
 PROVINCES = {

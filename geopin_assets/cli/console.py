@@ -7,6 +7,7 @@ answer at once. Dagster without DAGSTER_HOME would use a directory that it delet
 log.
 """
 
+import logging
 import os
 import sys
 import time
@@ -59,9 +60,18 @@ def terminal() -> Console | None:
 
     Call it before a run: while a step runs, Dagster sends stdout into the step's log.
     """
+    say_waits()
     if not sys.stdout.isatty():
         return None
     return Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False)
+
+
+@cache
+def say_waits() -> None:
+    """Say whom this process waits for, on what is its stderr now: while a step runs, Dagster has that too."""
+    log = logging.getLogger("geopin_assets.files.lease")
+    log.addHandler(logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1)))
+    log.setLevel(logging.INFO)
 
 
 def progress_bar(label: str, total: int, unit: str = "cells") -> "AbstractContextManager[Advance]":

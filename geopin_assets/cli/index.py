@@ -6,6 +6,7 @@ Not here: planning a first load (`listings.py`). Only building imports Dagster.
 from collections.abc import Sequence
 
 from geopin_assets.cli.console import Facts, console, print_facts, print_table, terminal
+from geopin_assets.defs.graph import VECTORIZE
 from geopin_assets.index.versions import State
 from geopin_assets.platform.index_state import drop_version, lacking, published_count
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
@@ -48,19 +49,17 @@ def _show_versions(backend: str, found: Sequence[Facts]) -> None:
 
 def build_version(*, new: bool) -> int:
     """Publish all vectors into the version that is being built; exit code 1 if a cell failed."""
-    import dagster as dg
-
     from geopin_assets.cli.run import ConsoleProgress, print_layer
     from geopin_assets.defs.assemble import build_definitions
-    from geopin_assets.defs.graph import VECTORIZE
     from geopin_assets.defs.running.local_run import layer
+    from geopin_assets.defs.running.under_way import open_instance
 
     search_index, storage, model = SearchIndex(), Storage(), Embedding().model()
     version = search_index.rebuild(model) if new else search_index.publishing(model)
     cell_ids = storage.vectors(model).cell_ids()
     console.print(f"{version.name} ({version.state}): {len(cell_ids)} cells")
     terminal()
-    with dg.DagsterInstance.get() as instance:
+    with open_instance() as instance:
         job = build_definitions(progress=ConsoleProgress()).resolve_implicit_global_asset_job_def()
         result = layer(job, instance, VECTORIZE, cell_ids)
     print_layer(result)
@@ -71,5 +70,6 @@ def build_version(*, new: bool) -> int:
 def drop_index(name: str) -> None:
     """Delete a version's vectors, and forget it. Raises ConfigurationError for the one that searches use."""
     search_index = SearchIndex()
-    drop_version(search_index, search_index.versions().named(name))
+    with search_index.leases().held(VECTORIZE, what=f"dropping {name}"):  # nobody is publishing to it
+        drop_version(search_index, search_index.versions().named(name))
     console.print(f"dropped {name}")

@@ -34,7 +34,7 @@ def print_matches(photo: Path, top: int) -> None:
     embedder = Embedding().embedder()
     index, store = SearchedIndex(search_index.vectors(serving)), SearchedStore(search_index.metadata())
     height, width = image.shape[:2]
-    views = perspective_views(image) if is_equirectangular(width, height) else [image]
+    views = perspective_views(image, size_px=model.side_px) if is_equirectangular(width, height) else [image]
     matches = locate(embedder.embed([embedder.preprocess(view) for view in views]), index, store, top)
     if matches.is_empty():
         raise ConfigurationError("the index is empty: publish a region first, e.g. `make demo`")

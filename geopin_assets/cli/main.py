@@ -80,7 +80,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """What crawling a region will take: runs, requests and hours per source, with rates and budgets applied."""
-    from geopin_assets.cli.listings import print_plan
+    from geopin_assets.cli.plans import print_plan
 
     print_plan(Settings.from_env(), source or [], region, is_json=as_json)
 
@@ -199,7 +199,7 @@ def index_plan(
     as_json: Json = False,
 ) -> None:
     """What a first publish takes: requests, bytes, rows written, shards and money. Asks nothing of Cloudflare."""
-    from geopin_assets.cli.listings import print_publish_plan
+    from geopin_assets.cli.plans import print_publish_plan
 
     print_publish_plan(captures, pano_share, is_json=as_json)
 

@@ -13,11 +13,20 @@ from pathlib import Path
 import dagster as dg
 from rich.table import Table
 
-from geopin_assets.cli.console import console, dagster_home, progress_bar, progress_lines, stand_ins, terminal
+from geopin_assets.cli.console import (
+    console,
+    dagster_home,
+    progress_bar,
+    progress_lines,
+    say_waits,
+    stand_ins,
+    terminal,
+)
 from geopin_assets.cli.listings import print_status
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.running.local_run import LayerResult, crawl_side_by_side, run_region
 from geopin_assets.defs.running.materialize import Advance, Progress
+from geopin_assets.defs.running.under_way import open_instance
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
@@ -72,7 +81,7 @@ def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, n
     dagster_home()
     terminal()
     console.print(f"profile {settings.profile}: {len(cell_ids)} cells of {region}, {', '.join(names)}\n")
-    with stand_ins(settings), dg.DagsterInstance.get() as instance:
+    with stand_ins(settings), open_instance() as instance:
         results = []
         crawl = None if settings.is_sandbox else partial(crawl_side_by_side, _definitions_without_bars)
         defs = build_definitions(progress=ConsoleProgress())
@@ -88,6 +97,7 @@ def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, n
 
 def _definitions_without_bars() -> dg.Definitions:
     """For one of several processes that share a terminal."""
+    say_waits()
     return build_definitions(progress=ConsoleProgress(has_bars=False))
 
 

@@ -2,19 +2,16 @@
 
 from collections.abc import Sequence
 
-import dagster as dg
-
 from geopin_assets.cli.console import console, dagster_home, print_table, stand_ins, terminal
 from geopin_assets.cli.run import ConsoleProgress, print_layer
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.running.takedown import Takedown, Trace
+from geopin_assets.defs.running.under_way import BEGUN, living_runs, open_instance
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.fields import source_id
-
-_UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def take_down_and_report(settings: Settings, capture_ids: Sequence[str], note: str) -> int:
@@ -23,15 +20,15 @@ def take_down_and_report(settings: Settings, capture_ids: Sequence[str], note: s
     dagster_home()
     terminal()
     console.print(f"looking for {len(takedown.capture_ids)} captures in everything that is stored\n")
-    found = takedown.begin(note)
-    _print_found(takedown.capture_ids, found)
-    with stand_ins(settings), dg.DagsterInstance.get() as instance:
+    with stand_ins(settings), open_instance() as instance:
+        found = takedown.begin(note)
+        _print_found(takedown.capture_ids, found)
         results = []
         for result in takedown.finish(build_definitions(progress=ConsoleProgress()), instance, found):
             results.append(result)
             print_layer(result)
-        busy = instance.get_runs_count(dg.RunsFilter(statuses=_UNDER_WAY))
-    left = takedown.traces()
+        busy = len(living_runs(instance, BEGUN))
+        left = takedown.traces()
     _print_verdict(takedown.capture_ids, left, is_failed=any(result.failed_count for result in results))
     if busy:
         console.print(f"{busy} runs are under way that may have begun before: repeat this when they have ended")

@@ -21,7 +21,9 @@ import polars as pl
 
 import geopin_assets
 from geopin_assets.cells import cell_ids
+from geopin_assets.defs.dagster_internals import FrozenPartitions
 from geopin_assets.defs.graph import Node, node
+from geopin_assets.defs.running.under_way import alone
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
 
@@ -77,7 +79,7 @@ warnings.filterwarnings("ignore", message=_BETA, category=dg.BetaWarning)
 
 OWNERS = ["team:geopin"]
 
-cells = dg.StaticPartitionsDefinition(cell_ids())
+cells = FrozenPartitions(cell_ids())
 """About 20,000 cells in the frozen order of the grid: a province or a city is one contiguous range."""
 
 Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
@@ -132,7 +134,7 @@ def asset(
             cell_by_cell = cell_asset(row.key.split("/"), cells_per_run=row.cells_per_run, metadata=metadata, **options)
             return cell_by_cell(make)
         whole = dg.asset(key=asset_key(row.key), group_name=row.group, owners=OWNERS, metadata=metadata, **options)
-        return whole(make)
+        return whole(alone(make))
 
     return declare
 

@@ -207,11 +207,20 @@ MIN_SIDE_PX = 32
 """Smaller images are tracking pixels and placeholders."""
 FLAT_AT_LEAST = (1024, 1024)
 PANORAMA_AT_LEAST = (4000, 2000)
-"""(width, height) below which an image is not reduced while decoding: twice what the model takes for a flat
-image; for panoramas 11 px per degree, 1.4 times the views' resolution (wider ones would alias when sampled)."""
+"""(width, height) below which an image is not reduced while decoding, for a model that sees 512 pixels: twice that for
+a flat image; for panoramas 11 px per degree, 1.4 times the views' resolution (wider ones would alias when sampled)."""
+_SIDE_PX = 512
 MAX_ASPECT = 4
 """Of longer strips the middle is taken, which is more than any model looks at: without reducing the shorter side,
 65,000 x 1,500 would stay 0.3 GB."""
+
+
+def needed_px(side_px: int, is_pano: bool) -> tuple[int, int]:
+    """(width, height) that a model needs of an image, by the side of what it sees."""
+    width, height = PANORAMA_AT_LEAST if is_pano else FLAT_AT_LEAST
+    return width * side_px // _SIDE_PX, height * side_px // _SIDE_PX
+
+
 _OTHER_IMAGES = re.compile(
     rb"GIF8|BM.{4}\0\0\0\0|II[*+]\0|MM\0[*+]|.{4}ftyp(avi[fs]|hei[cfmsx]|hev[cmsx]|mi[af]1|msf1)"
     rb"|\xff\x0a|\0\0\0\x0cJXL |\0\0\0\x0cjP  |\xff\x4f\xff\x51",

@@ -23,7 +23,7 @@ import numpy as np
 from geopin_assets.embedding.attempts import Attempts
 from geopin_assets.embedding.batching import Batches, Embedded, ModelThread
 from geopin_assets.embedding.decoders import Decoders
-from geopin_assets.embedding.decoding import FLAT_AT_LEAST, PANORAMA_AT_LEAST
+from geopin_assets.embedding.decoding import needed_px
 from geopin_assets.embedding.plan import CellEmbeddings, CellTask, OpenCell
 from geopin_assets.embedding.protocol import CaptureImage, Embedder, Failure, FailureReason, Image
 from geopin_assets.embedding.reading import IN_FLIGHT, Fetcher, ReadAhead, Renew
@@ -208,16 +208,17 @@ class _Prepare:
     clock: StageClock
 
     def __call__(self, image: CaptureImage, data: bytes) -> list[Image] | Failure:
+        side_px = self.embedder.model.side_px
         room = _panoramas.taken(_PANORAMA_BYTES) if image.is_pano else nullcontext()
         with room, self.decoders.lent() as decoder:
             with self.clock.stage("decode"):
-                pixels = decoder.decode(data, at_least=PANORAMA_AT_LEAST if image.is_pano else FLAT_AT_LEAST)
+                pixels = decoder.decode(data, at_least=needed_px(side_px, image.is_pano))
             if isinstance(pixels, Failure):
                 return pixels
             height, width = pixels.shape[:2]
             if image.is_pano and not is_equirectangular(width, height):
                 return Failure(FailureReason.NOT_EQUIRECTANGULAR, f"{width}x{height}")
             with self.clock.stage("preprocess"):
-                views = perspective_views(pixels) if image.is_pano else [pixels]
+                views = perspective_views(pixels, size_px=side_px) if image.is_pano else [pixels]
                 prepared = [self.embedder.preprocess(view) for view in views]
                 return [view.copy() if np.may_share_memory(view, pixels) else view for view in prepared]

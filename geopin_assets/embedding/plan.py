@@ -13,9 +13,8 @@ from typing import Self
 
 import polars as pl
 
-from geopin_assets.embedding.protocol import CaptureImage, Failure, next_try_at
+from geopin_assets.embedding.protocol import VIEWS, CaptureImage, Failure, next_try_at
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
-from geopin_assets.embedding.views import VIEWS
 
 FAILURE_SCHEMA = pl.Schema(
     {"capture_id": pl.String(), "source": pl.String(), "image_version": pl.String(), "reason": pl.String()}

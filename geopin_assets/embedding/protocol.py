@@ -1,21 +1,23 @@
 """What the parts of this room are to each other: pixels, images, a fetcher, a model, an embedder, a failure.
-failure.
 
 Here too: why an image could not be embedded, the rows that remember it, and when it is tried again. Not here: any
-part that does something. No torch.
+part that does something. Importing this imports neither torch nor numpy.
 """
+
+from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
     from geopin_assets.embedding.stages import TaskMemory
 
 
@@ -104,8 +106,14 @@ def next_try_at(
     return max(backed_off, not_before or backed_off)
 
 
-Image = NDArray[np.uint8]
-"""Upright RGB image, uint8 [height, width, 3]."""
+VIEWS = 12
+"""Of a panorama, one every 30 degrees; a flat image has one."""
+
+if TYPE_CHECKING:
+    Image: TypeAlias = NDArray[np.uint8]
+    """Upright RGB image, uint8 [height, width, 3]."""
+else:  # as annotations see it when the module that they stand in is loaded
+    Image = object
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +141,15 @@ class Fetcher(Protocol):
     def lanes(self, host: str) -> int:
         """Requests that may run at once against a host (a scheme for local files)."""
 
-    def session(self, memory: "TaskMemory") -> AbstractAsyncContextManager[FetchImage]:
+    def session(self, memory: TaskMemory) -> AbstractAsyncContextManager[FetchImage]:
         """Yields `fetch(url)`, which returns a Failure and does not raise for a bad image.
 
         The bytes it returns are taken from the memory, and given back by the caller.
         """
+
+
+PREPROCESSING = "p2"
+"""Part of `model_id`: change it with anything that changes what the network sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +161,8 @@ class Model:
     dim: int
     is_place_recognition: bool
     """False for the sandbox's stand-in, whose vectors say how an image looks, not where it is."""
+    side_px: int = 512
+    """Of what it sees: shorter side of a flat image, both of a view. No more than that needs is decoded."""
 
     @property
     def label(self) -> str:
@@ -156,6 +170,21 @@ class Model:
         if self.is_place_recognition:
             return self.model_id
         return f"{self.model_id}: not a place-recognition model: sandbox stand-in"
+
+
+STAND_IN = Model("thumbnail-512-p2", dim=512, is_place_recognition=False, side_px=64)
+"""What the sandbox uses where there are no weights (`model/thumbnail.py`)."""
+
+
+def embedding_schema(dim: int) -> pl.Schema:
+    """Columns of the stored vectors of a model of `dim` dimensions."""
+    import polars as pl  # not where images are decoded
+
+    return pl.Schema(
+        {"vector_id": pl.String(), "capture_id": pl.String(), "source": pl.String(), "view": pl.Int16()}
+        | {"heading_deg": pl.Float64(), "model_id": pl.String(), "image_version": pl.String()}
+        | {"embedding": pl.Array(pl.Float16(), dim)}
+    )
 
 
 class Embedder(Protocol):

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from geopin_assets.capture import vector_id
-from geopin_assets.embedding.protocol import CaptureImage
+from geopin_assets.embedding.protocol import CaptureImage, embedding_schema
 from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files import parquet
@@ -33,16 +33,6 @@ PARTS_AT_ONCE = 64
 """So many small parts become one larger part: every span looks into the footer of every part."""
 
 
-def embedding_schema(dim: int) -> pl.Schema:
-    """Columns of the stored vectors of a model of `dim` dimensions."""
-    return pl.Schema(
-        {"vector_id": pl.String(), "capture_id": pl.String(), "source": pl.String(), "view": pl.Int16()}
-        | {"heading_deg": pl.Float64(), "model_id": pl.String(), "image_version": pl.String()}
-        | {"embedding": pl.Array(pl.Float16(), dim)}
-    )
-
-
-EMBEDDING_SCHEMA = embedding_schema(512)
 UNIT_TOLERANCE = 2e-3
 """float16 keeps 11 significant bits: 512 rounded components move the norm by less than this."""
 

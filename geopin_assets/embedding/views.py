@@ -17,10 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geopin_assets.embedding.protocol import Image
-
-PREPROCESSING = "p2"
-"""Part of `model_id`: change it with anything that changes what the network sees."""
+from geopin_assets.embedding.protocol import VIEWS, Image
 
 SHORTER_SIDE_PX = 512
 LYING = (1 / 1, 9 / 8, 5 / 4, 4 / 3, 7 / 5, 3 / 2, 8 / 5, 16 / 9)
@@ -29,7 +26,6 @@ UPRIGHT = LYING[:4]
 _TOLERANCE = 1.01
 """An image this much short of an aspect loses a line or two of its shorter side instead."""
 
-VIEWS = 12
 YAW_STEP_DEG = 360 / VIEWS
 FOV_DEG = 60.0
 PITCH_DEG = 7.0

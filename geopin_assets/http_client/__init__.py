@@ -19,12 +19,11 @@ A rate that a provider grants an account rather than a process is a `SharedBucke
 Messages name the source, the URL's path and the status, never a query, header or known secret.
 """
 
-from geopin_assets.http_client.client import AccessDenied, HttpClient, KeyRefused, user_agent
+from geopin_assets.http_client.client import AccessDenied, HttpClient, KeyRefused, NotFound, user_agent
 from geopin_assets.http_client.exchange import Answer, How, Judge, Tally, asked_wait_s
 from geopin_assets.http_client.politeness import CircuitBreaker, DailyUse, Politeness, Quota, build_politeness
 from geopin_assets.http_client.rate import SharedBucket
 from geopin_assets.http_client.redaction import hide_path
-from geopin_assets.http_client.transport import Transport
 
 __all__ = [
     "AccessDenied",
@@ -35,11 +34,11 @@ __all__ = [
     "HttpClient",
     "Judge",
     "KeyRefused",
+    "NotFound",
     "Politeness",
     "Quota",
     "SharedBucket",
     "Tally",
-    "Transport",
     "asked_wait_s",
     "build_politeness",
     "hide_path",

@@ -8,9 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeVar, Unpack
-
-import httpx
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from geopin_assets.errors import (
     BudgetSpent,
@@ -32,7 +30,11 @@ from geopin_assets.http_client.politeness import (
     retrying,
 )
 from geopin_assets.http_client.redaction import Redactor
-from geopin_assets.http_client.transport import Transport, deadline, direct_mounts
+
+if TYPE_CHECKING:  # whoever only knows a client's type does not wait for httpx, which brings a terminal's painter
+    import httpx
+
+    from geopin_assets.http_client.transport import Transport
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ ERROR_BODY_BYTES = 64 * 1024
 _IDLE_S = 30.0  # longest silence on a connection, within the total deadline
 _RETRIED = {408, 425, 429}
 _REFUSED = {401, 403}
+_GONE = {404, 410}
 
 
 class HttpClient:
@@ -61,7 +64,7 @@ class HttpClient:
         quotas: Mapping[str, Quota] | None = None,
         daily_use: DailyUse | None = None,
         politeness: Mapping[str, Politeness] | None = None,
-        transport: Transport | None = None,
+        transport: "Transport | None" = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         wall_clock: Callable[[], float] = time.time,
@@ -72,6 +75,8 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         secrets: Sequence[str] = (),
     ) -> None:
+        from geopin_assets.http_client.transport import build_client
+
         self.name = name
         self._clock, self._wall_clock = clock, wall_clock
         self._deadline_s, self._max_wait_s, self._max_bytes = deadline_s, max_wait_s, max_bytes
@@ -84,13 +89,8 @@ class HttpClient:
             clock=clock,
             sleep=sleep,
         )
-        self._client = httpx.Client(
-            headers=plain_headers({"User-Agent": user_agent(contact), "Accept-Encoding": ENCODING, **(headers or {})}),
-            timeout=httpx.Timeout(min(_IDLE_S, deadline_s)),
-            follow_redirects=False,
-            transport=transport,
-            mounts=None if transport else direct_mounts(),
-        )
+        own = {"User-Agent": user_agent(contact), "Accept-Encoding": ENCODING}
+        self._client = build_client(plain_headers(own | dict(headers or {})), min(_IDLE_S, deadline_s), transport)
 
     def __enter__(self) -> "HttpClient":
         return self
@@ -167,6 +167,8 @@ class HttpClient:
     @contextmanager
     def _located(self, ask: Ask) -> Iterator[None]:
         """Give every error its coordinates, in the project's classes and without secrets."""
+        import httpx
+
         where = f"{self.name}: {ask.method} {ask.label}"
         try:
             yield
@@ -180,6 +182,8 @@ class HttpClient:
 
     def _exchange(self, ask: Ask) -> Answer:
         """Send once and read the body, within the deadline and the size cap."""
+        from geopin_assets.http_client.transport import deadline
+
         ends_at = self._clock() + self._deadline_s
         if ask.tally is not None:
             ask.tally.requests += 1
@@ -188,7 +192,7 @@ class HttpClient:
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, headers, self._redact.body(body))
 
-    def _read(self, response: httpx.Response, ends_at: float, *, is_ok: bool) -> bytes:
+    def _read(self, response: "httpx.Response", ends_at: float, *, is_ok: bool) -> bytes:
         """The body; of an error its beginning, or nothing where that cannot be read: the status says enough."""
         try:
             return self._body(response, ends_at, self._max_bytes if is_ok else ERROR_BODY_BYTES, is_ok=is_ok)
@@ -197,7 +201,7 @@ class HttpClient:
                 raise
             return b""
 
-    def _body(self, response: httpx.Response, ends_at: float, limit: int, *, is_ok: bool) -> bytes:
+    def _body(self, response: "httpx.Response", ends_at: float, limit: int, *, is_ok: bool) -> bytes:
         is_in_memory = response.is_stream_consumed  # a reply that a transport without network made
         body = Body("" if is_in_memory else response.headers.get("Content-Encoding", ""), limit)
         for chunk in response.iter_bytes() if is_in_memory else response.iter_raw():
@@ -221,7 +225,13 @@ class HttpClient:
             raise AccessDenied(f"{said}; access denied, check the key or ask the provider")
         if status in _RETRIED or status >= 500:
             raise TransientError(said, retry_after_s=answer.retry_after_s(self._wall_clock()))
+        if status in _GONE:
+            raise NotFound(said)
         raise PermanentError(f"{said}; redirects are not followed" if 300 <= status < 400 else said)
+
+
+class NotFound(PermanentError):
+    """404 or 410."""
 
 
 class AccessDenied(PermanentError):

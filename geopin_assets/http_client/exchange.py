@@ -8,12 +8,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
-import httpx
 import orjson
 
 from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, PermanentError, TransientError
+
+if TYPE_CHECKING:
+    import httpx
 
 DEFAULT_RETRY_AFTER_S = 60.0  # a 429 that does not say how long
 MAX_VALUES = 4_000_000
@@ -141,7 +143,7 @@ class Ask:
     """A call with its parts checked, whatever number of requests it will take."""
 
     method: str
-    url: httpx.URL = field(repr=False)
+    url: "httpx.URL" = field(repr=False)
     options: dict[str, Any] = field(repr=False)
     """Headers and body, as httpx takes them."""
     ok: Collection[int]
@@ -153,6 +155,8 @@ class Ask:
 
 def build_ask(name: str, method: str, url: str, how: How) -> Ask:
     """Raises PermanentError for a URL that cannot be asked; its text is not repeated, as queries can hold tokens."""
+    import httpx
+
     try:
         address = httpx.URL(url)
         if params := how.get("params"):

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 _NAME = re.compile(r"(?<![\w.\-])([\w.\-]++)[\\\"']*+\s*+[=:]\s*+[\\\"']*+")
 _VALUE = re.compile(r"(?:(?:bearer|oauth|basic)\s++)?+(?:[^\s&\"',;}\\]++|\\++(?![\"']))++", re.IGNORECASE)
@@ -118,12 +119,14 @@ class _WithoutSecrets(logging.Filter):
     """httpx logs whole URLs at INFO, and queries can hold tokens."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        import httpx
+
         if isinstance(record.args, tuple):
             record.args = tuple(_plain(a) if isinstance(a, httpx.URL) else a for a in record.args)
         return True
 
 
-def _plain(url: httpx.URL) -> httpx.URL:
+def _plain(url: "httpx.URL") -> "httpx.URL":
     return url.copy_with(query=None, path="/***" if url.path in _hidden_paths else url.path)
 
 

@@ -88,7 +88,18 @@ class DirectTransport(httpx.HTTPTransport):
         )
 
 
-def direct_mounts() -> dict[str, httpx.BaseTransport | None]:
+def build_client(headers: dict[str, str], timeout_s: float, transport: Transport | None) -> httpx.Client:
+    """A client that follows no redirect; its sockets are ours unless `transport` takes their place."""
+    return httpx.Client(
+        headers=headers,
+        timeout=httpx.Timeout(timeout_s),
+        follow_redirects=False,
+        transport=transport,
+        mounts=None if transport else _direct_mounts(),
+    )
+
+
+def _direct_mounts() -> dict[str, httpx.BaseTransport | None]:
     """Everything directly and with deadlines, except what the environment sends through a proxy; loopback never is."""
     direct = DirectTransport()
     return {"all://": direct, "all://127.0.0.1": direct, "all://localhost": direct}

@@ -22,11 +22,13 @@ from typing import Any
 import orjson
 import polars as pl
 
+from geopin_assets.files.lease import LEASES, Leases
 from geopin_assets.files.sqlite import opened, transaction
 
 ROWS_PER_STATEMENT = 50_000
 """Rows that travel as one JSON parameter, which takes a fifth less time than row by row, or in one fetch."""
 _SCHEMA = """
+PRAGMA secure_delete = ON;  -- what was taken down is not to be found in free pages
 PRAGMA cache_size = -65536;  -- KiB; with the default of 2 MB a group of rows is written to the file several times
 CREATE TABLE IF NOT EXISTS stores (store_key INTEGER PRIMARY KEY, store TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS published (
@@ -47,6 +49,15 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    @contextmanager
+    def turn(self, *stores: str) -> Iterator[None]:
+        """Be the only one who changes these stores, over all processes: a plan is true as long as nobody else writes.
+
+        Two that insert the same new ids at once would both succeed: LanceDB then holds them twice.
+        """
+        with Leases(self._path.parent / LEASES).held("stores of the index", stores, what="publishing"):
+            yield
 
     def claims(self, store: str, cells: Sequence[str]) -> pl.DataFrame:
         """What these cells claim: id, cell_id, content_hash (null where the outcome of a write is unknown)."""
@@ -116,6 +127,11 @@ class Ledger:
                 "DELETE FROM published WHERE store_key = ?1 AND id IN (SELECT value FROM json_each(?2))",
                 (key, _json(deleted)),
             )
+
+    def stores(self) -> list[str]:
+        """Every store that was ever published to, as far as this ledger goes back."""
+        with opened(self._path, _SCHEMA) as connection:
+            return [store for (store,) in connection.execute("SELECT store FROM stores ORDER BY store_key")]
 
     def forget(self, store: str) -> None:
         """Drop the whole record of one store, after it was deleted or recreated."""

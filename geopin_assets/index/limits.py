@@ -11,15 +11,17 @@ second-brain-cloudflare#89); [ours] chosen within those, for the reason given.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import orjson
 import polars as pl
-from numpy.typing import NDArray
 
 from geopin_assets.capture import MAX_VECTOR_ID_BYTES
 from geopin_assets.errors import PermanentError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Every call of the API
 WINDOW_S = 300.0  # [docs] in which a user may send 1,200 requests, all his programs and the dashboard together
@@ -54,6 +56,8 @@ FILTER_OPERATORS = ("$eq", "$ne", "$lt", "$lte", "$gt", "$gte", "$in", "$nin")  
 
 def check_vectors(vectors: pl.DataFrame, schema: Mapping[str, pl.DataType], dim: int) -> None:
     """Raise PermanentError unless these rows can be upserted in one request (schema: `protocol.vector_schema`)."""
+    import numpy as np
+
     if vectors.height > VECTORS_PER_UPSERT:
         raise PermanentError(f"{vectors.height} vectors in one upsert; at most {VECTORS_PER_UPSERT}")
     if dict(vectors.schema) != dict(schema):
@@ -89,8 +93,10 @@ def check_top_k(top_k: int) -> None:
         raise PermanentError(f"40025: topK={top_k}; between 1 and {MAX_TOP_K} for this kind of query")
 
 
-def check_query_vector(vector: NDArray[np.float32], dim: int) -> None:
+def check_query_vector(vector: "NDArray[np.float32]", dim: int) -> None:
     """Raise PermanentError unless it has `dim` finite numbers."""
+    import numpy as np
+
     if vector.shape != (dim,) or not np.isfinite(vector).all():
         raise PermanentError(f"a query takes {dim} finite numbers, not an array of shape {vector.shape}")
 

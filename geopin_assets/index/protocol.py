@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from geopin_assets.errors import TransientError
 from geopin_assets.index.limits import MAX_INDEX_NAME_LENGTH
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 METADATA: dict[str, pl.DataType] = {"source": pl.String(), "cell_block": pl.String(), "captured_year": pl.Int32()}
 """Metadata of a vector; each property gets a metadata index, so that searches can be filtered by it.
@@ -38,6 +40,9 @@ def vector_schema(dim: int) -> dict[str, pl.DataType]:
     return {"vector_id": pl.String(), "embedding": pl.Array(pl.Float32, dim), **METADATA}
 
 
+INDEX_PREFIX = "geopin-"
+
+
 def index_name(model_id: str, version: int = 1, shard: int | None = None) -> str:
     """The index of one model: `geopin-{model_id}-v{version}` (`-s{shard}`), [a-z0-9-], at most 64 characters.
 
@@ -46,11 +51,11 @@ def index_name(model_id: str, version: int = 1, shard: int | None = None) -> str
     """
     plain = re.sub(r"[^a-z0-9]+", "-", model_id.lower()).strip("-")
     tail = f"-v{version}" if shard is None else f"-v{version}-s{shard}"
-    room = MAX_INDEX_NAME_LENGTH - len("geopin-") - len(tail)
+    room = MAX_INDEX_NAME_LENGTH - len(INDEX_PREFIX) - len(tail)
     if plain != model_id or len(plain) > room:
         digest = hashlib.sha256(model_id.encode()).hexdigest()[:8]
         plain = f"{plain[: room - 9].rstrip('-')}-{digest}"
-    return f"geopin-{plain}{tail}"
+    return f"{INDEX_PREFIX}{plain}{tail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,9 @@ class Searchable(Protocol):
     @property
     def dim(self) -> int: ...
 
-    def query(self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    def query(
+        self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
         """Nearest vectors by cosine, best first: `vector_id`, `score` (1 = same direction).
 
         `where` is Vectorize's filter: {property: value} or {property: {"$gte": value}}, joined by AND.
@@ -148,6 +155,10 @@ class VectorIndex(Searchable, Protocol):
         """Tidy up after a publish; nothing to do for a hosted index."""
         ...
 
+    def purge(self) -> None:
+        """Have nothing left in any file of what was deleted; nothing to do for a hosted index. Alone meanwhile."""
+        ...
+
 
 class MetadataStore(Readable, Protocol):
     """Tables with D1's SQL and semantics, keyed by one text id each (`tables.TABLES`)."""
@@ -160,6 +171,10 @@ class MetadataStore(Readable, Protocol):
     @property
     def store_key(self) -> str:
         """Names this very database in the ledger."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether there is one; asking makes none."""
         ...
 
     def migrate(self) -> None:
@@ -177,6 +192,10 @@ class MetadataStore(Readable, Protocol):
     def delete(self, table: str, ids: Sequence[str]) -> WriteResult: ...
 
     def count(self, table: str) -> int: ...
+
+    def purge(self) -> None:
+        """Have nothing left in any file of what was deleted; nothing to do for a hosted database."""
+        ...
 
 
 CLOCK_MARGIN = timedelta(seconds=60)  # how far the service's clock and ours may differ

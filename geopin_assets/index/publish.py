@@ -109,7 +109,8 @@ def publish(
     max_deletions: int | None = None,
 ) -> PublishReport:
     """Publish into any target; see `publish_vectors`."""
-    return _carry_out(build_plan(frames_of(desired), cells, target, ledger), ledger, now, budget, max_deletions)
+    with ledger.turn(target.key):
+        return _carry_out(build_plan(frames_of(desired), cells, target, ledger), ledger, now, budget, max_deletions)
 
 
 def publish_each(
@@ -126,9 +127,9 @@ def publish_each(
     While one is sent, a thread finds what differs in the next: it only reads, and 0.1 s for 25,000 rows is time that a
     database spends importing. The budget is asked when it is a target's turn.
     """
-    cells = [*cells, LEAVING] if keep else cells
-    plans = (build_plan(frames_of(rows), cells, target, ledger, keep) for target, rows in parts)
-    with ahead(plans) as planned:
+    cells, all_parts = [*cells, LEAVING] if keep else cells, list(parts)
+    plans = (build_plan(frames_of(rows), cells, target, ledger, keep) for target, rows in all_parts)
+    with ledger.turn(*(target.key for target, _ in all_parts)), ahead(plans) as planned:
         return [_carry_out(plan, ledger, now, budget) for plan in planned]
 
 
@@ -242,18 +243,27 @@ def verify_gone(ids: pl.Series, target: Target) -> int:
     return len(chosen)
 
 
-def withdraw(ids: pl.Series, target: Target, ledger: Ledger) -> int:
-    """Delete those of the ids that the ledger knows in the store, and every claim on them; how many they were.
+def held(ids: pl.Series, target: Target) -> pl.DataFrame:
+    """Those of the ids that the store itself says it holds: id, content_hash."""
+    found = [target.read(page.to_series()) for page in ids.to_frame("id").iter_slices(IDS_PER_GET)]
+    return pl.concat(found) if found else pl.DataFrame(schema={"id": pl.String, "content_hash": pl.String})
 
-    Killed anywhere and repeated, the end is the same: claims are released when the deletion was read back.
+
+def withdraw(ids: pl.Series, target: Target, ledger: Ledger) -> int:
+    """Delete those of the ids that the store holds or the ledger knows there, and every claim on them; how many.
+
+    The store is asked: a ledger that is lost or old knows nothing of what is served. Killed anywhere and repeated, the
+    end is the same: claims are released when the deletion was read back.
     Raises TransientError or PermanentError of the store.
     """
-    claims = ledger.claims_of(target.key, ids)
-    gone = claims["id"].unique(maintain_order=True)
-    if len(gone):
-        target.prepare()
-        ledger.begin(target.key, claims.clear(), gone)
-        target.delete(gone)
-        verify_gone(gone, target)
-        ledger.release(target.key, claims, gone)
-    return len(gone)
+    with ledger.turn(target.key):
+        claims = ledger.claims_of(target.key, ids)
+        gone = pl.concat([claims["id"], held(ids, target)["id"]]).unique(maintain_order=True)
+        if len(gone):
+            target.prepare()
+            ledger.begin(target.key, claims.clear(), gone)
+            target.delete(gone)
+            verify_gone(gone, target)
+            target.purge()
+            ledger.release(target.key, claims, gone)
+        return len(gone)

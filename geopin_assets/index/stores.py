@@ -8,25 +8,29 @@ Here: how indexes and databases are named and built, which shard holds a cell, a
 here: publishing, which goes shard by shard (`publish.py`), which versions are in use (`versions.py`), or settings.
 """
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from zlib import crc32
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from geopin_assets.cells import cell_block
 from geopin_assets.index.batching import Frames
-from geopin_assets.index.cloudflare import CloudflareApi, D1Store, VectorizeIndex
-from geopin_assets.index.embedded.lance import LanceIndex
+from geopin_assets.index.embedded.lance import LanceIndex, indexes_in
 from geopin_assets.index.embedded.sqlite import SqliteStore
-from geopin_assets.index.protocol import MetadataStore, VectorIndex
+from geopin_assets.index.protocol import INDEX_PREFIX, MetadataStore, VectorIndex
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from geopin_assets.index.cloudflare import CloudflareApi
 
 T = TypeVar("T")
 
@@ -76,7 +80,9 @@ class SearchedIndex:
     def dim(self) -> int:
         return self.shards.parts[0].dim
 
-    def query(self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    def query(
+        self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
         """The best of all shards: `vector_id`, `score`, best first; see `VectorIndex.query`."""
         with ThreadPoolExecutor(len(self.shards.parts)) as threads:
             found = threads.map(lambda part: part.query(vector, top_k, where=where), self.shards.parts)
@@ -115,6 +121,18 @@ class Backend(Protocol):
         """The database, or one of several."""
         ...
 
+    def database(self, name: str) -> MetadataStore:
+        """The database of that very name."""
+        ...
+
+    def indexes(self) -> dict[str, int]:
+        """Every index there is whose name is one of ours, with its dimensions."""
+        ...
+
+    def databases(self) -> list[str]:
+        """The names of every database there is that could be a shard of ours."""
+        ...
+
     def drop_index(self, name: str) -> None:
         """Delete an index with all its vectors; nothing happens when there is none."""
         ...
@@ -138,7 +156,16 @@ class EmbeddedBackend:
         return LanceIndex(self.folder / "vectors", name, dim)
 
     def store(self, shard: int | None) -> MetadataStore:
-        return SqliteStore(self.folder / f"{_numbered('metadata', shard)}.sqlite")
+        return self.database(_numbered("metadata", shard))
+
+    def database(self, name: str) -> MetadataStore:
+        return SqliteStore(self.folder / f"{name}.sqlite")
+
+    def indexes(self) -> dict[str, int]:
+        return indexes_in(self.folder / "vectors", INDEX_PREFIX)
+
+    def databases(self) -> list[str]:
+        return sorted(path.stem for path in self.folder.glob("metadata*.sqlite"))
 
     def drop_index(self, name: str) -> None:
         shutil.rmtree(self.folder / "vectors" / f"{name}.lance", ignore_errors=True)
@@ -149,22 +176,42 @@ class EmbeddedBackend:
 
 @dataclass(frozen=True, slots=True)
 class CloudflareBackend:
-    """Vectorize and D1 of one account. `database` is the name of the D1 database."""
+    """Vectorize and D1 of one account. `database_name` is that of the D1 database."""
 
-    api: CloudflareApi
-    database: str = "geopin"
+    api: "CloudflareApi"
+    database_name: str = "geopin"
 
     @property
     def key(self) -> str:
         return f"cloudflare:{self.api.account_key}"
 
     def index(self, name: str, dim: int) -> VectorIndex:
+        from geopin_assets.index.cloudflare import VectorizeIndex
+
         return VectorizeIndex(self.api, name, dim)
 
     def store(self, shard: int | None) -> MetadataStore:
-        return D1Store(self.api, _numbered(self.database, shard), import_from_rows=IMPORT_FROM_ROWS)
+        return self.database(_numbered(self.database_name, shard))
+
+    def database(self, name: str) -> MetadataStore:
+        from geopin_assets.index.cloudflare import D1Store
+
+        return D1Store(self.api, name, import_from_rows=IMPORT_FROM_ROWS)
+
+    def indexes(self) -> dict[str, int]:
+        from geopin_assets.index.cloudflare.vectorize import indexes_of
+
+        return indexes_of(self.api, INDEX_PREFIX)
+
+    def databases(self) -> list[str]:
+        from geopin_assets.index.cloudflare.d1 import databases_of
+
+        ours = re.compile(rf"{re.escape(self.database_name)}(-s\d+)?")
+        return sorted(filter(ours.fullmatch, databases_of(self.api, self.database_name)))
 
     def drop_index(self, name: str) -> None:
+        from geopin_assets.index.cloudflare import VectorizeIndex
+
         VectorizeIndex(self.api, name, 1).drop()
 
     def compact_index(self, name: str, dim: int) -> None:

@@ -14,7 +14,6 @@ from hashlib import blake2b
 from math import ceil
 from typing import Protocol
 
-import numpy as np
 import orjson
 import polars as pl
 
@@ -96,6 +95,10 @@ class Target(Protocol):
         """Tidy up after the last write."""
         ...
 
+    def purge(self) -> None:
+        """Leave nothing of what was deleted in any file."""
+        ...
+
 
 @dataclass(slots=True)
 class VectorTarget:
@@ -119,6 +122,8 @@ class VectorTarget:
         self.index.create()
 
     def hashes(self, rows: pl.DataFrame) -> pl.Series:
+        import numpy as np
+
         values = rows["embedding"].to_numpy().astype(np.float16)
         metadata = rows.select(list(METADATA)).rows()
         encoded = {properties: orjson.dumps(properties) for properties in set(metadata)}
@@ -168,6 +173,9 @@ class VectorTarget:
 
     def finish(self) -> None:
         self.index.optimize()
+
+    def purge(self) -> None:
+        self.index.purge()
 
     def _await(self) -> None:
         since = self.wait.clock()
@@ -231,6 +239,9 @@ class RowTarget:
 
     def finish(self) -> None:
         """A table needs no tidying."""
+
+    def purge(self) -> None:
+        self.store.purge()
 
     def _count(self, result: WriteResult) -> None:
         self.usage.requests += result.requests

@@ -5,6 +5,7 @@ record of versions (`index/versions.py`), publishing (`assets/publish.py`) or ju
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,8 +13,7 @@ import polars as pl
 
 from geopin_assets.capture import vector_id
 from geopin_assets.cells import cell_block
-from geopin_assets.embedding.protocol import Model
-from geopin_assets.embedding.views import VIEWS
+from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import TransientError
 from geopin_assets.index.batching import Frames
 from geopin_assets.index.protocol import vector_schema
@@ -138,8 +138,14 @@ def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Mod
         report = sync_report(wanted["vector_id"], search_index.ledger(), VectorTarget(part))
         if report.missing or report.surplus or report.mismatched:
             raise TransientError(f"{part.name} is not what it should be, searches go on using the old one: {report}")
-    versions.switch(version, datetime.now(UTC))
+    with _changing_versions(search_index):
+        versions.switch(version, datetime.now(UTC))
     return versions.serving()
+
+
+def _changing_versions(search_index: SearchIndex) -> AbstractContextManager[object]:
+    """Nobody drops a version while another process lets searches use it."""
+    return search_index.leases().held("versions of the index")
 
 
 def live_models(search_index: SearchIndex, model: Model) -> list[Model]:
@@ -167,11 +173,13 @@ def searched(search_index: SearchIndex, model: Model) -> Keep:
 def drop_version(search_index: SearchIndex, version: IndexVersion) -> None:
     """Delete a version's vectors, and forget it. Raises ConfigurationError for the one that searches use."""
     versions, backend, ledger = search_index.versions(), search_index.backend(), search_index.ledger()
-    versions.check_may_drop(version)
-    for part in search_index.vectors(version).parts:
-        backend.drop_index(part.name)
-        ledger.forget(part.store_key)
-    versions.drop(version, datetime.now(UTC))
+    parts = search_index.vectors(version).parts
+    with _changing_versions(search_index), ledger.turn(*(part.store_key for part in parts)):
+        versions.check_may_drop(version)
+        for part in parts:
+            backend.drop_index(part.name)
+            ledger.forget(part.store_key)
+        versions.drop(version, datetime.now(UTC))
 
 
 def published_count(search_index: SearchIndex, version: IndexVersion) -> int:

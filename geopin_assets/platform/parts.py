@@ -1,39 +1,42 @@
 """Settings turned into the plain classes that do the work, built anew whenever they are asked for.
 
 Here: which class, with which settings. Not here: any behavior of those classes, or Dagster (`defs/resources.py`).
+Each is imported when it is asked for: definitions and listings load in a fraction of the time that all of them take.
 """
+
+from __future__ import annotations
 
 import atexit
 import os
-from contextlib import AbstractContextManager
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geopin_assets.embedding.attempts import Attempts
-from geopin_assets.embedding.model.choosing import build_embedder, identify_model
-from geopin_assets.embedding.protocol import Embedder, Model
-from geopin_assets.embedding.vectors import VectorFiles
-from geopin_assets.files.lease import LEASES, Leases
-from geopin_assets.files.object_store import ObjectStore, open_store
-from geopin_assets.http_client import user_agent
-from geopin_assets.index.cloudflare import CloudflareApi
-from geopin_assets.index.cost import RunBudget
-from geopin_assets.index.ledger import Ledger
-from geopin_assets.index.protocol import MetadataStore, VectorIndex
-from geopin_assets.index.stores import Backend, CloudflareBackend, EmbeddedBackend, Shards
-from geopin_assets.index.versions import IndexVersion, IndexVersions
+from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
-from geopin_assets.sources import SOURCES, open_source, source_named
-from geopin_assets.sources.base import Source
-from geopin_assets.sources.links import Links
-from geopin_assets.sources.own_photos import photo_folder
-from geopin_assets.store.catalog import Catalog
-from geopin_assets.store.raw import RawStore
 
-if TYPE_CHECKING:  # aiohttp alone is a tenth of the time that loading the definitions may take
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from geopin_assets.embedding.attempts import Attempts
     from geopin_assets.embedding.fetching import ImageFetcher
+    from geopin_assets.embedding.protocol import Embedder, Model
+    from geopin_assets.embedding.vectors import VectorFiles
+    from geopin_assets.files.lease import Leases
+    from geopin_assets.files.object_store import ObjectStore
+    from geopin_assets.index.cloudflare import CloudflareApi
+    from geopin_assets.index.cost import RunBudget
+    from geopin_assets.index.ledger import Ledger
+    from geopin_assets.index.protocol import MetadataStore, VectorIndex
+    from geopin_assets.index.registry import StoreRegistry
+    from geopin_assets.index.stores import Backend, Shards
+    from geopin_assets.index.versions import IndexVersion, IndexVersions
+    from geopin_assets.sources.base import Source
+    from geopin_assets.sources.links import Links
+    from geopin_assets.store.catalog import Catalog
+    from geopin_assets.store.raw import RawStore
 
 
 class Parts:
@@ -44,6 +47,8 @@ class Parts:
 
     def leases(self) -> Leases:
         """Who works on what of this data: assets by their keys, their units being cells."""
+        from geopin_assets.files.lease import LEASES, Leases
+
         return Leases(self.settings().data_dir / LEASES)
 
 
@@ -52,10 +57,15 @@ class Sources(Parts):
 
     def open(self, name: str) -> AbstractContextManager[Source]:
         """A source ready to crawl; its connections are closed with the context."""
+        from geopin_assets.sources import open_source
+
         return open_source(name, self.settings())
 
     def links(self) -> Links:
         """Renews expired image links through the sources."""
+        from geopin_assets.sources import source_named
+        from geopin_assets.sources.links import Links
+
         return Links(self.open, source_named)
 
     def disabled_reason(self, source: type[Source]) -> str | None:
@@ -66,13 +76,19 @@ class Storage(Parts):
     """Raw Parquet files, embedding files and the DuckDB catalog, under one data directory."""
 
     def raw(self) -> RawStore:
+        from geopin_assets.store.raw import RawStore
+
         return RawStore(self._open(self.settings().raw_dir))
 
     def catalog(self) -> Catalog:
+        from geopin_assets.store.catalog import Catalog
+
         return Catalog(self.settings().catalog_path)
 
     def vectors(self, model: Model) -> VectorFiles:
         """The vectors of one model; those of others are beside them, never among them."""
+        from geopin_assets.embedding.vectors import VectorFiles
+
         return VectorFiles(self.embeddings(), model.model_id, model.dim)
 
     def embeddings(self) -> ObjectStore:
@@ -84,6 +100,8 @@ class Storage(Parts):
 
     def _open(self, folder: Path) -> ObjectStore:
         """What is invented can be invented again: only real data waits for the disk."""
+        from geopin_assets.files.object_store import open_store
+
         return open_store(folder, is_durable=not self.settings().is_sandbox)
 
 
@@ -92,22 +110,31 @@ class Embedding(Parts):
 
     def model(self) -> Model:
         """Which model the settings ask for, without loading it."""
+        from geopin_assets.embedding.model.choosing import identify_model
+
         return identify_model(self.settings())
 
     def embedder(self) -> Embedder:
+        from geopin_assets.embedding.model.choosing import build_embedder
+
         return build_embedder(self.settings())
 
     def attempts(self) -> Attempts:
         """Which images are being read by any run over this data."""
+        from geopin_assets.embedding.attempts import Attempts
+
         return Attempts(self.settings().attempts_dir)
 
-    def fetcher(self) -> "ImageFetcher":
+    def fetcher(self) -> ImageFetcher:
         """Public hosts only; loopback in the sandbox; private hosts where the settings trust them.
 
         Hosts are asked as gently as the sources state, whichever source an image is from.
         """
         from geopin_assets.embedding.fetching import ImageFetcher
         from geopin_assets.embedding.hosts import AddressRule
+        from geopin_assets.http_client import user_agent
+        from geopin_assets.sources import SOURCES
+        from geopin_assets.sources.own_photos import photo_folder
 
         settings = self.settings()
         rule = AddressRule(trusted_hosts=settings.trusted_hosts, allow_loopback=settings.is_sandbox)
@@ -127,32 +154,71 @@ class SearchIndex(Parts):
 
     def backend(self) -> Backend:
         """Raises ConfigurationError naming the variable that Cloudflare needs and that is missing."""
+        from geopin_assets.index.stores import EmbeddedBackend
+
+        if not self.settings().publishes_to_cloudflare:
+            return EmbeddedBackend(self.settings().index_dir)
+        return self._cloudflare()
+
+    def _cloudflare(self) -> Backend:
+        from geopin_assets.index.stores import CloudflareBackend
+
         settings = self.settings()
-        if not settings.publishes_to_cloudflare:
-            return EmbeddedBackend(settings.index_dir)
         account = settings.cloudflare
         api = _api(account.account_id, account.token, account.base_url, settings.daily_use_path, settings.contact)
         return CloudflareBackend(api, settings.d1_database)
 
+    def backends(self) -> dict[str, Backend]:
+        """By their keys those that the settings can reach, whichever is published to: the folder, and the account."""
+        from geopin_assets.index.stores import EmbeddedBackend
+
+        found: list[Backend] = [EmbeddedBackend(self.settings().index_dir)]
+        with suppress(ConfigurationError):
+            found.append(self._cloudflare())
+        return {backend.key: backend for backend in found}
+
+    def registry(self) -> StoreRegistry:
+        """Every store that was ever published to."""
+        from geopin_assets.index.registry import StoreRegistry
+
+        return StoreRegistry(self.settings().data_dir / "stores.jsonl")
+
     def versions(self) -> IndexVersions:
+        from geopin_assets.index.versions import IndexVersions
+
         return IndexVersions(self.settings().ledger_path, self.backend().key)
 
     def publishing(self, model: Model) -> IndexVersion:
         """The version that vectors of this model are published to; made up where there is none yet."""
-        return self.versions().publishing(model.model_id, model.dim, shards=self._shards(), now=datetime.now(UTC))
+        versions, now = self.versions(), datetime.now(UTC)
+        return self._recorded(versions.publishing(model.model_id, model.dim, shards=self._shards(), now=now))
 
     def rebuild(self, model: Model) -> IndexVersion:
         """A new version of this model's index, to be published from the beginning."""
-        return self.versions().rebuild(model.model_id, model.dim, shards=self._shards(), now=datetime.now(UTC))
+        versions, now = self.versions(), datetime.now(UTC)
+        return self._recorded(versions.rebuild(model.model_id, model.dim, shards=self._shards(), now=now))
+
+    def _recorded(self, version: IndexVersion) -> IndexVersion:
+        from geopin_assets.index.registry import Recorded
+
+        about = (version.model_id, version.number, version.dim, version.shards)
+        self.registry().record(Recorded(part.store_key, *about) for part in self.vectors(version).parts)
+        return version
 
     def vectors(self, version: IndexVersion) -> Shards[VectorIndex]:
         """The index of a version, in its shards."""
+        from geopin_assets.index.stores import Shards
+
         backend = self.backend()
         return Shards(tuple(backend.index(name, version.dim) for name in version.shard_names()))
 
     def metadata(self) -> Shards[MetadataStore]:
         """The metadata beside every version, in its shards, with the present schema."""
+        from geopin_assets.index.registry import Recorded
+        from geopin_assets.index.stores import Shards
+
         stores = self.stores()
+        self.registry().record(Recorded(store.store_key) for store in stores)
         for store in stores:
             store.migrate()
         return Shards(stores)
@@ -164,10 +230,14 @@ class SearchIndex(Parts):
         return tuple(backend.store(shard if shards > 1 else None) for shard in range(shards))
 
     def ledger(self) -> Ledger:
+        from geopin_assets.index.ledger import Ledger
+
         return Ledger(self.settings().ledger_path)
 
     def budget(self) -> RunBudget:
         """What one run may write and ask, at most."""
+        from geopin_assets.index.cost import RunBudget
+
         settings = self.settings()
         return RunBudget(rows=settings.publish_max_rows, requests=settings.publish_max_requests)
 
@@ -182,6 +252,8 @@ class SearchIndex(Parts):
 @cache
 def _api(account_id: str, token: str, base_url: str, rate_file: Path, contact: str) -> CloudflareApi:
     """One client per account and process: it keeps connections, and the rate of the account."""
+    from geopin_assets.index.cloudflare import CloudflareApi
+
     api = CloudflareApi(account_id, token, base_url=base_url, rate_file=rate_file, contact=contact)
     atexit.register(api.close)
     return api

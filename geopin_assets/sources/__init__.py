@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from geopin_assets.environment import refuse_unknown
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.http_client import DailyUse, HttpClient, Politeness, Quota, Transport, build_politeness
+from geopin_assets.http_client import DailyUse, HttpClient, Politeness, Quota, build_politeness
 from geopin_assets.settings import Settings
 from geopin_assets.sources.amsterdam import Amsterdam
 from geopin_assets.sources.base import Source
@@ -26,6 +27,9 @@ from geopin_assets.sources.panoramax import Panoramax
 from geopin_assets.sources.stac import Stac
 from geopin_assets.sources.wikimedia_commons import WikimediaCommons
 from geopin_assets.variables import PER_SOURCE
+
+if TYPE_CHECKING:
+    from geopin_assets.http_client.transport import Transport
 
 SOURCES: tuple[type[Source], ...] = (
     Mapillary,
@@ -83,7 +87,7 @@ def quotas_of(source: type[Source], settings: Settings) -> dict[str, Quota]:
 
 
 @contextmanager
-def open_source(name: str, settings: Settings, *, transport: Transport | None = None) -> Iterator[Source]:
+def open_source(name: str, settings: Settings, *, transport: "Transport | None" = None) -> Iterator[Source]:
     """A source ready to crawl, with a client of its own at its rate (`quotas_of`), closed at the end.
 
     All clients of a source in one process share its rate and its circuit breaker; daily budgets are shared by

@@ -5,12 +5,13 @@ keys for its APIs, so `GEOPIN_AMSTERDAM_API_KEY`, when set, is sent as `X-Api-Ke
 
 License: CC-BY-4.0, shown as `Panoramabeelden, Gemeente Amsterdam, CC BY 4.0`.
 
-Quirks: `Accept: application/json` alone is a 406; an empty box means the whole city. `count` is exact
-and pages follow the database id, so a deletion while paging shifts them: unique ids are compared with
-`count`. Boxes are over-inclusive by up to 0.7 % of their width. The published equirectangular images
-are turned so that north is at their center: `heading_deg` is 0, and `heading` in the payload is the
-car's direction. Nearly everything lies in Amsterdam, Weesp and some missions nearby: elsewhere whole areas are
-asked for their count first, once per run, and cells of an area without any are not asked.
+Quirks: `Accept: application/json` alone is a 406; an empty box means the whole city. `count` is exact and
+pages follow the database id, so a deletion while paging shifts them: unique ids are compared with `count`,
+and read again before any is taken for gone. Boxes are over-inclusive by up to 0.7 % of their width. The
+published equirectangular images are turned so that north is at their center: `heading_deg` is 0, and
+`heading` in the payload is the car's direction. Nearly everything lies in Amsterdam, Weesp and some missions
+nearby: elsewhere whole areas are asked for their count first, once per run, and cells of an area without any
+are not asked.
 """
 
 import re
@@ -29,7 +30,7 @@ from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, RequestCost, Source
-from geopin_assets.sources.splitting import fetch_counted
+from geopin_assets.sources.paging import fetch_counted, fetch_settled, next_page, page_size
 
 COVERAGE = Bbox(4.72, 52.27, 5.09, 52.44)
 EVERYWHERE = Bbox(bounds(0, 0).west, bounds(0, 0).south, bounds(ROWS, COLUMNS).east, bounds(ROWS, COLUMNS).north)
@@ -82,7 +83,7 @@ class Amsterdam(Source):
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         if not cell.bbox.intersects(COVERAGE) and self._is_empty(EVERYWHERE, cell.bbox, report):
             return
-        for record in self._fetch_all(cell.bbox, report):
+        for record in fetch_settled(cell.bbox, self._fetch_all, report, id_of=_key):
             yield parse_panorama(record, cell.bbox, self._now())
 
     def _is_empty(self, area: Bbox, box: Bbox, report: CrawlReport) -> bool:
@@ -94,26 +95,27 @@ class Amsterdam(Source):
         return all(self._is_empty(quarter, box, report) for quarter in area.quarters() if quarter.intersects(box))
 
     def _fetch_count(self, box: Bbox, report: CrawlReport) -> int:
-        query = f"bbox={box}&srid=4326&page_size=1"
-        return parse_page(self._client.get_json(f"{self._url}?{query}", headers=self._headers, tally=report))[1]
+        return self._fetch_page(f"bbox={box}&srid=4326&page_size=1", report)[1]
 
     def _fetch_all(self, box: Bbox, report: CrawlReport) -> list[Any]:
         return fetch_counted(box, self._fetch_pages, key=_key, report=report, who=self.name, what="panoramas")
 
     def _fetch_pages(self, bbox: Bbox, report: CrawlReport) -> tuple[list[Any], int]:
-        query = f"bbox={bbox}&srid=4326&page_size={PAGE_SIZE}"
-        records: list[Any] = []
-        asked: set[str] = set()
-        while True:
-            page = self._client.get_json(f"{self._url}?{query}", headers=self._headers, tally=report)
-            asked.add(query)
-            page_records, count, following = parse_page(page)
-            records += page_records
-            if following is None:
-                return records, count
+        query = f"bbox={bbox}&srid=4326&page_size={page_size(PAGE_SIZE, report)}"
+        records, count, following = self._fetch_page(query, report)
+        asked = {query}
+        while following is not None:
             query = self._next_query(following)
             if query in asked or len(asked) >= MAX_PAGES:
                 raise PayloadError(f"{self.name}: pages without end, after {len(asked)} in {bbox}")
+            asked.add(query)
+            with next_page(report):
+                more, count, following = self._fetch_page(query, report)
+            records += more
+        return records, count
+
+    def _fetch_page(self, query: str, report: CrawlReport) -> tuple[list[Any], int, str | None]:
+        return parse_page(self._client.get_json(f"{self._url}?{query}", headers=self._headers, tally=report))
 
     def _next_query(self, href: str) -> str:
         """Only the query of a `next` link is used, on our own address, so that a key goes nowhere else."""

@@ -8,14 +8,15 @@ sources in modules of their own.
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
 from typing import ClassVar
 
 from geopin_assets.capture import Capture, Reason, Rejected
-from geopin_assets.grid import Cell
+from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient, Quota, Tally
 from geopin_assets.settings import Settings
 
@@ -24,12 +25,24 @@ AS_IT_IS = ("$", "")
 """A `Source.thumbnail`: the image itself is small enough."""
 
 
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A box in which a crawl knows that captures are missing, and why, where it is not just too dense."""
+
+    box: Bbox
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.box} ({self.why})" if self.why else str(self.box)
+
+
 @dataclass(slots=True)
 class CrawlReport:
     """What crawling one cell took and left out. Filled while a source yields; shown on the partition."""
 
-    known_captures: int = 0
-    """What the last crawl of this cell found: it is not taken for gone before the source was really asked."""
+    known: Callable[[Bbox], AbstractSet[str]] = lambda box: frozenset()
+    """Ids (source_capture_id) that earlier crawls found in the cells of a box: none is taken for gone on the word of a
+    grid of counts, or of a list that may have shifted (`paging.py`)."""
     requests: int = 0
     splits: int = 0
     duplicates: int = 0
@@ -37,16 +50,29 @@ class CrawlReport:
     rejected: Counter[str] = field(default_factory=Counter)
     rejected_examples: dict[str, list[str]] = field(default_factory=dict)
     """The first few records left out, by reason: ids or file names, so that their owner can look."""
-    incomplete: list[str] = field(default_factory=list)
-    """Boxes that stayed saturated at the smallest size: captures are missing there. Empty = proven complete."""
-
+    missed: list[Missed] = field(default_factory=list)
+    """Where captures are missing. Empty = proven complete."""
+    is_paged: bool = False
+    """Whether the list now being read has several pages."""
+    reading: int = 0
+    """How often that list was read before."""
     is_doubtful: bool = False
     """Most of the few records could not be read: what is missing here may still exist, so nothing is removed."""
 
     @property
     def is_complete(self) -> bool:
         """Whether what this crawl does not show is really gone."""
-        return not self.incomplete and not self.is_doubtful
+        return not self.missed and not self.is_doubtful
+
+    @property
+    def incomplete(self) -> list[str]:
+        """What is missing, as people read it."""
+        return [str(missed) for missed in self.missed]
+
+    def miss(self, box: Bbox, why: str = "") -> None:
+        """Note once that captures are missing in a box: by default because it holds too much to be asked for."""
+        if (missed := Missed(box, why)) not in self.missed:
+            self.missed.append(missed)
 
     def reject(self, reason: Reason, record: str) -> None:
         """Count a record that was left out."""

@@ -14,7 +14,9 @@ from cachetools import LRUCache, cached
 
 from geopin_assets.errors import PayloadError
 from geopin_assets.grid import Bbox, bounds, rows_columns
-from geopin_assets.sources.base import CrawlReport
+from geopin_assets.sources.base import CrawlReport, Missed
+from geopin_assets.sources.fields import record_key
+from geopin_assets.sources.paging import fetch_settled
 
 Record = TypeVar("Record")
 
@@ -30,7 +32,7 @@ class _Block(Generic[Record]):
 
     placed: list[tuple[tuple[float, float] | None, Record]]
     lost: int
-    incomplete: list[str]
+    missed: list[Missed]
     is_doubtful: bool
 
     @property
@@ -56,9 +58,11 @@ class Blocks(Generic[Record]):
         rows: int = 4,
         columns: int = 4,
         is_lost: Callable[[Record], bool] | None = None,
+        id_of: Callable[[Record], str] = record_key,
     ) -> None:
         self._name, self._fetch, self._place, self._rows, self._columns = name, fetch, place, rows, columns
         self._is_lost = is_lost or (lambda record: place(record) is None)
+        self._id_of = id_of
         self._block = cached(LRUCache(BLOCKS_KEPT), key=lambda box, report: box, condition=Condition())(self._ask)
 
     def records(self, cell: Bbox, report: CrawlReport) -> list[Record]:
@@ -72,7 +76,7 @@ class Blocks(Generic[Record]):
                 f"{self._name}: {block.lost} of {len(block.placed)} records in {area} without a position"
             )
         report.is_doubtful |= block.is_doubtful or block.is_mostly_lost
-        report.incomplete += [part for part in block.incomplete if _bbox(part).intersects(cell)]
+        report.missed += [missed for missed in block.missed if missed.box.intersects(cell)]
         return [record for place, record in block.placed if (cell.contains(*place) if place else has_fetched)]
 
     def around(self, cell: Bbox) -> Bbox:
@@ -88,16 +92,12 @@ class Blocks(Generic[Record]):
         return Bbox(low.west, low.south, high.east, high.north)
 
     def _ask(self, box: Bbox, report: CrawlReport) -> _Block[Record]:
-        inner = CrawlReport()
+        inner = CrawlReport(known=report.known)
         try:
-            records = self._fetch(box, inner)
+            records = fetch_settled(box, self._fetch, inner, id_of=self._id_of)
             placed = [(self._place(record), record) for record in records]
-            return _Block(placed, sum(map(self._is_lost, records)), inner.incomplete, inner.is_doubtful)
+            return _Block(placed, sum(map(self._is_lost, records)), inner.missed, inner.is_doubtful)
         finally:
             report.requests += inner.requests
             report.splits += inner.splits
             report.duplicates += inner.duplicates
-
-
-def _bbox(text: str) -> Bbox:
-    return Bbox(*map(float, text.split(",")))

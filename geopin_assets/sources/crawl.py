@@ -5,6 +5,7 @@ Here: what every source must satisfy, and concurrency. Not here: any source, sto
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,10 +13,12 @@ from itertools import islice
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import GeoPinError, PayloadError
-from geopin_assets.grid import Cell
+from geopin_assets.grid import Bbox, Cell
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, Source
+
+Known = Callable[[Bbox], AbstractSet[str]]
 
 _STRUCTURAL = (Reason.MALFORMED, Reason.BAD_ID, Reason.BAD_COORDINATES, Reason.NO_IMAGE)
 _DRIFT_RECORDS = 3  # single broken records exist everywhere
@@ -32,13 +35,13 @@ class CellCrawl:
 
 
 def crawl_cell(
-    source: Source, cell: Cell, *, known_captures: int = 0, clock: Callable[[], float] = time.monotonic
+    source: Source, cell: Cell, *, known: Known = lambda box: frozenset(), clock: Callable[[], float] = time.monotonic
 ) -> CellCrawl:
     """Crawl one cell. Raises the source's TransientError or PermanentError; then nothing of the cell counts.
 
     Also raises PayloadError when most records cannot be read.
     """
-    started, report = clock(), CrawlReport(known_captures=known_captures)
+    started, report = clock(), CrawlReport(known=known)
     captures: dict[str, Capture] = {}
     for record in source.captures(cell, report):
         if isinstance(record, Rejected):
@@ -94,17 +97,17 @@ def crawl_cells(
     cells: Iterable[Cell],
     *,
     concurrency: int | None = None,
-    known_captures: Callable[[str], int] = lambda cell_id: 0,
+    known: Known = lambda box: frozenset(),
 ) -> Iterator[tuple[Cell, CellCrawl | GeoPinError]]:
     """Crawl cells in threads (default: the source's `concurrency`), yielding each as it finishes, in any order.
 
     A cell that fails yields its error and stops no other; once a source's circuit breaker is open the
     remaining cells fail without a request. At most twice `concurrency` cells are under way or waiting to be
-    taken; leaving the loop early drops the rest. `known_captures(cell_id)` is what the last crawl found there.
+    taken; leaving the loop early drops the rest. `known` as in `CrawlReport`.
     """
 
     def crawl(cell: Cell) -> CellCrawl:
-        return crawl_cell(source, cell, known_captures=known_captures(cell.cell_id))
+        return crawl_cell(source, cell, known=known)
 
     workers = concurrency or source.concurrency
     waiting = iter(cells)

@@ -7,9 +7,10 @@ that an empty country would take, and requests that its captures add, spread ove
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 
-from geopin_assets.cells import all_cells, cell_facts
+from geopin_assets.cells import all_cells
 from geopin_assets.http_client import Quota
 from geopin_assets.sources.base import RequestCost, Source
 
@@ -69,9 +70,14 @@ def stated_requests(cost: RequestCost, cells: int, captures: float) -> float:
     return cells / cost.cells_per_request + captures / cost.captures_per_request
 
 
+@cache
+def _people() -> Mapping[str, int]:
+    return {facts.cell.cell_id: facts.population for facts in all_cells()}
+
+
 def _share_of_people(cell_ids: Sequence[str]) -> float:
-    everybody = sum(cell.population for cell in all_cells())
-    return sum(cell_facts(cell_id).population for cell_id in cell_ids) / everybody
+    people = _people()
+    return sum(map(people.__getitem__, cell_ids)) / sum(people.values())
 
 
 def _hours(requests: float, quota: Quota) -> float:

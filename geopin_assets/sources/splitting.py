@@ -1,8 +1,7 @@
 """Complete answers from servers that cap them: a saturated box is divided in four until no part is.
 
-Here: the recursion, the union by id, how an answer proves itself complete, and the account of what did not; and
-answers in pages that are held to the server's own count.
-Not here: how a box is asked or understood.
+Here: the recursion, the union by id, how an answer proves itself complete, and the account of what did not. Not here:
+how a box is asked or understood, or answers in pages (`paging.py`).
 
 A cap without paging makes a full answer the only sign that something is missing: such an answer proves
 nothing and its box is asked again in quarters. Quarters share their edges, so servers with inclusive edges
@@ -18,7 +17,6 @@ from collections.abc import Callable, Hashable, Iterator
 from threading import Lock
 from typing import TypeVar
 
-from geopin_assets.errors import TransientError
 from geopin_assets.grid import Bbox
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.fields import record_key
@@ -102,7 +100,7 @@ def fetch_complete(
             return
         if not is_complete:
             if at_floor is None:
-                report.incomplete.append(str(part))
+                report.miss(part)
             else:
                 records = [*records, *at_floor(part)]
         for record in records:
@@ -112,29 +110,6 @@ def fetch_complete(
                 report.duplicates += 1
 
     return crawl(box)
-
-
-def fetch_counted(
-    box: Bbox,
-    fetch: Callable[[Bbox, CrawlReport], tuple[list[Record], int]],
-    *,
-    key: Callable[[Record], Hashable] = record_key,
-    report: CrawlReport,
-    who: str,
-    what: str,
-) -> list[Record]:
-    """Every record in a box once, by `key`; `fetch` reads all pages, and the server's own count.
-
-    Asked twice, because what is deleted meanwhile shifts the pages. Raises TransientError (saying `who` and `what`) if
-    records and count do not add up even then. Adds duplicates to the report.
-    """
-    for _ in range(2):
-        records, count = fetch(box, report)
-        unique = {key(record): record for record in records}
-        if len(unique) == count:
-            report.duplicates += len(records) - count
-            return list(unique.values())
-    raise TransientError(f"{who}: {len(unique)} {what} where the total says {count}, in {box}")
 
 
 def _is_divisible(box: Bbox, min_side_deg: float) -> bool:

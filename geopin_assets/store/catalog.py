@@ -91,6 +91,20 @@ class Catalog:
         """The newest merged crawl of every (source, cell): table `crawl_cells`."""
         return self.query("from crawl_cells order by source, cell_id")
 
+    def crawl_totals(self) -> pl.DataFrame:
+        """Per source: its crawled cells, what their crawls took, the newest of them, and what each left out (JSON)."""
+        return self.query(
+            """select source, count(*) as cells, sum(requests)::bigint as requests,
+                      sum(duplicates)::bigint as duplicates, max(crawled_at) as crawled_at,
+                      coalesce(list(rejected) filter (rejected <> '{}'), []) as rejected
+               from crawl_cells group by source order by source"""
+        )
+
+    def size(self) -> tuple[int, int]:
+        """How many captures there are, and how many of them are panoramas."""
+        captures, panoramas = self.query("select count(*), count_if(is_pano) from captures").row(0)
+        return int(captures), int(panoramas)
+
     def empty_cells(self, source: str) -> pl.Series:
         """The cells in which the last crawl of a source was complete and found nothing."""
         sql = "select cell_id from crawl_cells where source = ? and is_complete and captures = 0"

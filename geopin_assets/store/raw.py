@@ -225,14 +225,18 @@ class RawStore:
         cells = [cell for cell in map(_source_and_cell, self.objects.walk()) if cell]
         return pl.DataFrame([(*cell, *self._crawled(*cell)) for cell in cells], CRAWLS_SCHEMA, orient="row")
 
-    def captures_of(self, source: str, cell_id: str) -> int:
-        """How many captures the stored crawl has: 0 if there is none, 1 if it cannot be read (it may have any)."""
+    def ids_of(self, source: str, cell_id: str) -> frozenset[str]:
+        """Ids (source_capture_id) that the stored crawl found; one that nobody has for a file that cannot be read.
+
+        Such a file may have held any: whatever a later crawl finds, something it held may be missing.
+        """
         if not self.objects.has(self.key(source, cell_id)):
-            return 0
+            return frozenset()
         try:
-            return self.account(source, cell_id).captures
-        except PayloadError:
-            return 1
+            with self.objects.as_file(self.key(source, cell_id)) as path:
+                return frozenset(pl.read_parquet(path, columns=["source_capture_id"])["source_capture_id"])
+        except (*_UNREADABLE, PayloadError):
+            return frozenset({""})
 
     def find_captures(self, source: str, capture_ids: Collection[str]) -> Iterator[tuple[str, str | None]]:
         """(cell_id, capture_id) wherever a file of the source has one of these captures, merged or not.

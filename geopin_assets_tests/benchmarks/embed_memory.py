@@ -27,9 +27,8 @@ from numpy.typing import NDArray
 from geopin_assets.embedding.model.inference import BATCH_SIZE
 from geopin_assets.embedding.pipeline import embed_cells
 from geopin_assets.embedding.plan import CellTask
-from geopin_assets.embedding.protocol import CaptureImage, Image, Model
+from geopin_assets.embedding.protocol import VIEWS, CaptureImage, Image, Model
 from geopin_assets.embedding.vectors import vector_rows
-from geopin_assets.embedding.views import VIEWS
 from geopin_assets_tests.benchmarks.tools.image_host import street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import Cost, machine, print_table
 from geopin_assets_tests.embedding.cells import OneImage, captures, cell_task

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geopin_assets.embedding.model.choosing import Thumbnail
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import embed_cells
 from geopin_assets_tests.benchmarks.tools.measure import Cost, machine, print_table
 from geopin_assets_tests.embedding.cells import Links, OneImage, Week

@@ -19,9 +19,9 @@ from PIL import Image as Pillow
 
 from geopin_assets.embedding.decoding import FLAT_AT_LEAST, PANORAMA_AT_LEAST
 from geopin_assets.embedding.model.checkpoints import Architecture
-from geopin_assets.embedding.model.choosing import Thumbnail
 from geopin_assets.embedding.model.cosplace import CosPlaceNetwork, load_network
 from geopin_assets.embedding.model.inference import TorchEmbedder
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Embedder, Image
 from geopin_assets.embedding.views import perspective_views
 from geopin_assets_tests.real.panorama_queries import PANORAMAS, queries, view

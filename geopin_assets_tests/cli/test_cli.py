@@ -172,7 +172,7 @@ def test_a_run_accounts_for_what_it_did_and_ends_with_0(published: tuple[Geopin,
         if line[:1].strip() and "/" in line
     ]
     assert layers == [
-        *("raw/panoramax", "catalog/captures", "index/embeddings", "publish/vectorize", "publish/d1"),
+        *("raw/panoramax", "catalog/captures", "index/embeddings", "publish/d1", "publish/vectorize"),
         *("quality/coverage", "quality/diversity", "quality/attribution", "quality/freshness", "quality/integrity"),
     ]
     assert (data / "quality" / "coverage.html").as_uri() in ended.stdout

@@ -9,7 +9,7 @@ from geopin_assets_tests.cli.typed import Geopin, command_in, complaint
 from geopin_assets_tests.platform import CELLS
 
 HERE, _ = CELLS
-V1, V2 = "geopin-thumbnail-512-p1-v1", "geopin-thumbnail-512-p1-v2"
+V1, V2 = "geopin-thumbnail-512-p2-v1", "geopin-thumbnail-512-p2-v2"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from geopin_assets_tests.platform import CELLS
 HERE, _ = CELLS
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## `geopin ([a-z -]+) --json`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
-SLOW = ("dagster", "torch", "matplotlib", "lancedb", "aiohttp", "boto3", "uvicorn")
+SLOW = ("dagster", "torch", "matplotlib", "lancedb", "aiohttp", "boto3", "uvicorn", "httpx", "numpy", "pyarrow")
 ALONE = f"""
 import json, sys, time
 from geopin_assets.cli.main import app

@@ -15,7 +15,7 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from geopin_assets.embedding.attempts import Attempts
-from geopin_assets.embedding.model.choosing import Thumbnail
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import embed_cells
 from geopin_assets_tests.embedding.cells import captures, cell_task
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher

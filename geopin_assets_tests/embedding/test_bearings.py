@@ -18,9 +18,9 @@ from PIL import Image
 
 from geopin_assets.capture import Capture
 from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST, decode_image
-from geopin_assets.embedding.protocol import Failure
+from geopin_assets.embedding.protocol import VIEWS, Failure
 from geopin_assets.embedding.vectors import heading_of_view
-from geopin_assets.embedding.views import VIEWS, perspective_views
+from geopin_assets.embedding.views import perspective_views
 from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.crawl import crawl_cell

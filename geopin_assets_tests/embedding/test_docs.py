@@ -7,7 +7,7 @@ import pytest
 
 from geopin_assets.embedding import decoders, decoding, fetching, hosts, reading, views
 from geopin_assets.embedding.model.checkpoints import PUBLISHED, Architecture
-from geopin_assets.embedding.model.choosing import Thumbnail
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import BACK_OFF, FailureReason
 from geopin_assets.settings import Settings
 from geopin_assets.variables import VARIABLES

@@ -1,8 +1,9 @@
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from geopin_assets.capture import vector_id
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import AddressRule
-from geopin_assets.embedding.model.choosing import Thumbnail
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
 from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellStats, CellTask
 from geopin_assets.embedding.protocol import (
@@ -24,10 +25,11 @@ from geopin_assets.embedding.protocol import (
     FailureReason,
     Image,
     Model,
+    embedding_schema,
     next_try_at,
 )
 from geopin_assets.embedding.reading import HOST_PATIENCE
-from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
+from geopin_assets.embedding.vectors import VectorFiles
 from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.files.object_store import open_store
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, status
@@ -124,7 +126,7 @@ PANO = {"image_url": "http://b/pano", "is_pano": True, "heading_deg": 350.0}
 
 def test_a_flat_capture_yields_one_view_and_a_panorama_one_per_heading(run: Run) -> None:
     result = run(captures({}, PANO, PANO | {"heading_deg": None}))
-    assert result.vectors.schema == EMBEDDING_SCHEMA
+    assert result.vectors.schema == embedding_schema(512)
     by_capture = result.vectors.partition_by("capture_id", as_dict=True)
     assert by_capture["s:0",]["heading_deg"].to_list() == [90.0]
     assert by_capture["s:1",]["heading_deg"].to_list() == [(350.0 + 30 * view) % 360 for view in range(12)]
@@ -139,9 +141,30 @@ def test_a_flat_capture_yields_one_view_and_a_panorama_one_per_heading(run: Run)
     assert result.stats.bottleneck in result.stats.seconds
 
 
+def test_no_more_is_decoded_than_the_model_sees(run: Run) -> None:
+    """And what is seen stays the same: the stand-in's vectors are those of pictures decoded whole."""
+    seen: list[Image] = []
+
+    class Noting(Thumbnail):
+        def preprocess(self, image: Image) -> Image:
+            seen.append(image)
+            return super().preprocess(image)
+
+    class Demanding(Noting):
+        model = replace(Thumbnail.model, side_px=512)
+
+    small, whole = smooth(1200, 900), smooth(4000, 2000, 1)
+    fetcher = MemoryFetcher({"http://a/flat": encoded(small), "http://b/pano": encoded(whole)})
+    vectors = [run(captures({}, PANO), fetcher=fetcher, embedder=embedder()) for embedder in (Noting, Demanding)]
+    sizes = Counter(image.shape[:2] for image in seen)
+    assert sizes == {(64, 64): 12, (225, 300): 1, (512, 512): 12, (900, 1200): 1}
+    modest, demanding = (np.stack(result.vectors["embedding"].to_numpy()).astype(float) for result in vectors)
+    assert (modest * demanding).sum(axis=1).min() > 0.999
+
+
 def test_an_empty_cell_is_no_problem(run: Run) -> None:
     result = run(captures())
-    assert result.vectors.schema == EMBEDDING_SCHEMA and result.failures.schema == FAILURE_SCHEMA
+    assert result.vectors.schema == embedding_schema(512) and result.failures.schema == FAILURE_SCHEMA
     assert len(result.vectors) == len(result.failures) == 0 and result.stats.bottleneck == ""
 
 

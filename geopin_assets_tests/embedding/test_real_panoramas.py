@@ -16,8 +16,8 @@ from PIL import Image
 
 from geopin_assets.capture import Capture, Rejected
 from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST, decode_image
-from geopin_assets.embedding.protocol import Failure
-from geopin_assets.embedding.views import VIEWS, perspective_views
+from geopin_assets.embedding.protocol import VIEWS, Failure
+from geopin_assets.embedding.views import perspective_views
 from geopin_assets.grid import Bbox
 from geopin_assets.photo_folder import LocalFolder, PhotoFile
 from geopin_assets.sources.amsterdam import parse_panorama

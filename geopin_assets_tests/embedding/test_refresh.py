@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from geopin_assets.embedding.model.choosing import Thumbnail
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import embed_cells
 from geopin_assets.embedding.plan import CellEmbeddings
 from geopin_assets_tests.embedding.cells import Links, OneImage, Week

@@ -54,12 +54,23 @@ def test_ids_leave_the_store_and_the_ledger_and_nothing_else_does(tmp_path: Path
 
 
 @each_store
-def test_ids_that_were_never_published_cost_no_request(tmp_path: Path, target: BuildTarget) -> None:
+def test_ids_that_were_never_published_are_asked_for_and_nothing_is_written(
+    tmp_path: Path, target: BuildTarget
+) -> None:
     place = Workplace(tmp_path)
     send(place, target, [("stays", 3)])
-    silent = target(place, Faults(0, after=False))
+    silent = target(place, never)
     assert withdraw(GONE, silent, place.ledger) == 0
-    assert silent.usage.requests == 0
+    assert (silent.usage.requests, silent.usage.rows_written, silent.usage.mutation) == (1, 0, "")
+
+
+@each_store
+def test_ids_leave_a_store_that_the_ledger_knows_nothing_of(tmp_path: Path, target: BuildTarget) -> None:
+    place = Workplace(tmp_path)
+    send(place, target, ROWS)
+    place.ledger.forget(target(place, never).key)
+    assert take(place, target) == 2
+    assert known(place, target) == ({"stays"}, set())
 
 
 @each_store

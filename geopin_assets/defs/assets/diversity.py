@@ -8,7 +8,6 @@ import dagster as dg
 from geopin_assets.defs.declare import Columns, frame_table, report
 from geopin_assets.defs.resources import Storage
 from geopin_assets.quality.diversity import PLACE_DESCRIPTIONS, PLACE_SCHEMA, SEASONS, write_diversity
-from geopin_assets.store.catalog import COVERAGE_COLUMNS
 
 _PLACES_SHOWN, _YEARS_SHOWN = 25, 25
 _SPREAD = [*SEASONS, "years", "first_year", "last_year"]
@@ -25,6 +24,8 @@ def diversity(storage: Storage) -> dg.MaterializeResult:
     Seasons are meteorological (winter is December to February); directions are eighths of a turn, and a panorama
     looks into all of them.
     """
+    from geopin_assets.store.catalog import COVERAGE_COLUMNS
+
     report = write_diversity(storage.catalog().all_captures(COVERAGE_COLUMNS), storage.quality_dir())
     return dg.MaterializeResult(
         metadata={

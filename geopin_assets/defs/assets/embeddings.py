@@ -6,6 +6,7 @@ fail are rows with a reason and a next try, never an exception that loses the ce
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
@@ -14,21 +15,23 @@ from geopin_assets.defs.declare import Columns, asset, settings_at_load
 from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
 from geopin_assets.defs.resources import Embedding, Sources, Storage
 from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells, pages
-from geopin_assets.embedding.model.choosing import LazyEmbedder, embedding_code_version
-from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
-from geopin_assets.embedding.plan import CellEmbeddings, CellTask
-from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model
-from geopin_assets.embedding.reading import Renew
-from geopin_assets.embedding.vectors import EMBEDDING_SCHEMA, VectorFiles
+from geopin_assets.embedding.model.choosing import DIM, LazyEmbedder, embedding_code_version
+from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model, embedding_schema
 from geopin_assets.errors import GeoPinError
 from geopin_assets.sources.links import LinkedCapture, Links
-from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
+
+if TYPE_CHECKING:
+    from geopin_assets.embedding.pipeline import EmbeddingProgress
+    from geopin_assets.embedding.plan import CellEmbeddings, CellTask
+    from geopin_assets.embedding.reading import Renew
+    from geopin_assets.embedding.vectors import VectorFiles
+    from geopin_assets.store.catalog import Catalog
 
 CAPTURES_AT_ONCE = 20_000
 """Captures whose rows are read together: one query for many small cells, one cell at a time where they are large."""
 COLUMNS = Columns(
-    EMBEDDING_SCHEMA,
+    embedding_schema(DIM),
     CAPTURE_DESCRIPTIONS
     | {
         "vector_id": "Capture id and view: the id of the vector in the published index",
@@ -54,6 +57,7 @@ def embeddings(
     expired. Which model made the vectors is on every row and on every partition; another model's vectors are
     files of their own. A killed run is continued from its last batch.
     """
+    from geopin_assets.embedding.pipeline import embed_cells
 
     def embed(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
         catalog, model = storage.catalog(), embedding.model()
@@ -76,9 +80,11 @@ def embeddings(
 
 
 def _tasks(
-    catalog: Catalog, files: VectorFiles, cell_ids: Sequence[str], counts: Mapping[str, int]
-) -> Iterator[CellTask]:
+    catalog: "Catalog", files: "VectorFiles", cell_ids: Sequence[str], counts: Mapping[str, int]
+) -> "Iterator[CellTask]":
     """The cells to bring up to date; their captures are read as the run comes to them."""
+    from geopin_assets.embedding.plan import CellTask
+
     for some in pages(cell_ids, counts, CAPTURES_AT_ONCE):
         images, failures = catalog.images(some), catalog.failures(some)
         for cell_id in some:
@@ -86,11 +92,11 @@ def _tasks(
             yield CellTask(cell_id, images.filter(here), failures.filter(here).drop("cell_id"), files.cell(cell_id))
 
 
-def _shown_on(advance: Advance) -> Callable[[EmbeddingProgress], None]:
+def _shown_on(advance: Advance) -> "Callable[[EmbeddingProgress], None]":
     """Progress in captures and images a second."""
     started_s, shown = time.monotonic(), 0
 
-    def show(so_far: EmbeddingProgress) -> None:
+    def show(so_far: "EmbeddingProgress") -> None:
         nonlocal shown
         rate = (so_far.embedded + so_far.failed) / max(time.monotonic() - started_s, 1e-3)
         text = f"{so_far.embedded} embedded, {rate:.1f} images/s, {so_far.untouched} unchanged, {so_far.failed} failed"
@@ -101,7 +107,7 @@ def _shown_on(advance: Advance) -> Callable[[EmbeddingProgress], None]:
 
 
 def _outcome(
-    catalog: Catalog, model: Model, cell_id: str, result: CellEmbeddings | GeoPinError
+    catalog: "Catalog", model: Model, cell_id: str, result: "CellEmbeddings | GeoPinError"
 ) -> CellDone | CellFailed:
     """Store the failures of a finished cell where they changed, and say what was done."""
     try:
@@ -114,7 +120,7 @@ def _outcome(
     return _done(cell_id, result, model)
 
 
-def _renew(links: Links, log: dg.DagsterLogManager) -> Renew:
+def _renew(links: Links, log: dg.DagsterLogManager) -> "Renew":
     """New addresses of the captures to fetch, where theirs have expired, or why there are none."""
 
     def renew(images: Sequence[CaptureImage]) -> dict[str, str | Failure]:
@@ -130,7 +136,7 @@ def _renew(links: Links, log: dg.DagsterLogManager) -> Renew:
     return renew
 
 
-def _done(cell_id: str, result: CellEmbeddings, model: Model) -> CellDone:
+def _done(cell_id: str, result: "CellEmbeddings", model: Model) -> CellDone:
     stats = result.stats
     shown: dict[str, object] = {
         "embedder": model.label,

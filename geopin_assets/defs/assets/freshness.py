@@ -16,7 +16,6 @@ from geopin_assets.defs.automation.refresh import EMPTY, WEEKLY
 from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy
 from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Sources, Storage
-from geopin_assets.files.parquet import write_frame
 from geopin_assets.quality.crawl_state import (
     STALE,
     STATE_DESCRIPTIONS,
@@ -59,6 +58,8 @@ def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sour
     A cell is as old as its last good crawl. What a source showed then stays published for as long as it fails:
     `captures_on_old_data` counts it.
     """
+    from geopin_assets.files.parquet import write_frame
+
     now, counts = datetime.now(UTC), storage.catalog().counts_by_source()
     cells = crawled_cells(storage, counts, now=now)
     summed, off = by_source(cells), _switched_off(sources)

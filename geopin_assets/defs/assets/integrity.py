@@ -7,7 +7,7 @@ money and requests are too much (`quality/budgets.py`).
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -16,7 +16,6 @@ from geopin_assets.defs.declare import asset_key, frame_table, report, verdict, 
 from geopin_assets.defs.graph import group
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.protocol import Model
-from geopin_assets.embedding.stored_vectors import VectorAudit, audit_vectors
 from geopin_assets.http_client import DailyUse
 from geopin_assets.index.cost import forecast_publish
 from geopin_assets.index.sync import SyncReport, sync_report
@@ -33,6 +32,9 @@ from geopin_assets.quality.limits import (
 )
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, quotas_of
+
+if TYPE_CHECKING:
+    from geopin_assets.embedding.stored_vectors import VectorAudit
 
 CHECKS = {
     "no_duplicates": "Every (source, image id) is one row of the catalog. If not: the merge is broken, do not publish.",
@@ -61,6 +63,8 @@ def integrity(
     context: dg.AssetExecutionContext, storage: Storage, embedding: Embedding, search_index: SearchIndex
 ) -> dg.MaterializeResult:
     """Duplicates, licenses, images without a vector, budgets, and the published index compared with the catalog."""
+    from geopin_assets.embedding.stored_vectors import audit_vectors
+
     catalog, settings, now = storage.catalog(), storage.settings(), datetime.now(UTC)
     licenses, failures = catalog.licenses(), catalog.image_failures()
     held = int(licenses["captures"].sum())
@@ -127,7 +131,7 @@ def licenses_check(licenses: pl.DataFrame) -> dg.AssetCheckResult:
     )
 
 
-def vectors_check(audit: VectorAudit) -> dg.AssetCheckResult:
+def vectors_check(audit: "VectorAudit") -> dg.AssetCheckResult:
     """Passes when every vector can be searched by angle."""
     text = f"{audit.not_finite} of {audit.vectors} vectors not finite, {audit.not_unit} not of unit length"
     bad = audit.not_finite + audit.not_unit

@@ -6,15 +6,16 @@ because each waits for the pool of those who write the same files. Together they
 """
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import disk_usage
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
 from geopin_assets.defs.declare import asset, version_of_module
+from geopin_assets.defs.graph import EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
 from geopin_assets.files.disk import (
     bytes_of,
     damaged_files,
@@ -23,9 +24,11 @@ from geopin_assets.files.disk import (
     remove_folders,
     untouched_folders,
 )
-from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.index.versions import State
 from geopin_assets.platform.index_state import drop_version
+
+if TYPE_CHECKING:
+    from geopin_assets.files.object_store import ObjectStore
 
 _CODE = [version_of_module(__file__)]
 _ABANDONED_AFTER = timedelta(days=1)
@@ -54,11 +57,13 @@ def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg
     bytes_before, now = bytes_of(folder), datetime.now(UTC)
     outlived = search_index.versions().outlived(now - timedelta(days=config.retired_days))
     for version in outlived:
-        drop_version(search_index, version)
-    kept = search_index.versions().all()
+        with search_index.leases().held(VECTORIZE, what=f"dropping {version.name}"):  # nobody is publishing to it
+            drop_version(search_index, version)
+    kept, ledger = search_index.versions().all(), search_index.ledger()
     for version in kept:
-        for name in version.shard_names():
-            search_index.backend().compact_index(name, version.dim)
+        for part in search_index.vectors(version).parts:
+            with ledger.turn(part.store_key):
+                search_index.backend().compact_index(part.name, version.dim)
     bytes_after = bytes_of(folder)
     return dg.MaterializeResult(
         metadata={
@@ -125,17 +130,20 @@ def leftovers(
     Small Parquet files that the embedding of a killed run left in a cell become one; the next run continues from it.
     A finished cell is one file already, replaced whole. Runs in the pool of those who embed.
     """
+    from geopin_assets.embedding.stored_vectors import compact_parts, parts_folders
+
     settings, now = storage.settings(), datetime.now(UTC)
     vectors = storage.embeddings()
     partial = remove_files(partial_files(settings.data_dir, now - _ABANDONED_AFTER))
     damaged = remove_files(damaged_files(settings.data_dir, now - timedelta(days=config.damaged_days)))
-    abandoned = untouched_folders(vectors, parts_folders(vectors), now - timedelta(days=config.parts_days))
-    parts = remove_folders(vectors, abandoned)
+    folders = {folder: _cell_of(folder) for folder in parts_folders(vectors)}
+    with storage.leases().free(EMBEDDINGS, folders.values()) as ours:  # what somebody embeds right now is no leftover
+        idle = [folder for folder, cell_id in folders.items() if cell_id in ours]
+        parts = remove_folders(vectors, untouched_folders(vectors, idle, now - timedelta(days=config.parts_days)))
+        compacted = compact_parts(vectors, untouched_folders(vectors, idle, now - _ABANDONED_AFTER))
     _purge_evaluations(context.instance, now - timedelta(days=config.evaluations_days))
     unused = _unused_models(vectors, embedding, search_index)
     models = remove_folders(vectors, untouched_folders(vectors, unused, now - timedelta(days=config.model_days)))
-    resting = untouched_folders(vectors, parts_folders(vectors), now - _ABANDONED_AFTER)
-    compacted = compact_parts(vectors, resting)
     return dg.MaterializeResult(
         metadata={
             "partial_files": partial.files,
@@ -148,7 +156,11 @@ def leftovers(
     )
 
 
-def _unused_models(vectors: ObjectStore, embedding: Embedding, search_index: SearchIndex) -> list[str]:
+def _cell_of(parts_folder: str) -> str:
+    return PurePosixPath(parts_folder).name.removesuffix(".parts")
+
+
+def _unused_models(vectors: "ObjectStore", embedding: Embedding, search_index: SearchIndex) -> list[str]:
     found, _ = vectors.look()
     if not found:
         return []

@@ -7,22 +7,26 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from inspect import getdoc, getmodule, getsourcefile
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from geopin_assets.capture import Capture, Reason
-from geopin_assets.cells import cell
+from geopin_assets.cells import cell, cells_in
 from geopin_assets.defs.declare import Columns, asset, version_of_source
 from geopin_assets.defs.graph import raw
 from geopin_assets.defs.resources import Sources, Storage
 from geopin_assets.defs.running.materialize import CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.errors import GeoPinError
+from geopin_assets.grid import Bbox
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import CellCrawl, crawl_cells
-from geopin_assets.store.raw import CrawlAccount, RawStore
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
+
+if TYPE_CHECKING:
+    from geopin_assets.store.raw import CrawlAccount, RawStore
 
 COLUMNS = Columns(CAPTURE_SCHEMA, CAPTURE_DESCRIPTIONS)
 
@@ -50,9 +54,9 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
         def crawl(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
             with sources.open(source.name) as crawler, progress.task(context, len(cell_ids)) as advance:
                 store, captures, requests = storage.raw(), 0, 0
-                known = partial(store.captures_of, source.name)
+                known = partial(_known, store, source.name)
                 taken_down = storage.catalog().takedowns().of(source.name)
-                for where, outcome in crawl_cells(crawler, map(cell, cell_ids), known_captures=known):
+                for where, outcome in crawl_cells(crawler, map(cell, cell_ids), known=known):
                     yield from store_cell(store, source.name, where.cell_id, outcome, taken_down)
                     if isinstance(outcome, CellCrawl):
                         captures, requests = captures + len(outcome.captures), requests + outcome.report.requests
@@ -64,7 +68,7 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
 
 
 def store_cell(
-    raw: RawStore, source: str, cell_id: str, outcome: CellCrawl | GeoPinError, taken_down: Collection[str] = ()
+    raw: "RawStore", source: str, cell_id: str, outcome: CellCrawl | GeoPinError, taken_down: Collection[str] = ()
 ) -> Iterator[CellDone | CellFailed]:
     """Store a crawled cell without what was taken down (capture ids), which is counted.
 
@@ -96,6 +100,11 @@ def store_cell(
     yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
 
 
+def _known(raw: "RawStore", source: str, box: Bbox) -> frozenset[str]:
+    """Ids that the stored crawls of the cells of a box hold."""
+    return frozenset().union(*(raw.ids_of(source, each.cell_id) for each in cells_in(box)))
+
+
 def _failure(outcome: CellCrawl | GeoPinError) -> str:
     """What is wrong with a crawl; empty if nothing is."""
     if isinstance(outcome, GeoPinError):
@@ -112,7 +121,7 @@ def _admitted(crawl: CellCrawl, taken_down: Collection[str]) -> list[Capture]:
     return [capture for capture in crawl.captures if capture.capture_id not in taken_down]
 
 
-def _shown(account: CrawlAccount, examples: Mapping[str, list[str]]) -> dict[str, object]:
+def _shown(account: "CrawlAccount", examples: Mapping[str, list[str]]) -> dict[str, object]:
     shown: dict[str, object] = {
         "requests": account.requests,
         "splits": account.splits,

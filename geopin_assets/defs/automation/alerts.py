@@ -8,7 +8,7 @@ so it is a secret: it is in no message, error or log. Another notifier is a subc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -16,8 +16,11 @@ import dagster as dg
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
 from geopin_assets.defs.resources import FromSettings
 from geopin_assets.defs.running.backfills import run_link
-from geopin_assets.http_client import HttpClient, Transport, hide_path
+from geopin_assets.http_client import HttpClient, hide_path
 from geopin_assets.http_client.redaction import Redactor
+
+if TYPE_CHECKING:
+    from geopin_assets.http_client.transport import Transport
 
 _DEADLINE_S = 10.0
 _ATTEMPTS = 2  # a chat that is down is no reason to hold up the next alert
@@ -45,7 +48,7 @@ class Notifier(Protocol):
 class SlackWebhook:
     """Posts alerts to a webhook. `transport` replaces the network in tests."""
 
-    def __init__(self, url: str, *, contact: str = "", transport: Transport | None = None) -> None:
+    def __init__(self, url: str, *, contact: str = "", transport: "Transport | None" = None) -> None:
         self._url, self._contact, self._transport = url, contact, transport
         path = urlsplit(url).path
         hide_path(path)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -25,7 +25,9 @@ from geopin_assets.errors import TransientError
 from geopin_assets.platform.parts import Sources, Storage
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
-from geopin_assets.store.catalog import Catalog
+
+if TYPE_CHECKING:
+    from geopin_assets.store.catalog import Catalog
 
 # beta in Dagster 1.13; the version is pinned, so the reminder on every start helps nobody
 warnings.filterwarnings("ignore", message=".*use_user_code_server.*", category=dg.BetaWarning)
@@ -89,12 +91,14 @@ def images_too() -> Follow:
 
 
 def in_catalog(
-    question: Callable[[Catalog], pl.Series], path: Path | None = None, patience_s: float = CATALOG_PATIENCE_S
+    question: "Callable[[Catalog], pl.Series]", path: Path | None = None, patience_s: float = CATALOG_PATIENCE_S
 ) -> Collection[str]:
     """What the catalog answers; nothing as long as there is none, or where it is written for longer than we wait."""
     path = path or Storage().settings().catalog_path
     if not path.exists():
         return ()
+    from geopin_assets.store.catalog import Catalog
+
     try:
         return frozenset(question(Catalog(path, patience_s=patience_s)))
     except TransientError:

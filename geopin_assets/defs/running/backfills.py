@@ -7,13 +7,12 @@ it (`cli/backfill.py`), or an instance elsewhere (`cli/webserver.py`).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from geopin_assets.defs.dagster_internals import (
     BACKFILL_ID_TAG,
-    AssetBackfillData,
-    PartitionBackfill,
     family_tags,
     file_backfill,
     target_of,
@@ -21,6 +20,9 @@ from geopin_assets.defs.dagster_internals import (
 from geopin_assets.defs.declare import asset_key, cells
 from geopin_assets.defs.running.materialize import failed_cells, root_cause
 from geopin_assets.errors import PermanentError
+
+if TYPE_CHECKING:
+    from geopin_assets.defs.dagster_internals import AssetBackfillData, PartitionBackfill
 
 REGION_TAG = "geopin/region"
 
@@ -93,14 +95,14 @@ class InstanceBackfills:
         """Whether something is there that starts the runs of backfills."""
         return bool(self._instance.get_daemon_statuses(["BACKFILL"])["BACKFILL"].healthy)
 
-    def _found(self, backfill_id: str) -> PartitionBackfill:
+    def _found(self, backfill_id: str) -> "PartitionBackfill":
         found = self._instance.get_backfill(backfill_id)
         if found is None:
             raise PermanentError(f"the instance knows no backfill {backfill_id}")
         return found
 
 
-def _data(backfill: PartitionBackfill) -> AssetBackfillData:
+def _data(backfill: "PartitionBackfill") -> "AssetBackfillData":
     if backfill.asset_backfill_data is None:
         raise PermanentError(f"backfill {backfill.backfill_id} is one of a job, not of an asset")
     return backfill.asset_backfill_data

@@ -16,13 +16,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from uuid import uuid4
 
 import dagster as dg
 
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, InstanceRef
 from geopin_assets.defs.declare import asset_key
 from geopin_assets.defs.graph import GRAPH, group, node
+from geopin_assets.defs.running.deadline import NO_LIMIT
 from geopin_assets.defs.running.materialize import failed_cells, root_cause
+from geopin_assets.defs.running.under_way import process_tag
 from geopin_assets.regions import ranges
 
 
@@ -101,12 +104,14 @@ def layer(job: dg.JobDefinition, instance: dg.DagsterInstance, key: str, cell_id
 
 
 def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, block: Sequence[str], result: LayerResult) -> None:
-    one = len(block) == 1
+    one, run_id = len(block) == 1, str(uuid4())
+    over = {RANGE_START: block[0], RANGE_END: block[-1]} if len(block) > 1 else {}
     ended = job.execute_in_process(
         instance=instance,
+        run_id=run_id,
         asset_selection=[asset_key(result.asset)],
         partition_key=block[0] if one else None,
-        tags={RANGE_START: block[0], RANGE_END: block[-1]} if len(block) > 1 else None,
+        tags=over | NO_LIMIT | process_tag(instance, run_id),
         raise_on_error=False,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )

@@ -3,8 +3,8 @@
 Here: where captures are still to be found, and the order in which they leave. The list comes first, so that whatever
 happens afterwards nothing comes back; then what searches see; then the layers of the affected cells, so that every
 partition is recorded as it is now. Every place is looked at, whatever the others say: repeating finishes what was
-killed or failed. The index is not asked but the ledger, which knows of every write before it happens. Not here: the
-list that keeps captures away from then on (`store/takedowns.py`).
+killed or failed. Every index and database that was ever published to is asked itself: the ledger may be lost or old.
+Not here: the list that keeps captures away from then on (`store/takedowns.py`).
 """
 
 from collections import Counter
@@ -16,13 +16,15 @@ import dagster as dg
 import polars as pl
 
 from geopin_assets.capture import vector_id
+from geopin_assets.defs.graph import EMBEDDINGS
 from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below_raw
+from geopin_assets.embedding.protocol import VIEWS
 from geopin_assets.embedding.stored_vectors import stored_vectors, take_out
-from geopin_assets.embedding.views import VIEWS
-from geopin_assets.errors import GeoPinError
-from geopin_assets.index.publish import withdraw
-from geopin_assets.index.tables import TABLES
-from geopin_assets.index.targets import RowTarget, Target, VectorTarget
+from geopin_assets.errors import GeoPinError, PermanentError
+from geopin_assets.index.ledger import Ledger
+from geopin_assets.index.publish import LEAVING, held, withdraw
+from geopin_assets.index.targets import Target
+from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.regions import in_order
 from geopin_assets.store.raw import CrawlAccount
@@ -53,34 +55,38 @@ def traces_in_catalog(storage: Storage, capture_ids: Sequence[str]) -> Iterator[
 
 def traces_in_vectors(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
     """In files of vectors, those of killed runs included."""
-    for held in stored_vectors(storage.embeddings(), capture_ids):
-        yield Trace(held.capture_id, f"vectors of {held.model_id}", held.cell_id, held.vectors)
+    for stored in stored_vectors(storage.embeddings(), capture_ids):
+        yield Trace(stored.capture_id, f"vectors of {stored.model_id}", stored.cell_id, stored.vectors)
 
 
 def traces_in_index(storage: Storage, search_index: SearchIndex, capture_ids: Sequence[str]) -> Iterator[Trace]:
-    """In indexes and tables, by the ledger."""
+    """In indexes and tables, as they say themselves; one that cannot be asked may hold any."""
     ledger = search_index.ledger()
-    for target, owners in published(storage, search_index, capture_ids):
-        claims = ledger.claims_of(target.key, pl.Series(list(owners))).select("id", "cell_id").iter_rows()
-        rows = Counter((owners[id_], cell_id) for id_, cell_id in claims)
-        yield from (Trace(capture_id, target.key, cell_id, n) for (capture_id, cell_id), n in rows.items())
+    for store in known_stores(search_index):
+        if store.why_not:
+            yield Trace(None, f"{store.key} ({store.why_not})", "", 0)
+            continue
+        try:
+            for target, owners in _owners(store, capture_ids):
+                yield from _traces_in_store(target, owners, ledger)
+        except GeoPinError as error:
+            yield Trace(None, f"{store.key} ({type(error).__name__}: {error})", "", 0)
 
 
-def published(
-    storage: Storage, search_index: SearchIndex, capture_ids: Sequence[str]
-) -> Iterator[tuple[Target, Mapping[str, str]]]:
-    """Everything that was ever published to and is still there, each with the ids it may know -> their captures.
+def _traces_in_store(target: Target, owners: Mapping[str, str], ledger: Ledger) -> Iterator[Trace]:
+    """What it holds, in the cells that the ledger knows for it."""
+    ids = pl.Series(list(owners))
+    cells = {id_: cell_id for id_, cell_id, _ in ledger.claims_of(target.key, ids).iter_rows() if cell_id != LEAVING}
+    found = {*held(ids, target)["id"], *cells}
+    rows = Counter((owners[id_], cells.get(id_, "")) for id_ in owners if id_ in found)
+    yield from (Trace(capture_id, target.key, cell_id, n) for (capture_id, cell_id), n in rows.items())
 
-    Versions of the index that are being built or kept are among it. Nothing is created where there is none.
-    """
-    if not storage.settings().ledger_path.exists():
-        return
+
+def _owners(store: KnownStore, capture_ids: Sequence[str]) -> Iterator[tuple[Target, Mapping[str, str]]]:
+    """What a store may be holding of the captures: ids of each of its targets -> capture."""
     views = {vector_id(capture_id, view): capture_id for capture_id in capture_ids for view in range(VIEWS)}
-    for version in search_index.versions().all():
-        yield from ((VectorTarget(part), views) for part in search_index.vectors(version).parts)
-    for store in search_index.metadata().parts:
-        yield RowTarget(store, TABLES["vectors"]), views
-        yield RowTarget(store, TABLES["captures"]), {capture_id: capture_id for capture_id in capture_ids}
+    for target in store.targets():
+        yield target, {id_: id_ for id_ in capture_ids} if target.id_column == "capture_id" else views
 
 
 def sources_of(capture_ids: Sequence[str]) -> list[str]:
@@ -108,7 +114,7 @@ class Takedown:
         """Remove what was `found`, yielding each step's result as it ends."""
         yield self._leave_index()
         yield from self._leave_raw(instance, found)
-        cell_ids = in_order({trace.cell_id for trace in found if trace.capture_id})
+        cell_ids = in_order({trace.cell_id for trace in found if trace.capture_id and trace.cell_id})
         if cell_ids:
             yield from run_below_raw(defs.resolve_implicit_global_asset_job_def(), instance, cell_ids)
         yield from self._leave_vectors()
@@ -125,13 +131,19 @@ class Takedown:
     def _leave_index(self) -> LayerResult:
         """Out of every version of the index and the rows beside them: no search waits for the layers."""
         result = LayerResult("search index")
-        for target, owners in published(self.storage, self.search_index, self.capture_ids):
-            kind = "vectors_deleted" if isinstance(target, VectorTarget) else "rows_deleted"
+        for store in known_stores(self.search_index):
             try:
-                result.totals[kind] += withdraw(pl.Series(list(owners)), target, self.search_index.ledger())
+                self._leave_store(store, result)
             except GeoPinError as error:
-                _note(result, target.key, error)
+                _note(result, store.key, error)
         return result
+
+    def _leave_store(self, store: KnownStore, result: LayerResult) -> None:
+        if store.why_not:
+            raise PermanentError(store.why_not)
+        for target, owners in _owners(store, self.capture_ids):
+            kind = "vectors_deleted" if store.index else "rows_deleted"
+            result.totals[kind] += withdraw(pl.Series(list(owners)), target, self.search_index.ledger())
 
     def _leave_raw(self, instance: dg.DagsterInstance, found: Sequence[Trace]) -> Iterator[LayerResult]:
         for source in sources_of(self.capture_ids):
@@ -139,7 +151,8 @@ class Takedown:
             by_cell = Counter(trace.cell_id for trace in found if trace.place == result.asset)
             for cell_id, captures in by_cell.items():
                 try:
-                    account = self.storage.raw().take_down(source, cell_id, self.capture_ids)
+                    with self.storage.leases().held(result.asset, [cell_id], what="takedown"):
+                        account = self.storage.raw().take_down(source, cell_id, self.capture_ids)
                 except GeoPinError as error:
                     _note(result, cell_id, error)
                     continue
@@ -157,7 +170,8 @@ class Takedown:
             left[trace.model_id, trace.cell_id] += trace.vectors
         for (model_id, cell_id), vectors in left.items():
             try:
-                take_out(objects, model_id, cell_id, self.capture_ids)
+                with self.storage.leases().held(EMBEDDINGS, [cell_id], what="takedown"):
+                    take_out(objects, model_id, cell_id, self.capture_ids)
                 result.totals["removed_vectors"] += vectors
             except GeoPinError as error:
                 _note(result, cell_id, error)

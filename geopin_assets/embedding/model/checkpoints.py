@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from geopin_assets.embedding.protocol import Model
-from geopin_assets.embedding.views import PREPROCESSING
+from geopin_assets.embedding.protocol import PREPROCESSING, Model
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.atomic import replacing, write_text
 

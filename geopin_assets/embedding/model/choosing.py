@@ -1,65 +1,29 @@
 """Which model the settings ask for, on which device of this machine, and the embedder of both.
 
-Here: what GEOPIN_MODEL, GEOPIN_WEIGHTS and GEOPIN_DEVICE mean, and the stand-in embedder where there are no weights:
-a 16 x 16 thumbnail, standardized and projected to 512 dimensions. It says how an image looks, not where it is: on
-rendered street scenes it recalls 87 % under mild changes and 21 % under hard ones. Never for a real index.
-
-Not here: what runs on a device, and how (`inference.py`). torch is imported only to look for devices and to load the
-real model.
+Here: what GEOPIN_MODEL, GEOPIN_WEIGHTS and GEOPIN_DEVICE mean. Not here: what runs on a device, and how
+(`inference.py`), or the stand-in where there are no weights (`thumbnail.py`). torch is imported only to look for
+devices and to load the real model.
 """
+
+from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image as Pillow
+from typing import TYPE_CHECKING
 
 from geopin_assets.capture import MAX_DIM
 from geopin_assets.embedding.model.checkpoints import Architecture, find_weights, weights_sha256
-from geopin_assets.embedding.protocol import Embedder, Image, Model
-from geopin_assets.embedding.views import PREPROCESSING
+from geopin_assets.embedding.protocol import PREPROCESSING, STAND_IN, Embedder, Image, Model
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.lock import hold_for_life
 from geopin_assets.settings import Precision, Settings
 
-SIDE_PX = 16
-_MIN_STD = 1.0  # gray levels; a flat channel stays zero instead of becoming amplified noise
-
-
-@cache
-def _projection(dim: int) -> NDArray[np.float64]:
-    """Orthonormal [768, dim] from a seeded QR. RandomState's stream is frozen by numpy; signs are fixed here."""
-    random = np.random.RandomState(512).standard_normal((SIDE_PX * SIDE_PX * 3, dim))
-    q, r = np.linalg.qr(random)
-    return q * np.sign(np.diag(r))
-
-
-class Thumbnail:
-    """Deterministic 512-d embedder without weights; fulfills `Embedder`."""
-
-    model = Model("thumbnail-512-p1", dim=512, is_place_recognition=False)
-    batch_size = 32
-
-    def preprocess(self, image: Image) -> Image:
-        """Mean color of 16 x 16 areas, uint8 [16, 16, 3]."""
-        return np.asarray(Pillow.fromarray(image).resize((SIDE_PX, SIDE_PX), Pillow.Resampling.BOX))
-
-    def embed(self, batch: Sequence[Image]) -> NDArray[np.float32]:
-        """Unit vectors, float32 [N, 512]; an image of one flat color gets a fixed one.
-
-        Computed in 64 bits: stored with 16, a vector is then the same whatever batch it came in.
-        """
-        pixels = np.stack(batch).reshape(len(batch), -1, 3).astype(np.float64)
-        centered = pixels - pixels.mean(axis=1, keepdims=True)
-        standard = centered / np.maximum(pixels.std(axis=1, keepdims=True), _MIN_STD)
-        vectors = standard.reshape(len(batch), -1) @ _projection(self.model.dim)
-        vectors[~vectors.any(axis=1), 0] = 1.0
-        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DIM = 512
 """Of the default model and of the sandbox's stand-in."""
@@ -73,7 +37,7 @@ def identify_model(settings: Settings) -> Model:
     Raises ConfigurationError as `build_embedder` does, except for weights of another architecture.
     """
     architecture, path = _configured(settings)
-    return architecture.model(weights_sha256(path)) if path else Thumbnail.model
+    return architecture.model(weights_sha256(path)) if path else STAND_IN
 
 
 def build_embedder(settings: Settings) -> Embedder:
@@ -85,6 +49,8 @@ def build_embedder(settings: Settings) -> Embedder:
     """
     architecture, path = _configured(settings)
     if path is None:
+        from geopin_assets.embedding.model.thumbnail import Thumbnail
+
         return Thumbnail()
     device = choose_device(settings.device, available_devices(), settings.data_dir / "devices")
     return _load(path, path.stat().st_mtime_ns, architecture, device, settings.precision, settings.is_compiled)
@@ -96,7 +62,7 @@ def embedding_code_version(settings: Settings) -> str:
     For definitions, which must load where no weights are: opens no file, loads no torch, raises nothing. Which weights
     they are is in the model's id, and so in every vector's.
     """
-    return Thumbnail.model.model_id if _uses_stand_in(settings) else f"{settings.model}-{PREPROCESSING}"
+    return STAND_IN.model_id if _uses_stand_in(settings) else f"{settings.model}-{PREPROCESSING}"
 
 
 class LazyEmbedder:

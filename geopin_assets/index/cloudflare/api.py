@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
@@ -47,11 +47,13 @@ from geopin_assets.http_client import (
     Quota,
     SharedBucket,
     Tally,
-    Transport,
     asked_wait_s,
     build_politeness,
 )
 from geopin_assets.index.limits import BLOCK_S, OUR_BURST, OUR_REQUESTS_PER_WINDOW, WINDOW_S
+
+if TYPE_CHECKING:
+    from geopin_assets.http_client.transport import Transport
 
 
 class RequestTooLarge(PermanentError):
@@ -179,7 +181,7 @@ class CloudflareApi:
         max_concurrency: int = 4,
         attempts: int = ATTEMPTS,
         max_wait_s: float = 900.0,
-        transport: Transport | None = None,
+        transport: "Transport | None" = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         wall_clock: Callable[[], float] = time.time,

@@ -142,6 +142,9 @@ class D1Store:
     def store_key(self) -> str:
         return f"d1:{self._api.account_key}:{self.name}"
 
+    def exists(self) -> bool:
+        return self._known_id() is not None
+
     def migrate(self) -> None:
         if self._is_migrated:
             return
@@ -182,6 +185,9 @@ class D1Store:
         with self._turn, ahead(import_files(known, frames)) as files:
             total = sum(map(importer.run, files), WriteResult())
         return total + WriteResult(requests=tally.requests)
+
+    def purge(self) -> None:
+        """Nothing to do: time travel forgets after 30 days, and nobody but the account's owner can go back."""
 
     def bookmark(self) -> str:
         """The state of the database now, to which Cloudflare's time travel can restore it for 30 days."""
@@ -239,21 +245,24 @@ class D1Store:
         return self._database_id
 
     def _find(self) -> str | None:
-        """The id of the database of this name, or None. The service matches parts of names too."""
-        page = 1
-        while True:
-            params = {"name": self.name, "page": page, "per_page": _PER_PAGE}
-            found = self._api.call("GET", _DATABASES, params=params)
-            if named := [database for database in found if field(database, "name") == self.name]:
-                return field(named[0], "uuid")
-            if len(found) < _PER_PAGE:
-                return None
-            page += 1
+        """The id of the database of this name, or None."""
+        return databases_of(self._api, self.name).get(self.name)
 
     def _create(self) -> None:
         body = {"name": self.name, "primary_location_hint": _LOCATION}
         with unless(lambda: self._known_id() is not None):
             self._database_id = field(self._api.call("POST", _DATABASES, body=body), "uuid")
+
+
+def databases_of(api: CloudflareApi, name: str) -> dict[str, str]:
+    """Name and id of the account's databases whose names contain `name`, which is all that the service can look for."""
+    known: dict[str, str] = {}
+    while True:
+        params = {"name": name, "page": len(known) // _PER_PAGE + 1, "per_page": _PER_PAGE}
+        found = api.call("GET", _DATABASES, params=params)
+        known |= {field(database, "name"): field(database, "uuid") for database in found}
+        if len(found) < _PER_PAGE:
+            return known
 
 
 def _statement(sql: str, params: Sequence[str | None] = ()) -> dict[str, Any]:

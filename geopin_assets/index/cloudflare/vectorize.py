@@ -102,6 +102,12 @@ _INDEXES = "vectorize/v2/indexes"
 _METRIC = "cosine"
 
 
+def indexes_of(api: CloudflareApi, prefix: str) -> dict[str, int]:
+    """The account's indexes whose names begin so, with their dimensions."""
+    found = ((field(index, "name"), field(field(index, "config"), "dimensions")) for index in api.call("GET", _INDEXES))
+    return {name: dim for name, dim in found if name.startswith(prefix)}
+
+
 class VectorizeIndex:
     """A VectorIndex at Cloudflare. `wait` is how long `create` waits for metadata indexes."""
 
@@ -192,6 +198,9 @@ class VectorizeIndex:
 
     def optimize(self) -> None:
         """Nothing to do: the service tidies up by itself."""
+
+    def purge(self) -> None:
+        """Nothing to do: what is deleted is gone, or the service's own concern."""
 
     def drop(self) -> None:
         """Delete the index with all its vectors, if there is one. Its name cannot be used again."""

@@ -13,19 +13,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from geopin_assets.capture import MAX_DIM
 from geopin_assets.errors import PermanentError
 from geopin_assets.index import limits
 from geopin_assets.index.protocol import METADATA, IndexInfo, vector_schema
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 MAX_SMALL_FRAGMENTS = 32  # each upsert adds one; merging them rewrites data, so not after every small publish
 KEEP_OLD_VERSIONS = timedelta(hours=1)  # a reader may still be using one
+_ALL_OLD_VERSIONS = timedelta(milliseconds=1)
 _OPERATORS = {
     "$eq": "=",
     "$ne": "!=",
@@ -93,11 +96,13 @@ class LanceIndex:
             return pl.DataFrame(schema=vector_schema(self.dim))
         return self._table().search().where(f"vector_id IN {_sql(vector_ids)}").select(columns).to_polars()
 
-    def query(self, vector: NDArray[np.float32], top_k: int, *, where: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    def query(
+        self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
         limits.check_top_k(top_k)
         limits.check_query_vector(vector, self.dim)
         limits.check_filter(where or {}, self.metadata_indexes() if where else ())
-        search = self._table().search(vector.astype(np.float32)).distance_type("cosine").limit(top_k)
+        search = self._table().search(vector.astype("float32")).distance_type("cosine").limit(top_k)
         search = search.select(["vector_id", "_distance"])
         found = (search.where(_where(where)) if where else search).to_polars()
         return found.select("vector_id", (1 - pl.col("_distance")).cast(pl.Float64).alias("score"))
@@ -119,12 +124,20 @@ class LanceIndex:
         if self._exists():
             self._table().optimize(cleanup_older_than=KEEP_OLD_VERSIONS)
 
+    def purge(self) -> None:
+        """Write what is left anew where something was deleted: a deletion only hides, and its log names the ids."""
+        if not self._exists():
+            return
+        table = self._table()
+        table.optimize(cleanup_older_than=_ALL_OLD_VERSIONS, delete_unverified=True)
+        if any((self._folder / f"{self.name}.lance" / "_deletions").glob("*")):
+            self._database.create_table(self.name, data=table.search().to_batches(), mode="overwrite")
+            self._table().optimize(cleanup_older_than=_ALL_OLD_VERSIONS, delete_unverified=True)
+
     @cached_property
     def _database(self) -> Any:
-        import lancedb
-
         self._folder.mkdir(parents=True, exist_ok=True)
-        return lancedb.connect(self._folder, read_consistency_interval=timedelta(0))
+        return _connected(self._folder)
 
     def _exists(self) -> bool:
         try:
@@ -142,6 +155,19 @@ class LanceIndex:
     def _mutated(self) -> str:
         self._newest = str(uuid.uuid4()), datetime.now(UTC)
         return self._newest[0]
+
+
+def indexes_in(folder: Path, prefix: str) -> dict[str, int]:
+    """The indexes in a folder whose names begin so, with their dimensions."""
+    names = sorted(path.stem for path in folder.glob(f"{prefix}*.lance"))
+    schemas = {name: _connected(folder).open_table(name).schema for name in names}
+    return {name: schema.field("embedding").type.list_size for name, schema in schemas.items()}
+
+
+def _connected(folder: Path) -> Any:
+    import lancedb
+
+    return lancedb.connect(folder, read_consistency_interval=timedelta(0))
 
 
 def _as_indexed(property_name: str) -> pl.Expr:

@@ -43,6 +43,9 @@ class SqliteStore:
     def store_key(self) -> str:
         return f"sqlite:{self.name}"
 
+    def exists(self) -> bool:
+        return self._path.exists()
+
     def migrate(self) -> None:
         with self._transaction() as connection:
             connection.execute(CREATE_MIGRATIONS)
@@ -67,6 +70,11 @@ class SqliteStore:
 
     def count(self, table: str) -> int:
         return self.query(f"SELECT count(*) FROM {table_named(table).name}").item()  # noqa: S608
+
+    def purge(self) -> None:
+        """Deleting overwrites (`secure_delete`); what is left is the log of the writes before."""
+        with self._connection() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
         check_statement(sql, params)
@@ -94,6 +102,7 @@ class SqliteStore:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
             with opened(self._path, busy_timeout_s=self._busy_timeout_s) as connection:
+                connection.execute("PRAGMA secure_delete = ON")
                 yield connection
         except sqlite3.OperationalError as error:
             raise PermanentError(f"7500: {error}: SQLITE_ERROR") from error

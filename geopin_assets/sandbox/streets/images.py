@@ -19,7 +19,7 @@ from geopin_assets.sandbox.streets.world import Shot
 PANORAMAX_SIZES = ("hd", "sd", "thumb")
 AMSTERDAM_WIDTHS = (8000, 4000, 2000)
 FIELD_OF_VIEW_DEG = 62
-_FLAT_RENDERED, _PANO_RENDERED_WIDTH = (400, 300), 1024
+_FLAT_RENDERED, _PANO_RENDERED_WIDTH = (256, 192), 640
 _PANORAMAX_FLAT = {"hd": (1600, 1200), "sd": (2048, 1536), "thumb": (500, 375)}
 _PANORAMAX_PANO = {"hd": (4096, 2048), "sd": (2048, 1024), "thumb": (500, 300)}
 _CAMERA_HEIGHT_M = {"amsterdam": 2.4, "panoramax": 1.8}

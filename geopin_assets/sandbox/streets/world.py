@@ -14,7 +14,7 @@ import numpy as np
 
 from geopin_assets.geo import destination, normalize_heading
 
-LOOK = 2  # raise it when scenes or rendering change what the same shot shows
+LOOK = 3  # raise it when scenes or rendering change what the same shot shows
 _SEED = 20_260
 
 

@@ -26,7 +26,7 @@ from geopin_assets.sources import fields
 from geopin_assets.sources.base import AS_IT_IS, CrawlReport, Key, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.europeana.read import has_coordinates, judge, parse_item, parse_page, place_of
-from geopin_assets.sources.splitting import fetch_counted
+from geopin_assets.sources.paging import fetch_counted, next_page, page_size
 
 ROWS = 100  # the most the server gives
 _FIRST = "*"
@@ -77,16 +77,15 @@ class Europeana(Source):
 
     def _fetch_pages(self, box: Bbox, report: CrawlReport) -> tuple[list[Any], int]:
         """(records, the total as the last page says it)."""
-        records, keys = list[Any](), set[str]()
-        cursor = _FIRST
-        while True:
-            page = parse_page(self._ask(box, cursor, report))
-            records += page.records
+        page = parse_page(self._ask(box, _FIRST, report))
+        records, keys, known = page.records, set(map(fields.record_key, page.records)), 0
+        while page.next_cursor is not None and len(keys) > known:  # a cursor that leads back would never end
             known = len(keys)
+            with next_page(report):
+                page = parse_page(self._ask(box, page.next_cursor, report))
+            records = records + page.records
             keys |= set(map(fields.record_key, page.records))
-            if page.next_cursor is None or len(keys) == known:  # a cursor that leads back would never end
-                return records, page.total
-            cursor = page.next_cursor
+        return records, page.total
 
     def _ask(self, box: Bbox, cursor: str, report: CrawlReport) -> Any:
         west, south, east, north = str(box).split(",")
@@ -98,7 +97,7 @@ class Europeana(Source):
             ("reusability", "open"),
             ("media", "true"),
             ("profile", "rich"),  # with edmIsShownBy
-            ("rows", ROWS),
+            ("rows", page_size(ROWS, report)),
             ("cursor", cursor),
             ("wskey", self._api_key),
         ]

@@ -17,6 +17,7 @@ and only exact with granularity 0; photos taken indoors are left out.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -31,6 +32,7 @@ from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, Key, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.flickr.read import EXTRAS, Page, judge, parse_licenses, parse_page, parse_photo, place_of
+from geopin_assets.sources.paging import next_page, page_size, read_again
 
 PER_PAGE = 250  # the most for a search by box
 DIVIDE_ABOVE = 3000  # well below the 4,000 after which results repeat
@@ -113,7 +115,7 @@ class Flickr(Source):
     def _fetch_span(self, box: Bbox, span: Span, report: CrawlReport) -> dict[str, Any]:
         """Photos uploaded in a span, by key. What one query cannot give for certain is asked in halves."""
         for _ in range(2):
-            records, page = self._fetch_pages(box, span, report)
+            records, page = read_again(lambda: self._fetch_pages(box, span, report))
             if len(records) == page.total:
                 return records
             if self._is_too_much(page, span):
@@ -130,8 +132,8 @@ class Flickr(Source):
                 records |= self._fetch_span(box, half, report)
         if _is_nearly(len(records), page.total):
             report.is_doubtful = True
-        elif len(records) < page.total and str(box) not in report.incomplete:
-            report.incomplete.append(str(box))
+        elif len(records) < page.total:
+            report.miss(box)
         return records
 
     def _fetch_pages(self, box: Bbox, span: Span, report: CrawlReport) -> tuple[dict[str, Any], Page]:
@@ -139,7 +141,8 @@ class Flickr(Source):
         records: dict[str, Any] = {}
         number = 1
         while True:
-            page = parse_page(self._ask(self._search(box, span, number, report), report))
+            with next_page(report) if number > 1 else nullcontext():
+                page = parse_page(self._ask(self._search(box, span, number, report), report))
             known = len(records)
             records |= {fields.record_key(record): record for record in page.records}
             report.duplicates += known + len(page.records) - len(records)
@@ -165,7 +168,7 @@ class Flickr(Source):
             "max_upload_date": span.until_s - 1,  # inclusive
             "sort": "date-posted-asc",
             "extras": EXTRAS,
-            "per_page": PER_PAGE,
+            "per_page": page_size(PER_PAGE, report),
             "page": page,
         }
 

@@ -32,7 +32,8 @@ from geopin_assets.settings import Settings
 from geopin_assets.sources.base import AS_IT_IS, CrawlReport, RequestCost, Source
 from geopin_assets.sources.blocks import Blocks
 from geopin_assets.sources.kartaview import read
-from geopin_assets.sources.splitting import Checked, Saturated, fetch_complete, fetch_counted
+from geopin_assets.sources.paging import fetch_counted, next_page, page_size
+from geopin_assets.sources.splitting import Checked, Saturated, fetch_complete
 
 PAGE_SIZE = 1000
 MAX_PAGES = 1000
@@ -105,12 +106,14 @@ class KartaView(Source):
         return fetch_counted(box, self._fetch_pages, report=report, who=self.name, what="photos")
 
     def _fetch_pages(self, box: Bbox, report: CrawlReport) -> tuple[list[Any], int]:
-        photos: list[Any] = []
-        for number in range(1, MAX_PAGES + 1):
-            page = self._fetch_page(box, number, report)
-            photos += page.photos
+        page = self._fetch_page(box, 1, report)
+        photos = page.photos
+        for number in range(2, MAX_PAGES + 1):
             if not page.photos or len(photos) >= page.total:
                 return photos, page.total
+            with next_page(report):
+                page = self._fetch_page(box, number, report)
+            photos += page.photos
         raise PayloadError(f"{self.name}: pages without end in {box}")
 
     def _fetch_page(self, box: Bbox, number: int, report: CrawlReport) -> read.Page:
@@ -125,7 +128,7 @@ class KartaView(Source):
             raise Saturated(str(error)) from error
 
     def _ask(self, box: Bbox, number: int, report: CrawlReport) -> read.Page:
-        form = self._corners(box) | {"page": str(number), "ipp": str(PAGE_SIZE)}
+        form = self._corners(box) | {"page": str(number), "ipp": str(page_size(PAGE_SIZE, report))}
         answer = self._client.request_json("POST", self._url, form=form, judge=self._judge, tally=report)
         return read.parse_page(answer, where=f"{self.name}: page {number} of {box}")
 

@@ -163,7 +163,8 @@ class DenseBoxes:
                 report.duplicates += id_ in known or id_ in found
                 if id_ not in known:
                     found[id_ or f"~{point}"] = point
-        report.incomplete += [f"{box} ({reason})" for box, reason in missing.items()]
+        for box, reason in missing.items():
+            report.miss(box, reason)
         return found
 
     def _by_image(

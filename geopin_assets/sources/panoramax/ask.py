@@ -74,7 +74,7 @@ class Instance:
         tiles = tiles_of(box, PICTURES_ZOOM)
         expected = self._overview.pictures(box, lambda tile: self._low_tiles.get(tile, report))
         way = choose_way(expected, tiles=len(tiles), limit=self._limit, ids_per_request=IDS_PER_REQUEST)
-        if way is Way.NOTHING and not report.known_captures:
+        if way is Way.NOTHING and not report.known(box):
             return
         whole = self._search(box, report)
         features: list[Any] = []

@@ -28,6 +28,7 @@ from geopin_assets.licenses import OPEN_LICENSES, open_license
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields, stac_items
 from geopin_assets.sources.base import AS_IT_IS, CrawlReport, RequestCost, Source
+from geopin_assets.sources.paging import fetch_settled
 from geopin_assets.sources.stac.ask import Api
 
 _SANDBOX_PREFIX = "sandbox"  # its port may change, its ids must not
@@ -98,7 +99,11 @@ class Stac(Source):
             def license_of(collection: str, api: Api = api) -> str | None:
                 return api.collection_license(collection, report)
 
-            for feature in api.fetch(cell.bbox, report):
+            def id_of(feature: Any, prefix: str = prefix) -> str:
+                collection = fields.source_id(fields.mapping(feature).get("collection"))
+                return capture_id(prefix, collection or "", fields.record_key(feature))
+
+            for feature in fetch_settled(cell.bbox, api.fetch, report, id_of=id_of):
                 record = parse_item(
                     feature,
                     cell.bbox,

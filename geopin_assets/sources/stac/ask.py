@@ -23,6 +23,7 @@ from geopin_assets.grid import Bbox
 from geopin_assets.http_client import HttpClient, Tally
 from geopin_assets.sources import fields, stac_items
 from geopin_assets.sources.base import CrawlReport
+from geopin_assets.sources.paging import next_page, page_size, read_again
 from geopin_assets.sources.splitting import SMALLEST_CAP, Capacity, Checked, Saturated, fetch_complete
 
 PER_PAGE = 250
@@ -73,11 +74,11 @@ class Api:
             if not self._is_complete(found, report):
                 raise Saturated
             if found.is_short:
-                report.incomplete.append(str(box))
+                report.miss(box)
             return found.features
 
         def keep(box: Bbox) -> list[Any]:
-            report.incomplete.append(str(box))
+            report.miss(box)
             return self._fetch_pages(box, report).features
 
         return fetch_complete(
@@ -90,7 +91,7 @@ class Api:
 
     def _fetch_box(self, box: Bbox, report: CrawlReport) -> _Found:
         """The items of a box; once more if pages hold fewer than counted, as a deletion may have shifted them."""
-        found = self._fetch_pages(box, report)
+        found = read_again(lambda: self._fetch_pages(box, report))
         return self._fetch_pages(box, report) if found.is_paged and found.is_short else found
 
     def _is_complete(self, found: _Found, report: CrawlReport) -> bool:
@@ -108,7 +109,7 @@ class Api:
     def _probe(self, report: CrawlReport) -> int:
         """How many the server gives of the whole country without a word about more; pages are a better proof."""
         try:
-            page = self._get(f"{self.url}/search", self._params(_WHOLE_GRID), report)
+            page = self._get(f"{self.url}/search", self._params(_WHOLE_GRID, self._limit), report)
         except GeoPinError:
             return 0
         if stac_items.next_page(page) is not None:
@@ -116,8 +117,9 @@ class Api:
         return len(stac_items.features(page, where=f"stac: {self.url}"))
 
     def _fetch_pages(self, box: Bbox, report: CrawlReport) -> _Found:
-        page = self._get(f"{self.url}/search", self._params(box), report)
-        body: Mapping[str, Any] = {"bbox": [box.west, box.south, box.east, box.north], "limit": self._limit}
+        limit = page_size(self._limit, report) if self._has_pages else self._limit  # else a full answer looks short
+        page = self._get(f"{self.url}/search", self._params(box, limit), report)
+        body: Mapping[str, Any] = {"bbox": [box.west, box.south, box.east, box.north], "limit": limit}
         body = {**body, "collections": list(self._collections)} if self._collections else body
         features, asked = stac_items.features(page, where=f"stac: {self.url}, box {box}"), set[str]()
         matched = matched_of(page)
@@ -130,13 +132,14 @@ class Api:
             if question in asked or len(asked) >= MAX_PAGES:
                 raise PayloadError(f"stac: {self.url}: pages without end, after {len(asked)} in {box}")
             asked.add(question)
-            page = self._get(url, {}, report) if following.body is None else self._post(url, body, report)
+            with next_page(report):
+                page = self._get(url, {}, report) if following.body is None else self._post(url, body, report)
             features += stac_items.features(page, where=f"stac: {self.url}, page {len(asked) + 1} of {box}")
         return _Found(features, matched, is_paged=bool(asked))
 
-    def _params(self, box: Bbox) -> dict[str, Any]:
+    def _params(self, box: Bbox, limit: int) -> dict[str, Any]:
         chosen = {"collections": ",".join(self._collections)} if self._collections else {}
-        return {"bbox": str(box), "limit": self._limit, **chosen}
+        return {"bbox": str(box), "limit": limit, **chosen}
 
     def _own(self, url: str) -> str:
         """A link on the API's own host and scheme. Raises PayloadError for another host: our headers stay here."""

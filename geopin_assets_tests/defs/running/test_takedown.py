@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from geopin_assets.embedding.protocol import CaptureImage, Model
 from geopin_assets.embedding.vectors import HELD_SCHEMA, vector_rows
 from geopin_assets.files.object_store import open_store
 from geopin_assets.index.publish import publish_vectors
+from geopin_assets.index.registry import Recorded
 from geopin_assets.index.versions import State
 from geopin_assets.platform.index_state import desired_rows, desired_vectors
 from geopin_assets.sources.base import CrawlReport
@@ -232,6 +233,69 @@ def test_vectors_of_other_models_and_in_other_versions_of_the_index_leave_too(
     assert takedown_of(place).traces() == []
     assert part.get(VIEWS).is_empty()
     assert part.info().vector_count == place.storage.vectors(older).cell(HERE).read().height == 12
+
+
+def lose_the_ledger(place: Installation) -> None:
+    place.storage.settings().ledger_path.unlink()
+
+
+def go_back_to_an_empty_ledger(place: Installation) -> None:
+    """As restored from a day on which there was only another model's index."""
+    lose_the_ledger(place)
+    place.search_index.publishing(Model("another", 16, is_place_recognition=True))
+
+
+def divide_the_databases(place: Installation) -> None:
+    place.set(GEOPIN_D1_SHARDS="3")
+
+
+def forget_the_folder(place: Installation) -> None:
+    place.set(GEOPIN_D1_SHARDS="2", GEOPIN_MODEL="cosplace/ResNet18/32")
+    lose_the_ledger(place)
+
+
+@pytest.mark.parametrize(
+    "mishap", [lose_the_ledger, go_back_to_an_empty_ledger, divide_the_databases, forget_the_folder]
+)
+def test_a_capture_is_taken_down_wherever_it_is_whatever_our_records_say(
+    place: Installation, instance: dg.DagsterInstance, mishap: Callable[[Installation], None]
+) -> None:
+    below_raw(place, instance)
+    index, rows = place.index, place.rows
+    mishap(place)
+    done = take_down(place, instance, steps=1)
+    assert done["search index"].totals == {"vectors_deleted": 12, "rows_deleted": 13}
+    assert index.get(VIEWS).is_empty()
+    for table in ("captures", "vectors"):
+        assert set(rows.query(f"SELECT capture_id FROM {table}")["capture_id"]) == {STAYS}  # noqa: S608
+    assert not [trace for trace in takedown_of(place).traces() if trace.place.startswith(("lance", "sqlite"))]
+
+
+def test_nothing_of_a_capture_is_left_in_any_file_of_the_index(
+    place: Installation, instance: dg.DagsterInstance
+) -> None:
+    below_raw(place, instance)
+    take_down(place, instance, steps=1)
+    settings = place.storage.settings()
+    files = [path for path in settings.index_dir.rglob("*") if path.is_file()]
+    files += list(settings.data_dir.glob("ledger.sqlite*"))
+    assert len(files) > 4 and not [path for path in files if GONE.encode() in path.read_bytes()]
+    deleted = place.index.store_key.removeprefix("lance:")
+    assert not list((settings.index_dir / "vectors" / f"{deleted}.lance" / "_deletions").glob("*"))
+    assert held_in_index(place) == {STAYS}
+
+
+def test_a_store_that_cannot_be_asked_is_not_said_to_hold_nothing(
+    place: Installation, instance: dg.DagsterInstance
+) -> None:
+    """It was published to before, with an account that the settings do not name any more."""
+    below_raw(place, instance)
+    place.search_index.registry().record([Recorded("d1:0a1b2c3d:geopin")])
+    done = take_down(place, instance, steps=1)
+    assert done["search index"].totals == {"vectors_deleted": 12, "rows_deleted": 13}
+    assert "GEOPIN_CLOUDFLARE_ACCOUNT_ID" in done["search index"].failed["d1:0a1b2c3d:geopin"]
+    (unasked,) = (trace for trace in takedown_of(place).traces() if trace.capture_id is None)
+    assert unasked.place.startswith("d1:0a1b2c3d:geopin (")
 
 
 def test_a_capture_that_moved_leaves_every_cell_that_it_was_ever_in(

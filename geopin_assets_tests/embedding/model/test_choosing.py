@@ -42,16 +42,16 @@ def save(path: Path, backbone: str = "ResNet18", dim: int = 512) -> str:
 
 def test_the_sandbox_uses_the_stand_in_and_says_so(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    assert identify_model(settings) == Model("thumbnail-512-p1", 512, is_place_recognition=False)
+    assert identify_model(settings) == Model("thumbnail-512-p2", 512, is_place_recognition=False, side_px=64)
     embedder = build_embedder(settings)
     assert embedder.model == identify_model(settings)
-    assert identify_model(settings).label == "thumbnail-512-p1: not a place-recognition model: sandbox stand-in"
+    assert identify_model(settings).label == "thumbnail-512-p2: not a place-recognition model: sandbox stand-in"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_decides_vectors_is_known_without_weights_and_without_torch() -> None:
     """Definitions load where no weights are, and also where a model is named that nobody published."""
-    assert embedding_code_version(Settings()) == "thumbnail-512-p1"
+    assert embedding_code_version(Settings()) == "thumbnail-512-p2"
     assert embedding_code_version(Settings(profile=Profile.LIVE)) == "cosplace/ResNet50/512-p2"
     assert embedding_code_version(Settings(model="cosplace/VGG16/64", weights="nowhere.pth")) == "cosplace/VGG16/64-p2"
     assert embedding_code_version(Settings(profile=Profile.LIVE, model="mine")) == "mine-p2"

@@ -2,7 +2,7 @@ import hashlib
 
 import numpy as np
 
-from geopin_assets.embedding.model.choosing import Thumbnail
+from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets_tests.embedding.pictures import smooth
 
 

@@ -1,0 +1,164 @@
+"""A file that only grows: JSON lines, each with a checksum of its own, on the disk before anyone hears of them.
+
+    {"capture_id":"panoramax:1","check":"5d1f…","number":7}
+
+Whoever is killed while appending leaves a torn last line, without a newline: it was never promised, so it is passed
+over and cut off by the next append. Any other line that cannot be read is damage and an error, never a shorter list.
+
+Here: appending (one process at a time), reading, what is left of a damaged file, and a copy of it as bytes. Not here:
+what the lines say, or where copies are (whoever owns the file).
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from geopin_assets.errors import DamagedFileError
+from geopin_assets.files.atomic import write_bytes
+from geopin_assets.files.damage import set_aside, writing
+from geopin_assets.files.lock import locked
+
+Line = dict[str, Any]
+"""Of text, whole numbers, booleans and nothing."""
+_CHECK = "check"
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What a journal holds."""
+
+    lines: list[Line]
+    bad: list[int]
+    """Numbers of the lines, from 1, that cannot be read."""
+    whole_bytes: int
+    """Where the torn line begins, if there is one."""
+
+    def sound(self, what: str, remedy: str = "") -> list[Line]:
+        """Its lines. Raises DamagedFileError naming `what` and its bad lines."""
+        if self.bad:
+            numbers = ", ".join(map(str, self.bad[:5]))
+            raise DamagedFileError(
+                f"{what}: {len(self.bad)} of its lines cannot be read (line {numbers}). {remedy}".rstrip()
+            )
+        return self.lines
+
+
+def parse(content: bytes) -> Lines:
+    """Read the bytes of a journal, or of a copy of one."""
+    lines, bad = [], []
+    *whole, torn = content.split(b"\n")
+    for number, text in enumerate(whole, 1):
+        if (line := _line(text)) is not None:
+            lines.append(line)
+        else:
+            bad.append(number)
+    if (last := _line(torn)) is not None:  # all of it but its newline
+        return Lines([*lines, last], bad, len(content))
+    return Lines(lines, bad, len(content) - len(torn))
+
+
+def encode(lines: Iterable[Line]) -> bytes:
+    """As the file holds them."""
+    return b"".join(_encoded(line | {_CHECK: check_of(line)}) + b"\n" for line in lines)
+
+
+def check_of(line: Line) -> str:
+    """The checksum of a line, which also names it: two lines that say the same have the same."""
+    return blake2b(_encoded(line), digest_size=8).hexdigest()
+
+
+class Journal:
+    """The file at `path`. Safe to use from several threads and processes. `remedy`: what to do about damage."""
+
+    def __init__(self, path: Path, *, remedy: str = "") -> None:
+        self.path, self._remedy = path, remedy
+
+    def read(self) -> list[Line]:
+        """Every line, oldest first; none where there is no file. Raises DamagedFileError."""
+        return parse(self.content()).sound(str(self.path), self._remedy)
+
+    def content(self) -> bytes:
+        """What the file holds, damaged or not."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def append(self, lines: Sequence[Line]) -> None:
+        """Add lines, on the disk when this returns. Raises DamagedFileError, StorageFullError, changing nothing."""
+        self.extend(lambda _: lines)
+
+    def extend(self, decide: Callable[[list[Line]], Sequence[Line]]) -> list[Line]:
+        """Add what follows from the lines that are there, alone meanwhile; every line then."""
+        with locked(self._lock):
+            before = parse(self.content())
+            lines = before.sound(str(self.path), self._remedy)
+            more = decide(lines)
+            if more:
+                self._write(encode(more), before.whole_bytes)
+            return [*lines, *more]
+
+    def mend(self, decide: Callable[[list[Line]], Sequence[Line]]) -> Path | None:
+        """Set a damaged file aside and write its sound lines and what follows from them; None if nothing was bad."""
+        with locked(self._lock):
+            before = parse(self.content())
+            if not before.bad:
+                return None
+            place = set_aside(self.path)
+            write_bytes(self.path, encode([*before.lines, *decide(before.lines)]))
+            return place
+
+    @property
+    def _lock(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.lock")
+
+    def _write(self, content: bytes, end: int) -> None:
+        """At the end of the last whole line. What the disk does not take is cut off again."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(str(self.path)):
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                os.ftruncate(descriptor, end)
+                if end and os.pread(descriptor, 1, end - 1) != b"\n":
+                    content = b"\n" + content
+                try:
+                    _write_all(descriptor, content, end)
+                    os.fsync(descriptor)
+                except OSError:
+                    os.ftruncate(descriptor, end)
+                    raise
+            finally:
+                os.close(descriptor)
+            _sync_folder(self.path.parent)
+
+
+def _write_all(descriptor: int, content: bytes, at: int) -> None:
+    while content:
+        written = os.pwrite(descriptor, content, at)
+        content, at = content[written:], at + written
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _line(text: bytes) -> Line | None:
+    try:
+        line = orjson.loads(text)
+        check = line.pop(_CHECK)
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        return None
+    return line if isinstance(line, dict) and check == check_of(line) else None
+
+
+def _encoded(line: Line) -> bytes:
+    return orjson.dumps(line, option=orjson.OPT_SORT_KEYS)
