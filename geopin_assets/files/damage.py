@@ -63,7 +63,9 @@ def of_disk(error: Exception, what: str) -> GeoPinError | None:
         return StorageFullError(f"{what}: no space left; free some and repeat, nothing that was there is lost")
     if code in _REFUSED or _says(text, _REFUSED):
         return ConfigurationError(f"{what}: {_short(error)}; may this user read and write there?")
-    return TransientError(f"{what}: {_short(error)}") if code is not None and isinstance(error, OSError) else None
+    if (code is not None and isinstance(error, OSError)) or _says(text, {errno.EIO}):
+        return TransientError(f"{what}: {_short(error)}")
+    return None
 
 
 def aside(name: str) -> str:
@@ -84,7 +86,7 @@ def set_aside(path: Path) -> Path | None:
         place.touch()  # from now on it is this old
     except FileNotFoundError:
         return None
-    for suffix in ("-wal", "-shm", ".wal"):
+    for suffix in ("-wal", "-shm", "-journal", ".wal"):
         beside = path.with_name(path.name + suffix)
         if beside.exists():
             beside.rename(place.with_name(place.name + suffix))
