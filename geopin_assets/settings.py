@@ -206,5 +206,9 @@ class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
         return self.data_dir / "daily_use.sqlite"
 
     @property
+    def attempts_dir(self) -> Path:
+        return self.data_dir / "attempts"
+
+    @property
     def tiles_dir(self) -> Path:
         return self.data_dir / "tiles"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from geopin_assets.cli.console import console
-from geopin_assets.embedding.decoding import decode_image
+from geopin_assets.embedding.decoders import decode_apart
 from geopin_assets.embedding.protocol import Failure
 from geopin_assets.embedding.views import is_equirectangular, perspective_views
 from geopin_assets.errors import ConfigurationError
@@ -19,7 +19,7 @@ def print_matches(photo: Path, top: int) -> None:
     """
     if not photo.is_file():
         raise ConfigurationError(f"no photo at {photo}")
-    image = decode_image(photo.read_bytes())
+    image = decode_apart(photo.read_bytes())
     if isinstance(image, Failure):
         raise ConfigurationError(f"{photo}: {image.reason}: {image.detail}")
     model, search_index = Embedding().model(), SearchIndex()

@@ -17,10 +17,9 @@ from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
-from geopin_assets.embedding.plan import CellStats, CellTask
+from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellStats, CellTask
 from geopin_assets.embedding.protocol import (
     BACK_OFF,
-    FAILURE_SCHEMA,
     CaptureImage,
     Failure,
     FailureReason,
