@@ -188,6 +188,17 @@ def takedown(
 
 
 @app.command()
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Read and check every page of every file")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look whether everything is there and of one piece, and name the remedies. Exit code 2: an error, 1: less."""
+    from geopin_assets.cli.doctor import examine_and_report
+
+    sys.exit(examine_and_report(Settings.from_env(), is_deep=deep, is_json=as_json))
+
+
+@app.command()
 def locate(photo: Path, top: Annotated[int, typer.Option(min=1, max=50)] = 5) -> None:
     """Find the published captures that look most like a photo, with distances, links and attribution."""
     from geopin_assets.cli.locate import print_matches

@@ -32,6 +32,11 @@ def partial_files(folder: Path, before: datetime) -> Iterator[Path]:
     return (path for path, _, changed_s in _files(folder) if is_partial(path) and changed_s < before.timestamp())
 
 
+def files_dated_after(folder: Path, moment: datetime) -> Iterator[Path]:
+    """Files that were written after a moment."""
+    return (path for path, _, changed_s in _files(folder) if changed_s > moment.timestamp())
+
+
 def damaged_files(folder: Path, before: datetime) -> Iterator[Path]:
     """Files that were set aside before a moment."""
     return (path for path, _, changed_s in _files(folder) if is_aside(path) and changed_s < before.timestamp())

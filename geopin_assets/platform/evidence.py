@@ -10,7 +10,7 @@ ledger together again (`geopin reconcile`).
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -65,6 +65,18 @@ class Evidence:
             catalog.continue_from(own, unknown)
         self._check_ledger()
         self.put_marks()
+
+    def doubts(self) -> Iterator[str]:
+        """What `check` would refuse now; changes nothing, also where the catalog could be taken for what it was."""
+        catalog, seen = self._storage.catalog(), self._seen()
+        mark, unknown = catalog.mark(), [mark for mark in seen if not catalog.knows(mark)]
+        is_new = mark is None and (seen or self._has_followed())
+        if (is_new or unknown) and not self._is_complete(is_first=False):
+            yield f"{_what_is_wrong(mark, unknown)}: {MERGE}"
+        try:
+            self._check_ledger()
+        except StaleLedgerError as error:
+            yield str(error)
 
     def put_marks(self) -> None:
         """Note on vectors, ledger and stores, in this order, that they follow the catalog as it is."""

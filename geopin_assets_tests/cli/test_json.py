@@ -31,7 +31,7 @@ BY_KEY = ("sources[].left_out",)
 """Objects whose keys are data."""
 BESIDE = ("publishing.",)
 """The fields of another command."""
-WORKS = {"reconcile"}
+WORKS = {"reconcile", "doctor"}
 """No listings: what they print is what they did."""
 MORE = {
     "cells": ("--region", HERE),

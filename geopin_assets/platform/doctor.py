@@ -1,0 +1,217 @@
+"""Is everything that this installation keeps still there, readable, and of one piece? What is not, with its remedy.
+
+Looks, and changes nothing: the disk and the clock, the list of takedowns, the catalog, raw files, vectors, the ledger,
+and every store that was ever published to. Here: what is looked at, and what is said. Not here: mending (the remedies
+are commands), Dagster's own files (`cli/doctor.py` asks them), or judging what was crawled (the checks in the UI).
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from shutil import disk_usage
+
+from geopin_assets.errors import DamagedFileError, GeoPinError
+from geopin_assets.files import parquet
+from geopin_assets.files.disk import damaged_files, files_dated_after, partial_files
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
+from geopin_assets.platform.evidence import Evidence
+from geopin_assets.platform.known_stores import KnownStore, known_stores
+from geopin_assets.platform.parts import SearchIndex, Storage
+
+LEAST_FREE_BYTES = 2 * 2**30
+LEAST_FREE_SHARE = 0.05
+CLOCK_TOLERANCE = timedelta(minutes=5)
+_ABANDONED_AFTER = timedelta(days=1)
+_NAMED = 3
+_NEEDED = ("serving", "building", "in use")
+
+
+class State(StrEnum):
+    """How bad it is: a warning can wait for the next maintenance, an error cannot."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `remedy`: the command or act that mends it, empty where nothing is wrong."""
+
+    what: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+Look = Callable[[], Iterator[Finding]]
+
+
+def examine(storage: Storage, search_index: SearchIndex, *, is_deep: bool = False) -> Iterator[Finding]:
+    """Everything, thing by thing; what cannot even be looked at is an error of its own and stops nothing.
+
+    Deep: every page of every file is read and checked, not just its end.
+    """
+    settings, now = storage.settings(), datetime.now(UTC)
+    files = partial(_parquet, is_deep=is_deep)
+    looks: dict[str, Look] = {
+        "disk": partial(_disk, settings.data_dir),
+        "clock": partial(_clock, settings.data_dir, now),
+        "takedowns": partial(_takedowns, storage),
+        "catalog": partial(_catalog, storage, search_index),
+        "raw files": partial(files, "raw files", storage.raw().objects, "those cells are crawled again"),
+        "vectors": partial(files, "vectors", storage.embeddings(), "those cells are embedded again"),
+        "ledger": partial(_database, "ledger", settings.ledger_path, "move it away, then geopin reconcile"),
+        "daily use": partial(_database, "daily use", settings.daily_use_path, "the next request makes it anew"),
+        "stores": partial(_stores, search_index),
+        "leftovers": partial(_leftovers, settings.data_dir, now),
+    }
+    for what, look in looks.items():
+        try:
+            yield from look()
+        except GeoPinError as error:
+            yield Finding(what, State.ERROR, f"{type(error).__name__}: {error}", "see the message")
+
+
+def _disk(folder: Path) -> Iterator[Finding]:
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    space = disk_usage(there)
+    detail = f"{space.free / 2**30:.1f} GB free, {space.free / space.total:.0%}"
+    if not os.access(there, os.W_OK):
+        yield Finding("disk", State.ERROR, f"{there} may not be written", "let this user write there")
+    elif space.free < max(LEAST_FREE_BYTES, LEAST_FREE_SHARE * space.total):
+        yield Finding("disk", State.ERROR, detail, "free some space: what is written then fails, and is repeated later")
+    else:
+        yield Finding("disk", State.OK, detail)
+
+
+def _clock(folder: Path, now: datetime) -> Iterator[Finding]:
+    ahead = list(islice(files_dated_after(folder, now + CLOCK_TOLERANCE), 1000))
+    if ahead:
+        detail = f"{len(ahead)} files are dated after now, e.g. {_named(ahead)}"
+        yield Finding("clock", State.WARNING, detail, "set the clock; nothing is ordered by it, but ages are wrong")
+    else:
+        yield Finding("clock", State.OK, f"{now:%Y-%m-%d %H:%M} UTC, nothing is dated later")
+
+
+def _takedowns(storage: Storage) -> Iterator[Finding]:
+    try:
+        count = len(storage.takedowns().ids())
+    except DamagedFileError as error:
+        yield Finding("takedowns", State.ERROR, str(error), "geopin takedown --mend")
+        return
+    yield Finding("takedowns", State.OK, f"{count} on the list")
+
+
+def _catalog(storage: Storage, search_index: SearchIndex) -> Iterator[Finding]:
+    path, raw = storage.settings().catalog_path, storage.raw()
+    if not path.exists():
+        is_first = not any(raw.objects.look(source)[1] for source in raw.objects.look()[0])
+        state, remedy = (State.OK, "") if is_first else (State.ERROR, "geopin merge")
+        yield Finding("catalog", state, "there is none" + (" yet" if is_first else ", but there are raw files"), remedy)
+        return
+    try:
+        size = storage.catalog().size()
+    except DamagedFileError as error:
+        yield Finding("catalog", State.ERROR, str(error), f"mv {path} {path}.damaged, then geopin merge")
+        return
+    in_use = [store.database for store in _known(search_index) if store.database and store.state == "in use"]
+    doubts = list(Evidence(storage, in_use).doubts())
+    yield from (Finding("catalog", State.ERROR, doubt, _remedy_in(doubt)) for doubt in doubts)
+    if not doubts:
+        yield Finding("catalog", State.OK, f"{size} captures")
+
+
+def _remedy_in(doubt: str) -> str:
+    return "geopin reconcile" if "`geopin reconcile`" in doubt else "geopin merge"
+
+
+def _parquet(what: str, objects: ObjectStore, remedy: str, *, is_deep: bool) -> Iterator[Finding]:
+    damaged, count = [], 0
+    for stored in objects.walk():
+        if not stored.key.endswith(".parquet"):
+            continue
+        count += 1
+        try:
+            with objects.as_file(stored.key) as path:
+                (parquet.check if is_deep else parquet.read_metadata)(path)
+        except DamagedFileError:
+            damaged.append(stored.key)
+        except NoSuchObjectError:
+            continue  # replaced meanwhile
+    if damaged:
+        detail = f"{len(damaged)} of {count} files are damaged, e.g. {_named(damaged)}"
+        yield Finding(what, State.ERROR, detail, f"geopin run over them, or wait: when they are next read, {remedy}")
+    else:
+        yield Finding(what, State.OK, f"{count} files" + (", every page of them" if is_deep else ""))
+
+
+def _database(what: str, path: Path, remedy: str) -> Iterator[Finding]:
+    if not path.exists():
+        yield Finding(what, State.OK, "there is none yet")
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            said = [text for (text,) in db.execute("pragma quick_check(3)")]
+    except sqlite3.DatabaseError as error:
+        said = [str(error)]
+    if said == ["ok"]:
+        yield Finding(what, State.OK, path.name)
+    else:
+        yield Finding(what, State.ERROR, f"{path}: {'; '.join(said)[:300]}", remedy)
+
+
+def sqlite_files(paths: Iterable[Path], remedy: str) -> Iterator[Finding]:
+    """Of databases that are not ours."""
+    return chain.from_iterable(_database(path.name, path, remedy) for path in paths)
+
+
+def _known(search_index: SearchIndex) -> list[KnownStore]:
+    settings = search_index.settings()
+    is_anything = settings.ledger_path.exists() or settings.publishes_to_cloudflare or settings.index_dir.exists()
+    return known_stores(search_index) if is_anything else []
+
+
+def _stores(search_index: SearchIndex) -> Iterator[Finding]:
+    """Counts only: `geopin reconcile --dry-run` compares id by id."""
+    ledger = search_index.ledger() if search_index.settings().ledger_path.exists() else None
+    stores = _known(search_index)
+    for store in stores:
+        if store.why_not:
+            yield Finding(store.key, State.ERROR, f"cannot be asked: {store.why_not}", "see the message, then again")
+            continue
+        for target in store.targets() if store.is_there else ():
+            claimed, held = ledger.count(target.key) if ledger else 0, target.count()
+            if claimed == held:
+                yield Finding(target.key, State.OK, f"{held} in it ({store.state})")
+            else:
+                detail = f"it holds {held}, and the ledger knows of {claimed}"
+                yield Finding(target.key, State.ERROR, detail, "geopin reconcile")
+        if not store.is_there and store.state in _NEEDED and ledger and ledger.count(store.key):
+            yield Finding(store.key, State.ERROR, "gone, and the ledger knows of what was in it", "geopin reconcile")
+    if not stores:
+        yield Finding("stores", State.OK, "nothing was published yet")
+
+
+def _leftovers(folder: Path, now: datetime) -> Iterator[Finding]:
+    partial_ones = list(partial_files(folder, now - _ABANDONED_AFTER))
+    aside = list(damaged_files(folder, now + CLOCK_TOLERANCE))
+    if aside:
+        detail = f"{len(aside)} damaged files were set aside, e.g. {_named(aside)}"
+        yield Finding("set aside", State.WARNING, detail, "test the disk; the job `maintenance` removes them in time")
+    if partial_ones:
+        detail = f"{len(partial_ones)} files of killed runs, e.g. {_named(partial_ones)}"
+        yield Finding("leftovers", State.WARNING, detail, "the job `maintenance` removes them")
+    if not aside and not partial_ones:
+        yield Finding("leftovers", State.OK, "none")
+
+
+def _named(items: Sequence[object]) -> str:
+    return ", ".join(str(item) for item in items[:_NAMED])

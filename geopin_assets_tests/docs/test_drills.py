@@ -1,0 +1,140 @@
+"""Every recipe of recovery, on a copy of what a run left: damaged as its heading says, mended by the page's commands.
+
+The commands are read from docs/operating.md. Afterwards the doctor finds no error, and what is published is what was.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from geopin_assets.files.damage import is_aside
+from geopin_assets_tests.cli.typed import Geopin, Place, with_sandbox
+from geopin_assets_tests.depth import IS_LONG
+from geopin_assets_tests.platform import CELLS, Platform
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+RECIPES = dict(re.findall(r"^### (.+?)\n.*?^```\n(.*?)^```", PAGE[PAGE.index("## Backup and") :], re.M | re.S))
+REGION = CELLS[1]
+GONE = "amsterdam:recording_2025-09-05_08-00-00_72001"
+AHEAD_S = 4_000_000_000
+
+
+def garbage(path: Path) -> None:
+    assert path.exists()
+    path.write_bytes(os.urandom(5000))
+
+
+def spoil(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x55
+    path.write_bytes(content)
+
+
+def remove(path: Path) -> None:
+    assert path.exists()
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def some_file(folder: Path, pattern: str = "*.parquet") -> Path:
+    return sorted(path for path in folder.rglob(pattern) if not is_aside(path))[0]
+
+
+DAMAGE: dict[str, list[Callable[[Place], Any]]] = {
+    "The catalog is lost, damaged, or a day old": [
+        lambda place: remove(place.data / "catalog.duckdb"),
+        lambda place: garbage(place.data / "catalog.duckdb"),
+    ],
+    "The ledger is lost, damaged, or a day old": [
+        lambda place: remove(place.data / "ledger.sqlite"),
+    ],
+    "The list of takedowns is lost or damaged": [
+        lambda place: remove(place.data / "takedowns.jsonl"),
+        lambda place: garbage(place.data / "takedowns.jsonl"),
+    ],
+    "The embedded index is lost or damaged": [lambda place: remove(some_file(place.data / "index", "*.lance"))],
+    "The rows beside the index are lost": [lambda place: remove(place.data / "index" / "metadata.sqlite")],
+    "Raw files or vectors are damaged": [
+        lambda place: spoil(some_file(place.data / "raw" / "amsterdam")),
+        lambda place: spoil(some_file(place.data / "embeddings")),
+    ],
+    "The history of reports is lost or damaged": [
+        lambda place: garbage(some_file(place.data / "quality" / "history")),
+    ],
+    "Dagster's home is lost": [lambda place: (shutil.rmtree(place.home), Place(place.folder))],
+    "The disk is full": [lambda place: None],
+    "The clock was wrong": [
+        lambda place: os.utime(some_file(place.data / "raw" / "amsterdam"), (AHEAD_S, AHEAD_S)),
+    ],
+}
+FOUND = {
+    "The catalog is lost, damaged, or a day old": 2,
+    "The ledger is lost, damaged, or a day old": 2,
+    "The embedded index is lost or damaged": 2,
+    "The rows beside the index are lost": 2,
+    "Raw files or vectors are damaged": 2,
+    "The clock was wrong": 1,
+}
+"""What the doctor's exit code is before anything is mended."""
+CASES = [(title, number) for title, ways in DAMAGE.items() for number in range(len(ways))]
+QUICK = {("The catalog is lost, damaged, or a day old", 0), ("The list of takedowns is lost or damaged", 1)}
+
+
+@pytest.fixture(scope="module")
+def left(sandbox_port: int, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """What a run and a takedown left."""
+    place = Place(tmp_path_factory.mktemp("drills") / "left")
+    geopin = with_sandbox(place, sandbox_port)
+    for words in (
+        ("run", "--region", REGION, "--source", "amsterdam", "--source", "panoramax"),
+        ("takedown", GONE, "--note", "asked"),
+    ):
+        ended = geopin(*words)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    return place
+
+
+def published(place: Place, port: int) -> dict[str, pl.DataFrame]:
+    variables = {"GEOPIN_PROFILE": "sandbox", "GEOPIN_SANDBOX_PORT": str(port), "GEOPIN_DATA": str(place.data)}
+    platform = Platform(place.folder, port)
+    platform.set(**variables)
+    vectors = platform.rows.query("SELECT * FROM vectors ORDER BY vector_id")
+    ids = vectors["vector_id"].to_list()
+    return {
+        "rows": platform.rows.query("SELECT * FROM captures ORDER BY capture_id"),
+        "vector rows": vectors,
+        "vectors": pl.concat([platform.index.get(ids[n : n + 20]) for n in range(0, len(ids), 20)]).sort("vector_id"),
+    }
+
+
+def test_every_recipe_is_tried() -> None:
+    assert set(RECIPES) == set(DAMAGE)
+
+
+@pytest.mark.parametrize(("title", "number"), CASES, ids=[f"{title}-{number}" for title, number in CASES])
+def test_what_the_page_says_mends_it(title: str, number: int, left: Place, sandbox_port: int, tmp_path: Path) -> None:
+    if not IS_LONG and (title, number) not in QUICK:
+        pytest.skip("two recipes here, all of them: make test-faults")
+    place = left.copy(tmp_path / "place")
+    before = published(place, sandbox_port)
+    geopin: Geopin = with_sandbox(place, sandbox_port)
+    DAMAGE[title][number](place)
+    if title in FOUND:
+        assert geopin("doctor", "--deep").returncode == FOUND[title]
+    for command in RECIPES[title].splitlines():
+        words = command.replace("REGION", REGION).split()
+        if words[1] == "run":
+            words += ["--source", "amsterdam", "--source", "panoramax"]
+        ended = geopin(*words[1:])
+        assert ended.returncode in ((0, 1) if words[1] == "doctor" else (0,)), ended.stdout + ended.stderr
+    examined = geopin("doctor", "--deep")
+    assert examined.returncode in (0, 1), examined.stdout
+    after = published(place, sandbox_port)
+    assert {name: frame.equals(before[name]) for name, frame in after.items()} == dict.fromkeys(after, True)
+    assert GONE not in set(after["rows"]["capture_id"]) and after["rows"].height
+    assert GONE in geopin("takedown", "--list").stdout
