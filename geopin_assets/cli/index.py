@@ -5,7 +5,7 @@ Not here: planning a first load (`listings.py`). Only building imports Dagster.
 
 from collections.abc import Sequence
 
-from geopin_assets.cli.console import Facts, console, print_facts, print_table, terminal
+from geopin_assets.cli.console import Facts, console, dagster_home, print_facts, print_table
 from geopin_assets.index.versions import State
 from geopin_assets.platform.index_state import drop_version, lacking, published_count
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
@@ -48,19 +48,16 @@ def _show_versions(backend: str, found: Sequence[Facts]) -> None:
 
 def build_version(*, new: bool) -> int:
     """Publish all vectors into the version that is being built; exit code 1 if a cell failed."""
-    import dagster as dg
-
     from geopin_assets.cli.run import ConsoleProgress, print_layer
     from geopin_assets.defs.assemble import build_definitions
     from geopin_assets.defs.graph import VECTORIZE
-    from geopin_assets.defs.running.local_run import layer
+    from geopin_assets.defs.running.local_run import instance_here, layer
 
-    search_index, storage, model = SearchIndex(), Storage(), Embedding().model()
+    home, search_index, storage, model = dagster_home(), SearchIndex(), Storage(), Embedding().model()
     version = search_index.rebuild(model) if new else search_index.publishing(model)
     cell_ids = storage.vectors(model).cell_ids()
     console.print(f"{version.name} ({version.state}): {len(cell_ids)} cells")
-    terminal()
-    with dg.DagsterInstance.get() as instance:
+    with instance_here(home) as instance:
         job = build_definitions(progress=ConsoleProgress()).resolve_implicit_global_asset_job_def()
         result = layer(job, instance, VECTORIZE, cell_ids)
     print_layer(result)

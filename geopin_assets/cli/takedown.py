@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from geopin_assets.cli.console import console, dagster_home, print_table, stand_ins, terminal
+from geopin_assets.cli.console import console, dagster_home, print_table, stand_ins
 from geopin_assets.cli.run import ConsoleProgress, print_layer
 from geopin_assets.defs.assemble import build_definitions
+from geopin_assets.defs.running.local_run import instance_here
 from geopin_assets.defs.running.takedown import Takedown, Trace
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.platform.parts import SearchIndex, Storage
@@ -20,10 +21,9 @@ _UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Dags
 def take_down_and_report(settings: Settings, capture_ids: Sequence[str], note: str) -> int:
     """Take captures down and print what was where. Returns the exit code: 1 when something is left or failed."""
     takedown = Takedown(_checked(settings, capture_ids), Storage(), SearchIndex())
-    dagster_home()
-    terminal()
+    home = dagster_home()
     console.print(f"looking for {len(takedown.capture_ids)} captures in everything that is stored\n")
-    with stand_ins(settings), dg.DagsterInstance.get() as instance:
+    with stand_ins(settings), instance_here(home) as instance:
         found = takedown.begin(note)
         _print_found(takedown.capture_ids, found)
         results = []

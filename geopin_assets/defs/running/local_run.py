@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 
 import dagster as dg
 
@@ -39,6 +40,20 @@ class LayerResult:
     totals: Counter[str] = field(default_factory=Counter)
     """Whole-number metadata summed over the cells, e.g. requests, embedded, upserted."""
     checks: list[dg.AssetCheckEvaluation] = field(default_factory=list)
+
+
+_NO_CAPTURE = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
+
+
+def instance_here(home: Path) -> dg.DagsterInstance:
+    """The instance of `home`, for runs in this process; a context manager.
+
+    What steps print goes where this process prints. To keep it in files Dagster starts four processes a step, and
+    sends all of this process's output through them.
+    """
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE))
 
 
 Crawl = Callable[[dg.DagsterInstance, Sequence[str], Sequence[str]], Iterator[LayerResult]]
