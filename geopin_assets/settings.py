@@ -179,6 +179,10 @@ class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
         return self.data_dir / "catalog.duckdb"
 
     @property
+    def takedowns_path(self) -> Path:
+        return self.data_dir / "takedowns.jsonl"
+
+    @property
     def index_dir(self) -> Path:
         return self.data_dir / "index"
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-import dagster as dg
 import typer
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
@@ -26,6 +25,7 @@ from geopin_assets.defs.running.backfills import (
     backfill_tags,
     backfill_title,
 )
+from geopin_assets.defs.running.under_way import open_instance
 from geopin_assets.errors import ConfigurationError, TransientError
 from geopin_assets.regions import in_order
 from geopin_assets.regions import region as cells_of
@@ -132,7 +132,7 @@ class Following:
 def beside(settings: Settings) -> Iterator[Following]:
     """The instance whose history is kept here."""
     dagster_home()
-    with dg.DagsterInstance.get() as instance:
+    with open_instance() as instance:
         yield Following(backfills=InstanceBackfills(instance), ui_url=settings.ui_url)
 
 

@@ -7,11 +7,13 @@ answer at once. Dagster without DAGSTER_HOME would use a directory that it delet
 log.
 """
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,18 +54,38 @@ def print_facts(facts: Any, is_json: bool, show: Callable[[Any], None]) -> None:
     print_json(facts) if is_json else show(facts)
 
 
+@cache
+def terminal() -> Console | None:
+    """The terminal of this process, if it has one, on a file descriptor of its own.
+
+    Call it before a run: while a step runs, Dagster sends stdout into the step's log.
+    """
+    say_waits()
+    if not sys.stdout.isatty():
+        return None
+    return Console(file=os.fdopen(os.dup(sys.stdout.fileno()), "w"), highlight=False)
+
+
+@cache
+def say_waits() -> None:
+    """Say whom this process waits for, on what is its stderr now: while a step runs, Dagster has that too."""
+    log = logging.getLogger("geopin_assets.files.lease")
+    log.addHandler(logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1)))
+    log.setLevel(logging.INFO)
+
+
 def progress_bar(label: str, total: int, unit: str = "cells") -> "AbstractContextManager[Advance]":
     """Follows work that is done elsewhere: a bar on a terminal, lines where there is none."""
-    follow = _bar if console.is_terminal else progress_lines
-    return follow(label, total, unit)
+    screen = terminal()
+    return _bar(screen, label, total, unit) if screen else progress_lines(label, total, unit)
 
 
 @contextmanager
-def _bar(label: str, total: int, unit: str) -> "Iterator[Advance]":
+def _bar(screen: Console, label: str, total: int, unit: str) -> "Iterator[Advance]":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True) as bars:
         task = bars.add_task(label, total=total, text=unit)
         yield lambda text, units=1: bars.update(task, advance=units, text=f"{unit}, {text}")
 

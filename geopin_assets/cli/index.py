@@ -5,7 +5,8 @@ Not here: planning a first load (`listings.py`). Only building imports Dagster.
 
 from collections.abc import Sequence
 
-from geopin_assets.cli.console import Facts, console, dagster_home, print_facts, print_table
+from geopin_assets.cli.console import Facts, console, print_facts, print_table, terminal
+from geopin_assets.defs.graph import VECTORIZE
 from geopin_assets.index.versions import State
 from geopin_assets.platform.index_state import drop_version, lacking, published_count
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
@@ -46,20 +47,21 @@ def _show_versions(backend: str, found: Sequence[Facts]) -> None:
     print_table(f"indexes, {backend}", ("index", "state", "since", "shards", "vectors", "lacks"), rows)
 
 
-def build_version(*, new: bool) -> int:
+def build_version(*, new: bool, max_removals: int | None = None) -> int:
     """Publish all vectors into the version that is being built; exit code 1 if a cell failed."""
     from geopin_assets.cli.run import ConsoleProgress, print_layer
     from geopin_assets.defs.assemble import build_definitions
-    from geopin_assets.defs.graph import VECTORIZE
-    from geopin_assets.defs.running.local_run import instance_here, layer
+    from geopin_assets.defs.running.local_run import layer
+    from geopin_assets.defs.running.under_way import open_instance
 
-    home, search_index, storage, model = dagster_home(), SearchIndex(), Storage(), Embedding().model()
+    search_index, storage, model = SearchIndex(), Storage(), Embedding().model()
     version = search_index.rebuild(model) if new else search_index.publishing(model)
     cell_ids = storage.vectors(model).cell_ids()
     console.print(f"{version.name} ({version.state}): {len(cell_ids)} cells")
-    with instance_here(home) as instance:
+    terminal()
+    with open_instance() as instance:
         job = build_definitions(progress=ConsoleProgress()).resolve_implicit_global_asset_job_def()
-        result = layer(job, instance, VECTORIZE, cell_ids)
+        result = layer(job, instance, VECTORIZE, cell_ids, max_removals=max_removals)
     print_layer(result)
     print_versions()
     return 1 if result.failed_count else 0
@@ -68,5 +70,6 @@ def build_version(*, new: bool) -> int:
 def drop_index(name: str) -> None:
     """Delete a version's vectors, and forget it. Raises ConfigurationError for the one that searches use."""
     search_index = SearchIndex()
-    drop_version(search_index, search_index.versions().named(name))
+    with search_index.leases().held(VECTORIZE, what=f"dropping {name}"):  # nobody is publishing to it
+        drop_version(search_index, search_index.versions().named(name))
     console.print(f"dropped {name}")

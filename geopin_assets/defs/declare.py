@@ -23,6 +23,7 @@ import geopin_assets
 from geopin_assets.cells import cell_ids
 from geopin_assets.defs.dagster_internals import FrozenPartitions
 from geopin_assets.defs.graph import Node, node
+from geopin_assets.defs.running.under_way import alone
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
 
@@ -133,7 +134,7 @@ def asset(
             cell_by_cell = cell_asset(row.key.split("/"), cells_per_run=row.cells_per_run, metadata=metadata, **options)
             return cell_by_cell(make)
         whole = dg.asset(key=asset_key(row.key), group_name=row.group, owners=OWNERS, metadata=metadata, **options)
-        return whole(make)
+        return whole(alone(make))
 
     return declare
 

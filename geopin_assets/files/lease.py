@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
+from math import inf
 from pathlib import Path
 
 import orjson
@@ -38,6 +39,10 @@ LEASES = "leases"
 _FIRST_WORD_AFTER_S = 1.0
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 1.0
 _log = logging.getLogger(__name__)
+
+
+class StillHeldError(TransientError):
+    """What was wanted is somebody else's; the message names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +103,13 @@ class Leases:
         units: Collection[str] | None = None,
         *,
         what: str = "",
-        patience_s: float | None = None,
+        patience_s: float = inf,
         say: Callable[[str], None] | None = None,
     ) -> Iterator[Lease]:
         """Have all of these units, or the whole thing, for yourself; waits until they are free.
 
-        Whoever waits says for whom, in the log and to `say`. Raises TransientError naming the holder after
-        `patience_s` (None: waits as long as it takes).
+        Whoever waits says for whom, in the log and to `say`. Raises StillHeldError naming the holder after
+        `patience_s`.
         """
         with self._ending(self._waited(thing, units, what, patience_s, say, is_all=True)) as lease:
             yield lease
@@ -116,7 +121,7 @@ class Leases:
         units: Collection[str],
         *,
         what: str = "",
-        patience_s: float | None = None,
+        patience_s: float = inf,
         say: Callable[[str], None] | None = None,
     ) -> Iterator[Lease]:
         """Have as many of these units as are free, at least one: what somebody else does is waited for at the end."""
@@ -142,7 +147,7 @@ class Leases:
             return _standing(folder)
 
     def take_for_life(self, thing: str, unit: str) -> None:
-        """Have a unit until this process ends. Raises TransientError if another has it."""
+        """Have a unit until this process ends. Raises StillHeldError if another has it."""
         self._waited(thing, [unit], "", 0.0, None, is_all=True)
 
     @contextmanager
@@ -157,7 +162,7 @@ class Leases:
         thing: str,
         units: Collection[str] | None,
         what: str,
-        patience_s: float | None,
+        patience_s: float,
         say: Callable[[str], None] | None,
         *,
         is_all: bool,
@@ -169,8 +174,8 @@ class Leases:
                 return lease
             text = f"{thing}{_named(units, others)} held by {'; '.join(map(str, others))}"
             waited_s = time.monotonic() - began_s
-            if patience_s is not None and waited_s >= patience_s:
-                raise TransientError(f"{text}, after waiting {waited_s:.0f} s")
+            if waited_s >= patience_s:
+                raise StillHeldError(f"{text}, after waiting {waited_s:.0f} s")
             if waited_s >= _FIRST_WORD_AFTER_S and text != said:
                 _log.info("waiting: %s", text)
                 if say:

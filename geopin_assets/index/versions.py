@@ -9,7 +9,8 @@ longer than publishing the rest, is a new version: searches use the old one unti
 """
 
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -69,21 +70,19 @@ class IndexVersions:
 
     def all(self) -> list[IndexVersion]:
         """Every version that was not dropped, the newest of a model last."""
-        return [version for version in self._read() if version.state is not State.DROPPED]
+        return _kept(self._read())
 
     def serving(self) -> IndexVersion | None:
         """The one that searches use; None before the first publish."""
-        return next((version for version in self._read() if version.state is State.SERVING), None)
+        return _serving(self._read())
 
     def building(self, model_id: str) -> IndexVersion | None:
         """The one of this model that is being built."""
-        of_model = (version for version in self._read() if version.model_id == model_id)
-        return next((version for version in of_model if version.state is State.BUILDING), None)
+        return _building(self._read(), model_id)
 
     def target(self, model_id: str) -> IndexVersion | None:
         """The one that vectors of a model are published to, if there is one yet: being built, else what serves."""
-        serving = self.serving()
-        return self.building(model_id) or (serving if serving and serving.model_id == model_id else None)
+        return _target(self._read(), model_id)
 
     def publishing(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
         """The one that vectors of a model are published to: what is being built, else what serves.
@@ -93,28 +92,55 @@ class IndexVersions:
         """
         if target := self.target(model_id):
             return target
-        return self._add(model_id, dim, shards, State.BUILDING if self.serving() else State.SERVING, now)
+        with transaction(self._path, _SCHEMA) as connection:  # two may come here at once, and one of them adds it
+            found = self._found(connection)
+            state = State.BUILDING if _serving(found) else State.SERVING
+            return _target(found, model_id) or self._add(connection, model_id, dim, shards, state, now)
 
     def rebuild(self, model_id: str, dim: int, *, shards: int, now: datetime) -> IndexVersion:
         """Begin a new version of a model; where one is being built already, that."""
-        return self.building(model_id) or self._add(model_id, dim, shards, State.BUILDING, now)
+        with transaction(self._path, _SCHEMA) as connection:
+            building = _building(self._found(connection), model_id)
+            return building or self._add(connection, model_id, dim, shards, State.BUILDING, now)
+
+    def news(self, told: Iterable[IndexVersion]) -> list[IndexVersion]:
+        """Those of which others know something newer than our record, or anything where there is none."""
+        return _news(self._read(), told)
+
+    def adopt(self, told: Iterable[IndexVersion]) -> None:
+        """Believe the news. One version serves then: whichever came to do so last."""
+        with transaction(self._path, _SCHEMA) as connection:
+            found = self._found(connection)
+            known, new = {(v.model_id, v.number): v for v in found}, _news(found, told)
+            known |= {(v.model_id, v.number): v for v in new}
+            serving = sorted((v for v in known.values() if v.state is State.SERVING), key=lambda v: v.since)
+            known |= {(v.model_id, v.number): replace(v, state=State.RETIRED) for v in serving[:-1]}
+            rows = [
+                (self._backend, v.model_id, v.number, v.dim, v.shards, v.state.value, v.since.isoformat())
+                for v in known.values()
+            ]
+            connection.executemany("INSERT OR REPLACE INTO index_versions VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def switch(self, version: IndexVersion, now: datetime) -> None:
-        """Searches use this version from now on; the one before is retired."""
+        """Searches use this version from now on; the one before is retired.
+
+        Raises ConfigurationError for one that was dropped meanwhile.
+        """
         with transaction(self._path, _SCHEMA) as connection:
+            if not any(_is_same(kept, version) for kept in _kept(self._found(connection))):
+                raise ConfigurationError(f"{version.name} was dropped meanwhile")
             self._set(connection, State.RETIRED, now, "state = 'serving'", ())
             self._set(connection, State.SERVING, now, "model_id = ? AND number = ?", (version.model_id, version.number))
 
     def drop(self, version: IndexVersion, now: datetime) -> None:
         """Forget a version whose vectors are gone. Raises ConfigurationError for the one that searches use."""
-        self.check_may_drop(version)
         with transaction(self._path, _SCHEMA) as connection:
+            _refuse_serving(self._found(connection), version)
             self._set(connection, State.DROPPED, now, "model_id = ? AND number = ?", (version.model_id, version.number))
 
     def check_may_drop(self, version: IndexVersion) -> None:
         """Raises ConfigurationError for the one that searches use."""
-        if self.serving() == version:
-            raise ConfigurationError(f"{version.name} is the index that searches use: switch to another one first")
+        _refuse_serving(self._read(), version)
 
     def outlived(self, before: datetime) -> list[IndexVersion]:
         """Versions that were retired before a moment, except the newest retired one: searches could go back to it."""
@@ -129,20 +155,24 @@ class IndexVersions:
         raise ConfigurationError(f"no index {name!r}: {', '.join(v.name for v in self.all()) or 'there is none yet'}")
 
     def _read(self) -> list[IndexVersion]:
-        sql = f"SELECT {_COLUMNS} FROM index_versions WHERE backend = ? ORDER BY model_id, number"  # noqa: S608
         with opened(self._path, _SCHEMA) as connection:
-            rows = connection.execute(sql, (self._backend,)).fetchall()
+            return self._found(connection)
+
+    def _found(self, connection: sqlite3.Connection) -> list[IndexVersion]:
+        sql = f"SELECT {_COLUMNS} FROM index_versions WHERE backend = ? ORDER BY model_id, number"  # noqa: S608
+        rows = connection.execute(sql, (self._backend,)).fetchall()
         return [
             IndexVersion(model_id, number, dim, shards, State(state), datetime.fromisoformat(since))
             for model_id, number, dim, shards, state, since in rows
         ]
 
-    def _add(self, model_id: str, dim: int, shards: int, state: State, now: datetime) -> IndexVersion:
-        with transaction(self._path, _SCHEMA) as connection:
-            sql = "SELECT coalesce(max(number), 0) + 1 FROM index_versions WHERE backend = ? AND model_id = ?"
-            (number,) = connection.execute(sql, (self._backend, model_id)).fetchone()
-            row = (self._backend, model_id, number, dim, shards, state.value, now.isoformat())
-            connection.execute("INSERT INTO index_versions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    def _add(
+        self, connection: sqlite3.Connection, model_id: str, dim: int, shards: int, state: State, now: datetime
+    ) -> IndexVersion:
+        sql = "SELECT coalesce(max(number), 0) + 1 FROM index_versions WHERE backend = ? AND model_id = ?"
+        (number,) = connection.execute(sql, (self._backend, model_id)).fetchone()
+        row = (self._backend, model_id, number, dim, shards, state.value, now.isoformat())
+        connection.execute("INSERT INTO index_versions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return IndexVersion(model_id, number, dim, shards, state, now)
 
     def _set(
@@ -150,3 +180,38 @@ class IndexVersions:
     ) -> None:
         sql = f"UPDATE index_versions SET state = ?, since = ? WHERE backend = ? AND {where}"  # noqa: S608
         connection.execute(sql, (state.value, now.isoformat(), self._backend, *params))
+
+
+def _news(found: Iterable[IndexVersion], told: Iterable[IndexVersion]) -> list[IndexVersion]:
+    known = {(v.model_id, v.number): v for v in found}
+    return [v for v in told if not (old := known.get((v.model_id, v.number))) or old.since < v.since]
+
+
+def _kept(found: Iterable[IndexVersion]) -> list[IndexVersion]:
+    return [version for version in found if version.state is not State.DROPPED]
+
+
+def _serving(found: Iterable[IndexVersion]) -> IndexVersion | None:
+    return next((version for version in found if version.state is State.SERVING), None)
+
+
+def _building(found: Iterable[IndexVersion], model_id: str) -> IndexVersion | None:
+    return next((v for v in found if v.model_id == model_id and v.state is State.BUILDING), None)
+
+
+def _target(found: Sequence[IndexVersion], model_id: str) -> IndexVersion | None:
+    """What is being built of a model, else what serves if it is of that model."""
+    serving = _serving(found)
+    return _building(found, model_id) or (serving if serving and serving.model_id == model_id else None)
+
+
+def _is_same(one: IndexVersion, other: IndexVersion) -> bool:
+    """Whatever state each was read in."""
+    return (one.model_id, one.number) == (other.model_id, other.number)
+
+
+def _refuse_serving(found: Iterable[IndexVersion], version: IndexVersion) -> None:
+    """Raises ConfigurationError for the one that searches use now, however old the object in hand is."""
+    serving = _serving(found)
+    if serving and _is_same(serving, version):
+        raise ConfigurationError(f"{version.name} is the index that searches use: switch to another one first")

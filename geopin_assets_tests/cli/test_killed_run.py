@@ -68,3 +68,19 @@ def test_a_killed_run_repeated_ends_as_if_it_had_never_been_killed(
     assert expected["vectors"].height > 100
     for what, frame in expected.items():
         assert found[what].equals(frame), what
+
+
+def test_two_commands_at_once_end_as_one(build_platform: Callable[[str], Platform], tmp_path: Path) -> None:
+    platform, place = build_platform("twice"), Place(tmp_path)
+    environ = os.environ | platform.overrides | {"DAGSTER_HOME": str(place.home)}
+    words = [sys.executable, "-m", "geopin_assets.cli", *command()]
+    both = [
+        subprocess.Popen(words, cwd=CHECKOUT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    found = content(platform)
+    for what, frame in found.items():
+        assert frame.height and not frame.is_duplicated().any(), what
+    assert found["vectors"].height == found["embeddings"].height == found["vector rows"].height

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.versions import IndexVersion, IndexVersions, State
 from geopin_assets_tests.depth import examples
+from geopin_assets_tests.files.processes import start
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 
@@ -101,3 +102,42 @@ def test_the_newest_retired_version_never_outlives_its_use(versions: IndexVersio
             versions.switch(version, NOW + timedelta(days=days))
     assert [v.name for v in versions.outlived(NOW + timedelta(days=9))] == ["geopin-a-v1"]  # b retired last, c serves
     assert versions.outlived(NOW + timedelta(hours=1)) == []
+
+
+def test_first_callers_at_once_make_one_serving_version(tmp_path: Path) -> None:
+    code = """
+        import sys
+        from datetime import UTC, datetime
+        from pathlib import Path
+        from geopin_assets.index.versions import IndexVersions
+        versions = IndexVersions(Path(sys.argv[1]), "embedded")
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for model in ("a", "b", "c"):
+            print(versions.publishing(model, 512, shards=1, now=datetime.now(UTC)).name)
+            print(versions.rebuild(model, 512, shards=1, now=datetime.now(UTC)).name)
+    """
+    processes = [start(code, tmp_path / "ledger.sqlite") for _ in range(4)]
+    for process in processes:
+        assert process.stdout
+        process.stdout.readline()
+    said = {process.communicate("\n")[0] for process in processes}
+    found = IndexVersions(tmp_path / "ledger.sqlite", "embedded").all()
+    assert [version.state for version in found].count(State.SERVING) == 1
+    assert len(found) == 4  # the serving one, its rebuild, and one of each other model
+    assert len(said) <= 4
+
+
+def test_an_old_object_neither_drops_nor_revives(versions: IndexVersions) -> None:
+    target(versions, "a")
+    built = target(versions, "b")
+    versions.switch(built, NOW)
+    with pytest.raises(ConfigurationError, match="searches use"):
+        versions.check_may_drop(built)  # read when it was being built
+    with pytest.raises(ConfigurationError, match="searches use"):
+        versions.drop(built, NOW)
+    first = versions.named("geopin-a-v1")
+    versions.drop(first, NOW)
+    with pytest.raises(ConfigurationError, match="dropped meanwhile"):
+        versions.switch(first, NOW)
+    assert versions.serving() == versions.named(built.name)

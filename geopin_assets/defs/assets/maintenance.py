@@ -6,7 +6,7 @@ because each waits for the pool of those who write the same files. Together they
 """
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import disk_usage
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from geopin_assets.defs.declare import asset, version_of_module
+from geopin_assets.defs.graph import EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.files.disk import (
     bytes_of,
@@ -56,11 +57,13 @@ def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg
     bytes_before, now = bytes_of(folder), datetime.now(UTC)
     outlived = search_index.versions().outlived(now - timedelta(days=config.retired_days))
     for version in outlived:
-        drop_version(search_index, version)
-    kept = search_index.versions().all()
+        with search_index.leases().held(VECTORIZE, what=f"dropping {version.name}"):  # nobody is publishing to it
+            drop_version(search_index, version)
+    kept, ledger = search_index.versions().all(), search_index.ledger()
     for version in kept:
-        for name in version.shard_names():
-            search_index.backend().compact_index(name, version.dim)
+        for part in search_index.vectors(version).parts:
+            with ledger.turn(part.store_key):
+                search_index.backend().compact_index(part.name, version.dim)
     bytes_after = bytes_of(folder)
     return dg.MaterializeResult(
         metadata={
@@ -133,13 +136,14 @@ def leftovers(
     vectors = storage.embeddings()
     partial = remove_files(partial_files(settings.data_dir, now - _ABANDONED_AFTER))
     damaged = remove_files(damaged_files(settings.data_dir, now - timedelta(days=config.damaged_days)))
-    abandoned = untouched_folders(vectors, parts_folders(vectors), now - timedelta(days=config.parts_days))
-    parts = remove_folders(vectors, abandoned)
+    folders = {folder: _cell_of(folder) for folder in parts_folders(vectors)}
+    with storage.leases().free(EMBEDDINGS, folders.values()) as ours:  # what somebody embeds right now is no leftover
+        idle = [folder for folder, cell_id in folders.items() if cell_id in ours]
+        parts = remove_folders(vectors, untouched_folders(vectors, idle, now - timedelta(days=config.parts_days)))
+        compacted = compact_parts(vectors, untouched_folders(vectors, idle, now - _ABANDONED_AFTER))
     _purge_evaluations(context.instance, now - timedelta(days=config.evaluations_days))
     unused = _unused_models(vectors, embedding, search_index)
     models = remove_folders(vectors, untouched_folders(vectors, unused, now - timedelta(days=config.model_days)))
-    resting = untouched_folders(vectors, parts_folders(vectors), now - _ABANDONED_AFTER)
-    compacted = compact_parts(vectors, resting)
     return dg.MaterializeResult(
         metadata={
             "partial_files": partial.files,
@@ -150,6 +154,10 @@ def leftovers(
             "freed_bytes": partial.bytes + damaged.bytes + parts.bytes + models.bytes,
         }
     )
+
+
+def _cell_of(parts_folder: str) -> str:
+    return PurePosixPath(parts_folder).name.removesuffix(".parts")
 
 
 def _unused_models(vectors: "ObjectStore", embedding: Embedding, search_index: SearchIndex) -> list[str]:

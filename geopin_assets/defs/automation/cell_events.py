@@ -14,6 +14,7 @@ from typing import Literal
 import dagster as dg
 
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
+from geopin_assets.defs.running.under_way import living_runs
 
 Kind = Literal[dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED]
 MADE: Kind = dg.DagsterEventType.ASSET_MATERIALIZATION
@@ -22,12 +23,6 @@ PLANNED: Kind = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 
 
 _PARTITION = "dagster/partition"
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 _FEW_CELLS = 2_000
 """So many are looked up one by one, 0.01 s for 200; above, reading all 20,000 takes 0.1 s and less than that."""
 _PROBES = 150
@@ -87,7 +82,7 @@ def cells_under_way(instance: dg.DagsterInstance, keys: Sequence[str]) -> Mappin
     """
     place = {key: number for number, key in enumerate(keys)}
     found: defaultdict[dg.AssetKey, set[str]] = defaultdict(set)
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+    for run in living_runs(instance):
         first = run.tags.get(RANGE_START, run.tags.get(_PARTITION, ""))
         last = run.tags.get(RANGE_END, first)
         if first in place and last in place:

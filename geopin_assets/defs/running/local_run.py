@@ -16,14 +16,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, InstanceRef
 from geopin_assets.defs.declare import asset_key
 from geopin_assets.defs.graph import GRAPH, group, node
+from geopin_assets.defs.running.deadline import NO_LIMIT
 from geopin_assets.defs.running.materialize import failed_cells, root_cause
+from geopin_assets.defs.running.under_way import process_tag
 from geopin_assets.regions import ranges
 
 
@@ -42,20 +44,6 @@ class LayerResult:
     checks: list[dg.AssetCheckEvaluation] = field(default_factory=list)
 
 
-_NO_CAPTURE = {
-    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-}
-
-
-def instance_here(home: Path) -> dg.DagsterInstance:
-    """The instance of `home`, for runs in this process; a context manager.
-
-    What steps print goes where this process prints. To keep it in files Dagster starts four processes a step, and
-    sends all of this process's output through them.
-    """
-    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_CAPTURE))
-
-
 Crawl = Callable[[dg.DagsterInstance, Sequence[str], Sequence[str]], Iterator[LayerResult]]
 """Crawls cells of sources and yields each source's result as it ends."""
 
@@ -67,11 +55,13 @@ def run_region(
     sources: Sequence[str],
     *,
     crawl: Crawl | None = None,
+    max_removals: int | None = None,
 ) -> Iterator[LayerResult]:
     """Materialize every layer for the cells, yielding each layer's result as it ends.
 
     Materializations, failures and check results are recorded in the instance as for any other run.
-    `crawl` replaces crawling one source after the other in this process.
+    `crawl` replaces crawling one source after the other in this process. `max_removals`: how many vectors, and rows of
+    a table, publishing may delete, where a person says so.
     """
     job = defs.resolve_implicit_global_asset_job_def()
     yield from (
@@ -79,7 +69,7 @@ def run_region(
         if crawl
         else (crawl_source(job, instance, cell_ids, name) for name in sources)
     )
-    yield from run_below_raw(job, instance, cell_ids)
+    yield from run_below_raw(job, instance, cell_ids, max_removals=max_removals)
     for report in group("quality"):
         result = LayerResult(report.key)
         _run(job, instance, (), result)
@@ -87,12 +77,12 @@ def run_region(
 
 
 def run_below_raw(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, cell_ids: Sequence[str]
+    job: dg.JobDefinition, instance: dg.DagsterInstance, cell_ids: Sequence[str], *, max_removals: int | None = None
 ) -> Iterator[LayerResult]:
     """Catalog, embeddings and the index for the cells, from what raw holds: no source is asked for captures."""
     for row in GRAPH:
         if row.cells_per_run and row.above:
-            yield layer(job, instance, row.key, cell_ids)
+            yield layer(job, instance, row.key, cell_ids, max_removals=max_removals)
 
 
 def crawl_source(
@@ -107,23 +97,42 @@ def raw_key(name: str) -> str:
     return f"raw/{name}"
 
 
-def layer(job: dg.JobDefinition, instance: dg.DagsterInstance, key: str, cell_ids: Sequence[str]) -> LayerResult:
+def layer(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    key: str,
+    cell_ids: Sequence[str],
+    *,
+    max_removals: int | None = None,
+) -> LayerResult:
     """One asset over the cells, in runs of contiguous ranges."""
-    result = LayerResult(key)
+    result, is_published = LayerResult(key), key.startswith("publish/")
+    asked = {} if max_removals is None or not is_published else {"max_removals": max_removals}
     for block in ranges(cell_ids, node(key).cells_per_run):
-        _run(job, instance, block, result)
+        _run(job, instance, block, result, asked)
     return result
 
 
-def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, block: Sequence[str], result: LayerResult) -> None:
-    one = len(block) == 1
+def _run(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    block: Sequence[str],
+    result: LayerResult,
+    asked: Mapping[str, object] = {},
+) -> None:
+    one, run_id = len(block) == 1, str(uuid4())
+    over = {RANGE_START: block[0], RANGE_END: block[-1]} if len(block) > 1 else {}
+    config: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if asked:
+        config["ops"] = {result.asset.replace("/", "__"): {"config": dict(asked)}}
     ended = job.execute_in_process(
         instance=instance,
+        run_id=run_id,
         asset_selection=[asset_key(result.asset)],
         partition_key=block[0] if one else None,
-        tags={RANGE_START: block[0], RANGE_END: block[-1]} if len(block) > 1 else None,
+        tags=over | NO_LIMIT | process_tag(instance, run_id),
         raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        run_config=config,
     )
     _add_materializations(instance, ended.run_id, result)
     result.checks += ended.get_asset_check_evaluations()

@@ -18,6 +18,9 @@ from typing import Any, Protocol
 import dagster as dg
 
 from geopin_assets.defs.dagster_internals import SerializableErrorInfo, StepFailureData
+from geopin_assets.defs.running.deadline import Deadline, InTime, hand_on, take_over
+from geopin_assets.defs.running.under_way import leases_of, tell_process
+from geopin_assets.files.lease import StillHeldError
 
 
 class Advance(Protocol):
@@ -90,22 +93,54 @@ Work = Callable[[Sequence[str]], Iterator[CellDone | CellFailed]]
 
 def materialize_cells(context: dg.AssetExecutionContext, work: Work) -> Iterator[dg.MaterializeResult]:
     """Run `work` over the cells of this run. Raises dagster.Failure at the end if any cell failed."""
-    keys = _partition_order(context)
+    tell_process(context.instance, context.run)
+    take_over(context)
+    keys, deadline = _partition_order(context), Deadline.of(context)
     if len(keys) == 1:
-        yield from _one(context, next(work(keys), CellFailed(keys[0], "not done")))
+        outcomes = [outcome for outcome, _ in _in_turns(context, keys, work, deadline)]
+        yield from _one(context, next(iter(outcomes), CellFailed(keys[0], "not done")))
         return
     done = _finished_by_family(context)
     todo = [key for key in keys if key not in done]
     context.log.info(f"{len(todo)} of {len(keys)} cells to do")
     failed: dict[str, str] = {}
-    made_from = _made_from(context, todo)
-    for outcome in work(todo) if todo else ():
+    left, made_from = set(todo), _made_from(context, todo)
+    for outcome, let_go in _in_turns(context, todo, work, deadline):
         if isinstance(outcome, CellFailed):
             failed[outcome.cell_id] = outcome.error
         else:
             context.log_event(_materialization(context.asset_key, outcome, made_from(outcome.cell_id)))
+        let_go(outcome.cell_id)
+        left.discard(outcome.cell_id)
+    if left and deadline.is_near:
+        raise _stopped(failed, len(keys), len(left), deadline, is_handed_on=len(left) < len(todo) and hand_on(context))
     if failed:
         raise _failure(failed, len(keys))
+
+
+def _in_turns(
+    context: dg.AssetExecutionContext,
+    cell_ids: Sequence[str],
+    work: Work,
+    deadline: Deadline,
+) -> Iterator[tuple[CellDone | CellFailed, Callable[[str], None]]]:
+    """What `work` yields over cells while nobody else is at them, and how to let go of one that is done.
+
+    Each cell is worked on once it is ours: what is read for it is what the one before left. Ends with cells left over
+    when no more may be begun.
+    """
+    leases, key, left = leases_of(context), context.asset_key.to_user_string(), list(cell_ids)
+    what = f"run {context.run.run_id[:8]}"
+    while left and not deadline.is_near:
+        try:
+            taken = leases.some(key, left, what=what, patience_s=deadline.left_s, say=context.log.info)
+            with taken as lease:
+                for outcome in work(InTime([cell_id for cell_id in left if cell_id in lease.units], deadline)):
+                    yield outcome, lease.let_go
+        except StillHeldError as error:
+            context.log.warning(str(error))
+            return
+        left = [cell_id for cell_id in left if cell_id not in lease.units]
 
 
 def pages(cell_ids: Sequence[str], counts: Mapping[str, int], limit: int) -> Iterator[list[str]]:
@@ -190,6 +225,16 @@ def _failure(failed: Mapping[str, str], cells: int) -> dg.Failure:
         f"{len(failed)} of {cells} cells failed, the others are kept. First: {first[0]}: {first[1]}",
         metadata={"failed_cells": len(failed), "failed": dg.MetadataValue.json(shown)},
     )
+
+
+def _stopped(failed: Mapping[str, str], cells: int, left: int, deadline: Deadline, *, is_handed_on: bool) -> dg.Failure:
+    """The run ended before its time was up."""
+    rest = "handed on to another run" if is_handed_on else "left to the next run"
+    text = f"stopped in time for {deadline}: {cells - left - len(failed)} of {cells} cells done, {left} {rest}"
+    if not failed:
+        return dg.Failure(text, metadata={"left_cells": left})
+    failure = _failure(failed, cells)
+    return dg.Failure(f"{text}. {failure.description}", metadata={**failure.metadata, "left_cells": left})
 
 
 def failed_cells(failure: StepFailureData) -> tuple[int, dict[str, str]]:

@@ -1,0 +1,91 @@
+"""The end of a run's time: a step near it begins no more cells, finishes those it began, and hands on the rest.
+
+`run_monitoring.max_runtime_seconds` in dagster.yaml (or the tag `dagster/max_runtime` of a run) ends what hangs. It
+used to end what works, too: killed with the cells under way. Handing on is the retry that crashed runs get, which
+does only what its run family has not finished. Not here: which cells (`materialize.py`).
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import dagster as dg
+
+MAX_RUNTIME_TAG = "dagster/max_runtime"
+NO_LIMIT = {MAX_RUNTIME_TAG: "0"}
+"""Of runs in a command's own process, which nobody but the person who typed it may end."""
+_RETRY_TAG, _RETRIES_TAG = "dagster/retry_on_asset_or_op_failure", "dagster/max_retries"
+_LAST = 1 / 6
+"""The part of the time in which no cell is begun: of two hours, 20 minutes for the cells under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """Until when cells are begun (a Unix time), and the limit behind it; both infinite without one."""
+
+    begin_until: float = float("inf")
+    limit_s: float = float("inf")
+
+    @classmethod
+    def of(cls, context: dg.AssetExecutionContext) -> "Deadline":
+        instance = context.instance
+        told = context.run.tags.get(MAX_RUNTIME_TAG)
+        limit_s = float(told or (instance.run_monitoring_enabled and instance.run_monitoring_max_runtime_seconds) or 0)
+        record = instance.get_run_record_by_id(context.run.run_id) if limit_s else None
+        if record is None or not record.start_time:
+            return cls()
+        return cls(record.start_time + (1 - _LAST) * limit_s, limit_s)
+
+    @property
+    def is_near(self) -> bool:
+        return time.time() >= self.begin_until
+
+    @property
+    def left_s(self) -> float:
+        """How long cells may still be begun."""
+        return self.begin_until - time.time()
+
+    def __str__(self) -> str:
+        return f"the limit of {self.limit_s:,.0f} s a run (run_monitoring.max_runtime_seconds in dagster.yaml)"
+
+
+class InTime(Sequence[str]):
+    """Cells as whoever works on them sees them: going through them ends when the time is nearly up."""
+
+    def __init__(self, cell_ids: Sequence[str], deadline: Deadline) -> None:
+        self._cell_ids, self._deadline = cell_ids, deadline
+
+    def __iter__(self) -> Iterator[str]:
+        for cell_id in self._cell_ids:
+            if self._deadline.is_near:
+                return
+            yield cell_id
+
+    def __len__(self) -> int:
+        return len(self._cell_ids)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return self._cell_ids[index]
+
+
+def hand_on(context: dg.AssetExecutionContext) -> bool:
+    """Have this run repeated when it has failed, which does what is left; whether anybody will."""
+    instance, run = context.instance, context.run
+    if not instance.run_retries_enabled or run.remote_job_origin is None:
+        return False
+    family = instance.get_run_group(run.run_id)
+    repeated = len(list(family[1])) if family else 1
+    retries = str(repeated + instance.run_retries_max_retries)  # crashes of the next ones are repeated as ever
+    instance.add_run_tags(run.run_id, {_RETRY_TAG: "true", _RETRIES_TAG: retries})
+    return True
+
+
+def take_over(context: dg.AssetExecutionContext) -> None:
+    """Of a run that was handed on: what fails in this one is not repeated because of that."""
+    if context.run.tags.get(_RETRY_TAG) == "true" and context.run.parent_run_id:
+        context.instance.add_run_tags(context.run.run_id, {_RETRY_TAG: "false"})
