@@ -19,7 +19,7 @@ import duckdb
 import polars as pl
 from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from geopin_assets.errors import DamagedFileError, TransientError
+from geopin_assets.errors import ConfigurationError, DamagedFileError, TransientError
 from geopin_assets.files.atomic import creating
 from geopin_assets.files.damage import of_disk
 
@@ -51,6 +51,8 @@ class Database:
         Raises TransientError when the file stays locked, StorageFullError, ConfigurationError, and DamagedFileError,
         whatever statement met the trouble; what is wrong with a statement stays DuckDB's own error.
         """
+        if "?" in str(self.path):
+            raise ConfigurationError(f"no catalog can be kept in {self.path}: DuckDB loses its journal where a ? is")
         if not self.path.exists():
             self._make()
         with self._understood():

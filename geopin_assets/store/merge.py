@@ -4,6 +4,7 @@ Here: which files are read, the order of the statements, and what came of it. Th
 tables are in `schema.sql`. Not here: connections (`database.py`), or what else is asked of the catalog (`catalog.py`).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -87,12 +88,16 @@ def _merge_files(db: duckdb.DuckDBPyConnection, newer: Sequence[CrawlAccount], r
     )
     with raw.objects.as_files(raw.key(a.source, a.cell_id) for a in newer) as files:
         paths = [str(file) for file in files]
+        patterns = list(map(as_pattern, paths))
         db.register("accounts", accounts.with_columns(path=pl.Series(paths, dtype=pl.String)))
         db.execute(
             "create or replace temp table files as select path, source, cell_id, crawled_at, is_complete from accounts"
         )
         for statement in db.extract_statements((SQL / "merge.sql").read_text()):
-            db.execute(statement, {"paths": paths} if "paths" in statement.named_parameters else None)
+            db.execute(
+                statement,
+                {"paths": patterns} if "paths" in statement.named_parameters else None,
+            )
     _apply(db)
     (stored,), (kept,) = db.execute("select count(*) from staged union all select count(*) from incoming").fetchall()
     db.execute(
@@ -101,6 +106,11 @@ def _merge_files(db: duckdb.DuckDBPyConnection, newer: Sequence[CrawlAccount], r
     )
     db.execute("insert into crawl_cells by name select * exclude (path) from accounts")
     return int(stored - kept)
+
+
+def as_pattern(path: str) -> str:
+    """What DuckDB takes for this path and no other."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def _apply(db: duckdb.DuckDBPyConnection) -> None:

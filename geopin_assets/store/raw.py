@@ -200,7 +200,7 @@ class RawStore:
         """What the stored crawl found: CAPTURE_SCHEMA, and `cell_id`. Raises PayloadError as `account` does."""
         try:
             with self.objects.as_file(self.key(source, cell_id)) as path:
-                return pl.read_parquet(path)
+                return pl.read_parquet(path, glob=False)
         except _UNREADABLE as error:
             raise PayloadError(f"raw file of {source} in {cell_id} cannot be read: {error}") from error
 
@@ -234,7 +234,7 @@ class RawStore:
             return frozenset()
         try:
             with self.objects.as_file(self.key(source, cell_id)) as path:
-                return frozenset(pl.read_parquet(path, columns=["source_capture_id"])["source_capture_id"])
+                return frozenset(pl.read_parquet(path, columns=["source_capture_id"], glob=False)["source_capture_id"])
         except (*_UNREADABLE, PayloadError):
             return frozenset({""})
 
@@ -247,7 +247,7 @@ class RawStore:
             _, cell_id = _source_and_cell(stored) or ("", "")
             try:
                 with self.objects.as_file(stored.key) as path:
-                    ids = pl.scan_parquet(path).select("capture_id").collect()["capture_id"]
+                    ids = pl.scan_parquet(path, glob=False).select("capture_id").collect()["capture_id"]
             except _UNREADABLE:
                 yield cell_id, None
                 continue
