@@ -66,6 +66,13 @@ class Evidence:
         self._check_ledger()
         self.put_marks()
 
+    def settle(self) -> None:
+        """Let the ledger know what stores were published from, after they were asked what they hold; then check."""
+        ledger = LedgerMarks(self._storage.settings().ledger_path)
+        for mark in filter(None, map(mark_of, self._stores)):
+            ledger.note(mark)
+        self.check()
+
     def put_marks(self) -> None:
         """Note on vectors, ledger and stores, in this order, that they follow the catalog as it is."""
         if (mark := self._storage.catalog().mark()) is None:
@@ -102,17 +109,22 @@ class Evidence:
         return pl.Series([s or id_ in known for s, id_ in zip(settled, captures["capture_id"], strict=True)])
 
     def foresee(self, cell_ids: Sequence[str], ledger: Ledger) -> None:
-        """Raise EvidenceError before anything is written if these cells have so many captures less than are published.
+        """Raise EvidenceError before anything is written if these cells have too many captures less than are published.
 
-        Counted only: rows that others take the place of are seen by `permit`.
+        Counted per cell, and looked at one by one only where that is too many. `permit` sees what this overlooks.
         """
-        held, fewer, published = self._storage.catalog().counts_by_cell(cell_ids), Counter[str](), 0
-        for key in (RowTarget(store, TABLES["captures"]).key for store in self._stores):
-            fewer.update(ledger.claims_by_cell(key, cell_ids))
-            published += ledger.count(key)
-        removed = sum(max(0, claimed - held.get(cell_id, 0)) for cell_id, claimed in fewer.items())
-        removed -= len(self._storage.takedowns().ids())
-        if removed > (most := self._most(published)):
+        keys = [RowTarget(store, TABLES["captures"]).key for store in self._stores]
+        held, claimed = self._storage.catalog().counts_by_cell(cell_ids), Counter[str]()
+        for key in keys:
+            claimed.update(ledger.claims_by_cell(key, cell_ids))
+        fewer = {cell_id: n - held.get(cell_id, 0) for cell_id, n in claimed.items() if n > held.get(cell_id, 0)}
+        if sum(fewer.values()) <= (most := self._most(published := sum(map(ledger.count, keys)))):
+            return
+        captures = self._storage.catalog().captures([*fewer]).select("capture_id", "cell_id")
+        claims = pl.concat([ledger.claims(key, [*fewer]) for key in keys]).select("cell_id", capture_id="id")
+        left = claims.join(captures, on=["capture_id", "cell_id"], how="anti").select("capture_id", "cell_id")
+        gone = left.filter(self.gone(left))["capture_id"]
+        if (removed := len(set(gone) - self.withheld())) > most:
             raise EvidenceError(_refusal("rows of captures", removed, published, most))
 
     def permit(self, target_key: str, ids: pl.Series, published: Callable[[], int]) -> None:
