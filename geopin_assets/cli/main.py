@@ -144,6 +144,20 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
+def reconcile(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what differs, and change nothing")] = False,
+    max_removals: Annotated[
+        int | None, typer.Option(help="Ids that may be removed from one store; by default half of what it holds")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask every index and database what it holds, whatever our records say, and make it what it should hold."""
+    from geopin_assets.cli.reconcile import reconcile_and_report
+
+    sys.exit(reconcile_and_report(Settings.from_env(), is_dry=dry_run, max_removals=max_removals, is_json=as_json))
+
+
+@app.command()
 def takedown(
     capture_ids: Annotated[list[str] | None, typer.Argument(help="Captures, e.g. panoramax:0a1b2c")] = None,
     note: Annotated[str, typer.Option(help="Who asked, or why; kept on the list")] = "",

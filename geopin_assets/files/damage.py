@@ -84,7 +84,7 @@ def set_aside(path: Path) -> Path | None:
         place.touch()  # from now on it is this old
     except FileNotFoundError:
         return None
-    for suffix in ("-wal", "-shm", ".wal"):
+    for suffix in ("-wal", "-shm", "-journal", ".wal"):
         beside = path.with_name(path.name + suffix)
         if beside.exists():
             beside.rename(place.with_name(place.name + suffix))

@@ -140,6 +140,23 @@ class Ledger:
                 (key, _json(deleted)),
             )
 
+    def lose(self, store: str, ids: pl.Series) -> None:
+        """Forget ids that the store does not hold any more, and every claim on them."""
+        with self._transaction(store) as (connection, key):
+            for table in ("claims", "published"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE store_key = ?1 AND id IN (SELECT value FROM json_each(?2))",  # noqa: S608
+                    (key, _json(ids)),
+                )
+
+    def adopt(self, store: str, rows: pl.DataFrame) -> None:
+        """The store was found to hold these (id, content_hash), which were begun."""
+        with self._transaction(store) as (connection, key):
+            connection.executemany(
+                "UPDATE published SET content_hash = ?3 WHERE store_key = ?1 AND id = ?2",
+                _rows(key, rows, "id", "content_hash"),
+            )
+
     def stores(self) -> list[str]:
         """Every store that was ever published to, as far as this ledger goes back."""
         with opened(self._path, _SCHEMA) as connection:

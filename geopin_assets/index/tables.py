@@ -61,10 +61,12 @@ class Table:
         return f"DELETE FROM {self.name} WHERE {self.id_column} IN (SELECT value FROM json_each(?1))"  # noqa: S608
 
     @property
-    def ids_sql(self) -> str:
-        """The next 10,000 `id` after ?1, in their order."""
-        column = self.id_column
-        return f"SELECT {column} AS id FROM {self.name} WHERE {column} > ?1 ORDER BY {column} LIMIT 10000"  # noqa: S608
+    def contents_sql(self) -> str:
+        """The next 10,000 `id` and `content_hash` after ?1, in their order."""
+        return (
+            f"SELECT {self.id_column} AS id, row_hash AS content_hash FROM {self.name} "  # noqa: S608
+            f"WHERE {self.id_column} > ?1 ORDER BY {self.id_column} LIMIT 10000"
+        )
 
     @property
     def hashes_sql(self) -> str:

@@ -49,8 +49,17 @@ class Evidence:
     def check(self) -> None:
         """Raise StaleCatalogError or StaleLedgerError unless catalog and ledger are those that everything followed.
 
-        A catalog that was made anew, or put back from a copy, is taken for it as soon as all raw files are merged.
-        Takedowns are restored from whatever holds them, and applied. Then the catalog's mark is put on everything.
+        Then the catalog's mark is put on everything.
+        """
+        self.check_catalog()
+        self._check_ledger()
+        self.put_marks()
+
+    def check_catalog(self) -> None:
+        """Raise StaleCatalogError unless the catalog is the one that everything followed.
+
+        One that was made anew, or put back from a copy, is taken for it as soon as all raw files are merged. Takedowns
+        are restored from whatever holds them, and applied.
         """
         self._unite_takedowns()
         catalog, seen = self._storage.catalog(), self._seen()
@@ -63,8 +72,6 @@ class Evidence:
             if not self._is_complete(is_first=not seen and not self._has_followed()):
                 raise StaleCatalogError(f"{_what_is_wrong(mark, unknown)}: {MERGE}")
             catalog.continue_from(own, unknown)
-        self._check_ledger()
-        self.put_marks()
 
     def settle(self) -> None:
         """Let the ledger know what stores were published from, after they were asked what they hold; then check."""
@@ -97,6 +104,15 @@ class Evidence:
         if target.id_column == "capture_id":
             return release.filter(self.gone(release.select(capture_id="id", cell_id="cell_id")))
         return release.filter(self._views_gone(release, desired, cell_ids))
+
+    def orphans(self, target: Target, ids: pl.Series, desired: pl.DataFrame, ledger: Ledger) -> pl.Series:
+        """Of ids that a store holds beyond what is desired (id, cell_id), those that may go.
+
+        What a cell claims must be proven to be gone from there; what none does is nobody's.
+        """
+        claims = ledger.claims_of(target.key, ids).select("id", "cell_id")
+        kept = claims.join(self.proven(target, claims, desired), on=["id", "cell_id"], how="anti")["id"]
+        return ids.filter(~ids.is_in(kept.implode()))
 
     def gone(self, captures: pl.DataFrame) -> pl.Series:
         """Whether each (capture_id, cell_id), which the catalog does not have there, is known to be gone from there."""

@@ -217,13 +217,18 @@ class SearchIndex(Parts):
     def metadata(self) -> Shards[MetadataStore]:
         """The metadata beside every version, in its shards, with the present schema."""
         from geopin_assets.index.registry import Recorded
+
+        shards = self.metadata_parts()
+        self.registry().record(Recorded(store.store_key) for store in shards.parts)
+        for store in shards.parts:
+            store.migrate()
+        return shards
+
+    def metadata_parts(self) -> Shards[MetadataStore]:
+        """The same, as it is."""
         from geopin_assets.index.stores import Shards
 
-        stores = self.stores()
-        self.registry().record(Recorded(store.store_key) for store in stores)
-        for store in stores:
-            store.migrate()
-        return Shards(stores)
+        return Shards(self.stores())
 
     def stores(self) -> tuple[MetadataStore, ...]:
         """The same, without asking for anything yet."""

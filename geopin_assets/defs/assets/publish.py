@@ -25,7 +25,6 @@ from geopin_assets.errors import GeoPinError
 from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE, Frames
 from geopin_assets.index.cost import DOLLARS_PER_MILLION_ROWS, RunBudget
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets.index.publication import announce
 from geopin_assets.index.publish import (
     LEAVING,
     Keep,
@@ -39,15 +38,14 @@ from geopin_assets.index.tables import DESCRIPTIONS, TABLES
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion
 from geopin_assets.platform.index_state import (
+    announce_versions,
     desired_rows,
     desired_vectors,
     desired_views,
     live_models,
-    published_count,
     searched,
     switch_when_complete,
 )
-from geopin_assets.sources import SOURCES
 from geopin_assets.store.schema import CATALOG_DESCRIPTIONS, CATALOG_SCHEMA
 
 if TYPE_CHECKING:
@@ -125,7 +123,7 @@ def d1(
         return publish_each(parts, cell_ids, ledger, now=now, budget=budget, keep=keep, evidence=evidence)
 
     yield from materialize_cells(context, _in_batches(context, storage, progress, ROW_CAPTURES_AT_ONCE, publish, shown))
-    _announce(storage, search_index, model)
+    announce_versions(storage, search_index, model)
 
 
 @asset(VECTORIZE, columns=_VECTORS, kinds={"cloudflare", "lancedb"})
@@ -167,7 +165,7 @@ def vectorize(
     switched = switch_when_complete(storage, search_index, model)
     if switched:
         context.log.info(f"searches now use {switched.name}; the one before is kept, see `geopin index list`")
-    _announce(storage, search_index, model)
+    announce_versions(storage, search_index, model)
 
 
 def _evidence(storage: Storage, search_index: SearchIndex, config: Publishing) -> "Evidence":
@@ -220,19 +218,6 @@ def _shown(version: IndexVersion, model: Model) -> dict[str, object]:
     return {"index": version.name, "index_state": version.state.value, "embedder": model.label}
 
 
-def _announce(storage: Storage, search_index: SearchIndex, model: Model) -> None:
-    """Tell searchers, in every database, which index to use and what is in it."""
-    held = _sources(storage)
-    announce(
-        search_index.metadata().parts,
-        held,
-        {version: published_count(search_index, version) for version in search_index.versions().all()},
-        captures=int(held["captures"].sum()),
-        embedder=model.label,
-        now=datetime.now(UTC),
-    )
-
-
 def _in_batches(
     context: dg.AssetExecutionContext,
     storage: Storage,
@@ -281,10 +266,3 @@ def _batch_totals(reports: Sequence[PublishReport]) -> dict[str, object]:
     if mutations := [r.mutation for r in reports if r.mutation]:
         totals |= {"mutation": mutations[-1], "lag_s": round(max(r.lag_s for r in reports), 3)}
     return totals
-
-
-def _sources(storage: Storage) -> pl.DataFrame:
-    """Every registered source and how many captures of it the catalog holds."""
-    held = storage.catalog().licenses().group_by("source").agg(pl.col("captures").sum())
-    about = pl.DataFrame([{"source": s.name, "title": s.title, "homepage": s.homepage} for s in SOURCES])
-    return about.join(held, on="source", how="left").with_columns(pl.col("captures").fill_null(0))

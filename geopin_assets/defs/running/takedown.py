@@ -15,15 +15,14 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from geopin_assets.capture import vector_id
 from geopin_assets.defs.graph import EMBEDDINGS
 from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below_raw
-from geopin_assets.embedding.protocol import VIEWS
 from geopin_assets.embedding.stored_vectors import stored_vectors, take_out
 from geopin_assets.errors import GeoPinError, PermanentError
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import LEAVING, held, withdraw
 from geopin_assets.index.targets import Target
+from geopin_assets.platform.index_state import views_of
 from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.regions import in_order
@@ -84,7 +83,7 @@ def _traces_in_store(target: Target, owners: Mapping[str, str], ledger: Ledger) 
 
 def _owners(store: KnownStore, capture_ids: Sequence[str]) -> Iterator[tuple[Target, Mapping[str, str]]]:
     """What a store may be holding of the captures: ids of each of its targets -> capture."""
-    views = {vector_id(capture_id, view): capture_id for capture_id in capture_ids for view in range(VIEWS)}
+    views = {view: capture_id for capture_id in capture_ids for view in views_of(capture_id)}
     for target in store.targets():
         yield target, {id_: id_ for id_ in capture_ids} if target.id_column == "capture_id" else views
 
