@@ -7,14 +7,22 @@ a timeout, at the beginning of a transaction and so never in its middle.
 """
 
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError, TransientError
+from geopin_assets.errors import (
+    ConfigurationError,
+    DamagedFileError,
+    GeoPinError,
+    StorageFullError,
+    TransientError,
+)
 from geopin_assets.files.damage import set_aside
+from geopin_assets.files.damage import writing as writing_on_disk
 
 T = TypeVar("T")
 
@@ -33,7 +41,8 @@ def opened(
     full, DamagedFileError, ConfigurationError where nothing may be written; what is wrong with a statement stays
     sqlite3's own error.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_on_disk(str(path.parent)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with closing(sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)) as connection:
             connection.execute("pragma journal_mode = wal" if is_durable else "pragma synchronous = off")
@@ -91,9 +100,17 @@ def _meaning(path: Path, error: sqlite3.Error) -> GeoPinError | None:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return TransientError(f"{path.name}: {error}; another process is writing")
         case sqlite3.SQLITE_FULL:
-            return TransientError(f"{path}: {error}")
+            return StorageFullError(f"{path}: {error}")
+        case sqlite3.SQLITE_IOERR:
+            return TransientError(f"{path}: {error}; is there space left?")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return DamagedFileError(f"{path}: {error}")
+        case sqlite3.SQLITE_CANTOPEN if _may_write(path):
+            return TransientError(f"{path}: {error}; is there space left?")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return ConfigurationError(f"{path}: {error}; may this user write there?")
     return None
+
+
+def _may_write(path: Path) -> bool:
+    return not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
