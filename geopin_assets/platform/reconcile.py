@@ -182,7 +182,8 @@ def _published(store: KnownStore) -> Iterator[IndexVersion]:
         rows = told(store.database) if store.database else None
     except GeoPinError:
         return
-    for row in () if rows is None else rows.filter(pl.col("version") > 0).iter_rows(named=True):
+    told_here = () if rows is None else rows.iter_rows(named=True)  # of no rows the columns have no types
+    for row in (row for row in told_here if row["version"] > 0):
         shards, since = len(orjson.loads(row["indexes"])), datetime.fromisoformat(row["since"])
         yield IndexVersion(row["model_id"], row["version"], row["dim"], shards, State(row["state"]), since)
 

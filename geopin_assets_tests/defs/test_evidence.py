@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from geopin_assets.capture import vector_id
-from geopin_assets.embedding.plan import CellTask, OpenCell
-from geopin_assets.embedding.protocol import FAILURE_SCHEMA, CaptureImage
+from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellTask, OpenCell
+from geopin_assets.embedding.protocol import CaptureImage
 from geopin_assets.embedding.vectors import HELD_SCHEMA, vector_rows
 from geopin_assets.errors import DamagedFileError, EvidenceError, StaleCatalogError, StaleLedgerError
 from geopin_assets.index.publish import publish_each, publish_vectors
