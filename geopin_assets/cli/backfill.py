@@ -137,7 +137,7 @@ def beside(settings: Settings) -> Iterator[Following]:
 
 
 @contextmanager
-def elsewhere(url: str) -> Iterator[Following]:
+def elsewhere(settings: Settings, url: str) -> Iterator[Following]:
     """The instance of a webserver."""
-    webserver = Webserver(url)
+    webserver = Webserver(url, token=settings.ui_token.get_secret_value())
     yield Following(backfills=webserver, ui_url=webserver.url, url_option=f" --url {url}")

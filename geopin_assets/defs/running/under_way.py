@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from geopin_assets.files.lease import LEASES, Leases
+from geopin_assets.files.lease import Leases, leases_in
 from geopin_assets.files.lock import locked
 from geopin_assets.platform.parts import Parts
 
@@ -100,11 +100,6 @@ def alone(make: Callable[..., T]) -> Callable[..., T]:
             return make(*arguments, **resources)
 
     return made
-
-
-def leases_in(home: str) -> Leases:
-    """What is held of an instance, rather than of the data."""
-    return Leases(Path(home) / ".geopin" / LEASES)
 
 
 def _gone(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun]) -> list[dg.DagsterRun]:
