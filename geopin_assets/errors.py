@@ -6,6 +6,9 @@
     │   └── SourceUnavailable   not asked: it failed too often just now, or today's budget for it is spent
     │       └── BudgetSpent     the day's budget is used up, or the provider asked for a day without requests
     └── PermanentError          a retry changes nothing: bad credentials, malformed request
+        ├── EvidenceError       what is to be deleted is not known to be gone: nothing is, until a remedy that it names
+        │   ├── StaleCatalogError  the catalog is missing, another installation's, or older than what was made from it
+        │   └── StaleLedgerError   the ledger is missing or older than a store that was published to
         ├── ConfigurationError  a setting or key is missing or wrong; the message names it
         └── PayloadError        answered, but not in the documented shape
             └── DamagedFileError  so with a file of our own: it is made anew, or restored
@@ -45,6 +48,18 @@ class BudgetSpent(SourceUnavailable):
 
 class PermanentError(GeoPinError):
     """Repeating the request cannot help."""
+
+
+class EvidenceError(PermanentError):
+    """Something would be deleted without evidence that it is gone; nothing was. The message names the remedy."""
+
+
+class StaleCatalogError(EvidenceError):
+    """The catalog is not the one that stored vectors, the ledger or published stores were made from."""
+
+
+class StaleLedgerError(EvidenceError):
+    """The ledger does not know what was last published."""
 
 
 class ConfigurationError(PermanentError):

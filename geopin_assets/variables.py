@@ -119,6 +119,10 @@ class OfPublishing(Installation):
     """requests that one publish run may send"""
     mass_removal: Whole = Field(default=50_000, ge=0, le=10**9)
     """vectors deleted together at most; more is a new version of the index"""
+    max_removal_share: float = Field(default=0.2, ge=0, le=1)
+    """share of an index, or of its rows, that one publish run deletes at most without being asked (`--max-removals`)"""
+    removal_floor: Whole = Field(default=100, ge=0, le=10**9)
+    """so many are always deleted where a crawl shows that they are gone, whatever share that is"""
     monthly_budget_usd: float | None = Field(default=None, ge=0, le=10**9)
     """what a month at Cloudflare may cost before a check warns; only writing, storing and searching are counted"""
 

@@ -47,7 +47,7 @@ def _show_versions(backend: str, found: Sequence[Facts]) -> None:
     print_table(f"indexes, {backend}", ("index", "state", "since", "shards", "vectors", "lacks"), rows)
 
 
-def build_version(*, new: bool) -> int:
+def build_version(*, new: bool, max_removals: int | None = None) -> int:
     """Publish all vectors into the version that is being built; exit code 1 if a cell failed."""
     from geopin_assets.cli.run import ConsoleProgress, print_layer
     from geopin_assets.defs.assemble import build_definitions
@@ -61,7 +61,7 @@ def build_version(*, new: bool) -> int:
     terminal()
     with open_instance() as instance:
         job = build_definitions(progress=ConsoleProgress()).resolve_implicit_global_asset_job_def()
-        result = layer(job, instance, VECTORIZE, cell_ids)
+        result = layer(job, instance, VECTORIZE, cell_ids, max_removals=max_removals)
     print_layer(result)
     print_versions()
     return 1 if result.failed_count else 0

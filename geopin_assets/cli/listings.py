@@ -125,12 +125,15 @@ def _show_status(found: Facts) -> None:
 
 def list_takedowns(settings: Settings, *, is_json: bool = False) -> None:
     """Every capture on the list, since when, why, and when a crawl last showed it before."""
-    from geopin_assets.store.catalog import Catalog
+    from geopin_assets.platform.parts import Storage
 
-    listed = Catalog(settings.catalog_path).takedowns().listed()
+    catalog = Storage().catalog()
+    catalog.apply_takedowns()
+    listed = catalog.takedowns().listed()
+    seen = catalog.last_seen(listed["capture_id"].to_list())
     found = [
-        {"capture_id": capture_id, "since": since, "note": note, "last_seen_at": seen}
-        for capture_id, since, note, seen in listed.iter_rows()
+        {"capture_id": capture_id, "since": since, "note": note, "last_seen_at": seen.get(capture_id)}
+        for capture_id, since, note in listed.iter_rows()
     ]
     print_facts(found, is_json, _show_takedowns)
 

@@ -20,6 +20,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 REGION_HELP = "Province (nh), place (nh-amsterdam), cell id, bbox:W,S,E,N, around:LAT,LON,KM, at:LAT,LON; join with +"
 DEMO_REGION = "nh-amsterdam+ut-utrecht-r074c059"
 Json = Annotated[bool, typer.Option("--json", help="For programs, as docs/cli.md says")]
+MaxRemovals = Annotated[
+    int | None,
+    typer.Option(min=0, help="So many vectors, and rows of a table, may be deleted: it was refused, and is right"),
+]
 Region = Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)]
 
 
@@ -66,11 +70,20 @@ def settings(as_json: Json = False) -> None:
 def run(
     region: Region,
     source: Annotated[list[str] | None, typer.Option("--source", "-s", help="Only these sources; repeatable")] = None,
+    max_removals: MaxRemovals = None,
 ) -> None:
     """Crawl, deduplicate, embed, publish and check a region, in this process, recorded in the Dagster instance."""
     from geopin_assets.cli.run import run_and_report
 
-    sys.exit(run_and_report(Settings.from_env(), region, source or []))
+    sys.exit(run_and_report(Settings.from_env(), region, source or [], max_removals=max_removals))
+
+
+@app.command()
+def merge() -> None:
+    """Merge all raw files that the catalog lacks: after it was lost, or put back from a copy. Asks no source."""
+    from geopin_assets.cli.merge import merge_and_report
+
+    sys.exit(merge_and_report(Settings.from_env()))
 
 
 @app.command()
@@ -131,11 +144,26 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
+def reconcile(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what differs, and change nothing")] = False,
+    max_removals: Annotated[
+        int | None, typer.Option(help="Ids that may be removed from one store; by default half of what it holds")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask every index and database what it holds, whatever our records say, and make it what it should hold."""
+    from geopin_assets.cli.reconcile import reconcile_and_report
+
+    sys.exit(reconcile_and_report(Settings.from_env(), is_dry=dry_run, max_removals=max_removals, is_json=as_json))
+
+
+@app.command()
 def takedown(
     capture_ids: Annotated[list[str] | None, typer.Argument(help="Captures, e.g. panoramax:0a1b2c")] = None,
     note: Annotated[str, typer.Option(help="Who asked, or why; kept on the list")] = "",
     listed: Annotated[bool, typer.Option("--list", help="Show the list and change nothing")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Let the next crawl bring these captures back")] = False,
+    mend: Annotated[bool, typer.Option("--mend", help="Make a damaged list whole from its copies")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --list: for programs, as docs/cli.md says")] = False,
 ) -> None:
     """Remove captures everywhere, now and for good: nothing a source shows brings them back."""
@@ -143,6 +171,11 @@ def takedown(
         from geopin_assets.cli.listings import list_takedowns
 
         list_takedowns(Settings.from_env(), is_json=as_json)
+        return
+    if mend:
+        from geopin_assets.cli.takedown import mend_and_report
+
+        mend_and_report()
         return
     if not capture_ids:
         raise typer.BadParameter("which captures? e.g. geopin takedown panoramax:0a1b2c")
@@ -177,11 +210,12 @@ def index_list(as_json: Json = False) -> None:
 @index_app.command("build")
 def index_build(
     new: Annotated[bool, typer.Option("--new", help="Begin a new version of the present model")] = False,
+    max_removals: MaxRemovals = None,
 ) -> None:
     """Publish every vector of the present model to the version being built; searches switch when it is complete."""
     from geopin_assets.cli.index import build_version
 
-    sys.exit(build_version(new=new))
+    sys.exit(build_version(new=new, max_removals=max_removals))
 
 
 @index_app.command("drop")

@@ -75,7 +75,14 @@ def _word(name: str) -> str:
     return {"partition_row_count": "rows"}.get(name, name.replace("_", " "))
 
 
-def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, next_steps: bool = False) -> int:
+def run_and_report(
+    settings: Settings,
+    region: str,
+    sources: Sequence[str],
+    *,
+    next_steps: bool = False,
+    max_removals: int | None = None,
+) -> int:
     """Run a region and print what happened. Returns the exit code: 1 when a cell failed, or a check as an error."""
     names, cell_ids = _chosen(settings, sources), cells_of(region)
     dagster_home()
@@ -85,7 +92,7 @@ def run_and_report(settings: Settings, region: str, sources: Sequence[str], *, n
         results = []
         crawl = None if settings.is_sandbox else partial(crawl_side_by_side, _definitions_without_bars)
         defs = build_definitions(progress=ConsoleProgress())
-        for result in run_region(defs, instance, cell_ids, names, crawl=crawl):
+        for result in run_region(defs, instance, cell_ids, names, crawl=crawl, max_removals=max_removals):
             results.append(result)
             print_layer(result)
     _print_account(settings, results)

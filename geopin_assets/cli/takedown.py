@@ -1,6 +1,7 @@
 """`geopin takedown`: captures out of everything, and off the list of them again. Work is in `defs/`."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from geopin_assets.cli.console import console, dagster_home, print_table, stand_ins, terminal
 from geopin_assets.cli.run import ConsoleProgress, print_layer
@@ -19,10 +20,10 @@ def take_down_and_report(settings: Settings, capture_ids: Sequence[str], note: s
     takedown = Takedown(_checked(settings, capture_ids), Storage(), SearchIndex())
     dagster_home()
     terminal()
-    console.print(f"looking for {len(takedown.capture_ids)} captures in everything that is stored\n")
+    found = takedown.begin(note)
+    console.print(f"on the list: {len(takedown.capture_ids)} captures, which nothing brings back from now on\n")
+    _print_found(takedown.capture_ids, found)
     with stand_ins(settings), open_instance() as instance:
-        found = takedown.begin(note)
-        _print_found(takedown.capture_ids, found)
         results = []
         for result in takedown.finish(build_definitions(progress=ConsoleProgress()), instance, found):
             results.append(result)
@@ -37,18 +38,35 @@ def take_down_and_report(settings: Settings, capture_ids: Sequence[str], note: s
 
 def undo_and_report(capture_ids: Sequence[str]) -> None:
     """Take captures off the list. Raises ConfigurationError when one is not on it; then none is."""
-    takedowns = Storage().catalog().takedowns()
-    strangers = sorted(set(capture_ids) - set(takedowns.listed()["capture_id"]))
+    Storage().catalog().apply_takedowns()
+    takedowns = Storage().takedowns()
+    strangers = sorted(set(capture_ids) - takedowns.ids())
     if strangers:
         raise ConfigurationError(f"not on the list: {', '.join(strangers)}; see geopin takedown --list")
-    for capture_id in takedowns.undo(capture_ids):
+    for capture_id in takedowns.undo(capture_ids, now=datetime.now(UTC)):
         console.print(f"{capture_id} is off the list: the next crawl that returns it brings it back")
+
+
+def mend_and_report() -> None:
+    """Make a damaged list whole from what can be read of it and its copies, and say what that was."""
+    takedowns = Storage().takedowns()
+    mended = takedowns.mend()
+    if mended is None:
+        console.print(f"the list is whole: {len(takedowns.ids())} captures, nothing to mend")
+        return
+    for place in mended.set_aside:
+        console.print(f"set aside: {place}")
+    console.print(
+        f"{mended.bad_lines} lines could not be read; with what the copies held the list has"
+        f" {len(takedowns.ids())} captures: compare it with what you know, geopin takedown --list"
+    )
 
 
 def _checked(settings: Settings, capture_ids: Sequence[str]) -> tuple[str, ...]:
     """The ids, each once. Raises ConfigurationError for what no source can have called a capture: nothing is done."""
     names = {source.name for source in SOURCES}
-    if settings.catalog_path.exists():
+    others = {capture_id.partition(":")[0] for capture_id in capture_ids} - names
+    if others and settings.catalog_path.exists():
         names |= set(Storage().catalog().crawls()["source"])  # one that is no longer registered still has captures
     for capture_id in capture_ids:
         source, _, rest = capture_id.partition(":")
@@ -60,13 +78,17 @@ def _checked(settings: Settings, capture_ids: Sequence[str]) -> tuple[str, ...]:
 
 
 def _print_found(capture_ids: Sequence[str], found: Sequence[Trace]) -> None:
-    seen = dict(Storage().catalog().takedowns().listed().select("capture_id", "last_seen_at").iter_rows())
-    _print_traces("found", found)
+    seen = {} if _unread(found) else Storage().catalog().last_seen(capture_ids)
+    _print_traces("still to be removed", found)
     for capture_id in capture_ids:
         if capture_id in {trace.capture_id for trace in found}:
             continue
-        known = f"gone already, last crawled {seen[capture_id]:%Y-%m-%d}" if seen[capture_id] else "unknown so far"
+        known = f"gone already, last crawled {seen[capture_id]:%Y-%m-%d}" if capture_id in seen else "unknown so far"
         console.print(f"{capture_id}: {known}; no crawl will bring it in")
+
+
+def _unread(found: Sequence[Trace]) -> bool:
+    return any(trace.place.startswith("catalog (") for trace in found)
 
 
 def _print_traces(title: str, traces: Sequence[Trace]) -> None:

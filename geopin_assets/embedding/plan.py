@@ -6,15 +6,28 @@ files (`vectors.py`).
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
 import polars as pl
 
-from geopin_assets.embedding.protocol import FAILURE_SCHEMA, VIEWS, CaptureImage, Failure, next_try_at
+from geopin_assets.embedding.protocol import VIEWS, CaptureImage, Failure, next_try_at
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
+
+FAILURE_SCHEMA = pl.Schema(
+    {"capture_id": pl.String(), "source": pl.String(), "image_version": pl.String(), "reason": pl.String()}
+    | {"attempts": pl.Int32(), "last_tried_at": pl.Datetime("us", "UTC"), "next_try_at": pl.Datetime("us", "UTC")}
+)
+"""`image_version` is that of the image that failed: another one is a fresh start. `next_try_at` null: never again."""
+
+Gone = Callable[[pl.DataFrame], pl.Series]
+"""Of captures (capture_id, cell_id) that a cell does not have any more, whether each is known to be gone."""
+
+
+def _all_gone(captures: pl.DataFrame) -> pl.Series:
+    return pl.repeat(True, captures.height, eager=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,8 @@ class CellTask:
     captures: pl.DataFrame
     failures: pl.DataFrame
     vectors: CellVectors
+    gone: Gone = _all_gone
+    """Vectors of captures that are not known to be gone are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +72,16 @@ class CellPlan:
 
 
 def plan_cell(
-    captures: pl.DataFrame, held: pl.DataFrame, in_parts: pl.DataFrame, failures: pl.DataFrame, now: datetime
+    captures: pl.DataFrame,
+    held: pl.DataFrame,
+    in_parts: pl.DataFrame,
+    failures: pl.DataFrame,
+    now: datetime,
+    kept: pl.DataFrame | None = None,
 ) -> CellPlan:
     """Plan one cell. An image stays embedded as long as its version does; its bearing follows the capture.
+
+    `kept`: images that stay although their captures are not there.
 
     `held`, `in_parts`: what the cell's file and its parts hold (HELD_SCHEMA). Each is judged alone: views of a file
     and of parts are never put together to one panorama.
@@ -86,7 +108,7 @@ def plan_cell(
     )
     todo = missing.join(deferred, on="capture_id", how="anti")
     return CellPlan(
-        reused=reused,
+        reused=reused if kept is None else pl.concat([reused, kept.select(HELD_SCHEMA.names())]),
         superseded=superseded.join(reused, on="capture_id", how="anti"),
         todo=todo,
         fresh=images.join(todo, on="capture_id", how="semi"),
@@ -147,7 +169,9 @@ class OpenCell:
         held, in_parts = task.vectors.held(), task.vectors.in_parts()
         current = task.captures.select("capture_id", pl.col("image_version").fill_null(""))
         failures = task.failures.join(current, on=current.columns, how="semi")  # a new image is tried like any other
-        plan = plan_cell(task.captures, held, in_parts, failures, now)
+        lost = held.join(task.captures, on="capture_id", how="anti")
+        kept = lost.filter(~task.gone(lost.select("capture_id", cell_id=pl.lit(task.cell_id))))
+        plan = plan_cell(task.captures, held, in_parts, failures, now, kept)
         return cls(task, held, failures, plan, len(plan.todo))
 
     def to_read(self) -> list[CaptureImage]:

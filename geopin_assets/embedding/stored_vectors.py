@@ -6,15 +6,19 @@ here: the files themselves (`vectors.py`). No torch.
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
+import orjson
 import polars as pl
 
 from geopin_assets.embedding.vectors import UNIT_TOLERANCE, CellVectors, VectorFiles, lengths
-from geopin_assets.errors import PayloadError
+from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
+from geopin_assets.installation import Mark
+
+_MARK = "installation.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,21 @@ class StoredVectors:
     cell_id: str
     capture_id: str | None
     vectors: int
+
+
+def mark_of_vectors(objects: ObjectStore) -> Mark | None:
+    """The newest merge of the catalog that vectors were made from; None before that was noted."""
+    try:
+        return Mark.of(orjson.loads(objects.get(_MARK)))
+    except NoSuchObjectError:
+        return None
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"{objects.address(_MARK)} cannot be read: delete it, and run `geopin merge`") from error
+
+
+def put_mark_of_vectors(objects: ObjectStore, mark: Mark) -> None:
+    """Note that vectors follow this merge from now on."""
+    objects.put(_MARK, orjson.dumps(asdict(mark)))
 
 
 def stored_vectors(objects: ObjectStore, capture_ids: Collection[str]) -> Iterator[StoredVectors]:

@@ -93,14 +93,17 @@ class Journal:
         """Add lines, on the disk when this returns. Raises DamagedFileError, StorageFullError, changing nothing."""
         self.extend(lambda _: lines)
 
-    def extend(self, decide: Callable[[list[Line]], Sequence[Line]]) -> list[Line]:
-        """Add what follows from the lines that are there, alone meanwhile; every line then."""
+    def extend(
+        self, decide: Callable[[list[Line]], Sequence[Line]], then: Callable[[list[Line]], None] | None = None
+    ) -> list[Line]:
+        """Add what follows from the lines that are there, alone meanwhile and in what comes `then`; every line."""
         with locked(self._lock):
             before = parse(self.content())
             lines = before.sound(str(self.path), self._remedy)
-            more = decide(lines)
-            if more:
+            if more := decide(lines):
                 self._write(encode(more), before.whole_bytes)
+            if then:
+                then([*lines, *more])
             return [*lines, *more]
 
     def mend(self, decide: Callable[[list[Line]], Sequence[Line]]) -> Path | None:

@@ -87,6 +87,18 @@ class Ledger:
         sql = "SELECT id FROM published WHERE store_key = ?1 AND id IN (SELECT value FROM json_each(?2))"
         return self._frame({"id": pl.String}, store, sql, _json(ids))["id"]
 
+    def count(self, store: str) -> int:
+        """How many ids the store holds as far as we know."""
+        found = self._frame({"n": pl.Int64}, store, "SELECT count(*) FROM published WHERE store_key = ?1")
+        return int(found.item())
+
+    def claims_by_cell(self, store: str, cells: Sequence[str]) -> dict[str, int]:
+        """How many ids each of these cells claims; cells without any are not in it."""
+        sql = """
+            SELECT cell_id, count(*) FROM claims
+            WHERE store_key = ?1 AND cell_id IN (SELECT value FROM json_each(?2)) GROUP BY cell_id"""
+        return dict(self._frame({"cell_id": pl.String, "n": pl.Int64}, store, sql, _json(cells)).iter_rows())
+
     def begin(self, store: str, claims: pl.DataFrame, uncertain: pl.Series) -> None:
         """Before writing: add claims (id, cell_id) and mark ids whose content in the store is about to change.
 
@@ -126,6 +138,23 @@ class Ledger:
             connection.execute(
                 "DELETE FROM published WHERE store_key = ?1 AND id IN (SELECT value FROM json_each(?2))",
                 (key, _json(deleted)),
+            )
+
+    def lose(self, store: str, ids: pl.Series) -> None:
+        """Forget ids that the store does not hold any more, and every claim on them."""
+        with self._transaction(store) as (connection, key):
+            for table in ("claims", "published"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE store_key = ?1 AND id IN (SELECT value FROM json_each(?2))",  # noqa: S608
+                    (key, _json(ids)),
+                )
+
+    def adopt(self, store: str, rows: pl.DataFrame) -> None:
+        """The store was found to hold these (id, content_hash), which were begun."""
+        with self._transaction(store) as (connection, key):
+            connection.executemany(
+                "UPDATE published SET content_hash = ?3 WHERE store_key = ?1 AND id = ?2",
+                _rows(key, rows, "id", "content_hash"),
             )
 
     def stores(self) -> list[str]:

@@ -32,11 +32,13 @@ def announce(
     embedder: str,
     now: datetime,
     installation_id: str = "",
+    unused: Sequence[MetadataStore] = (),
 ) -> list[str]:
     """Bring `publication`, `sources` (source, title, homepage, captures) and `licenses` up to date everywhere.
 
     `vectors`: every version that is kept, and how many vectors it holds. What did not change writes nothing,
-    `published_at` included; versions that were dropped are forgotten. Returns the databases that said something else.
+    `published_at` included; versions that were dropped are forgotten. `unused`: databases that are told as well, as
+    somebody may still ask them. Returns the databases that said something else.
     """
     rows = {
         version.name: {
@@ -55,7 +57,7 @@ def announce(
         for version, count in vectors.items()
     }
     changed = []
-    for store in stores:
+    for store in (*stores, *unused):
         store.upsert("licenses", _LICENSES)
         store.upsert("sources", sources)
         if _tell(store, rows, {"embedder": embedder, "published_at": now}):

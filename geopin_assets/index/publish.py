@@ -9,9 +9,11 @@ it happens. Work and requests follow what changed in the given cells; without a 
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import Protocol
 
 import polars as pl
 
@@ -34,6 +36,22 @@ LEAVING = ""
 
 Keep = Callable[[Target, pl.Series], pl.Series]
 """Those of the ids that must not be deleted yet."""
+
+
+class Evidence(Protocol):
+    """What may be deleted, and what must be; see `platform/evidence.py`."""
+
+    def withheld(self) -> Collection[str]:
+        """Ids that are in no store, whatever is desired."""
+        ...
+
+    def proven(self, target: Target, release: pl.DataFrame, desired: pl.DataFrame) -> pl.DataFrame:
+        """Of claims (id, cell_id) on what is not desired (id, cell_id) any more, those that may be let go."""
+        ...
+
+    def permit(self, target_key: str, ids: pl.Series, published: Callable[[], int]) -> None:
+        """Raises EvidenceError if with these a run deletes more of a store than anyone asked for."""
+        ...
 
 
 class MassRemovalError(PermanentError):
@@ -87,6 +105,7 @@ def publish_vectors(
     wait: Wait | None = None,
     budget: RunBudget | None = None,
     max_deletions: int | None = MASS_REMOVAL,
+    evidence: Evidence | None = None,
 ) -> PublishReport:
     """Make the index hold exactly `desired` for these cells: the columns of `vector_schema` and `cell_id`.
 
@@ -95,7 +114,9 @@ def publish_vectors(
     TransientError when a write does not become visible in time or reads back differently.
     """
     target = VectorTarget(index, wait or Wait())
-    return publish(desired, cells, target, ledger, now=now, budget=budget, max_deletions=max_deletions)
+    return publish(
+        desired, cells, target, ledger, now=now, budget=budget, max_deletions=max_deletions, evidence=evidence
+    )
 
 
 def publish(
@@ -107,10 +128,12 @@ def publish(
     now: datetime,
     budget: RunBudget | None = None,
     max_deletions: int | None = None,
+    evidence: Evidence | None = None,
 ) -> PublishReport:
-    """Publish into any target; see `publish_vectors`."""
+    """Publish into any target; see `publish_vectors`. Without `evidence` what is not desired goes."""
     with ledger.turn(target.key):
-        return _carry_out(build_plan(frames_of(desired), cells, target, ledger), ledger, now, budget, max_deletions)
+        plan = build_plan(frames_of(desired), cells, target, ledger, evidence=evidence)
+        return _carry_out(plan, ledger, now, budget, max_deletions, evidence)
 
 
 def publish_each(
@@ -121,6 +144,7 @@ def publish_each(
     now: datetime,
     budget: RunBudget | None = None,
     keep: Keep | None = None,
+    evidence: Evidence | None = None,
 ) -> list[PublishReport]:
     """Publish into one target after the other; see `publish`. What `keep` says stays, claimed by LEAVING.
 
@@ -128,15 +152,22 @@ def publish_each(
     database spends importing. The budget is asked when it is a target's turn.
     """
     cells, all_parts = [*cells, LEAVING] if keep else cells, list(parts)
-    plans = (build_plan(frames_of(rows), cells, target, ledger, keep) for target, rows in all_parts)
+    plans = (build_plan(frames_of(rows), cells, target, ledger, keep, evidence) for target, rows in all_parts)
     with ledger.turn(*(target.key for target, _ in all_parts)), ahead(plans) as planned:
-        return [_carry_out(plan, ledger, now, budget) for plan in planned]
+        return [_carry_out(plan, ledger, now, budget, evidence=evidence) for plan in planned]
 
 
 def _carry_out(
-    plan: PublishPlan, ledger: Ledger, now: datetime, budget: RunBudget | None, max_deletions: int | None = None
+    plan: PublishPlan,
+    ledger: Ledger,
+    now: datetime,
+    budget: RunBudget | None,
+    max_deletions: int | None = None,
+    evidence: Evidence | None = None,
 ) -> PublishReport:
     target, upserts, deletions = plan.target, plan.upsert.height, len(plan.delete)
+    if evidence and deletions:
+        evidence.permit(target.key, plan.delete, partial(ledger.count, target.key))
     if max_deletions is not None and deletions > max_deletions:
         raise MassRemovalError(f"{target.key}: {deletions} vectors to delete, more than {max_deletions} in one publish")
     budget = budget or RunBudget(sys.maxsize, sys.maxsize)
@@ -164,14 +195,23 @@ def _carry_out(
 
 
 def build_plan(
-    rows: Frames, cells: Sequence[str], target: Target, ledger: Ledger, keep: Keep | None = None
+    rows: Frames,
+    cells: Sequence[str],
+    target: Target,
+    ledger: Ledger,
+    keep: Keep | None = None,
+    evidence: Evidence | None = None,
 ) -> PublishPlan:
     """Subtract the ledger from what is desired. Reads only the ledger, and only these cells' part of it."""
     wanted = pl.concat([target.identify(frame) for frame in rows()])
     _check(wanted, cells, target)
+    if evidence:
+        wanted = wanted.filter(~pl.col("id").is_in(list(evidence.withheld())))
     places, claimed = wanted.select("id", "cell_id"), ledger.claims(target.key, cells)
     claim = places.join(claimed, on=["id", "cell_id"], how="anti")
     release = claimed.join(places, on=["id", "cell_id"], how="anti")
+    if evidence:
+        release = evidence.proven(target, release, places)
     foreign = ledger.claims_of(target.key, pl.concat([claim["id"], release["id"]]))
     foreign = foreign.filter(~pl.col("cell_id").is_in(list(cells)))
     known = pl.concat([claimed, foreign]).unique("id").select("id", held="content_hash")

@@ -63,7 +63,7 @@ def sync_report(
     desired = desired_ids.cast(pl.String).rename("id").unique().to_frame()
     known = published.drop_nulls("content_hash")
     chosen = known.sort("id").sample(min(samples, known.height), seed=seed)
-    listed = set(target.ids()) if published.height <= LISTED_AT_MOST else None
+    listed = {id_ for page in target.contents() for id_ in page["id"]} if published.height <= LISTED_AT_MOST else None
     recorded = set(published["id"])
     return SyncReport(
         desired=desired.height,

@@ -61,10 +61,12 @@ class Table:
         return f"DELETE FROM {self.name} WHERE {self.id_column} IN (SELECT value FROM json_each(?1))"  # noqa: S608
 
     @property
-    def ids_sql(self) -> str:
-        """The next 10,000 `id` after ?1, in their order."""
-        column = self.id_column
-        return f"SELECT {column} AS id FROM {self.name} WHERE {column} > ?1 ORDER BY {column} LIMIT 10000"  # noqa: S608
+    def contents_sql(self) -> str:
+        """The next 10,000 `id` and `content_hash` after ?1, in their order."""
+        return (
+            f"SELECT {self.id_column} AS id, row_hash AS content_hash FROM {self.name} "  # noqa: S608
+            f"WHERE {self.id_column} > ?1 ORDER BY {self.id_column} LIMIT 10000"
+        )
 
     @property
     def hashes_sql(self) -> str:
@@ -95,6 +97,8 @@ TABLES = {
                 *("captures", "vectors", "published_at", "installation_id"),
             ),
         ),
+        Table("takedowns", ("entry_id", "number", "capture_id", "is_taken_down", "at", "note")),
+        Table("installation", ("place", "installation_id", "generation", "merge_id")),
     )
 }
 
@@ -131,6 +135,17 @@ DESCRIPTIONS = {
     "publication.captures": "How many captures the catalog held then",
     "publication.vectors": "How many vectors the index held then",
     "publication.state": "building, serving (the one to search) or retired",
+    "takedowns": "A copy of the list of what was taken down, from which a lost list is restored.",
+    "takedowns.entry_id": "Of the line, as in `takedowns.jsonl`",
+    "takedowns.number": "Order: the newest line about a capture counts",
+    "takedowns.is_taken_down": "0 if this line takes it off the list again",
+    "takedowns.at": "When, UTC, ISO 8601",
+    "takedowns.note": "Who asked, or why; empty if nobody said",
+    "installation": "One row: whose publication this is, and what it was made from.",
+    "installation.place": "Always here",
+    "installation.installation_id": "The same in the catalog and the ledger",
+    "installation.generation": "How many merges the catalog had seen then",
+    "installation.merge_id": "The last of them: a catalog that does not know it is older, or another one",
     "row_hash": "Of the row; one that did not change is not written",
 }
 """What tables (`table`) and columns (`table.column`) mean, where it is not what a capture's field means."""

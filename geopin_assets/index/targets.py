@@ -11,6 +11,7 @@ they are stored at, so that a value that comes back as its neighbor in float32 i
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from math import ceil
 from typing import Protocol
 
@@ -30,6 +31,9 @@ from geopin_assets.index.protocol import (
     vector_schema,
 )
 from geopin_assets.index.tables import Table, encode_rows
+
+_CONTENT = pl.Schema({"id": pl.String(), "content_hash": pl.String()})
+IDS_PER_PAGE = 10_000
 
 
 @dataclass(slots=True)
@@ -87,8 +91,8 @@ class Target(Protocol):
 
     def count(self) -> int: ...
 
-    def ids(self) -> Iterator[str]:
-        """Everything the store holds."""
+    def contents(self) -> Iterator[pl.DataFrame]:
+        """Everything the store holds, page by page: id, content_hash (null where listing does not tell)."""
         ...
 
     def finish(self) -> None:
@@ -168,8 +172,10 @@ class VectorTarget:
         self.usage.requests += 1
         return self.index.info().vector_count
 
-    def ids(self) -> Iterator[str]:
-        return self.index.ids()
+    def contents(self) -> Iterator[pl.DataFrame]:
+        ids = self.index.ids()
+        while page := list(islice(ids, IDS_PER_PAGE)):
+            yield pl.DataFrame({"id": page, "content_hash": None}, schema=_CONTENT)
 
     def finish(self) -> None:
         self.index.optimize()
@@ -222,20 +228,19 @@ class RowTarget:
         self.usage.requests += 1
         found = self.store.query(self.table.hashes_sql, (orjson.dumps(ids.to_list()).decode(),))
         if found.is_empty():  # D1 need not name the columns of no rows
-            return pl.DataFrame(schema={"id": pl.String, "content_hash": pl.String})
+            return pl.DataFrame(schema=_CONTENT)
         return found.select(pl.col("id").cast(pl.String), pl.col("row_hash").cast(pl.String).alias("content_hash"))
 
     def count(self) -> int:
         self.usage.requests += 1
         return self.store.count(self.table.name)
 
-    def ids(self) -> Iterator[str]:
-        """In pages: D1 answers a query with a few MB at most."""
+    def contents(self) -> Iterator[pl.DataFrame]:
+        """In pages by key: D1 answers a query with a few MB at most."""
         after = ""
-        while (page := self.store.query(self.table.ids_sql, (after,))).height:
-            found = page["id"].cast(pl.String).to_list()
-            yield from found
-            after = found[-1]
+        while (page := self.store.query(self.table.contents_sql, (after,))).height:
+            yield page.cast(_CONTENT)
+            after = page["id"][-1]
 
     def finish(self) -> None:
         """A table needs no tidying."""

@@ -10,7 +10,7 @@ longer than publishing the rest, is a new version: searches use the old one unti
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -103,6 +103,24 @@ class IndexVersions:
             building = _building(self._found(connection), model_id)
             return building or self._add(connection, model_id, dim, shards, State.BUILDING, now)
 
+    def news(self, told: Iterable[IndexVersion]) -> list[IndexVersion]:
+        """Those of which others know something newer than our record, or anything where there is none."""
+        return _news(self._read(), told)
+
+    def adopt(self, told: Iterable[IndexVersion]) -> None:
+        """Believe the news. One version serves then: whichever came to do so last."""
+        with transaction(self._path, _SCHEMA) as connection:
+            found = self._found(connection)
+            known, new = {(v.model_id, v.number): v for v in found}, _news(found, told)
+            known |= {(v.model_id, v.number): v for v in new}
+            serving = sorted((v for v in known.values() if v.state is State.SERVING), key=lambda v: v.since)
+            known |= {(v.model_id, v.number): replace(v, state=State.RETIRED) for v in serving[:-1]}
+            rows = [
+                (self._backend, v.model_id, v.number, v.dim, v.shards, v.state.value, v.since.isoformat())
+                for v in known.values()
+            ]
+            connection.executemany("INSERT OR REPLACE INTO index_versions VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
     def switch(self, version: IndexVersion, now: datetime) -> None:
         """Searches use this version from now on; the one before is retired.
 
@@ -162,6 +180,11 @@ class IndexVersions:
     ) -> None:
         sql = f"UPDATE index_versions SET state = ?, since = ? WHERE backend = ? AND {where}"  # noqa: S608
         connection.execute(sql, (state.value, now.isoformat(), self._backend, *params))
+
+
+def _news(found: Iterable[IndexVersion], told: Iterable[IndexVersion]) -> list[IndexVersion]:
+    known = {(v.model_id, v.number): v for v in found}
+    return [v for v in told if not (old := known.get((v.model_id, v.number))) or old.since < v.since]
 
 
 def _kept(found: Iterable[IndexVersion]) -> list[IndexVersion]:

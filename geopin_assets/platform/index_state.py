@@ -16,7 +16,8 @@ from geopin_assets.cells import cell_block
 from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import TransientError
 from geopin_assets.index.batching import Frames
-from geopin_assets.index.protocol import vector_schema
+from geopin_assets.index.protocol import MetadataStore, vector_schema
+from geopin_assets.index.publication import announce
 from geopin_assets.index.publish import Keep
 from geopin_assets.index.sync import sync_report
 from geopin_assets.index.tables import TABLES
@@ -37,6 +38,11 @@ def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
     stored = _stored(storage, cell_ids, model, ["vector_id", "capture_id"])
     places = storage.catalog().all_captures(["capture_id", "cell_id"])
     return stored.join(places, on=["capture_id", "cell_id"])
+
+
+def views_of(capture_id: str) -> list[str]:
+    """Every id that a vector of a capture may have."""
+    return [vector_id(capture_id, view) for view in range(VIEWS)]
 
 
 def desired_rows(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
@@ -162,12 +168,29 @@ def searched(search_index: SearchIndex, model: Model) -> Keep:
     keys = [part.store_key for part in search_index.vectors(version).parts] if version else []
 
     def keep(target: Target, ids: pl.Series) -> pl.Series:
-        views = range(VIEWS) if target.id_column == "capture_id" else ()
-        owners = {vector_id(id_, view): id_ for id_ in ids for view in views} or {id_: id_ for id_ in ids}
+        is_of_captures = target.id_column == "capture_id"
+        owners = {view: id_ for id_ in ids for view in (views_of(id_) if is_of_captures else [id_])}
         held = (id_ for key in keys for id_ in ledger.holds(key, pl.Series(list(owners), dtype=pl.String)))
         return pl.Series(list({owners[id_] for id_ in held}), dtype=pl.String)
 
     return keep
+
+
+def announce_versions(
+    storage: Storage, search_index: SearchIndex, model: Model, unused: Sequence[MetadataStore] = ()
+) -> list[str]:
+    """Tell searchers, in every database, which index to use and what is in it; the databases that said otherwise."""
+    held = storage.catalog().licenses().group_by("source").agg(pl.col("captures").sum())
+    about = pl.DataFrame([{"source": s.name, "title": s.title, "homepage": s.homepage} for s in SOURCES])
+    return announce(
+        search_index.metadata().parts,
+        about.join(held, on="source", how="left").with_columns(pl.col("captures").fill_null(0)),
+        {version: published_count(search_index, version) for version in search_index.versions().all()},
+        captures=int(held["captures"].sum()),
+        embedder=model.label,
+        now=datetime.now(UTC),
+        unused=unused,
+    )
 
 
 def drop_version(search_index: SearchIndex, version: IndexVersion) -> None:

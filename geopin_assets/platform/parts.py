@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from geopin_assets.embedding.attempts import Attempts
     from geopin_assets.embedding.fetching import ImageFetcher
     from geopin_assets.embedding.protocol import Embedder, Model
     from geopin_assets.embedding.vectors import VectorFiles
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from geopin_assets.sources.links import Links
     from geopin_assets.store.catalog import Catalog
     from geopin_assets.store.raw import RawStore
+    from geopin_assets.store.takedowns import Takedowns
 
 
 class Parts:
@@ -82,7 +84,15 @@ class Storage(Parts):
     def catalog(self) -> Catalog:
         from geopin_assets.store.catalog import Catalog
 
-        return Catalog(self.settings().catalog_path)
+        return Catalog(self.settings().catalog_path, self.takedowns())
+
+    def takedowns(self) -> Takedowns:
+        """What never comes back; copies of the list are beside the raw files and in the embedded index's folder."""
+        from geopin_assets.store.takedowns import Takedowns
+
+        settings = self.settings()
+        places = settings.raw_dir, settings.index_dir
+        return Takedowns(settings.takedowns_path, lambda: [self._open(place) for place in places])
 
     def vectors(self, model: Model) -> VectorFiles:
         """The vectors of one model; those of others are beside them, never among them."""
@@ -117,6 +127,12 @@ class Embedding(Parts):
         from geopin_assets.embedding.model.choosing import build_embedder
 
         return build_embedder(self.settings())
+
+    def attempts(self) -> Attempts:
+        """Which images are being read by any run over this data."""
+        from geopin_assets.embedding.attempts import Attempts
+
+        return Attempts(self.settings().attempts_dir)
 
     def fetcher(self) -> ImageFetcher:
         """Public hosts only; loopback in the sandbox; private hosts where the settings trust them.
@@ -208,13 +224,18 @@ class SearchIndex(Parts):
     def metadata(self) -> Shards[MetadataStore]:
         """The metadata beside every version, in its shards, with the present schema."""
         from geopin_assets.index.registry import Recorded
+
+        shards = self.metadata_parts()
+        self.registry().record(Recorded(store.store_key) for store in shards.parts)
+        for store in shards.parts:
+            store.migrate()
+        return shards
+
+    def metadata_parts(self) -> Shards[MetadataStore]:
+        """The same, as it is."""
         from geopin_assets.index.stores import Shards
 
-        stores = self.stores()
-        self.registry().record(Recorded(store.store_key) for store in stores)
-        for store in stores:
-            store.migrate()
-        return Shards(stores)
+        return Shards(self.stores())
 
     def stores(self) -> tuple[MetadataStore, ...]:
         """The same, without asking for anything yet."""

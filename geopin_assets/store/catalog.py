@@ -6,21 +6,26 @@ Here: the few reads and writes that other layers need. The tables are in `schema
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
+import duckdb
 import polars as pl
 
+from geopin_assets.errors import StaleCatalogError
+from geopin_assets.installation import Mark
 from geopin_assets.store.database import Database, DatabaseSpace, frame
-from geopin_assets.store.merge import MergeReport, merge_cells
+from geopin_assets.store.merge import MergeReport, merge_cells, replace_takedowns, unmerged_cells
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS
-from geopin_assets.store.takedowns import Takedowns
+from geopin_assets.store.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS, Takedowns
 
 IMAGE_COLUMNS = [
     *("capture_id", "cell_id", "source", "source_capture_id", "heading_deg"),
     *("is_pano", "image_url", "image_version"),
 ]
+REBUILD = "`geopin merge` makes it anew from the raw files, and sets this one aside"
 COVERAGE_COLUMNS = ["cell_id", "source", "captured_at", "heading_deg", "is_pano"]
 """What coverage and diversity are judged by."""
 FAILURE_COLUMNS = [
@@ -32,8 +37,17 @@ FAILURE_COLUMNS = [
 class Catalog:
     """The DuckDB file at `path`. Safe to use from several processes; each call is one short connection."""
 
-    def __init__(self, path: Path, *, patience_s: float = 300.0, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        path: Path,
+        takedowns: Takedowns | None = None,
+        *,
+        patience_s: float = 300.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`takedowns`: the list that is kept out, by default the file beside the catalog."""
         self._database = Database(path, patience_s=patience_s, sleep=sleep)
+        self._takedowns = takedowns or Takedowns(path.with_name(TAKEDOWNS))
 
     def merge(self, cell_ids: Sequence[str], raw: RawStore) -> MergeReport:
         """Bring the cells up to date with their raw files, all or nothing.
@@ -41,13 +55,73 @@ class Catalog:
         Only files newer than the last merge are read: the cost follows what changed. Captures that a
         complete crawl no longer returned are removed and tombstoned; an incomplete crawl removes nothing.
         What is on the takedown list is left out, whatever the files hold.
+
+        Raises StaleCatalogError for the catalog of another installation.
         """
         with self._database.connect() as db:
+            self._apply_takedowns(db)
+            self._count_generation(db)
             return merge_cells(db, cell_ids, raw)
+
+    def unmerged(self, raw: RawStore) -> list[str]:
+        """The cells whose raw files hold something that was not merged. Reads the end of every raw file."""
+        with self._database.connect(read_only=True) as db:
+            return unmerged_cells(db, raw)
+
+    def mark(self) -> Mark | None:
+        """The newest merge; None before anything was merged, and until `continue_from`."""
+        found = self._if_there("generations", "from generations order by generation desc limit 1")
+        return None if found is None or found.is_empty() else Mark.of(found.row(0, named=True))
+
+    def knows(self, mark: Mark) -> bool:
+        """Whether this merge led to this catalog."""
+        found = self._if_there("generations", "from generations where merge_id = ?", [mark.merge_id])
+        return found is not None and not found.is_empty()
+
+    def is_empty(self) -> bool:
+        """Whether no crawl was ever merged into it: it was just made, whatever there may have been before."""
+        found = self._if_there("crawl_cells", "select 1 from crawl_cells limit 1")
+        return found is None or found.is_empty()
+
+    def continue_from(self, installation_id: str, marks: Sequence[Mark]) -> None:
+        """Take these merges for its own: what they merged is in this catalog too."""
+        last = max([0, *(mark.generation for mark in marks)])
+        with self._database.connect() as db:
+            db.begin()
+            for mark in marks:
+                db.execute(
+                    "insert into generations values (?, ?, ?)", [installation_id, mark.generation, mark.merge_id]
+                )
+            db.execute("insert into generations values (?, ?, ?)", [installation_id, last + 1, uuid4().hex])
+            db.commit()
+
+    def complete_crawls(self, cell_ids: Sequence[str]) -> set[tuple[str, str]]:
+        """(source, cell_id) of merged crawls that found all there was: what they did not find is gone."""
+        sql = "select source, cell_id from crawl_cells where is_complete and cell_id in (select unnest(?::varchar[]))"
+        return set(self.query(sql, [list(cell_ids)]).iter_rows())
+
+    def known(self, capture_ids: Sequence[str]) -> set[str]:
+        """Those that were ever merged: where one of them is not any more, it left, or moved."""
+        sql = "select capture_id from capture_history where capture_id in (select unnest(?::varchar[]))"
+        return set(self.query(sql, [list(capture_ids)])["capture_id"])
 
     def takedowns(self) -> Takedowns:
         """The captures that never come back."""
-        return Takedowns(self._database)
+        return self._takedowns
+
+    def apply_takedowns(self) -> None:
+        """Restore the list where a copy of it holds more, and have nothing here that is on it. Makes no catalog."""
+        self._takedowns.adopt(self._listed_here())
+        self._takedowns.sync()
+        if self._database.path.exists() and not self._takedowns.listed().equals(self._listed_here()):
+            with self._database.connect() as db:
+                self._apply_takedowns(db)
+
+    def last_seen(self, capture_ids: Sequence[str]) -> dict[str, datetime]:
+        """When a crawl last showed captures; those that none ever did are not in it."""
+        sql = "select capture_id, last_seen_at from capture_history where list_contains(?, capture_id)"
+        found = self._if_there("capture_history", sql, [list(capture_ids)])
+        return {} if found is None else dict(found.iter_rows())
 
     def tidy(self) -> DatabaseSpace:
         """Give back what the file does not need; what it takes then."""
@@ -180,6 +254,39 @@ class Catalog:
         """Run a read-only query."""
         with self._database.connect(read_only=True) as db:
             return frame(db, sql, parameters)
+
+    def _if_there(self, table: str, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame | None:
+        """What a query finds; None where there is no catalog yet, or one made before there was this table."""
+        if not self._database.path.exists():
+            return None
+        with self._database.connect(read_only=True) as db:
+            there = frame(db, "select 1 from information_schema.tables where table_name = ?", [table]).height
+            return frame(db, sql, parameters) if there else None
+
+    def _listed_here(self) -> pl.DataFrame:
+        found = self._if_there("takedowns", "from takedowns order by taken_down_at, capture_id")
+        return (TAKEDOWN_SCHEMA.to_frame() if found is None else found).cast(TAKEDOWN_SCHEMA)
+
+    def _apply_takedowns(self, db: duckdb.DuckDBPyConnection) -> None:
+        """The table is a copy of the list too: what only it holds goes on the list first."""
+        held = frame(db, "from takedowns order by taken_down_at, capture_id").cast(TAKEDOWN_SCHEMA)
+        self._takedowns.adopt(held)
+        self._takedowns.sync()
+        listed = self._takedowns.listed()
+        if not listed.equals(held):
+            replace_takedowns(db, listed, datetime.now(UTC))
+
+    def _count_generation(self, db: duckdb.DuckDBPyConnection) -> None:
+        """Write the merge down. One that was never marked, as it was just made or is older than this, is not counted
+        until it is known to continue what was there (`continue_from`)."""
+        found = frame(db, "from generations order by generation desc limit 1")
+        if found.is_empty():
+            return
+        mark = Mark.of(found.row(0, named=True))
+        if mark.installation_id != self._takedowns.installation_id(candidate=mark.installation_id):
+            raise StaleCatalogError(f"the catalog {self._database.path} is another installation's: {REBUILD}")
+        row = [mark.installation_id, mark.generation + 1, uuid4().hex]
+        db.execute("insert into generations values (?, ?, ?)", row)
 
     def _select(self, table: str, columns: Sequence[str], cell_ids: Sequence[str]) -> pl.DataFrame:
         names = ", ".join(columns)

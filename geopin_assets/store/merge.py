@@ -6,6 +6,7 @@ tables are in `schema.sql`. Not here: connections (`database.py`), or what else 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 import duckdb
 import orjson
@@ -133,3 +134,26 @@ def _merge_nothing(db: duckdb.DuckDBPyConnection) -> int:
     db.execute("create or replace temp table changed (action varchar, capture_id varchar, cell_id varchar)")
     db.execute("create or replace temp table removed (capture_id varchar, cell_id varchar)")
     return 0
+
+
+def unmerged_cells(db: duckdb.DuckDBPyConnection, raw: RawStore) -> list[str]:
+    """Cells with raw files that `merge_cells` would read; one that cannot be read is not among them."""
+    crawls = raw.crawls().drop_nulls("crawled_at")
+    newer, _ = _newer_files(db, crawls["cell_id"].unique().to_list(), raw)
+    return sorted({account.cell_id for account in newer})
+
+
+def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: datetime) -> None:
+    """Make the table `takedowns` this list, and have nothing of it in the catalog, all or nothing; tombstones stay."""
+    db.begin()
+    db.register("listed", listed)
+    db.execute("delete from takedowns")
+    db.execute("insert into takedowns by name select * from listed")
+    db.execute("delete from captures where capture_id in (select capture_id from takedowns)")
+    db.execute("delete from embedding_failures where capture_id in (select capture_id from takedowns)")
+    db.execute(
+        """update capture_history set removed_at = ?
+        where removed_at is null and capture_id in (select capture_id from takedowns)""",
+        [now],
+    )
+    db.commit()

@@ -28,11 +28,17 @@ create table if not exists capture_history (  -- one row per capture ever seen
     removed_at    timestamptz                 -- tombstone: a complete crawl no longer returned it, or it was taken down
 );
 
-create table if not exists takedowns (     -- captures that never come back, whatever a source shows: `geopin takedown`
+create table if not exists generations (   -- every merge, so that what was made from one can tell this catalog from another
+    installation_id varchar not null,      -- whose catalog this is
+    generation      bigint  not null,      -- merges so far
+    merge_id        varchar not null       -- names this merge; what was made from the catalog remembers it
+);
+
+create table if not exists takedowns (     -- a copy of the list of captures that never come back: `takedowns.jsonl`
     capture_id    varchar primary key,     -- may never have been seen: a takedown can precede the crawl
     taken_down_at timestamptz not null,    -- when it came on the list
     note          varchar not null         -- who asked, or why; empty if nobody said
-);                                         -- the only table that no crawl can rebuild: keep it when the file is made anew
+);
 
 create table if not exists crawl_cells (   -- the newest crawl merged per (source, cell)
     source       varchar not null,         -- registered source that was asked

@@ -11,6 +11,7 @@ import pytest
 
 from geopin_assets_tests.cloudflare import CloudflareEmulator
 from geopin_assets_tests.cloudflare.transport import Account
+from geopin_assets_tests.index.workerd import engine_node as engine_node
 from geopin_assets_tests.index.workerd import workerd_url as workerd_url
 
 ROWS = "INSERT INTO t SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?1) WHERE true "

@@ -35,19 +35,24 @@ class Unavailable(Exception):
 
 
 @pytest.fixture(scope="session")
-def workerd_url() -> Iterator[str]:
+def workerd_url(engine_node: Path) -> Iterator[str]:
     """Address of a running engine, without a path; one empty database for all who ask."""
+    with running(engine_node, _SERVER) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def engine_node() -> Path:
+    """A node beside an installed engine."""
     wish = os.environ.get("GEOPIN_TEST_WORKERD", "")
     if wish == "0":
         pytest.skip("GEOPIN_TEST_WORKERD=0")
     try:
-        node = _installed()
+        return _installed()
     except Unavailable as error:
         if wish == "1":
             raise
         pytest.skip(f"no D1 engine: {error}")
-    with _running(node) as url:
-        yield url
 
 
 def _installed() -> Path:
@@ -94,14 +99,15 @@ def _node_version(node: Path | str) -> int:
 
 
 @contextmanager
-def _running(node: Path) -> Iterator[str]:
-    command = [node, _SERVER, FOLDER]
+def running(node: Path, script: Path, *arguments: Path) -> Iterator[str]:
+    """The address that a script of ours prints; it ends with the block."""
+    command = [node, script, FOLDER, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         try:
             url = server.stdout.readline().strip()
-            assert url.startswith("http://127.0.0.1:"), "the D1 engine did not start"
+            assert url.startswith("http://127.0.0.1:"), "the engine did not start"
             yield url.rstrip("/")
         finally:
             server.stdin.close()

@@ -200,6 +200,7 @@ def test_what_was_taken_down_or_lost_long_ago_is_neither_lost_nor_had(raw: RawSt
     merged(raw, catalog, range(9))
     since = datetime.now(UTC)
     catalog.takedowns().take_down(["panoramax:0", "panoramax:1"], note="", now=since + timedelta(seconds=1))
+    catalog.apply_takedowns()
     merged(raw, catalog, range(2, 8))
     assert catalog.losses(since).rows() == [("panoramax", 7, 1)]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from geopin_assets.defs.assets.publish_guard import refusing
 from geopin_assets.defs.declare import Columns, asset, settings_at_load
 from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
 from geopin_assets.defs.resources import Embedding, Sources, Storage
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from geopin_assets.embedding.plan import CellEmbeddings, CellTask
     from geopin_assets.embedding.reading import Renew
     from geopin_assets.embedding.vectors import VectorFiles
+    from geopin_assets.platform.evidence import Evidence
     from geopin_assets.store.catalog import Catalog
 
 CAPTURES_AT_ONCE = 20_000
@@ -58,6 +60,11 @@ def embeddings(
     files of their own. A killed run is continued from its last batch.
     """
     from geopin_assets.embedding.pipeline import embed_cells
+    from geopin_assets.platform.evidence import Evidence
+
+    evidence = Evidence(storage)
+    with refusing(context):
+        evidence.check()
 
     def embed(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
         catalog, model = storage.catalog(), embedding.model()
@@ -66,11 +73,12 @@ def embeddings(
         total = sum(counts.values())
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             finished = embed_cells(
-                _tasks(catalog, storage.vectors(model), cell_ids, counts),
+                _tasks(catalog, storage.vectors(model), cell_ids, counts, evidence),
                 embedder=LazyEmbedder(model, embedding.embedder),
                 fetcher=embedding.fetcher(),
                 renew=_renew(links, context.log),
                 on_progress=_shown_on(advance),
+                attempts=embedding.attempts(),
             )
             for cell_id, result in finished:
                 yield _outcome(catalog, model, cell_id, result)
@@ -79,7 +87,7 @@ def embeddings(
 
 
 def _tasks(
-    catalog: "Catalog", files: "VectorFiles", cell_ids: Sequence[str], counts: Mapping[str, int]
+    catalog: "Catalog", files: "VectorFiles", cell_ids: Sequence[str], counts: Mapping[str, int], evidence: "Evidence"
 ) -> "Iterator[CellTask]":
     """The cells to bring up to date; their captures are read as the run comes to them."""
     from geopin_assets.embedding.plan import CellTask
@@ -88,7 +96,8 @@ def _tasks(
         images, failures = catalog.images(some), catalog.failures(some)
         for cell_id in some:
             here = pl.col("cell_id") == cell_id
-            yield CellTask(cell_id, images.filter(here), failures.filter(here).drop("cell_id"), files.cell(cell_id))
+            captures, failed = images.filter(here), failures.filter(here).drop("cell_id")
+            yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone)
 
 
 def _shown_on(advance: Advance) -> "Callable[[EmbeddingProgress], None]":

@@ -42,7 +42,7 @@ CHECKS = {
     "If not: see `attribution_summary` in the catalog and fix the source's parser.",
     "vectors_unit_norm": "Every stored vector is finite and of length 1. If not: re-embed the cells it names.",
     "index_in_sync": "The index holds exactly the catalog's captures and their vectors, by count, by ledger "
-    "and by a sample read back. If not: materialize publish/vectorize and publish/d1 for the affected cells.",
+    "and by a sample read back. If not: `geopin reconcile` makes it so; `--dry-run` says what differs.",
     "embedding_failures": "Few captures are without a vector because their image could not be fetched or used. If it "
     "warns: see `images_not_embedded`. Reasons of a host (timeout, refused, host_down) mostly pass: failed images are "
     "tried again when index/embeddings runs for their cells. Given up are those that cannot succeed; many not_found or "

@@ -8,11 +8,13 @@ first, and leave when no vector of theirs is left.
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
-from geopin_assets.defs.assets.publish_guard import refuse_losses
+from geopin_assets.defs.assets.publish_guard import refuse_losses, refusing
 from geopin_assets.defs.declare import Columns, asset
 from geopin_assets.defs.graph import CATALOG, D1, EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
@@ -23,7 +25,6 @@ from geopin_assets.errors import GeoPinError
 from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE, Frames
 from geopin_assets.index.cost import DOLLARS_PER_MILLION_ROWS, RunBudget
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets.index.publication import announce
 from geopin_assets.index.publish import (
     LEAVING,
     Keep,
@@ -31,21 +32,24 @@ from geopin_assets.index.publish import (
     PublishReport,
     publish_each,
     publish_vectors,
+    withdraw,
 )
 from geopin_assets.index.tables import DESCRIPTIONS, TABLES
-from geopin_assets.index.targets import RowTarget
+from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion
 from geopin_assets.platform.index_state import (
+    announce_versions,
     desired_rows,
     desired_vectors,
     desired_views,
     live_models,
-    published_count,
     searched,
     switch_when_complete,
 )
-from geopin_assets.sources import SOURCES
 from geopin_assets.store.schema import CATALOG_DESCRIPTIONS, CATALOG_SCHEMA
+
+if TYPE_CHECKING:
+    from geopin_assets.platform.evidence import Evidence
 
 _VECTORS = Columns(
     vector_schema(DIM),
@@ -66,9 +70,21 @@ _ROWS = Columns(
 _ROW_TABLES = ("captures", "vectors")
 
 
+class Publishing(dg.Config):
+    """What a person may ask of one run."""
+
+    max_removals: int | None = Field(
+        default=None,
+        ge=0,
+        description="So many vectors, and rows of each table, may be deleted, where GEOPIN_MAX_REMOVAL_SHARE refused"
+        " it and it is right",
+    )
+
+
 @asset(D1, columns=_ROWS, decided_by=TABLES["vectors"].columns, kinds={"cloudflare", "sqlite"})
 def d1(
     context: dg.AssetExecutionContext,
+    config: Publishing,
     storage: Storage,
     embedding: Embedding,
     search_index: SearchIndex,
@@ -80,7 +96,11 @@ def d1(
     """
     refuse_losses(context, storage)
     model, ledger, budget = embedding.model(), search_index.ledger(), search_index.budget()
-    stores, models = search_index.metadata(), live_models(search_index, model)
+    stores = search_index.metadata()
+    with refusing(context):
+        evidence = _evidence(storage, search_index, config)
+        evidence.foresee(context.partition_keys, ledger)
+    models = live_models(search_index, model)
     keep = searched(search_index, model)
     bookmarks = {str(number): store.bookmark() for number, store in enumerate(stores.parts)}
     restorable = {number: bookmark for number, bookmark in bookmarks.items() if bookmark}
@@ -99,15 +119,17 @@ def d1(
             for table, desired in tables.items()
             for store, rows in stores.split(desired)
         )
-        return publish_each(parts, cell_ids, ledger, now=datetime.now(UTC), budget=budget, keep=keep)
+        now = datetime.now(UTC)
+        return publish_each(parts, cell_ids, ledger, now=now, budget=budget, keep=keep, evidence=evidence)
 
     yield from materialize_cells(context, _in_batches(context, storage, progress, ROW_CAPTURES_AT_ONCE, publish, shown))
-    _announce(storage, search_index, model)
+    announce_versions(storage, search_index, model)
 
 
 @asset(VECTORIZE, columns=_VECTORS, kinds={"cloudflare", "lancedb"})
 def vectorize(
     context: dg.AssetExecutionContext,
+    config: Publishing,
     storage: Storage,
     embedding: Embedding,
     search_index: SearchIndex,
@@ -120,17 +142,19 @@ def vectorize(
     """
     refuse_losses(context, storage)
     model, budget = embedding.model(), search_index.budget()
+    with refusing(context):
+        evidence = _evidence(storage, search_index, config)
     version = search_index.publishing(model)
 
     def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
         nonlocal version
         desired = desired_vectors(storage, cell_ids, model)
         try:
-            reports = _publish_vectors(desired, cell_ids, search_index, version, budget)
+            reports = _publish_vectors(desired, cell_ids, search_index, version, budget, evidence)
         except MassRemovalError as error:
             version = search_index.rebuild(model)
             context.log.warning(f"{error}: {version.name} is built instead; `geopin index build` publishes all of it")
-            reports = _publish_vectors(desired, cell_ids, search_index, version, budget)
+            reports = _publish_vectors(desired, cell_ids, search_index, version, budget, evidence)
         return reports + _let_rows_go(search_index, searched(search_index, model), budget)
 
     context.log.info(f"index {version.name} ({version.state}), {model.label}")
@@ -141,15 +165,39 @@ def vectorize(
     switched = switch_when_complete(storage, search_index, model)
     if switched:
         context.log.info(f"searches now use {switched.name}; the one before is kept, see `geopin index list`")
-    _announce(storage, search_index, model)
+    announce_versions(storage, search_index, model)
+
+
+def _evidence(storage: Storage, search_index: SearchIndex, config: Publishing) -> "Evidence":
+    """That the catalog is to be trusted, and what may go. What was taken down goes now, whichever cells are published.
+
+    A takedown that was killed behind the first line of its list is finished by that as far as searches see.
+    """
+    from geopin_assets.platform.evidence import Evidence
+
+    evidence = Evidence(storage, search_index.metadata().parts, max_removals=config.max_removals)
+    evidence.check()
+    ledger, down = search_index.ledger(), pl.Series(list(evidence.withheld()), dtype=pl.String)
+    parts = [part for version in search_index.versions().all() for part in search_index.vectors(version).parts]
+    rows = [RowTarget(store, TABLES[name]) for name in reversed(_ROW_TABLES) for store in search_index.stores()]
+    targets: list[Target] = [*map(VectorTarget, parts), *rows]
+    for target in targets:
+        if len(ids := ledger.claims_of(target.key, down)["id"]):
+            withdraw(ids.unique(), target, ledger)
+    return evidence
 
 
 def _publish_vectors(
-    desired: Frames, cell_ids: Sequence[str], search_index: SearchIndex, version: IndexVersion, budget: RunBudget
+    desired: Frames,
+    cell_ids: Sequence[str],
+    search_index: SearchIndex,
+    version: IndexVersion,
+    budget: RunBudget,
+    evidence: "Evidence",
 ) -> list[PublishReport]:
     ledger, now, most = search_index.ledger(), datetime.now(UTC), search_index.max_deletions()
     return [
-        publish_vectors(rows, cell_ids, part, ledger, now=now, budget=budget, max_deletions=most)
+        publish_vectors(rows, cell_ids, part, ledger, now=now, budget=budget, max_deletions=most, evidence=evidence)
         for part, rows in search_index.vectors(version).split_frames(desired)
     ]
 
@@ -168,19 +216,6 @@ def _let_rows_go(search_index: SearchIndex, keep: Keep, budget: RunBudget) -> li
 
 def _shown(version: IndexVersion, model: Model) -> dict[str, object]:
     return {"index": version.name, "index_state": version.state.value, "embedder": model.label}
-
-
-def _announce(storage: Storage, search_index: SearchIndex, model: Model) -> None:
-    """Tell searchers, in every database, which index to use and what is in it."""
-    held = _sources(storage)
-    announce(
-        search_index.metadata().parts,
-        held,
-        {version: published_count(search_index, version) for version in search_index.versions().all()},
-        captures=int(held["captures"].sum()),
-        embedder=model.label,
-        now=datetime.now(UTC),
-    )
 
 
 def _in_batches(
@@ -231,10 +266,3 @@ def _batch_totals(reports: Sequence[PublishReport]) -> dict[str, object]:
     if mutations := [r.mutation for r in reports if r.mutation]:
         totals |= {"mutation": mutations[-1], "lag_s": round(max(r.lag_s for r in reports), 3)}
     return totals
-
-
-def _sources(storage: Storage) -> pl.DataFrame:
-    """Every registered source and how many captures of it the catalog holds."""
-    held = storage.catalog().licenses().group_by("source").agg(pl.col("captures").sum())
-    about = pl.DataFrame([{"source": s.name, "title": s.title, "homepage": s.homepage} for s in SOURCES])
-    return about.join(held, on="source", how="left").with_columns(pl.col("captures").fill_null(0))

@@ -1,10 +1,13 @@
 """Nothing is published after a source lost so much at once that it is likelier broken than empty.
 
-Here: the losses since what the index holds, and the refusal. The same losses are the check `source_lost`, but a check
-alone would not do: publishing by hand, by backfill or by `geopin run` asks no check of another asset. Not here: the
-limit (`quality/losses.py`) or counting (`store/catalog.py`).
+Here: the losses since what the index holds, and how a run is refused as a whole. The same losses are the check
+`source_lost`, but a check alone would not do: publishing by hand, by backfill or by `geopin run` asks no check of
+another asset. Not here: the limit (`quality/limits.py`), counting (`store/catalog.py`), or whether the catalog is to be
+trusted at all (`platform/evidence.py`).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -12,6 +15,7 @@ import polars as pl
 
 from geopin_assets.defs.declare import asset_key
 from geopin_assets.defs.graph import group
+from geopin_assets.errors import GeoPinError
 from geopin_assets.platform.parts import Storage
 from geopin_assets.quality.limits import WHAT_TO_DO_ABOUT_LOSSES, losses_described, losses_too_large
 
@@ -38,9 +42,21 @@ def refuse_losses(context: dg.AssetExecutionContext, storage: Storage) -> None:
     large = losses_too_large(found, loss_limit(storage))
     if large.is_empty():
         return
-    text = f"{losses_described(large, f'{since:%Y-%m-%d}')}. {WHAT_TO_DO_ABOUT_LOSSES}"
+    raise _failure(context, f"{losses_described(large, f'{since:%Y-%m-%d}')}. {WHAT_TO_DO_ABOUT_LOSSES}")
+
+
+@contextmanager
+def refusing(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Fail all cells of the run, before anything is done, with an error that is about none of them alone."""
+    try:
+        yield
+    except GeoPinError as error:
+        raise _failure(context, f"{type(error).__name__}: {error}") from error
+
+
+def _failure(context: dg.AssetExecutionContext, text: str) -> dg.Failure:
     cells = list(context.partition_keys)
-    raise dg.Failure(
+    return dg.Failure(
         text, metadata={"failed_cells": len(cells), "failed": dg.MetadataValue.json({_named(cells): text})}
     )
 

@@ -55,7 +55,7 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
             with sources.open(source.name) as crawler, progress.task(context, len(cell_ids)) as advance:
                 store, captures, requests = storage.raw(), 0, 0
                 known = partial(_known, store, source.name)
-                taken_down = storage.catalog().takedowns().of(source.name)
+                taken_down = storage.takedowns().of(source.name)
                 for where, outcome in crawl_cells(crawler, map(cell, cell_ids), known=known):
                     yield from store_cell(store, source.name, where.cell_id, outcome, taken_down)
                     if isinstance(outcome, CellCrawl):

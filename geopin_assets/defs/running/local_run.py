@@ -55,11 +55,13 @@ def run_region(
     sources: Sequence[str],
     *,
     crawl: Crawl | None = None,
+    max_removals: int | None = None,
 ) -> Iterator[LayerResult]:
     """Materialize every layer for the cells, yielding each layer's result as it ends.
 
     Materializations, failures and check results are recorded in the instance as for any other run.
-    `crawl` replaces crawling one source after the other in this process.
+    `crawl` replaces crawling one source after the other in this process. `max_removals`: how many vectors, and rows of
+    a table, publishing may delete, where a person says so.
     """
     job = defs.resolve_implicit_global_asset_job_def()
     yield from (
@@ -67,7 +69,7 @@ def run_region(
         if crawl
         else (crawl_source(job, instance, cell_ids, name) for name in sources)
     )
-    yield from run_below_raw(job, instance, cell_ids)
+    yield from run_below_raw(job, instance, cell_ids, max_removals=max_removals)
     for report in group("quality"):
         result = LayerResult(report.key)
         _run(job, instance, (), result)
@@ -75,12 +77,12 @@ def run_region(
 
 
 def run_below_raw(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, cell_ids: Sequence[str]
+    job: dg.JobDefinition, instance: dg.DagsterInstance, cell_ids: Sequence[str], *, max_removals: int | None = None
 ) -> Iterator[LayerResult]:
     """Catalog, embeddings and the index for the cells, from what raw holds: no source is asked for captures."""
     for row in GRAPH:
         if row.cells_per_run and row.above:
-            yield layer(job, instance, row.key, cell_ids)
+            yield layer(job, instance, row.key, cell_ids, max_removals=max_removals)
 
 
 def crawl_source(
@@ -95,17 +97,34 @@ def raw_key(name: str) -> str:
     return f"raw/{name}"
 
 
-def layer(job: dg.JobDefinition, instance: dg.DagsterInstance, key: str, cell_ids: Sequence[str]) -> LayerResult:
+def layer(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    key: str,
+    cell_ids: Sequence[str],
+    *,
+    max_removals: int | None = None,
+) -> LayerResult:
     """One asset over the cells, in runs of contiguous ranges."""
-    result = LayerResult(key)
+    result, is_published = LayerResult(key), key.startswith("publish/")
+    asked = {} if max_removals is None or not is_published else {"max_removals": max_removals}
     for block in ranges(cell_ids, node(key).cells_per_run):
-        _run(job, instance, block, result)
+        _run(job, instance, block, result, asked)
     return result
 
 
-def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, block: Sequence[str], result: LayerResult) -> None:
+def _run(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    block: Sequence[str],
+    result: LayerResult,
+    asked: Mapping[str, object] = {},
+) -> None:
     one, run_id = len(block) == 1, str(uuid4())
     over = {RANGE_START: block[0], RANGE_END: block[-1]} if len(block) > 1 else {}
+    config: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if asked:
+        config["ops"] = {result.asset.replace("/", "__"): {"config": dict(asked)}}
     ended = job.execute_in_process(
         instance=instance,
         run_id=run_id,
@@ -113,7 +132,7 @@ def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, block: Sequence[st
         partition_key=block[0] if one else None,
         tags=over | NO_LIMIT | process_tag(instance, run_id),
         raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        run_config=config,
     )
     _add_materializations(instance, ended.run_id, result)
     result.checks += ended.get_asset_check_evaluations()

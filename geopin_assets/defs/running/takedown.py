@@ -15,15 +15,14 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 
-from geopin_assets.capture import vector_id
 from geopin_assets.defs.graph import EMBEDDINGS
 from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below_raw
-from geopin_assets.embedding.protocol import VIEWS
 from geopin_assets.embedding.stored_vectors import stored_vectors, take_out
 from geopin_assets.errors import GeoPinError, PermanentError
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import LEAVING, held, withdraw
 from geopin_assets.index.targets import Target
+from geopin_assets.platform.index_state import views_of
 from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.regions import in_order
@@ -84,7 +83,7 @@ def _traces_in_store(target: Target, owners: Mapping[str, str], ledger: Ledger) 
 
 def _owners(store: KnownStore, capture_ids: Sequence[str]) -> Iterator[tuple[Target, Mapping[str, str]]]:
     """What a store may be holding of the captures: ids of each of its targets -> capture."""
-    views = {vector_id(capture_id, view): capture_id for capture_id in capture_ids for view in range(VIEWS)}
+    views = {view: capture_id for capture_id in capture_ids for view in views_of(capture_id)}
     for target in store.targets():
         yield target, {id_: id_ for id_ in capture_ids} if target.id_column == "capture_id" else views
 
@@ -103,16 +102,18 @@ class Takedown:
     search_index: SearchIndex
 
     def begin(self, note: str) -> list[Trace]:
-        """Put the captures on the list and remove them from the catalog; everything there was of them."""
-        catalog = list(traces_in_catalog(self.storage, self.capture_ids))
-        self.storage.catalog().takedowns().take_down(self.capture_ids, note=note, now=datetime.now(UTC))
-        return catalog + self.traces()
+        """Put the captures on the list, before anything else; everything there is of them."""
+        self.storage.takedowns().take_down(self.capture_ids, note=note, now=datetime.now(UTC))
+        return self.traces()
 
     def finish(
         self, defs: dg.Definitions, instance: dg.DagsterInstance, found: Sequence[Trace]
     ) -> Iterator[LayerResult]:
         """Remove what was `found`, yielding each step's result as it ends."""
-        yield self._leave_index()
+        left = self._leave_index()
+        failed = list(self._leave_catalog())
+        yield left
+        yield from failed
         yield from self._leave_raw(instance, found)
         cell_ids = in_order({trace.cell_id for trace in found if trace.capture_id and trace.cell_id})
         if cell_ids:
@@ -120,13 +121,14 @@ class Takedown:
         yield from self._leave_vectors()
 
     def traces(self) -> list[Trace]:
-        """Everything there is of the captures now."""
-        return [
-            *traces_in_catalog(self.storage, self.capture_ids),
-            *traces_in_raw(self.storage, self.capture_ids),
-            *traces_in_vectors(self.storage, self.capture_ids),
-            *traces_in_index(self.storage, self.search_index, self.capture_ids),
-        ]
+        """Everything there is of the captures now, whatever cannot be looked into."""
+        places = {
+            "catalog": traces_in_catalog(self.storage, self.capture_ids),
+            "raw": traces_in_raw(self.storage, self.capture_ids),
+            "vectors": traces_in_vectors(self.storage, self.capture_ids),
+            "index": traces_in_index(self.storage, self.search_index, self.capture_ids),
+        }
+        return [trace for place, traces in places.items() for trace in _whatever(place, traces)]
 
     def _leave_index(self) -> LayerResult:
         """Out of every version of the index and the rows beside them: no search waits for the layers."""
@@ -137,6 +139,15 @@ class Takedown:
             except GeoPinError as error:
                 _note(result, store.key, error)
         return result
+
+    def _leave_catalog(self) -> Iterator[LayerResult]:
+        """Out of the catalog, and the list into all its copies; nothing to show unless it failed."""
+        try:
+            self.storage.catalog().apply_takedowns()
+        except GeoPinError as error:
+            result = LayerResult("catalog and list")
+            _note(result, "catalog", error)
+            yield result
 
     def _leave_store(self, store: KnownStore, result: LayerResult) -> None:
         if store.why_not:
@@ -192,3 +203,10 @@ def _materialization(account: CrawlAccount, captures: int) -> dg.AssetMaterializ
 def _note(result: LayerResult, where: str, error: GeoPinError) -> None:
     result.failed_count += 1
     result.failed[where] = f"{type(error).__name__}: {error}"
+
+
+def _whatever(place: str, traces: Iterator[Trace]) -> Iterator[Trace]:
+    try:
+        yield from traces
+    except GeoPinError as error:
+        yield Trace(None, f"{place} ({type(error).__name__}: {error})", "", 0)

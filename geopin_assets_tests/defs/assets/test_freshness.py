@@ -221,7 +221,8 @@ def test_what_comes_back_is_published_without_anybody_allowing_it(
 
 def test_what_was_taken_down_is_no_loss(lossy: Installation, instance: dg.DagsterInstance) -> None:
     gone = [f"panoramax:{n:03}" for n in range(200, 300)]
-    lossy.storage.catalog().takedowns().take_down(gone, note="asked for", now=NOW)
+    lossy.storage.takedowns().take_down(gone, note="asked for", now=NOW)
+    lossy.storage.catalog().apply_takedowns()
     assert run(lossy, instance, "publish/d1", HERE).failed_count == 0
     assert rows(lossy) == 200
 

@@ -1,0 +1,193 @@
+"""Everything that was ever published to, brought to agree with our records and with what is wanted.
+
+Whatever was lost (the ledger, a part of an index, rows, a database, the settings of yesterday), the stores are asked,
+the ledger and the record of versions follow them, and publishing the cells that are named restores the rest. Here:
+which store should hold what, the versions, and the order: vectors nobody wants leave before rows. Not here: one store
+(`index/reconcile.py`), or publishing (`defs/running/restoring.py`).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import orjson
+import polars as pl
+
+from geopin_assets.embedding.protocol import Model
+from geopin_assets.errors import GeoPinError
+from geopin_assets.index.protocol import index_name
+from geopin_assets.index.publication import told
+from geopin_assets.index.reconcile import Comparison, compare, mend, remove
+from geopin_assets.index.targets import Target
+from geopin_assets.index.versions import IndexVersion, State
+from geopin_assets.platform.index_state import all_desired, live_models, views_of
+from geopin_assets.platform.known_stores import KnownStore, known_stores
+from geopin_assets.platform.parts import SearchIndex, Storage
+
+_SHARD = re.compile(r"(?P<version>.+-v(?P<number>\d+))(?:-s\d+)?")
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What one target of one store was found like, and what was done."""
+
+    store: KnownStore
+    table: str = ""
+    """Of a database."""
+    found: Comparison | None = None
+    removed: int = 0
+    error: str = ""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it should be there and is not."""
+        return not self.store.is_there and self.store.state != "unused"
+
+
+@dataclass(slots=True)
+class Reconciliation:
+    """All of it."""
+
+    adopted: list[IndexVersion] = field(default_factory=list)
+    """Versions that our record did not know, or knew in an older state."""
+    parts: list[Reconciled] = field(default_factory=list)
+
+    def cells(self, *, of_index: bool) -> list[str]:
+        """The cells whose vectors, or rows, are to be published again."""
+        chosen = (part.found for part in self.parts if part.found and bool(part.store.index) == of_index)
+        return sorted({cell_id for found in chosen for cell_id in found.cells})
+
+    @property
+    def is_in_order(self) -> bool:
+        """True when nothing was found, and everything is there and could be asked."""
+        return not self.adopted and not any(
+            part.error or part.store.why_not or part.is_lost or (part.found and not part.found.is_in_order)
+            for part in self.parts
+        )
+
+
+def reconcile(
+    storage: Storage,
+    search_index: SearchIndex,
+    model: Model,
+    *,
+    is_dry: bool = False,
+    max_removals: int | None = None,
+) -> Reconciliation:
+    """Ask every store, and make the ledger and the versions what they say; dry: only look."""
+    done = Reconciliation()
+    told_by_stores = list(_told(known_stores(search_index), search_index, model))
+    done.adopted = search_index.versions().news(told_by_stores)
+    if not is_dry:
+        search_index.versions().adopt(told_by_stores)
+        _make(storage, search_index, model)
+    stores, listed = known_stores(search_index), set(storage.catalog().takedowns().listed()["capture_id"])
+    unwanted = {"capture_id": listed, "vector_id": {id_ for capture_id in listed for id_ in views_of(capture_id)}}
+    for store, target, desired in _with_desired(storage, search_index, model, stores):
+        part = Reconciled(store, target.key.rpartition(":")[2] if store.database else "")
+        done.parts.append(part)
+        try:
+            _reconcile(part, target, desired, unwanted[target.id_column], search_index, is_dry, max_removals)
+        except GeoPinError as error:
+            part.error = f"{type(error).__name__}: {error}"
+    done.parts += [Reconciled(store) for store in stores if store.why_not or not store.is_there]
+    return done
+
+
+def _make(storage: Storage, search_index: SearchIndex, model: Model) -> None:
+    """What is published to exists, be it empty: what was in it is restored like anything else that is lost."""
+    search_index.metadata()
+    if storage.vectors(model).cell_ids():
+        for part in search_index.vectors(search_index.publishing(model)).parts:
+            part.create()
+
+
+def _reconcile(
+    part: Reconciled,
+    target: Target,
+    desired: pl.DataFrame | None,
+    taken_down: set[str],
+    search_index: SearchIndex,
+    is_dry: bool,
+    max_removals: int | None,
+) -> None:
+    """Of what is only kept, nothing but what was taken down has to go."""
+    ledger = search_index.ledger()
+    part.found = found = compare(target, ledger, desired) if is_dry else mend(target, ledger, desired)
+    if desired is None:
+        there = ledger.holds(target.key, pl.Series(list(taken_down), dtype=pl.String))
+        part.removed = 0 if is_dry else remove(there, found.held, target, ledger, len(there))
+    elif not is_dry:
+        part.removed = remove(found.orphans, found.held, target, ledger, max_removals)
+
+
+def _with_desired(
+    storage: Storage, search_index: SearchIndex, model: Model, stores: Sequence[KnownStore]
+) -> Iterator[tuple[KnownStore, Target, pl.DataFrame | None]]:
+    """Everything that is there, vectors before rows, and what it should hold: id, cell_id; None: it is only kept."""
+    wanted = _wanted(storage, search_index, model)
+    for store in stores:
+        for target in store.targets():
+            yield store, target, wanted.get(target.key)
+
+
+def _wanted(storage: Storage, search_index: SearchIndex, model: Model) -> dict[str, pl.DataFrame]:
+    """What the version that is published to and the databases in use should hold, by key."""
+    found: dict[str, pl.DataFrame] = {}
+    vectors = all_desired(storage, model)
+    if version := search_index.versions().target(model.model_id):
+        for part, rows in search_index.vectors(version).split(vectors):
+            found[part.store_key] = rows.select("cell_id", id="vector_id")
+    others = [all_desired(storage, other) for other in live_models(search_index, model)[1:]]
+    views = pl.concat([vectors, *others]).unique("vector_id")
+    captures = storage.catalog().all_captures(["capture_id", "cell_id"])
+    databases = search_index.metadata_parts()
+    for table, column, everything in (("vectors", "vector_id", views), ("captures", "capture_id", captures)):
+        for store, rows in databases.split(everything):
+            found[f"{store.store_key}:{table}"] = rows.select("cell_id", id=column)
+    return {key: rows.select("id", "cell_id") for key, rows in found.items()}
+
+
+def _told(stores: Sequence[KnownStore], search_index: SearchIndex, model: Model) -> Iterator[IndexVersion]:
+    """The versions of the present backend that its databases tell of; else those whose indexes are there."""
+    backend = search_index.backend().key
+    here = [store for store in stores if store.recorded.backend == backend and store.is_there and not store.why_not]
+    names = {store.recorded.name for store in here if store.index}
+    published = {version.name: version for store in here if store.database for version in _published(store)}
+    found = [version for version in published.values() if names.intersection(version.shard_names())]
+    yield from found
+    known = {*published, *(version.name for version in search_index.versions().all())}
+    named = (version for store in here if store.index and (version := _of_index(store, names, model)))
+    left = {v.name: v for v in sorted(named, key=lambda v: v.number) if v.name not in known}
+    is_served = any(v.state is State.SERVING for v in (*found, *search_index.versions().all()))
+    for name, version in left.items():
+        serves = not is_served and version.model_id == model.model_id and name == [*left][-1]
+        yield IndexVersion(*_facts(version), State.SERVING if serves else State.RETIRED, version.since)
+
+
+def _published(store: KnownStore) -> Iterator[IndexVersion]:
+    """Nothing from a database that has no such table yet."""
+    try:
+        rows = told(store.database) if store.database else None
+    except GeoPinError:
+        return
+    for row in () if rows is None else rows.filter(pl.col("version") > 0).iter_rows(named=True):
+        shards, since = len(orjson.loads(row["indexes"])), datetime.fromisoformat(row["since"])
+        yield IndexVersion(row["model_id"], row["version"], row["dim"], shards, State(row["state"]), since)
+
+
+def _of_index(store: KnownStore, names: set[str], model: Model) -> IndexVersion | None:
+    """The version that an index is (a shard) of: by our record, else by its name, if that is the present model's."""
+    was, now = store.recorded, datetime.now(UTC)
+    if was.model_id:
+        return IndexVersion(was.model_id, was.number, was.dim, was.shards, State.RETIRED, now)
+    match = _SHARD.fullmatch(was.name)
+    if match is None or index_name(model.model_id, int(match["number"])) != match["version"]:
+        return None
+    shards = sum(name == match["version"] or name.startswith(f"{match['version']}-s") for name in names)
+    return IndexVersion(model.model_id, int(match["number"]), was.dim, shards, State.RETIRED, now)
+
+
+def _facts(version: IndexVersion) -> tuple[str, int, int, int]:
+    return version.model_id, version.number, version.dim, version.shards
