@@ -25,7 +25,7 @@ from geopin_assets.defs.running.backfills import (
     backfill_tags,
     backfill_title,
 )
-from geopin_assets.defs.running.under_way import open_instance
+from geopin_assets.defs.running.home import open_instance
 from geopin_assets.errors import ConfigurationError, TransientError
 from geopin_assets.regions import in_order
 from geopin_assets.regions import region as cells_of

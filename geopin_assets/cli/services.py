@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from geopin_assets.cli.door import REPORTS, Door
 from geopin_assets.defs.dagster_internals import webserver
-from geopin_assets.defs.running.under_way import open_instance
+from geopin_assets.defs.running.home import open_instance
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"
@@ -34,7 +34,11 @@ def main() -> int:
     port, home, settings = int(sys.argv[1]), Path(os.environ["DAGSTER_HOME"]), Settings.from_env()
     settings.quality_dir.mkdir(parents=True, exist_ok=True)
     listener = socket.create_server((HOST, port))
-    with listener, open_instance() as instance, webserver(instance, home / "workspace.yaml") as (dagster, workspace):
+    with (
+        listener,
+        open_instance(is_served=True) as instance,
+        webserver(instance, home / "workspace.yaml") as (dagster, workspace),
+    ):
         door = Door(
             dagster,
             reports(settings.quality_dir),
