@@ -39,6 +39,13 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+def _folder(path: Path) -> Path:
+    """Absolute. Raises ValueError for one that the catalog's database cannot be in."""
+    if "?" in str(path.absolute()):
+        raise ValueError("DuckDB keeps no database below a folder with a ? in its name")
+    return path.absolute()
+
+
 class Profile(StrEnum):
     """sandbox: loopback stand-ins, embedded index · live: real sources, embedded index · cloud: Cloudflare too."""
 
@@ -67,7 +74,7 @@ class Installation(BaseSettings):
     profile: Profile = Profile.SANDBOX
     """`sandbox` (stand-ins, nothing leaves this machine), `live` (real sources) or `cloud` (live, published to
     Cloudflare)"""
-    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+    data_dir: Annotated[Path, AfterValidator(_folder)] = Field(
         default_factory=lambda known: known["home"] / ".geopin" / known["profile"], validation_alias="GEOPIN_DATA"
     )
     """where all data goes; by default `.geopin/<profile>` in DAGSTER_HOME, or where the command is typed"""
