@@ -205,10 +205,14 @@ class OfOperating(Installation):
     """share of its captures a source may lose in a week before nothing is published; 1 lets all pass"""
     max_embedding_failures: float = Field(default=0.05, ge=0, le=1)
     """share of captures that may be without a vector before a check warns"""
-    reports_url: Address = "http://127.0.0.1:3001"
-    """where a browser finds the map and the notice; `geopin ui` serves them there if it is this machine"""
     ui_url: Address = "http://127.0.0.1:3000"
-    """where the Dagster UI is: links in alerts, on assets and of commands go there"""
+    """where the UI is: links in alerts, on assets and of commands go there. `geopin ui` answers to that name too, e.g.
+    of a reverse proxy in front of it"""
+    reports_url: Address = Field(default_factory=lambda known: f"{known['ui_url']}/reports")
+    """where a browser finds the map and the notice; by default `/reports` of the UI, which serves them"""
+    ui_token: SecretStr = UNSET
+    """what a browser must know to use `geopin ui`: asked for as the password of any user. Without it whoever can reach
+    127.0.0.1 may use it"""
     alert_webhook: SecretStr = UNSET
     """address of a webhook that takes Slack's JSON; without it nobody is told"""
 
