@@ -22,7 +22,7 @@ from geopin_assets.files import parquet
 from geopin_assets.files.disk import damaged_files, files_dated_after, partial_files
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 from geopin_assets.platform.evidence import Evidence
-from geopin_assets.platform.known_stores import KnownStore, known_stores
+from geopin_assets.platform.known_stores import ROW_TABLES, KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
 
 LEAST_FREE_BYTES = 2 * 2**30
@@ -194,7 +194,8 @@ def _stores(search_index: SearchIndex) -> Iterator[Finding]:
             else:
                 detail = f"it holds {held}, and the ledger knows of {claimed}"
                 yield Finding(target.key, State.ERROR, detail, "geopin reconcile")
-        if not store.is_there and store.state in _NEEDED and ledger and ledger.count(store.key):
+        known = [store.key, *(f"{store.key}:{table}" for table in ROW_TABLES)]
+        if not store.is_there and store.state in _NEEDED and ledger and any(map(ledger.count, known)):
             yield Finding(store.key, State.ERROR, "gone, and the ledger knows of what was in it", "geopin reconcile")
     if not stores:
         yield Finding("stores", State.OK, "nothing was published yet")
