@@ -15,7 +15,7 @@ from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.platform import Platform, Ran
 
 __all__ = ["object_store", "s3_address", "s3_bucket"]
-pytest_plugins = ["geopin_assets_tests.workers", "geopin_assets_tests.size"]
+pytest_plugins = ["geopin_assets_tests.workers", "geopin_assets_tests.size", "geopin_assets_tests.faults.verdict"]
 load_hypothesis_profile()
 
 
