@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from geopin_assets.cli.console import console
-from geopin_assets.embedding.decoding import decode_image
+from geopin_assets.embedding.decoders import decode_apart
 from geopin_assets.embedding.protocol import Failure
 from geopin_assets.embedding.views import is_equirectangular, perspective_views
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.stores import SearchedIndex, SearchedStore
-from geopin_assets.locate.search import locate
+from geopin_assets.locate import locate
 from geopin_assets.platform.parts import Embedding, SearchIndex
 
 
@@ -19,7 +19,7 @@ def print_matches(photo: Path, top: int) -> None:
     """
     if not photo.is_file():
         raise ConfigurationError(f"no photo at {photo}")
-    image = decode_image(photo.read_bytes())
+    image = decode_apart(photo.read_bytes())
     if isinstance(image, Failure):
         raise ConfigurationError(f"{photo}: {image.reason}: {image.detail}")
     model, search_index = Embedding().model(), SearchIndex()

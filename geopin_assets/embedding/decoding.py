@@ -1,8 +1,8 @@
 """Bytes of untrusted origin to upright RGB pixels, or the reason why not.
 
 Here: sniffing, the gate on size in pixels, EXIF orientation, JPEGs (the walk over their segments, colors; simplejpeg
-does the work), PNG and WebP (through Pillow). Not here: where bytes come from (`fetching.py`), and what a model wants
-(its own `preprocess`).
+does the work), PNG and WebP (through Pillow). Not here: where bytes come from (`fetching.py`), the process that this
+runs in (`decoders.py`), and what a model wants (its own `preprocess`). Importing this imports neither torch nor polars.
 
 A 1024x768 JPEG takes simplejpeg 2.9 ms, Pillow 8.1 (one core). Its fast upsampling of colors would save a tenth, but
 moves a preprocessed image by 0.2 levels of 255 on average. It reads progressive files, arithmetic coding, CMYK and
@@ -12,30 +12,35 @@ the first picture of a multi-picture file, and calls a file cut short what it is
 import io
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import PngImagePlugin, WebPImagePlugin
+from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.Image import DecompressionBombError
 from PIL.ImageFile import ImageFile
 
 from geopin_assets.embedding.protocol import Failure, FailureReason, Image
-from geopin_assets.embedding.stages import ThreadMemory
 
 MAX_SCANS = 64
 """Progressive files have 6 to 20. Each takes the decoder a pass over the picture, however short it is: 800 scans in
 a file of 300 kB took 54 s (100 Mpx)."""
+MAX_PARTS = 20_000
+"""Segments of a JPEG, or chunks of a PNG: 32 MB in pieces as programs write them are 4,000 at most, and empty ones took
+12 s."""
 
-_MARKER = re.compile(rb"\xff+([^\x00\xff])")
-_BARE = frozenset((0x01, *range(0xD0, 0xD9)))
-"""Markers without a length: TEM, RST0 to RST7, SOI."""
+_MARKER = re.compile(rb"(?>[^\xff]++|\xff++[\x00\x01\xd0-\xd8])*+\xff++([^\x00\xff])")
+"""The next marker with a length, and what libjpeg skips before it. Nothing is taken back: 32 kB of FF took 19 s."""
 _SCAN, _END, _APP1, _APP14 = 0xDA, 0xD9, 0xE1, 0xEE
 _PROGRESSIVE = frozenset((0xC2, 0xCA))
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL = frozenset((0xC0, 0xC1, 0xC9))
+_RARE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} - _SEQUENTIAL - _PROGRESSIVE
+"""Lossless or hierarchical."""
+_MENDABLE = re.compile(r"subsampling level|Invalid SOS parameters|\b[1-9] extraneous bytes")
+"""What simplejpeg refuses and viewers show: odd sampling of colors, and what cameras of some makes write."""
 
 
 class Jpeg:
@@ -45,46 +50,64 @@ class Jpeg:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self.size = (0, 0)
         self.exif = b""
+        self._components = 0
         self._is_adobe = self._is_in_parts = False
         self._read_header()
-        height, width, self._colors, _ = simplejpeg.decode_jpeg_header(data)
-        self.size = int(width), int(height)
 
     def working_bytes(self, at_least: tuple[int, int]) -> int:
         """Memory that decoding takes: what is returned, and the coefficients of a picture that comes in parts."""
-        height, width, *_ = simplejpeg.decode_jpeg_header(self._data, min_width=at_least[0], min_height=at_least[1])
+        try:
+            height, width, *_ = simplejpeg.decode_jpeg_header(self._data, min_width=at_least[0], min_height=at_least[1])
+        except ValueError:  # Pillow may reduce it
+            width, height = self.size
         per_pixel = 8 if self._is_in_parts else 0
         return self.size[0] * self.size[1] * per_pixel + int(height) * int(width) * (16 if self._is_cmyk else 3)
 
-    def pixels(self, at_least: tuple[int, int]) -> NDArray[np.uint8]:
+    def pixels(self, at_least: tuple[int, int], into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """RGB, uint8 [h, w, 3], reduced while decoding as long as it stays `at_least` (width, height)."""
         if self._is_in_parts and self._has_too_many_scans():
             raise ValueError(f"unsupported: more than {MAX_SCANS} scans")
+        try:
+            return self._by_simplejpeg(at_least, into)
+        except ValueError as error:
+            if not _MENDABLE.search(str(error)):
+                raise
+        return self._by_pillow(at_least)
+
+    def _by_simplejpeg(self, at_least: tuple[int, int], into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         size = {"min_width": at_least[0], "min_height": at_least[1]}
         if not self._is_cmyk:
-            return simplejpeg.decode_jpeg(self._data, colorspace="RGB", **size)
+            return simplejpeg.decode_jpeg(self._data, colorspace="RGB", buffer=into, **size)
         light = simplejpeg.decode_jpeg(self._data, colorspace="CMYK", **size)
         light = light if self._is_adobe else ~light  # Adobe's programs, and so nearly all, store light, not ink
         return (light[..., :3].astype(np.uint16) * light[..., 3:] // 255).astype(np.uint8)
 
+    def _by_pillow(self, at_least: tuple[int, int]) -> NDArray[np.uint8]:
+        """Slower, and it says only of missing bytes that they are missing."""
+        with JpegImagePlugin.JpegImageFile(io.BytesIO(self._data)) as image:
+            image.draft("RGB", at_least)
+            return np.asarray(_rgb(image))
+
     @property
     def _is_cmyk(self) -> bool:
-        return self._colors in ("CMYK", "YCCK")
+        return self._components == 4
 
     def _read_header(self) -> None:
         """The segments up to the first scan."""
-        components = 0
         for kind, start, end in _segments(self._data):
-            if kind in _FRAMES:
-                components = self._data[start + 5] if start + 5 < end else 0
-                self._is_in_parts = kind in _PROGRESSIVE
+            if kind in _RARE:
+                raise ValueError(f"unsupported: frame {kind:X}")
+            if kind in _SEQUENTIAL | _PROGRESSIVE and start + 5 < end:
+                height, width, self._components = struct.unpack_from(">HHB", self._data, start + 1)
+                self.size, self._is_in_parts = (width, height), kind in _PROGRESSIVE
             elif kind == _APP1 and not self.exif and self._data.startswith(b"Exif\0\0", start):
                 self.exif = self._data[start:end]
             elif kind == _APP14 and self._data.startswith(b"Adobe", start):
                 self._is_adobe = True
-            elif kind == _SCAN:
-                self._is_in_parts |= self._data[start:end][:1] != bytes([components])
+            elif kind == _SCAN and self._components:
+                self._is_in_parts |= self._data[start:end][:1] != bytes([self._components])
                 return
         raise ValueError("cut short before the picture begins")
 
@@ -98,12 +121,14 @@ class Jpeg:
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of every segment up to the end of the picture, found as libjpeg finds them."""
     position = 2
-    while (marker := _MARKER.search(data, position)) and (kind := marker[1][0]) != _END:
-        position = marker.end()
-        if kind not in _BARE:
-            start = position + 2
-            position += int.from_bytes(data[position:start], "big")
-            yield kind, start, position
+    for _ in range(MAX_PARTS):
+        marker = _MARKER.match(data, position)
+        if marker is None or (kind := marker[1][0]) == _END:
+            return
+        start = marker.end() + 2
+        position = marker.end() + int.from_bytes(data[marker.end() : start], "big")
+        yield kind, start, position
+    raise ValueError(f"unsupported: more than {MAX_PARTS} segments")
 
 
 _STRIP_PX = 4_000_000
@@ -130,8 +155,8 @@ class PillowImage:
         """Memory that decoding takes."""
         return self.size[0] * self.size[1] * self.bytes_per_pixel
 
-    def pixels(self, at_least: tuple[int, int]) -> NDArray[np.uint8]:
-        """RGB, uint8 [h, w, 3], reduced as long as it stays `at_least` (width, height).
+    def pixels(self, at_least: tuple[int, int], into: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """RGB, uint8 [h, w, 3], reduced as long as it stays `at_least` (width, height); in memory of its own.
 
         In strips: converted and reduced as a whole, a PNG of 100 Mpx took 1.3 GB, now 0.4.
         """
@@ -150,6 +175,17 @@ class Png(PillowImage):
     max_pixels = 100_000_000
     bytes_per_pixel = 4
     plugin = PngImagePlugin.PngImageFile
+
+    def __init__(self, data: bytes) -> None:
+        position = 8
+        for _ in range(MAX_PARTS):
+            length, kind = data[position : position + 4], data[position + 4 : position + 8]
+            if kind in (b"IEND", b""):
+                break
+            position += 12 + int.from_bytes(length, "big")
+        else:
+            raise ValueError(f"unsupported: more than {MAX_PARTS} chunks")
+        super().__init__(data)
 
 
 class WebP(PillowImage):
@@ -177,11 +213,6 @@ _SIDE_PX = 512
 MAX_ASPECT = 4
 """Of longer strips the middle is taken, which is more than any model looks at: without reducing the shorter side,
 65,000 x 1,500 would stay 0.3 GB."""
-WORKING_BYTES = 512 * 2**20
-"""For decoding, in all threads together. What needs more is decoded alone: 0.8 GB at most, for a progressive CMYK JPEG
-of 100 Mpx; 0.4 for a PNG of 100 Mpx, 0.6 for a WebP of 40."""
-
-_memory = ThreadMemory(WORKING_BYTES)
 
 
 def needed_px(side_px: int, is_pano: bool) -> tuple[int, int]:
@@ -196,13 +227,25 @@ _OTHER_IMAGES = re.compile(
     re.DOTALL,
 )
 """GIF, BMP, TIFF, AVIF and HEIC, JPEG XL, JPEG 2000."""
-_UNSUPPORTED = re.compile("nsupported|not implemented|subsampling level")
-"""What simplejpeg says of 12 bits a sample, lossless coding, odd subsampling."""
+_MEANINGS = (
+    (re.compile("nsupported|not implemented"), FailureReason.UNSUPPORTED),
+    (re.compile("nsufficient memory"), FailureReason.TOO_COSTLY),
+)
+"""What simplejpeg says of 12 bits a sample, and of memory that it does not get."""
 _ORIENTATION, _SHORT = 0x0112, 3  # EXIF
 
 
-def decode_image(data: bytes, *, at_least: tuple[int, int] = FLAT_AT_LEAST) -> Image | Failure:
-    """Decode a JPEG, PNG or WebP, reduced as long as it stays `at_least` (width, height)."""
+def decode_image(
+    data: bytes,
+    *,
+    at_least: tuple[int, int] = FLAT_AT_LEAST,
+    into: NDArray[np.uint8] | None = None,
+    reserve: Callable[[int], None] = lambda _: None,
+) -> Image | Failure:
+    """Decode a JPEG, PNG or WebP, reduced as long as it stays `at_least` (width, height).
+
+    `into`: memory that the pixels may be put in. `reserve` is told how many bytes decoding takes before it begins.
+    """
     format_ = _format(data)
     if format_ is None:
         is_image = _OTHER_IMAGES.match(data)
@@ -214,13 +257,16 @@ def decode_image(data: bytes, *, at_least: tuple[int, int] = FLAT_AT_LEAST) -> I
             return Failure(FailureReason.TOO_MANY_PIXELS, f"{width}x{height}")
         if min(width, height) < MIN_SIDE_PX:
             return Failure(FailureReason.TOO_SMALL, f"{width}x{height}")
-        with _memory.taken(image.working_bytes(at_least)):
-            return _upright(_middle(image.pixels(at_least)), _orientation(image.exif))
+        reserve(image.working_bytes(at_least))
+        return _upright(_middle(image.pixels(at_least, into)), _orientation(image.exif))
     except DecompressionBombError as error:
         return Failure(FailureReason.TOO_MANY_PIXELS, str(error))
+    except MemoryError:
+        return Failure(FailureReason.TOO_COSTLY, "decoding takes more memory than an image may")
     except Exception as error:  # noqa: BLE001 decoders raise anything on hostile bytes; it is this image's failure only
         said = f"{type(error).__name__}: {error}"[:200]
-        return Failure(FailureReason.UNSUPPORTED if _UNSUPPORTED.search(said) else FailureReason.DAMAGED, said)
+        meant = (reason for words, reason in _MEANINGS if words.search(said))
+        return Failure(next(meant, FailureReason.DAMAGED), said)
 
 
 def _format(data: bytes) -> type[Jpeg | PillowImage] | None:

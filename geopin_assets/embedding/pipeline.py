@@ -18,11 +18,15 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import numpy as np
+
+from geopin_assets.embedding.attempts import Attempts
 from geopin_assets.embedding.batching import Batches, Embedded, ModelThread
-from geopin_assets.embedding.decoding import decode_image, needed_px
+from geopin_assets.embedding.decoders import Decoders
+from geopin_assets.embedding.decoding import needed_px
 from geopin_assets.embedding.plan import CellEmbeddings, CellTask, OpenCell
 from geopin_assets.embedding.protocol import CaptureImage, Embedder, Failure, FailureReason, Image
-from geopin_assets.embedding.reading import Fetcher, ReadAhead, Renew
+from geopin_assets.embedding.reading import IN_FLIGHT, Fetcher, ReadAhead, Renew
 from geopin_assets.embedding.stages import StageClock, ThreadMemory
 from geopin_assets.embedding.vectors import vector_rows
 from geopin_assets.embedding.views import is_equirectangular, perspective_views
@@ -62,21 +66,24 @@ def embed_cells(
     renew: Renew | None = None,
     on_progress: Callable[[EmbeddingProgress], None] = lambda _: None,
     batch_size: int | None = None,
+    attempts: Attempts | None = None,
 ) -> Generator[Finished]:
     """Bring the vectors of cells up to date with their captures; yields each cell as it is finished.
 
     `tasks` is read as the run proceeds. `renew` is asked for links just before they are fetched. `on_progress`
     gets the same object after every change. A bad image is a failure row; a cell that cannot be read or stored is
     an error, and the others go on; what the embedder raises is raised. Every batch is stored at once, as a part of
-    its cell, and a run that follows a killed one continues from there. Close the generator to leave early.
+    its cell, and a run that follows a killed one continues from there; `attempts` finds the image that killed it.
+    Close the generator to leave early.
     """
     clock = StageClock()
     with ExitStack() as stack:
         thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="model"))
         batches = Batches(lambda: batch_size or embedder.batch_size)
         run = _Run(embedder, ModelThread(thread, embedder, clock), batches, clock, now, on_progress)
-        prepare = _Prepare(embedder, clock)
-        reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew)))
+        prepare = _Prepare(embedder, stack.enter_context(Decoders()), clock)
+        tried = stack.enter_context(attempts.of_run(IN_FLIGHT)) if attempts else None
+        reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew), tried))
         for task in tasks:
             reader.submit(run.open(task))
             while reader.pending >= READ_AHEAD:
@@ -197,13 +204,15 @@ class _Prepare:
     """Decodes one image, cuts it into its views and preprocesses them; runs in threads."""
 
     embedder: Embedder
+    decoders: Decoders
     clock: StageClock
 
     def __call__(self, image: CaptureImage, data: bytes) -> list[Image] | Failure:
         side_px = self.embedder.model.side_px
-        with _panoramas.taken(_PANORAMA_BYTES) if image.is_pano else nullcontext():
+        room = _panoramas.taken(_PANORAMA_BYTES) if image.is_pano else nullcontext()
+        with room, self.decoders.lent() as decoder:
             with self.clock.stage("decode"):
-                pixels = decode_image(data, at_least=needed_px(side_px, image.is_pano))
+                pixels = decoder.decode(data, at_least=needed_px(side_px, image.is_pano))
             if isinstance(pixels, Failure):
                 return pixels
             height, width = pixels.shape[:2]
@@ -211,4 +220,5 @@ class _Prepare:
                 return Failure(FailureReason.NOT_EQUIRECTANGULAR, f"{width}x{height}")
             with self.clock.stage("preprocess"):
                 views = perspective_views(pixels, size_px=side_px) if image.is_pano else [pixels]
-                return [self.embedder.preprocess(view) for view in views]
+                prepared = [self.embedder.preprocess(view) for view in views]
+                return [view.copy() if np.may_share_memory(view, pixels) else view for view in prepared]

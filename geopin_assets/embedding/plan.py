@@ -13,8 +13,14 @@ from typing import Self
 
 import polars as pl
 
-from geopin_assets.embedding.protocol import FAILURE_SCHEMA, VIEWS, CaptureImage, Failure, next_try_at
+from geopin_assets.embedding.protocol import VIEWS, CaptureImage, Failure, next_try_at
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
+
+FAILURE_SCHEMA = pl.Schema(
+    {"capture_id": pl.String(), "source": pl.String(), "image_version": pl.String(), "reason": pl.String()}
+    | {"attempts": pl.Int32(), "last_tried_at": pl.Datetime("us", "UTC"), "next_try_at": pl.Datetime("us", "UTC")}
+)
+"""`image_version` is that of the image that failed: another one is a fresh start. `next_try_at` null: never again."""
 
 Gone = Callable[[pl.DataFrame], pl.Series]
 """Of captures (capture_id, cell_id) that a cell does not have any more, whether each is known to be gone."""

@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import polars as pl
-
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
     from geopin_assets.embedding.stages import TaskMemory
@@ -36,6 +35,10 @@ class FailureReason(StrEnum):
     """Something else with status 200: often an error page."""
     DAMAGED = "damaged"
     """Cut short or undecodable: often a connection that broke."""
+    CRASHED = "crashed"
+    """Decoding it ended the process that did it, twice; often its memory was needed elsewhere."""
+    ENDED_RUNS = "ended_runs"
+    """Not tried: it was being read, alone the second time, when two runs ended without a word."""
     HOST_DOWN = "host_down"
     """Not tried: the host had failed too often just before, or asked for a long pause. Does not count as an attempt."""
     LINK_EXPIRED = "link_expired"
@@ -50,6 +53,8 @@ class FailureReason(StrEnum):
     """An image, but of another format than JPEG, PNG and WebP, or of a rare kind of those."""
     TOO_MANY_REDIRECTS = "too_many_redirects"
     TOO_LARGE = "too_large"
+    TOO_COSTLY = "too_costly"
+    """Decoding it takes more time or memory than an image may."""
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_SMALL = "too_small"
     NOT_EQUIRECTANGULAR = "not_equirectangular"
@@ -74,7 +79,7 @@ class FailureReason(StrEnum):
 _R = FailureReason
 _OF_HOST = frozenset({_R.TIMEOUT, _R.UNREACHABLE, _R.SERVER_ERROR, _R.RATE_LIMITED})
 _SAYS_NOTHING = frozenset({_R.HOST_DOWN, _R.LINK_EXPIRED, _R.RATE_LIMITED})
-_TRANSIENT = _OF_HOST | _SAYS_NOTHING | {_R.REFUSED, _R.NOT_AN_IMAGE, _R.DAMAGED, _R.GONE}
+_TRANSIENT = _OF_HOST | _SAYS_NOTHING | {_R.REFUSED, _R.NOT_AN_IMAGE, _R.DAMAGED, _R.CRASHED, _R.ENDED_RUNS, _R.GONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +91,6 @@ class Failure:
     not_before: datetime | None = None
     """When the host will be ready to talk about it."""
 
-
-FAILURE_SCHEMA = pl.Schema(
-    {"capture_id": pl.String(), "source": pl.String(), "image_version": pl.String(), "reason": pl.String()}
-    | {"attempts": pl.Int32(), "last_tried_at": pl.Datetime("us", "UTC"), "next_try_at": pl.Datetime("us", "UTC")}
-)
-"""`image_version` is that of the image that failed: another one is a fresh start. `next_try_at` null: never again."""
 
 BACK_OFF = (timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 """Wait after the first, second, … failed attempt; one more failure is final."""
@@ -179,6 +178,8 @@ STAND_IN = Model("thumbnail-512-p2", dim=512, is_place_recognition=False, side_p
 
 def embedding_schema(dim: int) -> pl.Schema:
     """Columns of the stored vectors of a model of `dim` dimensions."""
+    import polars as pl  # not where images are decoded
+
     return pl.Schema(
         {"vector_id": pl.String(), "capture_id": pl.String(), "source": pl.String(), "view": pl.Int16()}
         | {"heading_deg": pl.Float64(), "model_id": pl.String(), "image_version": pl.String()}

@@ -6,7 +6,8 @@ Here: the background loop, its threads, and the bounds on what is in memory. Not
     submit → renewed links → lanes (asyncio, so many per host) → threads (decode, cut, preprocess) → next
 
 An image holds one of IN_FLIGHT places from before its fetch until the caller has room for it in a bounded queue, so
-a slow caller stops the fetching, and memory is bounded however many images are asked for.
+a slow caller stops the fetching, and memory is bounded however many images are asked for. One that was being read when
+a run ended holds all of them (`attempts.py`).
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from threading import Event
 from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
+from geopin_assets.embedding.attempts import RunAttempts
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Fetcher
 from geopin_assets.embedding.stages import StageClock, TaskMemory
 
@@ -82,8 +84,10 @@ class ReadAhead(Generic[Prepared]):
         prepare: Callable[[CaptureImage, bytes], Prepared | Failure],
         clock: StageClock,
         renew: Renew | None = None,
+        attempts: RunAttempts | None = None,
     ) -> None:
         self._fetcher, self._prepare, self._clock, self._renew = fetcher, prepare, clock, renew
+        self._attempts = attempts
         self.pending = 0
         """Images submitted and not returned by `next` yet."""
         self._ready: Queue[tuple[CaptureImage, Prepared | Failure] | None] = Queue(QUEUE)
@@ -137,7 +141,7 @@ class ReadAhead(Generic[Prepared]):
         self._lines: defaultdict[str, _Line] = defaultdict(_Line)
         self._hosts: dict[str, _Host] = {}
         self._links: defaultdict[str, _Links] = defaultdict(_Links)
-        self._gate, self._memory = asyncio.Semaphore(IN_FLIGHT), TaskMemory(IN_FLIGHT_BYTES)
+        self._places, self._memory = TaskMemory(IN_FLIGHT), TaskMemory(IN_FLIGHT_BYTES)
         try:
             async with self._fetcher.session(self._memory) as self._fetch, asyncio.TaskGroup() as self._tasks:
                 self._started.set()
@@ -160,9 +164,10 @@ class ReadAhead(Generic[Prepared]):
         while line.waiting:
             image = line.waiting.popleft()
             link = await self._link(image)
-            await self._gate.acquire()
-            data = link if isinstance(link, Failure) else await self._ask(link)
-            self._tasks.create_task(self._hand_over(image, data))
+            places = IN_FLIGHT if self._attempts and self._attempts.is_alone(image) else 1
+            await self._places.take(places)
+            data = link if isinstance(link, Failure) else await self._try(image, link)
+            self._tasks.create_task(self._hand_over(image, data, places))
         line.lanes -= 1
 
     async def _link(self, image: CaptureImage) -> str | Failure:
@@ -179,6 +184,14 @@ class ReadAhead(Generic[Prepared]):
                     links.known[one] = renewed.get(one.capture_id, one.image_url)
         return links.known.pop(image)
 
+    async def _try(self, image: CaptureImage, url: str) -> bytes | Failure:
+        """Fetch an image that did not end two runs, after writing down that it is tried."""
+        if self._attempts is not None:
+            if blamed := self._attempts.blamed(image):
+                return blamed
+            self._attempts.begin(image)
+        return await self._ask(url)
+
     async def _ask(self, url: str) -> bytes | Failure:
         """Fetch from a host that may be another than the line's: renewed links often lead elsewhere."""
         name = _host(url)
@@ -191,12 +204,14 @@ class ReadAhead(Generic[Prepared]):
             host.failures = host.failures + 1 if isinstance(data, Failure) and data.reason.is_of_host else 0
             return data
 
-    async def _hand_over(self, image: CaptureImage, data: bytes | Failure) -> None:
+    async def _hand_over(self, image: CaptureImage, data: bytes | Failure, places: int) -> None:
         """Prepare in a thread and put into the caller's queue; only then is there room for another image."""
         await self._loop.run_in_executor(self._threads, self._finish, image, data)
         if not isinstance(data, Failure):
             self._memory.give_back(len(data))
-        self._gate.release()
+        if self._attempts is not None:
+            self._attempts.end(image)
+        self._places.give_back(places)
 
     def _finish(self, image: CaptureImage, data: bytes | Failure) -> None:
         if not self._closed.is_set():

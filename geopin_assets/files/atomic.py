@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
+from geopin_assets.files.damage import writing
+
 
 @contextmanager
 def replacing(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
     """A path to write to: what is there at the end takes the place of `path`, after an exception nothing does.
 
     Makes the folder. Durable: on the disk before anyone hears that it is written, so that no power cut leaves an
-    empty file under a name that was announced (6 ms); not for what is only a cache.
+    empty file under a name that was announced (6 ms); not for what is only a cache. Raises what `damage.writing` does.
     """
-    with _partial(path) as partial:
+    with writing(str(path)), _partial(path) as partial:
         yield partial
         if is_durable:
             _sync(partial)
@@ -32,7 +34,7 @@ def replacing(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
 @contextmanager
 def creating(path: Path) -> Iterator[Path]:
     """As `replacing`, but what another process put there meanwhile stays: the first one wins."""
-    with _partial(path) as partial:
+    with writing(str(path)), _partial(path) as partial:
         yield partial
         _sync(partial)
         with suppress(FileExistsError):

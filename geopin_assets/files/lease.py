@@ -143,7 +143,7 @@ class Leases:
         folder = self._folder_of(thing)
         if not folder.exists():
             return []
-        with locked(folder / ".turn"):
+        with locked(folder / ".turn"), writing(str(folder)):
             return _standing(folder)
 
     def take_for_life(self, thing: str, unit: str) -> None:
@@ -189,7 +189,7 @@ class Leases:
     ) -> tuple[Lease | None, list[Holder]]:
         """The lease, or who is in the way."""
         folder = self._folder_of(thing)
-        with locked(folder / ".turn"):
+        with locked(folder / ".turn"), writing(str(folder)):
             others = [other for other in _standing(folder) if other.has(units) is None or other.has(units)]
             wanted = None if units is None else frozenset(units)
             if others:

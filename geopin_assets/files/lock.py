@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geopin_assets.errors import TransientError
+from geopin_assets.files.damage import writing
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -64,7 +65,8 @@ def holder(path: Path) -> str:
 def _lock(path: Path) -> "FileLock":
     from filelock import FileLock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path, on_acquired=_sign, fallback_to_soft=False, poll_interval=_POLL_S)
 
 
@@ -72,7 +74,8 @@ def _acquire(lock: "FileLock", patience_s: float) -> bool:
     from filelock import Timeout
 
     try:
-        lock.acquire(timeout=patience_s)
+        with writing(lock.lock_file):
+            lock.acquire(timeout=patience_s)
     except Timeout:
         return False
     return True

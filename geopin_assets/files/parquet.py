@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geopin_assets.files.atomic import replacing
-from geopin_assets.files.damage import reading, writing
+from geopin_assets.files.damage import reading
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def write_frame(path: Path, frame: "pl.DataFrame", metadata: Mapping[str, str] | None = None) -> Path:
     """Replace `path`, whole or not at all; returns it. Raises StorageFullError and ConfigurationError."""
-    with writing(str(path)), replacing(path) as partial:
+    with replacing(path) as partial:
         put_frame(partial, frame, metadata)
     return path
 

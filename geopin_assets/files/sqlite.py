@@ -6,14 +6,28 @@ Connections are in autocommit mode and short. Readers go on while one writes (WA
 a timeout, at the beginning of a transaction and so never in its middle.
 """
 
+import logging
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError, TransientError
+from geopin_assets.errors import (
+    ConfigurationError,
+    DamagedFileError,
+    GeoPinError,
+    StorageFullError,
+    TransientError,
+)
+from geopin_assets.files.damage import set_aside
+from geopin_assets.files.damage import writing as writing_on_disk
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30.0
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -27,7 +41,8 @@ def opened(
     full, DamagedFileError, ConfigurationError where nothing may be written; what is wrong with a statement stays
     sqlite3's own error.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_on_disk(str(path.parent)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with closing(sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)) as connection:
             connection.execute("pragma journal_mode = wal" if is_durable else "pragma synchronous = off")
@@ -59,15 +74,43 @@ def transaction(path: Path, schema: str = "", *, is_durable: bool = True) -> Ite
         yield connection
 
 
+def on_losable(path: Path, schema: str, work: Callable[[sqlite3.Connection], T], *, is_writing: bool = True) -> T:
+    """Work on a file that may be lost, in one transaction unless it only reads; returns what `work` does.
+
+    For budgets and caches: a damaged file is set aside, said in the log, and begun anew, so `work` may be called twice.
+    """
+    for is_last in (False, True):
+        try:
+            with opened(path, schema, is_durable=False) as connection:
+                if not is_writing:
+                    return work(connection)
+                with writing(connection):
+                    return work(connection)
+        except (DamagedFileError, sqlite3.Error) as error:  # the latter: tables of another shape
+            if is_last:
+                raise
+            if place := set_aside(path):
+                _log.warning("%s: %s; begun anew, what was there is in %s", path.name, error, place.name)
+    raise AssertionError("the last attempt returns or raises")
+
+
 def _meaning(path: Path, error: sqlite3.Error) -> GeoPinError | None:
     """The project's error for what is wrong with the file; None for what is wrong with a statement."""
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the plain code of an extended one
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return TransientError(f"{path.name}: {error}; another process is writing")
         case sqlite3.SQLITE_FULL:
-            return TransientError(f"{path}: {error}")
+            return StorageFullError(f"{path}: {error}")
+        case sqlite3.SQLITE_IOERR:
+            return TransientError(f"{path}: {error}; is there space left?")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return DamagedFileError(f"{path}: {error}")
+        case sqlite3.SQLITE_CANTOPEN if _may_write(path):
+            return TransientError(f"{path}: {error}; is there space left?")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return ConfigurationError(f"{path}: {error}; may this user write there?")
     return None
+
+
+def _may_write(path: Path) -> bool:
+    return not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)

@@ -14,14 +14,21 @@ What an answer means, unless the judge says otherwise:
     200, not JSON               TransientError (retried) if it begins like JSON and was cut; else PayloadError
     200, too large              PayloadError
 
-A rate that a provider grants an account rather than a process is a `SharedBucket`: its state is in a file.
+A rate that a provider grants an account or an address rather than a process is kept in a file (`state.py`).
 
 Messages name the source, the URL's path and the status, never a query, header or known secret.
 """
 
 from geopin_assets.http_client.client import AccessDenied, HttpClient, KeyRefused, NotFound, user_agent
 from geopin_assets.http_client.exchange import Answer, How, Judge, Tally, asked_wait_s
-from geopin_assets.http_client.politeness import CircuitBreaker, DailyUse, Politeness, Quota, build_politeness
+from geopin_assets.http_client.politeness import (
+    CircuitBreaker,
+    DailyUse,
+    Politeness,
+    Quota,
+    build_politeness,
+    shared_politeness,
+)
 from geopin_assets.http_client.rate import SharedBucket
 from geopin_assets.http_client.redaction import hide_path
 
@@ -42,5 +49,6 @@ __all__ = [
     "asked_wait_s",
     "build_politeness",
     "hide_path",
+    "shared_politeness",
     "user_agent",
 ]

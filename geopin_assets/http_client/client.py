@@ -158,11 +158,14 @@ class HttpClient:
     def _await_turn(self, polite: Politeness, kind: str) -> None:
         """Return when the request may go. Raises SourceUnavailable if that is not soon, BudgetSpent if not today."""
         polite.breaker.check()
-        if (wait_s := polite.bucket.paused_s) > self._max_wait_s:
-            raise SourceUnavailable(f"{self.name}: asked to wait {wait_s:.0f} s", retry_after_s=wait_s)
         if self._daily_use is not None and kind:
+            self._refuse_long(polite.bucket.paused_s)  # before the request is counted
             self._daily_use.spend(self.name, kind, polite.per_day)
-        polite.bucket.acquire()
+        self._refuse_long(polite.bucket.acquire(self._max_wait_s))
+
+    def _refuse_long(self, pause_s: float) -> None:
+        if pause_s > self._max_wait_s:
+            raise SourceUnavailable(f"{self.name}: asked to wait {pause_s:.0f} s", retry_after_s=pause_s)
 
     @contextmanager
     def _located(self, ask: Ask) -> Iterator[None]:

@@ -1,26 +1,25 @@
 """How one kind of request behaves over time: counted against a day, tried again, and left alone after failures.
-failures.
 
-Here: quotas as facts and the file that counts against their daily part, shared by threads and processes; the circuit
-breaker, the policy of retries (on tenacity), and what several clients of one source in one process share, so that a
-source that was found dead by one range of cells is not found dead again by each of the next. Not here: when the next
-request may go (`rate.py`), what counts as a failure (`client.py`).
+Here: quotas as facts and the file that counts against their daily part; the circuit breaker, the policy of retries (on
+tenacity), and what all clients of one source share, whatever the process: crawling and the renewal of links ask at one
+rate, keep one pause, and a source that one of them found dead is not found dead again by the others. Not here: when
+the next request may go (`rate.py`), what counts as a failure (`client.py`), where it is remembered (`state.py`).
 """
 
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from threading import Lock
+from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
 
 from geopin_assets.errors import BudgetSpent, GeoPinError, PermanentError, SourceUnavailable, TransientError
-from geopin_assets.files.sqlite import transaction
-from geopin_assets.http_client.rate import Bucket, TokenBucket
+from geopin_assets.files.sqlite import on_losable
+from geopin_assets.http_client.rate import Bucket
+from geopin_assets.http_client.state import OwnState, SharedState, State, Values
 
 _DAY_S = 86_400
 _SCHEMA = """
@@ -48,7 +47,8 @@ class DailyUse:
 
     def spend(self, name: str, kind: str, per_day: int | None) -> None:
         """Count one request. Raises BudgetSpent, counting nothing, if today's are used up or the kind is stopped."""
-        with self._connect() as db:
+
+        def count(db: sqlite3.Connection) -> None:
             now_s, day = self._now()
             self._raise_if_stopped(db, name, kind, now_s)
             if per_day is None:
@@ -62,28 +62,24 @@ class DailyUse:
                 )
             db.execute("insert or replace into used values (?, ?, ?, ?)", (name, kind, day, used + 1))
 
+        on_losable(self._path, _SCHEMA, count)
+
     def stop(self, name: str, kind: str, seconds: float, reason: str) -> None:
         """Let no request of this kind through for `seconds`, in this run and in later ones."""
-        with self._connect() as db:
-            db.execute(
-                "insert or replace into stopped values (?, ?, ?, ?)", (name, kind, self._now()[0] + seconds, reason)
-            )
+        row = (name, kind, self._now()[0] + seconds, reason)
+        insert = "insert or replace into stopped values (?, ?, ?, ?)"
+        on_losable(self._path, _SCHEMA, lambda db: db.execute(insert, row))
 
     def used_since(self, day: date) -> list[tuple[str, str, date, int]]:
         """(name, kind, day, requests) of every day since then, oldest first; days without a request have no row."""
-        with self._connect() as db:
-            rows = db.execute(
-                "select name, kind, day, requests from used where day >= ? order by day, name, kind", (day.isoformat(),)
-            ).fetchall()
+        select = "select name, kind, day, requests from used where day >= ? order by day, name, kind"
+        rows = self._rows(select, day.isoformat())
         return [(name, kind, date.fromisoformat(at), requests) for name, kind, at, requests in rows]
 
     def stops(self) -> list[tuple[str, str, datetime, str]]:
         """(name, kind, until, reason) of every stop that is in force."""
-        with self._connect() as db:
-            rows = db.execute(
-                "select name, kind, until_s, reason from stopped where until_s > ? order by name, kind",
-                (self._now()[0],),
-            ).fetchall()
+        select = "select name, kind, until_s, reason from stopped where until_s > ? order by name, kind"
+        rows = self._rows(select, self._now()[0])
         return [(name, kind, datetime.fromtimestamp(until_s, UTC), reason) for name, kind, until_s, reason in rows]
 
     def _now(self) -> tuple[float, str]:
@@ -97,18 +93,21 @@ class DailyUse:
             message = f"{name}: {kind} are not asked for until {until:%Y-%m-%d %H:%M} UTC: {row[1]}"
             raise BudgetSpent(message, retry_after_s=row[0] - now_s)
 
-    def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self._path, _SCHEMA, is_durable=False)
+    def _rows(self, select: str, since: object) -> list[Any]:
+        return on_losable(self._path, _SCHEMA, lambda db: db.execute(select, (since,)).fetchall(), is_writing=False)
 
 
 BREAKER_FAILURES = 10
 PAUSE_S, LONGEST_PAUSE_S = 60.0, 960.0
+_OPEN, _FAILED = "open_until_at_s", "failed_at_s"
 
 
 class CircuitBreaker:
     """Opens after `failures` failures in a row, for PAUSE_S; then lets one probe through per pause.
 
-    A probe that fails doubles the pause, up to LONGEST_PAUSE_S.
+    A probe that fails doubles the pause, up to LONGEST_PAUSE_S; what is older than that is forgotten. Where processes
+    share the `state`, one that has heard nothing yet may ask although others found the source dead: somebody may have
+    mended it, and only then started another run.
     """
 
     def __init__(
@@ -116,14 +115,10 @@ class CircuitBreaker:
         *,
         failures: int = BREAKER_FAILURES,
         clock: Callable[[], float] = time.monotonic,
+        state: State | None = None,
     ) -> None:
-        self._threshold, self._clock = failures, clock
-        self._pause_s = PAUSE_S
-        self._is_probing = False
-        self._lock = Lock()
-        self._failures = 0
-        self._open_until: float | None = None
-        self._cause: GeoPinError | None = None
+        self._threshold, self._clock, self._state = failures, clock, state or OwnState()
+        self._has_heard = self._is_to_clear = False
 
     def check(self) -> None:
         """Return when a request may go.
@@ -131,35 +126,58 @@ class CircuitBreaker:
         Raises SourceUnavailable while open, or PermanentError when it was opened by a refusal
         (a probe sees whether that still holds).
         """
-        with self._lock:
-            now = self._clock()
-            if self._open_until is None:
-                return
-            if now >= self._open_until:
-                self._open_until = now + self._pause_s  # this caller probes; the others wait one pause more
-                self._is_probing = True
-                return
-            wait_s = self._open_until - now
-            message = f"{self._cause} (not asked again for {wait_s:.0f} s)"
-            if isinstance(self._cause, PermanentError):
+        known = self._recent(self._state.read())
+        self._is_to_clear = bool(known)
+        if _OPEN in known and self._has_heard and (wait_s := self._state.change(self._wait_or_probe)):
+            message = f"{known['cause']} (not asked again for {wait_s:.0f} s)"
+            if known["is_refusal"]:
                 raise PermanentError(message)
             raise SourceUnavailable(message, retry_after_s=wait_s)
 
     def succeeded(self) -> None:
         """The server answered sensibly: close and forget past failures."""
-        with self._lock:
-            self._failures, self._open_until, self._cause = 0, None, None
-            self._pause_s, self._is_probing = PAUSE_S, False
+        self._has_heard = True
+        if self._is_to_clear:
+            self._state.change(self._forget)
 
     def failed(self, cause: GeoPinError, *, for_good: bool = False) -> None:
         """Count a failure; `for_good` (a refusal such as 401) opens at once."""
-        with self._lock:
-            self._failures += 1
-            self._cause = cause
-            if self._is_probing:
-                self._pause_s, self._is_probing = min(2 * self._pause_s, LONGEST_PAUSE_S), False
-            if for_good or self._failures >= self._threshold:
-                self._open_until = self._clock() + self._pause_s
+        self._has_heard = self._is_to_clear = True
+
+        def note(values: Values) -> None:
+            now, known = self._clock(), self._recent(values)
+            self._forget(values)
+            known |= {"failures": known.get("failures", 0) + 1, _FAILED: now}
+            if known.pop("is_probing", False):
+                known["pause_s"] = min(2 * known["pause_s"], LONGEST_PAUSE_S)
+            if for_good or known["failures"] >= self._threshold:
+                pause_s = known.setdefault("pause_s", PAUSE_S)
+                known |= {_OPEN: now + pause_s, "cause": str(cause), "is_refusal": isinstance(cause, PermanentError)}
+            values |= known
+
+        self._state.change(note)
+
+    def _wait_or_probe(self, values: Values) -> float:
+        """Seconds to wait; 0 for the one caller who probes, while the others wait one pause more."""
+        now = self._clock()
+        if now < values.get(_OPEN, now):
+            return float(values[_OPEN] - now)
+        if _OPEN in values:
+            values |= {_OPEN: now + values["pause_s"], "is_probing": True}
+        return 0.0
+
+    def _recent(self, values: Values) -> Values:
+        """What is known of failures, if it is not too old."""
+        known = {name: value for name, value in values.items() if name in _OF_BREAKERS}
+        latest = max(known.get(_OPEN, 0.0), known.get(_FAILED, 0.0))
+        return known if known and self._clock() - latest <= LONGEST_PAUSE_S else {}
+
+    def _forget(self, values: Values) -> None:
+        for name in _OF_BREAKERS:
+            values.pop(name, None)
+
+
+_OF_BREAKERS = (_OPEN, _FAILED, "failures", "pause_s", "is_probing", "cause", "is_refusal")
 
 
 _backoff = wait_exponential_jitter(initial=1, max=30, jitter=1)
@@ -203,13 +221,21 @@ def build_politeness(
     failures: int = BREAKER_FAILURES,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    state_of: Callable[[str], State] = lambda kind: OwnState(),
 ) -> dict[str, Politeness]:
-    """By kind of request; the kind "" is every request that names none."""
-    return {
-        kind: Politeness(
-            TokenBucket(quota.per_second, clock=clock, sleep=sleep),
-            CircuitBreaker(failures=failures, clock=clock),
-            quota.per_day,
-        )
-        for kind, quota in quotas.items()
-    }
+    """By kind of request; the kind "" is every request that names none. `state_of` a kind, on the same `clock`."""
+    built = {}
+    for kind, quota in quotas.items():
+        state = state_of(kind)
+        bucket = Bucket(1.0 / quota.per_second, state, clock=clock, sleep=sleep)
+        built[kind] = Politeness(bucket, CircuitBreaker(failures=failures, clock=clock, state=state), quota.per_day)
+    return built
+
+
+def shared_politeness(
+    quotas: Mapping[str, Quota], path: Path, name: str, *, sleep: Callable[[float], None] = time.sleep
+) -> dict[str, Politeness]:
+    """Shared by all processes that use `name` in the SQLite file `path`."""
+    return build_politeness(
+        quotas, clock=time.time, sleep=sleep, state_of=lambda kind: SharedState(path, f"{name}/{kind}")
+    )

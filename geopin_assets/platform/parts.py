@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from geopin_assets.embedding.attempts import Attempts
     from geopin_assets.embedding.fetching import ImageFetcher
     from geopin_assets.embedding.protocol import Embedder, Model
     from geopin_assets.embedding.vectors import VectorFiles
@@ -126,6 +127,12 @@ class Embedding(Parts):
         from geopin_assets.embedding.model.choosing import build_embedder
 
         return build_embedder(self.settings())
+
+    def attempts(self) -> Attempts:
+        """Which images are being read by any run over this data."""
+        from geopin_assets.embedding.attempts import Attempts
+
+        return Attempts(self.settings().attempts_dir)
 
     def fetcher(self) -> ImageFetcher:
         """Public hosts only; loopback in the sandbox; private hosts where the settings trust them.

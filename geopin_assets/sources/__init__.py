@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geopin_assets.environment import refuse_unknown
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.http_client import DailyUse, HttpClient, Politeness, Quota, build_politeness
+from geopin_assets.http_client import DailyUse, HttpClient, Politeness, Quota, build_politeness, shared_politeness
 from geopin_assets.settings import Settings
 from geopin_assets.sources.amsterdam import Amsterdam
 from geopin_assets.sources.base import Source
@@ -90,20 +91,21 @@ def quotas_of(source: type[Source], settings: Settings) -> dict[str, Quota]:
 def open_source(name: str, settings: Settings, *, transport: "Transport | None" = None) -> Iterator[Source]:
     """A source ready to crawl, with a client of its own at its rate (`quotas_of`), closed at the end.
 
-    All clients of a source in one process share its rate and its circuit breaker; daily budgets are shared by
-    all processes of an installation. Raises ConfigurationError if the source is unknown, disabled or given a
+    All clients of a source in all processes of an installation share its rate, its pauses, its circuit breaker and its
+    daily budgets. Raises ConfigurationError if the source is unknown, disabled or given a
     wrong rate. `transport` replaces the network in tests.
     """
     source = source_named(name)
     if reason := source.disabled_reason(settings):
         raise ConfigurationError(f"{name} is disabled: {reason}")
-    quotas, at = quotas_of(source, settings), (str(settings.data_dir), settings.sandbox_port)
+    quotas = quotas_of(source, settings)
+    server = f"{name}@sandbox:{settings.sandbox_port}" if settings.is_sandbox else name
     with HttpClient(
         name,
         contact=settings.contact,
         politeness=build_politeness(quotas)
         if transport
-        else _shared_politeness(name, *at, tuple(sorted(quotas.items()))),
+        else _politeness(settings.daily_use_path, server, tuple(sorted(quotas.items()))),
         daily_use=DailyUse(settings.daily_use_path),
         deadline_s=source.deadline_s,
         max_bytes=source.max_bytes,
@@ -114,8 +116,6 @@ def open_source(name: str, settings: Settings, *, transport: "Transport | None" 
 
 
 @lru_cache
-def _shared_politeness(
-    name: str, data_dir: str, port: int, quotas: tuple[tuple[str, Quota], ...]
-) -> Mapping[str, Politeness]:
-    """That of a source at the address that these settings mean, the same for the life of the process."""
-    return build_politeness(dict(quotas))
+def _politeness(path: Path, server: str, quotas: tuple[tuple[str, Quota], ...]) -> Mapping[str, Politeness]:
+    """The same for the life of the process: what it heard of a source, its next client knows."""
+    return shared_politeness(dict(quotas), path, server)

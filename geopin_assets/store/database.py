@@ -21,7 +21,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_
 
 from geopin_assets.errors import DamagedFileError, TransientError
 from geopin_assets.files.atomic import creating
-from geopin_assets.files.damage import of_disk, writing
+from geopin_assets.files.damage import of_disk
 
 SQL = files("geopin_assets.store")
 REBUILD = "Move it away and materialize `catalog`: everything in it is made again from the raw files"
@@ -73,7 +73,6 @@ class Database:
 
     def _make(self) -> None:
         with (
-            writing(str(self.path)),
             creating(self.path) as partial,
             self._understood(),
             duckdb.connect(str(partial)) as db,

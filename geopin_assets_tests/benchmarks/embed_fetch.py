@@ -17,7 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
-from geopin_assets.embedding.decoding import decode_image
+from geopin_assets.embedding.decoders import Decoders
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.protocol import CaptureImage, Failure, Image
@@ -62,13 +62,14 @@ def geopin(preprocess: Callable[[Image], Image], host: str, images: int) -> None
     """Fetch, decode and resize as `embed_cells` does before the model, as many requests at once as img2dataset."""
 
     def prepare(_: CaptureImage, data: bytes) -> Image | Failure:
-        pixels = decode_image(data)
-        return pixels if isinstance(pixels, Failure) else preprocess(pixels)
+        with decoders.lent() as decoder:
+            pixels = decoder.decode(data)
+            return pixels if isinstance(pixels, Failure) else preprocess(pixels)
 
     fetcher = ImageFetcher(addresses=AddressRule(allow_loopback=True), per_host=PROCESSES * THREADS)
     wanted = [CaptureImage("", str(n), "street", str(n), f"{host}{n}", "1", False, None) for n in range(images)]
     done = 0
-    with ReadAhead(fetcher, prepare, StageClock()) as reader:
+    with Decoders() as decoders, ReadAhead(fetcher, prepare, StageClock()) as reader:
         reader.submit(wanted)
         while reader.pending:
             done += not isinstance(reader.next()[1], Failure)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from geopin_assets.embedding.plan import CellTask
-from geopin_assets.embedding.protocol import FAILURE_SCHEMA, CaptureImage
+from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellTask
+from geopin_assets.embedding.protocol import CaptureImage
 from geopin_assets.embedding.stages import TaskMemory
 from geopin_assets.embedding.vectors import VectorFiles
 from geopin_assets.files.object_store import open_store

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from geopin_assets.embedding.decoding import MAX_ASPECT, MAX_SCANS, PANORAMA_AT_LEAST, Jpeg, Png, WebP, decode_image
+from geopin_assets.embedding.decoding import (
+    MAX_ASPECT,
+    MAX_PARTS,
+    MAX_SCANS,
+    PANORAMA_AT_LEAST,
+    Jpeg,
+    Png,
+    WebP,
+    decode_image,
+)
 from geopin_assets.embedding.protocol import Failure, FailureReason
 from geopin_assets_tests.embedding.pictures import (
     black_png,
@@ -130,9 +139,10 @@ def test_an_image_in_another_format_is_unsupported_and_not_asked_for_again(forma
         patched_jpeg(encoded(PICTURE), frame=0xC1, bits=12),
         patched_jpeg(encoded(PICTURE), frame=0xC3),
         patched_jpeg(encoded(PICTURE), frame=0xC5),
+        encoded(PICTURE)[:2] + jpeg_segment(0xFE, b"") * (MAX_PARTS + 1) + encoded(PICTURE)[2:],
         gray_jpeg(400, 300, MAX_SCANS + 1),
     ],
-    ids=["12 bits", "12 bits, extended", "lossless", "hierarchical", "too many scans"],
+    ids=["12 bits", "12 bits, extended", "lossless", "hierarchical", "too many segments", "too many scans"],
 )
 def test_a_jpeg_of_a_rare_kind_is_unsupported_and_not_asked_for_again(data: bytes) -> None:
     got = reason(data)

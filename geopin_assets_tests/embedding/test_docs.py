@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from geopin_assets.embedding import decoding, fetching, hosts, reading, views
+from geopin_assets.embedding import decoders, decoding, fetching, hosts, reading, views
 from geopin_assets.embedding.model.checkpoints import PUBLISHED, Architecture
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import BACK_OFF, FailureReason
@@ -65,7 +65,7 @@ def test_every_reason_of_a_failure_is_explained_with_whether_it_is_tried_again()
         ("| {} scans:", decoding.MAX_SCANS, 1),
         ("{} images on the way", reading.IN_FLIGHT, 1),
         ("{} MB of undecoded bytes", reading.IN_FLIGHT_BYTES, MB),
-        ("{} MB of\ndecoding", decoding.WORKING_BYTES, MB),
+        ("{} MB of\ndecoding", decoders.WORKING_BYTES, MB),
         ("{} prepared captures", reading.QUEUE, 1),
         ("waited for up to {} minutes", hosts.MAX_WAIT_S, 60),
         ("After {} failures in a row", reading.HOST_PATIENCE, 1),

@@ -17,10 +17,9 @@ from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
-from geopin_assets.embedding.plan import CellStats, CellTask
+from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellStats, CellTask
 from geopin_assets.embedding.protocol import (
     BACK_OFF,
-    FAILURE_SCHEMA,
     CaptureImage,
     Failure,
     FailureReason,
@@ -437,7 +436,7 @@ def test_a_cell_is_planned_while_the_last_images_of_the_one_before_are_on_their_
             cell = captures(*({"capture_id": f"s:{cell_id}{i}"} for i in range(300)))
             yield CellTask(cell_id, cell, NO_FAILURES, files.cell(cell_id))
 
-    run = embed_cells(tasks(), embedder=Thumbnail(), fetcher=MemoryFetcher(IMAGES), batch_size=2)
+    run = embed_cells(tasks(), embedder=Thumbnail(), fetcher=MemoryFetcher(IMAGES), batch_size=8)
     seen = [(cell_id, list(opened)) for cell_id, _ in run]
     assert [cell_id for cell_id, _ in seen] == list("abc")
     assert seen[0][1] == ["a", "b"], "the next cell is opened before this one is finished, and not the one after"

@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geopin_assets.http_client import SharedBucket
-from geopin_assets.http_client.rate import TokenBucket
+from geopin_assets.http_client.rate import Bucket
+from geopin_assets.http_client.state import OwnState
 from geopin_assets_tests.http_client.world import Clock
 
 
 @given(rate=st.floats(0.1, 100), gaps=st.lists(st.floats(0, 5), min_size=1, max_size=60))
 def test_no_window_holds_more_than_one_plus_rate(rate: float, gaps: list[float]):
     clock = Clock()
-    bucket = TokenBucket(rate, clock=clock, sleep=clock.sleep)
+    bucket = Bucket(1 / rate, OwnState(), clock=clock, sleep=clock.sleep)
     times = []
     for gap in gaps:
         clock.now += gap
@@ -36,7 +37,7 @@ def test_a_pause_that_begins_while_somebody_waits_holds_them_too():
             bucket.pause(30)  # another thread gets its 429 meanwhile
         clock.sleep(seconds)
 
-    bucket = TokenBucket(1.0, clock=clock, sleep=sleep)
+    bucket = Bucket(1.0, OwnState(), clock=clock, sleep=sleep)
     bucket.acquire()
     bucket.acquire()
     went.append(clock.now)
@@ -45,7 +46,7 @@ def test_a_pause_that_begins_while_somebody_waits_holds_them_too():
 
 def test_a_shorter_pause_does_not_end_a_longer_one():
     clock = Clock()
-    bucket = TokenBucket(1.0, clock=clock, sleep=clock.sleep)
+    bucket = Bucket(1.0, OwnState(), clock=clock, sleep=clock.sleep)
     bucket.pause(60)
     bucket.pause(5)
     assert bucket.paused_s == 60

@@ -78,6 +78,7 @@ def embeddings(
                 fetcher=embedding.fetcher(),
                 renew=_renew(links, context.log),
                 on_progress=_shown_on(advance),
+                attempts=embedding.attempts(),
             )
             for cell_id, result in finished:
                 yield _outcome(catalog, model, cell_id, result)

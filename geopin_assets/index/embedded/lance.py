@@ -9,16 +9,17 @@ as in Vectorize, vectors written before it are never found by a filter on it.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import polars as pl
 
 from geopin_assets.capture import MAX_DIM
-from geopin_assets.errors import PermanentError
+from geopin_assets.errors import DamagedFileError, PermanentError
+from geopin_assets.files.damage import reading
 from geopin_assets.index import limits
 from geopin_assets.index.protocol import METADATA, IndexInfo, vector_schema
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+P = ParamSpec("P")
+T = TypeVar("T")
 MAX_SMALL_FRAGMENTS = 32  # each upsert adds one; merging them rewrites data, so not after every small publish
 KEEP_OLD_VERSIONS = timedelta(hours=1)  # a reader may still be using one
 _ALL_OLD_VERSIONS = timedelta(milliseconds=1)
@@ -39,6 +42,21 @@ _OPERATORS = {
     "$in": "IN",
     "$nin": "NOT IN",
 }
+
+
+def _understood(method: "Callable[Concatenate[LanceIndex, P], T]") -> "Callable[Concatenate[LanceIndex, P], T]":
+    """What the disk or Lance says of the files becomes the project's error; both come as OSError or RuntimeError."""
+
+    @wraps(method)
+    def typed(self: "LanceIndex", *arguments: P.args, **named: P.kwargs) -> T:
+        what = f"the index {self.name}"
+        try:
+            with reading(what):
+                return method(self, *arguments, **named)
+        except RuntimeError as error:
+            raise DamagedFileError(f"{what}: {error}") from error
+
+    return typed
 
 
 class LanceIndex:
@@ -57,6 +75,7 @@ class LanceIndex:
     def store_key(self) -> str:
         return f"lance:{self.name}"
 
+    @_understood
     def create(self) -> None:
         """Raises PermanentError when an index of this name has another dimension: its configuration is for life."""
         if not self._exists():
@@ -76,6 +95,7 @@ class LanceIndex:
         columns = self._table().schema.names
         return [column.removeprefix("indexed_") for column in columns if column.startswith("indexed_")]
 
+    @_understood
     def upsert(self, vectors: pl.DataFrame) -> str:
         limits.check_vectors(vectors, vector_schema(self.dim), self.dim)
         indexed = [_as_indexed(name).alias(f"indexed_{name}") for name in self.metadata_indexes()]
@@ -84,12 +104,14 @@ class LanceIndex:
         merge.execute(rows)
         return self._mutated()
 
+    @_understood
     def delete(self, vector_ids: Sequence[str]) -> str:
         limits.check_ids(vector_ids, limits.IDS_PER_DELETE)
         if len(vector_ids):
             self._table().delete(f"vector_id IN {_sql(vector_ids)}")
         return self._mutated()
 
+    @_understood
     def get(self, vector_ids: Sequence[str]) -> pl.DataFrame:
         limits.check_ids(vector_ids, limits.IDS_PER_GET)
         columns = list(vector_schema(self.dim))
@@ -97,6 +119,7 @@ class LanceIndex:
             return pl.DataFrame(schema=vector_schema(self.dim))
         return self._table().search().where(f"vector_id IN {_sql(vector_ids)}").select(columns).to_polars()
 
+    @_understood
     def query(
         self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
     ) -> pl.DataFrame:
@@ -120,11 +143,13 @@ class LanceIndex:
         if self._table().stats()["fragment_stats"]["num_small_fragments"] > MAX_SMALL_FRAGMENTS:
             self.compact()
 
+    @_understood
     def compact(self) -> None:
         """Merge small fragments, and drop versions nobody reads any more. Not while somebody else writes."""
         if self._exists():
             self._table().optimize(cleanup_older_than=KEEP_OLD_VERSIONS)
 
+    @_understood
     def purge(self) -> None:
         """Write what is left anew where something was deleted: a deletion only hides, and its log names the ids."""
         if not self._exists():

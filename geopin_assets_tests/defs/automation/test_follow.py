@@ -24,7 +24,7 @@ from geopin_assets.defs.automation.sensors import (
 )
 from geopin_assets.defs.declare import cell_asset
 from geopin_assets.defs.running.materialize import CellDone, materialize_cells
-from geopin_assets.embedding.protocol import FAILURE_SCHEMA
+from geopin_assets.embedding.plan import FAILURE_SCHEMA
 from geopin_assets.files.object_store import open_store
 from geopin_assets.sources import SOURCES, source_named
 from geopin_assets.store.catalog import Catalog
