@@ -148,7 +148,7 @@ def _by_cell(known: pl.DataFrame, model_id: str) -> dict[tuple[str, str], Audit]
 
 
 def _chosen(cell_ids: list[str], found: Mapping[str, Audit], most: int, seed: int) -> Iterator[str]:
-    for cell_id in Random(seed).sample(cell_ids, len(cell_ids)):
+    for cell_id in Random(seed).sample(cell_ids, len(cell_ids)):  # noqa: S311
         if (most := most - found[cell_id].vectors) < 0:
             return
         yield cell_id
