@@ -210,6 +210,7 @@ def announce_versions(
         captures=int(held["captures"].sum()),
         embedder=model.label,
         now=datetime.now(UTC),
+        installation_id=storage.takedowns().installation_id(),
         unused=unused,
     )
 
