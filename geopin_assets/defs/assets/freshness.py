@@ -20,6 +20,7 @@ from geopin_assets.quality.crawl_state import (
     STALE,
     STATE_DESCRIPTIONS,
     STATE_SCHEMA,
+    Age,
     Outage,
     by_source,
     cell_states,
@@ -27,6 +28,7 @@ from geopin_assets.quality.crawl_state import (
 )
 from geopin_assets.quality.limits import losses_described, losses_too_large
 from geopin_assets.sources import SOURCES
+from geopin_assets.store.raw import Unknown
 
 _CELLS_SHOWN = 200
 _OLD_SCHEMA = pl.Schema({"source": pl.String(), "cell_id": pl.String(), "data_from": pl.Datetime("us", "UTC")})
@@ -96,11 +98,14 @@ def stale_check(cells: pl.DataFrame, sources: pl.DataFrame, off: Mapping[str, st
             ).iter_rows()
         )
         text = f"{stale.height:,} cells are older than allowed: {each}"
+    if ahead := int((stale["age"] == Age.AHEAD).sum()):
+        text = f"{text}; {ahead:,} of them say a time that has not come yet: a clock was wrong, they are crawled again"
     return verdict(
         "stale_cells",
         stale.is_empty(),
         text,
         stale_cells=stale.height,
+        cells_ahead=ahead,
         oldest_days=float(stale["age_days"].max() or 0),  # type: ignore[arg-type]
         oldest_first=frame_table(readable(stale.select("source", "cell_id", "good_at").head(_CELLS_SHOWN))),
     )
@@ -185,6 +190,7 @@ def _with_windows(crawls: pl.DataFrame) -> pl.DataFrame:
         "source",
         "cell_id",
         "crawled_at",
+        unknown=pl.when(pl.col("unknown") == Unknown.AHEAD).then(pl.lit(Age.AHEAD)).otherwise(pl.lit(Age.UNKNOWN)),
         due_after=pl.when(is_empty).then(pl.lit(empty_due)).otherwise(pl.lit(due)),
         overdue_after=pl.when(is_empty).then(pl.lit(empty_overdue)).otherwise(pl.lit(overdue)),
     )
