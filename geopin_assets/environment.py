@@ -142,7 +142,9 @@ def allowed(field: FieldInfo) -> str:
         return f"a{' whole' if kind is int else ''} number from {_plain(low)} to {_plain(high)}"
     if SecretStr in kinds:
         return "a secret"
-    return "a list with commas" if kinds & {tuple[str, ...], frozenset[str]} else "a path" if kind is Path else "text"
+    if kinds & {tuple[str, ...], frozenset[str]}:
+        return "a list with commas"
+    return "a path without ?" if kind is Path else "text"
 
 
 def complaints(error: ValidationError, fields: Mapping[str, FieldInfo], given: Mapping[str, object]) -> dict[str, str]:

@@ -39,6 +39,13 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
+def _folder(path: Path) -> Path:
+    """Absolute. Raises ValueError for one that the catalog's database cannot be in."""
+    if "?" in str(path.absolute()):
+        raise ValueError("DuckDB keeps no database below a folder with a ? in its name")
+    return path.absolute()
+
+
 class Profile(StrEnum):
     """sandbox: loopback stand-ins, embedded index · live: real sources, embedded index · cloud: Cloudflare too."""
 
@@ -67,7 +74,7 @@ class Installation(BaseSettings):
     profile: Profile = Profile.SANDBOX
     """`sandbox` (stand-ins, nothing leaves this machine), `live` (real sources) or `cloud` (live, published to
     Cloudflare)"""
-    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+    data_dir: Annotated[Path, AfterValidator(_folder)] = Field(
         default_factory=lambda known: known["home"] / ".geopin" / known["profile"], validation_alias="GEOPIN_DATA"
     )
     """where all data goes; by default `.geopin/<profile>` in DAGSTER_HOME, or where the command is typed"""
@@ -198,10 +205,14 @@ class OfOperating(Installation):
     """share of its captures a source may lose in a week before nothing is published; 1 lets all pass"""
     max_embedding_failures: float = Field(default=0.05, ge=0, le=1)
     """share of captures that may be without a vector before a check warns"""
-    reports_url: Address = "http://127.0.0.1:3001"
-    """where a browser finds the map and the notice; `geopin ui` serves them there if it is this machine"""
     ui_url: Address = "http://127.0.0.1:3000"
-    """where the Dagster UI is: links in alerts, on assets and of commands go there"""
+    """where the UI is: links in alerts, on assets and of commands go there. `geopin ui` answers to that name too, e.g.
+    of a reverse proxy in front of it"""
+    reports_url: Address = Field(default_factory=lambda known: f"{known['ui_url']}/reports")
+    """where a browser finds the map and the notice; by default `/reports` of the UI, which serves them"""
+    ui_token: SecretStr = UNSET
+    """what a browser must know to use `geopin ui`: asked for as the password of any user. Without it whoever can reach
+    127.0.0.1 may use it"""
     alert_webhook: SecretStr = UNSET
     """address of a webhook that takes Slack's JSON; without it nobody is told"""
 

@@ -18,7 +18,7 @@ from geopin_assets_tests.docs.settings import PAGE, page
 
 SECRETS = {
     *("mapillary_token", "wikimedia_commons_token", "flickr_api_key", "europeana_api_key", "stac_token"),
-    *("amsterdam_api_key", "cloudflare_api_token", "alert_webhook"),
+    *("amsterdam_api_key", "cloudflare_api_token", "alert_webhook", "ui_token"),
 }
 
 

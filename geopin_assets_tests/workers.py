@@ -1,4 +1,4 @@
-"""Plugin of pytest: what each process of the suite took, and memory given back between modules.
+"""Plugin of pytest: what each process of the suite took, and memory given back between tests.
 
 `make test` runs the suite in several workers, a module in one of them. Their peak of memory, and the CPU of them and
 of what they started, is printed at the end.
@@ -9,7 +9,7 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +19,8 @@ from geopin_assets_tests.depth import IS_LONG, SEED
 FIRST = ("ui/test_backfill_story", "cli/test_killed_run", "defs/running", "defs/assets", "sources/test_faults")
 """What takes longest begins first, so that no worker is left alone with it at the end."""
 
+_GROWTH_MB = 100
+_kept_mb = [0]
 _took: dict[str, str] = {}
 
 
@@ -26,13 +28,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((n for n, part in enumerate(FIRST) if part in item.nodeid), len(FIRST)))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def memory_given_back() -> Iterator[None]:
-    """The allocator of glibc keeps what models and images took; a worker would grow to twice its size."""
-    yield
-    gc.collect()
-    if sys.platform == "linux":
+def pytest_runtest_logfinish() -> None:
+    """The allocator of glibc keeps what models and images took; a worker would grow to twice its size.
+
+    Looked for by size, after each test: a search for garbage takes a tenth of a second, and few tests leave any.
+    """
+    if sys.platform == "linux" and _resident_mb() > _kept_mb[0] + _GROWTH_MB:
+        gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
+        _kept_mb[0] = _resident_mb()
+
+
+def _resident_mb() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 2**20
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -25,7 +25,7 @@ from geopin_assets.defs.running.backfills import (
     backfill_tags,
     backfill_title,
 )
-from geopin_assets.defs.running.under_way import open_instance
+from geopin_assets.defs.running.home import open_instance
 from geopin_assets.errors import ConfigurationError, TransientError
 from geopin_assets.regions import in_order
 from geopin_assets.regions import region as cells_of
@@ -137,7 +137,7 @@ def beside(settings: Settings) -> Iterator[Following]:
 
 
 @contextmanager
-def elsewhere(url: str) -> Iterator[Following]:
+def elsewhere(settings: Settings, url: str) -> Iterator[Following]:
     """The instance of a webserver."""
-    webserver = Webserver(url)
+    webserver = Webserver(url, token=settings.ui_token.get_secret_value())
     yield Following(backfills=webserver, ui_url=webserver.url, url_option=f" --url {url}")

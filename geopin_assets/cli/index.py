@@ -51,8 +51,8 @@ def build_version(*, new: bool, max_removals: int | None = None) -> int:
     """Publish all vectors into the version that is being built; exit code 1 if a cell failed."""
     from geopin_assets.cli.run import ConsoleProgress, print_layer
     from geopin_assets.defs.assemble import build_definitions
+    from geopin_assets.defs.running.home import open_instance
     from geopin_assets.defs.running.local_run import layer
-    from geopin_assets.defs.running.under_way import open_instance
 
     search_index, storage, model = SearchIndex(), Storage(), Embedding().model()
     version = search_index.rebuild(model) if new else search_index.publishing(model)

@@ -110,7 +110,7 @@ def _show_status(found: Facts) -> None:
         (
             *(s["source"], s["captures"], s["cells"], s["requests"], s["duplicates"]),
             ", ".join(f"{count} {reason}" for reason, count in s["left_out"].items()),
-            f"{s['crawled_at']:%Y-%m-%d %H:%M}",
+            f"{s['crawled_at']:%Y-%m-%d %H:%M}" if s["crawled_at"] else "unknown",
         )
         for s in found["sources"]
     ]

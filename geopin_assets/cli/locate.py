@@ -8,7 +8,7 @@ from geopin_assets.embedding.protocol import Failure
 from geopin_assets.embedding.views import is_equirectangular, perspective_views
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.stores import SearchedIndex, SearchedStore
-from geopin_assets.locate.search import locate
+from geopin_assets.locate import locate
 from geopin_assets.platform.parts import Embedding, SearchIndex
 
 

@@ -117,7 +117,7 @@ def backfill(
         raise typer.BadParameter("one of: a source, --retry ID, --follow ID; e.g. geopin backfill amsterdam -r nh")
     if source and not region:
         raise typer.BadParameter("which cells? e.g. --region nh-amsterdam, or --region all")
-    with elsewhere(url) if url else beside(settings) as following:
+    with elsewhere(settings, url) if url else beside(settings) as following:
         following = replace(following, is_detached=detach, is_asked=not yes)
         if source:
             sys.exit(following.start(settings, source, region, only_missing=only_missing))

@@ -44,8 +44,8 @@ def _publish(done: Reconciliation, *, is_json: bool) -> int:
     """Restore what is lost; how many cells failed."""
     from geopin_assets.cli.run import ConsoleProgress, print_layer
     from geopin_assets.defs.assemble import build_definitions
+    from geopin_assets.defs.running.home import open_instance
     from geopin_assets.defs.running.restoring import publish_again
-    from geopin_assets.defs.running.under_way import open_instance
 
     failed = 0
     with open_instance() as instance:

@@ -24,9 +24,9 @@ from geopin_assets.cli.console import (
 )
 from geopin_assets.cli.listings import print_status
 from geopin_assets.defs.assemble import build_definitions
+from geopin_assets.defs.running.home import open_instance
 from geopin_assets.defs.running.local_run import LayerResult, crawl_side_by_side, run_region
 from geopin_assets.defs.running.materialize import Advance, Progress
-from geopin_assets.defs.running.under_way import open_instance
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings

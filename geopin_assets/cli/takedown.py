@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from geopin_assets.cli.console import console, dagster_home, print_table, stand_ins, terminal
 from geopin_assets.cli.run import ConsoleProgress, print_layer
 from geopin_assets.defs.assemble import build_definitions
+from geopin_assets.defs.running.home import open_instance
 from geopin_assets.defs.running.takedown import Takedown, Trace
-from geopin_assets.defs.running.under_way import BEGUN, living_runs, open_instance
+from geopin_assets.defs.running.under_way import BEGUN, living_runs
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.settings import Settings

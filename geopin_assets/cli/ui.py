@@ -1,8 +1,9 @@
-"""`geopin ui`: webserver and daemon on loopback, the reports and the stand-ins beside them, stopped together.
+"""`geopin ui`: Dagster and the reports on loopback, its daemon, and the stand-ins beside them, stopped together.
 
-Here: starting, the one line that says where it is, the log of what the two Dagster processes say, and stopping. They
-get their own process group, so that a stop reaches the code server and the runs they started too. Not here: what they
-show, or the reports (`quality/`). Where GEOPIN_REPORTS_URL is another machine's, no reports are served.
+Here: starting, the one line that says where it is, the log of what Dagster's processes say, and stopping. They get
+their own process group, so that a stop reaches the code server and the runs they started too; should this process be
+killed, they hear of it (`lifeline.py`). One in a home: a second one says who has it. Not here: what is served
+(`services.py`), to whom (`door.py`), or the reports (`quality/`).
 """
 
 import logging
@@ -17,14 +18,16 @@ import time
 import webbrowser
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from http.client import HTTPConnection, HTTPException
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from geopin_assets.cli.console import console, dagster_home, stand_ins
+from geopin_assets.cli.door import REPORTS
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.lease import StillHeldError, leases_in
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"
@@ -48,12 +51,19 @@ def serve_ui(settings: Settings, port: int) -> int:
         raise ConfigurationError(
             f"no workspace.yaml in {home}: start this from the checkout, or set DAGSTER_HOME to it"
         )
-    _listener(port, f"port {port}", "say another with --port").close()  # or its owner would be taken for ours
-    for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job starts with it ignored,
-        signal.signal(stop, signal.default_int_handler)  # and so would Dagster, which ends cleanly on no other signal
+    with _home_of_ours(home):
+        _check_reports(settings)
+        _check_port(port)
+        # SIGINT too: a shell's background job starts with it ignored, and Dagster ends cleanly on no other signal
+        for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(stop, signal.default_int_handler)
+        return _serve(settings, home, port)
+
+
+def _serve(settings: Settings, home: Path, port: int) -> int:
     log = settings.data_dir / LOG_NAME
     console.print(f"starting the UI with {settings.profile}'s data in {settings.data_dir} …")
-    with stand_ins(settings), reports(settings), _dagster(home, port) as dagster:
+    with stand_ins(settings), _dagster(home, port) as dagster:
         chatter = Chatter(dagster, log)
         try:
             _announce(dagster, port, log)
@@ -103,50 +113,41 @@ class Chatter:
 
 
 @contextmanager
-def reports(settings: Settings) -> Iterator[None]:
-    """Serve the folder of reports on loopback for as long as the context lasts: no browser opens files from a page.
-
-    Raises ConfigurationError if the port is taken.
-    """
-    address = urlsplit(settings.reports_url)
-    if address.hostname != HOST:
-        yield
-        return
-    import uvicorn
-    from starlette.applications import Starlette
-    from starlette.routing import Mount
-    from starlette.staticfiles import StaticFiles
-
-    listener = _listener(address.port or 80, settings.reports_url, "set GEOPIN_REPORTS_URL to a free port")
-    settings.quality_dir.mkdir(parents=True, exist_ok=True)
-    files = Starlette(routes=[Mount("/", StaticFiles(directory=settings.quality_dir))])  # no listing, nothing outside
-    server = uvicorn.Server(uvicorn.Config(files, log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="reports", daemon=True)
-    with listener:
-        thread.start()
+def _home_of_ours(home: Path) -> Iterator[None]:
+    """Raises ConfigurationError naming who serves this home already."""
+    with ExitStack() as stack:
         try:
-            yield
-        finally:
-            server.should_exit = True
-            thread.join()
+            stack.enter_context(leases_in(home).held("geopin ui", patience_s=0.0))
+        except StillHeldError as error:
+            raise ConfigurationError(f"{home} is served already: {error}") from error
+        yield
 
 
-def _listener(port: int, what: str, remedy: str) -> socket.socket:
+def _check_port(port: int) -> None:
+    """Raises ConfigurationError if it is taken: its owner would be taken for ours."""
     try:
-        return socket.create_server((HOST, port))
+        socket.create_server((HOST, port)).close()
     except OSError as error:
-        raise ConfigurationError(f"{what}: {error.strerror}; {remedy}") from error
+        raise ConfigurationError(f"port {port}: {error.strerror}; say another with --port") from error
+
+
+def _check_reports(settings: Settings) -> None:
+    """Raises ConfigurationError for a place on this machine at which nobody serves the reports any more."""
+    if urlsplit(settings.reports_url).hostname in (HOST, "localhost") and not settings.reports_url.endswith(REPORTS):
+        raise ConfigurationError(
+            f"GEOPIN_REPORTS_URL={settings.reports_url}: the UI serves the reports itself, at {REPORTS}: unset it"
+        )
 
 
 def _dagster(home: Path, port: int) -> "subprocess.Popen[str]":
-    binary = Path(sys.executable).with_name("dagster")
-    command = [str(binary), "dev", "-w", str(home / "workspace.yaml"), "-h", HOST, "-p", str(port)]
-    environ = {"DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": _SENSOR_S, **os.environ, "DAGSTER_HOME": str(home)}
+    command = [sys.executable, "-m", "geopin_assets.cli.lifeline", "geopin_assets.cli.services", str(port)]
+    usual = {"DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": _SENSOR_S, "GEOPIN_UI_URL": f"http://{HOST}:{port}"}
     return subprocess.Popen(
         command,
         cwd=home,
-        env=environ,
+        env=usual | os.environ | {"DAGSTER_HOME": str(home)},
         start_new_session=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -173,7 +174,7 @@ def _answers(port: int) -> bool:
     connection = HTTPConnection(HOST, port, timeout=2)
     try:
         connection.request("GET", "/server_info")
-        return connection.getresponse().status == 200
+        return connection.getresponse().status in (200, 401)
     except (OSError, HTTPException):
         return False
     finally:

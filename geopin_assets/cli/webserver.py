@@ -61,14 +61,14 @@ _DAEMON = """{ instance { daemonHealth { daemonStatus(daemonType: "BACKFILL") { 
 
 
 class Webserver:
-    """The webserver at `url`. `transport` replaces HTTP in tests.
+    """The webserver at `url`, behind the door of `geopin ui` or not. `transport` replaces HTTP in tests.
 
     Every method raises TransientError when nothing answers there, PermanentError when the answer is no.
     """
 
-    def __init__(self, url: str, *, transport: Transport | None = None) -> None:
+    def __init__(self, url: str, *, token: str = "", transport: Transport | None = None) -> None:
         self.url = url.rstrip("/")
-        self._client = Client(transport=transport or _http(f"{self.url}/graphql"))
+        self._client = Client(transport=transport or _http(f"{self.url}/graphql", token))
 
     def launch(self, key: str, cell_ids: Sequence[str], *, title: str, tags: dict[str, str]) -> str:
         """Start a backfill of one asset; its id."""
@@ -139,9 +139,10 @@ class Webserver:
             ) from error
 
 
-def _http(address: str) -> RequestsHTTPTransport:
+def _http(address: str, token: str) -> RequestsHTTPTransport:
     """Directly: what the environment sends through a proxy does not reach this machine."""
-    return RequestsHTTPTransport(address, timeout=_TIMEOUT_S, proxies={"http": "", "https": ""})
+    headers = {"Authorization": b"Bearer " + token.encode()} if token else {}
+    return RequestsHTTPTransport(address, headers=headers, timeout=_TIMEOUT_S, proxies={"http": "", "https": ""})
 
 
 def _failed_cells(event: dict[str, Any]) -> dict[str, str]:

@@ -7,9 +7,13 @@ says which.
 """
 
 import asyncio
+import json
 import time
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -39,6 +43,8 @@ from dagster._core.utils import make_new_backfill_id
 # what was raised, and from what
 from dagster._utils.error import SerializableErrorInfo
 
+from geopin_assets.files.atomic import write_text
+
 if TYPE_CHECKING:  # what takes a tenth of the time that loading the definitions may take
     # how far a backfill is
     from dagster._core.execution.asset_backfill import AssetBackfillData
@@ -66,7 +72,10 @@ __all__ = [
     "partitioned_parents",
     "subset_of",
     "target_of",
+    "webserver",
 ]
+_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW, _POLL_MS = 15_000, 3_600, 20, 2_000
+"""As Dagster's own command sets them."""
 
 
 class FrozenPartitions(dg.StaticPartitionsDefinition):
@@ -159,3 +168,25 @@ def family_tags(backfill: "PartitionBackfill") -> dict[str, str]:
     """Tags of a backfill that does again what this one left: the UI shows them as one family."""
     root = backfill.tags.get(ROOT_BACKFILL_ID_TAG, backfill.backfill_id)
     return {**backfill.tags, PARENT_BACKFILL_ID_TAG: backfill.backfill_id, ROOT_BACKFILL_ID_TAG: root}
+
+
+@contextmanager
+def webserver(instance: dg.DagsterInstance, workspace: Path) -> Iterator[tuple[Any, Path]]:
+    """Dagster's webserver as an ASGI application, and a workspace for its daemon: both use the same code servers.
+
+    What `dagster dev` puts together: imported here, as it takes seconds.
+    """
+    from dagster._cli.proxy_server_manager import ProxyServerManager
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster._utils.log import configure_loggers
+    from dagster_webserver.app import create_app_from_workspace_process_context
+    from dagster_webserver.version import __version__
+
+    configure_loggers()
+    with ProxyServerManager(instance, WorkspaceFileTarget([str(workspace)])) as servers, TemporaryDirectory() as folder:
+        specs = json.dumps({"load_from": servers.get_code_server_specs()})  # which is YAML, too
+        found = write_text(Path(folder, "workspace.yaml"), specs)
+        instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW)
+        with WorkspaceProcessContext(instance, WorkspaceFileTarget([str(found)]), version=__version__) as process:
+            yield create_app_from_workspace_process_context(process, live_data_poll_rate=_POLL_MS), found

@@ -55,7 +55,7 @@ def stored_vectors(objects: ObjectStore, capture_ids: Collection[str]) -> Iterat
         try:
             with objects.as_file(str(key)) as path:
                 found = (
-                    pl.scan_parquet(path)
+                    pl.scan_parquet(path, glob=False)
                     .filter(pl.col("capture_id").is_in(list(capture_ids)))
                     .group_by("capture_id")
                     .len()

@@ -205,7 +205,7 @@ class CellVectors:
         within = pl.col("capture_id").is_between(pl.lit(span["capture_id"][0]), pl.lit(span["capture_id"][-1]))
         images = span.select("capture_id", "image_version", "views", "center_deg").lazy()
         rows = (
-            pl.concat([pl.scan_parquet(file, low_memory=True).filter(within) for file in files])
+            pl.concat([pl.scan_parquet(file, low_memory=True, glob=False).filter(within) for file in files])
             .join(images, on=["capture_id", "image_version"], maintain_order="left")
             .filter(pl.col("view") < pl.col("views"))
             .unique(["capture_id", "view"], keep="first", maintain_order=True)

@@ -17,7 +17,8 @@ from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinErr
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_READERS = {"polars", "pyarrow", "duckdb", "_duckdb", "orjson"}
+_READERS = {"polars", "pyarrow", "duckdb", "_duckdb", "orjson", "pyo3_runtime"}
+"""The last is how libraries in Rust give up, polars on a footer's broken UTF-8: no `Exception`, but damage as well."""
 _NOT_ABOUT_FILES = {"BinderException", "CatalogException", "ConstraintException", "ParserException", "SyntaxException"}
 _LONGEST = 300
 _SET_ASIDE = ".damaged-"
@@ -34,7 +35,7 @@ def reading(what: str) -> Iterator[None]:
         yield
     except (GeoPinError, FileNotFoundError):
         raise
-    except Exception as error:
+    except BaseException as error:
         if meaning := of_disk(error, what) or _of_reader(error, what):
             raise meaning from error
         raise
@@ -53,7 +54,7 @@ def writing(what: str) -> Iterator[None]:
         raise
 
 
-def of_disk(error: Exception, what: str) -> GeoPinError | None:
+def of_disk(error: BaseException, what: str) -> GeoPinError | None:
     """The project's error for what the operating system said, to us or to a library; None if it said nothing.
 
     Libraries pass the code on (pyarrow), or only the words, with it (polars, "os error 28") or without (DuckDB).
@@ -93,7 +94,7 @@ def set_aside(path: Path) -> Path | None:
     return place
 
 
-def _of_reader(error: Exception, what: str) -> GeoPinError | None:
+def _of_reader(error: BaseException, what: str) -> GeoPinError | None:
     library = type(error).__module__.partition(".")[0]
     if library in _READERS and type(error).__name__ not in _NOT_ABOUT_FILES:
         return DamagedFileError(f"{what}: {_short(error)}")
@@ -105,6 +106,6 @@ def _says(text: str, codes: set[int]) -> bool:
     return any(os.strerror(code) in text for code in codes)
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).split("\n", 1)[0][:_LONGEST]

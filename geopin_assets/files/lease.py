@@ -175,7 +175,7 @@ class Leases:
             text = f"{thing}{_named(units, others)} held by {'; '.join(map(str, others))}"
             waited_s = time.monotonic() - began_s
             if waited_s >= patience_s:
-                raise StillHeldError(f"{text}, after waiting {waited_s:.0f} s")
+                raise StillHeldError(f"{text}, after waiting {waited_s:.0f} s" if patience_s else text)
             if waited_s >= _FIRST_WORD_AFTER_S and text != said:
                 _log.info("waiting: %s", text)
                 if say:
@@ -204,6 +204,11 @@ class Leases:
     def _folder_of(self, thing: str) -> Path:
         readable = re.sub(r"[^\w.-]+", "-", thing)[:80]
         return self._folder / f"{readable}-{blake2b(thing.encode(), digest_size=4).hexdigest()}"
+
+
+def leases_in(home: str | Path) -> Leases:
+    """What is held of a Dagster instance (its DAGSTER_HOME), rather than of the data."""
+    return Leases(Path(home) / ".geopin" / LEASES)
 
 
 def _begun(folder: Path, holder: Holder) -> Lease:

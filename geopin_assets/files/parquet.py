@@ -9,8 +9,9 @@ DuckDB and polars' scans do not look at the checksums: whoever hands a file to t
 """
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from geopin_assets.files.atomic import replacing
 from geopin_assets.files.damage import reading
@@ -27,7 +28,7 @@ def write_frame(path: Path, frame: "pl.DataFrame", metadata: Mapping[str, str] |
     return path
 
 
-def put_frame(path: Path, frame: "pl.DataFrame", metadata: Mapping[str, str] | None = None) -> None:
+def put_frame(path: "Path | BinaryIO", frame: "pl.DataFrame", metadata: Mapping[str, str] | None = None) -> None:
     """Write a file that someone else puts in its place."""
     import pyarrow.parquet as pq
 
@@ -35,6 +36,12 @@ def put_frame(path: Path, frame: "pl.DataFrame", metadata: Mapping[str, str] | N
     if metadata:
         table = table.replace_schema_metadata(dict(metadata))
     pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+
+def frame_bytes(frame: "pl.DataFrame", metadata: Mapping[str, str] | None = None) -> bytes:
+    """A file as bytes: for whoever puts it somewhere on a condition."""
+    put_frame(buffer := BytesIO(), frame, metadata)
+    return buffer.getvalue()
 
 
 def read_frame(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFrame":

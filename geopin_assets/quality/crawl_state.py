@@ -43,11 +43,13 @@ class Age(StrEnum):
     """Past what was promised."""
     UNKNOWN = "unknown"
     """Its file cannot be read."""
+    AHEAD = "ahead"
+    """Its crawl says a time that has not come yet: a clock was wrong, and nobody knows how old it is."""
     NEVER = "never"
     """Tried, but not crawled well yet: there is nothing to become old."""
 
 
-STALE = (Age.OVERDUE, Age.UNKNOWN)
+STALE = (Age.OVERDUE, Age.UNKNOWN, Age.AHEAD)
 STATE_DESCRIPTIONS = {
     "good_at": "Its last good crawl; null if there was none",
     "age": f"Against what its policy allows: {', '.join(Age)}",
@@ -60,22 +62,18 @@ STATE_DESCRIPTIONS = {
 def cell_states(crawls: pl.DataFrame, failures: pl.DataFrame, held: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
     """One row per cell, with the columns of STATE_SCHEMA.
 
-    `crawls` has source, cell_id, crawled_at, and due_after and overdue_after (durations); `failures` the columns of
-    the notes in `store/raw.py`; `held` source, cell_id, captures: what is published of it. A note older
-    than the stored crawl is none. `failed_since` is null where the last attempt worked.
+    `crawls` has source, cell_id, crawled_at, unknown (why that is null, an Age), and due_after and overdue_after
+    (durations); `failures` the columns of the notes in `store/failed_crawls.py`; `held` source, cell_id, captures: what
+    is published of it. `failed_since` is null where the last attempt worked.
     """
     key = ["source", "cell_id"]
     joined = crawls.join(failures, on=key, how="full", coalesce=True).join(held, on=key, how="left")
-    is_standing = pl.col("last_failed_at").is_not_null() & (
-        pl.col("crawled_at").is_null() | (pl.col("last_failed_at") >= pl.col("crawled_at"))
-    )
+    is_standing = pl.col("last_failed_at").is_not_null()
     is_stored = pl.col("due_after").is_not_null()
     good_at = pl.when(is_standing).then(pl.col("good_at")).otherwise(pl.col("crawled_at"))
     timed = joined.with_columns(
         good_at=pl.when(is_stored).then(good_at),
-        failed_since=pl.when(is_standing).then(pl.col("first_failed_at")),
-        last_failed_at=pl.when(is_standing).then(pl.col("last_failed_at")),
-        error=pl.when(is_standing).then(pl.col("error")),
+        failed_since="first_failed_at",
         captures=pl.col("captures").fill_null(0),
     )
     age = pl.lit(now) - pl.col("good_at")
@@ -83,7 +81,7 @@ def cell_states(crawls: pl.DataFrame, failures: pl.DataFrame, held: pl.DataFrame
         *key,
         "good_at",
         age=pl.when(is_stored & pl.col("crawled_at").is_null())
-        .then(pl.lit(Age.UNKNOWN))
+        .then(pl.col("unknown"))
         .when(pl.col("good_at").is_null())
         .then(pl.lit(Age.NEVER))
         .when(age > pl.col("overdue_after"))

@@ -25,15 +25,15 @@ AS_IT_IS = ("$", "")
 """A `Source.thumbnail`: the image itself is small enough."""
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """A box in which a crawl knows that captures are missing, and why, where it is not just too dense."""
+class Missed(str):
+    """What people read about captures that are missing in a box: where, and why if it does not just hold too much."""
 
     box: Bbox
-    why: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.box} ({self.why})" if self.why else str(self.box)
+    def __new__(cls, box: Bbox, why: str = "") -> "Missed":
+        missed = super().__new__(cls, f"{box} ({why})" if why else str(box))
+        missed.box = box
+        return missed
 
 
 @dataclass(slots=True)
@@ -50,8 +50,8 @@ class CrawlReport:
     rejected: Counter[str] = field(default_factory=Counter)
     rejected_examples: dict[str, list[str]] = field(default_factory=dict)
     """The first few records left out, by reason: ids or file names, so that their owner can look."""
-    missed: list[Missed] = field(default_factory=list)
-    """Where captures are missing. Empty = proven complete."""
+    incomplete: list[str] = field(default_factory=list)
+    """Where captures are missing: boxes (`Missed`), or words about the whole cell. Empty = proven complete."""
     is_paged: bool = False
     """Whether the list now being read has several pages."""
     reading: int = 0
@@ -62,17 +62,12 @@ class CrawlReport:
     @property
     def is_complete(self) -> bool:
         """Whether what this crawl does not show is really gone."""
-        return not self.missed and not self.is_doubtful
-
-    @property
-    def incomplete(self) -> list[str]:
-        """What is missing, as people read it."""
-        return [str(missed) for missed in self.missed]
+        return not self.incomplete and not self.is_doubtful
 
     def miss(self, box: Bbox, why: str = "") -> None:
         """Note once that captures are missing in a box: by default because it holds too much to be asked for."""
-        if (missed := Missed(box, why)) not in self.missed:
-            self.missed.append(missed)
+        if (missed := Missed(box, why)) not in self.incomplete:
+            self.incomplete.append(missed)
 
     def reject(self, reason: Reason, record: str) -> None:
         """Count a record that was left out."""

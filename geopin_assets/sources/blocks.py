@@ -32,7 +32,7 @@ class _Block(Generic[Record]):
 
     placed: list[tuple[tuple[float, float] | None, Record]]
     lost: int
-    missed: list[Missed]
+    incomplete: list[str]
     is_doubtful: bool
 
     @property
@@ -76,7 +76,8 @@ class Blocks(Generic[Record]):
                 f"{self._name}: {block.lost} of {len(block.placed)} records in {area} without a position"
             )
         report.is_doubtful |= block.is_doubtful or block.is_mostly_lost
-        report.missed += [missed for missed in block.missed if missed.box.intersects(cell)]
+        elsewhere = [m for m in block.incomplete if isinstance(m, Missed) and not m.box.intersects(cell)]
+        report.incomplete += [missed for missed in block.incomplete if missed not in elsewhere]
         return [record for place, record in block.placed if (cell.contains(*place) if place else has_fetched)]
 
     def around(self, cell: Bbox) -> Bbox:
@@ -96,7 +97,7 @@ class Blocks(Generic[Record]):
         try:
             records = fetch_settled(box, self._fetch, inner, id_of=self._id_of)
             placed = [(self._place(record), record) for record in records]
-            return _Block(placed, sum(map(self._is_lost, records)), inner.missed, inner.is_doubtful)
+            return _Block(placed, sum(map(self._is_lost, records)), inner.incomplete, inner.is_doubtful)
         finally:
             report.requests += inner.requests
             report.splits += inner.splits

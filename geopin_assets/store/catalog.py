@@ -44,15 +44,17 @@ class Catalog:
         *,
         patience_s: float = 300.0,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`takedowns`: the list that is kept out, by default the file beside the catalog."""
         self._database = Database(path, patience_s=patience_s, sleep=sleep)
         self._takedowns = takedowns or Takedowns(path.with_name(TAKEDOWNS))
+        self._clock = clock
 
     def merge(self, cell_ids: Sequence[str], raw: RawStore) -> MergeReport:
-        """Bring the cells up to date with their raw files, all or nothing.
+        """Bring the cells up to date with their raw files, some at a time, each of them whole or not at all.
 
-        Only files newer than the last merge are read: the cost follows what changed. Captures that a
+        Only files of other crawls than were merged before are read: the cost follows what changed. Captures that a
         complete crawl no longer returned are removed and tombstoned; an incomplete crawl removes nothing.
         What is on the takedown list is left out, whatever the files hold.
 
@@ -61,7 +63,7 @@ class Catalog:
         with self._database.connect() as db:
             self._apply_takedowns(db)
             self._count_generation(db)
-            return merge_cells(db, cell_ids, raw)
+            return merge_cells(db, cell_ids, raw, self._clock())
 
     def unmerged(self, raw: RawStore) -> list[str]:
         """The cells whose raw files hold something that was not merged. Reads the end of every raw file."""
@@ -97,8 +99,12 @@ class Catalog:
 
     def complete_crawls(self, cell_ids: Sequence[str]) -> set[tuple[str, str]]:
         """(source, cell_id) of merged crawls that found all there was: what they did not find is gone."""
-        sql = "select source, cell_id from crawl_cells where is_complete and cell_id in (select unnest(?::varchar[]))"
-        return set(self.query(sql, [list(cell_ids)]).iter_rows())
+        found = self.query(
+            """select source, cell_id from crawl_cells
+            where complete_number is not null and cell_id in (select unnest(?::varchar[]))""",
+            [list(cell_ids)],
+        )
+        return set(found.iter_rows())
 
     def known(self, capture_ids: Sequence[str]) -> set[str]:
         """Those that were ever merged: where one of them is not any more, it left, or moved."""
@@ -130,11 +136,13 @@ class Catalog:
     def find_captures(self, capture_ids: Sequence[str]) -> pl.DataFrame:
         """Which tables still hold rows of these captures, and in which cell: held_in, capture_id, cell_id."""
         return self.query(
-            """select 'captures' as held_in, capture_id, cell_id from captures where list_contains(?, capture_id)
+            """select 'captures' as held_in, capture_id, cell_id from captures where list_contains($1, capture_id)
             union all
-            select 'embedding_failures', capture_id, cell_id from embedding_failures where list_contains(?, capture_id)
+            select 'other_sights', capture_id, cell_id from other_sights where list_contains($1, capture_id)
+            union all
+            select 'embedding_failures', capture_id, cell_id from embedding_failures where list_contains($1, capture_id)
             order by all""",
-            [list(capture_ids), list(capture_ids)],
+            [list(capture_ids)],
         )
 
     def captures(self, cell_ids: Sequence[str]) -> pl.DataFrame:
@@ -274,7 +282,7 @@ class Catalog:
         self._takedowns.sync()
         listed = self._takedowns.listed()
         if not listed.equals(held):
-            replace_takedowns(db, listed, datetime.now(UTC))
+            replace_takedowns(db, listed, self._clock())
 
     def _count_generation(self, db: duckdb.DuckDBPyConnection) -> None:
         """Write the merge down. One that was never marked, as it was just made or is older than this, is not counted

@@ -19,7 +19,7 @@ import duckdb
 import polars as pl
 from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from geopin_assets.errors import DamagedFileError, TransientError
+from geopin_assets.errors import ConfigurationError, DamagedFileError, TransientError
 from geopin_assets.files.atomic import creating
 from geopin_assets.files.damage import of_disk
 
@@ -51,6 +51,8 @@ class Database:
         Raises TransientError when the file stays locked, StorageFullError, ConfigurationError, and DamagedFileError,
         whatever statement met the trouble; what is wrong with a statement stays DuckDB's own error.
         """
+        if "?" in str(self.path):
+            raise ConfigurationError(f"no catalog can be kept in {self.path}: DuckDB loses its journal where a ? is")
         if not self.path.exists():
             self._make()
         with self._understood():
@@ -58,7 +60,7 @@ class Database:
             try:
                 db.execute("set TimeZone = 'UTC'")
                 if not read_only:
-                    db.execute((SQL / "schema.sql").read_text())
+                    _bring_up_to_date(db)
                 yield db
             finally:
                 db.close()
@@ -77,7 +79,7 @@ class Database:
             self._understood(),
             duckdb.connect(str(partial)) as db,
         ):
-            db.execute((SQL / "schema.sql").read_text())
+            _bring_up_to_date(db)
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
@@ -104,6 +106,15 @@ class Database:
             reraise=True,
         )
         return retry(duckdb.connect, str(self.path), read_only=read_only)
+
+
+def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
+    """Make what tables there are not, and those of an older version what they are now, keeping what they hold."""
+    schema = (SQL / "schema.sql").read_text()
+    if frame(db, "select 1 from duckdb_tables() where table_name = 'capture_history'").height:
+        before, after = (SQL / "migrate.sql").read_text().split("-- schema.sql\n")
+        schema = f"begin; {before} {schema} {after} commit;"
+    db.execute(schema)
 
 
 def frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:

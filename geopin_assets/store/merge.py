@@ -1,26 +1,42 @@
-"""The merge: bring cells of the catalog up to date with their raw files, set by set, in one transaction.
+"""The merge: bring cells of the catalog up to date with their raw files, set by set.
 
-Here: which files are read, the order of the statements, and what came of it. The heart of it is `merge.sql`, the
-tables are in `schema.sql`. Not here: connections (`database.py`), or what else is asked of the catalog (`catalog.py`).
+Here: which files are read, batch by batch, the order of the statements, and what came of it. The heart of it is
+`merge.sql`, the tables are in `schema.sql`. Not here: connections (`database.py`), or what else is asked of the catalog
+(`catalog.py`).
+
+What a batch holds in memory does not depend on how many cells are merged; what it reads, on how many the catalog has
+only by its keys. A batch is one transaction: whatever ends a merge, the cells that it has done are done.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 import duckdb
 import orjson
 import polars as pl
 
-from geopin_assets.errors import PayloadError
+from geopin_assets.errors import DamagedFileError
 from geopin_assets.store.database import SQL, frame
 from geopin_assets.store.raw import CrawlAccount, RawStore
-from geopin_assets.store.schema import CAPTURE_COLUMNS
+from geopin_assets.store.schema import RAW_SCHEMA
+
+MEMORY_LIMIT = "1GB"
+"""Of DuckDB while it merges; what does not fit goes to the disk."""
+BATCH_CAPTURES = 150_000
+_FEW = 200
+_COLUMNS = {name: dtype for name, dtype in RAW_SCHEMA.items() if name != "payload"}
+REPORT_SCHEMA = pl.Schema(
+    {
+        **{"cell_id": pl.String(), "captures": pl.Int64(), "sources": pl.Int64(), "data_version": pl.String()},
+        **{"inserted": pl.Int64(), "updated": pl.Int64(), "removed": pl.Int64(), "is_asked": pl.Boolean()},
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class MergeReport:
-    """What one merge did. `cells` has one row per merged cell, see `_PER_CELL`."""
+    """What one merge did. `cells`: REPORT_SCHEMA, those asked for, then others that captures came from or went to."""
 
     cells: pl.DataFrame
     duplicates: int
@@ -28,119 +44,43 @@ class MergeReport:
     """cell_id -> why a raw file there could not be read; its captures of earlier merges stay."""
 
 
-_PER_CELL = """
-select k.cell_id, coalesce(n.captures, 0) as captures, coalesce(n.sources, 0) as sources,
-       coalesce(n.version, 'empty') as data_version,
-       (select count(*) from changed x where x.cell_id = k.cell_id and x.action = 'INSERT') as inserted,
-       (select count(*) from changed x where x.cell_id = k.cell_id and x.action = 'UPDATE') as updated,
-       (select count(*) from removed x where x.cell_id = k.cell_id) as removed
-from cells k left join (
-    select cell_id, count(*) as captures, count(distinct source) as sources,
-           md5(string_agg(capture_id || row_hash, ',' order by capture_id)) as version
-    from captures where cell_id in (select cell_id from cells) group by cell_id) n using (cell_id)
-order by k.cell_id
-"""
+_Damaged = dict[tuple[str, str], DamagedFileError]
+"""(source, cell_id) -> why its file cannot be read."""
 
 
-def merge_cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore) -> MergeReport:
-    """Merge what the raw files of these cells hold, all or nothing; see `Catalog.merge`."""
-    newer, unreadable = _newer_files(db, cell_ids, raw)
-    db.begin()
-    db.register("cells", pl.DataFrame({"cell_id": list(cell_ids)}, schema={"cell_id": pl.String}))
-    duplicates = _merge_files(db, newer, raw) if newer else _merge_nothing(db)
-    cells = frame(db, _PER_CELL)
-    db.commit()
-    return MergeReport(cells, duplicates, unreadable)
+@dataclass(slots=True)
+class _Cell:
+    """A cell to merge: its files that are newer than what was merged, and how much it holds in all."""
+
+    cell_id: str
+    key: int
+    is_known: bool = False
+    """Something of it was merged before."""
+    captures: int = 0
+    newer: list[tuple[CrawlAccount, tuple[int, int, datetime | None]]] = field(default_factory=list)
+    """Each with what was merged of it: number, complete number, and when that was."""
 
 
-def _newer_files(
-    db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore
-) -> tuple[list[CrawlAccount], dict[str, str]]:
-    merged = {
-        (source, cell_id): (crawled_at, data_version)
-        for source, cell_id, crawled_at, data_version in frame(
-            db,
-            """select source, cell_id, crawled_at, data_version from crawl_cells
-            where cell_id in (select unnest(?::varchar[]))""",
-            [list(cell_ids)],
-        ).iter_rows()
-    }
-    newer, unreadable = [], {}
-    for source, cell_id in raw.sources_of(cell_ids):
-        try:
-            account = raw.account(source, cell_id)
-        except PayloadError as error:
-            unreadable[cell_id] = str(error)
-            continue
-        before = merged.get((source, cell_id))
-        now = (account.crawled_at, account.data_version)
-        # the same crawl with other content is one that something was taken out of
-        if before is None or (now[0] >= before[0] and now != before):
-            newer.append(account)
-    return newer, unreadable
-
-
-def _merge_files(db: duckdb.DuckDBPyConnection, newer: Sequence[CrawlAccount], raw: RawStore) -> int:
-    """Merge the raw files of these crawls; returns how many rows were duplicates."""
-    accounts = pl.DataFrame(
-        [asdict(a) | {"rejected": orjson.dumps(a.rejected).decode()} for a in newer], infer_schema_length=None
-    )
-    with raw.objects.as_files(raw.key(a.source, a.cell_id) for a in newer) as files:
-        paths = [str(file) for file in files]
-        db.register("accounts", accounts.with_columns(path=pl.Series(paths, dtype=pl.String)))
-        db.execute(
-            "create or replace temp table files as select path, source, cell_id, crawled_at, is_complete from accounts"
-        )
-        for statement in db.extract_statements((SQL / "merge.sql").read_text()):
-            db.execute(statement, {"paths": paths} if "paths" in statement.named_parameters else None)
-    _apply(db)
-    (stored,), (kept,) = db.execute("select count(*) from staged union all select count(*) from incoming").fetchall()
-    db.execute(
-        """delete from crawl_cells using accounts a
-        where crawl_cells.source = a.source and crawl_cells.cell_id = a.cell_id"""
-    )
-    db.execute("insert into crawl_cells by name select * exclude (path) from accounts")
-    return int(stored - kept)
-
-
-def _apply(db: duckdb.DuckDBPyConnection) -> None:
-    """Bring captures and their history to `incoming` minus `removed`."""
-    assignments = ", ".join(f"{c} = incoming.{c}" for c in CAPTURE_COLUMNS if c != "capture_id")
-    names, values = ", ".join(CAPTURE_COLUMNS), ", ".join(f"incoming.{c}" for c in CAPTURE_COLUMNS)
-    merged = frame(
-        db,
-        f"""merge into captures using incoming on captures.capture_id = incoming.capture_id
-        when matched and (captures.row_hash <> incoming.row_hash or captures.image_url <> incoming.image_url)
-            then update set {assignments}
-        when not matched then insert ({names}) values ({values})
-        returning merge_action, capture_id, cell_id""",  # noqa: S608
-    )
-    db.register("merged", merged)
-    db.execute("insert into changed select * from merged")
-    db.execute("delete from captures using removed where captures.capture_id = removed.capture_id")
-    db.execute(
-        """update capture_history set removed_at = now() from removed
-        where capture_history.capture_id = removed.capture_id"""
-    )
-    db.execute(
-        """merge into capture_history h using incoming i on h.capture_id = i.capture_id
-        when matched then update set last_seen_at = i.crawled_at, removed_at = null
-        when not matched then insert (capture_id, source, first_seen_at, last_seen_at)
-            values (i.capture_id, i.source, i.crawled_at, i.crawled_at)"""
-    )
-
-
-def _merge_nothing(db: duckdb.DuckDBPyConnection) -> int:
-    db.execute("create or replace temp table changed (action varchar, capture_id varchar, cell_id varchar)")
-    db.execute("create or replace temp table removed (capture_id varchar, cell_id varchar)")
-    return 0
+def merge_cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore, now: datetime) -> MergeReport:
+    """Merge what the raw files of these cells hold; see `Catalog.merge`."""
+    db.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+    cells, damaged = _cells(db, cell_ids, raw)
+    reports, duplicates = [REPORT_SCHEMA.to_frame()], 0
+    for batch in _batches(cells):
+        db.begin()
+        duplicates += _merge_batch(db, batch, raw, now, damaged)
+        reports.append(_report(db, batch))
+        db.commit()
+    for source, cell_id in damaged:  # the next look at what is missing has it crawled again
+        raw.objects.set_aside(raw.key(source, cell_id))
+    unreadable = {cell_id: str(error) for (_, cell_id), error in damaged.items()}
+    return MergeReport(_one_row_per_cell(pl.concat(reports)), duplicates, unreadable)
 
 
 def unmerged_cells(db: duckdb.DuckDBPyConnection, raw: RawStore) -> list[str]:
     """Cells with raw files that `merge_cells` would read; one that cannot be read is not among them."""
-    crawls = raw.crawls().drop_nulls("crawled_at")
-    newer, _ = _newer_files(db, crawls["cell_id"].unique().to_list(), raw)
-    return sorted({account.cell_id for account in newer})
+    cells, _ = _cells(db, raw.crawls()["cell_id"].to_list(), raw)
+    return sorted(cell.cell_id for cell in cells if cell.newer)
 
 
 def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: datetime) -> None:
@@ -149,11 +89,197 @@ def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: 
     db.register("listed", listed)
     db.execute("delete from takedowns")
     db.execute("insert into takedowns by name select * from listed")
-    db.execute("delete from captures where capture_id in (select capture_id from takedowns)")
-    db.execute("delete from embedding_failures where capture_id in (select capture_id from takedowns)")
     db.execute(
-        """update capture_history set removed_at = ?
+        """insert into removed_captures by name
+        select md5_number_lower(capture_id) as id_key, * replace (?::timestamptz as removed_at) from capture_history
         where removed_at is null and capture_id in (select capture_id from takedowns)""",
         [now],
     )
+    for table in ("captures", "other_sights", "embedding_failures"):
+        db.execute(f"delete from {table} where capture_id in (select capture_id from takedowns)")  # noqa: S608
     db.commit()
+
+
+def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore) -> tuple[list[_Cell], _Damaged]:
+    asked = pl.DataFrame({"cell_id": list(dict.fromkeys(cell_ids))}, schema={"cell_id": pl.String})
+    db.register("asked", asked)
+    keys = dict(db.execute("select cell_id, md5_number_lower(cell_id) % 4294967296 from asked").fetchall())
+    merged = {
+        tuple(row[:2]): row[2:]
+        for row in db.execute(
+            """select source, cell_id, number, coalesce(complete_number, 0), complete_at, data_version, crawled_at
+            from crawl_cells semi join asked using (cell_id)"""
+        ).fetchall()
+    }
+    cells, damaged = {cell_id: _Cell(cell_id, key) for cell_id, key in keys.items()}, _Damaged()
+    for source, cell_id in raw.sources_of(asked["cell_id"]):
+        cell = cells[cell_id]
+        try:
+            account = raw.account(source, cell_id)
+        except DamagedFileError as error:
+            damaged[source, cell_id] = error
+            continue
+        number, complete_number, complete_at, *rest = merged.get((source, cell_id), (-1, 0, None, "", None))
+        cell.captures += account.captures
+        if (account.number, account.data_version, account.crawled_at) != (number, *rest):
+            cell.newer.append((account, (number, complete_number, complete_at)))
+    for _, cell_id in merged:
+        cells[cell_id].is_known = True
+    return [cells[cell_id] for cell_id in asked["cell_id"]], damaged
+
+
+def _batches(cells: Sequence[_Cell]) -> Iterator[list[_Cell]]:
+    batch: list[_Cell] = []
+    for cell in cells:
+        if batch and sum(each.captures for each in batch) + cell.captures > BATCH_CAPTURES:
+            yield batch
+            batch = []
+        batch.append(cell)
+    if batch:
+        yield batch
+
+
+def _merge_batch(
+    db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell], raw: RawStore, now: datetime, damaged: _Damaged
+) -> int:
+    """Returns how many rows of the files were duplicates."""
+    _forget_changes(db)
+    rows, accounts, files = [pl.DataFrame(schema=_COLUMNS | {"cell_key": pl.UInt32()})], [], []
+    for cell in batch:
+        for noted, (number, complete_number, complete_at) in cell.newer:
+            try:
+                account, stored = raw.read(noted.source, cell.cell_id, _COLUMNS)
+            except DamagedFileError as error:
+                damaged[noted.source, cell.cell_id] = error
+                continue
+            rows.append(stored.with_columns(cell_key=pl.lit(cell.key, pl.UInt32())))
+            accounts.append(asdict(account) | {"rejected": orjson.dumps(account.rejected).decode()})
+            is_evidence = account.complete_number is not None and account.number >= number
+            of_file = account.source, cell.cell_id, account.number, account.complete_number, is_evidence
+            files.append((*of_file, complete_number, complete_at))
+    if not files:
+        return 0
+    db.register("rows", pl.concat(rows))
+    db.register("accounts", pl.DataFrame(accounts, infer_schema_length=None))
+    db.register("file_rows", pl.DataFrame(files, _FILES, orient="row"))
+    db.execute("create or replace temp table files as from file_rows")
+    _hold(db, [cell for cell in batch if cell.is_known])
+    before, after = (SQL / "merge.sql").read_text().split("-- fill elsewhere\n")
+    _execute(db, before, now)
+    _fetch_elsewhere(db)
+    _execute(db, after, now)
+    ((stored_rows, kept),) = db.execute(
+        """select (select count(*) from staged),
+        (select count(*) from desired d semi join incoming i using (capture_id, cell_id))"""
+    ).fetchall()
+    return int(stored_rows - kept)
+
+
+_FILES = {
+    **{"source": pl.String(), "cell_id": pl.String(), "number": pl.Int64(), "complete_number": pl.Int64()},
+    **{"is_evidence": pl.Boolean(), "was_complete": pl.Int64(), "was_complete_at": pl.Datetime("us", "UTC")},
+}
+_HELD = """insert into held
+select c.rowid, c.capture_id, c.cell_id, c.source, c.row_hash, c.image_url, c.first_seen_at, c.seen_in,
+       greatest(c.seen_in, f.was_complete),
+       case when c.seen_in >= f.was_complete then c.seen_at else f.was_complete_at end,
+       not f.is_evidence
+from captures c join files f on f.source = c.source and f.cell_id = c.cell_id
+where c.cell_key = {key}"""
+_ELSEWHERE = """insert into elsewhere by name
+select c.* replace (
+           greatest(c.seen_in, coalesce(k.complete_number, 0)) as seen_in,
+           case when c.seen_in >= coalesce(k.complete_number, 0) then c.seen_at else k.complete_at end as seen_at),
+       c.rowid as row_id, c.seen_in as noted_in
+from captures c left join crawl_cells k on k.source = c.source and k.cell_id = c.cell_id
+where c.rowid {which} and c.capture_id in (select capture_id from unknown)"""
+_AFTER = "insert into after select cell_id, source, capture_id, row_hash from {table} where cell_key = {key}"
+_REPORT = """
+select k.cell_id, coalesce(n.captures, 0) as captures, coalesce(n.sources, 0) as sources,
+       coalesce(n.version, 'empty') as data_version, coalesce(c.inserted, 0) as inserted,
+       coalesce(c.updated, 0) as updated, coalesce(c.removed, 0) as removed, k.is_asked
+from reported k left join (
+    select cell_id, count(*) as captures, count(distinct source) as sources,
+           md5(string_agg(capture_id || row_hash, ',' order by capture_id)) as version
+    from after group by cell_id) n using (cell_id)
+left join (
+    select case when action = 'REMOVE' then from_cell else to_cell end as cell_id,
+           count(*) filter (action = 'INSERT') as inserted, count(*) filter (action = 'UPDATE') as updated,
+           count(*) filter (action = 'REMOVE') as removed
+    from changes group by 1) c using (cell_id)
+"""
+
+
+def _forget_changes(db: duckdb.DuckDBPyConnection) -> None:
+    db.execute(
+        """create or replace temp table changes (
+            row_id bigint, capture_id varchar, from_cell varchar, to_cell varchar, action varchar)"""
+    )
+
+
+def _hold(db: duckdb.DuckDBPyConnection, cells: Sequence[_Cell]) -> None:
+    """What the catalog holds of these cells: by one number at a time, which is all that is then read of other rows."""
+    db.execute(
+        """create or replace temp table held (
+            row_id bigint, capture_id varchar, cell_id varchar, source varchar, row_hash varchar, image_url varchar,
+            first_seen_at timestamptz, noted_in bigint, seen_in bigint, seen_at timestamptz, stays boolean)"""
+    )
+    for cell in cells:
+        if cell.newer:
+            db.execute(_HELD.format(key=cell.key))
+
+
+def _fetch_elsewhere(db: duckdb.DuckDBPyConnection) -> None:
+    db.execute(
+        """create or replace temp table elsewhere as
+        select *, 0::bigint as row_id, 0::bigint as noted_in from captures limit 0"""
+    )
+    found = db.execute("from found").fetchall()
+    if len(found) <= _FEW:
+        for (row_id,) in found:
+            db.execute(_ELSEWHERE.format(which=f"= {row_id}"))
+    else:
+        db.execute(_ELSEWHERE.format(which="in (select row_id from found)"))
+    # what its own file does not show any more, though nothing says that it is gone, stays where it is
+    db.execute("delete from elsewhere using held h where elsewhere.row_id = h.row_id and not h.stays")
+
+
+def _execute(db: duckdb.DuckDBPyConnection, sql: str, now: datetime) -> None:
+    for statement in db.extract_statements(sql):
+        db.execute(statement, {"now": now} if "now" in statement.named_parameters else None)
+
+
+def _report(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) -> pl.DataFrame:
+    """REPORT_SCHEMA of the cells of a batch, and of others that it changed."""
+    asked = {cell.cell_id: cell for cell in batch}
+    changed = db.execute(
+        """select distinct unnest([from_cell, to_cell]) as cell_id, md5_number_lower(cell_id) % 4294967296
+        from changes where action <> 'SEEN'"""
+    ).fetchall()
+    others = [_Cell(cell_id, key, is_known=True) for cell_id, key in changed if cell_id and cell_id not in asked]
+    db.execute(
+        "create or replace temp table after (cell_id varchar, source varchar, capture_id varchar, row_hash varchar)"
+    )
+    for cell in (*batch, *others):
+        if cell.is_known:
+            db.execute(_AFTER.format(table="captures", key=cell.key))
+    new = [cell.cell_id for cell in batch if not cell.is_known]
+    if any(cell.newer for cell in batch):
+        db.execute(
+            """insert into after select cell_id, source, capture_id, row_hash from desired
+            where list_contains(?, cell_id)""",
+            [new],
+        )
+    reported = [(cell_id, True) for cell_id in asked] + [(cell.cell_id, False) for cell in others]
+    db.register("reported", pl.DataFrame(reported, {"cell_id": pl.String, "is_asked": pl.Boolean}, orient="row"))
+    return frame(db, _REPORT).cast(REPORT_SCHEMA)
+
+
+def _one_row_per_cell(reports: pl.DataFrame) -> pl.DataFrame:
+    """A cell that a later batch changed too is as that left it; its changes are those of both."""
+    summed = reports.group_by("cell_id", maintain_order=True).agg(
+        pl.col("captures", "sources", "data_version").last(),
+        pl.col("inserted", "updated", "removed").sum(),
+        pl.col("is_asked").any(),
+    )
+    return summed.sort(pl.col("is_asked"), "cell_id", descending=[True, False]).select(REPORT_SCHEMA.names())

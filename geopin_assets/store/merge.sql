@@ -1,28 +1,94 @@
--- One merge, inside one transaction. Given: temp table files(path, source, cell_id, crawled_at, is_complete),
--- the raw files that are newer than what was merged before. Afterwards: temp tables incoming, changed, removed.
+-- One batch of a merge, inside one transaction. Given: `rows`, what the files to merge hold (RAW_SCHEMA without payload,
+-- and cell_key); temp tables `files`, those files and whether what one lacks is gone, and `held`, what the catalog holds
+-- of their cells.
+--
+-- A capture is where the newest crawl that still has it saw it; what else has it waits in `other_sights`. So what comes
+-- out follows from the files alone, whatever was merged first. Of captures in other cells only keys are read.
 
 -- What was taken down is as if no file had it.
 create or replace temp table staged as
-    select r.*, f.crawled_at, s.last_seen_at
-    from read_parquet($paths, filename = true, hive_partitioning = false) r
-    join files f on r.filename = f.path
-    left join capture_history s on s.capture_id = r.capture_id
-    where r.capture_id not in (select capture_id from takedowns);
-
--- Dedup on (source, source_capture_id): the newest crawl wins; on a tie the smaller cell id, whatever the file order.
--- A capture already seen by a later crawl elsewhere has moved there: this older sight of it is a duplicate too.
-create or replace temp table incoming as
-    select capture_id, cell_id, source, source_capture_id, lon, lat, captured_at, heading_deg, is_pano, sequence_id,
-           creator, license, attribution, page_url, image_url, image_version, crawled_at,
+    select *, md5_number_lower(capture_id) as id_key,
            md5(json_array(cell_id, source_capture_id, lon, lat, epoch_us(captured_at), heading_deg, is_pano,
                           sequence_id, creator, license, attribution, page_url, image_version)::varchar) as row_hash
-    from staged
-    where last_seen_at is null or last_seen_at <= crawled_at
-    qualify row_number() over (partition by source, source_capture_id order by crawled_at desc, cell_id) = 1;
+    from rows anti join takedowns using (capture_id);
 
-create or replace temp table changed (action varchar, capture_id varchar, cell_id varchar);
-create or replace temp table removed as
-    select c.capture_id, c.cell_id
-    from captures c
-    join files f on f.source = c.source and f.cell_id = c.cell_id and f.is_complete
-    where not exists (select 1 from incoming i where i.capture_id = c.capture_id);
+create or replace temp table repeated as
+    select id_key, cell_key from staged group by all having count(*) > 1;
+create or replace temp table incoming as
+    select * from staged anti join repeated using (id_key, cell_key)
+    union all by name
+    select * from staged semi join repeated using (id_key, cell_key)
+    qualify row_number() over (partition by capture_id, cell_id order by row_hash, image_url) = 1;
+
+-- Captures that these cells did not hold, in rows elsewhere that these files do not decide. Keys may be those of others.
+create or replace temp table unknown as
+    select id_key, capture_id from incoming anti join held using (capture_id, cell_id);
+create or replace temp table found as
+    select row_id from (select rowid as row_id from captures where id_key in (select id_key from unknown))
+    anti join (from held where not stays) using (row_id);
+-- fill elsewhere
+-- Other sights: those that these files decide are told anew.
+delete from other_sights using files f
+    where other_sights.source = f.source and other_sights.cell_id = f.cell_id
+      and (f.is_evidence or other_sights.capture_id in (
+          select capture_id from incoming i where i.cell_id = other_sights.cell_id));
+create or replace temp table others as
+    select o.* replace (
+               greatest(o.seen_in, coalesce(k.complete_number, 0)) as seen_in,
+               case when o.seen_in >= coalesce(k.complete_number, 0) then o.seen_at else k.complete_at end as seen_at)
+    from other_sights o left join crawl_cells k on k.source = o.source and k.cell_id = o.cell_id
+    where o.capture_id in (select capture_id from incoming union all select capture_id from held where not stays);
+
+-- Of captures with several sights the newest wins, on a tie the smaller cell id.
+create or replace temp table contested as
+    select capture_id from (select any_value(capture_id) as capture_id from incoming group by id_key having count(*) > 1)
+    union select capture_id from elsewhere union select capture_id from others;
+create or replace temp table sights as
+    select *, row_number() over (partition by capture_id order by
+                                 seen_in desc, coalesce(seen_at, 'epoch'::timestamptz) desc, cell_id) as place
+    from (
+        select * from incoming semi join contested using (capture_id)
+        union all by name
+        select * exclude (row_id, first_seen_at, noted_in) from elsewhere anti join incoming using (capture_id, cell_id)
+        union all by name
+        select * from others);
+delete from other_sights where capture_id in (select capture_id from contested);
+insert into other_sights by name select * exclude (place) from sights where place > 1;
+
+delete from crawl_cells using files f where crawl_cells.source = f.source and crawl_cells.cell_id = f.cell_id;
+insert into crawl_cells by name select * from accounts;
+
+-- What there will be, beside what there is.
+create or replace temp table desired as
+    select * from incoming anti join contested using (capture_id)
+    union all by name select * exclude (place) from sights where place = 1;
+create or replace temp table changes as
+    select p.row_id, coalesce(p.capture_id, d.capture_id) as capture_id, p.cell_id as from_cell, d.cell_id as to_cell,
+           p.source, p.first_seen_at, p.seen_at,
+           case when p.row_id is null then 'INSERT' when d.capture_id is null then 'REMOVE'
+                when d.row_hash <> p.row_hash or d.image_url <> p.image_url then 'UPDATE'
+                when greatest(p.noted_in, coalesce(k.complete_number, 0)) <> d.seen_in then 'SEEN' end as action
+    from (
+        from held union all by name
+        select row_id, capture_id, cell_id, source, row_hash, image_url, first_seen_at, noted_in, seen_in, seen_at,
+               true as stays
+        from elsewhere anti join held using (row_id)) p
+    full join desired d on d.capture_id = p.capture_id
+    left join files k on k.source = p.source and k.cell_id = p.cell_id
+    where action is not null and (action <> 'REMOVE' or not p.stays);
+
+insert into removed_captures by name
+    select md5_number_lower(capture_id) as id_key, capture_id, source, first_seen_at,
+           coalesce(seen_at, first_seen_at) as last_seen_at, $now::timestamptz as removed_at
+    from changes where action = 'REMOVE';
+create or replace temp table back as
+    select rowid as row_id, capture_id, first_seen_at from removed_captures where rowid in (
+        select rowid from removed_captures where id_key in (
+            select md5_number_lower(capture_id) from changes where action = 'INSERT'))
+    and capture_id in (select capture_id from changes where action = 'INSERT');
+delete from removed_captures where rowid in (select row_id from back);
+delete from captures where rowid in (select row_id from changes);
+insert into captures by name
+    select d.*, coalesce(c.first_seen_at, r.first_seen_at, d.seen_at, $now::timestamptz) as first_seen_at
+    from desired d join changes c using (capture_id) left join back r using (capture_id)
+    where c.action <> 'REMOVE';

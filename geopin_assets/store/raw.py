@@ -1,104 +1,38 @@
-"""What each source returned, one Parquet file per (source, cell), with the crawl's account in the file's metadata.
+"""What each source shows, one Parquet file per (source, cell), with the newest crawl's account in the file's metadata.
 
-Here: writing a crawled cell, taking captures out of it, reading the accounts back, and notes of failed crawls. Not
-here: crawling (`sources/crawl.py`), merging (`merge.py`), or what follows from failures (`quality/crawl_state.py`).
+Here: adding a crawl to a cell's file, taking captures out of it, and reading files and accounts back. Not here:
+crawling (`sources/crawl.py`), merging (`merge.py`), notes of failed crawls (`failed_crawls.py`).
 
-A failed cell is never written: what an earlier crawl stored stays, and until the cell is crawled well again a small
-note beside it, `{source}/failed/{cell_id}.json`, says since when, how often, why, and how old the data is that
-stayed. Dagster's log knows of failures too, but it is trimmed, and a report would have to read all of it.
+A file is the sum of its cell's crawls, and all that a catalog needs to be made anew: a complete crawl replaces what is
+there, an incomplete one adds to it and takes nothing away, a failed one writes nothing. Crawls are ordered by number,
+never by a clock: one count per source, in `{source}/crawls.json`, and always higher than what the file holds. A time
+that lies in the future is refused when it is read: nobody knows then when the crawl was, and it counts as long ago.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 import orjson
 import polars as pl
 
 from geopin_assets.capture import Capture, Reason
-from geopin_assets.errors import PayloadError
-from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore, Stored
-from geopin_assets.store.schema import CAPTURE_SCHEMA, captures_frame, content_version
-
-FAILED_SCHEMA = pl.Schema(
-    {
-        "source": pl.String(),
-        "cell_id": pl.String(),
-        "first_failed_at": pl.Datetime("us", "UTC"),
-        "last_failed_at": pl.Datetime("us", "UTC"),
-        "attempts": pl.Int64(),
-        "error": pl.String(),
-        "good_at": pl.Datetime("us", "UTC"),
-    }
-)
-_FOLDER = "failed"
-_LONGEST_ERROR = 500
-_TIMES = ("first_failed_at", "last_failed_at", "good_at")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedCrawl:
-    """A cell that a source could not be crawled in, at the last attempt and since when."""
-
-    source: str
-    cell_id: str
-    first_failed_at: datetime
-    last_failed_at: datetime
-    attempts: int
-    error: str
-    """Of the last attempt, without secrets: whoever raised it left them out."""
-    good_at: datetime | None
-    """Of the last good crawl, whose captures stayed; None if there was none."""
-
-
-class FailedCrawls:
-    """The notes in a store of raw files."""
-
-    def __init__(self, objects: ObjectStore) -> None:
-        self._objects = objects
-
-    def note(self, source: str, cell_id: str, error: str, *, now: datetime, good_at: datetime | None) -> None:
-        """Count a failed attempt. `good_at` is when the stored crawl was; it matters for the first failure only."""
-        before = self._read(key := _key(source, cell_id))
-        failed = FailedCrawl(
-            source=source,
-            cell_id=cell_id,
-            first_failed_at=before.first_failed_at if before else now,
-            last_failed_at=now,
-            attempts=before.attempts + 1 if before else 1,
-            error=error[:_LONGEST_ERROR],
-            good_at=before.good_at if before else good_at,
-        )
-        self._objects.put(key, orjson.dumps(asdict(failed)))
-
-    def forget(self, source: str, cell_id: str) -> None:
-        """The cell was crawled well."""
-        self._objects.delete([_key(source, cell_id)])
-
-    def frame(self) -> pl.DataFrame:
-        """Every note, FAILED_SCHEMA. A damaged one is left out: the next attempt replaces it, good or bad."""
-        sources, _ = self._objects.look()
-        found = (stored.key for source in sources for stored in self._objects.look(f"{source}/{_FOLDER}")[1])
-        notes = (self._read(key) for key in found)
-        return pl.DataFrame([asdict(note) for note in notes if note], FAILED_SCHEMA, orient="row")
-
-    def _read(self, key: str) -> FailedCrawl | None:
-        try:
-            found = orjson.loads(self._objects.get(key))
-            times = {name: found[name] and datetime.fromisoformat(found[name]) for name in _TIMES}
-            return FailedCrawl(**found | times)
-        except (NoSuchObjectError, KeyError, TypeError, ValueError):
-            return None
-
-
-def _key(source: str, cell_id: str) -> str:
-    return f"{source}/{_FOLDER}/{cell_id}.json"
-
+from geopin_assets.errors import DamagedFileError
+from geopin_assets.files import parquet
+from geopin_assets.files.object_store import ConflictError, NoSuchObjectError, ObjectStore, Stored
+from geopin_assets.store.failed_crawls import FailedCrawls, failed_frame
+from geopin_assets.store.schema import CAPTURE_SCHEMA, RAW_SCHEMA, captures_frame, conformed, content_version
 
 _ACCOUNT = "geopin_crawl"
 _SUFFIX = ".parquet"
-_UNREADABLE = (pl.exceptions.PolarsError, OSError, NoSuchObjectError)
+_COUNT = "crawls.json"
+_CONFLICTS = 100
+_MOST = 2**53
+AHEAD = timedelta(minutes=5)
+"""Clocks of two machines may differ by so much."""
 _VOLATILE = ("image_url", "payload")
 """Left out of the data version: signed links and view counters change without the capture changing."""
 CRAWLS_SCHEMA = pl.Schema(
@@ -108,17 +42,31 @@ CRAWLS_SCHEMA = pl.Schema(
         "crawled_at": pl.Datetime("us", "UTC"),
         "captures": pl.Int64(),
         "is_complete": pl.Boolean(),
+        "unknown": pl.String(),
     }
 )
 
 
+class Unknown(StrEnum):
+    """Why nobody knows when a stored crawl was."""
+
+    UNREADABLE = "unreadable"
+    AHEAD = "ahead"
+    """It says a time that has not come yet: the clock was wrong, then or now."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrawlAccount:
-    """What one crawl of one (source, cell) took and gave: a row of the catalog's `crawl_cells`."""
+    """What the newest crawl of one (source, cell) took, and what its file holds: a row of `crawl_cells`."""
 
     source: str
     cell_id: str
-    crawled_at: datetime
+    number: int
+    """Orders the crawls of a source; 0 for files from before there were numbers."""
+    complete_number: int | None
+    """Of the newest complete crawl in it; None if there was none: then what it lacks may still exist."""
+    crawled_at: datetime | None
+    complete_at: datetime | None
     captures: int
     requests: int
     splits: int
@@ -130,14 +78,15 @@ class CrawlAccount:
 
 
 class RawStore:
-    """Raw captures in one object store: `{source}/{cell_id}.parquet`."""
+    """Raw captures in one object store: `{source}/{cell_id}.parquet`. Safe to use from many threads and processes."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.objects = objects
+        self._clock = clock
         self._failed = FailedCrawls(objects)
 
     def key(self, source: str, cell_id: str) -> str:
-        """The object of one crawl."""
+        """The object of one (source, cell)."""
         return f"{source}/{cell_id}{_SUFFIX}"
 
     def write(
@@ -154,70 +103,110 @@ class RawStore:
         is_complete: bool,
         duration_s: float,
     ) -> CrawlAccount:
-        """Replace the cell's file with this crawl and return its account."""
-        frame = captures_frame(captures)
-        account = CrawlAccount(
-            source=source,
-            cell_id=cell_id,
-            crawled_at=crawled_at,
-            captures=frame.height,
-            requests=requests,
-            splits=splits,
-            duplicates=duplicates,
-            rejected=dict(sorted(rejected.items())),
-            is_complete=is_complete,
-            duration_s=round(duration_s, 3),
-            data_version=_version(frame),
-        )
-        self._put(frame, account)
-        return account
+        """Add this crawl to the cell's file and return the account.
+
+        What an incomplete crawl did not show stays. A damaged file is set aside.
+        """
+        found = captures_frame(captures)
+
+        def with_crawl() -> tuple[CrawlAccount, pl.DataFrame]:
+            before, older = self._read_or_set_aside(source, cell_id)
+            number = self._next_number(source, before.number if before else 0)
+            held = _with_older(_seen(found, cell_id, number, crawled_at), None if is_complete else older)
+            account = CrawlAccount(
+                source=source,
+                cell_id=cell_id,
+                number=number,
+                complete_number=number if is_complete else before.complete_number if before else None,
+                crawled_at=crawled_at,
+                complete_at=crawled_at if is_complete else before.complete_at if before else None,
+                captures=held.height,
+                requests=requests,
+                splits=splits,
+                duplicates=duplicates,
+                rejected=dict(sorted(rejected.items())),
+                is_complete=is_complete,
+                duration_s=round(duration_s, 3),
+                data_version=_version(held),
+            )
+            return account, held
+
+        return self._change(source, cell_id, with_crawl)
 
     def take_down(self, source: str, cell_id: str, capture_ids: Collection[str]) -> CrawlAccount:
-        """Replace the cell's file with what the crawl would have stored without these captures; its new account.
+        """Replace the cell's file with what the crawls would have stored without these captures; its new account.
 
-        Raises PayloadError for a file that cannot be read.
+        Raises DamagedFileError for a file that cannot be read.
         """
-        account = self.account(source, cell_id)
-        stored = self.captures(source, cell_id).select(CAPTURE_SCHEMA.names())
-        kept = stored.filter(~pl.col("capture_id").is_in(list(capture_ids)))
-        rejected = Counter(account.rejected) + Counter({str(Reason.TAKEN_DOWN): stored.height - kept.height})
-        account = replace(
-            account, captures=kept.height, rejected=dict(sorted(rejected.items())), data_version=_version(kept)
-        )
-        self._put(kept, account)
-        return account
+
+        def without() -> tuple[CrawlAccount, pl.DataFrame]:
+            account, stored = self.read(source, cell_id)
+            kept = stored.filter(~pl.col("capture_id").is_in(list(capture_ids)))
+            rejected = Counter(account.rejected) + Counter({str(Reason.TAKEN_DOWN): stored.height - kept.height})
+            account = replace(
+                account, captures=kept.height, rejected=dict(sorted(rejected.items())), data_version=_version(kept)
+            )
+            return account, kept
+
+        return self._change(source, cell_id, without)
 
     def account(self, source: str, cell_id: str) -> CrawlAccount:
-        """The account of the stored crawl. Raises PayloadError for a file that is not ours or is damaged."""
+        """The account of the stored crawl. Raises DamagedFileError for a file that is not ours or is damaged."""
         try:
             with self.objects.as_file(self.key(source, cell_id)) as path:
-                found = orjson.loads(pl.read_parquet_metadata(path)[_ACCOUNT])
-            return CrawlAccount(**found | {"crawled_at": datetime.fromisoformat(found["crawled_at"])})
-        except (*_UNREADABLE, KeyError, TypeError, ValueError) as error:
-            raise PayloadError(f"raw file of {source} in {cell_id} cannot be read: {error}") from error
+                return self._account(parquet.read_metadata(path), source, cell_id)
+        except (DamagedFileError, NoSuchObjectError, FileNotFoundError) as error:
+            raise _damaged(source, cell_id, error) from error
+
+    def read(
+        self, source: str, cell_id: str, schema: Mapping[str, pl.DataType] = RAW_SCHEMA
+    ) -> tuple[CrawlAccount, pl.DataFrame]:
+        """The account, and what the cell holds: RAW_SCHEMA, or some columns of it. Raises as `account` does."""
+        try:
+            with self.objects.as_file(self.key(source, cell_id)) as path, parquet.reading(str(path)):
+                file = parquet.opened(path)  # both from one opening: another crawl may replace it meanwhile
+                metadata = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
+                account = self._account(metadata, source, cell_id)
+                stored = pl.DataFrame(file.read(columns=list(schema)))
+            if "seen_in" not in stored.columns and "seen_in" in schema:
+                stored = stored.with_columns(seen_in=pl.lit(account.number), seen_at=pl.lit(account.crawled_at))
+            held = conformed(stored, schema)
+            if "seen_at" in schema:
+                held = held.with_columns(seen_at=pl.when(pl.col("seen_at") <= self._clock() + AHEAD).then("seen_at"))
+            return account, held
+        except (DamagedFileError, NoSuchObjectError, FileNotFoundError) as error:
+            raise _damaged(source, cell_id, error) from error
 
     def captures(self, source: str, cell_id: str) -> pl.DataFrame:
-        """What the stored crawl found: CAPTURE_SCHEMA, and `cell_id`. Raises PayloadError as `account` does."""
-        try:
-            with self.objects.as_file(self.key(source, cell_id)) as path:
-                return pl.read_parquet(path)
-        except _UNREADABLE as error:
-            raise PayloadError(f"raw file of {source} in {cell_id} cannot be read: {error}") from error
+        """What the cell holds: RAW_SCHEMA. Raises DamagedFileError as `account` does."""
+        return self.read(source, cell_id)[1]
 
     def note_failure(self, source: str, cell_id: str, error: str, *, now: datetime) -> None:
         """Remember that a crawl failed or was incomplete, until `forget_failure`. Call it before storing the latter."""
-        self._failed.note(source, cell_id, error, now=now, good_at=self._crawled(source, cell_id)[0])
+        account = self._account_or_none(source, cell_id)
+        good_at, good_number = (account.complete_at, account.complete_number) if account else (None, None)
+        self._failed.note(source, cell_id, error, now=now, good_at=good_at, good_number=good_number or 0)
 
     def forget_failure(self, source: str, cell_id: str) -> None:
         """The cell was crawled well again."""
         self._failed.forget(source, cell_id)
 
     def failures(self) -> pl.DataFrame:
-        """Cells whose last crawl failed, by source: FAILED_SCHEMA."""
-        return self._failed.frame()
+        """Cells whose last crawl failed, by source: FAILED_SCHEMA. A note that a good crawl has overtaken is none."""
+
+        def is_standing(source: str, cell_id: str, good_number: int) -> bool:
+            account = self._account_or_none(source, cell_id)
+            return account is None or (account.complete_number or 0) <= good_number
+
+        standing = [note for note in self._failed.all() if is_standing(note.source, note.cell_id, note.good_number)]
+        now = self._clock()
+        return failed_frame(standing).with_columns(
+            pl.col("first_failed_at", "last_failed_at").clip(upper_bound=now),
+            good_at=pl.when(pl.col("good_at") <= now + AHEAD).then("good_at"),
+        )
 
     def crawls(self) -> pl.DataFrame:
-        """CRAWLS_SCHEMA of every stored crawl; all null but source and cell_id for a file that cannot be read.
+        """CRAWLS_SCHEMA of every stored crawl; all null but source, cell_id and `unknown` for one that is unreadable.
 
         The catalog's `crawl_cells` are older where a crawl brought nothing new, as it is not merged then. Reads the
         end of every file: 43 us each, 9 s for 200,000.
@@ -233,9 +222,9 @@ class RawStore:
         if not self.objects.has(self.key(source, cell_id)):
             return frozenset()
         try:
-            with self.objects.as_file(self.key(source, cell_id)) as path:
-                return frozenset(pl.read_parquet(path, columns=["source_capture_id"])["source_capture_id"])
-        except (*_UNREADABLE, PayloadError):
+            schema = {"source_capture_id": RAW_SCHEMA["source_capture_id"]}
+            return frozenset(self.read(source, cell_id, schema)[1]["source_capture_id"])
+        except DamagedFileError:
             return frozenset({""})
 
     def find_captures(self, source: str, capture_ids: Collection[str]) -> Iterator[tuple[str, str | None]]:
@@ -244,32 +233,101 @@ class RawStore:
         None in place of the id for a file that cannot be read: it may have any. Reads every file, 1 ms each.
         """
         for stored in self.objects.look(source)[1]:
-            _, cell_id = _source_and_cell(stored) or ("", "")
+            found = _source_and_cell(stored)
+            if not found:
+                continue
             try:
                 with self.objects.as_file(stored.key) as path:
-                    ids = pl.scan_parquet(path).select("capture_id").collect()["capture_id"]
-            except _UNREADABLE:
-                yield cell_id, None
+                    ids = parquet.read_frame(path, ["capture_id"])["capture_id"]
+            except (DamagedFileError, NoSuchObjectError, FileNotFoundError, pl.exceptions.PolarsError):
+                yield found[1], None
                 continue
-            yield from ((cell_id, capture_id) for capture_id in ids.filter(ids.is_in(list(capture_ids))))
+            yield from ((found[1], capture_id) for capture_id in ids.filter(ids.is_in(list(capture_ids))))
 
     def sources_of(self, cell_ids: Iterable[str]) -> list[tuple[str, str]]:
         """(source, cell_id) of every stored file among these cells."""
         sources, _ = self.objects.look()
         return [(s, c) for c in cell_ids for s in sources if self.objects.has(self.key(s, c))]
 
-    def _crawled(self, source: str, cell_id: str) -> tuple[datetime | None, int | None, bool | None]:
-        try:
-            account = self.account(source, cell_id)
-        except PayloadError:
-            return None, None, None
-        return account.crawled_at, account.captures, account.is_complete
+    def _crawled(self, source: str, cell_id: str) -> tuple[datetime | None, int | None, bool | None, str | None]:
+        account = self._account_or_none(source, cell_id)
+        if account is None:
+            return None, None, None, Unknown.UNREADABLE
+        unknown = None if account.crawled_at else Unknown.AHEAD
+        return account.crawled_at, account.captures, account.is_complete, unknown
 
-    def _put(self, frame: pl.DataFrame, account: CrawlAccount) -> None:
-        metadata = {_ACCOUNT: orjson.dumps(asdict(account)).decode()}
-        with self.objects.replacing(self.key(account.source, account.cell_id)) as path:
-            in_cell = frame.with_columns(cell_id=pl.lit(account.cell_id))
-            in_cell.write_parquet(path, compression="zstd", metadata=metadata)
+    def _account_or_none(self, source: str, cell_id: str) -> CrawlAccount | None:
+        try:
+            return self.account(source, cell_id)
+        except DamagedFileError:
+            return None
+
+    def _account(self, metadata: Mapping[str, str], source: str, cell_id: str) -> CrawlAccount:
+        """Raises DamagedFileError for the account of another file, or none."""
+        try:
+            found = orjson.loads(metadata[_ACCOUNT])
+            times = {name: self._past(found.get(name)) for name in ("crawled_at", "complete_at")}
+            if "number" not in found:  # from before there were numbers
+                found |= {"number": 0, "complete_number": 0 if found["is_complete"] else None}
+                times["complete_at"] = times["crawled_at"] if found["is_complete"] else None
+            account = CrawlAccount(**found | times)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(f"without an account of ours ({error})") from error
+        if (account.source, account.cell_id) != (source, cell_id):
+            raise DamagedFileError(f"it is that of {account.source} in {account.cell_id}")
+        return account
+
+    def _past(self, text: str | None) -> datetime | None:
+        at = datetime.fromisoformat(text) if text else None
+        return at if at and at <= self._clock() + AHEAD else None
+
+    def _change(
+        self, source: str, cell_id: str, change: Callable[[], tuple[CrawlAccount, pl.DataFrame]]
+    ) -> CrawlAccount:
+        """Replace the file by what `change` makes of it, made anew if another process has written it meanwhile."""
+        key = self.key(source, cell_id)
+        for _ in range(_CONFLICTS):
+            stored = self.objects.find(key)
+            account, frame = change()
+            content = parquet.frame_bytes(frame, {_ACCOUNT: orjson.dumps(asdict(account)).decode()})
+            if self._put(key, content, stored):
+                return account
+        raise ConflictError(f"{self.objects.address(key)}: other processes kept writing it")
+
+    def _read_or_set_aside(self, source: str, cell_id: str) -> tuple[CrawlAccount | None, pl.DataFrame | None]:
+        if not self.objects.has(key := self.key(source, cell_id)):
+            return None, None
+        try:
+            return self.read(source, cell_id)
+        except DamagedFileError:
+            self.objects.set_aside(key)
+            return None, None
+
+    def _next_number(self, source: str, above: int) -> int:
+        """Higher than that of every crawl of the source before, whichever process made it."""
+        key = f"{source}/{_COUNT}"
+        for _ in range(_CONFLICTS):
+            stored = self.objects.find(key)
+            number = max(above, self._last_number(source, key)) + 1
+            if self._put(key, orjson.dumps({"number": number}), stored):
+                return number
+        raise ConflictError(f"{self.objects.address(key)}: other processes kept writing it")
+
+    def _last_number(self, source: str, key: str) -> int:
+        """As counted; from every file if the count is not there or makes no sense."""
+        with suppress(NoSuchObjectError, ValueError, KeyError, TypeError):
+            if 0 <= (number := orjson.loads(self.objects.get(key))["number"]) < _MOST and isinstance(number, int):
+                return number
+        files = filter(None, map(_source_and_cell, self.objects.look(source)[1]))
+        return max((account.number for at in files if (account := self._account_or_none(*at))), default=0)
+
+    def _put(self, key: str, content: bytes, before: Stored | None) -> bool:
+        """False, with nothing written, if it is not as it was `before`."""
+        try:
+            self.objects.put(key, content, if_absent=before is None, if_version=before.version if before else None)
+        except ConflictError:
+            return False
+        return True
 
 
 def _source_and_cell(stored: Stored) -> tuple[str, str] | None:
@@ -280,5 +338,22 @@ def _source_and_cell(stored: Stored) -> tuple[str, str] | None:
     return None
 
 
+def _seen(found: pl.DataFrame, cell_id: str, number: int, at: datetime) -> pl.DataFrame:
+    """The rows of one crawl, RAW_SCHEMA."""
+    columns = {"cell_id": cell_id, "seen_in": number, "seen_at": at}
+    return found.with_columns(pl.lit(value, RAW_SCHEMA[name]).alias(name) for name, value in columns.items())
+
+
+def _with_older(found: pl.DataFrame, older: pl.DataFrame | None) -> pl.DataFrame:
+    """And what was there before, of the captures that were not found."""
+    if older is None:
+        return found
+    return pl.concat([found, older.join(found, on="capture_id", how="anti")]).sort("capture_id", maintain_order=True)
+
+
 def _version(frame: pl.DataFrame) -> str:
-    return content_version(frame.drop(_VOLATILE))
+    return content_version(frame.select(CAPTURE_SCHEMA.names()).drop(_VOLATILE))
+
+
+def _damaged(source: str, cell_id: str, error: Exception) -> DamagedFileError:
+    return DamagedFileError(f"raw file of {source} in {cell_id} cannot be read: {error}")

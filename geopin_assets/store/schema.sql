@@ -17,15 +17,45 @@ create table if not exists captures (      -- one row per canonical capture that
     page_url          varchar not null,
     image_url         varchar not null,
     image_version     varchar not null,
-    row_hash          varchar not null     -- of everything above but image_url, which may be a short-lived link
+    row_hash          varchar not null,    -- of everything above but image_url, which may be a short-lived link
+    first_seen_at     timestamptz not null, -- by the first crawl that returned it
+    seen_in           bigint not null,     -- number of a crawl that returned it; unchanged while later ones are complete
+    seen_at           timestamptz,         -- when that crawl was; null if nobody knows
+    id_key            ubigint not null,    -- of capture_id: found by a number, other rows need not be read
+    cell_key          uinteger not null    -- of cell_id
 );
 
-create table if not exists capture_history (  -- one row per capture ever seen
+create table if not exists other_sights (  -- captures in a cell that a newer crawl of another cell returned too
+    capture_id        varchar not null,
+    cell_id           varchar not null,    -- where the older crawl saw it: it is there again once the newer cell lacks it
+    source            varchar not null,
+    source_capture_id varchar not null,
+    lon               double  not null,
+    lat               double  not null,
+    captured_at       timestamptz,
+    heading_deg       double,
+    is_pano           boolean not null,
+    sequence_id       varchar,
+    creator           varchar,
+    license           varchar not null,
+    attribution       varchar not null,
+    page_url          varchar not null,
+    image_url         varchar not null,
+    image_version     varchar not null,
+    row_hash          varchar not null,    -- as in captures
+    seen_in           bigint not null,     -- as in captures
+    seen_at           timestamptz,         -- as in captures
+    id_key            ubigint not null,    -- as in captures
+    cell_key          uinteger not null    -- as in captures
+);
+
+create table if not exists removed_captures (  -- tombstones: one row per capture that was there and is not any more
+    id_key        ubigint not null,           -- as in captures
     capture_id    varchar not null,
     source        varchar not null,
     first_seen_at timestamptz not null,       -- by the first crawl that returned it
     last_seen_at  timestamptz not null,       -- by the newest crawl that returned it
-    removed_at    timestamptz                 -- tombstone: a complete crawl no longer returned it, or it was taken down
+    removed_at    timestamptz not null        -- when a complete crawl no longer returned it, or it was taken down
 );
 
 create table if not exists generations (   -- every merge, so that what was made from one can tell this catalog from another
@@ -43,8 +73,11 @@ create table if not exists takedowns (     -- a copy of the list of captures tha
 create table if not exists crawl_cells (   -- the newest crawl merged per (source, cell)
     source       varchar not null,         -- registered source that was asked
     cell_id      varchar not null,         -- the crawl square that was asked for
-    crawled_at   timestamptz not null,     -- when the crawl began
-    captures     bigint not null,          -- how many it stored
+    number       bigint not null,          -- orders the crawls of a source; 0: from before they were numbered
+    complete_number bigint,                -- of the newest complete one in this cell; null if there was none
+    crawled_at   timestamptz,              -- when the crawl began; null if its clock said a time that had not come yet
+    complete_at  timestamptz,              -- when the newest complete one began
+    captures     bigint not null,          -- how many are stored
     requests     bigint not null,          -- how many it sent
     splits       bigint not null,          -- how often an answer was full and its box was divided
     duplicates   bigint not null,          -- the same (source, id) returned or stored more than once
@@ -63,6 +96,17 @@ create table if not exists embedding_failures (  -- images that could not be emb
     attempts      integer not null,        -- tries so far
     last_tried_at timestamptz not null,    -- when the newest of them was
     next_try_at   timestamptz              -- null: never again
+);
+
+create or replace view capture_history as (    -- one row per capture ever seen
+    select capture_id,                         -- of captures and of removed_captures
+           captures.source,                    -- registered source
+           first_seen_at,                      -- by the first crawl that returned it
+           coalesce(case when seen_in >= coalesce(complete_number, 0) then seen_at else complete_at end,
+                    first_seen_at) as last_seen_at, -- by the newest crawl that returned it
+           null::timestamptz as removed_at     -- tombstone: a complete crawl no longer returned it, or it was taken down
+    from captures left join crawl_cells using (source, cell_id)
+    union all by name select * exclude (id_key) from removed_captures
 );
 
 create or replace view coverage_by_cell as (     -- how much each source has in each cell

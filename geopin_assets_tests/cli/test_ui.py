@@ -1,13 +1,17 @@
 """`geopin ui` from its start to its end, as a process."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -39,35 +43,94 @@ def status(port: int, path: str) -> int:
     return found
 
 
-@pytest.mark.skipif(not PROC.exists(), reason="counts processes in /proc")
-def test_stopping_the_ui_leaves_no_process_behind(tmp_path: Path) -> None:
-    home, port, reports_port, sandbox_port = prepare_home(tmp_path / "home"), free_port(), free_port(), free_port()
+@contextmanager
+def started(home: Path, port: int, data: Path) -> Iterator[tuple["subprocess.Popen[bytes]", list[str]]]:
+    """`geopin ui` as a process, when it says that it is ready; and what it has said."""
     variables = {
         "DAGSTER_HOME": str(home),
         "GEOPIN_PROFILE": "sandbox",
-        "GEOPIN_DATA": str(tmp_path / "data"),
-        "GEOPIN_SANDBOX_PORT": str(sandbox_port),
-        "GEOPIN_REPORTS_URL": f"http://127.0.0.1:{reports_port}",
+        "GEOPIN_DATA": str(data),
+        "GEOPIN_SANDBOX_PORT": str(free_port()),
     }
     command = [sys.executable, "-m", "geopin_assets.cli", "ui", "--port", str(port)]
-    printed, log = tmp_path / "printed.txt", tmp_path / "data" / "ui.log"
+    printed = home / "printed.txt"
     with printed.open("w") as output:
         ui = subprocess.Popen(command, env=os.environ | variables, stdout=output, stderr=output)
-    await_port(port)
-    while "ready" not in printed.read_text() and ui.poll() is None:
-        time.sleep(0.1)
-    (ready,) = (line for line in printed.read_text().splitlines() if "ready" in line)
-    assert ready == f"GeoPin is ready: http://127.0.0.1:{port} · logs: {log} · Ctrl-C ends it"
-    assert status(port, "/server_info") == 200
-    assert status(reports_port, "/coverage.html") == 404  # nothing was reported yet
-    assert len(processes_of(home)) >= 4  # ours, dagster dev, its webserver, daemon and code server
+    try:
+        await_port(port)
+        while "ready" not in printed.read_text() and ui.poll() is None:
+            time.sleep(0.1)
+        yield ui, printed.read_text().splitlines()
+    finally:
+        ui.kill()
 
-    ui.send_signal(signal.SIGINT)
-    assert ui.wait(60) == 0
-    assert processes_of(home) == []
-    assert "dagster" not in "".join(printed.read_text().splitlines(keepends=True)[2:]), "chatter belongs to the log"
-    assert "Launching Dagster services" in log.read_text()
+
+def await_end(home: Path, patience_s: float = 30) -> None:
+    """Return once no process of this home is left."""
+    deadline_s = time.monotonic() + patience_s
+    while left := processes_of(home):
+        assert time.monotonic() < deadline_s, left
+        time.sleep(0.2)
+
+
+def wiped(port: int, method: str, **headers: str) -> int:
+    """Ask for the history of an asset to be wiped; the status of the answer."""
+    query = (
+        'mutation { wipeAssets(assetPartitionRanges: [{assetKey: {path: ["catalog", "captures"]}}]) { __typename } }'
+    )
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    path = "/graphql" if method == "POST" else f"/graphql?{urlencode({'query': query})}"
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, json.dumps({"query": query}) if method == "POST" else None, given)
+    found = connection.getresponse().status
+    connection.close()
+    return found
+
+
+@pytest.mark.skipif(not PROC.exists(), reason="counts processes in /proc")
+def test_stopping_the_ui_leaves_no_process_behind(tmp_path: Path) -> None:
+    home, port, data = prepare_home(tmp_path / "home"), free_port(), tmp_path / "data"
+    log = data / "ui.log"
+    with started(home, port, data) as (ui, said):
+        (ready,) = (line for line in said if "ready" in line)
+        assert ready == f"GeoPin is ready: http://127.0.0.1:{port} · logs: {log} · Ctrl-C ends it"
+        assert status(port, "/server_info") == 200
+        assert status(port, "/reports/coverage.html") == 404  # nothing was reported yet
+        (data / "quality" / "coverage.html").write_text("<h1>map</h1>")
+        assert status(port, "/reports/coverage.html") == 200
+        assert len(processes_of(home)) >= 4  # ours, Dagster's webserver, daemon and code server
+
+        assert wiped(port, "GET") == 405
+        assert wiped(port, "POST", Content_Type="text/plain") == 415
+        assert wiped(port, "POST", Content_Type="application/json", Origin="https://evil.example") == 403
+        assert wiped(port, "POST", Content_Type="application/json", Host=f"evil.example:{port}") == 421
+        assert wiped(port, "POST", Content_Type="application/json", Origin=f"http://127.0.0.1:{port}") == 200
+
+        second = subprocess.run(
+            [sys.executable, "-m", "geopin_assets.cli", "ui", "--port", str(free_port())],
+            env=os.environ | {"DAGSTER_HOME": str(home)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert second.returncode == 1
+        assert f"{home} is served already: geopin ui is held by process {ui.pid} " in second.stderr
+
+        ui.send_signal(signal.SIGINT)
+        assert ui.wait(60) == 0
+        assert processes_of(home) == []
+    printed = (home / "printed.txt").read_text()
+    assert "dagster" not in "".join(printed.splitlines(keepends=True)[2:]), "chatter belongs to the log"
+    assert "dagster.code_server" in log.read_text()
     assert "\x1b" not in log.read_text()
+
+
+@pytest.mark.skipif(not PROC.exists(), reason="counts processes in /proc")
+def test_nothing_outlives_a_terminal_that_was_closed_or_a_process_that_was_killed(tmp_path: Path) -> None:
+    home, port = prepare_home(tmp_path / "home"), free_port()
+    for ending in (signal.SIGHUP, signal.SIGKILL):
+        with started(home, port, tmp_path / "data") as (ui, said):
+            assert any("ready" in line for line in said), said
+            ui.send_signal(ending)
+            ui.wait(60)
+            await_end(home)
 
 
 def saying(*lines: str, code: int) -> "subprocess.Popen[str]":
@@ -102,3 +165,14 @@ def test_a_taken_port_is_one_line_before_anything_is_started(tmp_path: Path) -> 
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         assert f"port {port}: " in complaint(place.geopin("ui", "--port", port))
+
+
+def test_reports_are_asked_for_where_nobody_serves_them_any_more(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (place.home / "workspace.yaml").write_text("load_from: []\n")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        old = place.geopin("ui", "--port", port, GEOPIN_REPORTS_URL="http://127.0.0.1:3001")
+        assert "GEOPIN_REPORTS_URL=http://127.0.0.1:3001: " in complaint(old)
+        elsewhere = place.geopin("ui", "--port", port, GEOPIN_REPORTS_URL="https://maps.example.org/coverage")
+        assert f"port {port}: " in complaint(elsewhere)

@@ -1,5 +1,7 @@
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -69,3 +71,18 @@ def test_a_history_that_was_wiped_begins_anew(instance: dg.DagsterInstance) -> N
     assert instance.get_latest_materialization_event(ASSET) is None
     run_id = materialize(instance)
     assert instance.get_latest_materialization_event(ASSET).run_id == run_id  # type: ignore[union-attr]
+
+
+def test_a_run_s_database_is_the_one_that_dagster_would_make(instance: dg.DagsterInstance, home: Path) -> None:
+    """The first run's is made, the others are copies of it, before any event."""
+
+    def tables(run_id: str) -> list[tuple[str, ...]]:
+        with closing(sqlite3.connect(home / "history" / "runs" / f"{run_id}.db")) as opened:
+            ((mode,),) = opened.execute("pragma journal_mode")
+            versions = opened.execute("select * from alembic_version").fetchall()
+            return [(mode,), *versions, *opened.execute("select name, sql from sqlite_master order by name")]
+
+    first, second = materialize(instance), materialize(instance)
+    assert tables(first) == tables(second)
+    assert len(instance.all_logs(second)) == len(instance.all_logs(first))
+    assert not {event.run_id for event in instance.all_logs(second)} - {second}

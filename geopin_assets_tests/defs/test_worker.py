@@ -14,7 +14,7 @@ import pytest
 from geopin_assets.index.protocol import MetadataStore
 from geopin_assets.index.stores import SearchedIndex, SearchedStore
 from geopin_assets.index.tables import TABLES, migrations, statements
-from geopin_assets.locate.search import locate
+from geopin_assets.locate import locate
 from geopin_assets_tests.index.workerd import engine_node as engine_node
 from geopin_assets_tests.index.workerd import running
 from geopin_assets_tests.platform import CELLS, Platform

@@ -436,7 +436,7 @@ def test_a_cell_is_planned_while_the_last_images_of_the_one_before_are_on_their_
             cell = captures(*({"capture_id": f"s:{cell_id}{i}"} for i in range(300)))
             yield CellTask(cell_id, cell, NO_FAILURES, files.cell(cell_id))
 
-    run = embed_cells(tasks(), embedder=Thumbnail(), fetcher=MemoryFetcher(IMAGES), batch_size=2)
+    run = embed_cells(tasks(), embedder=Thumbnail(), fetcher=MemoryFetcher(IMAGES), batch_size=8)
     seen = [(cell_id, list(opened)) for cell_id, _ in run]
     assert [cell_id for cell_id, _ in seen] == list("abc")
     assert seen[0][1] == ["a", "b"], "the next cell is opened before this one is finished, and not the one after"

@@ -103,9 +103,9 @@ def py360_views(panorama: Pixels, size_px: int, fov_deg: float, pitch_deg: float
     """
     assert py360convert.utils.cv2 is None, "with OpenCV it rounds positions to 1/32 pixel: 7 gray levels on noise"
     tangent = np.tan(np.radians(fov_deg) / 2) * (size_px - 1) / size_px
-    fov = 2 * np.degrees(np.arctan(tangent))
+    fov, exact = 2 * np.degrees(np.arctan(tangent)), panorama.astype(np.float32)
     return [
-        py360convert.e2p(panorama.astype(float), (fov, fov), 30 * view, pitch_deg, (size_px, size_px), mode="bilinear")
+        py360convert.e2p(exact, (fov, fov), 30 * view, pitch_deg, (size_px, size_px), mode="bilinear")
         for view in range(VIEWS)
     ]
 

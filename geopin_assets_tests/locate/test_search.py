@@ -12,7 +12,7 @@ from geopin_assets.geo import distance_m
 from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets.locate.search import MATCH_SCHEMA, locate
+from geopin_assets.locate import MATCH_SCHEMA, locate
 
 DIM = 4
 VIEWS = {  # vector id -> (capture, heading, vector)
@@ -62,6 +62,7 @@ def store(tmp_path: Path) -> SqliteStore:
                 "attribution": ["© Zoë"] * 3,
                 "creator": ["Zoë", None, None],
                 "page_url": ["https://example.org"] * 3,
+                "thumbnail_url": [None] * 3,
                 "cell_id": ["a"] * 3,
             }
         ),

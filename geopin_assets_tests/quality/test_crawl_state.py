@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from geopin_assets.quality.crawl_state import Outage, by_source, cell_states, find_outages
-from geopin_assets.store.raw import FAILED_SCHEMA
+from geopin_assets.store.failed_crawls import FAILED_SCHEMA
 
 NOW = datetime(2026, 11, 25, 6, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -16,6 +16,7 @@ CRAWLED: dict[str, Any] = {
     "source": pl.String,
     "cell_id": pl.String,
     "crawled_at": pl.Datetime("us", "UTC"),
+    "unknown": pl.String,
     "due_after": pl.Duration("us"),
     "overdue_after": pl.Duration("us"),
 }
@@ -29,7 +30,8 @@ def days_ago(days: float) -> datetime:
 def stored(**age_days: float | None) -> list[tuple[Any, ...]]:
     """Crawls of one source that are so many days old; None for a file that cannot be read."""
     return [
-        ("panoramax", cell, None if age is None else days_ago(age), 7 * DAY, 9 * DAY) for cell, age in age_days.items()
+        ("panoramax", cell, None if age is None else days_ago(age), "unknown", 7 * DAY, 9 * DAY)
+        for cell, age in age_days.items()
     ]
 
 
@@ -43,6 +45,7 @@ def failed(cell: str, *, since: float, last: float = 0, good: float | None = Non
         "attempts": 2,
         "error": "TransientError: 500",
         "good_at": None if good is None else days_ago(good),
+        "good_number": 0,
     }
     return note | other
 
@@ -73,17 +76,17 @@ def test_a_cell_is_judged_by_its_own_last_crawl(age_days: float | None, age: str
     assert cells["age_days"].to_list() == [pytest.approx(age_days) if age_days is not None else None]
 
 
+def test_a_cell_whose_time_has_not_come_yet_is_of_no_known_age_and_counted_as_stale() -> None:
+    cells = states([("panoramax", "a", None, "ahead", 7 * DAY, 9 * DAY)])
+    assert cells.select("age", "age_days").row(0) == ("ahead", None)
+    assert by_source(cells)["overdue"].to_list() == [1]
+
+
 def test_a_crawl_that_failed_or_was_incomplete_makes_a_cell_no_younger() -> None:
     incomplete = failed("a", since=0, good=8)
     cells = states(stored(a=0, b=8), [incomplete, failed("b", since=1, good=8)])
     assert cells.select("cell_id", "age", "age_days").rows() == [("a", "due", 8.0), ("b", "due", 8.0)]
     assert cells["failed_since"].to_list() == [NOW, days_ago(1)]
-
-
-def test_a_note_older_than_the_stored_crawl_is_no_failure() -> None:
-    """A process that was killed between storing a crawl and forgetting the failure before it."""
-    cells = states(stored(a=1), [failed("a", since=5, last=2, good=9)])
-    assert cells.select("age", "age_days", "failed_since", "error").row(0) == ("fresh", 1.0, None, None)
 
 
 def test_a_cell_that_was_never_crawled_well_is_not_stale_but_failed() -> None:

@@ -7,14 +7,11 @@ from subprocess import PIPE
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from geopin_assets.errors import TransientError
 from geopin_assets.files.object_store import memory_store, open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
-from geopin_assets_tests.depth import examples
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
 
 A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
@@ -107,9 +104,9 @@ def test_a_capture_whose_coordinates_moved_is_in_its_new_cell_whatever_is_merged
 
 
 def test_an_older_sight_of_a_moved_capture_does_not_bring_it_back(raw: RawStore, catalog: Catalog) -> None:
+    crawl(raw, A, [capture("1")], crawled_at=DAY_1)
     crawl(raw, B, [capture("1", lon=4.9)], crawled_at=DAY_2)
     catalog.merge([B], raw)
-    crawl(raw, A, [capture("1")], crawled_at=DAY_1)
     report = catalog.merge([A], raw)
     assert (ids(catalog, A), ids(catalog, B), report.duplicates) == ([], ["1"], 1)
 
@@ -242,30 +239,3 @@ def test_failures_of_a_cell_are_replaced_as_a_whole(raw: RawStore, catalog: Cata
     assert catalog.failures([A])["attempts"].to_list() == [2]
     catalog.replace_failures(A, frame.clear())
     assert catalog.failures([A]).is_empty()
-
-
-crawls = st.lists(
-    st.tuples(
-        st.sampled_from([A, B]), st.sets(st.integers(0, 5)), st.booleans(), st.sampled_from(["panoramax", "amsterdam"])
-    ),
-    max_size=6,
-)
-
-
-@settings(max_examples=examples(4, 60), deadline=None)
-@given(crawls)
-def test_any_sequence_of_crawls_ends_in_what_the_sources_last_showed(
-    tmp_path_factory: pytest.TempPathFactory, sequence: list[tuple[str, set[int], bool, str]]
-) -> None:
-    folder = tmp_path_factory.mktemp("catalog")
-    raw, catalog = RawStore(open_store(folder / "raw", is_durable=False)), Catalog(folder / "catalog.duckdb")
-    expected: dict[str, str] = {}  # capture_id -> cell
-    for days, (cell_id, numbers, is_complete, source) in enumerate(sequence):
-        found = [capture(str(n), source=source) for n in numbers]
-        crawl(raw, cell_id, found, crawled_at=DAY_1 + timedelta(days=days), is_complete=is_complete, source=source)
-        catalog.merge([A, B], raw)
-        if is_complete:
-            expected = {k: c for k, c in expected.items() if c != cell_id or not k.startswith(f"{source}:")}
-        expected |= {c.capture_id: cell_id for c in found}
-    held = {k: c for c in (A, B) for k in catalog.captures([c])["capture_id"]}
-    assert held == expected

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 
-from geopin_assets.cells import all_cells
+from geopin_assets.cells import all_cells, cell_ids, left_grid
 from geopin_assets.defs.assets.publish_guard import loss_limit, losses
 from geopin_assets.defs.automation.refresh import EMPTY, WEEKLY
 from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy
@@ -20,6 +20,7 @@ from geopin_assets.quality.crawl_state import (
     STALE,
     STATE_DESCRIPTIONS,
     STATE_SCHEMA,
+    Age,
     Outage,
     by_source,
     cell_states,
@@ -27,6 +28,7 @@ from geopin_assets.quality.crawl_state import (
 )
 from geopin_assets.quality.limits import losses_described, losses_too_large
 from geopin_assets.sources import SOURCES
+from geopin_assets.store.raw import Unknown
 
 _CELLS_SHOWN = 200
 _OLD_SCHEMA = pl.Schema({"source": pl.String(), "cell_id": pl.String(), "data_from": pl.Datetime("us", "UTC")})
@@ -69,6 +71,7 @@ def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sour
         metadata={
             "dagster/row_count": cells.height,
             "sources": frame_table(readable(summed)),
+            "cells_outside_the_grid": left_said(storage),
             **_numbers(summed),
         },
         check_results=[
@@ -96,11 +99,14 @@ def stale_check(cells: pl.DataFrame, sources: pl.DataFrame, off: Mapping[str, st
             ).iter_rows()
         )
         text = f"{stale.height:,} cells are older than allowed: {each}"
+    if ahead := int((stale["age"] == Age.AHEAD).sum()):
+        text = f"{text}; {ahead:,} of them say a time that has not come yet: a clock was wrong, they are crawled again"
     return verdict(
         "stale_cells",
         stale.is_empty(),
         text,
         stale_cells=stale.height,
+        cells_ahead=ahead,
         oldest_days=float(stale["age_days"].max() or 0),  # type: ignore[arg-type]
         oldest_first=frame_table(readable(stale.select("source", "cell_id", "good_at").head(_CELLS_SHOWN))),
     )
@@ -154,10 +160,24 @@ def _switched_off(sources: Sources) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason}
 
 
+def left_said(storage: Storage) -> str:
+    """For example `none`, or what is stored of cells that are none any more: it stays as it was when they left."""
+    left = left_grid(storage.catalog().query("select distinct cell_id from captures")["cell_id"])
+    if not left:
+        return "none"
+    return (
+        f"{len(left)}, whose captures stay published as they are (`geopin takedown` ends that): {', '.join(left[:5])}"
+    )
+
+
 def crawled_cells(storage: Storage, counts: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
-    """One row for each (source, cell) that was ever tried, with its age; `counts` of captures in the catalog."""
-    raw = storage.raw()
-    return cell_states(_with_windows(raw.crawls()), raw.failures(), counts, now=now)
+    """One row for each (source, cell) that was ever tried, with its age; `counts` of captures in the catalog.
+
+    Cells that left the grid are none of them: nothing crawls them any more.
+    """
+    raw, is_cell = storage.raw(), pl.col("cell_id").is_in(cell_ids())
+    crawls, failures = raw.crawls().filter(is_cell), raw.failures().filter(is_cell)
+    return cell_states(_with_windows(crawls), failures, counts, now=now)
 
 
 def _numbers(sources: pl.DataFrame) -> dict[str, int | float]:
@@ -185,6 +205,7 @@ def _with_windows(crawls: pl.DataFrame) -> pl.DataFrame:
         "source",
         "cell_id",
         "crawled_at",
+        unknown=pl.when(pl.col("unknown") == Unknown.AHEAD).then(pl.lit(Age.AHEAD)).otherwise(pl.lit(Age.UNKNOWN)),
         due_after=pl.when(is_empty).then(pl.lit(empty_due)).otherwise(pl.lit(due)),
         overdue_after=pl.when(is_empty).then(pl.lit(empty_overdue)).otherwise(pl.lit(overdue)),
     )

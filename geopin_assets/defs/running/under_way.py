@@ -13,16 +13,13 @@ index (`index/ledger.py`), or what a run does.
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache, wraps
-from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
 
-from geopin_assets.files.lease import LEASES, Leases
-from geopin_assets.files.lock import locked
+from geopin_assets.files.lease import Leases, leases_in
 from geopin_assets.platform.parts import Parts
 
 T = TypeVar("T")
@@ -38,21 +35,6 @@ BEGUN = UNFINISHED[1:]
 _IN_A_PROCESS = UNFINISHED[2:]
 _THING = "processes with runs"
 _GONE = "the process of this run is gone: killed, or its host went down. What it finished is kept"
-
-
-@contextmanager
-def open_instance() -> Iterator[dg.DagsterInstance]:
-    """The instance of DAGSTER_HOME, whose tables are made by one process at a time: Dagster's own birth is not safe.
-
-    Runs whose process is gone are closed.
-    """
-    home = Path(os.environ["DAGSTER_HOME"])
-    with locked(home / ".geopin" / "instance.lock"):
-        instance = dg.DagsterInstance.get()
-        _ = instance.run_storage, instance.event_log_storage, instance.schedule_storage
-    with instance:
-        living_runs(instance)
-        yield instance
 
 
 def living_runs(
@@ -100,11 +82,6 @@ def alone(make: Callable[..., T]) -> Callable[..., T]:
             return make(*arguments, **resources)
 
     return made
-
-
-def leases_in(home: str) -> Leases:
-    """What is held of an instance, rather than of the data."""
-    return Leases(Path(home) / ".geopin" / LEASES)
 
 
 def _gone(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun]) -> list[dg.DagsterRun]:

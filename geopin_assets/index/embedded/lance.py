@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 MAX_SMALL_FRAGMENTS = 32  # each upsert adds one; merging them rewrites data, so not after every small publish
 KEEP_OLD_VERSIONS = timedelta(hours=1)  # a reader may still be using one
 _ALL_OLD_VERSIONS = timedelta(milliseconds=1)

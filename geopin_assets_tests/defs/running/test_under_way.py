@@ -124,7 +124,7 @@ def test_first_commands_at_once_make_one_home(tmp_path: Path) -> None:
     code = """
         import os, sys
         os.environ["DAGSTER_HOME"] = sys.argv[1]
-        from geopin_assets.defs.running.under_way import open_instance
+        from geopin_assets.defs.running.home import open_instance
         print("ready", flush=True)
         sys.stdin.readline()
         with open_instance() as instance:

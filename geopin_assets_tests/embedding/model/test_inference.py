@@ -87,8 +87,10 @@ quietly = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarni
 
 @needs_a_compiler
 @quietly
-def test_a_compiled_network_gives_the_same_vectors() -> None:
-    network, images = shallow_network(), pictures(3, 64, 64)
+@pytest.mark.parametrize("build", some([shallow_network, random_network]))
+def test_a_compiled_network_gives_the_same_vectors(build: Callable[[], CosPlaceNetwork]) -> None:
+    """At first two layers of a ResNet18, then all of it."""
+    network, images = build(), pictures(3, 64, 64)
     compiled = TorchEmbedder(network, TINY, is_compiled=True, pass_size=2).embed(images)
     assert len(compiled) == 3 and worst_cosine(compiled, TorchEmbedder(network, TINY).embed(images)) >= SAME
 
