@@ -65,6 +65,7 @@ class _Reader:
         start, end = self._span(where)
         while start < end:
             self.spend(cost)
+            value: int | tuple[int, int]
             key, start = self._varint(start, end)
             kind = key & 7
             if kind == _VARINT:
