@@ -27,7 +27,8 @@ from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 
 if TYPE_CHECKING:
-    from geopin_assets.store.catalog import Catalog
+    from geopin_assets.embedding.protocol import LONGEST_WAIT
+from geopin_assets.store.catalog import Catalog
 
 # beta in Dagster 1.13; the version is pinned, so the reminder on every start helps nobody
 warnings.filterwarnings("ignore", message=".*use_user_code_server.*", category=dg.BetaWarning)
@@ -85,7 +86,7 @@ def a_blocking_check_fails(report: str) -> AC:
 def images_too() -> Follow:
     """Also the cells with images that failed and may be tried again now: nothing above these changes."""
     return Follow(
-        also=partial(in_catalog, lambda catalog: catalog.cells_to_retry(datetime.now(UTC))),
+        also=partial(in_catalog, lambda catalog: catalog.cells_to_retry(datetime.now(UTC), LONGEST_WAIT)),
         also_said=", or an image of it that could not be embedded may be tried again",
     )
 
