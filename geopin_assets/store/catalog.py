@@ -6,7 +6,7 @@ Here: the few reads and writes that other layers need. The tables are in `schema
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -192,9 +192,10 @@ class Catalog:
         sql = "select cell_id from crawl_cells where source = ? and is_complete and captures = 0"
         return self.query(sql, [source])["cell_id"]
 
-    def cells_to_retry(self, now: datetime) -> pl.Series:
-        """The cells with images that failed and may be tried again."""
-        return self.query("select distinct cell_id from embedding_failures where next_try_at <= ?", [now])["cell_id"]
+    def cells_to_retry(self, now: datetime, longest_wait: timedelta) -> pl.Series:
+        """The cells with images that failed and may be tried again; no right clock notes a time beyond the longest."""
+        sql = "select distinct cell_id from embedding_failures where next_try_at <= ? or next_try_at > ?"
+        return self.query(sql, [now, now + longest_wait])["cell_id"]
 
     def counts_by_source(self) -> pl.DataFrame:
         """source, cell_id and how many captures of it are in the catalog."""

@@ -215,6 +215,7 @@ def _forget_changes(db: duckdb.DuckDBPyConnection) -> None:
         """create or replace temp table changes (
             row_id bigint, capture_id varchar, from_cell varchar, to_cell varchar, action varchar)"""
     )
+    db.execute("create or replace temp table desired as from captures limit 0")
 
 
 def _hold(db: duckdb.DuckDBPyConnection, cells: Sequence[_Cell]) -> None:
@@ -264,12 +265,10 @@ def _report(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) -> pl.DataFra
         if cell.is_known:
             db.execute(_AFTER.format(table="captures", key=cell.key))
     new = [cell.cell_id for cell in batch if not cell.is_known]
-    if any(cell.newer for cell in batch):
-        db.execute(
-            """insert into after select cell_id, source, capture_id, row_hash from desired
-            where list_contains(?, cell_id)""",
-            [new],
-        )
+    db.execute(
+        "insert into after select cell_id, source, capture_id, row_hash from desired where list_contains(?, cell_id)",
+        [new],
+    )
     reported = [(cell_id, True) for cell_id in asked] + [(cell.cell_id, False) for cell in others]
     db.register("reported", pl.DataFrame(reported, {"cell_id": pl.String, "is_asked": pl.Boolean}, orient="row"))
     return frame(db, _REPORT).cast(REPORT_SCHEMA)

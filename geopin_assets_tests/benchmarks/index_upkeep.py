@@ -6,7 +6,9 @@ vectors that are not sound. The baseline is the same answer by reading all of it
 what a run or a report costs does not grow with what is stored, but for a count per cell.
 """
 
+import sys
 import tempfile
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,7 +96,10 @@ def rows_of(folder: Path, captures: int) -> Iterator[tuple[str, int, Cost, Cost]
     )
 
 
-def main(sizes: Sequence[int] = SIZES) -> None:
+def main(arguments: Sequence[str] = ()) -> None:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--captures", type=int, nargs="+", default=SIZES)
+    sizes = parser.parse_args(arguments).captures
     print(machine())
     usual, sync.LISTED_AT_MOST = sync.LISTED_AT_MOST, min(LISTED_AT_MOST, sizes[0] // 2)
     try:
@@ -112,4 +117,4 @@ def main(sizes: Sequence[int] = SIZES) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
