@@ -253,8 +253,10 @@ def _report(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) -> pl.DataFra
     """REPORT_SCHEMA of the cells of a batch, and of others that it changed."""
     asked = {cell.cell_id: cell for cell in batch}
     changed = db.execute(
-        """select distinct unnest([from_cell, to_cell]) as cell_id, md5_number_lower(cell_id) % 4294967296
-        from changes where action <> 'SEEN'"""
+        """select cell_id, md5_number_lower(cell_id) % 4294967296
+        from (select distinct from_cell, to_cell from changes where action <> 'SEEN')
+        unpivot (cell_id for way in (from_cell, to_cell))
+        group by cell_id"""
     ).fetchall()
     others = [_Cell(cell_id, key, is_known=True) for cell_id, key in changed if cell_id and cell_id not in asked]
     db.execute(

@@ -61,7 +61,7 @@ delete from incoming where capture_id in (select capture_id from contested);
 insert into incoming by name select * exclude (place, is_incoming) from sights where place = 1;
 create or replace temp table changes as
     select p.row_id, coalesce(p.capture_id, d.capture_id) as capture_id, p.cell_id as from_cell, d.cell_id as to_cell,
-           p.source, p.first_seen_at, p.seen_at,
+           p.source, p.first_seen_at, p.seen_at, d.id_key,
            case when p.row_id is null then 'INSERT' when d.capture_id is null then 'REMOVE'
                 when d.row_hash <> p.row_hash or d.image_url <> p.image_url then 'UPDATE'
                 when greatest(p.noted_in, coalesce(k.complete_number, 0)) <> d.seen_in then 'SEEN' end as action
@@ -81,7 +81,7 @@ insert into removed_captures by name
 create or replace temp table back as
     select rowid as row_id, capture_id, first_seen_at from removed_captures where rowid in (
         select rowid from removed_captures where id_key in (
-            select md5_number_lower(capture_id) from changes where action = 'INSERT'))
+            select id_key from changes where action = 'INSERT'))
     and capture_id in (select capture_id from changes where action = 'INSERT');
 delete from removed_captures where rowid in (select row_id from back);
 delete from captures where rowid in (select row_id from changes);
