@@ -15,7 +15,7 @@ from typing import Protocol
 
 from geopin_assets.errors import ConfigurationError, PermanentError, TransientError
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}+)://")
 SUFFIXES = (".jpg", ".jpeg")
 
 
