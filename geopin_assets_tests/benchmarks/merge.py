@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with TemporaryDirectory() as name:
         for captures, wall_s, cpu_s in one_cell(Path(name), [int(size * MILLION) for size in given.sizes], given.each):
             print(
-                f"one changed cell of {given.each:,} among {captures:>10,}: {wall_s:.2f} s, {cpu_s:.2f} of CPU ({CELL_S})"
+                f"one changed cell of {given.each:,} among {captures:>10,}: {wall_s:.2f} s, CPU {cpu_s:.2f} ({CELL_S})"
             )
 
 
