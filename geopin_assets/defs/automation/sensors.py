@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from geopin_assets.cells import cell_facts
+from geopin_assets.cells import stored_facts
 from geopin_assets.defs.automation.follow import Follow
 from geopin_assets.defs.automation.refresh import WEEKLY, WEEKLY_SAID, PastFreshness
 from geopin_assets.defs.graph import RAW, Node, node, started_by
+from geopin_assets.embedding.protocol import LONGEST_WAIT
 from geopin_assets.errors import TransientError
 from geopin_assets.platform.parts import Sources, Storage
 from geopin_assets.sources import SOURCES
@@ -73,7 +74,7 @@ def empty_cells(
 ) -> list[str]:
     """The cells that have the slower policy: no Dutch land, and nothing of this source when it was last asked."""
     found_nothing = in_catalog(lambda catalog: catalog.empty_cells(source.name), catalog_path, patience_s)
-    return [cell_id for cell_id in found_nothing if not cell_facts(cell_id).is_land]
+    return [cell_id for cell_id in found_nothing if not stored_facts(cell_id).is_land]
 
 
 def a_blocking_check_fails(report: str) -> AC:
@@ -85,7 +86,7 @@ def a_blocking_check_fails(report: str) -> AC:
 def images_too() -> Follow:
     """Also the cells with images that failed and may be tried again now: nothing above these changes."""
     return Follow(
-        also=partial(in_catalog, lambda catalog: catalog.cells_to_retry(datetime.now(UTC))),
+        also=partial(in_catalog, lambda catalog: catalog.cells_to_retry(datetime.now(UTC), LONGEST_WAIT)),
         also_said=", or an image of it that could not be embedded may be tried again",
     )
 
