@@ -32,7 +32,8 @@ def examine_and_report(settings: Settings, *, is_deep: bool, is_json: bool) -> i
 
 def _dagster(home: Path) -> Iterator[Finding]:
     """The files of Dagster's history, where they are SQLite's, and what works now."""
-    from geopin_assets.defs.running.under_way import living_runs, open_instance
+    from geopin_assets.defs.running.home import open_instance
+    from geopin_assets.defs.running.under_way import living_runs
 
     broken = [f for f in sqlite_files([home / name for name in _HISTORY], _HOME_REMEDY) if f.state is State.ERROR]
     yield from broken
