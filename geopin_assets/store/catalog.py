@@ -243,6 +243,15 @@ class Catalog:
         """Every capture whose image could not be embedded at the last try."""
         return self.query("select distinct capture_id from embedding_failures")["capture_id"]
 
+    def cells_with_images(self) -> list[str]:
+        """Cells with a capture whose image could be had at the last try, or was not tried yet."""
+        sql = "select distinct cell_id from captures anti join embedding_failures using (capture_id)"
+        return self.query(sql)["cell_id"].to_list()
+
+    def cell_counts(self) -> dict[str, int]:
+        """Captures per cell."""
+        return dict(self.query("select cell_id, count(*) from captures group by cell_id").iter_rows())
+
     def image_failures(self) -> pl.DataFrame:
         """source, reason, is_final (never tried again) and captures of what could not be embedded at the last try."""
         return self.query(

@@ -22,6 +22,7 @@ BENCHMARKS = (
         "recall",
         "publish",
         "quarter",
+        "index_upkeep",
     ),
     "pages",
     *EMBED_BENCHMARKS,

@@ -114,7 +114,7 @@ def one_cell(folder: Path, sizes: Sequence[int], captures: int) -> list[tuple[in
         tries = []
         for cell_id in some[:3]:
             number += 1
-            write_cell(raw, cell_id, captures, 1 + number, changed=captures // 100)
+            write_cell(raw, cell_id, captures, 1 + number, changed=max(1, captures // 100))
             start_s, cpu_s = time.perf_counter(), _cpu_s()
             report = catalog.merge([cell_id], raw)
             tries.append((time.perf_counter() - start_s, _cpu_s() - cpu_s))
@@ -159,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--captures", type=int, default=2 * MILLION)
     parser.add_argument("--cells", type=int, default=400)
     parser.add_argument("--sizes", type=float, nargs="*", default=[1, 5, 10], help="of catalogs, million captures")
+    parser.add_argument("--each", type=int, default=5000, help="captures of a cell there")
     parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.step:
@@ -168,8 +169,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{given.captures:,} captures in {given.cells} files, s of CPU: bare {bare_s:.1f}, merge {merge_s:.1f}")
         print(f"ratio {merge_s / bare_s:.2f} (at most {RATIO}), peak {peak:.2f} GB (at most {PEAK_GB})")
     with TemporaryDirectory() as name:
-        for captures, wall_s, cpu_s in one_cell(Path(name), [int(size * MILLION) for size in given.sizes], 5000):
-            print(f"one changed cell of 5,000 among {captures:>10,}: {wall_s:.2f} s, {cpu_s:.2f} of CPU ({CELL_S})")
+        for captures, wall_s, cpu_s in one_cell(Path(name), [int(size * MILLION) for size in given.sizes], given.each):
+            print(
+                f"one changed cell of {given.each:,} among {captures:>10,}: {wall_s:.2f} s, CPU {cpu_s:.2f} ({CELL_S})"
+            )
 
 
 if __name__ == "__main__":

@@ -21,14 +21,14 @@ from geopin_assets.cells import stored_facts
 from geopin_assets.defs.automation.follow import Follow
 from geopin_assets.defs.automation.refresh import WEEKLY, WEEKLY_SAID, PastFreshness
 from geopin_assets.defs.graph import RAW, Node, node, started_by
+from geopin_assets.embedding.protocol import LONGEST_WAIT
 from geopin_assets.errors import TransientError
 from geopin_assets.platform.parts import Sources, Storage
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 
 if TYPE_CHECKING:
-    from geopin_assets.embedding.protocol import LONGEST_WAIT
-from geopin_assets.store.catalog import Catalog
+    from geopin_assets.store.catalog import Catalog
 
 # beta in Dagster 1.13; the version is pinned, so the reminder on every start helps nobody
 warnings.filterwarnings("ignore", message=".*use_user_code_server.*", category=dg.BetaWarning)
