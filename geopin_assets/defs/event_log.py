@@ -10,10 +10,9 @@ process made: its tables and their version take 0.15 CPU seconds.
 Here: the storage that `dagster.yaml` names; the files and everything else are Dagster's. Not here: events.
 """
 
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 
-from geopin_assets.files.atomic import creating
+from geopin_assets.files.atomic import create_bytes
+from geopin_assets.files.sqlite import serialized
 
 _OPEN_AT_ONCE = 4
 """The index over all runs, and the runs that are written or looked at."""
@@ -58,15 +58,13 @@ class OpenSqliteEventLog(SqliteEventLogStorage):
         path = Path(self.path_for_shard(shard))
         is_new = shard != INDEX_SHARD_NAME and not path.exists()
         if is_new and self._blank is not None:
-            with creating(path) as partial:
-                partial.write_bytes(self._blank)
+            create_bytes(path, self._blank)
             self._initialized_dbs.add(shard)
             return
         with super()._connect(shard):
             pass
         if is_new:
-            with closing(sqlite3.connect(path)) as made:
-                self._blank = made.serialize()
+            self._blank = serialized(path)
 
     def has_table(self, table_name: str) -> bool:
         look = super().has_table

@@ -59,6 +59,12 @@ def write_bytes(path: Path, content: bytes, *, is_durable: bool = True) -> Path:
     return path
 
 
+def create_bytes(path: Path, content: bytes) -> None:
+    """Make `path`, unless another process was faster."""
+    with creating(path) as partial:
+        partial.write_bytes(content)
+
+
 def write_text(path: Path, content: str, *, is_durable: bool = True) -> Path:
     """Replace `path` with UTF-8, line ends as they are; returns it."""
     return write_bytes(path, content.encode(), is_durable=is_durable)

@@ -55,6 +55,22 @@ def opened(
         raise
 
 
+def serialized(path: Path) -> bytes:
+    """What the database is, as the content of one file."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.serialize()
+
+
+def complaints(path: Path, most: int = 3) -> list[str]:
+    """What SQLite finds wrong with a file, empty if nothing; changes nothing."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            said = [text for (text,) in connection.execute(f"pragma quick_check({most:d})")]
+    except sqlite3.DatabaseError as error:
+        said = [str(error)]
+    return [] if said == ["ok"] else said
+
+
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """One transaction: all or nothing, and nobody else writes from its beginning on."""

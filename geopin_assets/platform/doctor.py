@@ -6,9 +6,7 @@ are commands), Dagster's own files (`cli/doctor.py` asks them), or judging what 
 """
 
 import os
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -21,6 +19,7 @@ from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
 from geopin_assets.files.disk import damaged_files, files_dated_after, partial_files
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
+from geopin_assets.files.sqlite import complaints
 from geopin_assets.platform.evidence import Evidence
 from geopin_assets.platform.known_stores import ROW_TABLES, KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
@@ -157,15 +156,10 @@ def _database(what: str, path: Path, remedy: str) -> Iterator[Finding]:
     if not path.exists():
         yield Finding(what, State.OK, "there is none yet")
         return
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            said = [text for (text,) in db.execute("pragma quick_check(3)")]
-    except sqlite3.DatabaseError as error:
-        said = [str(error)]
-    if said == ["ok"]:
-        yield Finding(what, State.OK, path.name)
-    else:
+    if said := complaints(path):
         yield Finding(what, State.ERROR, f"{path}: {'; '.join(said)[:300]}", remedy)
+    else:
+        yield Finding(what, State.OK, path.name)
 
 
 def sqlite_files(paths: Iterable[Path], remedy: str) -> Iterator[Finding]:

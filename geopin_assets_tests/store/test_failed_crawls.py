@@ -40,7 +40,7 @@ def store(raw: RawStore, outcome: CellCrawl | GeoPinError) -> None:
 
 
 def crawled(*boxes: Bbox) -> CellCrawl:
-    return CellCrawl([capture()], CrawlReport(missed=[Missed(box, "a page vanished") for box in boxes]), 0.1)
+    return CellCrawl([capture()], CrawlReport(incomplete=[Missed(box, "a page vanished") for box in boxes]), 0.1)
 
 
 def test_a_cell_remembers_since_when_it_fails_how_often_and_how_old_its_data_is(raw: RawStore) -> None:
