@@ -11,7 +11,7 @@ each one contiguous range of the order. Abroad and at sea the province is `be`, 
 import csv
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -67,6 +67,9 @@ def _text(file: str) -> list[str]:
 
 def _lines(file: str) -> Iterator[list[str]]:
     return csv.reader(_text(file))
+
+
+_ID = re.compile(r"(?P<province>[a-z]+)-(?P<place>[a-z0-9-]+)-r(?P<row>\d{3})c(?P<column>\d{3})")
 
 
 @cache
@@ -126,9 +129,27 @@ def cell_facts(cell_id: str) -> CellFacts:
         raise ConfigurationError(f"no such cell: {cell_id!r}{hint}") from None
 
 
+def stored_facts(cell_id: str) -> CellFacts:
+    """Facts of a cell of which something is stored: one that left the grid is where its id says, with nobody in it.
+
+    Raises ConfigurationError for what was never the id of a cell.
+    """
+    left = None if cell_id in _by_id() else _ID.fullmatch(cell_id)
+    if left is None:
+        return cell_facts(cell_id)
+    row, column = int(left["row"]), int(left["column"])
+    box = Bbox(edge_lon(column), edge_lat(row), edge_lon(column + 1), edge_lat(row + 1))
+    return CellFacts(Cell(cell_id, box), row, column, False, 0, left["province"], left["place"])
+
+
+def left_grid(ids: Iterable[str]) -> list[str]:
+    """Those among the ids of which something is stored that are no cells any more, since the grid was changed."""
+    return sorted({id_ for id_ in ids if id_ not in _by_id()})
+
+
 def cell_block(cell_id: str) -> str:
     """The block of 10 x 10 cells (about 20 x 20 km) that holds a cell, e.g. `r09c05`."""
-    facts = cell_facts(cell_id)
+    facts = stored_facts(cell_id)
     return f"r{facts.row // BLOCK_CELLS:02d}c{facts.column // BLOCK_CELLS:02d}"
 
 

@@ -49,8 +49,17 @@ class Evidence:
     def check(self) -> None:
         """Raise StaleCatalogError or StaleLedgerError unless catalog and ledger are those that everything followed.
 
-        A catalog that was made anew, or put back from a copy, is taken for it as soon as all raw files are merged.
-        Takedowns are restored from whatever holds them, and applied. Then the catalog's mark is put on everything.
+        Then the catalog's mark is put on everything.
+        """
+        self.check_catalog()
+        self._check_ledger()
+        self.put_marks()
+
+    def check_catalog(self) -> None:
+        """Raise StaleCatalogError unless the catalog is the one that everything followed.
+
+        One that was made anew, or put back from a copy, is taken for it as soon as all raw files are merged. Takedowns
+        are restored from whatever holds them, and applied.
         """
         self._unite_takedowns()
         catalog, seen = self._storage.catalog(), self._seen()
@@ -63,8 +72,13 @@ class Evidence:
             if not self._is_complete(is_first=not seen and not self._has_followed()):
                 raise StaleCatalogError(f"{_what_is_wrong(mark, unknown)}: {MERGE}")
             catalog.continue_from(own, unknown)
-        self._check_ledger()
-        self.put_marks()
+
+    def settle(self) -> None:
+        """Let the ledger know what stores were published from, after they were asked what they hold; then check."""
+        ledger = LedgerMarks(self._storage.settings().ledger_path)
+        for mark in filter(None, map(mark_of, self._stores)):
+            ledger.note(mark)
+        self.check()
 
     def put_marks(self) -> None:
         """Note on vectors, ledger and stores, in this order, that they follow the catalog as it is."""
@@ -91,6 +105,15 @@ class Evidence:
             return release.filter(self.gone(release.select(capture_id="id", cell_id="cell_id")))
         return release.filter(self._views_gone(release, desired, cell_ids))
 
+    def orphans(self, target: Target, ids: pl.Series, desired: pl.DataFrame, ledger: Ledger) -> pl.Series:
+        """Of ids that a store holds beyond what is desired (id, cell_id), those that may go.
+
+        What a cell claims must be proven to be gone from there; what none does is nobody's.
+        """
+        claims = ledger.claims_of(target.key, ids).select("id", "cell_id")
+        kept = claims.join(self.proven(target, claims, desired), on=["id", "cell_id"], how="anti")["id"]
+        return ids.filter(~ids.is_in(kept.implode()))
+
     def gone(self, captures: pl.DataFrame) -> pl.Series:
         """Whether each (capture_id, cell_id), which the catalog does not have there, is known to be gone from there."""
         catalog = self._storage.catalog()
@@ -102,17 +125,22 @@ class Evidence:
         return pl.Series([s or id_ in known for s, id_ in zip(settled, captures["capture_id"], strict=True)])
 
     def foresee(self, cell_ids: Sequence[str], ledger: Ledger) -> None:
-        """Raise EvidenceError before anything is written if these cells have so many captures less than are published.
+        """Raise EvidenceError before anything is written if these cells have too many captures less than are published.
 
-        Counted only: rows that others take the place of are seen by `permit`.
+        Counted per cell, and looked at one by one only where that is too many. `permit` sees what this overlooks.
         """
-        held, fewer, published = self._storage.catalog().counts_by_cell(cell_ids), Counter[str](), 0
-        for key in (RowTarget(store, TABLES["captures"]).key for store in self._stores):
-            fewer.update(ledger.claims_by_cell(key, cell_ids))
-            published += ledger.count(key)
-        removed = sum(max(0, claimed - held.get(cell_id, 0)) for cell_id, claimed in fewer.items())
-        removed -= len(self._storage.takedowns().ids())
-        if removed > (most := self._most(published)):
+        keys = [RowTarget(store, TABLES["captures"]).key for store in self._stores]
+        held, claimed = self._storage.catalog().counts_by_cell(cell_ids), Counter[str]()
+        for key in keys:
+            claimed.update(ledger.claims_by_cell(key, cell_ids))
+        fewer = {cell_id: n - held.get(cell_id, 0) for cell_id, n in claimed.items() if n > held.get(cell_id, 0)}
+        if sum(fewer.values()) <= (most := self._most(published := sum(map(ledger.count, keys)))):
+            return
+        captures = self._storage.catalog().captures([*fewer]).select("capture_id", "cell_id")
+        claims = pl.concat([ledger.claims(key, [*fewer]) for key in keys]).select("cell_id", capture_id="id")
+        left = claims.join(captures, on=["capture_id", "cell_id"], how="anti").select("capture_id", "cell_id")
+        gone = left.filter(self.gone(left))["capture_id"]
+        if (removed := len(set(gone) - self.withheld())) > most:
             raise EvidenceError(_refusal("rows of captures", removed, published, most))
 
     def permit(self, target_key: str, ids: pl.Series, published: Callable[[], int]) -> None:

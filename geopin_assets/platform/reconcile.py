@@ -7,7 +7,7 @@ which store should hold what, the versions, and the order: vectors nobody wants 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -21,6 +21,7 @@ from geopin_assets.index.publication import told
 from geopin_assets.index.reconcile import Comparison, compare, mend, remove
 from geopin_assets.index.targets import Target
 from geopin_assets.index.versions import IndexVersion, State
+from geopin_assets.platform.evidence import Evidence
 from geopin_assets.platform.index_state import all_desired, live_models, views_of
 from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
@@ -75,23 +76,30 @@ def reconcile(
     is_dry: bool = False,
     max_removals: int | None = None,
 ) -> Reconciliation:
-    """Ask every store, and make the ledger and the versions what they say; dry: only look."""
-    done = Reconciliation()
+    """Ask every store, and make the ledger and the versions what they say; dry: only look.
+
+    Raises StaleCatalogError, changing nothing, where the catalog cannot say what is wanted.
+    """
+    done, evidence = Reconciliation(), Evidence(storage, () if is_dry else search_index.metadata().parts)
+    if not is_dry:
+        evidence.check_catalog()
     told_by_stores = list(_told(known_stores(search_index), search_index, model))
     done.adopted = search_index.versions().news(told_by_stores)
     if not is_dry:
         search_index.versions().adopt(told_by_stores)
         _make(storage, search_index, model)
-    stores, listed = known_stores(search_index), set(storage.catalog().takedowns().listed()["capture_id"])
+    stores, listed = known_stores(search_index), storage.takedowns().ids()
     unwanted = {"capture_id": listed, "vector_id": {id_ for capture_id in listed for id_ in views_of(capture_id)}}
     for store, target, desired in _with_desired(storage, search_index, model, stores):
         part = Reconciled(store, target.key.rpartition(":")[2] if store.database else "")
         done.parts.append(part)
         try:
-            _reconcile(part, target, desired, unwanted[target.id_column], search_index, is_dry, max_removals)
+            _reconcile(part, target, desired, unwanted[target.id_column], search_index, is_dry, max_removals, evidence)
         except GeoPinError as error:
             part.error = f"{type(error).__name__}: {error}"
     done.parts += [Reconciled(store) for store in stores if store.why_not or not store.is_there]
+    if not is_dry:
+        evidence.settle()
     return done
 
 
@@ -107,10 +115,11 @@ def _reconcile(
     part: Reconciled,
     target: Target,
     desired: pl.DataFrame | None,
-    taken_down: set[str],
+    taken_down: Collection[str],
     search_index: SearchIndex,
     is_dry: bool,
     max_removals: int | None,
+    evidence: Evidence,
 ) -> None:
     """Of what is only kept, nothing but what was taken down has to go."""
     ledger = search_index.ledger()
@@ -119,7 +128,8 @@ def _reconcile(
         there = ledger.holds(target.key, pl.Series(list(taken_down), dtype=pl.String))
         part.removed = 0 if is_dry else remove(there, found.held, target, ledger, len(there))
     elif not is_dry:
-        part.removed = remove(found.orphans, found.held, target, ledger, max_removals)
+        orphans = evidence.orphans(target, found.orphans, desired, ledger)
+        part.removed = remove(orphans, found.held, target, ledger, max_removals)
 
 
 def _with_desired(
@@ -172,7 +182,8 @@ def _published(store: KnownStore) -> Iterator[IndexVersion]:
         rows = told(store.database) if store.database else None
     except GeoPinError:
         return
-    for row in () if rows is None else rows.filter(pl.col("version") > 0).iter_rows(named=True):
+    told_here = () if rows is None else rows.iter_rows(named=True)  # of no rows the columns have no types
+    for row in (row for row in told_here if row["version"] > 0):
         shards, since = len(orjson.loads(row["indexes"])), datetime.fromisoformat(row["since"])
         yield IndexVersion(row["model_id"], row["version"], row["dim"], shards, State(row["state"]), since)
 

@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 import shapely
 
-from geopin_assets.cells import PLACES_ATTRIBUTION, all_cells, cell_facts, place_name, place_slug, places
+from geopin_assets.cells import PLACES_ATTRIBUTION, all_cells, place_name, place_slug, places, stored_facts
 from geopin_assets.geo import OUTLINE_ATTRIBUTION, dutch_outline
 from geopin_assets.grid import CELL_LAT_DEG, CELL_LON_DEG, SOUTH, WEST
 from geopin_assets.quality.coverage import GapReason, not_crawled, province_summary
@@ -82,7 +82,7 @@ def _cells(
     for cell_id, source in crawled.select("cell_id", "source").unique().sort("cell_id", "source").iter_rows():
         looked[cell_id].append(position[source])
     for cell_id, by in looked.items():
-        facts = cell_facts(cell_id)
+        facts = stored_facts(cell_id)
         yield [
             cell_id,
             place_name(facts.place),

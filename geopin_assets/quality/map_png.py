@@ -26,7 +26,7 @@ from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from geopin_assets.cells import PLACES_ATTRIBUTION, all_cells, cell_facts, place_slug, places
+from geopin_assets.cells import PLACES_ATTRIBUTION, all_cells, place_slug, places, stored_facts
 from geopin_assets.geo import OUTLINE_ATTRIBUTION, dutch_outline
 from geopin_assets.grid import CELL_LAT_DEG, CELL_LON_DEG, Bbox, Cell
 from geopin_assets.quality.coverage import GapReason, not_crawled
@@ -80,7 +80,7 @@ def _extent(ids: list[str]) -> Bbox | None:
     """A view that these cells fill: square on the ground, with a margin around."""
     if not ids:
         return None
-    boxes = [cell_facts(id_).cell.bbox for id_ in ids]
+    boxes = [stored_facts(id_).cell.bbox for id_ in ids]
     west, east = min(b.west for b in boxes), max(b.east for b in boxes)
     south, north = min(b.south for b in boxes), max(b.north for b in boxes)
     height = max(north - south, (east - west) / ASPECT, 5 * CELL_LAT_DEG) * 1.06 + CELL_LAT_DEG
@@ -171,7 +171,7 @@ def _draw_ground(axes: Axes, view: Bbox) -> None:
 
 def _draw_cells(axes: Axes, cells: pl.DataFrame, norm: Normalize, rim_width: float | None) -> None:
     def squares(condition: pl.Expr, inset: float = 0.0) -> Any:
-        return _squares((cell_facts(id_).cell for id_ in cells.filter(condition)["cell_id"]), inset)
+        return _squares((stored_facts(id_).cell for id_ in cells.filter(condition)["cell_id"]), inset)
 
     rim: dict[str, Any] = {"edgecolor": "none", "antialiased": False}
     if rim_width:

@@ -136,6 +136,7 @@ def parse_page(page: Any) -> tuple[list[Any], int, str | None]:
     return records, count, href
 
 
+@fields.rejecting
 def parse_panorama(record: Any, bbox: Bbox, now: datetime) -> Capture | Rejected:
     """Understand one panorama that was returned for a box."""
     record = fields.mapping(record)

@@ -39,11 +39,11 @@ def crawl_cell(
 ) -> CellCrawl:
     """Crawl one cell. Raises the source's TransientError or PermanentError; then nothing of the cell counts.
 
-    Also raises PayloadError when most records cannot be read.
+    Also raises PayloadError when most records cannot be read, or an answer holds what no code thought of.
     """
     started, report = clock(), CrawlReport(known=known)
     captures: dict[str, Capture] = {}
-    for record in source.captures(cell, report):
+    for record in _records(source, cell, report):
         if isinstance(record, Rejected):
             report.reject(record.reason, record.record)
         elif reason := violation(record, source.name, cell):
@@ -54,6 +54,14 @@ def crawl_cell(
             captures[record.capture_id] = record
     _judge_readability(source, cell, report, len(captures))
     return CellCrawl([captures[id_] for id_ in sorted(captures)], report, clock() - started)
+
+
+def _records(source: Source, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+    """What a source yields. Outside its records (`fields.rejecting`) a foreign type costs the cell, and no other."""
+    try:
+        yield from source.captures(cell, report)
+    except fields.FOREIGN as error:
+        raise PayloadError(f"{source.name}: {cell.cell_id}: {type(error).__name__}: {error}") from error
 
 
 def _judge_readability(source: Source, cell: Cell, report: CrawlReport, captures: int) -> None:

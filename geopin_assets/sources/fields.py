@@ -4,22 +4,45 @@ Here: numbers, positions, headings, times, ids, texts, links and the stored payl
 `parse_*` needs them. Not here: any provider's names for them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import wraps
 from math import isfinite
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import orjson
 
+from geopin_assets.capture import Reason, Rejected
+from geopin_assets.errors import ConfigurationError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FOREIGN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What code raises that meets a value of a type or size that it did not think of."""
 MAX_ID_CHARS = 200
 MAX_TEXT_CHARS = 500
 MAX_PAYLOAD_BYTES = 16 * 1024
 _MAX_DEPTH = 20
+_OPENS_DOORS = set("@?#")
 EARLIEST = datetime(2004, 1, 1, tzinfo=UTC)  # before it there is no street-level platform, only unset camera clocks
 DUTCH_TIME = ZoneInfo("Europe/Amsterdam")
 _CLOCK_SKEW = timedelta(days=1)
+
+
+def rejecting(parse: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T | Rejected]:
+    """Around what understands a record: one it fails on, whatever foreign type it met, is rejected for that reason."""
+
+    @wraps(parse)
+    def parse_or_reject(record: Any, *args: P.args, **kwargs: P.kwargs) -> T | Rejected:
+        try:
+            return parse(record, *args, **kwargs)
+        except FOREIGN as error:
+            return Rejected(Reason.MALFORMED, f"{type(error).__name__} in {_shortly(mapping(record).get('id'))}")
+
+    return parse_or_reject
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -88,7 +111,7 @@ def plausible(time: datetime | None, now: datetime, earliest: datetime = EARLIES
 def source_id(value: Any) -> str | None:
     """An id as text: 1 to 200 printable characters (an int is taken too), else None."""
     if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+        value = _shortly(value)
     ok = isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS and value.isprintable() and value == value.strip()
     return value if ok else None
 
@@ -113,9 +136,24 @@ def web_url(value: Any) -> str | None:
         return None
     try:
         parts = urlsplit(value)
-        return value if parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc else None
+        is_plain = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+        return value if is_plain and parts.port != 0 else None  # a port that is none raises
     except ValueError:
         return None
+
+
+def api_roots(urls: Iterable[str], variable: str) -> tuple[str, ...]:
+    """Addresses of APIs, each once, without a last slash. Raises ConfigurationError naming the variable.
+
+    What is refused for a password or key in it is not repeated: it would be in logs, rows and names of folders too.
+    """
+    roots = tuple(dict.fromkeys(url.rstrip("/") for url in urls))
+    for number, url in enumerate(roots, start=1):
+        if _OPENS_DOORS.intersection(url):
+            raise ConfigurationError(f"{variable}: address {number} has a user name, query or fragment; give its root")
+        if web_url(url) is None:
+            raise ConfigurationError(f"{variable}: {url!r} is not the http(s) address of an API")
+    return roots
 
 
 def host(url: str) -> str:
@@ -164,4 +202,15 @@ def _plain(value: Any, depth: int = 0) -> Any:
         return [_plain(v, depth + 1) for v in value]
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
-    return value if value is None or isinstance(value, bool | float) or abs(value) < 2**53 else str(value)
+    if isinstance(value, bytes):  # a text of a tile that is none
+        return value.decode("utf-8", "replace")
+    if value is None or isinstance(value, bool | float):
+        return value
+    return value if isinstance(value, int) and abs(value) < 2**53 else _shortly(value)
+
+
+def _shortly(value: Any) -> str:
+    try:
+        return str(value)[: MAX_ID_CHARS + 1]
+    except ValueError:  # an integer of more digits than Python writes
+        return type(value).__name__

@@ -180,6 +180,7 @@ def join(point: Point, image: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"lon": point.lon, "lat": point.lat, "tile": point.properties, "image": image}
 
 
+@fields.rejecting
 def parse_record(record: Any, bbox: Bbox, now: datetime, images: str = IMAGES) -> Capture | Rejected:
     """Understand one record of a box. `images` is the address of the image host."""
     record = fields.mapping(record)

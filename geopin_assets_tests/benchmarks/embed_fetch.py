@@ -8,6 +8,7 @@ the same pixels; as it is, it makes 44 % fewer of them (512x384 instead of 683x5
 img2dataset in an environment of its own, because it wants other versions than we do.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -77,30 +78,35 @@ def geopin(preprocess: Callable[[Image], Image], host: str, images: int) -> None
         sys.exit(f"geopin: {done} of {images} images")
 
 
-def ways(host: str) -> dict[str, Callable[[int], None]]:
+def ways(host: str, *, is_alone: bool) -> dict[str, Callable[[int], None]]:
     """What is measured, each on so many images."""
     found: dict[str, Callable[[int], None]] = {GEOPIN: partial(geopin, random_cosplace().preprocess, host)}
-    if IMG2DATASET.exists():
+    if IMG2DATASET.exists() and not is_alone:
         found |= {name: partial(img2dataset, options, host) for name, options in IMG2DATASET_OPTIONS.items()}
     return found
 
 
-def measure(host: str) -> dict[str, Cost]:
+def measure(host: str, images: int, rounds: int, *, is_alone: bool) -> dict[str, Cost]:
     """The typical cost of all images, without starting up; options of img2dataset change nothing about that."""
-    measured = ways(host)
+    measured = ways(host, is_alone=is_alone)
     starting = {name: partial(way, FEW) for name, way in measured.items() if name in (GEOPIN, AS_IT_IS)}
-    start = {name: typical(costs) for name, costs in alternating(starting, ROUNDS).items()}
+    start = {name: typical(costs) for name, costs in alternating(starting, rounds).items()}
     print("  ".join(f"start-up of {name}: {cost.cpu_s:.2f} CPU s" for name, cost in start.items()))
-    costs = alternating({name: partial(way, IMAGES) for name, way in measured.items()}, ROUNDS)
-    return {name: typical(rounds) - start[name if name in start else AS_IT_IS] for name, rounds in costs.items()}
+    costs = alternating({name: partial(way, images) for name, way in measured.items()}, rounds)
+    return {name: typical(cost) - start[name if name in start else AS_IT_IS] for name, cost in costs.items()}
 
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print images per CPU second of each, and how many times as many are read here."""
-    print(f"{IMAGES} images of 134 KB, 1024x768, {machine()}")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=IMAGES, help=f"more than {FEW}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--alone", action="store_true", help="without img2dataset")
+    options = parser.parse_args(arguments)
+    print(f"{options.images} images of 134 KB, 1024x768, {machine()}")
     with image_host(street_jpegs(20)) as host:
-        costs = measure(host)
-    images, ours = IMAGES - FEW, costs[GEOPIN]
+        costs = measure(host, options.images, options.rounds, is_alone=options.alone)
+    images, ours = options.images - FEW, costs[GEOPIN]
     print_table(
         ("", "CPU ms/img", "img per CPU s", "img/s by the clock", "geopin is times as fast, per CPU s"),
         [

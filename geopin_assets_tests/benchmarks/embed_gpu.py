@@ -94,6 +94,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--precisions", nargs="+", type=Precision, default=[Precision.FP16, Precision.BF16])
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 128, 256, 512])
+    parser.add_argument("--eager", action="store_true", help="nothing compiled")
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
         print("no GPU here: nothing measured")
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         preprocess = random_cosplace(options.backbone).preprocess
         prepared = on_all_cores(lambda jpeg: preprocess(decoded(jpeg)), photos)
         print(f"all cores decode {bound:.0f} img/s, decode and resize {prepared:.0f}")
-        for precision, is_compiled in product(options.precisions, (False, True)):
+        for precision, is_compiled in product(options.precisions, (False,) if options.eager else (False, True)):
             embedder = random_cosplace(options.backbone, options.device, precision=precision, is_compiled=is_compiled)
             way = f"{precision} {'compiled' if is_compiled else 'eager'}"
             rows += [[way, str(size), *row(embedder, photos, size, bound)] for size in options.batches]

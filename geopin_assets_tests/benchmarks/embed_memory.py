@@ -10,6 +10,7 @@ panoramas   100,000 panoramas, all but 100 of which a killed run left in parts: 
 large       150 panoramas of 8000 x 4000 and 5 MB: what is on the way and waits for the model
 """
 
+import argparse
 import json
 import re
 import resource
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,13 @@ class Case:
     done: int
     """Panoramas that a killed run has embedded already."""
     image_size: tuple[int, int]
+
+    def part(self, one_of: int) -> "Case":
+        captures, panoramas = (max(count // one_of, 1) for count in (self.captures, self.panoramas))
+        height = max(self.image_size[1] // one_of, 64)
+        return replace(
+            self, captures=captures, panoramas=panoramas, done=self.done // one_of, image_size=(2 * height, height)
+        )
 
     def task(self, folder: Path) -> CellTask:
         links = [LINK.format(number) for number in range(self.captures)]
@@ -111,23 +119,29 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # of macOS, in bytes
 
 
-def in_a_process(name: str) -> dict[str, float]:
+def in_a_process(name: str, one_of: int) -> dict[str, float]:
     """Prepare files here, so that only embedding is in the memory of the process."""
-    case = CASES[name]
+    case = CASES[name].part(one_of)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "image.jpg").write_bytes(street_jpegs(1, case.image_size)[0])
         leave_parts(case.task(Path(folder)), case.done)
         command = [sys.executable, "-m", "geopin_assets_tests.benchmarks.embed_memory", name, folder]
+        command.append(f"--one-of={one_of}")
         return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print the peak memory of each case; with a case and a folder, its figures as JSON."""
-    if arguments:
-        print(json.dumps(embed(CASES[arguments[0]], Path(arguments[1]))))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("case", nargs="?", choices=CASES)
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--one-of", type=int, default=1, metavar="N", help="an Nth of the captures, and of their size")
+    options = parser.parse_args(arguments)
+    if options.case:
+        print(json.dumps(embed(CASES[options.case].part(options.one_of), options.folder)))
         return
     print(f"batches of {Constant.batch_size}, {machine()}")
-    rows = {name: in_a_process(name) for name in CASES}
+    rows = {name: in_a_process(name, options.one_of) for name in CASES}
     columns = list(rows["many"])
     print_table(
         ("cell", *columns), [(name, *(f"{row[column]:.0f}" for column in columns)) for name, row in rows.items()]

@@ -5,6 +5,7 @@ as many have a newer image as are gone and as are new. Changes are spread over a
 replaced. Target: 1.2 % of the images of the first run are fetched.
 """
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -35,15 +36,15 @@ class Run:
     @classmethod
     def over(cls, week: Week, folder: Path) -> "Run":
         fetcher, links = OneImage(encoded(smooth(1024, 768))), Links()
-        before = {path: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
+        before = _written(folder)
         started = Cost.now()
         tasks = week.tasks(folder)
         for cell_id, done in embed_cells(tasks, embedder=Thumbnail(), fetcher=fetcher, renew=links.renew):
             if isinstance(done, Exception) or done.stats.failed:
                 sys.exit(f"{cell_id}: {done}")
         cpu_s = (Cost.now() - started).cpu_s
-        files = [task.vectors for task in tasks]
-        replaced = [file for file in files if before.get(file.path) != file.path.stat().st_mtime_ns]
+        after = _written(folder)
+        replaced = [task.vectors for task in tasks if before.get(task.vectors.key) != after[task.vectors.key]]
         return cls(fetcher.fetched, links.renewed, sum(len(file.read(["view"])) for file in replaced), cpu_s)
 
     def row(self, name: str, first: "Run") -> Sequence[object]:
@@ -51,12 +52,21 @@ class Run:
         return (name, self.fetched, f"{fetched:.4f}", self.renewed, self.rewritten, f"{self.cpu_s:.2f}", f"{cpu:.3f}")
 
 
+def _written(folder: Path) -> dict[str, int]:
+    """When each file of vectors was written."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+
+
 def main(arguments: Sequence[str] = ()) -> None:
     """Print images fetched, vectors rewritten and CPU seconds of each run, and the ratios to the first one."""
-    first = Week.first(CELLS, CAPTURES_PER_CELL)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cells", type=int, default=CELLS)
+    parser.add_argument("--captures", type=int, default=CAPTURES_PER_CELL, help="in each")
+    options = parser.parse_args(arguments)
+    first = Week.first(options.cells, options.captures)
     unchanged, changed = first.next(of_each=0), first.next(of_each=CHANGED_OF_EACH)
     weeks = {"first": first, "only links changed": unchanged, "1 % changed": changed, "the same again": changed}
-    print(f"{len(first)} captures in {CELLS} cells, {machine()}")
+    print(f"{len(first)} captures in {options.cells} cells, {machine()}")
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: Run.over(week, Path(folder)) for name, week in weeks.items()}
     print_table(COLUMNS, [run.row(name, runs["first"]) for name, run in runs.items()])

@@ -5,6 +5,7 @@ client. The server is a process of its own. `geopin` is the fetcher as it is use
 addresses, on aiohttp.
 """
 
+import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -94,24 +95,28 @@ def run(client: Callable[[Sequence[str], int], Awaitable[int]], urls: Sequence[s
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print CPU time and images per second of each client, and the ratio to aiohttp of the same run."""
-    jpegs = street_jpegs(20)
-    wanted = sum(map(len, jpegs)) * IMAGES // len(jpegs)
-    print(f"{IMAGES} images of {wanted / IMAGES / 1000:.0f} KB, {machine()}")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=IMAGES, help="a multiple of 20")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args(arguments)
+    jpegs, images = street_jpegs(20), options.images
+    wanted = sum(map(len, jpegs)) * images // len(jpegs)
+    print(f"{images} images of {wanted / images / 1000:.0f} KB, {machine()}")
     rows: list[Sequence[object]] = []
     with image_host(jpegs) as host:
-        urls = [f"{host}{number}" for number in range(IMAGES)]
+        urls = [f"{host}{number}" for number in range(images)]
         for at_once in AT_ONCE:
             works = {name: partial(run, client, urls, at_once, wanted) for name, client in CLIENTS.items()}
-            costs = {name: typical(measured) for name, measured in alternating(works, ROUNDS).items()}
+            costs = {name: typical(measured) for name, measured in alternating(works, options.rounds).items()}
             base = costs["aiohttp"].cpu_s
             rows += [
                 (
                     name,
                     at_once,
-                    f"{cost.cpu_s / IMAGES * 1000:.2f}",
+                    f"{cost.cpu_s / images * 1000:.2f}",
                     f"{cost.cpu_s / base:.1f}",
-                    f"{IMAGES / cost.cpu_s:.0f}",
-                    f"{IMAGES / cost.wall_s:.0f}",
+                    f"{images / cost.cpu_s:.0f}",
+                    f"{images / cost.wall_s:.0f}",
                 )
                 for name, cost in costs.items()
             ]

@@ -133,10 +133,11 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", action="store_true", help="all 20,064 cells")
     parser.add_argument("--captures", type=int, default=CAPTURES_PER_SOURCE, help="per source, in the whole country")
+    parser.add_argument("--cells", type=int, default=CELLS, help="without --all")
     options = parser.parse_args(arguments)
     cell_ids = [facts.cell.cell_id for facts in all_cells()]
     if not options.all:
-        cell_ids = cell_ids[:: len(cell_ids) // CELLS][:CELLS]
+        cell_ids = cell_ids[:: len(cell_ids) // options.cells][: options.cells]
     places = country(options.captures * len(cell_ids) // len(all_cells()), cell_ids)
     print(f"{len(cell_ids)} cells, {len(places)} captures per source, {datetime.now(UTC):%H:%M} UTC")
     with tempfile.TemporaryDirectory() as folder, served(places) as port:

@@ -7,11 +7,12 @@ browser has asked for everything, and the slowest of its GraphQL answers; then t
 baseline of the ratio. The daemon does not run. Every page is opened three times; the median is printed.
 """
 
+import argparse
 import json
 import logging
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,13 +74,21 @@ class Timing:
 
 
 def main(arguments: Sequence[str] = ()) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weeks", type=int, default=WEEKS)
+    parser.add_argument("--cells", type=int, default=len(cell_ids()))
+    parser.add_argument("--pages", type=int, default=len(PAGES))
+    parser.add_argument("--times", type=int, default=TIMES)
+    options = parser.parse_args(arguments)
     if CHROMIUM is None:
         print("no Chromium in PATH: apt-get install chromium")
         return
     logging.disable(logging.WARNING)
-    print(f"{len(cell_ids()):,} cells, {len(_cell_assets())} assets; seconds to idle, after 1 and {WEEKS} weeks")
-    short, long = (timings(weeks) for weeks in (1, WEEKS))
-    print(f"{'page':20} {'1 week':>8} {f'{WEEKS} weeks':>9} {'ratio':>6}   slowest GraphQL answer")
+    cells, pages, weeks = cell_ids()[: options.cells], dict(list(PAGES.items())[: options.pages]), options.weeks
+    print(f"{len(cells):,} cells, {len(_cell_assets())} assets; seconds to idle, after 1 and {weeks} weeks")
+    measured = {week: timings(week, cells, pages, options.times) for week in sorted({1, weeks})}
+    short, long = measured[1], measured[weeks]
+    print(f"{'page':20} {'1 week':>8} {f'{weeks} weeks':>9} {'ratio':>6}   slowest GraphQL answer")
     for page, after in long.items():
         before = short[page]
         ratio = after.idle_s / before.idle_s
@@ -87,15 +96,15 @@ def main(arguments: Sequence[str] = ()) -> None:
         print(f"{page:20} {before.idle_s:8.2f} {after.idle_s:9.2f} {ratio:6.2f}   {answer}", flush=True)
 
 
-def timings(weeks: int) -> dict[str, Timing]:
+def timings(weeks: int, cells: Sequence[str], pages: Mapping[str, str], times: int) -> dict[str, Timing]:
     with tempfile.TemporaryDirectory() as folder:
         home = prepare_home(Path(folder) / "home")
         with instance_at(home) as instance:
-            size_mb = _fill(instance, home, weeks)
+            size_mb = _fill(instance, home, weeks, cells)
         print(f"week 1 to {weeks}: {size_mb:,.0f} MB of events", flush=True)
         variables = {"GEOPIN_PROFILE": "sandbox", "GEOPIN_DATA": str(Path(folder) / "data")}
         with live_dagster(home, variables, has_daemon=False) as dagster, browser_page(Path(folder)) as page:
-            return {name: _timed(page, dagster.url + path) for name, path in PAGES.items()}
+            return {name: _timed(page, dagster.url + path, times) for name, path in pages.items()}
 
 
 def _cell_assets() -> list[dg.AssetKey]:
@@ -103,19 +112,19 @@ def _cell_assets() -> list[dg.AssetKey]:
     return sorted(key for key in graph.get_all_asset_keys() if graph.get(key).is_partitioned)
 
 
-def _fill(instance: dg.DagsterInstance, home: Path, weeks: int) -> float:
+def _fill(instance: dg.DagsterInstance, home: Path, weeks: int, cells: Sequence[str]) -> float:
     """Every cell of every asset once a week. Payloads only where a page reads them: the last week of two assets."""
     now = datetime.now(UTC)
     lean, whole = (SimulatedLog(instance, home, is_lean=is_lean) for is_lean in (True, False))
     for week in range(weeks, 0, -1):
         for key in _cell_assets():
             has_payload = week == 1 and key.to_user_string() in (LOOKED_AT, "catalog/captures")
-            (whole if has_payload else lean).run(key, cell_ids(), now - timedelta(days=7 * week - 6))
+            (whole if has_payload else lean).run(key, cells, now - timedelta(days=7 * week - 6))
     return sum(file.stat().st_size for file in home.rglob("*.db*")) / 1e6
 
 
-def _timed(page: Page, url: str) -> Timing:
-    loads = [_load(page, url) for _ in range(TIMES)]
+def _timed(page: Page, url: str, times: int) -> Timing:
+    loads = [_load(page, url) for _ in range(times)]
     _, slowest = min(loads, key=lambda load: abs(load[0] - median(seconds for seconds, _ in loads)))
     return Timing(median(seconds for seconds, _ in loads), *slowest)
 

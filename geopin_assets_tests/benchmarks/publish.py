@@ -10,6 +10,7 @@ compared "in earnest" as well: over a line of 500 Mbit/s, and at the rate that a
 used up, a request every third of a second; both for either side. Target: 0.9 times the vectors and rows per second.
 """
 
+import argparse
 import logging
 import sys
 import tempfile
@@ -116,9 +117,9 @@ class Step:
         return typical_ratio(self.bare, self.ours).wall_s
 
 
-def build_steps() -> list[Step]:
+def build_steps(count: int) -> list[Step]:
     """In the order they are published in."""
-    first = Desired.first(COUNT)
+    first = Desired.first(count)
     changed = first.changed(CHANGED_ONE_OF)
     return [
         Step("first load, vectors", partial(vectors, first)),
@@ -221,19 +222,26 @@ def shares(step: Step) -> Sequence[object]:
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Print rates, requests and rows of each step beside the baseline, and what the CPU does."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rounds-in-earnest", type=int, default=ROUNDS_IN_EARNEST)
+    options = parser.parse_args(arguments)
     logging.getLogger("geopin_assets").setLevel(logging.ERROR)  # imports warn that a database is offline
-    print(f"{COUNT:,} vectors of {DIM}, as many captures and views, {len(CELLS)} cells, {machine()}", flush=True)
-    steps = build_steps()
+    print(
+        f"{options.count:,} vectors of {DIM}, as many captures and views, {len(CELLS)} cells, {machine()}", flush=True
+    )
+    steps = build_steps(options.count)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         state = prepare_account(folder)
         with cloudflare_host(state) as host:
             record(steps, host, folder)
-            for number in range(ROUNDS):
+            for number in range(options.rounds):
                 compare(steps, host, folder / f"{number}")
         in_earnest = [replace(step, name=f"{step.name}, in earnest", ours=[], bare=[]) for step in steps[:3]]
         with cloudflare_host(state, bytes_per_s=LINE_BYTES_PER_S) as host:
-            for number in range(ROUNDS_IN_EARNEST):
+            for number in range(options.rounds_in_earnest):
                 compare(in_earnest, host, folder / f"in-earnest-{number}", in_earnest=True)
     print_table(COLUMNS, [figures(step) for step in (*steps, *in_earnest)])
     print_table(SHARES, [shares(step) for step in steps])

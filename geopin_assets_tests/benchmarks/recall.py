@@ -1,16 +1,18 @@
 """Recall on real photos, by model and by decision of the pipeline: `python -m geopin_assets_tests.benchmarks.recall`.
 
 Published checkpoints may follow, by path (`.../ResNet50_512_cosplace.pth`), to be measured beside what comes with a
-checkout: a thumbnail, CosPlace with random weights (seed 0) and EfficientNet-Lite0 with ImageNet's. None of those was
-trained on places, and none says how well CosPlace does.
+checkout: a thumbnail (with `--thumbnail` it alone), CosPlace with random weights (seed 0) and EfficientNet-Lite0 with
+ImageNet's. None of those was trained on places, and none says how well CosPlace does.
 
 Decisions are compared with what is shipped, query by query: "+2 -1" are two that only the change answers right, and one
 that only the shipped way does. What is less one-sided than +0 -6 or +1 -8 may be luck (sign test, 5 %).
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +43,7 @@ CUTS: dict[str, Callable[[Image], list[Image]]] = {
 
 
 def models(checkpoints: Sequence[str]) -> Iterator[Embedder]:
-    """Every model at hand."""
-    yield Thumbnail()
+    """Every model at hand but the stand-in."""
     torch.manual_seed(0)
     yield TorchEmbedder(CosPlaceNetwork("ResNet50", 512), Architecture("cosplace", "ResNet50", 512).model("random"))
     for path in map(Path, checkpoints):
@@ -60,12 +61,12 @@ def imagenet() -> list[Embedder]:
     return [imagenet_lite0(channel_norm=False), imagenet_lite0()]
 
 
-def compare_models(checkpoints: Sequence[str]) -> None:
+def compare_models(embedders: Iterable[Embedder]) -> None:
     """A line a model: all references, without those within 10 m, and with photos of other towns among them."""
     photos, others = [decoded(file) for file in walk()], [decoded(file) for file in ELSEWHERE]
     print(f"{len(photos)} photos of one walk, each asks the others; right within {NEAR_M:.0f} m, [95 % interval]")
     print(f"{'model':51} {'dim':>4}  {'Recall@1':25} {'@5':>4}  {'within 10 m hidden':25} {'@5':>4}  other towns too")
-    for embedder in models(checkpoints):
+    for embedder in embedders:
         vectors = embedded(embedder, photos)
         near, hidden = recall(vectors, walk()), recall(vectors, walk(), hidden_m=HIDDEN_M)
         added = recall(vectors, walk(), elsewhere=embedded(embedder, others))
@@ -118,12 +119,18 @@ def panoramas(embedder: Embedder) -> Iterator[tuple[str, Recall]]:
         yield name, judged(vectors @ embedded(embedder, (image for _, image in views)).T, is_right)
 
 
-def main(checkpoints: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Print a table of models and two of decisions, which are measured with ImageNet's features."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoints", nargs="*")
+    parser.add_argument("--thumbnail", action="store_true")
+    options = parser.parse_args(arguments)
     if not walk():
         print(ABSENT)
         return
-    compare_models(checkpoints)
+    compare_models(chain([Thumbnail()], () if options.thumbnail else models(options.checkpoints)))
+    if options.thumbnail:
+        return
     for embedder in imagenet()[-1:]:
         title = f"{embedder.model.model_id}: {{}}; Recall@1, answers won and lost"
         compare(title.format("the walk, within 10 m hidden"), flat_photos(embedder))

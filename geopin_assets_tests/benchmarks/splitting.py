@@ -4,7 +4,10 @@
 ceil(records / limit), what a server with paging would take.
 """
 
+import argparse
 import random
+import sys
+from collections.abc import Sequence
 from math import ceil
 
 from geopin_assets.grid import Bbox
@@ -39,8 +42,11 @@ def distributions(records: int, rng: random.Random) -> dict[str, list[Point]]:
     return {name: [(n, *place()) for n in range(records)] for name, place in places.items()}
 
 
-def main(records: int = 20_000) -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Print requests, leaves and ratios, one line a distribution."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=20_000)
+    records = parser.parse_args(arguments).records
     print(f"{records} records in a cell, at most {LIMIT} an answer")
     print(f"{'distribution':20} {'requests':>8} {'leaves':>7} {'ratio':>6} {'minimum':>8} {'floor':>6} {'complete':>9}")
     for name, points in distributions(records, random.Random(1)).items():
@@ -65,4 +71,4 @@ def main(records: int = 20_000) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -5,7 +5,9 @@ many cells a request covers, and one with a dense town, which shows how many cap
 stands what the sources state and `geopin plan` reckons with (`Source.costs`).
 """
 
+import argparse
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -44,12 +46,12 @@ def requests(source: type[Source], cells: Sequence[Cell], places: Sequence[Place
     return totals["requests"], totals["captures"]
 
 
-def measure(source: type[Source], captures: int = 20_000) -> tuple[float, float]:
+def measure(source: type[Source], captures: int, cells: int | None) -> tuple[float, float]:
     """(cells per request in an empty country, captures per additional request in a town)."""
-    country = [cell(cell_id) for cell_id in region(EMPTY_REGION)]
+    country = [cell(cell_id) for cell_id in region(EMPTY_REGION)[:cells]]
     empty, _ = requests(source, country, [ELSEWHERE])
     cells_per_request = len(country) / max(empty, 1)
-    town = [cell(cell_id) for cell_id in region(TOWN)]
+    town = [cell(cell_id) for cell_id in region(TOWN)[:cells]]
     taken, found = requests(source, town, list(streets(town, captures, random.Random(7))))
     return cells_per_request, found / max(taken - len(town) / cells_per_request, 1)
 
@@ -61,14 +63,19 @@ def stated(source: type[Source]) -> tuple[float, float]:
     return 1 / per_cell if per_cell else float("inf"), 1 / per_capture if per_capture else float("inf")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Print both figures, measured and stated, one line a source."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--captures", type=int, default=20_000)
+    parser.add_argument("--cells", type=int, help="of the country and of the town; all by default")
+    options = parser.parse_args(arguments)
     print(f"{'source':18} {'cells/request':>14} {'stated':>8} {'captures/request':>17} {'stated':>8}")
     for source in SOURCES:
         if source.asks_a_server:
-            (cells, captures), (said_cells, said_captures) = measure(source), stated(source)
+            cells, captures = measure(source, options.captures, options.cells)
+            said_cells, said_captures = stated(source)
             print(f"{source.name:18} {cells:14.2f} {said_cells:8.2f} {captures:17.0f} {said_captures:8.0f}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -5,12 +5,15 @@ and, where it is a hash of bytes, image_version blanked) and `REJECTED` counts; 
 server also `RECORD`, one raw record, and `parse(record)`.
 """
 
+import contextlib
 import copy
 import importlib
 import inspect
 import json
 import pkgutil
 import re
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,13 +21,14 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geopin_assets import sources
 from geopin_assets.capture import Capture, Rejected
 from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
 from geopin_assets.grid import Bbox, Cell
+from geopin_assets.http_client import HttpClient
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import SOURCES, open_source, source_named
@@ -139,8 +143,20 @@ junk = st.one_of(
         ["", "\x00", "../../x", "x" * 5000, "0026-01-01T00:00:00Z", "http://", "file:///etc/passwd", "\ud800"]
     ),
     st.lists(st.floats(), max_size=3),
+    st.just([[], {}]),
+    st.just({"a": [None]}),
+    st.binary(max_size=4),
+    st.sampled_from([10**400, -(10**5000), 2**63, float("nan"), float("inf"), b"\xff\xfe", "\u0000", "\udfff" * 3]),
+    st.just(None).map(lambda _: _deep(200)),
     st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )
+
+
+def _deep(levels: int) -> Any:
+    nested: Any = []
+    for _ in range(levels):
+        nested = [nested]
+    return nested
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -173,6 +189,61 @@ def test_a_malformed_record_is_rejected_with_a_reason_and_never_an_exception(sou
         assert result.license in OPEN_LICENSES
         assert result.image_url.startswith(("http://", "https://"))
         assert case.CELL.bbox.contains(result.lon, result.lat)
+
+
+@every_server
+@settings(max_examples=examples(40, 600), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_malformed_answer_costs_records_or_the_cell_with_an_error_of_ours(
+    source: type[Source], data: st.DataObject, tmp_path: Path
+):
+    """Any part of any answer, its frame too, becomes something else; a tile loses or changes bytes."""
+    case = recording(source)
+    built = case.build(tmp_path)
+    client = next(value for value in _parts(built) if isinstance(value, HttpClient))
+    honest = client._client._transport.handler
+
+    def server(request: httpx.Request) -> httpx.Response:
+        response = honest(request)
+        try:
+            answer = json.loads(response.content)
+        except ValueError:
+            content = bytearray(response.content)
+            for _ in range(data.draw(st.integers(0, 4)) if content else 0):
+                content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+            return httpx.Response(response.status_code, content=bytes(content))
+        path = data.draw(st.sampled_from(_paths(answer)))
+        holder: Any = {"": answer}
+        for key in (parent := ("", *path))[:-1]:
+            holder = holder[key]
+        holder[parent[-1]] = data.draw(junk.filter(lambda value: not isinstance(value, bytes)))
+        return httpx.Response(response.status_code, content=_json_of(answer if path else holder[""]))
+
+    with contextlib.suppress(GeoPinError):
+        for capture in crawl_cell(case.build(tmp_path, httpx.MockTransport(server)), case.CELL).captures:
+            capture.payload.encode()
+            capture.attribution.encode()
+
+
+def _parts(built: Any) -> Iterator[Any]:
+    """What an object is made of, some levels down."""
+    level = [built]
+    for _ in range(3):
+        level = [part for whole in level for part in getattr(whole, "__dict__", {}).values()]
+        level += [part for whole in level if isinstance(whole, dict | list) for part in _members(whole)]
+        yield from level
+
+
+def _members(whole: Any) -> list[Any]:
+    return list(whole.values()) if isinstance(whole, dict) else list(whole)
+
+
+def _json_of(answer: Any) -> bytes:
+    sys.set_int_max_str_digits(0)
+    try:
+        return json.dumps(answer).encode()
+    finally:
+        sys.set_int_max_str_digits(4300)
 
 
 @every_source

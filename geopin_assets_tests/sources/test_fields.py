@@ -1,12 +1,15 @@
 import json
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geopin_assets.sources import fields
+from geopin_assets.capture import Reason, Rejected
+from geopin_assets.settings import Profile, Settings
+from geopin_assets.sources import fields, source_named
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -80,3 +83,25 @@ def test_a_day_of_wrong_zone_is_no_future():
 )
 def test_only_plain_web_addresses_pass(value: object):
     assert fields.web_url(value) is None
+
+
+@pytest.mark.parametrize("url", [
+    "https://anna:pass-word@stac.example/api", "https://stac.example/api?api_key=pass-word", "https://stac.example#pass-word",
+    "https://anna:pass-word/more@stac.example", "https://anna%40b:pass-word@stac.example",
+])  # fmt: skip
+@pytest.mark.parametrize(("name", "variable"), [("stac", "GEOPIN_STAC_URLS"), ("panoramax", "GEOPIN_PANORAMAX_URLS")])
+def test_a_password_or_key_in_an_address_is_refused_and_not_repeated(url: str, name: str, variable: str):
+    settings = Settings(profile=Profile.LIVE, variables={variable: f"https://fine.example,{url}"})
+    reason = source_named(name).disabled_reason(settings) or ""
+    assert variable in reason and "address 2" in reason
+    assert "pass-word" not in reason and "anna" not in reason
+
+
+def test_what_code_fails_on_is_a_record_left_out():
+    @fields.rejecting
+    def parse(record: Any) -> None:
+        raise TypeError("bad operand type for abs(): 'bytes'")
+
+    assert parse({"id": 10**5000}) == Rejected(Reason.MALFORMED, "TypeError in int")
+    assert parse(b"x") == Rejected(Reason.MALFORMED, "TypeError in None")
+    assert fields.payload({"a": b"\xff", "b": 10**5000, b"c": {1, 2}}).startswith('{"a":')

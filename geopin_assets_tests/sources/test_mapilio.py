@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,9 +25,11 @@ from geopin_assets_tests.sources.recordings.mapilio import (
     DECODED,
     NOW,
     RECORD,
+    REJECTED,
     SEQUENCE,
     TILE,
     answer,
+    build,
     encoded,
     parse,
 )
@@ -336,3 +339,17 @@ def test_a_drive_of_panoramas_over_tiles_and_cells_is_found_whole():
 def test_no_fault_looks_like_an_empty_cell(fault: dict[str, Any], error: type[Exception]):
     with pytest.raises(error, match="mapilio"):
         crawl_cell(on_stand_in(fault), CELLS[0])
+
+
+@pytest.mark.parametrize("name", ["capture_time", "resolution"])
+def test_a_property_of_a_tile_that_is_no_text_costs_nothing_else(name: str, tmp_path: Path):
+    """Bytes that are no UTF-8 come out of a tile as bytes."""
+    value = DECODED["map_points"][0]["properties"][name].encode()
+
+    def server(request: httpx.Request) -> httpx.Response:
+        said = answer(request).content
+        is_tile = "TILECOL" in request.url.params
+        return httpx.Response(200, content=said.replace(value, b"\xff" * len(value)) if is_tile else said)
+
+    crawl = crawl_cell(build(tmp_path, httpx.MockTransport(server)), CELL)
+    assert (len(crawl.captures), dict(crawl.report.rejected)) == (2, REJECTED)

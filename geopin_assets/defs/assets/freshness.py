@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 
-from geopin_assets.cells import all_cells
+from geopin_assets.cells import all_cells, cell_ids, left_grid
 from geopin_assets.defs.assets.publish_guard import loss_limit, losses
 from geopin_assets.defs.automation.refresh import EMPTY, WEEKLY
 from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy
@@ -71,6 +71,7 @@ def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sour
         metadata={
             "dagster/row_count": cells.height,
             "sources": frame_table(readable(summed)),
+            "cells_outside_the_grid": left_said(storage),
             **_numbers(summed),
         },
         check_results=[
@@ -159,10 +160,24 @@ def _switched_off(sources: Sources) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason}
 
 
+def left_said(storage: Storage) -> str:
+    """For example `none`, or what is stored of cells that are none any more: it stays as it was when they left."""
+    left = left_grid(storage.catalog().query("select distinct cell_id from captures")["cell_id"])
+    if not left:
+        return "none"
+    return (
+        f"{len(left)}, whose captures stay published as they are (`geopin takedown` ends that): {', '.join(left[:5])}"
+    )
+
+
 def crawled_cells(storage: Storage, counts: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
-    """One row for each (source, cell) that was ever tried, with its age; `counts` of captures in the catalog."""
-    raw = storage.raw()
-    return cell_states(_with_windows(raw.crawls()), raw.failures(), counts, now=now)
+    """One row for each (source, cell) that was ever tried, with its age; `counts` of captures in the catalog.
+
+    Cells that left the grid are none of them: nothing crawls them any more.
+    """
+    raw, is_cell = storage.raw(), pl.col("cell_id").is_in(cell_ids())
+    crawls, failures = raw.crawls().filter(is_cell), raw.failures().filter(is_cell)
+    return cell_states(_with_windows(crawls), failures, counts, now=now)
 
 
 def _numbers(sources: pl.DataFrame) -> dict[str, int | float]:

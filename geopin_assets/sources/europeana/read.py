@@ -85,6 +85,7 @@ def place_of(record: Any) -> tuple[float, float] | None:
     return fields.position(*lons, *lats) if len(lons) == len(lats) == 1 else None
 
 
+@fields.rejecting
 def parse_item(item: Any, bbox: Bbox, now: datetime, api_key: str = "") -> Capture | Rejected:
     """Understand one item that was found for a box. No address that repeats `api_key` is kept."""
     item = fields.mapping(item)

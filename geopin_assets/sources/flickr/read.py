@@ -102,6 +102,7 @@ def place_of(record: Any) -> tuple[float, float] | None:
     return fields.position(record.get("longitude"), record.get("latitude"))
 
 
+@fields.rejecting
 def parse_photo(record: Any, bbox: Bbox, licenses: Mapping[str, str], now: datetime) -> Capture | Rejected:
     """Understand one photo that was found for a box; `licenses`: Flickr's number of each open one -> our id."""
     record = fields.mapping(record)

@@ -76,6 +76,7 @@ def place_of(photo: Any) -> tuple[float, float] | None:
     return fields.position(photo.get("lng"), photo.get("lat"))
 
 
+@fields.rejecting
 def parse_photo(photo: Any, bbox: Bbox, now: datetime, images: str = IMAGES) -> Capture | Rejected:
     """Understand one photo that was returned for a box. `images`: see `image_url`."""
     photo = fields.mapping(photo)

@@ -32,6 +32,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_OE = 12  # hexadecimal digits; seconds need 8
 
 
+@fields.rejecting
 def parse_image(record: Any, bbox: Bbox, now: datetime) -> Capture | Rejected:
     """Understand one image as the Graph API describes it; any wrong shape becomes a Rejected."""
     record = fields.mapping(record)
@@ -39,6 +40,7 @@ def parse_image(record: Any, bbox: Bbox, now: datetime) -> Capture | Rejected:
     return _parse(record, link_of(record), payload, bbox, now)
 
 
+@fields.rejecting
 def parse_point(point: Point, username: str | None, bbox: Bbox, now: datetime) -> Capture | Rejected:
     """Understand one point of a tile. Tiles have neither links nor names: `username` is of its `creator_id`."""
     found = point.properties

@@ -126,6 +126,7 @@ class Panoramax(Source):
             return self._removed
 
 
+@fields.rejecting
 def parse_picture(feature: Any, bbox: Bbox, endpoint: str, now: datetime) -> Capture | Rejected:
     """Understand one feature that `endpoint` returned for a box."""
     item = stac_items.parse_feature(feature, now)
@@ -142,9 +143,7 @@ def parse_picture(feature: Any, bbox: Bbox, endpoint: str, now: datetime) -> Cap
 
 
 def _urls(settings: Settings) -> tuple[str, ...]:
-    urls = tuple(dict.fromkeys(url.rstrip("/") for url in settings.panoramax_urls))
-    if bad := [url for url in urls if fields.web_url(url) is None]:
-        raise ConfigurationError(f"GEOPIN_PANORAMAX_URLS: {bad[0]!r} is not an http(s) address")
+    urls = fields.api_roots(settings.panoramax_urls, "GEOPIN_PANORAMAX_URLS")
     if settings.is_sandbox and (away := [url for url in urls if not fields.is_this_machine(url)]):
         raise ConfigurationError(
             f"GEOPIN_PANORAMAX_URLS: the sandbox asks only this machine, not {away[0]}: set GEOPIN_PROFILE=live"

@@ -122,6 +122,7 @@ class Stac(Source):
         return Rejected(Reason.MALFORMED, "an item that repeats GEOPIN_STAC_TOKEN") if is_told else record
 
 
+@fields.rejecting
 def parse_item(
     feature: Any,
     bbox: Bbox,
@@ -177,10 +178,8 @@ def capture_id(prefix: str, collection: str, id_: str) -> str:
 
 def _checked(settings: Settings) -> tuple[str, ...]:
     """The configured roots. Raises ConfigurationError naming the variable that is wrong."""
-    urls = tuple(dict.fromkeys(url.rstrip("/") for url in settings.stac_urls))
+    urls = fields.api_roots(settings.stac_urls, "GEOPIN_STAC_URLS")
     for url in urls:
-        if fields.web_url(url) is None or urlsplit(url).query:
-            raise ConfigurationError(f"GEOPIN_STAC_URLS: {url!r} is not the http(s) address of an API")
         if settings.is_sandbox and not fields.is_this_machine(url):
             raise ConfigurationError(f"GEOPIN_STAC_URLS: the sandbox asks only this machine, not {url}")
         if settings.stac_token and not url.startswith("https:") and not fields.is_this_machine(url):

@@ -62,6 +62,7 @@ def with_thumbnail(page: Any, thumbnail: Any) -> Any:
     return page if url is None else {**page, "imageinfo": [{**_info(page), "thumburl": url}]}
 
 
+@fields.rejecting
 def parse_page(page: Any, bbox: Bbox, now: datetime) -> Capture | Rejected:
     """Understand one page that was found for a box."""
     page = fields.mapping(page)
