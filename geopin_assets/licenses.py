@@ -62,8 +62,8 @@ OPEN_LICENSES: dict[str, License] = {
 
 _BY_SPELLING = {id_.casefold(): id_ for id_ in OPEN_LICENSES}
 _CC_URL = re.compile(
-    r"(?:https?:)?//(?:www\.)?creativecommons\.org/(?P<branch>licenses|publicdomain)/(?P<kind>[a-z-]+)/(?P<version>\d\.\d)"
-    r"(?:/(?P<port>[a-z]{2,3}))?(?:/|/deed(?:\.[a-z-]+)?|/legalcode(?:\.[a-z-]+)?)?"
+    r"(?:https?:)?//(?:www\.)?creativecommons\.org/(?P<branch>licenses|publicdomain)/(?P<kind>[a-z-]++)/(?P<version>\d\.\d)"
+    r"(?:/(?P<port>[a-z]{2,3}))?(?:/|/deed(?:\.[a-z-]++)?|/legalcode(?:\.[a-z-]++)?)?"
 )
 _PUBLIC_DOMAIN = {"zero": "CC0", "mark": "PDM"}
 

@@ -21,7 +21,7 @@ from geopin_assets.environment import UNSET, Address, ByProfile, Flag, Hosts, Li
 SANDBOX_PORT = 8791
 CLOUDFLARE_URL = "https://api.cloudflare.com/client/v4"
 Index = Literal["embedded", "cloudflare"]
-PER_SOURCE = re.compile(r"GEOPIN_([A-Z0-9_]+?)_(?:REQUESTS_PER_SECOND|PER_DAY)")
+PER_SOURCE = re.compile(r"GEOPIN_([A-Z0-9_]{1,60}?)_(?:REQUESTS_PER_SECOND|PER_DAY)")
 """Variables that every source has: which exist is known where the sources are."""
 PATTERNS = {
     "GEOPIN_<SOURCE>_REQUESTS_PER_SECOND": "another rate for one source, e.g. your own server (not "

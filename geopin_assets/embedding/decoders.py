@@ -35,6 +35,7 @@ WORKING_BYTES = 512 * 2**20
 0.6 for a WebP of 40."""
 _memory = ThreadMemory(WORKING_BYTES)
 _TRIES = 2
+_LONGEST_TEXT = 64 * 2**10  # of a failure; whoever took the process over could have us copy all that is shared
 _KEPT_BYTES = 64 * 2**20
 """Memory for more pixels than that is given back after use."""
 _COMMAND = "import sys; from geopin_assets.embedding.decoder_process import serve; serve(*map(int, sys.argv[1:]))"
@@ -104,6 +105,8 @@ class Decoder:
                 self._line.sendall(b"\1")
                 said, first, second = ANSWER.unpack(received(self._line, ANSWER.size))
         if said == Said.FAILURE:
+            if first > _LONGEST_TEXT:
+                raise ValueError(first)
             reason, _, detail = self._shared[:first].decode().partition("\n")
             return Failure(FailureReason(reason), detail)
         if said != Said.PIXELS:

@@ -13,7 +13,7 @@ from typing import Self
 
 import polars as pl
 
-from geopin_assets.embedding.protocol import VIEWS, CaptureImage, Failure, next_try_at
+from geopin_assets.embedding.protocol import LONGEST_WAIT, VIEWS, CaptureImage, Failure, next_try_at
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
 
 FAILURE_SCHEMA = pl.Schema(
@@ -103,9 +103,8 @@ def plan_cell(
         for of_version in (is_current, ~is_current)
     )
     missing = captures.join(reused, on="capture_id", how="anti")
-    deferred = failures.filter(pl.col("next_try_at").is_null() | (pl.col("next_try_at") > now)).join(
-        missing, on="capture_id", how="semi"
-    )
+    is_waiting = (pl.col("next_try_at") > now) & (pl.col("next_try_at") <= now + LONGEST_WAIT)
+    deferred = failures.filter(pl.col("next_try_at").is_null() | is_waiting).join(missing, on="capture_id", how="semi")
     todo = missing.join(deferred, on="capture_id", how="anti")
     return CellPlan(
         reused=reused if kept is None else pl.concat([reused, kept.select(HELD_SCHEMA.names())]),

@@ -94,16 +94,21 @@ class Failure:
 
 BACK_OFF = (timedelta(hours=6), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 """Wait after the first, second, … failed attempt; one more failure is final."""
+LONGEST_WAIT = BACK_OFF[-1]
+"""A time to try again that is further ahead was noted by a wrong clock, and counts as come."""
 
 
 def next_try_at(
     reason: FailureReason, attempts: int, now: datetime, not_before: datetime | None = None
 ) -> datetime | None:
-    """When a capture that failed `attempts` times (0: was not tried yet) is tried again; None for never."""
+    """When a capture that failed `attempts` times (0: was not tried yet) is tried again; None for never.
+
+    At most LONGEST_WAIT from now, whatever a server asks for.
+    """
     if not reason.is_transient or attempts > len(BACK_OFF):
         return None
     backed_off = now + BACK_OFF[max(attempts - 1, 0)]
-    return max(backed_off, not_before or backed_off)
+    return min(max(backed_off, not_before or backed_off), now + LONGEST_WAIT)
 
 
 VIEWS = 12

@@ -5,15 +5,16 @@ for maintenance, and for the check of integrity. `objects` is the store of all m
 here: the files themselves (`vectors.py`). No torch.
 """
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, astuple, dataclass
 from pathlib import PurePosixPath
+from random import Random
 
-import numpy as np
 import orjson
 import polars as pl
 
-from geopin_assets.embedding.vectors import UNIT_TOLERANCE, CellVectors, VectorFiles, lengths
+from geopin_assets.embedding.audit import Audit
+from geopin_assets.embedding.vectors import CellVectors, VectorFiles
 from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 from geopin_assets.installation import Mark
@@ -102,26 +103,52 @@ def compact_parts(objects: ObjectStore, folders: Iterable[str]) -> int:
     return sum(CellVectors(objects, f"{name.removesuffix('.parts')}.parquet", dim=0).compact() for name in folders)
 
 
-@dataclass(frozen=True, slots=True)
-class VectorAudit:
-    """Counts over all files."""
+AUDITS = pl.Schema(
+    {"model_id": pl.String(), "cell_id": pl.String(), "version": pl.String()}
+    | {"vectors": pl.Int64(), "not_finite": pl.Int64(), "not_unit": pl.Int64(), "damaged": pl.Int64()}
+)
+"""What is known of each cell's file; `version` is that of the file it was true of."""
+COUNTED_AGAIN = 200_000
+"""Vectors read at each look although they were counted before: what a disk changes is found in the end."""
 
-    vectors: int
-    not_finite: int
-    not_unit: int
-    by_model: dict[str, int]
+
+def audit_files(
+    files: VectorFiles, known: pl.DataFrame, *, counted_again: int = COUNTED_AGAIN, seed: int = 0
+) -> pl.DataFrame:
+    """AUDITS of every cell of a model. `known`: the same of an earlier look.
+
+    Of a file that is known nothing is read, of one that says itself what was counted when it was written its end, of
+    any other all; and a choice by `seed`, of `counted_again` vectors, wholly again.
+    """
+    versions, before = files.versions(), _by_cell(known, files.model_id)
+    found: dict[str, Audit] = {}
+    read = set[str]()
+    for cell_id, version in versions.items():
+        audit = before.get((cell_id, version)) or _sound(files.cell(cell_id).noted)
+        if audit is None:
+            audit = _sound(files.cell(cell_id).counted)
+            read.add(cell_id)
+        found[cell_id] = audit or Audit()
+    for cell_id in _chosen([cell_id for cell_id in versions if cell_id not in read], found, counted_again, seed):
+        found[cell_id] = _sound(files.cell(cell_id).counted) or Audit()
+    rows = [(files.model_id, cell_id, versions[cell_id], *astuple(audit)) for cell_id, audit in found.items()]
+    return pl.DataFrame(rows, schema=AUDITS, orient="row")
 
 
-def audit_vectors(cells: Iterable[CellVectors]) -> VectorAudit:
-    """Count vectors, and those that hold NaN or infinity or whose L2 norm is not 1."""
-    not_finite = not_unit = 0
-    by_model: dict[str, int] = {}
-    for cell in cells:
-        for stored in cell.snapshot(["model_id", "embedding"])():
-            norms = lengths(stored["embedding"])
-            finite = np.isfinite(norms)
-            not_finite += int((~finite).sum())
-            not_unit += int((np.abs(norms[finite] - 1) > UNIT_TOLERANCE).sum())
-            for model_id, count in stored.group_by("model_id").len().iter_rows():
-                by_model[model_id] = by_model.get(model_id, 0) + count
-    return VectorAudit(sum(by_model.values()), not_finite, not_unit, by_model)
+def _sound(look: Callable[[], Audit | None]) -> Audit | None:
+    try:
+        return look()
+    except DamagedFileError:
+        return Audit(damaged=1)
+
+
+def _by_cell(known: pl.DataFrame, model_id: str) -> dict[tuple[str, str], Audit]:
+    rows = known.filter(model_id=model_id).drop("model_id").iter_rows()
+    return {(cell_id, version): Audit(*counts) for cell_id, version, *counts in rows}
+
+
+def _chosen(cell_ids: list[str], found: Mapping[str, Audit], most: int, seed: int) -> Iterator[str]:
+    for cell_id in Random(seed).sample(cell_ids, len(cell_ids)):  # noqa: S311
+        if (most := most - found[cell_id].vectors) < 0:
+            return
+        yield cell_id

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from geopin_assets.capture import vector_id
+from geopin_assets.embedding.audit import UNIT_TOLERANCE, Audit, audit_of, lengths, noted
 from geopin_assets.embedding.protocol import CaptureImage, embedding_schema
 from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import DamagedFileError, PayloadError
@@ -31,10 +32,6 @@ SPAN_ROWS = 16_384
 """Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
 PARTS_AT_ONCE = 64
 """So many small parts become one larger part: every span looks into the footer of every part."""
-
-
-UNIT_TOLERANCE = 2e-3
-"""float16 keeps 11 significant bits: 512 rounded components move the norm by less than this."""
 
 
 def heading_of_view() -> pl.Expr:
@@ -80,8 +77,12 @@ class VectorFiles:
 
     def cell_ids(self) -> list[str]:
         """The cells that were finished at least once."""
-        names = (PurePosixPath(stored.key) for stored in self.objects.look(self.model_id)[1])
-        return [name.stem for name in names if name.suffix == ".parquet"]
+        return list(self.versions())
+
+    def versions(self) -> dict[str, str]:
+        """The same, and the version of each one's file, which changes with every write."""
+        found = {PurePosixPath(stored.key): stored.version for stored in self.objects.look(self.model_id)[1]}
+        return {name.stem: version for name, version in found.items() if name.suffix == ".parquet"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,15 @@ class CellVectors:
             file = parquet.opened(path)
         return lambda: _groups(file, self.objects.address(key), columns)
 
+    def noted(self) -> Audit | None:
+        """What was counted when the finished file was written; None if nothing was noted. Raises DamagedFileError."""
+        with self.objects.as_file(self.key) as path:
+            return noted(path)
+
+    def counted(self) -> Audit:
+        """The same, counted now: reads all of it. Raises DamagedFileError."""
+        return sum((audit_of(rows["embedding"]) for rows in self.snapshot(["embedding"])()), Audit())
+
     def _finished(self) -> list[str]:
         return [self.key] if self.objects.has(self.key) else []
 
@@ -233,11 +243,6 @@ def _groups(file: pq.ParquetFile, name: str, columns: list[str]) -> Iterator[pl.
         yield rows
 
 
-def lengths(embedding: pl.Series) -> NDArray[np.float32]:
-    """The L2 norm of each vector; not finite where a component is not."""
-    return np.linalg.norm(embedding.to_numpy().astype(np.float32), axis=1)
-
-
 def _are_unit(embedding: pl.Series) -> pl.Series:
     return pl.Series(np.abs(lengths(embedding) - 1) <= UNIT_TOLERANCE, dtype=pl.Boolean)
 
@@ -255,4 +260,12 @@ def _row_groups(path: Path, schema: pl.Schema, *, is_final: bool = True) -> Iter
         use_dictionary=["source", "model_id"],
         write_page_checksum=True,
     ) as file:
-        yield lambda rows: file.write_table(rows.to_arrow().cast(arrow), row_group_size=SPAN_ROWS)
+        audit = Audit()
+
+        def write(rows: pl.DataFrame) -> None:
+            nonlocal audit
+            audit += audit_of(rows["embedding"])
+            file.write_table(rows.to_arrow().cast(arrow), row_group_size=SPAN_ROWS)
+
+        yield write
+        file.add_key_value_metadata(audit.note())

@@ -123,6 +123,11 @@ class VectorIndex(Searchable, Protocol):
         ...
 
     @property
+    def count_lags(self) -> bool:
+        """Whether its own count is true only some minutes later."""
+        ...
+
+    @property
     def store_key(self) -> str:
         """Names this very index in the ledger: backend, account and name, so that two never share a record."""
         ...

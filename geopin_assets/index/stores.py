@@ -63,6 +63,11 @@ class Shards(Generic[T]):
         for number, part in enumerate(self.parts):
             yield part, partial(frames, number)
 
+    def split_counts(self, counts: Mapping[str, int]) -> Iterator[tuple[T, dict[str, int]]]:
+        """The same for what there is of each cell."""
+        for number, part in enumerate(self.parts):
+            yield part, {cell_id: count for cell_id, count in counts.items() if self.number(cell_id) == number}
+
     def _of(self, number: int, rows: pl.DataFrame) -> pl.DataFrame:
         if len(self.parts) == 1:
             return rows

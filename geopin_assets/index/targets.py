@@ -91,6 +91,11 @@ class Target(Protocol):
 
     def count(self) -> int: ...
 
+    @property
+    def count_lags(self) -> bool:
+        """Whether that is true only some minutes later."""
+        ...
+
     def contents(self) -> Iterator[pl.DataFrame]:
         """Everything the store holds, page by page: id, content_hash (null where listing does not tell)."""
         ...
@@ -172,6 +177,10 @@ class VectorTarget:
         self.usage.requests += 1
         return self.index.info().vector_count
 
+    @property
+    def count_lags(self) -> bool:
+        return self.index.count_lags
+
     def contents(self) -> Iterator[pl.DataFrame]:
         ids = self.index.ids()
         while page := list(islice(ids, IDS_PER_PAGE)):
@@ -197,6 +206,7 @@ class RowTarget:
     table: Table
     usage: Usage = field(default_factory=Usage)
     group_size: int = 100_000
+    count_lags: bool = False
 
     @property
     def key(self) -> str:

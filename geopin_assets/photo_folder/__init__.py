@@ -5,8 +5,9 @@ means. Not here: buckets (`s3.py`), or what photos mean. Importing this imports 
 """
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Protocol
 
 from geopin_assets.errors import ConfigurationError, PermanentError, TransientError
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}+)://")
 SUFFIXES = (".jpg", ".jpeg")
 
 
@@ -51,8 +52,8 @@ class PhotoFolder(Protocol):
         """How many files it pays to read at once."""
         ...
 
-    def photos(self) -> Iterator[PhotoFile]:
-        """Every JPEG by its suffix, in any order, as it is found."""
+    def photos(self, lost: Callable[[str], None] = lambda name: None) -> Iterator[PhotoFile]:
+        """Every JPEG by its suffix, in any order, as it is found; `lost` hears of subfolders that cannot be read."""
         ...
 
     def head(self, file: PhotoFile, size: int) -> tuple[PhotoFile, bytes]:
@@ -86,12 +87,25 @@ class LocalFolder:
     readers: int = 4
     """A network disk answers several at once; a local one does not mind."""
 
-    def photos(self) -> Iterator[PhotoFile]:
+    def photos(self, lost: Callable[[str], None] = lambda name: None) -> Iterator[PhotoFile]:
         root = self._root()
-        for path in root.rglob("*"):
-            name = path.relative_to(root).as_posix()
-            if is_photo(name) and path.is_file() and path.resolve().is_relative_to(root):
-                yield PhotoFile(name)
+
+        def name_of(path: Path | str) -> str:
+            return Path(path).relative_to(root).as_posix()
+
+        def on_error(error: OSError) -> None:
+            if Path(error.filename) == root:
+                raise ConfigurationError(f"{self.path} cannot be read ({error.strerror}): check GEOPIN_OWN_PHOTOS_DIR")
+            if not isinstance(error, FileNotFoundError):
+                lost(name_of(error.filename))
+
+        for folder, _, files in os.walk(root, onerror=on_error):
+            for path in (Path(folder) / name for name in files if is_photo(name)):
+                try:
+                    if path.is_file() and path.resolve().is_relative_to(root):
+                        yield PhotoFile(name_of(path))
+                except OSError:
+                    lost(name_of(folder))  # its names can be read, what they name cannot
 
     def head(self, file: PhotoFile, size: int) -> tuple[PhotoFile, bytes]:
         with self._existing(file.name) as path, path.open("rb") as opened:

@@ -72,7 +72,7 @@ class S3Folder:
     def __repr__(self) -> str:
         return f"S3Folder(s3://{self.bucket}/{self.prefix})"
 
-    def photos(self) -> Iterator[PhotoFile]:
+    def photos(self, lost: Callable[[str], None] = lambda name: None) -> Iterator[PhotoFile]:
         """Page by page: a prefix may hold more keys than fit in memory."""
         token = ""
         while True:

@@ -17,7 +17,7 @@ from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import TransientError
 from geopin_assets.index.batching import Frames
 from geopin_assets.index.protocol import MetadataStore, vector_schema
-from geopin_assets.index.publication import announce
+from geopin_assets.index.publication import announce, told
 from geopin_assets.index.publish import Keep
 from geopin_assets.index.sync import sync_report
 from geopin_assets.index.tables import TABLES
@@ -43,6 +43,18 @@ def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
 def views_of(capture_id: str) -> list[str]:
     """Every id that a vector of a capture may have."""
     return [vector_id(capture_id, view) for view in range(VIEWS)]
+
+
+def wanted_ids(storage: Storage, cell_ids: Sequence[str], model: Model) -> pl.DataFrame:
+    """Vectors that the index of a model must hold for these cells: id, cell_id."""
+    return desired_views(storage, cell_ids, [model]).select("cell_id", id="vector_id")
+
+
+def stale_publications(search_index: SearchIndex) -> list[str]:
+    """The databases that do not say of the versions what our record says: a switch or a publish was killed."""
+    ours = {version.name: version.state.value for version in search_index.versions().all()}
+    stores = search_index.metadata().parts
+    return [store.name for store in stores if dict(told(store).select("index_name", "state").iter_rows()) != ours]
 
 
 def desired_rows(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
@@ -138,7 +150,9 @@ def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Mod
     """
     versions = search_index.versions()
     version = versions.building(model.model_id)
-    if version is None or not lacking(storage, search_index, version, model).is_nothing:
+    if version is None or _has_bare_cells(storage, search_index, version):
+        return None
+    if not lacking(storage, search_index, version, model).is_nothing:
         return None
     for part, wanted in search_index.vectors(version).split(all_desired(storage, model)):
         report = sync_report(wanted["vector_id"], search_index.ledger(), VectorTarget(part))
@@ -152,6 +166,13 @@ def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Mod
 def _changing_versions(search_index: SearchIndex) -> AbstractContextManager[object]:
     """Nobody drops a version while another process lets searches use it."""
     return search_index.leases().held("versions of the index")
+
+
+def _has_bare_cells(storage: Storage, search_index: SearchIndex, version: IndexVersion) -> bool:
+    """Whether a cell with images has nothing in a version yet: then ids need not be compared to know it incomplete."""
+    ledger = search_index.ledger()
+    there = {cell for part in search_index.vectors(version).parts for cell in ledger.counts(part.store_key)}
+    return not there.issuperset(storage.catalog().cells_with_images())
 
 
 def live_models(search_index: SearchIndex, model: Model) -> list[Model]:
@@ -189,6 +210,7 @@ def announce_versions(
         captures=int(held["captures"].sum()),
         embedder=model.label,
         now=datetime.now(UTC),
+        installation_id=storage.takedowns().installation_id(),
         unused=unused,
     )
 
@@ -207,13 +229,13 @@ def drop_version(search_index: SearchIndex, version: IndexVersion) -> None:
 
 def published_count(search_index: SearchIndex, version: IndexVersion) -> int:
     """Vectors of a version, by the ledger."""
-    return _published(search_index, version).height
+    return sum(search_index.ledger().count(part.store_key) for part in search_index.vectors(version).parts)
 
 
 def published_rows(search_index: SearchIndex) -> int:
     """Captures in the metadata, by the ledger."""
     ledger, table = search_index.ledger(), TABLES["captures"]
-    return sum(ledger.published(RowTarget(store, table).key).height for store in search_index.stores())
+    return sum(ledger.count(RowTarget(store, table).key) for store in search_index.stores())
 
 
 def _published(search_index: SearchIndex, version: IndexVersion) -> pl.DataFrame:

@@ -41,7 +41,9 @@ MAX_PAGES = 1000  # a cell of the center has about 25
 NORTH_CENTERED_DEG = 0.0
 CREATOR = "Gemeente Amsterdam"
 
-_MISSION = re.compile(r"(?P<mission>TMX\w+-\d+)_pano_\d+_\d+|(?P<recording>recording_.+)_\d+")
+_MISSION = re.compile(
+    r"(?P<mission>TMX\w{1,40}-\d{1,20})_pano_\d{1,20}_\d{1,20}|(?P<recording>recording_.{1,200})_\d{1,20}"
+)
 _DROPPED = {"_links", "cubic_img_baseurl", "cubic_img_pattern"}  # addresses; image and page have columns
 
 

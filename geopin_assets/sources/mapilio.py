@@ -40,7 +40,7 @@ from geopin_assets.sources.tiles import Point, Tile, TileCache, points_of, tiles
 IMAGES = "https://cdn.mapilio.com/im"
 FLAT_SIZE, PANO_SIZE = 1080, 2080
 _LAYERS_TAG = b"\x1a"  # what every vector tile begins with
-_RESOLUTION = re.compile(r"\s*(\d{1,5})\s*x\s*(\d{1,5})\s*", re.ASCII | re.IGNORECASE)
+_RESOLUTION = re.compile(r"\s*+(\d{1,5})\s*+x\s*+(\d{1,5})\s*+", re.ASCII | re.IGNORECASE)
 ENABLED_BY = "GEOPIN_ENABLE_MAPILIO"
 DETAIL_ENDPOINT = "https://end.mapilio.com"
 ZOOM = 14

@@ -1,7 +1,7 @@
 """Vector tiles: which tiles cover a box, what points a tile holds, and keeping tiles so that none is fetched twice.
 
-Here: slippy-map arithmetic (OpenStreetMap wiki, "Slippy map tilenames"), decoding (Mapbox Vector Tile 2.1)
-and the cache. Not here: any platform's addresses, layers or properties.
+Here: slippy-map arithmetic (OpenStreetMap wiki, "Slippy map tilenames") and the cache. Not here: the format
+(`vector_tile.py`), any platform's addresses, layers or properties.
 
 Points are as exact as the tile's raster, 1/4096 of its side: 0.37 m at z14 in the Netherlands.
 """
@@ -16,15 +16,14 @@ from threading import Condition
 from typing import Any
 
 from cachetools import LRUCache, cached
-from google.protobuf.message import DecodeError
 
 from geopin_assets.errors import PayloadError
 from geopin_assets.files.atomic import write_bytes
 from geopin_assets.grid import Bbox
 from geopin_assets.http_client import Tally
+from geopin_assets.sources.vector_tile import BrokenTileError, Feature, Geometry, check, features
 
 BYTES_KEPT = 64 * 1024 * 1024  # of tiles, in memory; dense ones have 1 MB, the largest known 12 MB
-_DEFAULT_EXTENT = 4096
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,43 +69,31 @@ def points_of(tile: Tile, data: bytes, layer: str) -> list[Point]:
     rounding may put a point there that only this tile has: callers unite tiles by id.
     Raises PayloadError for bytes that are no vector tile.
     """
-    found = decode(tile, data).get(layer)
-    return list(_points(tile, found)) if found else []
+    return [
+        Point(*tile.position(right, down), feature.properties)
+        for feature in features_of(tile, data, layer)
+        if feature.geometry is Geometry.POINT
+        for right, down in feature.corners
+        if 0 <= right <= 1 and 0 <= down <= 1
+    ]
 
 
-def decode(tile: Tile, data: bytes) -> dict[str, Any]:
-    """The layers of a tile by name; none for an empty tile. Raises PayloadError for bytes that are no vector tile."""
-    if not data:
-        return {}
-    import mapbox_vector_tile  # with shapely behind it, a quarter of what a listing of sources may take
+def features_of(tile: Tile, data: bytes, layer: str) -> Iterator[Feature]:
+    """The features of one layer; none for an empty tile or one without the layer.
 
+    Raises PayloadError for bytes that are no vector tile, also in between.
+    """
     try:
-        return mapbox_vector_tile.decode(data, default_options={"y_coord_down": True})
-    except (DecodeError, ValueError, LookupError, TypeError, AssertionError) as error:
+        yield from features(data, layer)
+    except BrokenTileError as error:
         raise _not_a_tile(tile, data) from error
-
-
-def _points(tile: Tile, layer: dict[str, Any]) -> Iterator[Point]:
-    extent = layer["extent"] or _DEFAULT_EXTENT
-    for feature in layer["features"]:
-        for x, y in _coordinates(feature["geometry"]):
-            if 0 <= x <= extent and 0 <= y <= extent:
-                yield Point(*tile.position(x / extent, y / extent), feature["properties"])
-
-
-def _coordinates(geometry: dict[str, Any]) -> list[list[int]]:
-    if geometry["type"] == "Point":
-        return [geometry["coordinates"]]
-    return geometry["coordinates"] if geometry["type"] == "MultiPoint" else []
 
 
 def _check(tile: Tile, data: bytes) -> bytes:
     """The bytes, if they are a vector tile (features are not looked at). Raises PayloadError."""
-    from mapbox_vector_tile.Mapbox import vector_tile_pb2
-
     try:
-        vector_tile_pb2.tile.FromString(data)
-    except DecodeError as error:
+        check(data)
+    except BrokenTileError as error:
         raise _not_a_tile(tile, data) from error
     return data
 

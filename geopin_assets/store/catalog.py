@@ -6,7 +6,7 @@ Here: the few reads and writes that other layers need. The tables are in `schema
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -187,9 +187,10 @@ class Catalog:
         captures, panoramas = self.query("select count(*), count_if(is_pano) from captures").row(0)
         return int(captures), int(panoramas)
 
-    def cells_to_retry(self, now: datetime) -> pl.Series:
-        """The cells with images that failed and may be tried again."""
-        return self.query("select distinct cell_id from embedding_failures where next_try_at <= ?", [now])["cell_id"]
+    def cells_to_retry(self, now: datetime, longest_wait: timedelta) -> pl.Series:
+        """The cells with images that failed and may be tried again; no right clock notes a time beyond the longest."""
+        sql = "select distinct cell_id from embedding_failures where next_try_at <= ? or next_try_at > ?"
+        return self.query(sql, [now, now + longest_wait])["cell_id"]
 
     def counts_by_source(self) -> pl.DataFrame:
         """source, cell_id and how many captures of it are in the catalog."""
@@ -236,6 +237,15 @@ class Catalog:
     def failed_ids(self) -> pl.Series:
         """Every capture whose image could not be embedded at the last try."""
         return self.query("select distinct capture_id from embedding_failures")["capture_id"]
+
+    def cells_with_images(self) -> list[str]:
+        """Cells with a capture whose image could be had at the last try, or was not tried yet."""
+        sql = "select distinct cell_id from captures anti join embedding_failures using (capture_id)"
+        return self.query(sql)["cell_id"].to_list()
+
+    def cell_counts(self) -> dict[str, int]:
+        """Captures per cell."""
+        return dict(self.query("select cell_id, count(*) from captures group by cell_id").iter_rows())
 
     def image_failures(self) -> pl.DataFrame:
         """source, reason, is_final (never tried again) and captures of what could not be embedded at the last try."""

@@ -168,11 +168,10 @@ def _merge_batch(
     _execute(db, before, now)
     _fetch_elsewhere(db)
     _execute(db, after, now)
-    ((stored_rows, kept),) = db.execute(
-        """select (select count(*) from staged),
-        (select count(*) from desired d semi join incoming i using (capture_id, cell_id))"""
+    ((duplicates,),) = db.execute(
+        "select (select count(*) from doubled) + (select count(*) from sights where is_incoming and place > 1)"
     ).fetchall()
-    return int(stored_rows - kept)
+    return int(duplicates)
 
 
 _FILES = {
@@ -215,6 +214,7 @@ def _forget_changes(db: duckdb.DuckDBPyConnection) -> None:
         """create or replace temp table changes (
             row_id bigint, capture_id varchar, from_cell varchar, to_cell varchar, action varchar)"""
     )
+    db.execute("create or replace temp table incoming as from captures limit 0")
 
 
 def _hold(db: duckdb.DuckDBPyConnection, cells: Sequence[_Cell]) -> None:
@@ -253,8 +253,10 @@ def _report(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) -> pl.DataFra
     """REPORT_SCHEMA of the cells of a batch, and of others that it changed."""
     asked = {cell.cell_id: cell for cell in batch}
     changed = db.execute(
-        """select distinct unnest([from_cell, to_cell]) as cell_id, md5_number_lower(cell_id) % 4294967296
-        from changes where action <> 'SEEN'"""
+        """select cell_id, md5_number_lower(cell_id) % 4294967296
+        from (select distinct from_cell, to_cell from changes where action <> 'SEEN')
+        unpivot (cell_id for way in (from_cell, to_cell))
+        group by cell_id"""
     ).fetchall()
     others = [_Cell(cell_id, key, is_known=True) for cell_id, key in changed if cell_id and cell_id not in asked]
     db.execute(
@@ -263,13 +265,12 @@ def _report(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) -> pl.DataFra
     for cell in (*batch, *others):
         if cell.is_known:
             db.execute(_AFTER.format(table="captures", key=cell.key))
-    new = [cell.cell_id for cell in batch if not cell.is_known]
-    if any(cell.newer for cell in batch):
-        db.execute(
-            """insert into after select cell_id, source, capture_id, row_hash from desired
-            where list_contains(?, cell_id)""",
-            [new],
-        )
+    db.register(
+        "new", pl.DataFrame({"cell_id": [cell.cell_id for cell in batch if not cell.is_known]}, {"cell_id": pl.String})
+    )
+    db.execute(
+        "insert into after select cell_id, source, capture_id, row_hash from incoming semi join new using (cell_id)"
+    )
     reported = [(cell_id, True) for cell_id in asked] + [(cell.cell_id, False) for cell in others]
     db.register("reported", pl.DataFrame(reported, {"cell_id": pl.String, "is_asked": pl.Boolean}, orient="row"))
     return frame(db, _REPORT).cast(REPORT_SCHEMA)

@@ -5,20 +5,18 @@
 -- A capture is where the newest crawl that still has it saw it; what else has it waits in `other_sights`. So what comes
 -- out follows from the files alone, whatever was merged first. Of captures in other cells only keys are read.
 
--- What was taken down is as if no file had it.
-create or replace temp table staged as
+-- `incoming` is written once, as most of it goes straight on. What was taken down is as if no file had it.
+create or replace temp table incoming as
     select *, md5_number_lower(capture_id) as id_key,
            md5(json_array(cell_id, source_capture_id, lon, lat, epoch_us(captured_at), heading_deg, is_pano,
                           sequence_id, creator, license, attribution, page_url, image_version)::varchar) as row_hash
     from rows anti join takedowns using (capture_id);
-
 create or replace temp table repeated as
-    select id_key, cell_key from staged group by all having count(*) > 1;
-create or replace temp table incoming as
-    select * from staged anti join repeated using (id_key, cell_key)
-    union all by name
-    select * from staged semi join repeated using (id_key, cell_key)
-    qualify row_number() over (partition by capture_id, cell_id order by row_hash, image_url) = 1;
+    select id_key, count(distinct cell_key) as cells from incoming group by all having count(*) > 1;
+create or replace temp table doubled as
+    select rowid as row_id from incoming where id_key in (select id_key from repeated)
+    qualify row_number() over (partition by capture_id, cell_id order by row_hash, image_url) > 1;
+delete from incoming where rowid in (select row_id from doubled);
 
 -- Captures that these cells did not hold, in rows elsewhere that these files do not decide. Keys may be those of others.
 create or replace temp table unknown as
@@ -41,30 +39,29 @@ create or replace temp table others as
 
 -- Of captures with several sights the newest wins, on a tie the smaller cell id.
 create or replace temp table contested as
-    select capture_id from (select any_value(capture_id) as capture_id from incoming group by id_key having count(*) > 1)
+    select capture_id from incoming where id_key in (select id_key from repeated where cells > 1)
     union select capture_id from elsewhere union select capture_id from others;
 create or replace temp table sights as
     select *, row_number() over (partition by capture_id order by
                                  seen_in desc, coalesce(seen_at, 'epoch'::timestamptz) desc, cell_id) as place
     from (
-        select * from incoming semi join contested using (capture_id)
+        select *, true as is_incoming from incoming where capture_id in (select capture_id from contested)
         union all by name
-        select * exclude (row_id, first_seen_at, noted_in) from elsewhere anti join incoming using (capture_id, cell_id)
+        select * exclude (row_id, first_seen_at, noted_in), false as is_incoming from elsewhere anti join incoming using (capture_id, cell_id)
         union all by name
-        select * from others);
+        select *, false as is_incoming from others);
 delete from other_sights where capture_id in (select capture_id from contested);
-insert into other_sights by name select * exclude (place) from sights where place > 1;
+insert into other_sights by name select * exclude (place, is_incoming) from sights where place > 1;
 
 delete from crawl_cells using files f where crawl_cells.source = f.source and crawl_cells.cell_id = f.cell_id;
 insert into crawl_cells by name select * from accounts;
 
 -- What there will be, beside what there is.
-create or replace temp table desired as
-    select * from incoming anti join contested using (capture_id)
-    union all by name select * exclude (place) from sights where place = 1;
+delete from incoming where capture_id in (select capture_id from contested);
+insert into incoming by name select * exclude (place, is_incoming) from sights where place = 1;
 create or replace temp table changes as
     select p.row_id, coalesce(p.capture_id, d.capture_id) as capture_id, p.cell_id as from_cell, d.cell_id as to_cell,
-           p.source, p.first_seen_at, p.seen_at,
+           p.source, p.first_seen_at, p.seen_at, d.id_key,
            case when p.row_id is null then 'INSERT' when d.capture_id is null then 'REMOVE'
                 when d.row_hash <> p.row_hash or d.image_url <> p.image_url then 'UPDATE'
                 when greatest(p.noted_in, coalesce(k.complete_number, 0)) <> d.seen_in then 'SEEN' end as action
@@ -73,7 +70,7 @@ create or replace temp table changes as
         select row_id, capture_id, cell_id, source, row_hash, image_url, first_seen_at, noted_in, seen_in, seen_at,
                true as stays
         from elsewhere anti join held using (row_id)) p
-    full join desired d on d.capture_id = p.capture_id
+    full join incoming d on d.capture_id = p.capture_id
     left join files k on k.source = p.source and k.cell_id = p.cell_id
     where action is not null and (action <> 'REMOVE' or not p.stays);
 
@@ -84,11 +81,11 @@ insert into removed_captures by name
 create or replace temp table back as
     select rowid as row_id, capture_id, first_seen_at from removed_captures where rowid in (
         select rowid from removed_captures where id_key in (
-            select md5_number_lower(capture_id) from changes where action = 'INSERT'))
+            select id_key from changes where action = 'INSERT'))
     and capture_id in (select capture_id from changes where action = 'INSERT');
 delete from removed_captures where rowid in (select row_id from back);
 delete from captures where rowid in (select row_id from changes);
 insert into captures by name
     select d.*, coalesce(c.first_seen_at, r.first_seen_at, d.seen_at, $now::timestamptz) as first_seen_at
-    from desired d join changes c using (capture_id) left join back r using (capture_id)
+    from incoming d join changes c using (capture_id) left join back r using (capture_id)
     where c.action <> 'REMOVE';

@@ -62,15 +62,20 @@ def conformed(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.Data
 
     Raises DamagedFileError for a file that lacks anything else, or has it in another form.
     """
-    missing = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in frame.columns]
-    try:
-        found = frame.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in schema.items())
-    except pl.exceptions.PolarsError as error:
-        raise DamagedFileError(f"a column of another form: {error}") from error
-    holes = [name for name in schema if name not in _MAY_BE_NULL and found[name].null_count()]
+    if frame.schema != schema:
+        frame = _with_columns(frame, schema)
+    holes = [name for name in schema if name not in _MAY_BE_NULL and frame[name].null_count()]
     if holes:
         raise DamagedFileError(f"without values in {', '.join(holes)}")
-    return found
+    return frame
+
+
+def _with_columns(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in frame.columns]
+    try:
+        return frame.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+    except pl.exceptions.PolarsError as error:
+        raise DamagedFileError(f"a column of another form: {error}") from error
 
 
 def content_version(frame: pl.DataFrame) -> str:

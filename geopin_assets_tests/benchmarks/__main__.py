@@ -12,7 +12,18 @@ from importlib.util import find_spec
 
 EMBED_BENCHMARKS = ("http_clients", "embed_fetch", "embed_pipeline", "embed_gpu", "embed_refresh", "embed_memory")
 BENCHMARKS = (
-    *("definitions_import", "cell_overhead", "splitting", "workload", "national_crawl", "recall", "publish", "quarter"),
+    *(
+        "definitions_import",
+        "cell_overhead",
+        "splitting",
+        "workload",
+        "national_crawl",
+        "merge",
+        "recall",
+        "publish",
+        "quarter",
+        "index_upkeep",
+    ),
     "pages",
     *EMBED_BENCHMARKS,
 )

@@ -85,6 +85,18 @@ def test_a_published_capture_is_taken_down_everywhere_and_the_next_run_leaves_it
     assert catalog.ids().to_list() == before[1:]
 
 
+def test_a_damaged_list_is_said_stops_and_is_mended(geopin: Geopin, tmp_path: Path) -> None:
+    assert geopin("takedown", "panoramax:one", "panoramax:two").returncode == 0
+    assert "nothing to mend" in geopin("takedown", "--mend").stdout
+    listed = tmp_path / "data" / "takedowns.jsonl"
+    listed.write_text(listed.read_text().replace("panoramax:one", "panoramax:own"))
+    assert "takedown --mend" in complaint(geopin("takedown", "panoramax:three"))
+    mended = geopin("takedown", "--mend")
+    assert mended.returncode == 0
+    assert "set aside" in mended.stdout and "the list has 2 captures" in mended.stdout.replace("\n", " ")
+    assert "panoramax:one" in geopin("takedown", "--list").stdout
+
+
 def test_a_takedown_that_could_not_be_finished_ends_with_1_and_says_what_to_do(geopin: Geopin, tmp_path: Path) -> None:
     damaged = tmp_path / "data" / "raw" / "panoramax" / f"{HERE}.parquet"
     damaged.parent.mkdir(parents=True)

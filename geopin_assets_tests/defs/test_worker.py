@@ -26,7 +26,7 @@ SHOWN = ("capture_id", "source", "lon", "lat", "captured_at", "license", "attrib
 
 
 def binding(name: str) -> str:
-    return name.upper().replace("-", "_")
+    return name.replace("-", "_")
 
 
 def everything(store: MetadataStore) -> list[dict[str, Any]]:

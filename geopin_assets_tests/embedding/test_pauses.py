@@ -188,6 +188,7 @@ def test_the_next_try_is_no_earlier_than_the_host_wants_it() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     in_two_days = now + timedelta(days=2)
     assert next_try_at(FailureReason.RATE_LIMITED, 0, now, in_two_days) == in_two_days
+    assert next_try_at(FailureReason.RATE_LIMITED, 0, now, now + timedelta(days=9_000)) == now + BACK_OFF[-1]
     assert next_try_at(FailureReason.TIMEOUT, 3, now, in_two_days) == now + BACK_OFF[2]
     assert next_try_at(FailureReason.NOT_FOUND, 1, now, in_two_days) is None
 

@@ -262,6 +262,13 @@ def test_a_failure_is_tried_again_when_due_and_given_up_after_five_attempts(run:
     assert run(cell, result, dead, now + timedelta(days=999)).stats.deferred == 1
 
 
+@pytest.mark.parametrize("ahead", [timedelta(days=8), timedelta(days=365)])
+def test_a_failure_that_was_noted_by_a_clock_that_was_ahead_is_tried_again_at_once(run: Run, ahead: timedelta) -> None:
+    cell, dead = captures({}), MemoryFetcher({"http://a/flat": Failure(FailureReason.SERVER_ERROR)})
+    noted = run(cell, fetcher=dead, now=NOW + ahead)
+    assert run(cell, noted, now=NOW).stats.embedded == 1
+
+
 def test_a_changed_image_is_tried_afresh_even_after_the_old_one_was_given_up(run: Run) -> None:
     gone = run(captures({}), fetcher=MemoryFetcher({"http://a/flat": Failure(FailureReason.NOT_FOUND)}))
     assert gone.failures["next_try_at"].to_list() == [None]

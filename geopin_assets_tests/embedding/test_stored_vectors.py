@@ -1,16 +1,19 @@
 """All stored vectors: those of captures that are taken down, whatever model made them, and those that are not sound."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geopin_assets.embedding.audit import Audit
 from geopin_assets.embedding.protocol import CaptureImage
-from geopin_assets.embedding.stored_vectors import StoredVectors, VectorAudit, audit_vectors, stored_vectors, take_out
+from geopin_assets.embedding.stored_vectors import AUDITS, StoredVectors, audit_files, stored_vectors, take_out
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors, VectorFiles, vector_rows
 from geopin_assets.errors import PayloadError
-from geopin_assets.files.object_store import ObjectStore, memory_store
+from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
 from geopin_assets_tests.depth import examples
 
 GONE = "s:gone"
@@ -101,14 +104,14 @@ def store(vectors: np.ndarray, model_id: str = "m1") -> CellVectors:
 
 
 def test_unit_vectors_are_sound_after_being_rounded_to_16_bits() -> None:
-    assert audit_vectors([store(unit_vectors(1000))]) == VectorAudit(1000, 0, 0, {"m1": 1000})
+    assert store(unit_vectors(1000)).counted() == Audit(1000)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_vector_with_one_component_that_is_no_number_is_not_finite(value: float) -> None:
     vectors = unit_vectors(3)
     vectors[1, 17] = value
-    audit = audit_vectors([store(vectors)])
+    audit = store(vectors).counted()
     assert (audit.vectors, audit.not_finite, audit.not_unit) == (3, 1, 0)
 
 
@@ -116,18 +119,57 @@ def test_a_vector_with_one_component_that_is_no_number_is_not_finite(value: floa
 def test_a_vector_of_another_length_is_not_unit(length: float) -> None:
     vectors = unit_vectors(3)
     vectors[2] *= length
-    audit = audit_vectors([store(vectors)])
+    audit = store(vectors).counted()
     assert (audit.vectors, audit.not_finite, audit.not_unit) == (3, 0, 1)
 
 
-def test_vectors_are_counted_by_model_over_all_files() -> None:
-    cells = [store(unit_vectors(2)), store(unit_vectors(3), "m2"), store(unit_vectors(4))]
-    assert audit_vectors(cells).by_model == {"m1": 6, "m2": 3}
-
-
 def test_cells_without_a_vector_and_no_cells_at_all_are_sound() -> None:
-    assert audit_vectors([]) == VectorAudit(0, 0, 0, {})
-    assert audit_vectors([store(np.empty((0, DIM)))]) == VectorAudit(0, 0, 0, {})
+    assert audit_files(VectorFiles(memory_store(), "m1", DIM), AUDITS.to_frame()).is_empty()
+    assert store(np.empty((0, DIM))).counted() == Audit(0)
+
+
+def committed(objects: ObjectStore, cell_id: str, vectors: np.ndarray) -> CellVectors:
+    """A cell as embedding writes it: one flat image per vector."""
+    images = [CaptureImage(cell_id, f"s:{n}", "s", str(n), "", "1", False, None) for n in range(len(vectors))]
+    cell = VectorFiles(objects, "m1", DIM).cell(cell_id)
+    cell.append(vector_rows(images, [0] * len(images), vectors.astype(np.float16), "m1"))
+    cell.commit(cell.in_parts(), cell.held())
+    return cell
+
+
+def test_what_was_counted_at_writing_is_believed_and_a_changed_file_is_counted_again(tmp_path: Path) -> None:
+    """Of ten cells, those are read that something else has written, and as many more as a look may take."""
+    objects = open_store(tmp_path)
+    cells = [committed(objects, f"c{n}", unit_vectors(10, n)) for n in range(10)]
+    assert [cell.noted() for cell in cells] == [Audit(10)] * 10
+    files = VectorFiles(objects, "m1", DIM)
+    first = audit_files(files, AUDITS.to_frame(), counted_again=0)
+    assert first["vectors"].to_list() == [10] * 10
+    longer = unit_vectors(10, 3)
+    longer[4] *= 2
+    with objects.replacing(cells[3].key) as path:
+        rows = cells[3].read()
+        embedding = pl.Series("embedding", longer.astype(np.float16), dtype=rows.schema["embedding"])
+        rows.with_columns(embedding).write_parquet(path)
+    (tmp_path / "m1" / "c5.parquet").write_bytes(b"damaged")
+    second = audit_files(files, first, counted_again=0)
+    wrong = second.filter(pl.any_horizontal(pl.col("not_unit", "damaged") > 0))
+    assert wrong.select("cell_id", "not_unit", "damaged").rows() == [("c3", 1, 0), ("c5", 0, 1)]
+
+
+@pytest.mark.parametrize("cells", [4, 8, 16])
+def test_a_look_reads_no_more_however_much_is_stored(
+    cells: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects, read = open_store(tmp_path), list[str]()
+    for n in range(cells):
+        committed(objects, f"c{n:02d}", unit_vectors(10, n))
+    files, whole = VectorFiles(objects, "m1", DIM), CellVectors.counted
+    monkeypatch.setattr(CellVectors, "counted", lambda cell: (read.append(cell.key), whole(cell))[1])
+    known = audit_files(files, AUDITS.to_frame(), counted_again=20)
+    assert len(read) == 2
+    audit_files(files, known, counted_again=20, seed=1)
+    assert len(read) == 4
 
 
 @given(seed=st.integers(0, 2**32 - 1), sharpness=st.floats(0.1, 8))
@@ -136,4 +178,4 @@ def test_no_shape_of_unit_vector_trips_the_tolerance(seed: int, sharpness: float
     """From one dominant component to all components alike."""
     vectors = np.sign(unit_vectors(20, seed)) * np.abs(unit_vectors(20, seed)) ** sharpness
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert audit_vectors([store(vectors)]).not_unit == 0
+    assert store(vectors).counted().not_unit == 0

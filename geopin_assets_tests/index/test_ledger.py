@@ -50,3 +50,22 @@ def test_reading_goes_on_while_another_process_writes(tmp_path: Path, ledger: Le
         other.execute("DELETE FROM claims")
         assert ledger.claims("one", ["a"]).height == 1
         other.execute("ROLLBACK")
+
+
+def test_counts_are_kept_beside_what_is_counted(tmp_path: Path) -> None:
+    """Also in a ledger that was made before there were counts."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    claims = pl.DataFrame({"id": ["x", "y", "z", "x"], "cell_id": ["a", "a", "a", "b"]})
+    ledger.begin("s", claims, pl.Series(["x", "y", "z"]))
+    ledger.begin("s", claims, pl.Series(["x", "y"]))
+    assert (ledger.count("s"), ledger.counts("s"), ledger.count("another")) == (3, {"a": 3, "b": 1}, 0)
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
+        connection.executescript(
+            "DROP TRIGGER one_more; DROP TRIGGER one_less; DROP TRIGGER one_more_claim; DROP TRIGGER one_less_claim;"
+            "DROP TABLE counts"
+        )
+    assert (ledger.count("s"), ledger.counts("s")) == (3, {"a": 3, "b": 1})
+    ledger.release("s", claims.filter(pl.col("id") == "x"), pl.Series(["x"]))
+    assert (ledger.count("s"), ledger.counts("s")) == (2, {"a": 2})
+    ledger.forget("s")
+    assert (ledger.count("s"), ledger.counts("s")) == (0, {})

@@ -1,5 +1,6 @@
 """The check that a store is in sync says what is wrong."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,7 @@ from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import publish
-from geopin_assets.index.sync import sync_report
+from geopin_assets.index.sync import Wanted, sampled_sync_report, sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget
 from geopin_assets_tests.index.frames import DIM, NOW, captures, upsertable, vectors
@@ -99,3 +100,60 @@ def test_a_lost_store_is_filled_again_after_its_record_is_forgotten(
     ledger.forget(row_target.key)
     publish(captures(ROWS), ["a"], row_target, ledger, now=NOW)
     assert sync_report(pl.Series(IDS), ledger, row_target).is_in_sync
+
+
+def test_vectors_that_are_there_twice_are_named_with_their_cells(ledger: Ledger, vector_target: VectorTarget) -> None:
+    """As two publishers left them, each of whom thought that they were new."""
+    table = vector_target.index._table()  # type: ignore[attr-defined]
+    table.add(table.search().where("vector_id >= 's:20'").to_arrow())
+    report = sync_report(pl.Series(IDS), ledger, vector_target, samples=0)
+    assert (report.in_ledger, report.in_store, report.is_in_sync) == (30, 40, False)
+    assert (report.doubled, report.cells) == (tuple(IDS[20:]), ("a",))
+
+
+CELLS = 40
+
+
+@pytest.fixture
+def many(tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> VectorTarget:
+    """Forty cells, more than are listed or looked into."""
+    monkeypatch.setattr("geopin_assets.index.sync.LISTED_AT_MOST", 50)
+    monkeypatch.setattr("geopin_assets.index.sync.CELLS_LOOKED_INTO", 8)
+    target = VectorTarget(LanceIndex(tmp_path, "many", DIM))
+    for n in range(CELLS):
+        publish(vectors([(f"c{n:02d}:{i}", i) for i in range(3)], f"c{n:02d}"), [f"c{n:02d}"], target, ledger, now=NOW)
+    return target
+
+
+def wanted(without: str = "") -> tuple[Wanted, list[str]]:
+    """What the forty cells want, and which of them were asked for ids."""
+    asked = list[str]()
+
+    def ids(cells: Sequence[str]) -> pl.DataFrame:
+        asked.extend(cells)
+        rows = [(id_, cell) for cell in cells for i in range(3) if (id_ := f"{cell}:{i}") != without]
+        return pl.DataFrame(rows, schema={"id": pl.String, "cell_id": pl.String}, orient="row")
+
+    counts = {f"c{n:02d}": 3 - without.startswith(f"c{n:02d}:") for n in range(CELLS)}
+    return Wanted(counts, ids), asked
+
+
+def test_of_many_cells_only_some_are_looked_into(ledger: Ledger, many: VectorTarget) -> None:
+    what, asked = wanted()
+    report = sampled_sync_report(what, ledger, many)
+    assert report.is_in_sync and len(asked) == 8
+    assert (report.desired, report.in_ledger, report.in_store) == (120, 120, 120)
+
+
+def test_a_cell_whose_counts_differ_is_found_among_many(ledger: Ledger, many: VectorTarget) -> None:
+    what, _ = wanted(without="c31:2")
+    report = sampled_sync_report(what, ledger, many)
+    assert (report.surplus, report.cells, report.is_in_sync) == (1, ("c31",), False)
+
+
+def test_a_store_on_this_machine_is_counted_to_the_last_id_however_large(ledger: Ledger, many: VectorTarget) -> None:
+    table = many.index._table()  # type: ignore[attr-defined]
+    table.add(table.search().limit(1).to_arrow())
+    what, _ = wanted()
+    report = sampled_sync_report(what, ledger, many)
+    assert (report.in_ledger, report.in_store, report.is_in_sync) == (120, 121, False)

@@ -7,7 +7,7 @@ money and requests are too much (`quality/budgets.py`).
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -16,13 +16,15 @@ from geopin_assets.defs.declare import asset_key, frame_table, report, verdict, 
 from geopin_assets.defs.graph import group
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.protocol import Model
+from geopin_assets.errors import DamagedFileError
+from geopin_assets.files.parquet import read_frame, write_frame
 from geopin_assets.http_client import DailyUse
 from geopin_assets.index.cost import forecast_publish
-from geopin_assets.index.sync import SyncReport, sync_report
+from geopin_assets.index.sync import SyncReport, Wanted, sampled_sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, VectorTarget
 from geopin_assets.licenses import OPEN_LICENSES
-from geopin_assets.platform.index_state import all_desired, live_models
+from geopin_assets.platform.index_state import live_models, stale_publications, wanted_ids
 from geopin_assets.quality.limits import (
     DailyBudget,
     PublishingMonth,
@@ -32,9 +34,6 @@ from geopin_assets.quality.limits import (
 )
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, quotas_of
-
-if TYPE_CHECKING:
-    from geopin_assets.embedding.stored_vectors import VectorAudit
 
 CHECKS = {
     "no_duplicates": "Every (source, image id) is one row of the catalog. If not: the merge is broken, do not publish.",
@@ -63,52 +62,76 @@ def integrity(
     context: dg.AssetExecutionContext, storage: Storage, embedding: Embedding, search_index: SearchIndex
 ) -> dg.MaterializeResult:
     """Duplicates, licenses, images without a vector, budgets, and the published index compared with the catalog."""
-    from geopin_assets.embedding.stored_vectors import audit_vectors
-
     catalog, settings, now = storage.catalog(), storage.settings(), datetime.now(UTC)
     licenses, failures = catalog.licenses(), catalog.image_failures()
     held = int(licenses["captures"].sum())
     model = embedding.model()
-    files = storage.vectors(model)
-    audit = audit_vectors(map(files.cell, files.cell_ids()))
-    stores = _stores(storage, model, search_index)
-    month = publishing_month(storage, context.instance, vectors=audit.vectors, captures=held, dim=model.dim, now=now)
+    audits = _audits(storage, model, now)
+    vectors = int(audits["vectors"].sum())
+    stores = _stores(storage, model, search_index, dict(audits.select("cell_id", "vectors").iter_rows()), now)
+    month = publishing_month(storage, context.instance, vectors=vectors, captures=held, dim=model.dim, now=now)
     return dg.MaterializeResult(
         metadata={
             "captures": held,
-            "vectors": audit.vectors,
+            "vectors": vectors,
             "captures_without_vector": int(failures["captures"].sum()),
             "embedder": model.label,
-            "vectors_by_model": dg.MetadataValue.json(audit.by_model),
+            "vectors_by_model": dg.MetadataValue.json({model.model_id: vectors} if vectors else {}),
             "licenses": frame_table(licenses),
             "images_not_embedded": frame_table(failures),
         },
         check_results=[
             duplicates_check(catalog.duplicates()),
             licenses_check(licenses),
-            vectors_check(audit),
-            sync_check(stores),
+            vectors_check(audits),
+            sync_check(stores, stale_publications(search_index)),
             images_check(failures, held, settings.max_embedding_failures),
             budget_check(daily_budgets(settings, now=now), month),
         ],
     )
 
 
-def _stores(storage: Storage, model: Model, search_index: SearchIndex) -> dict[str, SyncReport]:
+def _audits(storage: Storage, model: Model, now: datetime) -> pl.DataFrame:
+    """What is known of each cell's vectors; kept for the next report, which looks at what changed since."""
+    from geopin_assets.embedding.stored_vectors import AUDITS, audit_files
+
+    path = storage.quality_dir() / "vector_audits.parquet"
+    try:
+        known = read_frame(path).cast(AUDITS)
+    except (FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
+        known = AUDITS.to_frame()
+    audits = audit_files(storage.vectors(model), known, seed=now.toordinal())
+    write_frame(path, audits)
+    return audits
+
+
+def _stores(
+    storage: Storage, model: Model, search_index: SearchIndex, vectors: Mapping[str, int], now: datetime
+) -> dict[str, SyncReport]:
     """Each part of the index and of the metadata, compared with what it should hold."""
-    ledger, desired = search_index.ledger(), all_desired(storage, model)
-    captures = storage.catalog().all_captures(["capture_id", "cell_id"])
-    views = desired if len(live_models(search_index, model)) == 1 else None
-    version, reports = search_index.publishing(model), {}
-    for number, (part, wanted) in enumerate(search_index.vectors(version).split(desired)):
-        reports[_label(version.name, number)] = sync_report(wanted["vector_id"], ledger, VectorTarget(part))
-    for number, (store, wanted) in enumerate(search_index.metadata().split(captures)):
+    ledger, seed, version, reports = search_index.ledger(), now.toordinal(), search_index.publishing(model), {}
+    databases = search_index.metadata()
+
+    def views(cell_ids: Sequence[str]) -> pl.DataFrame:
+        return wanted_ids(storage, cell_ids, model)
+
+    def captures(cell_ids: Sequence[str]) -> pl.DataFrame:
+        return storage.catalog().captures(cell_ids).select("cell_id", id="capture_id")
+
+    for number, (part, counts) in enumerate(search_index.vectors(version).split_counts(vectors)):
+        report = sampled_sync_report(Wanted(counts, views), ledger, VectorTarget(part), seed=seed)
+        reports[_label(version.name, number)] = report
+    for number, (store, counts) in enumerate(databases.split_counts(storage.catalog().cell_counts())):
         target = RowTarget(store, TABLES["captures"])
-        reports[_label("capture rows", number)] = sync_report(wanted["capture_id"], ledger, target)
-    if views is not None:  # rows of several models are one union, which only publishing knows
-        for number, (store, wanted) in enumerate(search_index.metadata().split(views)):
+        reports[_label("capture rows", number)] = sampled_sync_report(
+            Wanted(counts, captures), ledger, target, seed=seed
+        )
+    if len(live_models(search_index, model)) == 1:  # rows of several models are one union, which only publishing knows
+        for number, (store, counts) in enumerate(databases.split_counts(vectors)):
             target = RowTarget(store, TABLES["vectors"])
-            reports[_label("vector rows", number)] = sync_report(wanted["vector_id"], ledger, target)
+            reports[_label("vector rows", number)] = sampled_sync_report(
+                Wanted(counts, views), ledger, target, seed=seed
+            )
     return reports
 
 
@@ -131,19 +154,21 @@ def licenses_check(licenses: pl.DataFrame) -> dg.AssetCheckResult:
     )
 
 
-def vectors_check(audit: "VectorAudit") -> dg.AssetCheckResult:
+def vectors_check(audits: pl.DataFrame) -> dg.AssetCheckResult:
     """Passes when every vector can be searched by angle."""
-    text = f"{audit.not_finite} of {audit.vectors} vectors not finite, {audit.not_unit} not of unit length"
-    bad = audit.not_finite + audit.not_unit
-    return verdict(
-        "vectors_unit_norm", bad == 0, text, is_error=True, not_finite=audit.not_finite, not_unit=audit.not_unit
-    )
+    wrong = audits.filter(pl.any_horizontal(pl.col("not_finite", "not_unit", "damaged") > 0))
+    vectors, finite, unit, damaged = audits.select("vectors", "not_finite", "not_unit", "damaged").sum().row(0)
+    text = f"{finite} of {vectors} vectors not finite, {unit} not of unit length"
+    text += f", {damaged} files damaged" if damaged else ""
+    text += _named("in the cells", wrong["cell_id"].sort().to_list())
+    return verdict("vectors_unit_norm", wrong.is_empty(), text, is_error=True, not_finite=finite, not_unit=unit)
 
 
-def sync_check(stores: Mapping[str, SyncReport]) -> dg.AssetCheckResult:
-    """Passes when every part of the index holds what it should, and nothing else."""
+def sync_check(stores: Mapping[str, SyncReport], stale: Sequence[str] = ()) -> dg.AssetCheckResult:
+    """Passes when every part of the index holds what it should and nothing else, and every database says which."""
     text = "; ".join(f"{name}: {_difference(report)}" for name, report in stores.items())
-    passed = all(report.is_in_sync for report in stores.values())
+    text += _named("publication is not what it should be in", stale)
+    passed = all(report.is_in_sync for report in stores.values()) and not stale
     held = {f"{name} published": report.in_store for name, report in stores.items()}
     return verdict("index_in_sync", passed, text, is_error=True, **held)
 
@@ -179,7 +204,8 @@ def _difference(report: SyncReport) -> str:
     return (
         f"{report.desired} wanted, {report.in_store} held, {report.missing} missing, {report.surplus} surplus,"
         f" {report.unfinished} unfinished, {len(report.mismatched)} of {report.sampled} read back wrong"
-        f"{_named('lost', report.lost)}{_named('not ours', report.strange)}{_named('wrong', report.mismatched)}"
+        f"{_named('lost', report.lost)}{_named('not ours', report.strange)}{_named('doubled', report.doubled)}"
+        f"{_named('wrong', report.mismatched)}{_named('in the cells', report.cells)}"
     )
 
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from geopin_assets.cells import cell_facts, cell_ids
+from geopin_assets.cells import cell_facts, stored_facts
 from geopin_assets.defs.automation.cell_events import PLANNED, CellLog, cells_under_way
 from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy, all_keys, freshness_policy, subset_of
 from geopin_assets.defs.graph import RAW_CELLS
-from geopin_assets.errors import GeoPinError
+from geopin_assets.errors import ConfigurationError, GeoPinError
 
 if TYPE_CHECKING:
     from geopin_assets.store.raw import RawStore
@@ -73,14 +73,22 @@ def stored_crawls(raw: "RawStore", source: str) -> Crawls:
     """As the raw files and the notes of failures beside them say. Reads the end of every file of the source."""
     notes = {note["cell_id"]: note for note in raw.failures().filter(source=source).iter_rows(named=True)}
     good_at: dict[str, datetime] = dict.fromkeys(raw.lost(source), UNKNOWN_WHEN)
-    empty, known = set[str](), frozenset(cell_ids())  # a file may be of a cell that left the grid
+    empty = set[str]()
     for _, cell_id, crawled_at, captures, is_complete, _ in raw.crawls(source).iter_rows():
         noted = notes[cell_id]["good_at"] if is_complete is False and cell_id in notes else crawled_at or UNKNOWN_WHEN
         if noted:  # else it was never crawled well, and waits for a person
             good_at[cell_id] = noted
-        if is_complete and not captures and cell_id in known and not cell_facts(cell_id).is_land:
+        if is_complete and not captures and not _is_land(cell_id):
             empty.add(cell_id)
     return Crawls(good_at, empty, {cell_id: note["last_failed_at"] for cell_id, note in notes.items()})
+
+
+def _is_land(cell_id: str) -> bool:
+    """Of a cell of which something is stored; a file that is no cell's is asked for by nobody."""
+    try:
+        return stored_facts(cell_id).is_land
+    except ConfigurationError:
+        return True
 
 
 def urgencies(

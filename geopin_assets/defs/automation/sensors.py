@@ -20,6 +20,7 @@ import polars as pl
 from geopin_assets.defs.automation.follow import Follow
 from geopin_assets.defs.automation.refresh import WEEKLY, WEEKLY_SAID, PastFreshness, stored_crawls
 from geopin_assets.defs.graph import RAW, Node, node, started_by
+from geopin_assets.embedding.protocol import LONGEST_WAIT
 from geopin_assets.errors import TransientError
 from geopin_assets.platform.parts import Sources, Storage
 from geopin_assets.sources import SOURCES
@@ -76,7 +77,7 @@ def a_blocking_check_fails(report: str) -> AC:
 def images_too() -> Follow:
     """Also the cells with images that failed and may be tried again now: nothing above these changes."""
     return Follow(
-        also=partial(in_catalog, lambda catalog: catalog.cells_to_retry(datetime.now(UTC))),
+        also=partial(in_catalog, lambda catalog: catalog.cells_to_retry(datetime.now(UTC), LONGEST_WAIT)),
         also_said=", or an image of it that could not be embedded may be tried again",
     )
 

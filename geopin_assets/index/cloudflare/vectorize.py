@@ -119,6 +119,7 @@ class VectorizeIndex:
         self._per_request = limits.VECTORS_PER_UPSERT
         self._is_ready = False
 
+    count_lags = True
     upserts_at_once = 4
     """While one upsert of 32 MB is on the line, the next is encoded."""
 

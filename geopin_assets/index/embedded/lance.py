@@ -63,6 +63,7 @@ class LanceIndex:
     """A VectorIndex in a folder."""
 
     upserts_at_once = 1
+    count_lags = False
 
     def __init__(self, folder: Path, name: str, dim: int) -> None:
         if not 1 <= dim <= MAX_DIM:

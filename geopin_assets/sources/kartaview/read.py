@@ -26,7 +26,7 @@ CDN = "https://cdn.kartaview.org/pr:sharp/"
 
 _ANSWERED = {600, 601}  # 601: done, and empty
 _BACK_PRESSURE = {690, 408}
-_IMAGE_NAME = re.compile(r"(?P<storage>storage\d{1,3})/(?P<path>files/photo/(?:\w[\w-]*/){1,8}\w[\w.-]*)", re.ASCII)
+_IMAGE_NAME = re.compile(r"(?P<storage>storage\d{1,3})/(?P<path>files/photo/(?:\w[\w-]*+/){1,8}\w[\w.-]*)", re.ASCII)
 
 
 class Refused(GeoPinError):

@@ -11,7 +11,8 @@ License: one for the folder, stated by its owner: `GEOPIN_OWN_PHOTOS_LICENSE` an
 `GEOPIN_OWN_PHOTOS_ATTRIBUTION` are required; `GEOPIN_OWN_PHOTOS_CREATOR` and
 `GEOPIN_OWN_PHOTOS_PAGE_URL` (a base that the file name is appended to) are optional.
 
-Quirks: the folder is looked at once per run; in a bucket only photos that are new or changed since the last run
+Quirks: a subfolder that cannot be read makes every cell incomplete, so that nothing is removed. The folder is looked at
+once per run; in a bucket only photos that are new or changed since the last run
 are read then, an image having changed when its ETag has. Files without a usable position belong to no cell;
 they are counted by reason on the cell of the folder's first photo. Links that lead out of the folder are not
 followed.
@@ -98,6 +99,8 @@ class OwnPhotos(Source):
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         found = self._scan_once()
+        for name in sorted(found.lost):
+            report.miss(cell.bbox, f"the folder {name!a} cannot be read")
         if self._accounts_for_unplaced(cell, found):
             yield from found.unplaced
         for photo in (photo for key in rows_columns(cell.bbox) for photo in found.by_cell.get(key, ())):

@@ -28,6 +28,7 @@ _TIME_ORIGINAL, _OFFSET_ORIGINAL = 0x9003, 0x9011
 _MAKE, _MODEL = 0x010F, 0x0110
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
 _SILENCED = Lock()  # which warnings are shown is a setting of the whole process
+_GPANO = re.compile(rb"(?<!/)GPano:(\w++)(?:\s*+=\s*+[\"']|>)([^\"'<]{0,200}+)[\"'<]")
 POSITIONS_FILE = "positions.csv"
 MAX_BYTES = 256 * 2**20  # some five million rows
 
@@ -173,8 +174,8 @@ def _gpano(xmp: Any) -> dict[str, str]:
     """GPano properties of an XMP packet, written as attributes or as elements."""
     if not isinstance(xmp, bytes):
         return {}
-    pairs = re.findall(rb"(?<!/)GPano:(\w+)(?:\s*=\s*[\"']|>)\s*([^\"'<]*?)\s*[\"'<]", xmp)
-    return {name.decode(): value.decode("utf-8", "replace") for name, value in pairs}
+    pairs = _GPANO.findall(xmp)
+    return {name.decode(): value.decode("utf-8", "replace").strip() for name, value in pairs}
 
 
 def _is_full_sphere(gpano: Mapping[str, str]) -> bool:

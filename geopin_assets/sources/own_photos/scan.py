@@ -93,6 +93,8 @@ class Scan:
     by_cell: defaultdict[tuple[int, int], list[Photo]] = field(default_factory=lambda: defaultdict(list))
     unplaced: list[Rejected] = field(default_factory=list)
     first: Photo | None = None
+    lost: set[str] = field(default_factory=set)
+    """Subfolders that could not be read: what is in them may be in any cell."""
 
     def add(self, photo: Photo | Rejected) -> None:
         """Sort in what was read of one file."""
@@ -117,7 +119,7 @@ def scan(folder: PhotoFolder, now: datetime, memory: Memory) -> Scan:
     def look_at(file: PhotoFile) -> Photo | Rejected:
         return read_photo(folder, file, positions.get(file.name, Position()), now, memory)
 
-    for file, photo in _ahead(look_at, folder.photos(), folder.readers):
+    for file, photo in _ahead(look_at, folder.photos(found.lost.add), folder.readers):
         unseen.discard(file.name)
         found.add(photo)
     memory.forget_others()

@@ -27,6 +27,7 @@ from typing import Any
 from urllib.parse import quote
 
 from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.environment import without_keys
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient
@@ -146,6 +147,7 @@ def _urls(settings: Settings) -> tuple[str, ...]:
     urls = fields.api_roots(settings.panoramax_urls, "GEOPIN_PANORAMAX_URLS")
     if settings.is_sandbox and (away := [url for url in urls if not fields.is_this_machine(url)]):
         raise ConfigurationError(
-            f"GEOPIN_PANORAMAX_URLS: the sandbox asks only this machine, not {away[0]}: set GEOPIN_PROFILE=live"
+            f"GEOPIN_PANORAMAX_URLS: the sandbox asks only this machine, not {without_keys(away[0])}: "
+            "set GEOPIN_PROFILE=live"
         )
     return urls or ((f"{settings.sandbox_url}/panoramax",) if settings.is_sandbox else (Panoramax.endpoint,))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from geopin_assets.capture import Reason, Rejected
+from geopin_assets.environment import without_keys
 from geopin_assets.errors import GeoPinError, PayloadError, PermanentError
 from geopin_assets.grid import Bbox
 from geopin_assets.http_client import Answer, HttpClient, Tally
@@ -58,7 +59,7 @@ class Instance:
         self.url, self.is_catalog = url, is_catalog
         self._client, self._limit = client, limit
         self._capacity = Capacity(limit, self._probe)
-        folder = tiles_dir / re.sub(r"[^\w.-]+", "_", url.split("://")[-1]) if tiles_dir else None
+        folder = tiles_dir / re.sub(r"[^\w.-]+", "_", without_keys(url).split("://")[-1]) if tiles_dir else None
         self._tiles = TileCache(self._fetch_tile, folder=folder and folder / "pictures", ttl_s=PICTURES_KEPT_S)
         self._low_tiles = TileCache(self._fetch_low_tile, folder=folder and folder / "grid", ttl_s=GRID_KEPT_S)
         self._overview = Overview()
@@ -108,7 +109,7 @@ class Instance:
     def _search(self, box: Bbox, report: CrawlReport, **how: Any) -> list[Any]:
         params = {"bbox": str(box), "limit": self._limit}
         answer = self._client.get_json(f"{self.url}/api/search", params=params, tally=report, **how)
-        return stac_items.features(answer, where=f"panoramax: {self.url}, box {box}")
+        return stac_items.features(answer, where=f"panoramax: {without_keys(self.url)}, box {box}")
 
     def _probe(self, report: CrawlReport) -> int:
         """The longest answer there is: that for everything. None to learn from a server that does not give it."""
@@ -182,7 +183,7 @@ class Details:
         body = {"ids": form(ids), "limit": len(ids)}
         answer = self._client.request_json("POST", self._url, json=body, judge=refusal, tally=tally)
         wanted = set(ids)
-        features = stac_items.features(answer, where=f"panoramax: {self._url}, {len(ids)} ids")
+        features = stac_items.features(answer, where=f"panoramax: {without_keys(self._url)}, {len(ids)} ids")
         return {key: feature for feature in features if (key := fields.record_key(feature)) in wanted}
 
 

@@ -21,7 +21,8 @@ import orjson
 from geopin_assets.errors import GeoPinError
 from geopin_assets.grid import EAST, NORTH, SOUTH, WEST, Bbox
 from geopin_assets.sources import fields
-from geopin_assets.sources.tiles import Tile, decode, points_of, tiles_of
+from geopin_assets.sources.tiles import Tile, features_of, points_of, tiles_of
+from geopin_assets.sources.vector_tile import Feature, Geometry
 
 GRID_ZOOM = 6  # four tiles for the Netherlands
 PICTURES_ZOOM = 15
@@ -57,9 +58,9 @@ def parse_grid(tile: Tile, data: bytes) -> list[Patch]:
     The grid is counted at night, sequences are drawn at once: what either shows is there.
     Raises PayloadError for bytes that are no vector tile.
     """
-    layers = decode(tile, data)
-    counted = [_patch(_bounds(outline), pictures) for outline, pictures in _counts(tile, layers)]
-    lines = [outline for outline, _, type_ in _features(tile, layers, "sequences") if "Line" in type_]
+    counted = [_patch(_bounds(outline), pictures) for outline, pictures in _counts(tile, data)]
+    sequences = (feature for feature in features_of(tile, data, "sequences") if feature.geometry is Geometry.LINE)
+    lines = [_outline(tile, feature) for feature in sequences]
     return counted + [_patch(_bounds(list(ends)), 0, SQUARE_DEG) for line in lines for ends in pairwise(line)]
 
 
@@ -82,13 +83,13 @@ def _collections(text: Any) -> frozenset[str]:
     return frozenset(id_ for id_ in listed if isinstance(id_, str)) if isinstance(listed, list) else frozenset()
 
 
-def _counts(tile: Tile, layers: dict[str, Any]) -> Iterator[tuple[list[tuple[float, float]], float]]:
+def _counts(tile: Tile, data: bytes) -> Iterator[tuple[list[tuple[float, float]], float]]:
     """Corners and count of every grid cell with pictures; one without a readable count has at least one."""
-    for outline, properties, type_ in _features(tile, layers, "grid"):
-        pictures = fields.number(properties.get("nb_pictures", 1))
-        if pictures is not None and pictures <= 0:
+    for feature in features_of(tile, data, "grid"):
+        outline, pictures = _outline(tile, feature), fields.number(feature.properties.get("nb_pictures", 1))
+        if not outline or (pictures is not None and pictures <= 0):
             continue
-        if type_ == "Point":
+        if feature.geometry is Geometry.POINT and len(outline) == 1:
             lon, lat = outline[0]
             half = SQUARE_DEG / 2
             outline = [(lon - half, lat - half), (lon + half, lat + half)]
@@ -109,28 +110,9 @@ def _bounds(corners: list[tuple[float, float]]) -> Bbox:
     return Bbox(west - _TINY_DEG, south - _TINY_DEG, east + _TINY_DEG, north + _TINY_DEG)
 
 
-def _features(
-    tile: Tile, layers: dict[str, Any], name: str
-) -> Iterator[tuple[list[tuple[float, float]], dict[str, Any], str]]:
-    """(all corners in degrees, properties, type of geometry) of each feature of a layer."""
-    layer = layers.get(name) or {}
-    extent = layer.get("extent") or 4096
-    for feature in layer.get("features", ()):
-        geometry = feature.get("geometry") or {}
-        corners = [tile.position(x / extent, y / extent) for x, y in _pairs(geometry.get("coordinates"))]
-        if corners:
-            yield corners, feature.get("properties") or {}, geometry.get("type", "")
-
-
-def _pairs(coordinates: Any) -> Iterator[tuple[float, float]]:
-    """The x, y at the bottom of any nesting of lists."""
-    if not isinstance(coordinates, list | tuple) or not coordinates:
-        return
-    if isinstance(coordinates[0], list | tuple):
-        for part in coordinates:
-            yield from _pairs(part)
-    elif len(coordinates) >= 2:
-        yield coordinates[0], coordinates[1]
+def _outline(tile: Tile, feature: Feature) -> list[tuple[float, float]]:
+    """The corners of a feature in degrees."""
+    return [tile.position(*corner) for corner in feature.corners]
 
 
 class Way(StrEnum):

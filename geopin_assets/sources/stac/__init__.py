@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.environment import without_keys
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient
@@ -181,9 +182,11 @@ def _checked(settings: Settings) -> tuple[str, ...]:
     urls = fields.api_roots(settings.stac_urls, "GEOPIN_STAC_URLS")
     for url in urls:
         if settings.is_sandbox and not fields.is_this_machine(url):
-            raise ConfigurationError(f"GEOPIN_STAC_URLS: the sandbox asks only this machine, not {url}")
+            raise ConfigurationError(f"GEOPIN_STAC_URLS: the sandbox asks only this machine, not {without_keys(url)}")
         if settings.stac_token and not url.startswith("https:") and not fields.is_this_machine(url):
-            raise ConfigurationError(f"GEOPIN_STAC_URLS: GEOPIN_STAC_TOKEN would go to {url} for everybody to read")
+            raise ConfigurationError(
+                f"GEOPIN_STAC_URLS: GEOPIN_STAC_TOKEN would go to {without_keys(url)} for everybody to read"
+            )
     stated = settings.stac_license
     if stated and open_license(stated) is None:
         raise ConfigurationError(f"GEOPIN_STAC_LICENSE={stated!r}: one of {', '.join(OPEN_LICENSES)}")

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 from cachetools import LRUCache, cached
 
 from geopin_assets import grid
+from geopin_assets.environment import without_keys
 from geopin_assets.errors import GeoPinError, PayloadError
 from geopin_assets.grid import Bbox
 from geopin_assets.http_client import HttpClient, Tally
@@ -57,7 +58,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         limit: int = PER_PAGE,
     ) -> None:
-        self.url = url
+        self.url, self._shown = url, without_keys(url)
         self._client, self._collections, self._limit = client, collections, limit
         self._headers = dict(headers or {})
         self._capacity = Capacity(limit, self._probe)
@@ -114,14 +115,14 @@ class Api:
             return 0
         if stac_items.next_page(page) is not None:
             self._has_pages = True
-        return len(stac_items.features(page, where=f"stac: {self.url}"))
+        return len(stac_items.features(page, where=f"stac: {self._shown}"))
 
     def _fetch_pages(self, box: Bbox, report: CrawlReport) -> _Found:
         limit = page_size(self._limit, report) if self._has_pages else self._limit  # else a full answer looks short
         page = self._get(f"{self.url}/search", self._params(box, limit), report)
         body: Mapping[str, Any] = {"bbox": [box.west, box.south, box.east, box.north], "limit": limit}
         body = {**body, "collections": list(self._collections)} if self._collections else body
-        features, asked = stac_items.features(page, where=f"stac: {self.url}, box {box}"), set[str]()
+        features, asked = stac_items.features(page, where=f"stac: {self._shown}, box {box}"), set[str]()
         matched = matched_of(page)
         while (following := stac_items.next_page(page)) is not None:
             self._has_pages = True
@@ -134,7 +135,7 @@ class Api:
             asked.add(question)
             with next_page(report):
                 page = self._get(url, {}, report) if following.body is None else self._post(url, body, report)
-            features += stac_items.features(page, where=f"stac: {self.url}, page {len(asked) + 1} of {box}")
+            features += stac_items.features(page, where=f"stac: {self._shown}, page {len(asked) + 1} of {box}")
         return _Found(features, matched, is_paged=bool(asked))
 
     def _params(self, box: Bbox, limit: int) -> dict[str, Any]:

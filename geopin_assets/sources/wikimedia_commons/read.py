@@ -30,7 +30,7 @@ _LICENSES = {
     "cc-by-sa-3.0-migrated-with-disclaimers": "CC-BY-SA-3.0",
 }
 _NOBODY = re.compile(
-    r"unknown(?: author| photographer)?|author unknown|not provided|anonymous|anoniem|onbekend(?:e .+)?|n/?a", re.I
+    r"unknown(?: author| photographer)?|author unknown|not provided|anonymous|anoniem|onbekend(?:e .++)?|n/?a", re.I
 )
 _OWN_WORK = re.compile(r"own work|eigen werk|self[- ]photographed|zelfgemaakt.*", re.I)
 _KEPT = ("timestamp", "user", "size", "width", "height", "mime", "sha1", "url")

@@ -146,7 +146,7 @@ def subject_of_words(title: str, categories: Iterable[str]) -> str | None:
 
 def _pattern(phrases: Iterable[str]) -> str:
     """Any of the phrases as whole words."""
-    escaped = (re.escape(phrase).replace(r"\*", r"\w*") for phrase in phrases)
+    escaped = (re.escape(phrase).replace(r"\*", r"\w{0,60}") for phrase in phrases)
     return rf"(?<!\w)(?:{'|'.join(escaped)})(?!\w)"
 
 

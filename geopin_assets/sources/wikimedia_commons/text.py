@@ -17,7 +17,7 @@ _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "me
 _INLINE = {"a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "em", "font", "i", "s", "small", "span", "strong"} | {
     *("sub", "sup", "time", "tt", "u")
 }
-_UNSEEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
+_UNSEEN = re.compile(r"display\s*+:\s*+none", re.IGNORECASE)
 _MONTHS = {
     name: number
     for number, names in enumerate(
@@ -30,15 +30,15 @@ _MONTHS = {
     )
     for name in names.split()
 }
-_ZONE = r"(?:\s*(?P<zone>Z|\(?UTC\)?|[+-]\d{2}:?\d{2})(?!\w))?"
-_CLOCK = rf"(?:[T,\s]*(?:at\s+|om\s+)?(?P<h>\d{{1,2}}):(?P<m>\d{{2}})(?::(?P<s>\d{{2}})(?:\.\d+)?)?{_ZONE})?"
+_ZONE = r"(?:\s*+(?P<zone>Z|\(?UTC\)?|[+-]\d{2}:?\d{2})(?!\w))?"
+_CLOCK = rf"(?:[T,\s]*+(?:at\s++|om\s++)?(?P<h>\d{{1,2}}):(?P<m>\d{{2}})(?::(?P<s>\d{{2}})(?:\.\d++)?)?{_ZONE})?"
 _NUMBERS = re.compile(rf"(?<![\d-])(?P<year>\d{{4}})[-:](?P<month>\d{{2}})[-:](?P<day>\d{{2}})(?![\d-]){_CLOCK}")
 _WORDS = re.compile(
-    rf"(?<!\d)(?P<day>\d{{1,2}})\.?\s+(?P<month>{'|'.join(_MONTHS)})\.?\s+(?P<year>\d{{4}})(?!\d){_CLOCK}",
+    rf"(?<!\d)(?P<day>\d{{1,2}})\.?\s++(?P<month>{'|'.join(_MONTHS)})\.?\s++(?P<year>\d{{4}})(?!\d){_CLOCK}",
     re.IGNORECASE,
 )
 _NOT_THE_SHUTTER = re.compile(
-    r"(?<!\w)(?:upload\w*|published|scanned|before|after|between|until|circa|c|ca|voor|vóór|na|tussen|tot|gescand)(?!\w)",
+    r"(?<!\w)(?:upload\w*+|published|scanned|before|after|between|until|circa|c|ca|voor|vóór|na|tussen|tot|gescand)(?!\w)",
     re.IGNORECASE,
 )
 

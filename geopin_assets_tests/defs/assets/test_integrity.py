@@ -48,6 +48,16 @@ def lose_a_vector(platform: Platform) -> None:
     platform.index.delete(ids)
 
 
+def double_the_vectors(platform: Platform) -> None:
+    table = platform.index._table()  # type: ignore[attr-defined]
+    table.add(table.to_arrow())
+
+
+def forget_the_switch(platform: Platform) -> None:
+    """As a run that was killed after it switched, before it said so."""
+    platform.rows.delete("publication", [platform.search_index.versions().all()[0].name])
+
+
 def lose_a_row(platform: Platform) -> None:
     platform.rows.delete("captures", [platform.storage.catalog().ids()[0]])
 
@@ -100,6 +110,8 @@ def verdicts(platform: Platform, instance: dg.DagsterInstance) -> dict[str, bool
         (stretch_the_vectors, "vectors_unit_norm"),
         (lose_a_vector, "index_in_sync"),
         (lose_a_row, "index_in_sync"),
+        (double_the_vectors, "index_in_sync"),
+        (forget_the_switch, "index_in_sync"),
         (lose_the_images, "embedding_failures"),
         (spend_a_budget, "budget"),
     ],
@@ -148,3 +160,12 @@ def test_the_check_names_the_vector_that_is_gone(platform: Platform, instance: d
     lose_a_vector(platform)
     (text,) = (check.description for check in checks(platform, instance) if check.check_name == "index_in_sync")
     assert f"lost: {gone}" in str(text)
+    assert f"in the cells: {HERE}" in str(text)
+
+
+def test_the_check_names_the_cell_whose_vectors_are_not_of_unit_length(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    stretch_the_vectors(platform)
+    (text,) = (check.description for check in checks(platform, instance) if check.check_name == "vectors_unit_norm")
+    assert str(text).endswith(f"in the cells: {HERE}")

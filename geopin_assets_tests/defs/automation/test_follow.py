@@ -305,21 +305,24 @@ def test_without_a_catalog_or_where_it_stays_locked_no_image_is_tried_again(cata
     row = ["a1", "panoramax", "1", "timeout", 1, now, now - timedelta(hours=1)]
     Catalog(catalog_path).replace_failures(SEA[1], pl.DataFrame([row], FAILURE_SCHEMA, orient="row"))
     missing = catalog_path.with_name("none.duckdb")
-    assert in_catalog(lambda catalog: catalog.cells_to_retry(now), missing) == ()
+    assert in_catalog(lambda catalog: catalog.cells_to_retry(now, timedelta(days=7)), missing) == ()
     assert not missing.exists(), "a look made the catalog"
     hold = f"import duckdb; db = duckdb.connect({str(catalog_path)!r}); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", hold], stdin=PIPE, stdout=PIPE, text=True) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
-        assert in_catalog(lambda catalog: catalog.cells_to_retry(now), catalog_path, patience_s=0) == ()
+        assert (
+            in_catalog(lambda catalog: catalog.cells_to_retry(now, timedelta(days=7)), catalog_path, patience_s=0) == ()
+        )
         writer.communicate("done\n")
-    assert in_catalog(lambda catalog: catalog.cells_to_retry(now), catalog_path) == {SEA[1]}
+    assert in_catalog(lambda catalog: catalog.cells_to_retry(now, timedelta(days=7)), catalog_path) == {SEA[1]}
 
 
 def test_cells_to_retry_are_those_whose_images_are_due(catalog_path: Path) -> None:
     now = datetime.now(UTC)
     tries = {SEA[0]: now + timedelta(hours=1), SEA[1]: now - timedelta(hours=1), HERE: None}
+    tries[SEA[2]] = now + timedelta(days=365)  # noted by a clock that was ahead
     for cell_id, next_try_at in tries.items():
         row = ["a1", "panoramax", "1", "timeout", 1, now, next_try_at]
         Catalog(catalog_path).replace_failures(cell_id, pl.DataFrame([row], FAILURE_SCHEMA, orient="row"))
-    assert in_catalog(lambda catalog: catalog.cells_to_retry(now), catalog_path) == {SEA[1]}
+    assert in_catalog(lambda catalog: catalog.cells_to_retry(now, timedelta(days=7)), catalog_path) == {SEA[1], SEA[2]}

@@ -177,6 +177,28 @@ def test_a_takedown_killed_after_any_step_is_finished_by_repeating_it(
         assert held_in_index(place) == {STAYS}, f"killed after {steps} steps"
 
 
+def test_a_takedown_killed_behind_the_line_of_its_list_is_finished_by_publishing_any_cell(
+    place: Installation, instance: dg.DagsterInstance
+) -> None:
+    below_raw(place, instance)
+    place.storage.takedowns().take_down([GONE], note="", now=NOW)
+    job = place.definitions.resolve_implicit_global_asset_job_def()
+    assert not any(layer.failed for layer in run_below_raw(job, instance, [THERE]))
+    assert held_in_index(place) == {STAYS}
+
+
+def test_a_takedown_goes_on_the_list_although_the_catalog_cannot_be_read(
+    place: Installation, instance: dg.DagsterInstance
+) -> None:
+    below_raw(place, instance)
+    place.storage.settings().catalog_path.write_bytes(b"damaged")
+    done = take_down(place, instance)
+    assert place.storage.takedowns().ids() == {GONE}
+    assert held_in_index(place) == {STAYS}
+    assert "damaged" in done["catalog and list"].failed["catalog"]
+    assert any(trace.place.startswith("catalog (") for trace in takedown_of(place).traces())
+
+
 def killed_publishes(place: Installation) -> Iterator[int]:
     """Publish the vectors of the cell, killed after each of its calls in turn; yields while it is dead."""
     model, ledger = place.embedding.model(), place.search_index.ledger()

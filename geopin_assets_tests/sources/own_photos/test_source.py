@@ -1,7 +1,11 @@
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -9,7 +13,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from geopin_assets.capture import vector_id
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.errors import ConfigurationError, PermanentError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.settings import Profile, Settings
@@ -49,6 +53,40 @@ def test_many_cells_at_once_scan_the_folder_once_and_lose_nothing(tmp_path: Path
     outcomes = [crawl for _, crawl in crawl_cells(build(tmp_path), [CELL, *[ELSEWHERE] * 9], concurrency=8)]
     assert sum(crawl.report.rejected.total() for crawl in outcomes) == 3
     assert sum(len(crawl.captures) for crawl in outcomes) == 2
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o400])
+def test_a_subfolder_that_cannot_be_read_makes_every_cell_incomplete(mode: int) -> None:
+    with TemporaryDirectory() as name, as_nobody(Path(name)):
+        write_photo(Path(name) / "1.jpg")
+        closed = Path(name) / "2024" / "closed"
+        closed.mkdir(parents=True)
+        write_photo(closed / "2.jpg")
+        assert crawled(Path(name)).report.is_complete and len(crawled(Path(name)).captures) == 2
+        closed.chmod(mode)
+        here, elsewhere = crawled(Path(name)), crawled(Path(name), ELSEWHERE)
+        closed.chmod(0o700)
+        assert len(here.captures) == 1
+        assert not here.report.is_complete and not elsewhere.report.is_complete
+        assert here.report.incomplete == [f"{CELL.bbox} (the folder '2024/closed' cannot be read)"]
+        Path(name).chmod(0o000)
+        with pytest.raises(PermanentError, match="cannot be read"):
+            crawled(Path(name))
+        Path(name).chmod(0o700)
+
+
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """As a user whom the kernel refuses something, whoever runs the tests."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.chown(folder, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def test_the_image_version_follows_the_bytes(tmp_path: Path):
@@ -247,7 +285,7 @@ def test_a_file_that_went_away_after_the_scan_is_left_out(tmp_path: Path):
 
 
 def test_a_folder_that_is_not_there_is_an_error_and_not_an_empty_survey(tmp_path: Path):
-    with pytest.raises(ConfigurationError, match="GEOPIN_OWN_PHOTOS_DIR"):
+    with pytest.raises(PermanentError, match="cannot be read"):
         crawled(tmp_path / "unmounted")
 
 

@@ -1,0 +1,179 @@
+"""What merging costs: `python -m geopin_assets_tests.benchmarks.merge [--captures 2000000 --cells 400 --sizes 1 5 10]`.
+
+1. All cells at once into an empty catalog, beside the bare DuckDB query that reads the same files, computes the same
+row hashes, drops duplicates and stores the rows in a database file: CPU and peak memory, each in its own process.
+2. One changed cell (1 % changed, 1 % gone, 1 % new) into catalogs of several sizes: what grows shows.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import orjson
+import polars as pl
+
+from geopin_assets.cells import cell_ids
+from geopin_assets.files import parquet
+from geopin_assets.files.object_store import open_store
+from geopin_assets.store.catalog import Catalog
+from geopin_assets.store.raw import CrawlAccount, RawStore
+from geopin_assets.store.schema import RAW_SCHEMA
+
+MILLION = 1_000_000
+RATIO, PEAK_GB, CELL_S = 1.5, 2.5, 0.3
+AT = datetime(2026, 5, 4, 3, tzinfo=UTC)
+_BARE = """
+create table captures as
+select * exclude (payload),
+       md5(json_array(cell_id, source_capture_id, lon, lat, epoch_us(captured_at), heading_deg, is_pano, sequence_id,
+                      creator, license, attribution, page_url, image_version)::varchar) as row_hash
+from read_parquet($files)
+qualify row_number() over (partition by source, source_capture_id order by seen_in desc, cell_id) = 1
+"""
+_GROW = """
+insert into captures by name
+select * exclude (n) replace (
+    capture_id || '-' || n as capture_id, source_capture_id || '-' || n as source_capture_id,
+    md5_number_lower(capture_id || '-' || n) as id_key, cell_id || '-' || n as cell_id,
+    md5_number_lower(cell_id || '-' || n) % 4294967296 as cell_key, md5(row_hash || n) as row_hash)
+from (from captures, (select range + {held} as n from range({copies})) where cell_id in (select unnest($some)))
+"""
+
+
+def write_cell(raw: RawStore, cell_id: str, captures: int, number: int, changed: int = 0) -> None:
+    """A complete crawl: every capture has a long id and links of its own, as from Panoramax; `changed` of them differ
+    from the crawl before, as many are gone and as many new."""
+    frame = pl.select(n=pl.int_range(changed, captures + changed)).with_columns(
+        id=pl.format("{}-{}", pl.lit(cell_id), "n").hash(1).cast(pl.String) + pl.col("n").hash(2).cast(pl.String)
+    )
+    rows = frame.select(
+        capture_id="panoramax:" + pl.col("id"),
+        source=pl.lit("panoramax"),
+        source_capture_id="id",
+        lon=4.8 + pl.col("n").hash(3) / 1.9e19,
+        lat=52.3 + pl.col("n").hash(4) / 1.9e19,
+        captured_at=pl.lit(AT) + pl.duration(seconds="n"),
+        heading_deg=pl.when(pl.col("n") < 2 * changed).then(1.0).otherwise(pl.col("n").hash(5) / 1.9e19 * 360),
+        is_pano=pl.col("n") % 3 == 0,
+        sequence_id=(pl.col("n") // 100).hash(6).cast(pl.String),
+        creator=pl.format("Anna {}", pl.col("n") // 1000),
+        license=pl.lit("CC-BY-SA-4.0"),
+        attribution=pl.format("Anna {} - Panoramax, CC-BY-SA-4.0", pl.col("n") // 1000),
+        page_url="https://panoramax.example/#" + pl.col("id"),
+        image_url="https://panoramax.example/images/" + pl.col("id") + ".jpg",
+        image_version=pl.lit("1"),
+        payload=pl.lit("{}"),
+        cell_id=pl.lit(cell_id),
+        seen_in=pl.lit(number),
+        seen_at=pl.lit(AT),
+    ).select(pl.col(name).cast(dtype) for name, dtype in RAW_SCHEMA.items())
+    account = CrawlAccount(
+        **{
+            "source": "panoramax",
+            "cell_id": cell_id,
+            "number": number,
+            "complete_number": number,
+            "captures": captures,
+        },
+        **{"crawled_at": AT, "complete_at": AT, "requests": 1, "splits": 0, "duplicates": 0, "rejected": {}},
+        **{"is_complete": True, "duration_s": 1.0, "data_version": str(number)},
+    )
+    content = parquet.frame_bytes(rows.sort("capture_id"), {"geopin_crawl": orjson.dumps(asdict(account)).decode()})
+    raw.objects.put(raw.key("panoramax", cell_id), content)
+
+
+def all_at_once(folder: Path, captures: int, cells: int) -> tuple[float, float, float]:
+    """CPU seconds of the bare query and of the merge, and the merge's peak in GB."""
+    raw = RawStore(open_store(folder / "raw", is_durable=False))
+    for cell_id in cell_ids()[:cells]:
+        write_cell(raw, cell_id, captures // cells, 1)
+    (bare_s, _), (merge_s, peak) = (_in_process(what, folder, cells) for what in ("bare", "merge"))
+    return bare_s, merge_s, peak
+
+
+def one_cell(folder: Path, sizes: Sequence[int], captures: int) -> list[tuple[int, float, float]]:
+    """(captures in the catalog, wall and CPU seconds of merging one changed cell), the best of three."""
+    raw, catalog = RawStore(open_store(folder / "cell", is_durable=False)), Catalog(folder / "cell.duckdb")
+    some, held, number, found = cell_ids()[:20], 0, 0, []
+    for cell_id in some:
+        write_cell(raw, cell_id, captures, 1)
+    catalog.merge(some, raw)
+    for size in sizes:
+        copies = max(0, size - held) // (20 * captures)
+        with duckdb.connect(str(folder / "cell.duckdb")) as db:
+            grown = db.execute(_GROW.format(copies=copies, held=held), {"some": list(some)}).fetchall()
+        held += grown[0][0]
+        tries = []
+        for cell_id in some[:3]:
+            number += 1
+            write_cell(raw, cell_id, captures, 1 + number, changed=max(1, captures // 100))
+            start_s, cpu_s = time.perf_counter(), _cpu_s()
+            report = catalog.merge([cell_id], raw)
+            tries.append((time.perf_counter() - start_s, _cpu_s() - cpu_s))
+            assert report.cells["captures"].to_list() == [captures]
+            write_cell(raw, cell_id, captures, 1 + number)
+        found.append((catalog.query("select count(*) as n from captures")["n"].item(), *min(tries)))
+    return found
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _in_process(what: str, folder: Path, cells: int) -> tuple[float, float]:
+    """CPU seconds and peak GB of one step, less what starting takes."""
+    said = subprocess.run(
+        [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--step", what, str(folder), str(cells)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    cpu_s, peak = said.stdout.split()[-2:]
+    return float(cpu_s), float(peak)
+
+
+def _step(what: str, folder: Path, cells: int) -> None:
+    wanted, cpu_s = cell_ids()[:cells], _cpu_s()
+    if what == "bare":
+        files = [str(path) for path in sorted((folder / "raw" / "panoramax").glob("*.parquet"))]
+        with duckdb.connect(str(folder / "bare.duckdb")) as db:
+            db.execute(_BARE, {"files": files})
+    else:
+        Catalog(folder / "merged.duckdb").merge(wanted, RawStore(open_store(folder / "raw")))
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    sys.stdout.write(f"{_cpu_s() - cpu_s} {peak_gb}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--captures", type=int, default=2 * MILLION)
+    parser.add_argument("--cells", type=int, default=400)
+    parser.add_argument("--sizes", type=float, nargs="*", default=[1, 5, 10], help="of catalogs, million captures")
+    parser.add_argument("--each", type=int, default=5000, help="captures of a cell there")
+    parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.step:
+        return _step(given.step[0], Path(given.step[1]), int(given.step[2]))
+    with TemporaryDirectory() as name:
+        bare_s, merge_s, peak = all_at_once(Path(name), given.captures, given.cells)
+        print(f"{given.captures:,} captures in {given.cells} files, s of CPU: bare {bare_s:.1f}, merge {merge_s:.1f}")
+        print(f"ratio {merge_s / bare_s:.2f} (at most {RATIO}), peak {peak:.2f} GB (at most {PEAK_GB})")
+    with TemporaryDirectory() as name:
+        for captures, wall_s, cpu_s in one_cell(Path(name), [int(size * MILLION) for size in given.sizes], given.each):
+            print(
+                f"one changed cell of {given.each:,} among {captures:>10,}: {wall_s:.2f} s, CPU {cpu_s:.2f} ({CELL_S})"
+            )
+
+
+if __name__ == "__main__":
+    main()
