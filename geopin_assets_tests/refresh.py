@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from geopin_assets.cells import cell_ids
-from geopin_assets.defs.automation.refresh import WEEKLY, PastFreshness
+from geopin_assets.defs.automation.refresh import WEEKLY, Crawls, PastFreshness
 from geopin_assets.defs.declare import cell_asset
 from geopin_assets.defs.running.materialize import CellDone, materialize_cells
 from geopin_assets.regions import ranges
@@ -63,14 +63,23 @@ class Refresh:
     sources: Sequence[str]
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the condition, for every source."""
+    empty: Collection[str] = frozenset()
+    """Cells that have the slower policy."""
+    failed_at: Mapping[str, datetime] = field(default_factory=dict)
     failing: set[str] = field(default_factory=set)
     crawled_at: dict[str, dict[str, datetime]] = field(default_factory=dict)
     """source -> cell -> its last good crawl."""
 
     def __post_init__(self) -> None:
-        self.assets = {name: raw_asset(name, PastFreshness(**self.options)) for name in self.sources}
+        self.assets = {name: raw_asset(name, self._condition(name)) for name in self.sources}
         self.defs = dg.Definitions(assets=list(self.assets.values()))
         self._cursors: dict[str, Any] = {}
+
+    def _condition(self, source: str) -> PastFreshness:
+        return PastFreshness(crawls=lambda: self._stored(source), **self.options)
+
+    def _stored(self, source: str) -> Crawls:
+        return Crawls(self.crawled_at.get(source, {}), self.empty, self.failed_at)
 
     def backfill(self, source: str, cells: Collection[str]) -> None:
         """What a person does: crawl cells now, for the first time or again."""

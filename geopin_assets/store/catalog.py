@@ -187,11 +187,6 @@ class Catalog:
         captures, panoramas = self.query("select count(*), count_if(is_pano) from captures").row(0)
         return int(captures), int(panoramas)
 
-    def empty_cells(self, source: str) -> pl.Series:
-        """The cells in which the last crawl of a source was complete and found nothing."""
-        sql = "select cell_id from crawl_cells where source = ? and is_complete and captures = 0"
-        return self.query(sql, [source])["cell_id"]
-
     def cells_to_retry(self, now: datetime, longest_wait: timedelta) -> pl.Series:
         """The cells with images that failed and may be tried again; no right clock notes a time beyond the longest."""
         sql = "select distinct cell_id from embedding_failures where next_try_at <= ? or next_try_at > ?"

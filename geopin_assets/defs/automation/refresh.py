@@ -9,17 +9,22 @@ ones pass. The condition here applies the same policy to every cell.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from geopin_assets.cells import cell_facts
-from geopin_assets.defs.automation.cell_events import MADE, PLANNED, CellLog, Kind, cells_under_way
+from geopin_assets.cells import cell_facts, stored_facts
+from geopin_assets.defs.automation.cell_events import PLANNED, CellLog, cells_under_way
 from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy, all_keys, freshness_policy, subset_of
 from geopin_assets.defs.graph import RAW_CELLS
+from geopin_assets.errors import ConfigurationError, GeoPinError
+
+if TYPE_CHECKING:
+    from geopin_assets.store.raw import RawStore
 
 WEEKLY = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=7), fail_window=timedelta(days=9))
 EMPTY = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=28), fail_window=timedelta(days=35))
@@ -45,8 +50,49 @@ class Urgency(IntEnum):
     OVERDUE = 3
 
 
+@dataclass(frozen=True)
+class Crawls:
+    """What is known of a source's cells, from what is stored of them: Dagster's log may be trimmed or lost."""
+
+    good_at: Mapping[str, datetime]
+    """cell_id -> its last good crawl; the beginning of time where it is known only that there was one."""
+    empty: Collection[str] = frozenset()
+    """Without Dutch land, and nothing was found when they were last asked for."""
+    failed_at: Mapping[str, datetime] = field(default_factory=dict)
+    """cell_id -> its last try, where that failed."""
+
+    def before(self, when: datetime) -> set[str]:
+        """The cells whose last good crawl is no newer."""
+        return {cell_id for cell_id, at in self.good_at.items() if at <= when}
+
+
+UNKNOWN_WHEN = datetime.min.replace(tzinfo=UTC)
+
+
+def stored_crawls(raw: "RawStore", source: str) -> Crawls:
+    """As the raw files and the notes of failures beside them say. Reads the end of every file of the source."""
+    notes = {note["cell_id"]: note for note in raw.failures().filter(source=source).iter_rows(named=True)}
+    good_at: dict[str, datetime] = dict.fromkeys(raw.lost(source), UNKNOWN_WHEN)
+    empty = set[str]()
+    for _, cell_id, crawled_at, captures, is_complete, _ in raw.crawls(source).iter_rows():
+        noted = notes[cell_id]["good_at"] if is_complete is False and cell_id in notes else crawled_at or UNKNOWN_WHEN
+        if noted:  # else it was never crawled well, and waits for a person
+            good_at[cell_id] = noted
+        if is_complete and not captures and not _is_land(cell_id):
+            empty.add(cell_id)
+    return Crawls(good_at, empty, {cell_id: note["last_failed_at"] for cell_id, note in notes.items()})
+
+
+def _is_land(cell_id: str) -> bool:
+    """Of a cell of which something is stored; a file that is no cell's is asked for by nobody."""
+    try:
+        return stored_facts(cell_id).is_land
+    except ConfigurationError:
+        return True
+
+
 def urgencies(
-    log: CellLog, empty: Collection[str], policy: TimeWindowFreshnessPolicy, now: datetime
+    log: Crawls, empty: Collection[str], policy: TimeWindowFreshnessPolicy, now: datetime
 ) -> dict[str, Urgency]:
     """The cells that are no longer fresh, by the asset's policy, and those of `empty` by the slower one."""
     by_policy = _judged(log, policy, now)
@@ -56,7 +102,7 @@ def urgencies(
     return due | {cell: urgency for cell, urgency in _judged(log, EMPTY, now).items() if cell in empty}
 
 
-def _judged(log: CellLog, policy: TimeWindowFreshnessPolicy, now: datetime) -> dict[str, Urgency]:
+def _judged(log: Crawls, policy: TimeWindowFreshnessPolicy, now: datetime) -> dict[str, Urgency]:
     fail = policy.fail_window.to_timedelta()
     warn = policy.warn_window.to_timedelta() if policy.warn_window else fail
     ages = {Urgency.DUE: warn, Urgency.PRESSING: (warn + fail) / 2, Urgency.OVERDUE: fail}
@@ -130,17 +176,18 @@ def first_blocks(blocks: Sequence[Block], room: int) -> list[str]:
 class PastFreshness(dg.AutomationCondition[dg.AssetKey]):
     """The cells whose next crawl is due by the asset's own policy.
 
-    `empty` tells which cells a slower policy may apply to, `disabled_reason` why the source cannot be crawled now.
+    `crawls` tells what is stored of the source, `disabled_reason` why it cannot be crawled now. A look that cannot
+    read what is stored asks for nothing.
     """
 
     def __init__(
         self,
         *,
-        empty: Callable[[], Collection[str]] = frozenset,
+        crawls: Callable[[], Crawls],
         disabled_reason: Callable[[], str | None] = lambda: None,
         most_cells: int = MOST_CELLS,
     ) -> None:
-        self._empty, self._disabled_reason, self._most_cells = empty, disabled_reason, most_cells
+        self._crawls, self._disabled_reason, self._most_cells = crawls, disabled_reason, most_cells
 
     @property
     def name(self) -> str:
@@ -164,22 +211,26 @@ class PastFreshness(dg.AutomationCondition[dg.AssetKey]):
         if reason:
             context.log.info(f"{context.key.to_user_string()} is switched off, nothing is asked for: {reason}")
             return dg.AutomationResult(context, context.get_empty_subset())
-        made, empty = self._log(context, MADE), frozenset(self._empty())
-        due = urgencies(made, empty, freshness_policy(context), context.asset_graph_view.effective_dt)
+        try:
+            crawls, keys = self._crawls(), all_keys(context)
+        except GeoPinError as error:
+            context.log.warning(f"what is stored cannot be read, nothing is asked for: {error}")
+            return dg.AutomationResult(context, context.get_empty_subset())
+        crawls = replace(crawls, good_at={key: crawls.good_at[key] for key in keys if key in crawls.good_at})
+        due = urgencies(crawls, crawls.empty, freshness_policy(context), context.asset_graph_view.effective_dt)
         if not due:
             return dg.AutomationResult(context, context.get_empty_subset())
-        busy = self._busy(context, after_id=max(made.newest[cell] for cell in due))
+        busy = self._busy(context, crawls)
         outstanding = len(due.keys() & busy)
         room = self._most_cells - outstanding
-        taken = first_blocks(due_blocks(all_keys(context), due, made.newest.keys(), busy, empty), room)
+        taken = first_blocks(due_blocks(keys, due, crawls.good_at.keys(), busy, crawls.empty), room)
         context.log.info(f"{len(due)} cells due, {outstanding} under way or tried today, {len(taken)} asked for")
         return dg.AutomationResult(context, subset_of(context, taken))
 
-    def _busy(self, context: dg.AutomationContext, after_id: int) -> set[str]:
+    def _busy(self, context: dg.AutomationContext, crawls: Crawls) -> set[str]:
         """The cells that had their try of the day, or wait for it: a run may be queued for longer than a day."""
-        planned, now = self._log(context, PLANNED, after_id), context.asset_graph_view.effective_dt
-        under_way = cells_under_way(context.asset_graph_view.instance, all_keys(context))
-        return (set(planned.newest) - planned.before(now - RETRY_AFTER)) | under_way[context.key]
-
-    def _log(self, context: dg.AutomationContext, kind: Kind, after_id: int | None = None) -> CellLog:
-        return CellLog(context.asset_graph_view.instance, context.key, kind, after_id=after_id)
+        instance, since = context.asset_graph_view.instance, context.asset_graph_view.effective_dt - RETRY_AFTER
+        planned = CellLog(instance, context.key, PLANNED)
+        failed = {cell_id for cell_id, at in crawls.failed_at.items() if at > since}
+        under_way = cells_under_way(instance, all_keys(context))
+        return (set(planned.newest) - planned.before(since)) | failed | under_way[context.key]

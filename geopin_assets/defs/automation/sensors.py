@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from geopin_assets.cells import stored_facts
 from geopin_assets.defs.automation.follow import Follow
-from geopin_assets.defs.automation.refresh import WEEKLY, WEEKLY_SAID, PastFreshness
+from geopin_assets.defs.automation.refresh import WEEKLY, WEEKLY_SAID, PastFreshness, stored_crawls
 from geopin_assets.defs.graph import RAW, Node, node, started_by
 from geopin_assets.embedding.protocol import LONGEST_WAIT
 from geopin_assets.errors import TransientError
@@ -59,7 +58,7 @@ def _options(row: Node) -> dict[str, Any]:
 def refreshed(source: type[Source]) -> dict[str, Any]:
     """A raw asset is crawled again before it is too old, as long as the source is switched on."""
     condition = PastFreshness(
-        empty=partial(empty_cells, source),
+        crawls=lambda: stored_crawls(Storage().raw(), source.name),
         disabled_reason=lambda: Sources().disabled_reason(source),
     )
     return {
@@ -67,14 +66,6 @@ def refreshed(source: type[Source]) -> dict[str, Any]:
         "automation_condition": condition,
         "metadata": {"refreshed_every": WEEKLY_SAID},  # Dagster shows its policy as if it were of the asset as a whole
     }
-
-
-def empty_cells(
-    source: type[Source], catalog_path: Path | None = None, patience_s: float = CATALOG_PATIENCE_S
-) -> list[str]:
-    """The cells that have the slower policy: no Dutch land, and nothing of this source when it was last asked."""
-    found_nothing = in_catalog(lambda catalog: catalog.empty_cells(source.name), catalog_path, patience_s)
-    return [cell_id for cell_id in found_nothing if not stored_facts(cell_id).is_land]
 
 
 def a_blocking_check_fails(report: str) -> AC:

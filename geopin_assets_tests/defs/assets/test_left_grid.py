@@ -4,9 +4,8 @@ import dagster as dg
 import pytest
 
 from geopin_assets.cells import cell, cell_block, cell_ids, left_grid, stored_facts
-from geopin_assets.defs.automation.sensors import empty_cells
+from geopin_assets.defs.automation.refresh import stored_crawls
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.sources import source_named
 from geopin_assets_tests.factories import DAY_1, capture, crawl
 from geopin_assets_tests.platform import Ran
 
@@ -29,7 +28,7 @@ def test_reports_and_sensors_go_on_and_say_what_is_outside(ran: Ran) -> None:
     assert said["cells_outside_the_grid"].text.startswith("1, whose captures stay published")  # type: ignore[attr-defined]
     assert LEFT in str(said["cells_outside_the_grid"].value)
     assert (said["stale_cells"].value, said["panoramax_failed_cells"].value) == (0, 0)
-    assert empty_cells(source_named("panoramax"), platform.storage.settings().catalog_path) == [LEFT_AT_SEA]
+    assert stored_crawls(raw, "panoramax").empty == {LEFT_AT_SEA}
 
 
 def test_a_cell_of_the_grid_has_its_facts_and_one_that_left_those_of_its_id() -> None:

@@ -18,7 +18,6 @@ from geopin_assets.defs.automation.follow import GAP_CELLS, MOST_CELLS, Follow, 
 from geopin_assets.defs.automation.sensors import (
     REPORT,
     a_blocking_check_fails,
-    empty_cells,
     in_catalog,
     sensors,
 )
@@ -26,7 +25,7 @@ from geopin_assets.defs.declare import cell_asset
 from geopin_assets.defs.running.materialize import CellDone, materialize_cells
 from geopin_assets.embedding.plan import FAILURE_SCHEMA
 from geopin_assets.files.object_store import open_store
-from geopin_assets.sources import SOURCES, source_named
+from geopin_assets.sources import SOURCES
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import capture, crawl
@@ -270,8 +269,14 @@ def test_conditions_are_described_to_whoever_reads_the_automation_tab() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Function `AssetSelection.keys`")  # Dagster's own call
-def test_the_sensors_themselves_ask_for_one_backfill_of_stale_cells(log: SimulatedLog) -> None:
+def test_the_sensors_themselves_ask_for_one_backfill_of_stale_cells(
+    log: SimulatedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stale = [cell for cell in IDS[:250] if cell != HERE]
+    monkeypatch.setenv("GEOPIN_DATA", str(tmp_path))
+    raw = RawStore(open_store(tmp_path / "raw", is_durable=False))
+    for cell_id in stale:
+        crawl(raw, cell_id, [], crawled_at=datetime.now(UTC) - timedelta(days=8))
     source = raw_asset("panoramax", dg.AutomationCondition.newly_requested())
     log.run(source.key, stale, datetime.now(UTC) - timedelta(days=8))
     (sensor,) = (sensor for sensor in sensors if sensor.name == "refresh_panoramax")
@@ -295,23 +300,22 @@ def catalog_path(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_slower_policy_is_for_cells_without_land_where_a_complete_crawl_found_nothing(catalog_path: Path) -> None:
-    panoramax, mapillary = source_named("panoramax"), source_named("mapillary")
-    assert empty_cells(panoramax, catalog_path) == [SEA[0]]
-    assert empty_cells(mapillary, catalog_path) == []
-
-
-def test_without_a_catalog_or_where_it_stays_locked_every_cell_is_refreshed_weekly(catalog_path: Path) -> None:
+def test_without_a_catalog_or_where_it_stays_locked_no_image_is_tried_again(catalog_path: Path) -> None:
+    now = datetime.now(UTC)
+    row = ["a1", "panoramax", "1", "timeout", 1, now, now - timedelta(hours=1)]
+    Catalog(catalog_path).replace_failures(SEA[1], pl.DataFrame([row], FAILURE_SCHEMA, orient="row"))
     missing = catalog_path.with_name("none.duckdb")
-    assert empty_cells(source_named("panoramax"), missing) == []
+    assert in_catalog(lambda catalog: catalog.cells_to_retry(now, timedelta(days=7)), missing) == ()
     assert not missing.exists(), "a look made the catalog"
     hold = f"import duckdb; db = duckdb.connect({str(catalog_path)!r}); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", hold], stdin=PIPE, stdout=PIPE, text=True) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
-        assert empty_cells(source_named("panoramax"), catalog_path, patience_s=0) == []
+        assert (
+            in_catalog(lambda catalog: catalog.cells_to_retry(now, timedelta(days=7)), catalog_path, patience_s=0) == ()
+        )
         writer.communicate("done\n")
-    assert empty_cells(source_named("panoramax"), catalog_path) == [SEA[0]]
+    assert in_catalog(lambda catalog: catalog.cells_to_retry(now, timedelta(days=7)), catalog_path) == {SEA[1]}
 
 
 def test_cells_to_retry_are_those_whose_images_are_due(catalog_path: Path) -> None:

@@ -1,26 +1,35 @@
 """Crawls by age: which cells are asked for, on a clock of our own."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from geopin_assets.cells import cell_facts, cell_ids
+from geopin_assets.cells import cell, cell_facts, cell_ids
 from geopin_assets.definitions import defs
 from geopin_assets.defs.automation.refresh import (
     BLOCK_CELLS,
     MOST_CELLS,
+    UNKNOWN_WHEN,
     WEEKLY,
+    Crawls,
     PastFreshness,
     Urgency,
     due_blocks,
     first_blocks,
+    stored_crawls,
 )
 from geopin_assets.defs.dagster_internals import asset_freshness
 from geopin_assets.defs.graph import RAW, RAW_CELLS
-from geopin_assets_tests.refresh import CRAWL, Refresh, Tick
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.object_store import open_store
+from geopin_assets.store.raw import RawStore
+from geopin_assets_tests.factories import capture, crawl
+from geopin_assets_tests.refresh import CRAWL, Refresh, Tick, raw_asset
 from geopin_assets_tests.simulated import SimulatedLog
 
 IDS = cell_ids()
@@ -32,7 +41,10 @@ Build = Callable[..., Refresh]
 
 @pytest.fixture
 def build(log: SimulatedLog) -> Build:
-    return lambda *sources, **options: Refresh(log, START, sources or ("panoramax",), options)
+    def built(*sources: str, empty: Sequence[str] = (), **options: Any) -> Refresh:
+        return Refresh(log, START, sources or ("panoramax",), options, frozenset(empty))
+
+    return built
 
 
 def asked(ticks: list[Tick]) -> Counter[str]:
@@ -127,7 +139,7 @@ def test_a_source_that_is_switched_off_is_asked_for_nothing(build: Build) -> Non
 
 
 def test_cells_known_to_be_empty_sea_have_the_slower_policy(build: Build) -> None:
-    refresh = build(empty=lambda: SEA)
+    refresh = build(empty=SEA)
     coast = IDS[:50]
     refresh.backfill("panoramax", [*SEA, *coast])
     for _ in range(3):
@@ -140,7 +152,7 @@ def test_cells_known_to_be_empty_sea_have_the_slower_policy(build: Build) -> Non
 
 
 def test_one_photo_at_sea_does_not_have_the_empty_sea_around_it_crawled_each_week(build: Build) -> None:
-    refresh = build(empty=lambda: SEA[1:])
+    refresh = build(empty=SEA[1:])
     refresh.backfill("panoramax", SEA)
     refresh.skip_days(7)
     assert refresh.tick("panoramax").asked == SEA[:1]
@@ -183,3 +195,63 @@ def test_dagster_calls_an_asset_fresh_whose_cells_are_stale_and_we_ask_for_exact
     assert asset_freshness(refresh.log.instance, refresh.defs, refresh.assets["panoramax"].key) == "PASS"
     assert refresh.oldest_days("panoramax") > 29
     assert refresh.tick("panoramax").asked == IDS[:BLOCK_CELLS]
+
+
+def test_what_is_stored_says_when_each_cell_was_crawled_well_and_which_are_empty_sea(tmp_path: Path) -> None:
+    raw, (ferry, calm, unread, gone) = RawStore(open_store(tmp_path)), SEA[:4]
+    village, never, failing = IDS[:3]
+    at_sea = cell(ferry).bbox.center
+    crawl(raw, ferry, [capture("a1", lon=at_sea[0], lat=at_sea[1])])
+    for cell_id in (calm, unread, gone, village, failing):
+        crawl(raw, cell_id, [])
+    raw.note_failure("panoramax", never, "503", now=datetime.now(UTC))
+    raw.note_failure("panoramax", failing, "503", now=datetime.now(UTC))
+    (tmp_path / raw.key("panoramax", unread)).write_bytes(b"damaged")
+    raw.objects.set_aside(raw.key("panoramax", gone))
+    found = stored_crawls(raw, "panoramax")
+    assert set(found.good_at) == {ferry, calm, unread, gone, village, failing}
+    assert found.empty == {calm}
+    assert set(found.failed_at) == {never, failing}
+    assert found.before(UNKNOWN_WHEN) == {unread, gone}, "what cannot be read is crawled again"
+    assert stored_crawls(raw, "mapillary") == Crawls({}, set(), {})
+
+
+def test_an_incomplete_crawl_renews_nothing(tmp_path: Path) -> None:
+    raw = RawStore(open_store(tmp_path))
+    crawl(raw, IDS[0], [capture("a1")])
+    (before,) = stored_crawls(raw, "panoramax").good_at.values()
+    raw.note_failure("panoramax", IDS[0], "incomplete", now=datetime.now(UTC))
+    crawl(raw, IDS[0], [], is_complete=False)
+    raw.note_failure("panoramax", IDS[1], "incomplete", now=datetime.now(UTC))
+    crawl(raw, IDS[1], [], is_complete=False)
+    assert stored_crawls(raw, "panoramax").good_at == {IDS[0]: before}
+
+
+def test_a_log_that_was_trimmed_changes_nothing(build: Build) -> None:
+    refresh = build()
+    refresh.backfill("panoramax", IDS[:250])
+    refresh.skip_days(7)
+    refresh.log.forget()
+    assert refresh.tick("panoramax").asked == IDS[:250]
+    refresh.log.forget()
+    assert not any(tick.asked for tick in refresh.pass_days(6))
+
+
+def test_a_cell_that_failed_today_is_not_asked_again_whatever_the_log_says(build: Build) -> None:
+    refresh = build()
+    refresh.backfill("panoramax", IDS[:BLOCK_CELLS])
+    refresh.skip_days(8)
+    refresh.failed_at = {IDS[0]: refresh.now - timedelta(hours=2), IDS[1]: refresh.now - timedelta(days=2)}
+    assert refresh.tick("panoramax").asked == IDS[1:BLOCK_CELLS]
+
+
+def test_a_look_that_cannot_read_what_is_stored_asks_for_nothing(log: SimulatedLog) -> None:
+    def unreadable() -> Crawls:
+        raise ConfigurationError("raw: may this user read there?")
+
+    refresh = Refresh(log, START, ["panoramax"])
+    refresh.assets = {"panoramax": raw_asset("panoramax", PastFreshness(crawls=unreadable))}
+    refresh.defs = dg.Definitions(assets=list(refresh.assets.values()))
+    refresh.backfill("panoramax", [*SEA, *IDS[:100]])
+    refresh.skip_days(100)
+    assert refresh.tick("panoramax").asked == ()

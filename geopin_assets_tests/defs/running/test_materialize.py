@@ -1,12 +1,15 @@
 """Runs over many cells keep what they finish: the pattern of `defs/ranges.py` on an asset of its own."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
+from geopin_assets.defs.running.deadline import Deadline
 from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells
+from geopin_assets_tests.instances import new_instance
 
 CELLS = [f"c{number}" for number in range(12)]  # c10 sorts before c2: alphabetical is not partition order
 PARTITIONS = dg.StaticPartitionsDefinition(CELLS)
@@ -165,3 +168,28 @@ def test_an_interrupt_keeps_what_was_finished_and_a_re_execution_goes_on_from_th
     assert not first.success
     assert recorded(instance, first) == CELLS[:7]
     assert recorded(instance, run(instance, again=first.run_id)) == CELLS[7:]
+
+
+def test_a_run_near_its_limit_finishes_what_it_began_and_says_what_is_left() -> None:
+    @dg.asset(key=["raw", "town"], partitions_def=PARTITIONS, backfill_policy=POLICY, output_required=False)
+    def slow_town(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        def work(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
+            for cell_id in cell_ids:
+                while not Deadline.of(context).is_near and cell_id == CELLS[1]:
+                    time.sleep(0.05)
+                yield CellDone(cell_id, 1, "same")
+
+        yield from materialize_cells(context, work)
+
+    with new_instance() as instance:
+        ended = dg.materialize(
+            [slow_town],
+            instance=instance,
+            raise_on_error=False,
+            tags={RANGE_START: CELLS[0], RANGE_END: CELLS[-1], "dagster/max_runtime": "3"},
+        )
+        (failure,) = ended.get_step_failure_events()
+        text = failure.step_failure_data.user_failure_data.description
+        assert text and text.startswith("stopped in time for the limit of 3 s a run")
+        assert "2 of 12 cells done, 10 left to the next run" in text
+        assert instance.get_materialized_partitions(slow_town.key) == {CELLS[0], CELLS[1]}
