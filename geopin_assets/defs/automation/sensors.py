@@ -116,7 +116,8 @@ _OFTEN = AC.cron_tick_passed("0 */6 * * *").with_label("every_6_hours")
 _OF_SENSOR: dict[str, dict[str, Any]] = {
     "follow_raw": {"automation_condition": Follow()},
     "follow_catalog": {"automation_condition": images_too()},
-    "publish_changes": {"automation_condition": Follow(unless=a_blocking_check_fails("freshness"))},
+    "publish_rows": {"automation_condition": Follow(unless=a_blocking_check_fails("freshness"))},
+    "publish_vectors": {"automation_condition": Follow(unless=a_blocking_check_fails("freshness"))},
     "make_reports": REPORT,
 }
 _OF_ASSET: dict[str, dict[str, Any]] = {
@@ -157,9 +158,14 @@ sensors = [
         "Embeds the cells whose captures changed, and those with images that may be tried again.",
     ),
     _sensor(
-        "publish_changes",
+        "publish_rows",
         600,
-        "Publishes the cells whose captures or vectors changed. Switch it off to keep the index as it is.",
+        "Publishes what is shown beside the vectors of cells whose captures or vectors changed: it is there first.",
+    ),
+    _sensor(
+        "publish_vectors",
+        600,
+        "Publishes the vectors of cells whose rows are published. Switch it off to keep the searched index as it is.",
     ),
     _sensor("make_reports", HOUR_S, "Makes reports and their checks after changes, at most hourly, and each morning."),
 ]
