@@ -57,7 +57,7 @@ def at(server: ImageServer, respond: Respond) -> str:
         (b'{"error": {"code": 4}}', FailureReason.NOT_AN_IMAGE),
         (b"%PDF-1.7\n", FailureReason.NOT_AN_IMAGE),
         (b"", FailureReason.NOT_AN_IMAGE),
-        (gzip.compress(JPEG), FailureReason.NOT_AN_IMAGE),
+        (gzip.compress(JPEG, mtime=0), FailureReason.NOT_AN_IMAGE),
         (b"<html>" + JPEG, FailureReason.NOT_AN_IMAGE),
         (encoded(PICTURE, "GIF"), FailureReason.UNSUPPORTED),
         (encoded(PICTURE, "BMP"), FailureReason.UNSUPPORTED),
