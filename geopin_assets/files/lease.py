@@ -84,8 +84,9 @@ class Lease:
             os.write(self._descriptor, orjson.dumps(unit) + b"\n")
 
     def end(self) -> None:
-        """Let go of everything."""
-        self._path.unlink(missing_ok=True)
+        """Let go of everything. A disk that keeps the file does no harm: who looks next removes it."""
+        with suppress(OSError):
+            self._path.unlink()
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # whatever process was forked meanwhile
         os.close(self._descriptor)
 

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from geopin_assets.index.protocol import MetadataStore
 from geopin_assets.index.stores import SearchedIndex, SearchedStore
 from geopin_assets.index.tables import TABLES, migrations, statements
 from geopin_assets.locate import locate
+from geopin_assets.sandbox.server import running as stand_ins
+from geopin_assets.settings import Settings
 from geopin_assets_tests.index.workerd import engine_node as engine_node
 from geopin_assets_tests.index.workerd import running
 from geopin_assets_tests.platform import CELLS, Platform
@@ -39,12 +42,18 @@ def everything(store: MetadataStore) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def published(build_platform: Callable[[str], Platform], instance: dg.DagsterInstance) -> Platform:
-    platform = build_platform("front-end")
-    platform.set(**SHARDS)
-    layers = platform.run(instance, sources=("panoramax", "amsterdam"))
-    assert not any(layer.failed for layer in layers.values())
-    return platform
+def published(tmp_path: Path, instance: dg.DagsterInstance) -> Iterator[Platform]:
+    """Over an account of its own: what other installations left in one is theirs."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "front-end" / "photos").mkdir(parents=True)
+    with stand_ins(Settings(data_dir=tmp_path / "stand-ins", sandbox_port=port)):
+        platform = Platform(tmp_path / "front-end", port)
+        platform.set(**SHARDS)
+        layers = platform.run(instance, sources=("panoramax", "amsterdam"))
+        assert not any(layer.failed for layer in layers.values()), layers
+        yield platform
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from geopin_assets_tests.depth import SEED, examples
+from geopin_assets_tests.depth import SEED, examples, some
 from geopin_assets_tests.faults.conftest import Scene
 from geopin_assets_tests.faults.steps import FAIL, Ended
 from geopin_assets_tests.faults.verdict import note
 
-CODES = [errno.ENOSPC, errno.EROFS, errno.EIO]
+CODES = some([errno.ENOSPC, errno.EROFS, errno.EIO])
 OURS = ("StorageFullError: ", "ConfigurationError: ", "TransientError: ", "DamagedFileError: ")
 
 
@@ -26,7 +26,7 @@ def raw_words(ended: Ended) -> list[str]:
 @pytest.mark.parametrize("number", range(examples(1, 12)))
 def test_a_first_run(scene: Scene, first: Any, first_steps: int, number: int, code: int) -> None:
     folder, random = scene.new("refused"), Random(SEED * 100 + number + code)
-    for at in sorted(int(first_steps / 4 * random.random() ** 2) + 1 for _ in range(2)):
+    for at in sorted(int(first_steps / 4 * random.random() ** 2) + 1 for _ in range(examples(1, 2))):
         ended = scene.do("region", folder, FAIL, at, code)
         clean = ended.signal == 0 and not raw_words(ended)
         note(f"disk: {os.strerror(code)}", attempts=1, seeds=1, unclean_ends=int(not clean))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from geopin_assets_tests.depth import some
+from geopin_assets_tests.depth import IS_LONG, some
 from geopin_assets_tests.faults.conftest import Scene
 from geopin_assets_tests.faults.verdict import note
 
@@ -21,6 +21,7 @@ def test_first_runs(scene: Scene, first: Any, count: int) -> None:
     assert not lost
 
 
+@pytest.mark.skipif(not IS_LONG, reason="seven runs one after the other: make test-faults")
 def test_a_run_a_takedown_and_a_switch(scene_after_first: Scene) -> None:
     scene, (whole, folder) = scene_after_first, map(scene_after_first.new, ("whole", "together"))
     gone = scene.do("captures_of", whole, source="amsterdam").returned[:1]
