@@ -429,7 +429,8 @@ def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:
     for cell_id in {"c1", "c2", "c4", "c5"}:
         assert files.cell(cell_id).read()["capture_id"].to_list() == rows[cell_id]["capture_id"].to_list()
         assert done[cell_id].stats.embedded == len(rows[cell_id])
-    assert [batch[0] for batch in model.batches] == [5, 5, 5]
+    sizes = [batch[0] for batch in model.batches]
+    assert sizes[:2] == [5, 5] and 12 <= sum(sizes) <= 15, "images of the cell that failed are let go from then on"
     assert not files.objects.has("model/c0.parquet"), "a cell without captures needs no file"
 
 
