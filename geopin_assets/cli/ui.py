@@ -18,7 +18,7 @@ import time
 import webbrowser
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from http.client import HTTPConnection, HTTPException
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -35,6 +35,7 @@ LOG_NAME = "ui.log"
 _LOG_BYTES = 10_000_000
 _START_S = 180
 _STOP_S = 30
+_INSIST_S = 5
 _LOOK_S = 0.2
 """The main thread hears of a signal that another thread took only between two steps of its own."""
 _SENSOR_S = "300"
@@ -183,10 +184,20 @@ def _answers(port: int) -> bool:
 
 def _stop(dagster: "subprocess.Popen[str]") -> None:
     """Ask the whole group to end, then insist: `dagster dev` leaves its children when only it is told."""
-    for signal_, wait_s in ((signal.SIGINT, _STOP_S), (signal.SIGKILL, 5)):
-        if dagster.poll() is None:
+    for signal_, wait_s in ((signal.SIGINT, _STOP_S), (signal.SIGKILL, _INSIST_S)):
+        with suppress(ProcessLookupError):  # nobody is left
             os.killpg(dagster.pid, signal_)
-            try:
-                dagster.wait(wait_s)
-            except subprocess.TimeoutExpired:
-                continue
+            _await_end(dagster, wait_s)
+
+
+def _await_end(dagster: "subprocess.Popen[str]", wait_s: float) -> None:
+    """Wait for the first of the group, then a while for its code servers, which end a little later.
+
+    Raises ProcessLookupError when nobody is left.
+    """
+    with suppress(subprocess.TimeoutExpired):
+        dagster.wait(wait_s)
+    deadline_s = time.monotonic() + _INSIST_S
+    while time.monotonic() < deadline_s:
+        os.killpg(dagster.pid, 0)
+        time.sleep(_LOOK_S / 4)
