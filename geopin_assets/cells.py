@@ -11,7 +11,7 @@ each one contiguous range of the order. Abroad and at sea the province is `be`, 
 import csv
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -151,6 +151,20 @@ def cell_block(cell_id: str) -> str:
     """The block of 10 x 10 cells (about 20 x 20 km) that holds a cell, e.g. `r09c05`."""
     facts = stored_facts(cell_id)
     return f"r{facts.row // BLOCK_CELLS:02d}c{facts.column // BLOCK_CELLS:02d}"
+
+
+def pages(cell_ids: Sequence[str], counts: Mapping[str, int], limit: int) -> Iterator[list[str]]:
+    """Cells in their order, so many together that their `counts` stay within `limit`; a larger one comes alone."""
+    page: list[str] = []
+    total = 0
+    for cell_id in cell_ids:
+        total += counts.get(cell_id, 0)
+        if page and total > limit:
+            yield page
+            page, total = [], counts.get(cell_id, 0)
+        page.append(cell_id)
+    if page:
+        yield page
 
 
 def cell(cell_id: str) -> Cell:

@@ -4,13 +4,12 @@ Not here: comparing (`platform/reconcile.py`) or publishing again what is lost (
 """
 
 from geopin_assets.cli.console import Facts, console, dagster_home, print_json, print_table, stand_ins, terminal
+from geopin_assets.index.reconcile import KINDS
 from geopin_assets.platform.index_state import announce_versions
 from geopin_assets.platform.known_stores import known_stores
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 from geopin_assets.platform.reconcile import Reconciled, Reconciliation, reconcile
 from geopin_assets.settings import Settings
-
-_COUNTS = ("foreign", "lost", "doubled", "changed", "orphans", "missing")
 
 
 def reconcile_and_report(settings: Settings, *, is_dry: bool, max_removals: int | None, is_json: bool) -> int:
@@ -68,7 +67,7 @@ def _facts(done: Reconciliation) -> Facts:
 
 def _store(part: Reconciled) -> Facts:
     found, store = part.found, part.store
-    counts = {name: len(getattr(found, name)) if found else None for name in _COUNTS}
+    counts = {kind: found.counts[kind] if found else None for kind in KINDS}
     return {
         "store": store.key,
         "table": part.table or None,
@@ -82,7 +81,7 @@ def _store(part: Reconciled) -> Facts:
 
 
 def _show(facts: Facts) -> None:
-    names = ("held", "in_ledger", *_COUNTS)
+    names = ("held", "in_ledger", *KINDS)
     shown = [store for store in facts["stores"] if "not there" not in store["state"] or store["error"]]
     rows = [
         (" ".join(filter(None, (store["store"], store["table"]))), store["state"], *(_count(store[n]) for n in names))

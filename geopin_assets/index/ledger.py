@@ -93,8 +93,12 @@ class Ledger:
 
     def published(self, store: str) -> pl.DataFrame:
         """Everything the store holds as far as we know: id, content_hash (null = outcome unknown)."""
+        return pl.concat(self.published_pages(store))
+
+    def published_pages(self, store: str) -> Iterator[pl.DataFrame]:
+        """The same, page by page."""
         sql = "SELECT id, content_hash FROM published WHERE store_key = ?1"
-        return self._frame({"id": pl.String, "content_hash": pl.String}, store, sql)
+        return self._pages({"id": pl.String, "content_hash": pl.String}, store, sql)
 
     def count(self, store: str) -> int:
         """How many ids the store holds as far as we know."""
@@ -189,10 +193,15 @@ class Ledger:
             connection.execute("DELETE FROM published WHERE store_key = ?1", (key,))
 
     def _frame(self, schema: dict[str, Any], store: str, sql: str, *params: str) -> pl.DataFrame:
+        return pl.concat(self._pages(schema, store, sql, *params))
+
+    def _pages(self, schema: dict[str, Any], store: str, sql: str, *params: str) -> Iterator[pl.DataFrame]:
+        """At least one, be it empty."""
         with opened(self._path, _SCHEMA) as connection:
             cursor = connection.execute(sql, (_key(connection, store), *params))
             pages = iter(lambda: cursor.fetchmany(ROWS_PER_STATEMENT), [])
-            return pl.concat(pl.DataFrame(rows, schema=schema, orient="row") for rows in chain([[]], pages))
+            for rows in chain([[]], pages):
+                yield pl.DataFrame(rows, schema=schema, orient="row")
 
     @contextmanager
     def _transaction(self, store: str) -> Iterator[tuple[sqlite3.Connection, int | None]]:

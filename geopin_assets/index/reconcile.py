@@ -1,15 +1,19 @@
 """One store and our record of it, brought to agree: the store is asked for everything it holds.
 
 Here: listing and comparing, and correcting the ledger, so that publishing the cells that are named afterwards restores
-what is lost. Not here: which stores there are (`platform/known_stores.py`), what should be in them, or publishing. All
-ids of one store are in memory at a time, about 100 bytes each.
+what is lost. Not here: which stores there are (`platform/known_stores.py`), what should be in them, or publishing. What
+is in memory at a time is one heap of ids (`heaps.py`), whatever a store holds.
 """
 
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
 
 import polars as pl
 
 from geopin_assets.errors import PermanentError
+from geopin_assets.index.heaps import Heaps
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import withdraw
 from geopin_assets.index.targets import Target
@@ -22,7 +26,7 @@ MOST = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A store beside the ledger, and beside what it should hold, where that is known. Columns are ids."""
+    """One heap of a store beside the ledger, and beside what it should hold, where that is known. Columns are ids."""
 
     held: int
     """Different ids in the store."""
@@ -39,28 +43,61 @@ class Comparison:
     orphans: pl.Series
     """There, and no cell wants them; none where it is not known what is wanted."""
     missing: pl.DataFrame
-    """Wanted, and not there or not known to be as wanted: id, cell_id. Publishing those cells finds out."""
+    """Wanted, and not there or not known to be as wanted: WANTED. Publishing those cells finds out."""
+    desired: pl.DataFrame
+    """What it should hold: WANTED; empty if that is not known."""
+
+
+KINDS = ("foreign", "lost", "doubled", "changed", "orphans", "missing")
+"""What may be wrong: columns of a Comparison."""
+WANTED = {"id": pl.String(), "cell_id": pl.String()}
+_CONTENT = {"id": pl.String(), "content_hash": pl.String()}
+
+
+@dataclass(slots=True)
+class Found:
+    """All heaps of a store: how many ids there are of each kind, and a few of them."""
+
+    held: int = 0
+    known: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    some: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    cells: set[str] = field(default_factory=set)
+    """Those to publish again."""
 
     @property
     def is_in_order(self) -> bool:
-        parts = (self.foreign, self.lost, self.doubled, self.changed, self.orphans, self.missing)
-        return not any(len(part) for part in parts)
+        return not self.counts.total()
 
-    @property
-    def cells(self) -> list[str]:
-        """Those to publish again."""
-        return self.missing["cell_id"].unique().sort().to_list()
+    def add(self, heap: Comparison) -> None:
+        self.held, self.known = self.held + heap.held, self.known + heap.known
+        self.cells.update(heap.missing["cell_id"].unique())
+        for kind in KINDS:
+            found = getattr(heap, kind)
+            ids = found["id"] if isinstance(found, pl.DataFrame) else found
+            self.counts[kind] += len(ids)
+            self.some[kind].extend(ids.head(FEW - len(self.some[kind])))
 
 
-def compare(target: Target, ledger: Ledger, desired: pl.DataFrame | None) -> Comparison:
-    """List everything, write nothing. `desired`: id and cell_id; None: it is only kept, nothing is to be restored."""
-    listed = pl.concat([pl.DataFrame(schema={"id": pl.String, "content_hash": pl.String}), *target.contents()])
-    held, published = listed.unique("id", keep="first"), ledger.published(target.key)
+def compared(target: Target, ledger: Ledger, desired: Heaps | None, heaps: int) -> Iterator[Comparison]:
+    """List everything, write nothing; heap by heap, those of `desired` (WANTED) if it is not None: then the store is
+    only kept, and nothing is to be restored."""
+    with Heaps(heaps, _CONTENT) as listed, Heaps(heaps, _CONTENT) as published:
+        for page in target.contents():
+            listed.add(page)
+        for page in ledger.published_pages(target.key):
+            published.add(page)
+        for there, known, wanted in zip(listed, published, repeat(None) if desired is None else desired, strict=False):
+            yield _compare(there, known, wanted)
+
+
+def _compare(listed: pl.DataFrame, published: pl.DataFrame, desired: pl.DataFrame | None) -> Comparison:
+    held = listed.unique("id", keep="first")
     told = held.join(published, on="id", suffix="_known").drop_nulls()
     changed = told.filter(pl.col("content_hash") != pl.col("content_hash_known"))["id"]
     foreign = held.join(published, on="id", how="anti")
     doubled = listed.filter(pl.col("id").is_duplicated())["id"].unique()
-    wanted = pl.DataFrame(schema={"id": pl.String, "cell_id": pl.String}) if desired is None else desired
+    wanted = pl.DataFrame(schema=WANTED) if desired is None else desired
     unsure = pl.concat([foreign["id"], doubled, changed]).to_frame()
     sound = held.join(unsure, on="id", how="anti").join(
         published.filter(pl.col("content_hash").is_null()), on="id", how="anti"
@@ -74,21 +111,22 @@ def compare(target: Target, ledger: Ledger, desired: pl.DataFrame | None) -> Com
         changed=changed,
         orphans=held["id"].clear() if desired is None else held.join(wanted, on="id", how="anti")["id"],
         missing=wanted.join(sound, on="id", how="anti"),
+        desired=wanted,
     )
 
 
-def mend(target: Target, ledger: Ledger, desired: pl.DataFrame | None) -> Comparison:
-    """Make the ledger say what the store holds; what was found. What is wanted and wrong counts as not published."""
+def mended(target: Target, ledger: Ledger, desired: Heaps | None, heaps: int) -> Iterator[Comparison]:
+    """The same, and make the ledger say what the store holds. What is wanted and wrong counts as not published."""
     with ledger.turn(target.key):
-        found = compare(target, ledger, desired)
-        if len(found.doubled):
-            target.delete(found.doubled)
-        ledger.lose(target.key, pl.concat([found.lost, found.doubled]))
-        foreign = found.foreign.filter(~pl.col("id").is_in(found.doubled.implode()))
-        places = found.missing.clear() if desired is None else desired
-        ledger.begin(target.key, places.join(foreign, on="id", how="semi"), pl.concat([foreign["id"], found.changed]))
-        ledger.adopt(target.key, foreign.drop_nulls())
-    return found
+        for heap in compared(target, ledger, desired, heaps):
+            if len(heap.doubled):
+                target.delete(heap.doubled)
+            ledger.lose(target.key, pl.concat([heap.lost, heap.doubled]))
+            foreign = heap.foreign.filter(~pl.col("id").is_in(heap.doubled.implode()))
+            places = heap.desired.join(foreign, on="id", how="semi")
+            ledger.begin(target.key, places, pl.concat([foreign["id"], heap.changed]))
+            ledger.adopt(target.key, foreign.drop_nulls())
+            yield heap
 
 
 def remove(orphans: pl.Series, held: int, target: Target, ledger: Ledger, max_removals: int | None) -> int:

@@ -148,7 +148,7 @@ class Evidence:
         fewer = {cell_id: n - held.get(cell_id, 0) for cell_id, n in claimed.items() if n > held.get(cell_id, 0)}
         if sum(fewer.values()) <= (most := self._most(published := sum(map(ledger.count, keys)))):
             return
-        captures = self._storage.catalog().captures([*fewer]).select("capture_id", "cell_id")
+        captures = self._storage.catalog().places([*fewer])
         claims = pl.concat([ledger.claims(key, [*fewer]) for key in keys]).select("cell_id", capture_id="id")
         left = claims.join(captures, on=["capture_id", "cell_id"], how="anti").select("capture_id", "cell_id")
         gone = left.filter(self.gone(left))["capture_id"]
@@ -178,7 +178,7 @@ class Evidence:
     def _views_gone(self, release: pl.DataFrame, desired: pl.DataFrame, cell_ids: list[str]) -> pl.Series:
         """A vector may go with its capture; for itself only where the capture has others, or its image was given up."""
         catalog = self._storage.catalog()
-        captures = catalog.captures(cell_ids).select("capture_id", "cell_id")
+        captures = catalog.places(cell_ids)
         given_up = catalog.failures(cell_ids).filter(pl.col("next_try_at").is_null())["capture_id"]
         owners = {(_owner(vector_id(id_, 0)), cell_id): id_ for id_, cell_id in captures.iter_rows()}
         made = {(_owner(id_), cell_id) for id_, cell_id in desired.select("id", "cell_id").iter_rows()}

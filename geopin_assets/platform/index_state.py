@@ -77,7 +77,7 @@ def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Mo
     """
     columns = ["vector_id", "capture_id", "view", "heading_deg"]
     stored = pl.concat([_stored(storage, cell_ids, model, columns) for model in models])
-    places = storage.catalog().captures(cell_ids).select("capture_id", "cell_id")
+    places = storage.catalog().places(cell_ids)
     return stored.join(places, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
 
 

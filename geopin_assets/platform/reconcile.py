@@ -8,21 +8,25 @@ which store should hold what, the versions, and the order: vectors nobody wants 
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import orjson
 import polars as pl
 
-from geopin_assets.embedding.protocol import Model
+from geopin_assets.cells import pages
+from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import GeoPinError
+from geopin_assets.index.batching import VECTOR_CAPTURES_AT_ONCE
+from geopin_assets.index.heaps import Heaps, heaps_for
 from geopin_assets.index.protocol import index_name
 from geopin_assets.index.publication import told
-from geopin_assets.index.reconcile import Comparison, compare, mend, remove
+from geopin_assets.index.reconcile import WANTED, Found, compared, mended, remove
 from geopin_assets.index.targets import Target
 from geopin_assets.index.versions import IndexVersion, State
 from geopin_assets.platform.evidence import Evidence
-from geopin_assets.platform.index_state import all_desired, live_models, views_of
+from geopin_assets.platform.index_state import desired_views, live_models, views_of
 from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
 
@@ -36,7 +40,7 @@ class Reconciled:
     store: KnownStore
     table: str = ""
     """Of a database."""
-    found: Comparison | None = None
+    found: Found | None = None
     removed: int = 0
     error: str = ""
 
@@ -57,7 +61,7 @@ class Reconciliation:
     def cells(self, *, of_index: bool) -> list[str]:
         """The cells whose vectors, or rows, are to be published again."""
         chosen = (part.found for part in self.parts if part.found and bool(part.store.index) == of_index)
-        return sorted({cell_id for found in chosen for cell_id in found.cells})
+        return sorted(set[str]().union(*(found.cells for found in chosen)))
 
     @property
     def is_in_order(self) -> bool:
@@ -90,13 +94,17 @@ def reconcile(
         _make(storage, search_index, model)
     stores, listed = known_stores(search_index), storage.takedowns().ids()
     unwanted = {"capture_id": listed, "vector_id": {id_ for capture_id in listed for id_ in views_of(capture_id)}}
-    for store, target, desired in _with_desired(storage, search_index, model, stores):
-        part = Reconciled(store, target.key.rpartition(":")[2] if store.database else "")
-        done.parts.append(part)
-        try:
-            _reconcile(part, target, desired, unwanted[target.id_column], search_index, is_dry, max_removals, evidence)
-        except GeoPinError as error:
-            part.error = f"{type(error).__name__}: {error}"
+    heaps = _heaps(storage, search_index, stores)
+    with ExitStack() as stack:
+        wanted = _wanted(storage, search_index, model, stack, heaps)
+        for at, target in ((store, target) for store in stores for target in store.targets()):
+            part = Reconciled(at, target.key.rpartition(":")[2] if at.database else "")
+            done.parts.append(part)
+            desired, down = wanted.get(target.key), unwanted[target.id_column]
+            try:
+                _reconcile(part, target, desired, heaps, down, search_index, is_dry, max_removals, evidence)
+            except GeoPinError as error:
+                part.error = f"{type(error).__name__}: {error}"
     done.parts += [Reconciled(store) for store in stores if store.why_not or not store.is_there]
     if not is_dry:
         evidence.settle()
@@ -114,7 +122,8 @@ def _make(storage: Storage, search_index: SearchIndex, model: Model) -> None:
 def _reconcile(
     part: Reconciled,
     target: Target,
-    desired: pl.DataFrame | None,
+    desired: Heaps | None,
+    heaps: int,
     taken_down: Collection[str],
     search_index: SearchIndex,
     is_dry: bool,
@@ -122,41 +131,55 @@ def _reconcile(
     evidence: Evidence,
 ) -> None:
     """Of what is only kept, nothing but what was taken down has to go."""
-    ledger = search_index.ledger()
-    part.found = found = compare(target, ledger, desired) if is_dry else mend(target, ledger, desired)
+    ledger, orphans = search_index.ledger(), [pl.Series(dtype=pl.String)]
+    part.found = found = Found()
+    for heap in (compared if is_dry else mended)(target, ledger, desired, heaps):
+        found.add(heap)
+        if len(heap.orphans) and not is_dry:
+            orphans.append(evidence.orphans(target, heap.orphans, heap.desired, ledger))
     if desired is None:
         there = ledger.holds(target.key, pl.Series(list(taken_down), dtype=pl.String))
         part.removed = 0 if is_dry else remove(there, found.held, target, ledger, len(there))
     elif not is_dry:
-        orphans = evidence.orphans(target, found.orphans, desired, ledger)
-        part.removed = remove(orphans, found.held, target, ledger, max_removals)
+        part.removed = remove(pl.concat(orphans), found.held, target, ledger, max_removals)
 
 
-def _with_desired(
-    storage: Storage, search_index: SearchIndex, model: Model, stores: Sequence[KnownStore]
-) -> Iterator[tuple[KnownStore, Target, pl.DataFrame | None]]:
-    """Everything that is there, vectors before rows, and what it should hold: id, cell_id; None: it is only kept."""
-    wanted = _wanted(storage, search_index, model)
-    for store in stores:
-        for target in store.targets():
-            yield store, target, wanted.get(target.key)
+def _heaps(storage: Storage, search_index: SearchIndex, stores: Sequence[KnownStore]) -> int:
+    """By the largest store, as far as the ledger or the catalog knows."""
+    captures, panoramas = storage.catalog().size()
+    keys = [target.key for store in stores for target in store.targets()]
+    return heaps_for(max(captures + (VIEWS - 1) * panoramas, *map(search_index.ledger().count, keys)))
 
 
-def _wanted(storage: Storage, search_index: SearchIndex, model: Model) -> dict[str, pl.DataFrame]:
-    """What the version that is published to and the databases in use should hold, by key."""
-    found: dict[str, pl.DataFrame] = {}
-    vectors = all_desired(storage, model)
-    if version := search_index.versions().target(model.model_id):
-        for part, rows in search_index.vectors(version).split(vectors):
-            found[part.store_key] = rows.select("cell_id", id="vector_id")
-    others = [all_desired(storage, other) for other in live_models(search_index, model)[1:]]
-    views = pl.concat([vectors, *others]).unique("vector_id")
-    captures = storage.catalog().all_captures(["capture_id", "cell_id"])
-    databases = search_index.metadata_parts()
-    for table, column, everything in (("vectors", "vector_id", views), ("captures", "capture_id", captures)):
-        for store, rows in databases.split(everything):
-            found[f"{store.store_key}:{table}"] = rows.select("cell_id", id=column)
-    return {key: rows.select("id", "cell_id") for key, rows in found.items()}
+def _wanted(
+    storage: Storage, search_index: SearchIndex, model: Model, stack: ExitStack, heaps: int
+) -> dict[str, Heaps]:
+    """What the version that is published to and the databases in use should hold, by key: WANTED.
+
+    Of anything else nothing is known: it is only kept.
+    """
+    version, models = search_index.versions().target(model.model_id), live_models(search_index, model)
+    indexes, databases = search_index.vectors(version) if version else None, search_index.metadata_parts()
+    catalog, found = storage.catalog(), dict[str, Heaps]()
+
+    def add(key: str, column: str, rows: pl.DataFrame) -> None:
+        if key not in found:
+            found[key] = stack.enter_context(Heaps(heaps, WANTED))
+        found[key].add(rows.select("cell_id", id=column))
+
+    counts = catalog.cell_counts()
+    for cell_ids in ([], *pages(sorted(counts), counts, VECTOR_CAPTURES_AT_ONCE)):  # those without cells are there too
+        views = desired_views(storage, cell_ids, [model])
+        for index, rows in indexes.split(views) if indexes else ():
+            add(index.store_key, "vector_id", rows)
+        all_views = desired_views(storage, cell_ids, models) if len(models) > 1 else views
+        for table, column, everything in (
+            ("vectors", "vector_id", all_views),
+            ("captures", "capture_id", catalog.places(cell_ids)),
+        ):
+            for store, rows in databases.split(everything):
+                add(f"{store.store_key}:{table}", column, rows)
+    return found
 
 
 def _told(stores: Sequence[KnownStore], search_index: SearchIndex, model: Model) -> Iterator[IndexVersion]:

@@ -149,6 +149,10 @@ class Catalog:
         """Canonical captures of some cells, ordered by capture_id."""
         return self._select("captures", CAPTURE_COLUMNS, cell_ids)
 
+    def places(self, cell_ids: Sequence[str]) -> pl.DataFrame:
+        """capture_id and cell_id of the same."""
+        return self._select("captures", ["capture_id", "cell_id"], cell_ids)
+
     def images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
         """Of the captures of some cells, the columns that embedding needs, and `cell_id`."""
         return self._select("captures", IMAGE_COLUMNS, cell_ids)

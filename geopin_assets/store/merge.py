@@ -8,7 +8,7 @@ What a batch holds in memory does not depend on how many cells are merged; what 
 only by its keys. A batch is one transaction: whatever ends a merge, the cells that it has done are done.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -16,6 +16,7 @@ import duckdb
 import orjson
 import polars as pl
 
+from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.store.database import SQL, frame
 from geopin_assets.store.raw import CrawlAccount, RawStore
@@ -23,7 +24,13 @@ from geopin_assets.store.schema import RAW_SCHEMA
 
 MEMORY_LIMIT = "1GB"
 """Of DuckDB while it merges; what does not fit goes to the disk."""
-BATCH_CAPTURES = 150_000
+_SETTINGS = (
+    f"memory_limit = '{MEMORY_LIMIT}'",
+    "threads = 1",
+    "max_vacuum_tasks = 0",
+    "disabled_optimizers = 'join_filter_pushdown'",
+)
+BATCH_CAPTURES = 250_000
 _FEW = 200
 _COLUMNS = {name: dtype for name, dtype in RAW_SCHEMA.items() if name != "payload"}
 REPORT_SCHEMA = pl.Schema(
@@ -63,10 +70,12 @@ class _Cell:
 
 def merge_cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore, now: datetime) -> MergeReport:
     """Merge what the raw files of these cells hold; see `Catalog.merge`."""
-    db.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+    for setting in _SETTINGS:
+        db.execute(f"set {setting}")
     cells, damaged = _cells(db, cell_ids, raw)
     reports, duplicates = [REPORT_SCHEMA.to_frame()], 0
-    for batch in _batches(cells):
+    for some in pages(list(cells), {cell.cell_id: cell.captures for cell in cells.values()}, BATCH_CAPTURES):
+        batch = [cells[cell_id] for cell_id in some]
         db.begin()
         duplicates += _merge_batch(db, batch, raw, now, damaged)
         reports.append(_report(db, batch))
@@ -80,7 +89,7 @@ def merge_cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: Raw
 def unmerged_cells(db: duckdb.DuckDBPyConnection, raw: RawStore) -> list[str]:
     """Cells with raw files that `merge_cells` would read; one that cannot be read is not among them."""
     cells, _ = _cells(db, raw.crawls()["cell_id"].to_list(), raw)
-    return sorted(cell.cell_id for cell in cells if cell.newer)
+    return sorted(cell.cell_id for cell in cells.values() if cell.newer)
 
 
 def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: datetime) -> None:
@@ -100,7 +109,8 @@ def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: 
     db.commit()
 
 
-def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore) -> tuple[list[_Cell], _Damaged]:
+def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore) -> tuple[dict[str, _Cell], _Damaged]:
+    """By their keys, so that the rows of a cell, and of those merged with it, lie in few places of the catalog."""
     asked = pl.DataFrame({"cell_id": list(dict.fromkeys(cell_ids))}, schema={"cell_id": pl.String})
     db.register("asked", asked)
     keys = dict(db.execute("select cell_id, md5_number_lower(cell_id) % 4294967296 from asked").fetchall())
@@ -111,7 +121,10 @@ def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore
             from crawl_cells semi join asked using (cell_id)"""
         ).fetchall()
     }
-    cells, damaged = {cell_id: _Cell(cell_id, key) for cell_id, key in keys.items()}, _Damaged()
+    cells, damaged = (
+        {cell_id: _Cell(cell_id, keys[cell_id]) for cell_id in sorted(keys, key=keys.__getitem__)},
+        _Damaged(),
+    )
     for source, cell_id in raw.sources_of(asked["cell_id"]):
         cell = cells[cell_id]
         try:
@@ -125,18 +138,7 @@ def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore
             cell.newer.append((account, (number, complete_number, complete_at)))
     for _, cell_id in merged:
         cells[cell_id].is_known = True
-    return [cells[cell_id] for cell_id in asked["cell_id"]], damaged
-
-
-def _batches(cells: Sequence[_Cell]) -> Iterator[list[_Cell]]:
-    batch: list[_Cell] = []
-    for cell in cells:
-        if batch and sum(each.captures for each in batch) + cell.captures > BATCH_CAPTURES:
-            yield batch
-            batch = []
-        batch.append(cell)
-    if batch:
-        yield batch
+    return cells, damaged
 
 
 def _merge_batch(
@@ -159,7 +161,7 @@ def _merge_batch(
             files.append((*of_file, complete_number, complete_at))
     if not files:
         return 0
-    db.register("rows", pl.concat(rows))
+    db.register("rows", pl.concat(rows).with_row_index("nth").to_arrow(compat_level=pl.CompatLevel.newest()))
     db.register("accounts", pl.DataFrame(accounts, infer_schema_length=None))
     db.register("file_rows", pl.DataFrame(files, _FILES, orient="row"))
     db.execute("create or replace temp table files as from file_rows")
@@ -214,7 +216,9 @@ def _forget_changes(db: duckdb.DuckDBPyConnection) -> None:
         """create or replace temp table changes (
             row_id bigint, capture_id varchar, from_cell varchar, to_cell varchar, action varchar)"""
     )
-    db.execute("create or replace temp table incoming as from captures limit 0")
+    db.execute(
+        "create or replace temp table incoming (cell_id varchar, source varchar, capture_id varchar, row_hash varchar)"
+    )
 
 
 def _hold(db: duckdb.DuckDBPyConnection, cells: Sequence[_Cell]) -> None:

@@ -5,9 +5,11 @@
 -- A capture is where the newest crawl that still has it saw it; what else has it waits in `other_sights`. So what comes
 -- out follows from the files alone, whatever was merged first. Of captures in other cells only keys are read.
 
--- `incoming` is written once, as most of it goes straight on. What was taken down is as if no file had it.
+-- What is wide is read from `rows` and written once; all that decides is in `incoming`, beside the place of its row.
+-- What was taken down is as if no file had it.
 create or replace temp table incoming as
-    select *, md5_number_lower(capture_id) as id_key,
+    select nth::bigint as nth, capture_id, cell_id, source, image_url, seen_in, seen_at, cell_key,
+           md5_number_lower(capture_id) as id_key,
            md5(json_array(cell_id, source_capture_id, lon, lat, epoch_us(captured_at), heading_deg, is_pano,
                           sequence_id, creator, license, attribution, page_url, image_version)::varchar) as row_hash
     from rows anti join takedowns using (capture_id);
@@ -45,7 +47,8 @@ create or replace temp table sights as
     select *, row_number() over (partition by capture_id order by
                                  seen_in desc, coalesce(seen_at, 'epoch'::timestamptz) desc, cell_id) as place
     from (
-        select *, true as is_incoming from incoming where capture_id in (select capture_id from contested)
+        select r.* exclude (nth), i.id_key, i.row_hash, true as is_incoming
+        from rows r join (from incoming semi join contested using (capture_id)) i on r.nth = i.nth
         union all by name
         select * exclude (row_id, first_seen_at, noted_in), false as is_incoming from elsewhere anti join incoming using (capture_id, cell_id)
         union all by name
@@ -58,19 +61,26 @@ insert into crawl_cells by name select * from accounts;
 
 -- What there will be, beside what there is.
 delete from incoming where capture_id in (select capture_id from contested);
-insert into incoming by name select * exclude (place, is_incoming) from sights where place = 1;
+insert into incoming by name
+    select capture_id, cell_id, source, image_url, seen_in, seen_at, cell_key, id_key, row_hash
+    from sights where place = 1;
+create or replace temp table was as
+    select row_id, capture_id, cell_id, source, row_hash, image_url, first_seen_at, noted_in, seen_in, seen_at, stays
+    from held union all
+    select row_id, capture_id, cell_id, source, row_hash, image_url, first_seen_at, noted_in, seen_in, seen_at, true
+    from elsewhere anti join held using (row_id);
 create or replace temp table changes as
-    select p.row_id, coalesce(p.capture_id, d.capture_id) as capture_id, p.cell_id as from_cell, d.cell_id as to_cell,
-           p.source, p.first_seen_at, p.seen_at, d.id_key,
-           case when p.row_id is null then 'INSERT' when d.capture_id is null then 'REMOVE'
+    select null::bigint as row_id, d.capture_id, null::varchar as from_cell, d.cell_id as to_cell, d.source,
+           null::timestamptz as first_seen_at, null::timestamptz as seen_at, d.nth, d.id_key, d.row_hash,
+           'INSERT' as action
+    from incoming d anti join was p using (capture_id)
+    union all
+    select p.row_id, p.capture_id, p.cell_id, d.cell_id, p.source, p.first_seen_at, p.seen_at, d.nth, d.id_key,
+           d.row_hash,
+           case when d.capture_id is null then 'REMOVE'
                 when d.row_hash <> p.row_hash or d.image_url <> p.image_url then 'UPDATE'
                 when greatest(p.noted_in, coalesce(k.complete_number, 0)) <> d.seen_in then 'SEEN' end as action
-    from (
-        from held union all by name
-        select row_id, capture_id, cell_id, source, row_hash, image_url, first_seen_at, noted_in, seen_in, seen_at,
-               true as stays
-        from elsewhere anti join held using (row_id)) p
-    full join incoming d on d.capture_id = p.capture_id
+    from was p left join incoming d on d.capture_id = p.capture_id
     left join files k on k.source = p.source and k.cell_id = p.cell_id
     where action is not null and (action <> 'REMOVE' or not p.stays);
 
@@ -85,7 +95,12 @@ create or replace temp table back as
     and capture_id in (select capture_id from changes where action = 'INSERT');
 delete from removed_captures where rowid in (select row_id from back);
 delete from captures where rowid in (select row_id from changes);
+create or replace temp table written as
+    select c.nth, c.capture_id, c.id_key, c.row_hash, coalesce(c.first_seen_at, r.first_seen_at) as first_seen_at
+    from changes c left join back r using (capture_id) where c.action <> 'REMOVE';
 insert into captures by name
-    select d.*, coalesce(c.first_seen_at, r.first_seen_at, d.seen_at, $now::timestamptz) as first_seen_at
-    from incoming d join changes c using (capture_id) left join back r using (capture_id)
-    where c.action <> 'REMOVE';
+    select r.* exclude (nth), w.id_key, w.row_hash, coalesce(w.first_seen_at, r.seen_at, $now::timestamptz) as first_seen_at
+    from rows r join written w on r.nth = w.nth
+    union all by name
+    select s.* exclude (place, is_incoming), coalesce(w.first_seen_at, s.seen_at, $now::timestamptz) as first_seen_at
+    from sights s join written w using (capture_id) where s.place = 1 and w.nth is null;

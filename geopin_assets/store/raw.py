@@ -167,7 +167,7 @@ class RawStore:
                 file = parquet.opened(path)  # both from one opening: another crawl may replace it meanwhile
                 metadata = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
                 account = self._account(metadata, source, cell_id)
-                stored = pl.DataFrame(file.read(columns=list(schema)))
+                stored = pl.DataFrame(file.read(columns=list(schema), use_threads=False))
             if "seen_in" not in stored.columns and "seen_in" in schema:
                 stored = stored.with_columns(seen_in=pl.lit(account.number), seen_at=pl.lit(account.crawled_at))
             held = conformed(stored, schema)

@@ -1,9 +1,10 @@
 """What looking after an index costs at three sizes: `python -m geopin_assets_tests.benchmarks.index_upkeep`.
 
-One vector and one row per capture, five hundred captures a cell, published in full. Then what every run of `publish/d1`
-and every report of `quality/integrity` does: count what is published, compare wanted, ledger and store, and count the
-vectors that are not sound. The baseline is the same answer by reading all of it, as far as it was done before. Target:
-what a run or a report costs does not grow with what is stored, but for a count per cell.
+`--captures 1000000 5000000 10000000` shows what grows, and takes half an hour. One vector and one row per capture, five
+hundred captures a cell, published in full. Then what every run of `publish/d1` and every report of `quality/integrity`
+does: count what is published, compare wanted, ledger and store, and count the vectors that are not sound. The baseline
+is the same answer by reading all of it, as far as it was done before. Target: what a run or a report costs does not
+grow with what is stored, but for a count per cell.
 """
 
 import sys
@@ -11,6 +12,7 @@ import tempfile
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,17 +49,17 @@ def ids_of(cells: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def fill(folder: Path, cells: Sequence[str]) -> tuple[RowTarget, Ledger, VectorFiles]:
-    """Rows of vectors published, and vectors stored, as a run leaves them."""
+def fill(folder: Path, cells: Sequence[str], dim: int) -> tuple[RowTarget, Ledger, VectorFiles]:
+    """Rows of vectors of these cells published beside what is there, and vectors stored, as a run leaves them."""
     target, ledger = RowTarget(SqliteStore(folder / "rows.sqlite"), TABLES["vectors"]), Ledger(folder / "ledger.sqlite")
     for at in range(0, len(cells), 100):
         some = cells[at : at + 100]
         rows = ids_of(some).rename({"id": "vector_id"})
         rows = rows.with_columns(capture_id=pl.col("vector_id").str.head(-3), view=0, heading_deg=1.0)
         publish(rows, some, target, ledger, now=NOW)
-    files = VectorFiles(open_store(folder / "vectors", is_durable=False), "bench", DIM)
+    files = VectorFiles(open_store(folder / "vectors", is_durable=False), "bench", dim)
     for number, cell in enumerate(cells):
-        vectors = np.random.default_rng(number).normal(size=(PER_CELL, DIM))
+        vectors = np.random.default_rng(number).normal(size=(PER_CELL, dim))
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         images = [
             CaptureImage(cell, f"bench:{cell}-{n:03d}", "s", str(n), "", "1", False, 1.0) for n in range(PER_CELL)
@@ -68,10 +70,10 @@ def fill(folder: Path, cells: Sequence[str]) -> tuple[RowTarget, Ledger, VectorF
     return target, ledger, files
 
 
-def rows_of(folder: Path, captures: int) -> Iterator[tuple[str, int, Cost, Cost]]:
-    """What is asked, of how many, what it costs, and what reading everything costs."""
+def rows_of(folder: Path, before: int, captures: int, dim: int) -> Iterator[tuple[str, int, Cost, Cost]]:
+    """What is asked, of how many, what it costs, and what reading everything costs; so many are there `before`."""
     cells = [f"cell-{n:05d}" for n in range(captures // PER_CELL)]
-    target, ledger, files = fill(folder, cells)
+    target, ledger, files = fill(folder, cells[before // PER_CELL :], dim)
     wanted = sync.Wanted(dict.fromkeys(cells, PER_CELL), ids_of)
     known = audit_files(files, AUDITS.to_frame(), counted_again=0)
     assert ledger.count(target.key) == ledger.published(target.key).height == captures
@@ -99,14 +101,16 @@ def rows_of(folder: Path, captures: int) -> Iterator[tuple[str, int, Cost, Cost]
 def main(arguments: Sequence[str] = ()) -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--captures", type=int, nargs="+", default=SIZES)
-    sizes = parser.parse_args(arguments).captures
+    parser.add_argument("--dim", type=int, default=DIM)
+    options = parser.parse_args(arguments)
+    sizes = sorted(options.captures)
     print(machine())
     usual, sync.LISTED_AT_MOST = sync.LISTED_AT_MOST, min(LISTED_AT_MOST, sizes[0] // 2)
     try:
         rows = []
-        for captures in sizes:
-            with tempfile.TemporaryDirectory() as folder:
-                rows += list(rows_of(Path(folder), captures))
+        with tempfile.TemporaryDirectory() as folder:
+            for before, captures in pairwise([0, *sizes]):
+                rows += list(rows_of(Path(folder), before, captures, options.dim))
     finally:
         sync.LISTED_AT_MOST = usual
     shown = [

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from geopin_assets.cells import pages
 from geopin_assets.defs.assets.publish_guard import refusing
 from geopin_assets.defs.declare import Columns, asset, settings_at_load
 from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
 from geopin_assets.defs.resources import Embedding, Sources, Storage
-from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells, pages
+from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.embedding.model.choosing import DIM, LazyEmbedder, embedding_code_version
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model, embedding_schema
 from geopin_assets.errors import GeoPinError

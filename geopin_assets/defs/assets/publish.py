@@ -14,11 +14,12 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from geopin_assets.cells import pages
 from geopin_assets.defs.assets.publish_guard import refuse_losses, refusing
 from geopin_assets.defs.declare import Columns, asset
 from geopin_assets.defs.graph import CATALOG, D1, EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.defs.running.materialize import CellDone, CellFailed, Progress, materialize_cells, pages
+from geopin_assets.defs.running.materialize import CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.embedding.model.choosing import DIM
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import GeoPinError

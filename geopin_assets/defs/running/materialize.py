@@ -143,20 +143,6 @@ def _in_turns(
         left = [cell_id for cell_id in left if cell_id not in lease.units]
 
 
-def pages(cell_ids: Sequence[str], counts: Mapping[str, int], limit: int) -> Iterator[list[str]]:
-    """Cells in their order, so many together that their `counts` stay within `limit`; a larger one comes alone."""
-    page: list[str] = []
-    total = 0
-    for cell_id in cell_ids:
-        total += counts.get(cell_id, 0)
-        if page and total > limit:
-            yield page
-            page, total = [], counts.get(cell_id, 0)
-        page.append(cell_id)
-    if page:
-        yield page
-
-
 def _partition_order(context: dg.AssetExecutionContext) -> list[str]:
     """The framework hands out the keys of a range in arbitrary order."""
     if context.has_partition_key:
