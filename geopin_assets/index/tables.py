@@ -83,7 +83,8 @@ TABLES = {
         Table(
             "captures",
             (
-                *("capture_id", "source", "lon", "lat", "captured_at", "heading_deg", "is_pano"),
+                *("capture_id", "source", "lon", "lat", "position_from", "position_error_m", "captured_at"),
+                *("heading_deg", "heading_from", "is_pano"),
                 *("license", "attribution", "creator", "page_url", "thumbnail_url", "cell_id"),
             ),
         ),

@@ -269,6 +269,31 @@ def test_a_catalog_of_an_older_version_is_brought_up_to_date_and_keeps_its_histo
     assert seen.rows() == [(DAY_1, None)]
 
 
+NEW = ("position_from", "position_error_m", "heading_from")
+
+
+def test_files_and_catalogs_from_before_it_was_asked_how_a_position_is_known_are_read_beside_newer_ones(
+    raw: RawStore, catalog: Catalog, tmp_path: Path
+) -> None:
+    old_file(raw, A, [capture("1")], crawled_at=DAY_1, drop=NEW)
+    said = capture("2", position_from="device", position_error_m=4.5, heading_from="magnetic")
+    crawl(raw, A, [said], crawled_at=DAY_2, is_complete=False)
+    catalog.merge([A], raw)
+    known = [(None, None, None), ("device", 4.5, "magnetic")]
+    assert catalog.captures([A]).select(NEW).rows() == known
+    with duckdb.connect(str(tmp_path / "catalog.duckdb")) as db:
+        for table in ("captures", "other_sights"):
+            for column in NEW:
+                db.execute(f"alter table {table} drop column {column}")
+    older = Catalog(tmp_path / "catalog.duckdb", clock=lambda: NOW)
+    assert older.captures([A]).select(NEW).rows() == [(None, None, None)] * 2, (
+        "the first look may be one that only reads"
+    )
+    crawl(raw, A, [capture("1", heading_from="track"), said])
+    older.merge([A], raw)
+    assert older.captures([A]).select(NEW).rows() == [(None, None, "track"), known[1]]
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(
