@@ -101,6 +101,9 @@ class OfEmbedding(Installation):
     """Dagster pool of embedding runs; its limit is how many run at once"""
     trusted_hosts: Hosts = frozenset()
     """hosts that images may come from although their address is private (own servers)"""
+    ignore_opt_out: Hosts = frozenset()
+    """hosts whose images are used although their headers are against it (`X-Robots-Tag: noai`, `tdm-reservation: 1`),
+    as their owners agreed; `*` for all"""
 
 
 class OfPublishing(Installation):
