@@ -69,7 +69,7 @@ class CrawlReport:
         if (missed := Missed(box, why)) not in self.incomplete:
             self.incomplete.append(missed)
 
-    def reject(self, reason: Reason, record: str) -> None:
+    def reject(self, reason: str, record: str) -> None:
         """Count a record that was left out."""
         self.rejected[str(reason)] += 1
         examples = self.rejected_examples.setdefault(str(reason), [])

@@ -9,7 +9,7 @@ import pytest
 
 from geopin_assets.capture import Reason, Rejected
 from geopin_assets.photo_folder import LocalFolder, PhotoFile
-from geopin_assets.sources.own_photos.read import Position
+from geopin_assets.sources.own_photos.stated import Position
 from geopin_assets.sources.own_photos.scan import Memory, read_photo
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "fixtures" / "photos"
