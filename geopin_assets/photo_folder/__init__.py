@@ -110,10 +110,12 @@ class LocalFolder:
             yield from (Rejected(Reason.IGNORED, f"{prefix}{name}/") for name in folders if is_skipped[name])
             folders[:] = [name for name in folders if not is_skipped[name]]
             names = [name for name in files if not skip(f"{prefix}{name}")]
-            yield from (Rejected(Reason.IGNORED, prefix + name) for name in set(files).difference(names) if is_photo(name))
+            yield from (
+                Rejected(Reason.IGNORED, prefix + name) for name in set(files).difference(names) if is_photo(name)
+            )
             if prefix and not names and not folders:
                 yield Lost(prefix, is_empty=True)
-            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            links = [name for name in folders if Path(folder, name).is_symlink()]
             yield from (Rejected(Reason.IGNORED, f"{prefix}{name}/ (a link)") for name in links)
             for name in names:
                 yield _listed(root, Path(folder, name), prefix + name) if is_photo(name) else PhotoFile(prefix + name)
@@ -174,7 +176,9 @@ def _listed(root: Path, path: Path, name: str) -> PhotoFile | Rejected | Lost:
         if not real.is_relative_to(root):
             return Rejected(Reason.IGNORED, f"{name} (a link that leads out of the folder)")
         return PhotoFile(name) if real.is_file() else Rejected(Reason.UNREADABLE, name)
-    except OSError:  # in a folder whose names can be read and no more, or a link to what is not there
+    except PermissionError:  # names can be read, what they name cannot
+        return Lost(f"{name.rpartition('/')[0]}/")
+    except OSError:  # a link to what is not there
         return Lost(name)
 
 

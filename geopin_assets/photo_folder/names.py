@@ -4,38 +4,39 @@ Here: suffixes, and folders that no owner means to publish: trash, thumbnails, s
 for themselves. Not here: what is in a file, which its content says.
 """
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 from geopin_assets.errors import ConfigurationError
 
-PHOTOS = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .webp .avif .heic .heif .hif .tif .tiff .dng".split()  # noqa: SIM905
+
+def _set(*texts: str) -> frozenset[str]:
+    return frozenset(part for text in texts for part in text.split("|"))
+
+
+PHOTOS = _set(".jpg|.jpeg|.jpe|.jfif|.mpo|.png|.webp|.avif|.heic|.heif|.hif|.tif|.tiff|.dng")
+NOT_READ = _set(
+    ".3fr|.arw|.bmp|.cr2|.cr3|.crw|.erf|.exr|.gif|.gpr|.iiq|.insp|.j2k|.jp2|.jpx|.jxl|.kdc|.mef|.mos|.mrw|.nef|.nrw",
+    ".orf|.pef|.ppm|.psb|.psd|.raf|.raw|.rw2|.rwl|.sr2|.srf|.srw|.svg|.x3f",
+    ".360|.avi|.insv|.lrv|.m2ts|.m4v|.mkv|.mov|.mp4|.mpg|.mts|.webm|.pts|.zip|.7z|.rar|.tar",
+    ".csv|.dbf|.dxf|.fit|.geojson|.gpkg|.kml|.kmz|.nmea|.ods|.shp|.tcx|.tsv|.xls|.xlsb|.xlsm|.xlsx",
 )
-NOT_READ = frozenset(  # raw formats, videos and stitchers' projects; tables and tracks of another name or form
-    ".3fr .arw .bmp .cr2 .cr3 .crw .erf .exr .gif .gpr .iiq .insp .j2k .jp2 .jpx .jxl .kdc .mef .mos .mrw .nef .nrw .orf "
-    ".pef .ppm .psb .psd .raf .raw .rw2 .rwl .sr2 .srf .srw .svg .x3f "
-    ".360 .avi .insv .lrv .m2ts .m4v .mkv .mov .mp4 .mpg .mts .webm .pts .zip .7z .rar .tar "
-    ".csv .dbf .dxf .fit .geojson .gpkg .kml .kmz .nmea .ods .shp .tcx .tsv .xls .xlsb .xlsm .xlsx".split()
-)
-_SYSTEM = frozenset(
-    (
-        # Windows, and its disks elsewhere
-        "$recycle.bin|recycler|recycled|recycle bin|system volume information|$windows.~bt|$windows.~ws|found.000|config.msi"
-        # macOS, and archives made there
-        "|__macosx|network trash folder|temporary items|thevolumesettingsfolder|ipod photo cache|desktop folder db"
-        # Linux, and Android
-        "|lost+found|lost.dir"
-        # NAS: Synology, QNAP, Asustor, Buffalo, NetApp, Nextcloud
-        "|@eadir|#recycle|#snapshot|@tmp|@sharebin|@recycle|@recently-snapshot|@__thumb|@transcode|@synoresource|trashbox"
-        "|~snapshot|files_trashbin|files_versions"
-        # cameras: Sony, Canon, Panasonic, DJI
-        "|thmbnl|canonmsc|eosmisc|ad_lumix|avf_info|thm"
-        # programs, and people
-        "|thumbs|thumbnails|thumbnail|_thumbs|_thumbnails|previews.lrdata|trash|trashes|prullenbak|papierkorb|corbeille"
-    ).split("|")
+"""Raw formats and others, videos and archives; tables and tracks of another name or form."""
+_SYSTEM = _set(
+    # Windows, and its disks elsewhere
+    "$recycle.bin|recycler|recycled|recycle bin|system volume information|$windows.~bt|$windows.~ws|found.000",
+    # macOS, and archives made there
+    "__macosx|network trash folder|temporary items|thevolumesettingsfolder|ipod photo cache|desktop folder db",
+    # Linux, and Android
+    "lost+found|lost.dir",
+    # NAS: Synology, QNAP, Asustor, Buffalo, NetApp, Nextcloud
+    "@eadir|#recycle|#snapshot|@tmp|@sharebin|@recycle|@recently-snapshot|@__thumb|@transcode|@synoresource|trashbox",
+    "~snapshot|files_trashbin|files_versions",
+    # cameras: Sony, Canon, Panasonic, DJI
+    "thmbnl|canonmsc|eosmisc|ad_lumix|avf_info|thm",
+    # programs, and people
+    "thumbs|thumbnails|thumbnail|_thumbs|_thumbnails|trash|trashes|prullenbak|papierkorb|corbeille",
 )
 _OF_PROGRAMS = (".lrdata", ".cocatalog", ".photoslibrary", ".photolibrary", ".aplibrary", ".lrcat-data")
 """Folders that programs show as one file."""
@@ -58,10 +59,11 @@ def is_inside(name: str) -> bool:
 
 
 class Ignored:
-    """Folders (names that end in `/`) and files that are skipped: hidden and those of systems, then the owner's patterns.
+    """Folders (names that end in `/`) and files that are skipped: hidden and those of systems, then as the owner says.
 
-    Patterns are those of a .gitignore; capitals make no difference, as on most disks that photos come on. As there, one
-    that begins with `!` takes back what was skipped before, ours included, and nothing below a skipped folder is seen.
+    Their patterns are those of a .gitignore; capitals make no difference, as on most disks that photos come on. As
+    there, one that begins with `!` takes back what was skipped before, ours included; below a skipped folder nothing is
+    seen.
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:

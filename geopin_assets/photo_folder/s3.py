@@ -228,7 +228,7 @@ def _verdict(error: Exception, what: str) -> GeoPinError | None:
     if isinstance(error, passing | HTTPError | OSError):
         return TransientError(said)
     if isinstance(error, boto.BotoCoreError):
-        return PhotoClosedError(said) if code == _ARCHIVED else PermanentError(said)
+        return PermanentError(said)
     return PayloadError(said) if type(error).__module__.startswith("botocore") else None
 
 

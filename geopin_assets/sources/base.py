@@ -15,7 +15,7 @@ from datetime import datetime
 from math import inf
 from typing import ClassVar
 
-from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.capture import Capture, Rejected
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient, Quota, Tally
 from geopin_assets.settings import Settings

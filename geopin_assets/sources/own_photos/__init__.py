@@ -33,7 +33,7 @@ from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError
 from geopin_assets.grid import Cell, rows_columns
 from geopin_assets.http_client import HttpClient
 from geopin_assets.licenses import OPEN_LICENSES, open_license
-from geopin_assets.photo_folder import LocalFolder, Lost, PhotoClosedError, PhotoFolder, PhotoGoneError, open_folder
+from geopin_assets.photo_folder import LocalFolder, PhotoClosedError, PhotoFolder, PhotoGoneError, open_folder
 from geopin_assets.photo_folder.names import Ignored
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields

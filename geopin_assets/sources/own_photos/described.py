@@ -32,7 +32,10 @@ def read_description(data: bytes, name: str, *, now: datetime) -> tuple[list[Row
             said.append(Rejected(Reason.MALFORMED, f"{where}: names no photo"))
             continue
         wrong = _left_out(item, now)
-        said += [Rejected(reason, f"{where} {key}: {ascii(item.get(key))[:60]} ({ascii(file)[:60]})") for key, reason in wrong]
+        said += [
+            Rejected(reason, f"{where} {key}: {ascii(item.get(key))[:60]} ({ascii(file)[:60]})")
+            for key, reason in wrong
+        ]
         is_refused = any(reason is Reason.BAD_COORDINATES for _, reason in wrong)
         rows.append(Row(file, where, None if is_refused else _position(item, now)))
     return rows, said
@@ -43,6 +46,8 @@ def _position(item: dict[str, Any], now: datetime) -> Position:
         place=fields.position(item.get("MAPLongitude"), item.get("MAPLatitude")),
         heading_deg=_heading_deg(item),
         captured_at=_captured_at(item, now),
+        states_heading=_heading_deg(item) is not None,
+        states_time=_captured_at(item, now) is not None,
     )
 
 

@@ -108,7 +108,7 @@ class Scan:
     by_cell: defaultdict[tuple[int, int], list[Photo]] = field(default_factory=lambda: defaultdict(list))
     unplaced: list[Rejected] = field(default_factory=list)
     first: Photo | None = None
-    lost: list[Lost] = field(default_factory=list)
+    lost: set[Lost] = field(default_factory=set)
     """What is in them may be in any cell."""
     has_photos: bool = False
     """Whether there is any photo at all, placed or not."""
@@ -118,7 +118,7 @@ class Scan:
         if isinstance(photo, Rejected):
             self.unplaced.append(photo)
         elif isinstance(photo, Lost):
-            self.lost.append(photo)
+            self.lost.add(photo)
         elif (place := row_column(photo.lon, photo.lat)) is None:
             self.unplaced.append(Rejected(Reason.OUTSIDE_CELL, photo.file.name))
         else:
@@ -141,8 +141,10 @@ def scan(folder: PhotoFolder, now: datetime, memory: Memory, how: Reading | None
         return read_photo(folder, file, stated, now, memory, survey=survey, clock_offset=how.clock_offset)
 
     wanted = [photo for photo in photos if survey.positions.get(photo.name, Position()) is not None]
-    for _, photo in _ahead(look_at, wanted, folder.readers):
+    for file, photo in _ahead(look_at, wanted, folder.readers):
         found.add(photo)
+        if isinstance(photo, Rejected) and photo.reason is Reason.NO_IMAGE:
+            found.lost.add(Lost(file.name))  # it was there a moment ago: its disk may be going
     memory.forget_others()
     found.unplaced.sort(key=lambda rejected: rejected.record)
     return found
@@ -179,7 +181,9 @@ def read_photo(
         return Rejected(Reason.UNREADABLE, ascii(file.name))
     try:
         file, header = _remembered(folder, file, memory)
-    except (PhotoGoneError, PhotoClosedError):  # it was listed a moment ago: its disk may be going
+    except PhotoGoneError:
+        return Rejected(Reason.NO_IMAGE, file.name)
+    except PhotoClosedError:
         return Lost(file.name)
     except ConfigurationError:
         raise
@@ -190,7 +194,7 @@ def read_photo(
     if survey and not stated.place and not header.has_position and (time := stated.captured_at or header.captured_at):
         time += timedelta(0) if stated.captured_at else clock_offset
         if place := survey.track_place(file.name, time):
-            stated = replace(stated, place=place, captured_at=time, is_of_track=True)
+            stated = replace(stated, place=place, is_of_track=True, captured_at=time, states_time=True)
     return _placed(file, header, stated, now)
 
 
@@ -222,8 +226,8 @@ def _placed(file: PhotoFile, header: PhotoHeader, stated: Position, now: datetim
         file=file,
         lon=place[0],
         lat=place[1],
-        heading_deg=header.heading_deg if stated.heading_deg is None else stated.heading_deg,
-        captured_at=fields.plausible(stated.captured_at or header.captured_at, now),
+        heading_deg=stated.heading_deg if stated.states_heading else header.heading_deg,
+        captured_at=fields.plausible(stated.captured_at if stated.states_time else header.captured_at, now),
         header=header,
     )
 

@@ -17,6 +17,9 @@ class Position:
     error_m: float | None = None
     heading_deg: float | None = None
     captured_at: datetime | None = None
+    states_heading: bool = False
+    """Whether something is said of the direction, understood or not: EXIF's was to be corrected."""
+    states_time: bool = False
     is_of_track: bool = False
     """Whether the place is that of a GPX track at the time of the photo."""
 

@@ -4,8 +4,8 @@ Here: which of them there are, and which photo each row means. Not here: how eac
 `track.py`), or what wins against EXIF (`scan.py`).
 
 A row names a photo from the folder of its table, or from the top; separators, capitals and the form of accents make no
-difference. If there is none, the end of the path tells, as for tables made on another machine, if it tells one photo from
-all others. A photo that several rows may mean, or whose rows are all refused, is at a place that nobody knows.
+difference. If there is none, the end of the path tells, as for tables made on another machine, if it tells one photo
+from all others. A photo that several rows may mean, or whose rows are all refused, is at a place that nobody knows.
 """
 
 import unicodedata
@@ -59,8 +59,8 @@ def is_beside(name: str) -> bool:
 def read_survey(folder: PhotoFolder, files: Iterable[str], photos: Sequence[str], *, crs: str, now: datetime) -> Survey:
     """Read the files (names) about these photos (names). `crs`: of tables that state none.
 
-    Raises PayloadError for a file that is not what its name says, and as the folder does if it cannot be read: without it
-    photos would be where their owner says they are not.
+    Raises PayloadError for a file that is not what its name says, and as the folder does if it cannot be read: without
+    it photos would be where their owner says they are not.
     """
     survey, claims = Survey(), _Claims(photos)
     for name in sorted(files):

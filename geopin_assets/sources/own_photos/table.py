@@ -1,7 +1,7 @@
 """`positions.csv` as surveyors deliver it: any usual encoding, separator and names of columns, read row by row.
 
-Here: bytes to rows, and what of them was left out, with line and column. Not here: what a cell means (`values.py`), which
-photo a row means (`survey.py`).
+Here: bytes to rows, and what of them was left out, with line and column. Not here: which column holds what
+(`columns.py`), what a cell means (`values.py`), which photo a row means (`survey.py`).
 
 Only RD New in columns called x and y, or in a system that the table states, is transformed: 52.3650 and 4.8950 whose
 decimal points got lost, 523650 and 48950, are a place in RD New too.
@@ -9,12 +9,8 @@ decimal points got lost, 523650 and 48950, are a place in RD New too.
 
 import codecs
 import csv
-import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
-from enum import StrEnum
+from collections.abc import Iterator
+from datetime import datetime
 from io import StringIO
 from itertools import islice
 
@@ -22,67 +18,8 @@ from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import PayloadError
 from geopin_assets.sources import fields
 from geopin_assets.sources.own_photos import values
+from geopin_assets.sources.own_photos.columns import Column, Field, find_header, shown
 from geopin_assets.sources.own_photos.stated import Position, Row
-
-
-class Field(StrEnum):
-    """What a column can hold."""
-
-    FILE = "file"
-    LAT = "lat"
-    LON = "lon"
-    X = "x"
-    Y = "y"
-    HEADING = "heading_deg"
-    CAPTURED_AT = "captured_at"
-    DATE = "date"
-    TIME = "time"
-    CRS = "crs"
-    ERROR = "position_error_m"
-
-
-_NAMES: Mapping[Field, str] = {
-    Field.FILE: "file filename filepath image imagename imagefile imagepath img picture picturename photo photoname photofile "
-    "sourcefile path name bestand bestandsnaam bestandnaam foto fotonaam fotobestand afbeelding naam",
-    Field.LAT: "lat latitude breedte breedtegraad noorderbreedte nb",
-    Field.LON: "lon lng long longitude lengte lengtegraad oosterlengte ol",
-    Field.X: "x easting east oost xcoord xcoordinaat xcoordinate rdx xrd",
-    Field.Y: "y northing north noord ycoord ycoordinaat ycoordinate rdy yrd",
-    Field.HEADING: "heading hdg bearing yaw direction imgdirection azimuth azimut compass compassangle richting kijkrichting",
-    Field.CAPTURED_AT: "capturedat datetime datetimeoriginal timestamp tijdstip datumtijd datetijd opnametijdstip takenat",
-    Field.DATE: "date datum opnamedatum capturedate datetaken",
-    Field.TIME: "time tijd opnametijd capturetime timetaken",
-    Field.CRS: "crs epsg srs srid projection projectie coordinatesystem coordinatenstelsel",
-    Field.ERROR: "accuracy positionerror positionaccuracy hpositioningerror nauwkeurigheid errorm",
-}
-_FIELDS = {name: field for field, names in _NAMES.items() for name in names.split()}
-_SAY_LITTLE = frozenset(
-    "gps deg degree degrees graden decimal dd wgs wgs84 84 etrs etrs89 4326 coord coordinate coordinaat coordinaten m meter "
-    "meters camera cam exif true ware rd rdnew new utc gmt z 28992 epsg van de".split()
-)
-_SEPARATORS = ",;\t|"
-_HEADER_WITHIN = 20
-_WORD = re.compile(r"[A-Z]{1,40}(?![a-z])|[A-Z]?[a-z]{1,40}|\d{1,10}")
-_NO_OFFSET_BUT_UTC = frozenset(("utc", "gmt", "z"))
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """Where a field stands, and what its name says of it."""
-
-    index: int
-    label: str
-    crs: str | None
-    zone: tzinfo
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    line: int
-    separator: str
-    width: int
-    columns: Mapping[Field, Column]
-    unread: Sequence[str]
 
 
 class _RefusedError(Exception):
@@ -105,7 +42,7 @@ class _Table:
     def __init__(self, text: str, name: str, crs: str, now: datetime) -> None:
         self._text, self._name, self._crs, self._now = text, name, crs, now
         self._said: list[Rejected] = []
-        self._header = _header(text, name)
+        self._header = find_header(text, name)
         self._columns = self._header.columns
         self._day_first = self._puts_day_first()
         self._has_assumed = False
@@ -147,6 +84,8 @@ class _Table:
             error_m=self._error_m(cells, line) if place else None,
             heading_deg=self._heading_deg(cells, line),
             captured_at=self._captured_at(cells, line),
+            states_heading=bool(self._cell(cells, Field.HEADING)),
+            states_time=bool(self._time_text(cells)[0]),
         )
         return Row(file, where, position)
 
@@ -164,11 +103,11 @@ class _Table:
             return self._projected(lon, lat, crs, Field.LON, Field.LAT)
         for value, text, field in ((y, lat, Field.LAT), (x, lon, Field.LON)):
             if value is None:
-                raise _RefusedError(self._label(field), f"{_shown(text)} are no degrees")
+                raise _RefusedError(self._label(field), f"{shown(text)} are no degrees")
         if x is not None and y is not None and (values.is_rd_new(x, y) or values.is_rd_new(y, x)):
-            raise _RefusedError(self._label(Field.LAT), f"{_shown(lat)} may be RD New: call the columns x and y then")
+            raise _RefusedError(self._label(Field.LAT), f"{shown(lat)} may be RD New: call the columns x and y then")
         if place is None:
-            raise _RefusedError(self._label(Field.LAT), f"{_shown(lat)}, {_shown(lon)} are no place")
+            raise _RefusedError(self._label(Field.LAT), f"{shown(lat)}, {shown(lon)} are no place")
         return place
 
     def _of_system(self, x_text: str, y_text: str, crs: str | None, line: int) -> tuple[float, float]:
@@ -182,23 +121,23 @@ class _Table:
             return self._projected(x_text, y_text, crs, Field.X, Field.Y)
         place = fields.position(x, y)
         if place is None:
-            raise _RefusedError(self._label(Field.X), f"{_shown(x_text)}, {_shown(y_text)}: state their system (crs)")
+            raise _RefusedError(self._label(Field.X), f"{shown(x_text)}, {shown(y_text)}: state their system (crs)")
         return place
 
     def _projected(self, x_text: str, y_text: str, crs: str, x_is: Field, y_is: Field) -> tuple[float, float]:
         for text, field in ((x_text, x_is), (y_text, y_is)):
             if values.number(text) is None:
-                raise _RefusedError(self._label(field), f"{_shown(text)} is no number")
+                raise _RefusedError(self._label(field), f"{shown(text)} is no number")
         place = values.on_earth(values.number(x_text) or 0.0, values.number(y_text) or 0.0, crs)
         if place is None:
-            raise _RefusedError(self._label(x_is), f"{_shown(x_text)}, {_shown(y_text)} are no place in {crs}")
+            raise _RefusedError(self._label(x_is), f"{shown(x_text)}, {shown(y_text)} are no place in {crs}")
         return place
 
     def _stated_system(self, cells: list[str], of: Field) -> str | None:
         """What the row or the name of the column states. Raises _RefusedError for a name of none."""
         stated = self._cell(cells, Field.CRS)
-        if stated and (found := values.system(stated)) is None:
-            raise _RefusedError(self._label(Field.CRS), f"{_shown(stated)} is no system that is known, as EPSG:28992 is")
+        if stated and values.system(stated) is None:
+            raise _RefusedError(self._label(Field.CRS), f"{shown(stated)} is no system that is known, as EPSG:28992 is")
         column = self._columns.get(of)
         return values.system(stated) if stated else column.crs if column else None
 
@@ -206,14 +145,14 @@ class _Table:
         text = self._cell(cells, Field.HEADING)
         found = values.heading_deg(text)
         if text and found is None:
-            self._say(Reason.MALFORMED, line, self._label(Field.HEADING), f"{_shown(text)} is no direction")
+            self._say(Reason.MALFORMED, line, self._label(Field.HEADING), f"{shown(text)} is no direction")
         return found
 
     def _error_m(self, cells: list[str], line: int) -> float | None:
         text = self._cell(cells, Field.ERROR)
         found = values.number(text)
         if text and (found is None or found < 0):
-            self._say(Reason.MALFORMED, line, self._label(Field.ERROR), f"{_shown(text)} is no distance")
+            self._say(Reason.MALFORMED, line, self._label(Field.ERROR), f"{shown(text)} is no distance")
             return None
         return found
 
@@ -223,7 +162,7 @@ class _Table:
             return None
         time = values.instant(text, zone=column.zone, day_first=self._day_first)
         if (found := fields.plausible(time, self._now)) is None:
-            self._say(Reason.MALFORMED, line, column.label, f"{_shown(text)} is no time that is understood")
+            self._say(Reason.MALFORMED, line, column.label, f"{shown(text)} is no time that is understood")
         return found
 
     def _time_text(self, cells: list[str]) -> tuple[str, Column | None]:
@@ -235,7 +174,7 @@ class _Table:
         return text, time or date
 
     def _puts_day_first(self) -> bool | None:
-        """Whether the dates with slashes do: as those of them that tell, else as the Dutch where the table is theirs."""
+        """Whether dates with slashes do: as those of them that tell, else as the Dutch where the table is theirs."""
         if "/" not in self._text:
             return None
         told = {values.puts_day_first(self._time_text(cells)[0]) for _, cells in self._records()} - {None}
@@ -251,59 +190,10 @@ class _Table:
         return self._columns[field].label if field in self._columns else field
 
     def _say(self, reason: Reason, line: int, label: str, why: str, file: str = "") -> None:
-        column = f" column {_shown(label)}" if label else ""
-        self._said.append(Rejected(reason, f"{self._name} line {line}{column}: {why}{f' ({_shown(file)})' if file else ''}"))
-
-
-def _header(text: str, name: str) -> _Header:
-    """The line that names the most columns that are known, read with each of the separators."""
-    lines = [line.rstrip("\r\n") for line in islice(StringIO(text, newline=""), _HEADER_WITHIN)]
-    found = [_as_header(number, line, mark) for number, line in enumerate(lines, start=1) for mark in _SEPARATORS]
-    best = max(found, key=lambda header: (Field.FILE in header.columns, len(header.columns)), default=None)
-    if best is None or Field.FILE not in best.columns:
-        first = next((line for line in lines if line.strip()), "")
-        raise PayloadError(f"{name}: no column is called file; the first line is {_shown(first)}")
-    known = best.columns.keys()
-    has_place = {Field.LAT, Field.LON} <= known or {Field.X, Field.Y} <= known
-    has_half = bool({Field.LAT, Field.LON, Field.X, Field.Y} & known) and not has_place
-    if has_half or (not has_place and (best.unread or known == {Field.FILE})):
-        labels = [column.label for column in best.columns.values()] + list(best.unread)
-        raise PayloadError(f"{name} line {best.line}: no columns lat and lon, or x and y, among {_shown(labels)}")
-    return best
-
-
-def _as_header(number: int, line: str, separator: str) -> _Header:
-    try:
-        labels = [label.strip() for label in next(csv.reader([line], delimiter=separator), [])]
-    except csv.Error:
-        labels = []
-    columns: dict[Field, Column] = {}
-    unread = []
-    for index, label in enumerate(labels):
-        field = _field(label)
-        if field and field not in columns:
-            columns[field] = _column(index, label)
-        elif label:
-            unread.append(label)
-    return _Header(number, separator, len(labels), columns, unread)
-
-
-def _words(label: str) -> list[str]:
-    """`heading`, `deg` of "Heading_deg", and `gps`, `latitude` of "GPSLatitude"."""
-    plain = unicodedata.normalize("NFKD", label[:100])
-    return [word.lower() for word in _WORD.findall("".join(c for c in plain if not unicodedata.combining(c)))]
-
-
-def _field(label: str) -> Field | None:
-    words = _words(label)
-    telling = [word for word in words if word not in _SAY_LITTLE]
-    return _FIELDS.get("".join(words)) or _FIELDS.get("".join(telling))
-
-
-def _column(index: int, label: str) -> Column:
-    words = _words(label)
-    crs = values.RD_NEW if {"rd", "rdx", "rdy", "xrd", "yrd", "rdnew", "28992"}.intersection(words) else None
-    return Column(index, label, crs, UTC if _NO_OFFSET_BUT_UTC.intersection(words) else fields.DUTCH_TIME)
+        column = f" column {shown(label)}" if label else ""
+        self._said.append(
+            Rejected(reason, f"{self._name} line {line}{column}: {why}{f' ({shown(file)})' if file else ''}")
+        )
 
 
 def _text(data: bytes, name: str) -> str:
@@ -335,8 +225,3 @@ def _encoding(data: bytes) -> str:
     except UnicodeDecodeError:
         return "cp1252" if not set(b"\x81\x8d\x8f\x90\x9d") & set(data) else "latin-1"
     return "utf-8"
-
-
-def _shown(value: object) -> str:
-    """Foreign text for people, on one line and short."""
-    return ascii(value)[:60]

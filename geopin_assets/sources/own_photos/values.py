@@ -25,12 +25,12 @@ _GROUPED = re.compile(r"[+-]?\d{1,3}(?:[. ']\d{3}){1,6}(?:,\d{0,20})?|[+-]?\d{1,
 _PLAIN = re.compile(r"[+-]?\d{0,20}(?:[.,]\d{0,25})?(?:[eE][+-]?\d{1,3})?")
 _BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2212": "-", "\u2019": "'"})
 _PART = re.compile(r"\d{1,10}(?:[.,]\d{1,15})?")
-_OF_DEGREES = frozenset("deg degrees graden min minutes sec seconds d m s".split())
+_OF_DEGREES = frozenset(("deg", "degrees", "graden", "min", "minutes", "sec", "seconds", "d", "m", "s"))
 _HEMISPHERES = {
     "n": 1, "north": 1, "noord": 1, "s": -1, "south": -1, "z": -1, "zuid": -1,
     "e": 1, "east": 1, "o": 1, "oost": 1, "w": -1, "west": -1,
 }  # fmt: skip
-_NORTHERN = frozenset("n north noord s south z zuid".split())
+_NORTHERN = frozenset(("n", "north", "noord", "s", "south", "z", "zuid"))
 _SEPARATED = r"(?:[T_ ,]{1,3}(.{1,40}))?"
 _DAY_FIRST = re.compile(rf"(\d{{1,2}})([-/. ])(\d{{1,2}})\2(\d{{4}}){_SEPARATED}")
 _YEAR_FIRST = re.compile(rf"(\d{{4}})([-:/._ ])(\d{{1,2}})\2(\d{{1,2}}){_SEPARATED}")
@@ -120,7 +120,9 @@ def _transform(crs: str) -> Callable[[float, float], tuple[float, float] | None]
         lon, lat = transformer.transform(x, y)
         if not (isfinite(lon) and isfinite(lat)):
             return None
-        is_far = used and not (used.west - 0.1 <= lon <= used.east + 0.1 and used.south - 0.1 <= lat <= used.north + 0.1)
+        is_far = used and not (
+            used.west - 0.1 <= lon <= used.east + 0.1 and used.south - 0.1 <= lat <= used.north + 0.1
+        )
         return None if is_far else fields.position(lon, lat)
 
     return transform
@@ -187,7 +189,9 @@ def _at(year: int, month: int, day: int, clock: str | None, zone: tzinfo) -> dat
     offset = _zone(found[6], zone)
     if offset is None:
         return None
-    passed = timedelta(hours=hour, minutes=minute, seconds=second, microseconds=int((found[4] or "0").ljust(6, "0")[:6]))
+    passed = timedelta(
+        hours=hour, minutes=minute, seconds=second, microseconds=int((found[4] or "0").ljust(6, "0")[:6])
+    )
     return (datetime(year, month, day) + passed).replace(tzinfo=offset).astimezone(UTC)  # noqa: DTZ001
 
 

@@ -102,7 +102,7 @@ def test_only_headers_travel_and_those_that_are_no_jpeg_cost_one_request(bucket:
     assert len(crawl.captures) == 20
     assert dict(crawl.report.rejected) == {"unreadable": 2}
     assert recorder.taken < 23 * 65_536
-    assert len(recorder.asked) == 1 + 1 + 22  # positions.csv, one page, one part of each photo
+    assert len(recorder.asked) == 1 + 22  # one page, one part of each photo
 
 
 def test_headers_are_read_many_at_once(bucket: Bucket, tmp_path: Path) -> None:
