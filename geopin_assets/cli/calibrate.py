@@ -1,0 +1,46 @@
+"""`geopin calibrate`: fit confidence and radius to the published index, and say how good its answers are."""
+
+from datetime import UTC, datetime
+
+from geopin_assets.cli.console import console, print_json
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.locate.evaluation import Figures, ask, calibrate, figures
+from geopin_assets.locate.opening import open_locator, write_calibration
+from geopin_assets.locate.samples import draw_questions
+from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
+from geopin_assets.settings import Settings
+
+
+def calibrate_and_report(settings: Settings, questions: int, *, is_json: bool) -> None:
+    """Raises ConfigurationError where the index cannot teach anything."""
+    storage, embedding, search_index = Storage(), Embedding(), SearchIndex()
+    locator = open_locator(settings, embedding, search_index)
+    drawn = draw_questions(storage, embedding.model(), questions)
+    answers = list(ask(drawn, locator.index, locator.store))
+    try:
+        calibration = calibrate(answers, locator.model_id, _provenance(locator.index_version))
+        told = figures(answers, locator.model_id)
+    except ValueError as error:
+        raise ConfigurationError(f"not enough to learn from: {error}") from error
+    path = write_calibration(settings, calibration)
+    if is_json:
+        print_json(told)
+    else:
+        _print(told)
+        console.print(f"kept in {path}")
+
+
+def _provenance(index_version: str) -> dict[str, object]:
+    return {"index_version": index_version, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _print(told: Figures) -> None:
+    low, high = told.recall_interval
+    console.print(
+        f"{told.answers} captures asked of the other sources, {told.solvable} of them where one shows the place",
+        f"right at once within 25 m: {told.recall['1@25']:.0%} of those ({low:.0%} to {high:.0%})",
+        f"called found: {told.found:.0%}, right of these {told.found_right:.0%};"
+        f" of places that nobody shows {told.false_found:.1%}",
+        f"confidence off by {told.ece:.3f} (ECE), inside the radius {told.inside_radius:.0%} (68 % is right)",
+        sep="\n",
+    )
