@@ -3,51 +3,66 @@
 Here: which files, where to look, and how an answer is told. Not here: answers (`locate/`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
 from geopin_assets.cells import cell_ids
-from geopin_assets.cli.console import console, print_json
+from geopin_assets.cli.console import Facts, console, print_json, stand_ins
+from geopin_assets.embedding.protocol import Image
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.atomic import write_text
+from geopin_assets.locate import asking
 from geopin_assets.locate.location import FOUND, NOT_COVERED, Location, Reference
-from geopin_assets.locate.opening import open_locator
-from geopin_assets.locate.photo import read_photo, views_of
+from geopin_assets.locate.photo import read_photo
+from geopin_assets.locate.report import report
 from geopin_assets.locate.search import Area
 from geopin_assets.photo_folder import is_photo
-from geopin_assets.platform.parts import Embedding, SearchIndex
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
 
 _TOLD = {FOUND: "found", NOT_COVERED: "not covered: nothing indexed looks like it", "uncertain": "uncertain"}
 
 
-def locate_and_print(photos: Sequence[Path], top: int, region: str, near: str, *, is_json: bool) -> int:
-    """Answer photo by photo; one that cannot be read is told, and makes the exit code 1.
+def locate_and_print(
+    photos: Sequence[Path], top: int, area: Area | None, verify: int, page: Path | None, *, is_json: bool
+) -> int:
+    """Answer photo by photo, and write them to a `page` where one is asked for.
 
-    Raises ConfigurationError for an empty index, or a place that means nothing.
+    One of several that cannot be read is told, and makes the exit code 1. Raises ConfigurationError for an empty
+    index, or weights that cannot be had.
     """
-    area, files = area_of(region, near), list(files_in(photos))
-    embedding = Embedding()
-    locator = open_locator(Settings.from_env(), embedding, SearchIndex())
-    embedder = embedding.embedder()
-    answers, failed = [], 0
-    for file in files:
-        try:
-            location = locator.locate(views_of(read_photo(file), embedder), top=top, area=area)
-        except ConfigurationError as error:
-            if len(files) == 1:
-                raise
-            answers.append({"photo": str(file), "error": str(error)})
-            console.print(f"{file}: {error}") if not is_json else None
-            failed += 1
-            continue
-        answers.append({"photo": str(file)} | location.to_dict())
-        if not is_json:
-            _print(file, location, embedding.model().label)
+    settings, files = Settings.from_env(), list(files_in(photos))
+    answers: list[tuple[str, Image, Location]] = []
+    unread: dict[str, str] = {}
+    with stand_ins(settings), asking(settings, top=top, area=area, verify=verify) as ask:
+        for file in files:
+            try:
+                image = read_photo(file)
+            except ConfigurationError as error:
+                unread[str(file)] = str(error)
+                continue
+            answers.append((str(file), image, ask(image)))
+            if not is_json:
+                _print(file, answers[-1][2])
+    if len(files) == len(unread) == 1:
+        raise ConfigurationError(*unread.values())
     if is_json:
-        print_json(answers)
-    return int(failed > 0)
+        print_json(_facts(files, answers, unread))
+    elif unread:
+        console.print(f"{len(unread)} files could not be read:", *unread.values(), sep="\n  ")
+    if page:
+        write_text(page, report(answers))
+        console.print(f"written to {page}", soft_wrap=True) if not is_json else None
+    return int(bool(unread))
+
+
+def _facts(
+    files: Sequence[Path], answers: Sequence[tuple[str, Image, Location]], unread: Mapping[str, str]
+) -> list[Facts]:
+    """In the order of the files."""
+    found = {name: location.to_dict() for name, _, location in answers}
+    return [{"photo": str(file)} | found.get(str(file), {"error": unread.get(str(file))}) for file in files]
 
 
 def files_in(photos: Sequence[Path]) -> Iterator[Path]:
@@ -75,7 +90,7 @@ def area_of(region: str, near: str) -> Area | None:
     return Area(cells & frozenset(cells_of(f"around:{lat},{lon},{km}")), (lon, lat, km * 1000))
 
 
-def _print(file: Path, location: Location, embedder: str) -> None:
+def _print(file: Path, location: Location) -> None:
     sure = "" if location.confidence is None else f", confidence {location.confidence:.0%}"
     within = "" if location.radius_m is None else f" within {location.radius_m:,.0f} m (68 %)"
     console.print(f"{file}: {_TOLD[location.status]}{sure}")
@@ -87,7 +102,7 @@ def _print(file: Path, location: Location, embedder: str) -> None:
         console.print(f"  or {place.lat:.6f},{place.lon:.6f} ({place.confidence:.0%}, by likeness alone)")
     for match in location.matches:
         _print_match(match)
-    console.print(f"  searched {location.index_version} with {embedder}\n")
+    console.print(f"  searched {location.index_version}\n")
 
 
 def _print_match(match: Reference) -> None:

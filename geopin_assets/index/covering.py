@@ -27,9 +27,7 @@ def cells_around(cell_ids: Iterable[str]) -> list[str]:
     found = set(cell_ids)
     for cell_id in cell_ids:
         box = stored_facts(cell_id).cell.bbox
-        wide = Bbox(
-            box.west - _MARGIN_DEG, box.south - _MARGIN_DEG, box.east + _MARGIN_DEG, box.north + _MARGIN_DEG
-        )
+        wide = Bbox(box.west - _MARGIN_DEG, box.south - _MARGIN_DEG, box.east + _MARGIN_DEG, box.north + _MARGIN_DEG)
         found.update(other.cell_id for other in cells_in(wide))
     return sorted(found)
 

@@ -54,6 +54,8 @@ class Calibration:
     radii_m: tuple[float, ...]
     found_from: float
     not_covered_below: float
+    reorders: bool
+    """Whether matching points decide the order of matches: only where that was shown to find more."""
     provenance: dict[str, Any]
     """Answers, sources, index version, when: what it was fitted on."""
 
@@ -151,6 +153,7 @@ def fit(
     provenance: dict[str, Any],
     *,
     use_agreement: bool = True,
+    reorders: bool = False,
 ) -> Calibration:
     """A calibration from answers whose error is known.
 
@@ -173,5 +176,6 @@ def fit(
         verified,
         *fit_radii(confidence, error_m),
         *fit_thresholds(confidence, is_right, is_covered),
+        reorders=reorders,
         provenance=provenance | {"answers": len(terms), "verified": int(is_verified.sum())},
     )

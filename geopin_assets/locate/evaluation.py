@@ -6,18 +6,20 @@ calibration that has not seen them: questions are divided into folds by creator 
 on both sides. Not here: the model of confidence (`confidence.py`), what is kept and shown (`defs/`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from geopin_assets.geo import distance_m
 from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.confidence import Calibration, fit
-from geopin_assets.locate.search import search
-from geopin_assets.locate.terms import SAME_PLACE_M, Terms, gather
+from geopin_assets.locate.search import reordered, search
+from geopin_assets.locate.terms import SAME_PLACE_M, Terms, covering, gather
+from geopin_assets.locate.witnesses import Match
 
 FOLDS = 5
 _BINS = 15
@@ -28,44 +30,65 @@ _RESAMPLES = 1_000
 class Question:
     """A published capture as a photo: its own unit vectors, float32 [V, dim], and the truth."""
 
-    capture_id: str
-    source: str
-    lon: float
-    lat: float
+    row: Match
     group: str
     """Questions of one drive, or of one creator in one block, share it."""
-    covered_by: tuple[str, ...]
     views: NDArray[np.float32]
+
+    @property
+    def source(self) -> str:
+        return str(self.row["source"])
 
     @property
     def is_solvable(self) -> bool:
         """Whether another source shows the place."""
-        return bool(set(self.covered_by) - {self.source})
+        return bool(covering(self.row))
+
+    def errors_m(self, matches: pl.DataFrame) -> tuple[float, ...]:
+        """How far the first ten matches are from the truth."""
+        places = matches.head(10).select("lon", "lat").iter_rows()
+        return tuple(distance_m(self.row["lon"], self.row["lat"], *place) for place in places)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found for a question. `errors_m` of the matches, best first, up to ten."""
+    """What was found for a question. Of the matches, best first, up to ten: how far off they are."""
 
     question: Question
     terms: Terms
     errors_m: tuple[float, ...]
+    by_points: "Answer | None" = None
+    """The answer in the order of matching points, where those were counted."""
 
     @property
     def error_m(self) -> float:
         return self.errors_m[0]
 
 
-def ask(questions: Iterable[Question], index: Searchable, store: Readable) -> Iterator[Answer]:
-    """The answers of the other sources; questions to which they have nothing at all are passed over."""
+Compare = Callable[[Question, Sequence[Match]], Mapping[str, int]]
+"""Counts the points that match a question's image, by capture id."""
+
+
+def ask(
+    questions: Iterable[Question], index: Searchable, store: Readable, compare: Compare | None = None, top: int = 10
+) -> Iterator[Answer]:
+    """The answers of the other sources; questions to which they have nothing at all are passed over.
+
+    With `compare` the first `top` matches of each are compared with its image.
+    """
     for question in questions:
-        where = {"source": {"$ne": question.source}}
-        matches = search(question.views, index, store, where=where)
+        without = (question.source,)
+        matches = search(question.views, index, store, where={"source": {"$ne": question.source}})
         if matches.is_empty():
             continue
-        terms = gather(question.views, matches, index, store, without=(question.source,))
-        places = matches.head(10).select("lon", "lat").iter_rows()
-        yield Answer(question, terms, tuple(distance_m(question.lon, question.lat, *place) for place in places))
+        inliers = compare(question, matches.head(top).rows(named=True)) if compare else {}
+
+        def answer(ordered: pl.DataFrame) -> Answer:
+            terms = gather(question.views, ordered, index, store, without=without, inliers=inliers)  # noqa: B023
+            return Answer(question, terms, question.errors_m(ordered))  # noqa: B023
+
+        by_points = answer(reordered(matches, inliers)) if inliers else None
+        yield replace(answer(matches), by_points=by_points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +99,10 @@ class Figures:
     solvable: int
     recall: dict[str, float]
     """Share of solvable questions with a right one among the first 1, 5, 10 matches, at 25 and 50 m: `1@25`, …"""
+    recall_by_points: dict[str, float] | None
+    """The same in the order of matching points, of the questions whose points were counted."""
     recall_interval: tuple[float, float]
-    """Of `1@25`."""
+    """Of `1@25`, of the answers as they would be given."""
     median_error_m: float
     auprc: float
     """Area under precision over recall of `right within 25 m`, ordered by confidence."""
@@ -95,6 +120,8 @@ class Figures:
     """Share of wrong answers among the surest 20, 40, 60, 80 and 100 %."""
     agreement_gain: tuple[float, float, float]
     """By how much agreement of sources raises `auprc`, with its interval."""
+    reordering_gain: tuple[float, float, float] | None
+    """By how much the order of matching points raises `1@25`, with its interval; None where none were counted."""
 
 
 def cross_fitted(answers: list[Answer], model_id: str) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
@@ -118,19 +145,37 @@ def cross_fitted(answers: list[Answer], model_id: str) -> tuple[NDArray[np.float
 def calibrate(
     answers: list[Answer], model_id: str, provenance: dict[str, object], *, use_agreement: bool = True
 ) -> Calibration:
-    """A calibration from these answers. Raises ValueError where they are too few, or all right or wrong."""
+    """A calibration from these answers. Raises ValueError where they are too few, or all right or wrong.
+
+    Matching points decide the order from then on if that finds more, beyond its interval.
+    """
+    given = final(answers)
     return fit(
         model_id,
-        [answer.terms for answer in answers],
-        np.array([answer.error_m for answer in answers]),
-        np.array([answer.question.is_solvable for answer in answers]),
+        [answer.terms for answer in given],
+        np.array([answer.error_m for answer in given]),
+        np.array([answer.question.is_solvable for answer in given]),
         provenance,
         use_agreement=use_agreement,
+        reorders=_reorders(answers),
     )
+
+
+def final(answers: list[Answer]) -> list[Answer]:
+    """The answers as they would be given: in the order of matching points if that finds more, beyond its interval."""
+    reorders = _reorders(answers)
+    return [replace((reorders and answer.by_points) or answer, by_points=None) for answer in answers]
+
+
+def _reorders(answers: list[Answer]) -> bool:
+    gain = reordering_gain(answers)
+    return gain is not None and gain[1] > 0
 
 
 def figures(answers: list[Answer], model_id: str) -> Figures:
     """Raises ValueError where there are too few answers for folds with right and wrong ones in each."""
+    by_likeness, by_points = answers, [answer.by_points for answer in answers if answer.by_points]
+    answers = final(answers)
     confidence, radius_m, status = cross_fitted(answers, model_id)
     error_m = np.array([answer.error_m for answer in answers])
     is_right, solvable = error_m <= SAME_PLACE_M, np.array([answer.question.is_solvable for answer in answers])
@@ -140,7 +185,8 @@ def figures(answers: list[Answer], model_id: str) -> Figures:
     return Figures(
         answers=len(answers),
         solvable=int(solvable.sum()),
-        recall={f"{k}@{m}": _recall(answers, k, m) for m in (25, 50) for k in (1, 5, 10)},
+        recall=_recalls(by_likeness),
+        recall_by_points=_recalls(by_points) if by_points else None,
         recall_interval=_interval(groups, lambda n: float(is_right[n][solvable[n]].mean()) if solvable[n].any() else 0),
         median_error_m=float(np.median(error_m)),
         auprc=auprc(confidence, is_right),
@@ -152,6 +198,7 @@ def figures(answers: list[Answer], model_id: str) -> Figures:
         found_right=float(is_right[found].mean()) if found.any() else 0.0,
         risk_at={f"{p}%": float(1 - is_right[surest[: max(1, len(surest) * p // 100)]].mean()) for p in _SHARES},
         agreement_gain=_agreement_gain(answers, is_right, groups),
+        reordering_gain=reordering_gain(by_likeness),
     )
 
 
@@ -173,6 +220,10 @@ def ece(confidence: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:
     return float(sum(len(n) * abs(confidence[n].mean() - is_right[n].mean()) for n in bins) / len(confidence))
 
 
+def _recalls(answers: list[Answer]) -> dict[str, float]:
+    return {f"{k}@{m}": _recall(answers, k, m) for m in (25, 50) for k in (1, 5, 10)}
+
+
 def _recall(answers: list[Answer], k: int, within_m: float) -> float:
     asked = [answer for answer in answers if answer.question.is_solvable]
     return float(np.mean([min(answer.errors_m[:k]) <= within_m for answer in asked])) if asked else 0.0
@@ -190,9 +241,19 @@ def _agreement_gain(
     return gain(np.arange(len(answers))), *_interval(groups, gain)
 
 
-def _interval(groups: list[str], figure: Callable[[NDArray[np.intp]], float]) -> tuple[float, float]:
+def reordering_gain(answers: Sequence[Answer]) -> tuple[float, float, float] | None:
+    """Of solvable questions whose matches were compared with their image."""
+    compared = [(a, a.by_points) for a in answers if a.by_points and a.question.is_solvable]
+    if not compared:
+        return None
+    won = np.array([float(b.error_m <= SAME_PLACE_M) - float(a.error_m <= SAME_PLACE_M) for a, b in compared])
+    return float(won.mean()), *_interval([a.question.group for a, _ in compared], lambda n: float(won[n].mean()))
+
+
+def _interval(groups: Sequence[str], figure: Callable[[NDArray[np.intp]], float]) -> tuple[float, float]:
     """95 % of the figure over resampled groups; the same every time."""
-    random, members = np.random.default_rng(0), {}
+    random = np.random.default_rng(0)
+    members: dict[str, list[int]] = {}
     for n, group in enumerate(groups):
         members.setdefault(group, []).append(n)
     all_groups = [np.array(numbers) for numbers in members.values()]
@@ -200,5 +261,3 @@ def _interval(groups: list[str], figure: Callable[[NDArray[np.intp]], float]) ->
     figured = [figure(np.concatenate([all_groups[n] for n in chosen])) for chosen in drawn]
     low, high = np.quantile(figured, [0.025, 0.975])
     return float(low), float(high)
-
-

@@ -14,7 +14,7 @@ from geopin_assets.geo import distance_m
 from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.confidence import Calibration
 from geopin_assets.locate.location import NOT_COVERED, UNCERTAIN, Location, Place, Reference
-from geopin_assets.locate.search import Area, search
+from geopin_assets.locate.search import Area, reordered, search
 from geopin_assets.locate.terms import OTHER_PLACE_M, Terms, gather
 from geopin_assets.locate.witnesses import Match, is_copy
 
@@ -23,8 +23,11 @@ _WORTH_TELLING = 0.05
 """An alternative less likely than that is none."""
 NOT_CALIBRATED = "this model is not calibrated: `geopin calibrate` fits confidence and radius to the index"
 
-Verify = Callable[[Sequence[Match]], dict[str, int]]
-"""Counts the points that match the photo, for some matches: inliers by capture id, as far as their images can be had."""
+NOT_VERIFIED = (
+    "not verified: that takes `pip install 'geopin-assets[verify]'` and XFeat's weights (GEOPIN_VERIFY_WEIGHTS)"
+)
+Compare = Callable[[Sequence[Match]], dict[str, int]]
+"""Counts the points that match the photo: inliers by capture id, of those matches whose images can be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +46,33 @@ class Locator:
         *,
         top: int = 10,
         area: Area | None = None,
-        verify: Verify | None = None,
-        notes: Sequence[str] = (),
+        compare: Compare | None = None,
+        verify: int = 0,
     ) -> Location:
         """Where the image of these unit vectors, float32 [V, dim], was taken.
+
+        `verify`: so many matches are compared with the photo, by `compare`.
 
         The position is that of the best match: averages and votes of several were farther off wherever that was
         measured (docs/locating.md). Raises PermanentError for vectors of another dimension.
         """
         matches = search(views, self.index, self.store, area=area)
         if matches.is_empty():
+            nothing = ["nothing is indexed there"]
             return Location(
-                NOT_COVERED, None, None, None, None, None, ["nothing is indexed there"], [], [], *self._made_by
+                NOT_COVERED, None, None, None, None, None, nothing, [], [], self.model_id, self.index_version
             )
-        terms = gather(views, matches, self.index, self.store, area=area)
-        best = matches.row(0, named=True)
-        inliers = verify(matches.head(top).rows(named=True)) if verify else {}
-        if best["capture_id"] in inliers:
-            terms = _with_inliers(terms, inliers[best["capture_id"]])
-        return self._answer(best, matches, terms, inliers, top, list(notes))
+        inliers = compare(matches.head(verify).rows(named=True)) if compare and verify else {}
+        if inliers and self.calibration and self.calibration.reorders:
+            matches = reordered(matches, inliers)
+        terms = gather(views, matches, self.index, self.store, area=area, inliers=inliers)
+        notes = [NOT_VERIFIED] if verify and not compare else []
+        return self._answer(matches, terms, inliers, top, notes)
 
     def _answer(
-        self, best: Match, matches: pl.DataFrame, terms: Terms, inliers: dict[str, int], top: int, notes: list[str]
+        self, matches: pl.DataFrame, terms: Terms, inliers: dict[str, int], top: int, notes: list[str]
     ) -> Location:
-        known = self.calibration
+        best, known = matches.row(0, named=True), self.calibration
         confidence = known.confidence(terms) if known else None
         return Location(
             status=known.status(confidence) if known and confidence is not None else UNCERTAIN,
@@ -76,18 +82,14 @@ class Locator:
             heading_deg=best["heading_deg"],
             confidence=confidence,
             terms=terms.in_words(),
-            alternatives=list(self._alternatives(matches, terms)),
+            alternatives=self._alternatives(matches, terms),
             matches=references(matches.head(top).rows(named=True), inliers),
             model_id=self.model_id,
             index_version=self.index_version,
             notes=notes + ([] if known else [NOT_CALIBRATED]),
         )
 
-    @property
-    def _made_by(self) -> tuple[str, str]:
-        return self.model_id, self.index_version
-
-    def _alternatives(self, matches: pl.DataFrame, terms: Terms) -> "list[Place]":
+    def _alternatives(self, matches: pl.DataFrame, terms: Terms) -> list[Place]:
         """The best match of each other place, as long as it may be right."""
         if self.calibration is None:
             return []
@@ -115,7 +117,3 @@ def references(matches: Sequence[Match], inliers: dict[str, int]) -> list[Refere
         shown = {name: match[name] for name in Reference.__slots__ if name in match}
         told.append(Reference(**shown, inliers=inliers.get(match["capture_id"]), copy_of=copy_of))
     return told
-
-
-def _with_inliers(terms: Terms, inliers: int) -> Terms:
-    return Terms(terms.cosine, terms.margin, terms.agreeing, terms.disagreeing, inliers)

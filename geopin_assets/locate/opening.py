@@ -1,20 +1,22 @@
-"""What `locate` needs, opened from settings: the version that searches use, its model, and the model's calibration.
+"""What `locate` needs, opened from settings: the version that searches use, its calibration, and what verifies answers.
 
 Here too: where calibrations are kept (`calibrations/{model_id}.json` under the data folder). Not here: answers.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import orjson
 
-from geopin_assets.embedding.protocol import Embedder, Model
+from geopin_assets.embedding.model.checkpoints import download
+from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import ConfigurationError, DamagedFileError
 from geopin_assets.files.atomic import write_bytes
 from geopin_assets.index.stores import SearchedIndex, SearchedStore
 from geopin_assets.index.versions import IndexVersion
 from geopin_assets.locate.confidence import Calibration, Weights
 from geopin_assets.locate.locator import Locator
+from geopin_assets.locate.verify import ADDRESS, MAX_BYTES, Verifier, is_installed
 from geopin_assets.platform.parts import Embedding, SearchIndex
 from geopin_assets.settings import Settings
 
@@ -23,18 +25,19 @@ NOTHING_YET = "the index is empty: publish a region first, e.g. `make demo`"
 
 def open_locator(settings: Settings, embedding: Embedding, search_index: SearchIndex) -> Locator:
     """The version that searches use. Raises ConfigurationError where there is none, or it is another model's."""
+    locator = open_index(embedding, search_index)
+    return replace(locator, calibration=read_calibration(settings, locator.model_id))
+
+
+def open_index(embedding: Embedding, search_index: SearchIndex) -> Locator:
+    """The same without a calibration."""
     model = embedding.model()
     serving = serving_version(search_index, model)
-    return Locator(
-        SearchedIndex(search_index.vectors(serving)),
-        SearchedStore(search_index.metadata()),
-        model.model_id,
-        serving.name,
-        read_calibration(settings, model.model_id),
-    )
+    index, store = SearchedIndex(search_index.vectors(serving)), SearchedStore(search_index.metadata())
+    return Locator(index, store, model.model_id, serving.name, calibration=None)
 
 
-def serving_version(search_index: SearchIndex, model: Model | Embedder) -> IndexVersion:
+def serving_version(search_index: SearchIndex, model: Model) -> IndexVersion:
     """Raises ConfigurationError where nothing is published, or only vectors of another model."""
     serving = search_index.versions().serving()
     if serving is None:
@@ -48,6 +51,7 @@ def serving_version(search_index: SearchIndex, model: Model | Embedder) -> Index
 
 
 def calibration_path(settings: Settings, model_id: str) -> Path:
+    """Where the calibration of a model is kept."""
     return settings.data_dir / "calibrations" / f"{model_id}.json"
 
 
@@ -72,3 +76,23 @@ def write_calibration(settings: Settings, calibration: Calibration) -> Path:
     path = calibration_path(settings, calibration.model_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_bytes(path, orjson.dumps(asdict(calibration), option=orjson.OPT_INDENT_2))
+
+
+def find_verifier(settings: Settings) -> Verifier | None:
+    """With the weights that the settings name, else the published ones, fetched once.
+
+    None: without the extra `verify`, or without weights in the sandbox, which never asks the network. Their SHA-256 is
+    recorded at the first download and checked at every load, as the embedder's is. Raises ConfigurationError.
+    """
+    if not is_installed():
+        return None
+    if settings.verify_weights:
+        if not Path(settings.verify_weights).is_file():
+            raise ConfigurationError(f"GEOPIN_VERIFY_WEIGHTS={settings.verify_weights}: no such file")
+        return Verifier(Path(settings.verify_weights))
+    cached = settings.data_dir / "weights" / "xfeat.pt"
+    if not cached.is_file():
+        if settings.is_sandbox:
+            return None
+        download(ADDRESS, cached, max_bytes=MAX_BYTES)
+    return Verifier(cached)

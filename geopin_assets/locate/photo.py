@@ -3,6 +3,7 @@
 Here: from a file, bytes or pixels to unit vectors. Not here: how that is done (`embedding/`), or searching.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,12 @@ def read_photo(photo: Photo) -> Image:
     return image
 
 
-def views_of(image: Image, embedder: Embedder) -> NDArray[np.float32]:
-    """Unit vectors, float32 [V, dim]: of a flat photo, or of twelve views and the whole of what may be a panorama."""
+def frames_of(image: Image, side_px: int) -> list[Image]:
+    """What a model sees: the whole photo and, of one that may be a panorama, its twelve views too."""
     height, width = image.shape[:2]
-    frames = [image]
-    if is_equirectangular(width, height):
-        frames += perspective_views(image, size_px=embedder.side_px)
+    return [image, *(perspective_views(image, size_px=side_px) if is_equirectangular(width, height) else [])]
+
+
+def views_of(frames: Sequence[Image], embedder: Embedder) -> NDArray[np.float32]:
+    """Their unit vectors, float32 [V, dim]."""
     return embedder.embed([embedder.preprocess(frame) for frame in frames])

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from random import Random
 
 import numpy as np
-import orjson
 import polars as pl
 
 from geopin_assets.cells import cell_block
@@ -22,7 +21,7 @@ _CELLS_AT_ONCE = 20
 
 def draw_questions(storage: Storage, model: Model, most: int, seed: int = 0) -> Iterator[Question]:
     """At most so many captures that have a vector, from cells in random order, the sources in turn."""
-    files, random = storage.vectors(model), Random(seed)
+    files, random = storage.vectors(model), Random(seed)  # noqa: S311 (a sample)
     cell_ids = sorted(files.cell_ids())
     random.shuffle(cell_ids)
     per_cell = max(1, -(-most // max(1, len(cell_ids))))
@@ -31,7 +30,7 @@ def draw_questions(storage: Storage, model: Model, most: int, seed: int = 0) -> 
         batch = cell_ids[first : first + _CELLS_AT_ONCE]
         rows = desired_rows(storage, batch)
         for cell_id, in_cell in rows.group_by("cell_id", maintain_order=True):
-            stored = files.cell(str(cell_id[0])).read(["capture_id", "embedding"])
+            stored = files.cell(str(cell_id[0])).read(["capture_id", "view", "embedding"])
             for question in _of_cell(in_cell.join(stored, on="capture_id"), per_cell, random):
                 yield question
                 left -= 1
@@ -46,12 +45,6 @@ def _of_cell(rows: pl.DataFrame, most: int, random: Random) -> Iterator[Question
     shuffled = rows[order].unique("capture_id", keep="first", maintain_order=True)
     turns = shuffled.with_columns(turn=pl.int_range(pl.len()).over("source")).sort("turn", maintain_order=True)
     for row in turns.head(most).iter_rows(named=True):
-        yield Question(
-            row["capture_id"],
-            row["source"],
-            row["lon"],
-            row["lat"],
-            f"{row['creator'] or row['source']}|{cell_block(row['cell_id'])}",
-            tuple(orjson.loads(row["covered_by"])),
-            np.array([row["embedding"]], dtype=np.float32),
-        )
+        group = f"{row['creator'] or row['source']}|{cell_block(row['cell_id'])}"
+        views = np.array([row.pop("embedding")], dtype=np.float32)
+        yield Question(row, group, views)

@@ -20,8 +20,9 @@ from geopin_assets.index.limits import MAX_TOP_K
 from geopin_assets.index.protocol import Readable, Searchable
 
 _ROWS_SQL = """
-SELECT vectors.vector_id, vectors.view, vectors.heading_deg, captures.capture_id, captures.source, lon, lat, captured_at, creator,
-       captures.license, licenses.url AS license_url, attribution, page_url, thumbnail_url, covered_by, cell_id, is_pano
+SELECT vectors.vector_id, vectors.view, vectors.heading_deg, captures.capture_id, captures.source, lon, lat,
+       captured_at, creator, captures.license, licenses.url AS license_url, attribution, page_url,
+       thumbnail_url, covered_by, cell_id, is_pano
 FROM json_each(?1) AS hit
 CROSS JOIN vectors ON vectors.vector_id = hit.value
 CROSS JOIN captures ON captures.capture_id = vectors.capture_id
@@ -37,6 +38,7 @@ MATCH_SCHEMA = {
 """Columns of a match. `score` is a cosine, `heading_deg` the direction of the matching view, `captured_at` ISO 8601
 UTC, `covered_by` a JSON list of the sources that show this place, `distance_m` how far it is from the best match."""
 _COUNTED_HERE = ("rank", "score", "distance_m")
+_COUNTED_AGAIN = ("rank", "distance_m")
 _ROW_SCHEMA = {n: t for n, t in MATCH_SCHEMA.items() if n not in _COUNTED_HERE}
 _BLOCKS_A_FILTER = 180
 """So many fit into the bytes that a filter may have."""
@@ -60,9 +62,7 @@ class Area:
             yield {"cell_block": {"$in": blocks[first : first + _BLOCKS_A_FILTER]}}
 
     def holds(self, cell_id: str, lon: float, lat: float) -> bool:
-        return cell_id in self.cells and (
-            self.near is None or distance_m(lon, lat, *self.near[:2]) <= self.near[2]
-        )
+        return cell_id in self.cells and (self.near is None or distance_m(lon, lat, *self.near[:2]) <= self.near[2])
 
 
 def search(
@@ -106,6 +106,13 @@ def _ranked(best: pl.DataFrame) -> pl.DataFrame:
         pl.col("rank").cast(pl.Int64), distance_m=pl.Series(away_m, dtype=pl.Float64)
     )
     return numbered.select(list(MATCH_SCHEMA))
+
+
+def reordered(matches: pl.DataFrame, inliers: Mapping[str, int]) -> pl.DataFrame:
+    """The matches whose points were counted by that count, before all others."""
+    points = pl.col("capture_id").replace_strict(dict(inliers), default=-1, return_dtype=pl.Int64)
+    ordered = matches.sort(points, descending=True, maintain_order=True)
+    return _ranked(ordered.drop(*_COUNTED_AGAIN))
 
 
 def _rows(vector_ids: pl.Series, store: Readable) -> pl.DataFrame:

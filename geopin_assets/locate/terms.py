@@ -5,8 +5,9 @@ worth together (`confidence.py`), points that match (`verify.py`), or copies (`w
 nothing near the place says nothing; one that does and finds another place speaks against it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import orjson
@@ -61,8 +62,12 @@ def gather(
     *,
     area: Area | None = None,
     without: Collection[str] = (),
+    inliers: Mapping[str, int] = MappingProxyType({}),
 ) -> Terms:
-    """The terms of the best of these matches, one at least (see `search`). `without`: sources that are not asked."""
+    """The terms of the first of these matches, one at least (see `search`).
+
+    `without`: sources that are not asked. `inliers`: matching points by capture id, as far as they were counted.
+    """
     best = matches.row(0, named=True)
     others = [source for source in covering(best) if source not in without]
     said = {source: _agrees(best, views, index, store, source, area) for source in others}
@@ -71,6 +76,7 @@ def gather(
         margin=_margin(matches),
         agreeing=tuple(source for source in others if said[source] is True),
         disagreeing=tuple(source for source in others if said[source] is False),
+        inliers=inliers.get(best["capture_id"]),
     )
 
 

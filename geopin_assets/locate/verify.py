@@ -7,7 +7,6 @@ features and counts. Not here: where images come from (`references.py`), or what
 kornia and poselib are the extra `verify`: without it, answers say that they were not verified. Torch is used here.
 """
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from geopin_assets.embedding.model.checkpoints import download, read_weights
+from geopin_assets.embedding.model.checkpoints import read_weights
 from geopin_assets.embedding.protocol import Image
 from geopin_assets.errors import ConfigurationError
 
@@ -34,8 +33,7 @@ MAX_OFF_PX = 1.5
 FEWEST = 8
 """Matches that a fundamental matrix takes."""
 ADDRESS = "https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt"
-NOT_INSTALLED = "not verified: `pip install geopin-assets[verify]` counts matching points"
-_MAX_BYTES = 16 * 2**20
+MAX_BYTES = 16 * 2**20
 
 
 class Features(NamedTuple):
@@ -46,6 +44,7 @@ class Features(NamedTuple):
 
 
 def is_installed() -> bool:
+    """Whether the extra is."""
     return all(find_spec(name) for name in ("kornia", "poselib"))
 
 
@@ -98,21 +97,3 @@ def mutual(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[NDArra
     nearest, back = alike.argmax(axis=1), alike.argmax(axis=0)
     mine = np.flatnonzero((back[nearest] == np.arange(len(one))) & (alike.max(axis=1) >= MIN_LIKENESS))
     return mine, nearest[mine]
-
-
-def find_verifier(path: str, cache_dir: Path) -> Verifier | None:
-    """With the weights at `path` if they are named, else the published ones, fetched once; None if not installed.
-
-    Their SHA-256 is recorded at the first download and checked at every load, as the embedder's is. Raises
-    ConfigurationError where they cannot be had.
-    """
-    if not is_installed():
-        return None
-    if path:
-        if not os.path.isfile(path):
-            raise ConfigurationError(f"GEOPIN_VERIFY_WEIGHTS={path}: no such file")
-        return Verifier(Path(path))
-    cached = cache_dir / "xfeat.pt"
-    if not cached.is_file():
-        download(ADDRESS, cached, max_bytes=_MAX_BYTES)
-    return Verifier(cached)

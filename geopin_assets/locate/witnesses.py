@@ -40,8 +40,8 @@ def _creator(match: Match) -> str:
 
 def _apart_s(one: Match, other: Match) -> float | None:
     """None where a time is unknown, or a mere date."""
-    times = [_time(match["captured_at"]) for match in (one, other)]
-    return None if None in times else abs((times[0] - times[1]).total_seconds())  # type: ignore[operator, union-attr]
+    here, there = _time(one["captured_at"]), _time(other["captured_at"])
+    return None if here is None or there is None else abs((here - there).total_seconds())
 
 
 def _time(text: str | None) -> datetime | None:
