@@ -63,6 +63,7 @@ def store(tmp_path: Path) -> SqliteStore:
                 "creator": ["Zoë", None, None],
                 "page_url": ["https://example.org"] * 3,
                 "thumbnail_url": [None] * 3,
+                "covered_by": ['["s"]'] * 3,
                 "cell_id": ["a"] * 3,
                 "position_from": ["device", None, "computed"],
                 "position_error_m": [4.5, None, None],
@@ -92,6 +93,13 @@ def test_a_match_carries_all_that_must_be_shown(index: LanceIndex, store: Sqlite
         "attribution": "© Zoë",
         "creator": "Zoë",
         "page_url": "https://example.org",
+        "license_url": None,
+        "thumbnail_url": None,
+        "covered_by": '["s"]',
+        "cell_id": "a",
+        "vector_id": "s:pano/00",
+        "view": 0,
+        "is_pano": True,
         "distance_m": 0.0,
     }
 
