@@ -56,8 +56,8 @@ def _print(told: Figures) -> None:
         f"right at once within 25 m: {told.recall['1@25']:.0%} of those ({low:.0%} to {high:.0%})",
         *(
             [
-                f"in the order of matching points: {told.recall_by_points['1@25']:.0%}, by {told.reordering_gain[0]:+.0%}"
-                f" ({told.reordering_gain[1]:+.0%} to {told.reordering_gain[2]:+.0%}) of those compared"
+                f"in the order of matching points: {told.recall_by_points['1@25']:.0%} of those compared,"
+                f" by {told.reordering_gain[0]:+.0%} ({told.reordering_gain[1]:+.0%} to {told.reordering_gain[2]:+.0%})"
             ]
             if told.recall_by_points and told.reordering_gain
             else []

@@ -47,8 +47,8 @@ _TRY += b" img-src https: http: data: blob:; form-action 'none'; base-uri 'none'
 class Door:
     """An ASGI application in front of Dagster's.
 
-    `photos`: the page to drop photos on. `addresses`: where the UI is reached, as origins, e.g. `http://127.0.0.1:3000`. `token`: what whoever asks must
-    know; empty: nothing.
+    `photos`: the page to drop photos on. `addresses`: where the UI is reached, as origins, e.g. `http://127.0.0.1:3000`.
+    `token`: what whoever asks must know; empty: nothing.
     """
 
     dagster: App
