@@ -31,7 +31,7 @@ from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
 from geopin_assets.grid import Cell, rows_columns
 from geopin_assets.http_client import HttpClient
-from geopin_assets.licenses import OPEN_LICENSES, open_license
+from geopin_assets.licenses import open_license
 from geopin_assets.photo_folder import LocalFolder, PhotoFolder, PhotoGoneError, open_folder
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
@@ -190,7 +190,7 @@ def _rights(settings: Settings) -> Rights:
     license_id = open_license(settings.own_photos_license or ("CC0-1.0" if is_invented else ""))
     attribution = settings.own_photos_attribution or ("GeoPin sandbox" if is_invented else "")
     if license_id is None:
-        raise ConfigurationError(f"GEOPIN_OWN_PHOTOS_LICENSE: state one of {', '.join(OPEN_LICENSES)}")
+        raise ConfigurationError("GEOPIN_OWN_PHOTOS_LICENSE: state an open license, e.g. CC-BY-4.0 (docs/sources.md)")
     if not attribution:
         raise ConfigurationError("GEOPIN_OWN_PHOTOS_ATTRIBUTION: state the text to show with the photos")
     page_url, creator = settings.own_photos_page_url, settings.own_photos_creator or None
