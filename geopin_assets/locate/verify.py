@@ -7,6 +7,8 @@ features and counts. Not here: where images come from (`references.py`), or what
 kornia and poselib are the extra `verify`: without it, answers say that they were not verified. Torch is used here.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -62,7 +64,8 @@ class Verifier:
         height, width = (max(32, round(side * scale)) for side in image.shape[:2])
         small = np.asarray(Pillow.fromarray(image).resize((width, height), Pillow.Resampling.BILINEAR))
         pixels = torch.from_numpy(small.copy()).permute(2, 0, 1)[None].float() / 255
-        found = self._network.detectAndCompute(pixels, top_k=POINTS)[0]
+        with _one_thread():
+            found = self._network.detectAndCompute(pixels, top_k=POINTS)[0]
         return Features(found["keypoints"].double().numpy(), found["descriptors"].numpy())
 
     def inliers(self, one: Features, other: Features) -> int:
@@ -87,6 +90,19 @@ class Verifier:
         except RuntimeError as error:
             raise ConfigurationError(f"{self.weights} are not XFeat's weights: {error}") from error
         return network.eval()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A team of threads takes several times the CPU for so small a network."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def mutual(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -1,4 +1,4 @@
-"""quality/retrieval: how often the index finds where a photo was taken, and whether to believe its confidence.
+"""quality/retrieval: how often the index finds where a photo was taken, and whether its confidence holds.
 
 Not here: questions, answers and figures (`locate/`), or when it is made (weekly, as asking costs searches).
 """
@@ -15,8 +15,7 @@ from geopin_assets.locate.history import DESCRIPTIONS, SCHEMA
 
 CHECKS = {
     "retrieval_not_worse": "The share of captures that the other sources place right at once is not below last "
-    "week's, "
-    "beyond its interval. What to do: look which source lost captures (quality/freshness), and whether the last "
+    "week's, beyond its interval. What to do: look which source lost captures (quality/freshness), and whether the last "
     "publish was complete (index_in_sync).",
     "model_not_worse": "A model that took another's place finds no less than it did. What to do: set GEOPIN_MODEL back, "
     "or keep the older version of the index serving (`geopin index list`).",
