@@ -14,11 +14,11 @@ from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.history import DESCRIPTIONS, SCHEMA
 
 CHECKS = {
-    "retrieval_not_worse": "The share of captures that the other sources place right at once is not below last "
-    "week's, beyond its interval. What to do: look which source lost captures (quality/freshness), and whether the last "
-    "publish was complete (index_in_sync).",
-    "model_not_worse": "A model that took another's place finds no less than it did. What to do: set GEOPIN_MODEL back, "
-    "or keep the older version of the index serving (`geopin index list`).",
+    "retrieval_not_worse": "The share of captures that the other sources place right at once is not below last week's, "
+    "beyond its interval. What to do: see which source lost captures (quality/freshness), and whether the last publish "
+    "was complete (index_in_sync).",
+    "model_not_worse": "A model that took another's place finds no less than that did. What to do: set GEOPIN_MODEL "
+    "back, or keep the older version of the index serving (`geopin index list`).",
 }
 _RUNS_SHOWN = 20
 
