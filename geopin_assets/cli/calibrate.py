@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
-from geopin_assets.cli.console import console, print_json, stand_ins
+from geopin_assets.cli.console import console, stand_ins
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.comparing import Comparison, comparison
 from geopin_assets.locate.evaluation import Figures, ask, calibrate, figures
@@ -14,7 +14,7 @@ from geopin_assets.platform.parts import Embedding, SearchIndex, Sources, Storag
 from geopin_assets.settings import Settings
 
 
-def calibrate_and_report(settings: Settings, questions: int, verify: int, *, is_json: bool) -> None:
+def calibrate_and_report(settings: Settings, questions: int, verify: int) -> None:
     """Raises ConfigurationError where the index cannot teach anything, or nothing can be verified."""
     storage, embedding, search_index = Storage(), Embedding(), SearchIndex()
     locator = open_index(embedding, search_index)
@@ -28,11 +28,8 @@ def calibrate_and_report(settings: Settings, questions: int, verify: int, *, is_
     except ValueError as error:
         raise ConfigurationError(f"not enough to learn from: {error}") from error
     path = write_calibration(settings, calibration)
-    if is_json:
-        print_json(told)
-    else:
-        _print(told)
-        console.print(f"kept in {path}")
+    _print(told)
+    console.print(f"kept in {path}")
 
 
 def _comparison(

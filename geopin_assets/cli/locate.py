@@ -4,6 +4,7 @@ Here: which files, where to look, and how an answer is told. Not here: answers (
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 
@@ -35,18 +36,18 @@ def locate_and_print(
     settings, files = Settings.from_env(), list(files_in(photos))
     answers: list[tuple[str, Image, Location]] = []
     unread: dict[str, str] = {}
+    photos_read = map(_read, files)
+    first = next(photos_read)  # before anything is opened
+    if len(files) == 1 and isinstance(first, ConfigurationError):
+        raise first
     with stand_ins(settings), asking(settings, top=top, area=area, verify=verify) as ask:
-        for file in files:
-            try:
-                image = read_photo(file)
-            except ConfigurationError as error:
-                unread[str(file)] = str(error)
+        for file, image in zip(files, chain([first], photos_read), strict=True):
+            if isinstance(image, ConfigurationError):
+                unread[str(file)] = str(image)
                 continue
             answers.append((str(file), image, ask(image)))
             if not is_json:
                 _print(file, answers[-1][2])
-    if len(files) == len(unread) == 1:
-        raise ConfigurationError(*unread.values())
     if is_json:
         print_json(_facts(files, answers, unread))
     elif unread:
@@ -55,6 +56,13 @@ def locate_and_print(
         write_text(page, report(answers))
         console.print(f"written to {page}", soft_wrap=True) if not is_json else None
     return int(bool(unread))
+
+
+def _read(file: Path) -> Image | ConfigurationError:
+    try:
+        return read_photo(file)
+    except ConfigurationError as error:
+        return error
 
 
 def _facts(
@@ -69,7 +77,10 @@ def files_in(photos: Sequence[Path]) -> Iterator[Path]:
     """The files, and those with a photo's name in the folders. Raises ConfigurationError for what is not there."""
     for photo in photos:
         if photo.is_dir():
-            yield from sorted(file for file in photo.rglob("*") if is_photo(file.name) and file.is_file())
+            found = sorted(file for file in photo.rglob("*") if is_photo(file.name) and file.is_file())
+            if not found:
+                raise ConfigurationError(f"no photo in {photo}")
+            yield from found
         elif photo.is_file():
             yield photo
         else:

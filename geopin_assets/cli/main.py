@@ -222,12 +222,11 @@ def calibrate(
     verify: Annotated[
         int, typer.Option(min=0, max=100, help="Matches of each whose images are compared; 0 is fast")
     ] = 0,
-    as_json: Json = False,
 ) -> None:
     """Fit the confidence and radius of answers to the published index, and say how good they are."""
     from geopin_assets.cli.calibrate import calibrate_and_report
 
-    calibrate_and_report(Settings.from_env(), questions, verify, is_json=as_json)
+    calibrate_and_report(Settings.from_env(), questions, verify)
 
 
 index_app = typer.Typer(no_args_is_help=True, help="Versions of the published index.")

@@ -7,15 +7,18 @@ counting sources around captures. Not here: what agreement is worth (`locate/`).
 
 from collections.abc import Iterable
 from math import cos, radians
+from typing import TYPE_CHECKING
 
-import numpy as np
 import orjson
 import polars as pl
-from numpy.typing import NDArray
 
 from geopin_assets.cells import cells_in, stored_facts
 from geopin_assets.geo import EARTH_RADIUS_M
 from geopin_assets.grid import Bbox
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 WITHIN_M = 25.0
 _MARGIN_DEG = 0.0005
@@ -37,6 +40,7 @@ def covered_by(captures: pl.DataFrame, around: pl.DataFrame) -> pl.Series:
 
     `around` holds the captures themselves and those of `cells_around`: source, lon, lat.
     """
+    import numpy as np
     import shapely
 
     if captures.is_empty():
@@ -55,8 +59,10 @@ def covered_by(captures: pl.DataFrame, around: pl.DataFrame) -> pl.Series:
     return pl.Series([texts[row.tobytes()].decode() for row in shown], dtype=pl.String)
 
 
-def _meters(places: pl.DataFrame, lat0: float) -> NDArray[np.float64]:
+def _meters(places: pl.DataFrame, lat0: float) -> "NDArray[np.float64]":
     """On a plane that touches near these places; cells of one batch are up to some hundred km apart, as the grid is."""
+    import numpy as np
+
     y = np.radians(places["lat"].to_numpy()) * EARTH_RADIUS_M
     x = np.radians(places["lon"].to_numpy()) * EARTH_RADIUS_M * cos(radians(lat0))
     return np.stack([x, y], axis=1)

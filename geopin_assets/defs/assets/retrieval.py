@@ -6,6 +6,7 @@ Not here: questions, answers and figures (`locate/`), or when it is made (weekly
 from datetime import UTC, datetime
 
 import dagster as dg
+import polars as pl
 from pydantic import Field
 
 from geopin_assets.defs.declare import Columns, frame_table, report, verdict
@@ -69,7 +70,7 @@ def retrieval(
             "dagster/row_count": runs.height,
             **last,
             "risk": dg.MetadataValue.json(told.risk_at),
-            "runs": frame_table(runs.tail(_RUNS_SHOWN)),
+            "runs": frame_table(runs.tail(_RUNS_SHOWN).with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M"))),
             "calibration": dg.MetadataValue.path(str(path)),
         },
         check_results=[verdict(check, not text, text or "not worse") for check, text in worse.items()],
