@@ -6,7 +6,7 @@ and kept with where it came from. The radius is the one within which 68 % of kno
 ARCore's geospatial accuracy is. Not here: gathering terms (`terms.py`), or where a calibration is kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log1p
 from typing import Any
@@ -150,7 +150,7 @@ def fit(
     terms: Sequence[Terms],
     error_m: NDArray[np.float64],
     is_covered: NDArray[np.bool_],
-    provenance: dict[str, Any],
+    provenance: Mapping[str, Any],
     *,
     use_agreement: bool = True,
     reorders: bool = False,
@@ -177,5 +177,5 @@ def fit(
         *fit_radii(confidence, error_m),
         *fit_thresholds(confidence, is_right, is_covered),
         reorders=reorders,
-        provenance=provenance | {"answers": len(terms), "verified": int(is_verified.sum())},
+        provenance={**provenance} | {"answers": len(terms), "verified": int(is_verified.sum())},
     )

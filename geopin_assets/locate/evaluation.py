@@ -143,7 +143,7 @@ def cross_fitted(answers: list[Answer], model_id: str) -> tuple[NDArray[np.float
 
 
 def calibrate(
-    answers: list[Answer], model_id: str, provenance: dict[str, object], *, use_agreement: bool = True
+    answers: list[Answer], model_id: str, provenance: Mapping[str, object], *, use_agreement: bool = True
 ) -> Calibration:
     """A calibration from these answers. Raises ValueError where they are too few, or all right or wrong.
 

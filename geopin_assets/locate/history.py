@@ -5,11 +5,14 @@ Here: the rows that are kept, and what counts as worse. Not here: figures (`eval
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from geopin_assets.files import parquet
-from geopin_assets.locate.evaluation import Figures
+
+if TYPE_CHECKING:
+    from geopin_assets.locate.evaluation import Figures
 
 SCHEMA = {
     "at": pl.Datetime("us", "UTC"),
@@ -38,7 +41,7 @@ DESCRIPTIONS = {
 FILE = "retrieval.parquet"
 
 
-def record(folder: Path, figures: Figures, *, model_id: str, index_version: str, now: datetime) -> pl.DataFrame:
+def record(folder: Path, figures: "Figures", *, model_id: str, index_version: str, now: datetime) -> pl.DataFrame:
     """Add a run to the file in this folder; all runs, oldest first."""
     told = figures.recall
     row = {
