@@ -112,8 +112,8 @@ class Instance:
         return self._limit.ask(lambda limit, how: self._search_for(limit, box, how, report))
 
     def _search_for(self, limit: int, box: Bbox, how: How, report: CrawlReport) -> list[Any]:
-        params = {"bbox": str(box), "limit": limit}
-        answer = self._client.get_json(f"{self.url}/api/search", params=params, tally=report, **how)
+        asked: How = {**how, "params": {"bbox": str(box), "limit": limit}, "tally": report}
+        answer = self._client.get_json(f"{self.url}/api/search", **asked)
         return stac_items.features(answer, where=f"panoramax: {without_keys(self.url)}, box {box}")
 
     def _probe(self, report: CrawlReport) -> int:

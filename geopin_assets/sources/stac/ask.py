@@ -192,10 +192,12 @@ class Api:
         return own
 
     def _get(self, url: str, params: Mapping[str, Any], how: How, tally: Tally) -> Any:
-        return self._client.get_json(url, params=params, headers=self._headers, tally=tally, **how)
+        asked: How = {**how, "params": params, "headers": self._headers, "tally": tally}
+        return self._client.get_json(url, **asked)
 
     def _post(self, url: str, body: Mapping[str, Any], how: How, tally: Tally) -> Any:
-        return self._client.request_json("POST", url, json=body, headers=self._headers, tally=tally, **how)
+        asked: How = {**how, "json": body, "headers": self._headers, "tally": tally}
+        return self._client.request_json("POST", url, **asked)
 
     def _fetch_license(self, id_: str, tally: Tally) -> str | None:
         url = f"{self.url}/collections/{quote(id_, safe='')}"
