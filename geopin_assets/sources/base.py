@@ -15,7 +15,7 @@ from datetime import datetime
 from math import inf
 from typing import ClassVar
 
-from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.capture import Capture, Rejected
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient, Quota, Tally
 from geopin_assets.settings import Settings
@@ -52,8 +52,8 @@ class CrawlReport:
     """The first few records left out, by reason: ids or file names, so that their owner can look."""
     incomplete: list[str] = field(default_factory=list)
     """Where captures are missing: boxes (`Missed`), or words about the whole cell. Empty = proven complete."""
-    is_paged: bool = False
-    """Whether the list now being read has several pages."""
+    is_in_parts: bool = False
+    """Whether the list now being read takes several answers, pages or quarters of a box: it may change between them."""
     reading: int = 0
     """How often that list was read before."""
     is_doubtful: bool = False
@@ -69,7 +69,7 @@ class CrawlReport:
         if (missed := Missed(box, why)) not in self.incomplete:
             self.incomplete.append(missed)
 
-    def reject(self, reason: Reason, record: str) -> None:
+    def reject(self, reason: str, record: str) -> None:
         """Count a record that was left out."""
         self.rejected[str(reason)] += 1
         examples = self.rejected_examples.setdefault(str(reason), [])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.capture import Capture, HeadingFrom, Reason, Rejected
 from geopin_assets.sources.wikimedia_commons.read import missing_width, place_of, with_thumbnail
 from geopin_assets_tests.sources.recordings.wikimedia_commons import CELL, NOW, RECORD, parse
 
@@ -48,6 +48,14 @@ def reason_of(record: Any) -> Reason:
         ("PDM-1.0", {"LicenseUrl": None, "License": "pd"}),
         ("PDM-1.0", {"LicenseUrl": None, "License": "cc-pd"}),
         ("PDM-1.0", {"LicenseUrl": None, "License": None, "LicenseShortName": "<b>Public domain</b>"}),
+        ("CC-BY-SA-4.0", {"LicenseUrl": "https://creativecommons.org/licenses/by-sa/4.0-3.0-2.5-2.0-1.0"}),
+        ("CC-BY-SA-2.5", {"LicenseUrl": None, "License": None, "LicenseShortName": "CC BY-SA 2.5-2.0-1.0"}),
+        ("CC-BY-SA-4.0", {"LicenseUrl": None, "License": "cc-by-sa-4.0,3.0,2.5,2.0,1.0"}),
+        ("CC-BY-3.0-PL", {"LicenseUrl": "https://creativecommons.org/licenses/by/3.0/pl/deed.en"}),
+        ("CC-BY-SA-3.0", {"LicenseUrl": "https://creativecommons.org/", "License": "cc-by-sa-3.0"}),
+        ("OGL-UK-3.0", {"LicenseUrl": None, "License": None, "LicenseShortName": "OGL 3"}),
+        ("LAL-1.3", {"LicenseUrl": "http://artlibre.org/licence/lal/en", "License": None, "LicenseShortName": "FAL"}),
+        ("DL-DE-BY-2.0", {"LicenseUrl": "https://www.govdata.de/dl-de/by-2-0", "License": None}),
     ],
 )
 def test_each_spelling_of_an_open_license_is_understood(license_id: str, fields: dict[str, Any]):
@@ -64,6 +72,9 @@ def test_each_spelling_of_an_open_license_is_understood(license_id: str, fields:
         {"LicenseUrl": "https://www.flickr.com/commons/usage/", "License": None, "LicenseShortName": "No restrictions"},
         {"LicenseUrl": None, "License": None, "LicenseShortName": "Attribution"},
         {"LicenseUrl": None, "License": "cc-by-nc-2.0", "LicenseShortName": "CC BY-NC 2.0"},
+        {"LicenseUrl": "https://creativecommons.org/licenses/by/3.0/", "LicenseShortName": "CC BY-NC 3.0"},
+        {"LicenseUrl": None, "License": "cc-by-4.0", "LicenseShortName": "CC BY 4.0, no derivatives"},
+        {"LicenseUrl": "https://creativecommons.org/", "License": None, "LicenseShortName": "CC BY-SA 3.0 bg"},
         {"LicenseUrl": None, "License": None, "LicenseShortName": None},
         {"LicenseUrl": 5, "License": ["cc0"], "LicenseShortName": {}},
     ],
@@ -184,3 +195,39 @@ def test_the_payload_has_plain_texts_and_no_addresses_of_thumbnails():
     assert payload["extmetadata"]["Credit"] == "Own work"
     assert payload["imageinfo"]["user"] == "PtrQs"
     assert "thumburl" not in payload["imageinfo"]
+
+
+@pytest.mark.parametrize("slots", [True, False])
+def test_the_direction_is_what_its_author_states_on_the_page(slots: bool):
+    text = "{{Location|52.37|4.895|heading:NW}}"
+    revision = {"slots": {"main": {"content": text}}} if slots else {"content": text}
+    capture = capture_of(RECORD | {"revisions": [revision]})
+    assert (capture.heading_deg, capture.heading_from) == (315.0, HeadingFrom.OWNER)
+
+
+@pytest.mark.parametrize(
+    "revisions", [None, [], {}, ["x"], [{}], [{"slots": []}], [{"slots": {"main": {"content": 5}}}]]
+)
+def test_a_page_without_readable_text_has_no_direction(revisions: Any):
+    capture = capture_of(RECORD | {"revisions": revisions})
+    assert (capture.heading_deg, capture.heading_from) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"NonFree": "true"}, "not free"),
+        ({"NonFree": "1"}, "not free"),
+        ({"NonFree": True}, None),
+        ({"NonFree": "false"}, None),
+        ({"NonFree": ""}, None),
+        ({"DeletionReason": "<b>Copyright violation</b>"}, "to be deleted: Copyright violation"),
+        ({"DeletionReason": ""}, None),
+    ],
+)
+def test_a_file_that_may_not_stay_is_left_out_whatever_license_it_states(metadata: dict[str, Any], said: str | None):
+    result = parse(page({}, **metadata))
+    if said is None:
+        assert isinstance(result, Capture)
+    else:
+        assert isinstance(result, Rejected) and result.reason == Reason.LICENSE_NOT_OPEN and said in result.record
