@@ -5,6 +5,7 @@
 #   make test-faults   kills, full disks, several processes at once, weeks of lying sources: a table, the verdict last
 #   make bench   what the platform costs; make bench-embed: fetching and embedding images only, beside img2dataset;
 #                make bench-publish: publishing to Cloudflare only, beside a bare client;
+#                make bench-merge: merging, and looking after an index, with 1, 5 and 10 million captures;
 #                make bench-refresh: a quarter of weekly refreshes of every cell and source, on a simulated clock;
 #                make bench-ui: the UI's pages with that much history, in Chromium
 #   make ui      the Dagster UI on http://127.0.0.1:3000, over the same data
@@ -27,7 +28,7 @@ SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo test test-long test-faults tests $(CHECKS) bench bench-embed bench-publish bench-refresh bench-ui ui check lock clean
+.PHONY: demo test test-long test-faults tests $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
@@ -72,6 +73,10 @@ bench-embed: $(VENV)/.installed $(IMG2DATASET)
 
 bench-publish: $(VENV)/.installed
 	$(BIN)/python -m geopin_assets_tests.benchmarks.publish
+
+bench-merge: $(VENV)/.installed
+	$(BIN)/python -m geopin_assets_tests.benchmarks.merge
+	$(BIN)/python -m geopin_assets_tests.benchmarks.index_upkeep --captures 1000000 5000000 10000000
 
 bench-refresh: $(VENV)/.installed
 	$(BIN)/python -m geopin_assets_tests.benchmarks.quarter --weeks 13

@@ -194,27 +194,29 @@ select c.* replace (
        c.rowid as row_id, c.seen_in as noted_in
 from captures c left join crawl_cells k on k.source = c.source and k.cell_id = c.cell_id
 where c.rowid {which} and c.capture_id in (select capture_id from unknown)"""
-_AFTER = "insert into after select cell_id, source, capture_id, row_hash from {table} where cell_key = {key}"
+_AFTER = "insert into after select cell_id, source, md5_number(capture_id || row_hash) from {table}"
 _REPORT = """
 select k.cell_id, coalesce(n.captures, 0) as captures, coalesce(n.sources, 0) as sources,
        coalesce(n.version, 'empty') as data_version, coalesce(c.inserted, 0) as inserted,
        coalesce(c.updated, 0) as updated, coalesce(c.removed, 0) as removed, k.is_asked
 from reported k left join (
-    select cell_id, count(*) as captures, count(distinct source) as sources,
-           md5(string_agg(capture_id || row_hash, ',' order by capture_id)) as version
+    select cell_id, count(*) as captures, count(distinct source) as sources, md5(bit_xor(content)::varchar) as version
     from after group by cell_id) n using (cell_id)
 left join (
-    select case when action = 'REMOVE' then from_cell else to_cell end as cell_id,
-           count(*) filter (action = 'INSERT') as inserted, count(*) filter (action = 'UPDATE') as updated,
-           count(*) filter (action = 'REMOVE') as removed
-    from changes group by 1) c using (cell_id)
+    select cell_id, sum(inserted) as inserted, sum(updated) as updated, sum(removed) as removed
+    from (
+        select cell_id, count(*) as inserted, 0 as updated, 0 as removed
+        from incoming anti join changes using (capture_id) group by cell_id
+        union all
+        select case when action = 'REMOVE' then from_cell else to_cell end, 0, count(*) filter (action = 'UPDATE'),
+               count(*) filter (action = 'REMOVE')
+        from changes group by 1) group by cell_id) c using (cell_id)
 """
 
 
 def _forget_changes(db: duckdb.DuckDBPyConnection) -> None:
     db.execute(
-        """create or replace temp table changes (
-            row_id bigint, capture_id varchar, from_cell varchar, to_cell varchar, action varchar)"""
+        "create or replace temp table changes (capture_id varchar, from_cell varchar, to_cell varchar, action varchar)"
     )
     db.execute(
         "create or replace temp table incoming (cell_id varchar, source varchar, capture_id varchar, row_hash varchar)"
@@ -257,24 +259,19 @@ def _report(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) -> pl.DataFra
     """REPORT_SCHEMA of the cells of a batch, and of others that it changed."""
     asked = {cell.cell_id: cell for cell in batch}
     changed = db.execute(
-        """select cell_id, md5_number_lower(cell_id) % 4294967296
-        from (select distinct from_cell, to_cell from changes where action <> 'SEEN')
-        unpivot (cell_id for way in (from_cell, to_cell))
-        group by cell_id"""
+        """select cell_id, md5_number_lower(cell_id) % 4294967296 from (
+            select cell_id from incoming anti join changes using (capture_id)
+            union select from_cell from changes where action <> 'SEEN'
+            union select to_cell from changes where action <> 'SEEN')"""
     ).fetchall()
     others = [_Cell(cell_id, key, is_known=True) for cell_id, key in changed if cell_id and cell_id not in asked]
-    db.execute(
-        "create or replace temp table after (cell_id varchar, source varchar, capture_id varchar, row_hash varchar)"
-    )
+    db.execute("create or replace temp table after (cell_id varchar, source varchar, content uhugeint)")
     for cell in (*batch, *others):
         if cell.is_known:
-            db.execute(_AFTER.format(table="captures", key=cell.key))
-    db.register(
-        "new", pl.DataFrame({"cell_id": [cell.cell_id for cell in batch if not cell.is_known]}, {"cell_id": pl.String})
-    )
-    db.execute(
-        "insert into after select cell_id, source, capture_id, row_hash from incoming semi join new using (cell_id)"
-    )
+            db.execute(f"{_AFTER.format(table='captures')} where cell_key = {cell.key}")
+    new = pl.DataFrame({"cell_id": [cell.cell_id for cell in batch if not cell.is_known]}, {"cell_id": pl.String})
+    db.register("new", new)
+    db.execute(f"{_AFTER.format(table='incoming')} semi join new using (cell_id)")
     reported = [(cell_id, True) for cell_id in asked] + [(cell.cell_id, False) for cell in others]
     db.register("reported", pl.DataFrame(reported, {"cell_id": pl.String, "is_asked": pl.Boolean}, orient="row"))
     return frame(db, _REPORT).cast(REPORT_SCHEMA)

@@ -15,7 +15,7 @@ create or replace temp table incoming as
                           image_version)::varchar) as row_hash
     from rows anti join takedowns using (capture_id);
 create or replace temp table repeated as
-    select id_key, count(distinct cell_key) as cells from incoming group by all having count(*) > 1;
+    select id_key, min(cell_key) <> max(cell_key) as is_contested from incoming group by all having count(*) > 1;
 create or replace temp table doubled as
     select rowid as row_id from incoming where id_key in (select id_key from repeated)
     qualify row_number() over (partition by capture_id, cell_id order by row_hash, image_url) > 1;
@@ -42,7 +42,7 @@ create or replace temp table others as
 
 -- Of captures with several sights the newest wins, on a tie the smaller cell id.
 create or replace temp table contested as
-    select capture_id from incoming where id_key in (select id_key from repeated where cells > 1)
+    select capture_id from incoming where id_key in (select id_key from repeated where is_contested)
     union select capture_id from elsewhere union select capture_id from others;
 create or replace temp table sights as
     select *, row_number() over (partition by capture_id order by
@@ -71,19 +71,15 @@ create or replace temp table was as
     select row_id, capture_id, cell_id, source, row_hash, image_url, first_seen_at, noted_in, seen_in, seen_at, true
     from elsewhere anti join held using (row_id);
 create or replace temp table changes as
-    select null::bigint as row_id, d.capture_id, null::varchar as from_cell, d.cell_id as to_cell, d.source,
-           null::timestamptz as first_seen_at, null::timestamptz as seen_at, d.nth, d.id_key, d.row_hash,
-           'INSERT' as action
-    from incoming d anti join was p using (capture_id)
-    union all
-    select p.row_id, p.capture_id, p.cell_id, d.cell_id, p.source, p.first_seen_at, p.seen_at, d.nth, d.id_key,
-           d.row_hash,
+    select p.row_id, p.capture_id, p.cell_id as from_cell, d.cell_id as to_cell, p.source, p.first_seen_at, p.seen_at,
+           p.stays,
            case when d.capture_id is null then 'REMOVE'
                 when d.row_hash <> p.row_hash or d.image_url <> p.image_url then 'UPDATE'
                 when greatest(p.noted_in, coalesce(k.complete_number, 0)) <> d.seen_in then 'SEEN' end as action
     from was p left join incoming d on d.capture_id = p.capture_id
-    left join files k on k.source = p.source and k.cell_id = p.cell_id
-    where action is not null and (action <> 'REMOVE' or not p.stays);
+    left join files k on k.source = p.source and k.cell_id = p.cell_id;
+delete from incoming where capture_id in (select capture_id from changes where action is null);
+delete from changes where action is null or (action = 'REMOVE' and stays);
 
 insert into removed_captures by name
     select md5_number_lower(capture_id) as id_key, capture_id, source, first_seen_at,
@@ -91,17 +87,18 @@ insert into removed_captures by name
     from changes where action = 'REMOVE';
 create or replace temp table back as
     select rowid as row_id, capture_id, first_seen_at from removed_captures where rowid in (
-        select rowid from removed_captures where id_key in (
-            select id_key from changes where action = 'INSERT'))
-    and capture_id in (select capture_id from changes where action = 'INSERT');
+        select rowid from removed_captures where id_key in (select id_key from incoming))
+    and capture_id in (select capture_id from incoming);
 delete from removed_captures where rowid in (select row_id from back);
 delete from captures where rowid in (select row_id from changes);
-create or replace temp table written as
-    select c.nth, c.capture_id, c.id_key, c.row_hash, coalesce(c.first_seen_at, r.first_seen_at) as first_seen_at
-    from changes c left join back r using (capture_id) where c.action <> 'REMOVE';
 insert into captures by name
-    select r.* exclude (nth), w.id_key, w.row_hash, coalesce(w.first_seen_at, r.seen_at, $now::timestamptz) as first_seen_at
-    from rows r join written w on r.nth = w.nth
+    select r.* exclude (nth), i.id_key, i.row_hash,
+           coalesce(c.first_seen_at, b.first_seen_at, i.seen_at, $now::timestamptz) as first_seen_at
+    from rows r join incoming i on r.nth = i.nth
+    left join changes c on c.capture_id = i.capture_id left join back b on b.capture_id = i.capture_id
     union all by name
-    select s.* exclude (place, is_incoming), coalesce(w.first_seen_at, s.seen_at, $now::timestamptz) as first_seen_at
-    from sights s join written w using (capture_id) where s.place = 1 and w.nth is null;
+    select s.* exclude (place, is_incoming),
+           coalesce(c.first_seen_at, b.first_seen_at, s.seen_at, $now::timestamptz) as first_seen_at
+    from sights s semi join (from incoming where nth is null) i using (capture_id)
+    left join changes c on c.capture_id = s.capture_id left join back b on b.capture_id = s.capture_id
+    where s.place = 1;
