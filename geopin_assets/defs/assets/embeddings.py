@@ -73,7 +73,7 @@ def embeddings(
         total = sum(counts.values())
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             finished = embed_cells(
-                _tasks(catalog, storage.vectors(model), cell_ids, counts, evidence),
+                cell_tasks(catalog, storage.vectors(model), cell_ids, counts, evidence),
                 embedder=LazyEmbedder(model, embedding.embedder),
                 fetcher=embedding.fetcher(),
                 renew=_renew(links, context.log),
@@ -86,7 +86,7 @@ def embeddings(
     yield from materialize_cells(context, embed)
 
 
-def _tasks(
+def cell_tasks(
     catalog: "Catalog", files: "VectorFiles", cell_ids: Sequence[str], counts: Mapping[str, int], evidence: "Evidence"
 ) -> "Iterator[CellTask]":
     """The cells to bring up to date; their captures are read as the run comes to them."""
