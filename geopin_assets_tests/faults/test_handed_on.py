@@ -55,4 +55,4 @@ def cells_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
 def failure_of(instance: dg.DagsterInstance, run_id: str) -> str:
     page = instance.get_records_for_run(run_id, None, dg.DagsterEventType.STEP_FAILURE, limit=10)
     failures = [record.event_log_entry.dagster_event.step_failure_data for record in page.records]
-    return " ".join(str(failure.user_failure_data and failure.user_failure_data.description) for failure in failures)
+    return " ".join(failure.error_display_string for failure in failures)
