@@ -96,7 +96,7 @@ class Platform:
         catalog, evidence = self.storage.catalog(), Evidence(self.storage)
         evidence.check()
         files, counts = self.storage.vectors(self.model), catalog.counts_by_cell(CELLS)
-        tasks = cell_tasks(catalog, files, CELLS, counts, evidence)
+        tasks = cell_tasks(catalog, files, CELLS, counts, evidence, lambda _: True)
         finished = embed_cells(tasks, embedder=embedder, fetcher=web, now=self.clock, decoders=InPlace())
         for cell_id, result in finished:
             assert not isinstance(result, GeoPinError), result
