@@ -67,6 +67,7 @@ def embed_cells(
     on_progress: Callable[[EmbeddingProgress], None] = lambda _: None,
     batch_size: int | None = None,
     attempts: Attempts | None = None,
+    decoders: Decoders | None = None,
 ) -> Generator[Finished]:
     """Bring the vectors of cells up to date with their captures; yields each cell as it is finished.
 
@@ -81,7 +82,7 @@ def embed_cells(
         thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="model"))
         batches = Batches(lambda: batch_size or embedder.batch_size)
         run = _Run(embedder, ModelThread(thread, embedder, clock), batches, clock, now, on_progress)
-        prepare = _Prepare(embedder, stack.enter_context(Decoders()), clock)
+        prepare = _Prepare(embedder, stack.enter_context(decoders or Decoders()), clock)
         tried = stack.enter_context(attempts.of_run(IN_FLIGHT)) if attempts else None
         reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew), tried))
         for task in tasks:
