@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from geopin_assets.cli.console import console
-from geopin_assets.embedding.decoders import decode_apart
 from geopin_assets.embedding.protocol import Failure
-from geopin_assets.embedding.views import is_equirectangular, perspective_views
+from geopin_assets.embedding.seen import query
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.stores import SearchedIndex, SearchedStore
 from geopin_assets.locate import locate
@@ -19,10 +18,10 @@ def print_matches(photo: Path, top: int) -> None:
     """
     if not photo.is_file():
         raise ConfigurationError(f"no photo at {photo}")
-    image = decode_apart(photo.read_bytes())
-    if isinstance(image, Failure):
-        raise ConfigurationError(f"{photo}: {image.reason}: {image.detail}")
     model, search_index = Embedding().model(), SearchIndex()
+    ways = query(photo.read_bytes(), model.side_px)
+    if isinstance(ways, Failure):
+        raise ConfigurationError(f"{photo}: {ways.reason}: {ways.detail}")
     serving = search_index.versions().serving()
     if serving is None:
         raise ConfigurationError("the index is empty: publish a region first, e.g. `make demo`")
@@ -33,12 +32,14 @@ def print_matches(photo: Path, top: int) -> None:
         )
     embedder = Embedding().embedder()
     index, store = SearchedIndex(search_index.vectors(serving)), SearchedStore(search_index.metadata())
-    height, width = image.shape[:2]
-    views = perspective_views(image, size_px=model.side_px) if is_equirectangular(width, height) else [image]
-    matches = locate(embedder.embed([embedder.preprocess(view) for view in views]), index, store, top)
+    answers = {
+        way: locate(embedder.embed([embedder.preprocess(view) for view in views]), index, store, top)
+        for way, views in ways.items()
+    }
+    way, matches = max(answers.items(), key=lambda answer: answer[1]["score"].max() or -1)
     if matches.is_empty():
         raise ConfigurationError("the index is empty: publish a region first, e.g. `make demo`")
-    console.print(f"embedder: {model.label}\n")
+    console.print(f"embedder: {model.label}\n" + (f"read as {way}, which fits better\n" if len(ways) > 1 else ""))
     for match in matches.iter_rows(named=True):
         taken = match["captured_at"][:10] if match["captured_at"] else "unknown date"
         away = "best match" if match["rank"] == 1 else f"{match['distance_m']:.0f} m from the best"

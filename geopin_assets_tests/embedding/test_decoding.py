@@ -9,16 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from geopin_assets.embedding.decoding import (
-    MAX_ASPECT,
-    MAX_PARTS,
-    MAX_SCANS,
-    PANORAMA_AT_LEAST,
-    Jpeg,
-    Png,
-    WebP,
-    decode_image,
-)
+from geopin_assets.embedding.decoding import MAX_ASPECT, PANORAMA_AT_LEAST, decode_image
+from geopin_assets.embedding.jpeg import MAX_SCANS, MAX_SEGMENTS, Jpeg
+from geopin_assets.embedding.pillow_formats import Png, WebP
 from geopin_assets.embedding.protocol import Failure, FailureReason
 from geopin_assets_tests.embedding.pictures import (
     black_png,
@@ -124,7 +117,7 @@ def test_what_does_not_begin_like_an_image_is_none(data: bytes) -> None:
     assert reason(data) is FailureReason.NOT_AN_IMAGE
 
 
-@pytest.mark.parametrize("format", ["GIF", "BMP", "TIFF", "AVIF", "JPEG2000"])
+@pytest.mark.parametrize("format", ["GIF", "BMP", "JPEG2000"])
 def test_an_image_in_another_format_is_unsupported_and_not_asked_for_again(format: str) -> None:
     """An error page is; it may be gone the next time."""
     got = reason(encoded(PICTURE, format))
@@ -139,7 +132,7 @@ def test_an_image_in_another_format_is_unsupported_and_not_asked_for_again(forma
         patched_jpeg(encoded(PICTURE), frame=0xC1, bits=12),
         patched_jpeg(encoded(PICTURE), frame=0xC3),
         patched_jpeg(encoded(PICTURE), frame=0xC5),
-        encoded(PICTURE)[:2] + jpeg_segment(0xFE, b"") * (MAX_PARTS + 1) + encoded(PICTURE)[2:],
+        encoded(PICTURE)[:2] + jpeg_segment(0xFE, b"") * (MAX_SEGMENTS + 1) + encoded(PICTURE)[2:],
         gray_jpeg(400, 300, MAX_SCANS + 1),
     ],
     ids=["12 bits", "12 bits, extended", "lossless", "hierarchical", "too many segments", "too many scans"],

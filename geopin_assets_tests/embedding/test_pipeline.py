@@ -49,7 +49,7 @@ class TinyModel:
     batch_size = 128
 
     def __init__(self, model_id: str = "tiny-2-p1", side_px: int | None = 8) -> None:
-        self.model = Model(model_id, dim=2, is_place_recognition=False)
+        self.model = Model(model_id, dim=2, is_place_recognition=False, side_px=64)
         self.side_px = side_px
         self.batches: list[tuple[int, ...]] = []
 
@@ -113,7 +113,7 @@ def run(tmp_path: Path) -> Run:
         model = embedder.model
         vectors = VectorFiles(open_store(folder), model.model_id, model.dim).cell(CELL)
         task = CellTask(CELL, cell, before.failures if before else NO_FAILURES, vectors)
-        options = {"fetcher": fetcher or MemoryFetcher(IMAGES), "batch_size": 128} | options
+        options = {"fetcher": fetcher or MemoryFetcher(IMAGES), "batch_size": 128, "many": 1000} | options
         ((cell_id, done),) = embed_cells([task], embedder=embedder, now=lambda: now, **options)
         assert cell_id == CELL and not isinstance(done, PayloadError)
         return Result(vectors.read(), done.failures, done.stats, folder)

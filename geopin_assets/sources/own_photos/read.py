@@ -21,6 +21,7 @@ from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.photo_folder import PhotoFolder, PhotoGoneError
 from geopin_assets.sources import fields
+from geopin_assets.sphere import is_sphere
 
 _GPS_IFD, _EXIF_IFD = 0x8825, 0x8769
 _LAT_REF, _LAT, _LON_REF, _LON, _DIRECTION_REF, _DIRECTION = 1, 2, 3, 4, 16, 17
@@ -86,6 +87,7 @@ class _Bytes(BytesIO):
 def _header(image: JpegImageFile) -> PhotoHeader:
     gps, exif, root = _ifd(image, _GPS_IFD), _ifd(image, _EXIF_IFD), _ifd(image, 0)
     gpano = _gpano(image.info.get("xmp"))
+    camera = " ".join(filter(None, (_text(root.get(_MAKE)), _text(root.get(_MODEL))))) or None
     lat, lon = (
         _degrees(gps.get(_LAT), gps.get(_LAT_REF), "N", "S"),
         _degrees(gps.get(_LON), gps.get(_LON_REF), "E", "W"),
@@ -97,8 +99,8 @@ def _header(image: JpegImageFile) -> PhotoHeader:
         position=fields.position(lon, lat),
         heading_deg=_heading_deg(gpano, _direction_deg(gps)),
         captured_at=_time(_text(exif.get(_TIME_ORIGINAL)), _text(exif.get(_OFFSET_ORIGINAL))),
-        is_pano=_is_full_sphere(gpano),
-        camera=" ".join(filter(None, (_text(root.get(_MAKE)), _text(root.get(_MODEL))))) or None,
+        is_pano=is_sphere(image.width, image.height, gpano, camera),
+        camera=camera,
     )
 
 
@@ -176,17 +178,6 @@ def _gpano(xmp: Any) -> dict[str, str]:
         return {}
     pairs = _GPANO.findall(xmp)
     return {name.decode(): value.decode("utf-8", "replace").strip() for name, value in pairs}
-
-
-def _is_full_sphere(gpano: Mapping[str, str]) -> bool:
-    """Equirectangular and not cropped; sizes are compared with each other, as resizing leaves them behind."""
-    if gpano.get("ProjectionType", "").lower() != "equirectangular":
-        return False
-    sides = (
-        ("CroppedAreaImageWidthPixels", "FullPanoWidthPixels"),
-        ("CroppedAreaImageHeightPixels", "FullPanoHeightPixels"),
-    )
-    return all(fields.number(gpano.get(cropped)) == fields.number(gpano.get(full)) for cropped, full in sides)
 
 
 def _text(value: Any) -> str | None:
