@@ -5,7 +5,7 @@ how captures are stored, or which licenses are open (`licenses.py`).
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -14,8 +14,38 @@ MAX_VECTOR_ID_BYTES = 64  # Cloudflare Vectorize: ids are at most 64 bytes
 MAX_DIM = 1_536  # and vectors have at most so many dimensions; the embedded index takes no others
 
 
-def _column(description: str) -> Any:
-    return field(metadata={"description": description})
+class HeadingFrom(StrEnum):
+    """How the direction of view is known; what is not of the camera itself comes last."""
+
+    OWNER = "owner"
+    """Stated beside the image by whoever brings it: a survey table, a form."""
+    DEVICE = "device"
+    """By the camera, to true north, or to what north it does not say."""
+    MAGNETIC = "magnetic"
+    """By the camera, to magnetic north, corrected by the declination there and then."""
+    POSE = "pose"
+    """By whoever stitched the panorama."""
+    COMPUTED = "computed"
+    """By the platform, from the image and its neighbors."""
+    TRACK = "track"
+    """The direction of movement, which is not always that of view."""
+    SEQUENCE = "sequence"
+    """The same, from where the neighbors in the sequence are."""
+
+
+class PositionFrom(StrEnum):
+    """How the position is known."""
+
+    OWNER = "owner"
+    DEVICE = "device"
+    """By the camera's own receiver, as it wrote it."""
+    TRACK = "track"
+    """By the time of the image, along a track recorded beside it."""
+    COMPUTED = "computed"
+
+
+def _column(description: str, default: Any = MISSING) -> Any:
+    return field(metadata={"description": description}, default=default)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +56,18 @@ class Capture:
     source_capture_id: str = _column("The source's own stable id")
     lon: float = _column("Longitude, degrees east, WGS84")
     lat: float = _column("Latitude, degrees north, WGS84")
+    position_from: PositionFrom | None = _column(
+        "How the position is known: owner, device, track or computed; null if the source does not say", None
+    )
+    position_error_m: float | None = _column("Stated error of the position, meters; null if nobody says", None)
     captured_at: datetime | None = _column("Shutter time, UTC; null if unknown or junk")
     heading_deg: float | None = _column(
         "Direction of view of the image center, degrees clockwise from true north, [0, 360); null if unknown"
+    )
+    heading_from: HeadingFrom | None = _column(
+        "How the direction is known: owner, device, magnetic, pose or computed; track and sequence are directions of "
+        "movement, not always of view; null if the source does not say",
+        None,
     )
     is_pano: bool = _column("Covers 360 degrees horizontally (equirectangular)")
     sequence_id: str | None = _column("Captures of one drive or walk share it")
@@ -59,6 +98,15 @@ class Reason(StrEnum):
     NO_POSITION = "no_position"
     MALFORMED = "malformed"
     NOT_STREET_LEVEL = "not_street_level"
+    IGNORED = "ignored"
+    """Hidden, a system's, or what its owner does not want read."""
+    UNSUPPORTED = "unsupported"
+    """A kind of file that is not read."""
+    SECOND_ROW = "second_row"
+    """A table says something about a photo twice: the first counts."""
+    UNREAD_COLUMN = "unread_column"
+    ASSUMED_CRS = "assumed_crs"
+    """Coordinates of a table were read in a system that it does not state: nothing was left out."""
     NO_ATTRIBUTION = "no_attribution"
     REMOVED = "removed"
     TAKEN_DOWN = "taken_down"
@@ -70,6 +118,13 @@ class Rejected:
 
     reason: Reason
     record: str = ""
+    kind: str = ""
+    """Of records of this reason, counted apart."""
+
+    @property
+    def counted_as(self) -> str:
+        """The reason, with the kind if there is one."""
+        return f"{self.reason}_{self.kind}" if self.kind else str(self.reason)
 
 
 def vector_id(capture_id: str, view: int) -> str:

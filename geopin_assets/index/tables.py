@@ -85,6 +85,7 @@ TABLES = {
             (
                 *("capture_id", "source", "lon", "lat", "captured_at", "heading_deg", "is_pano"),
                 *("license", "attribution", "creator", "page_url", "thumbnail_url", "cell_id"),
+                *("position_from", "position_error_m", "heading_from"),
             ),
         ),
         Table("vectors", ("vector_id", "capture_id", "view", "heading_deg")),

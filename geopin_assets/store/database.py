@@ -58,6 +58,11 @@ class Database:
         with self._understood():
             db = self._open(read_only)
             try:
+                if read_only and _is_older(db):
+                    db.close()
+                    with self.connect():
+                        pass  # which brings it up to date
+                    db = self._open(read_only)
                 db.execute("set TimeZone = 'UTC'")
                 if not read_only:
                     _bring_up_to_date(db)
@@ -115,6 +120,15 @@ def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
         before, after = (SQL / "migrate.sql").read_text().split("-- schema.sql\n")
         schema = f"begin; {before} {schema} {after} commit;"
     db.execute(schema)
+
+
+def _is_older(db: duckdb.DuckDBPyConnection) -> bool:
+    """Whether its tables lack the newest column; asking the list of columns takes ten times as long."""
+    try:
+        db.execute("select heading_from from captures limit 0")
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return True
+    return False
 
 
 def frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:

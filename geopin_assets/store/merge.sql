@@ -8,8 +8,9 @@
 -- `incoming` is written once, as most of it goes straight on. What was taken down is as if no file had it.
 create or replace temp table incoming as
     select *, md5_number_lower(capture_id) as id_key,
-           md5(json_array(cell_id, source_capture_id, lon, lat, epoch_us(captured_at), heading_deg, is_pano,
-                          sequence_id, creator, license, attribution, page_url, image_version)::varchar) as row_hash
+           md5(json_array(cell_id, source_capture_id, lon, lat, position_from, position_error_m, epoch_us(captured_at),
+                          heading_deg, heading_from, is_pano, sequence_id, creator, license, attribution, page_url,
+                          image_version)::varchar) as row_hash
     from rows anti join takedowns using (capture_id);
 create or replace temp table repeated as
     select id_key, count(distinct cell_key) as cells from incoming group by all having count(*) > 1;

@@ -12,12 +12,14 @@ from typing import get_args, get_type_hints
 
 import polars as pl
 
-from geopin_assets.capture import Capture
+from geopin_assets.capture import Capture, HeadingFrom, PositionFrom
 from geopin_assets.errors import DamagedFileError
 
 _TYPES: dict[object, pl.DataType] = {
     str: pl.String(),
     str | None: pl.String(),
+    PositionFrom | None: pl.String(),
+    HeadingFrom | None: pl.String(),
     float: pl.Float64(),
     float | None: pl.Float64(),
     bool: pl.Boolean(),

@@ -7,8 +7,11 @@ create table if not exists captures (      -- one row per canonical capture that
     source_capture_id varchar not null,
     lon               double  not null,
     lat               double  not null,
+    position_from     varchar,
+    position_error_m  double,
     captured_at       timestamptz,
     heading_deg       double,
+    heading_from      varchar,
     is_pano           boolean not null,
     sequence_id       varchar,
     creator           varchar,
@@ -32,8 +35,11 @@ create table if not exists other_sights (  -- captures in a cell that a newer cr
     source_capture_id varchar not null,
     lon               double  not null,
     lat               double  not null,
+    position_from     varchar,
+    position_error_m  double,
     captured_at       timestamptz,
     heading_deg       double,
+    heading_from      varchar,
     is_pano           boolean not null,
     sequence_id       varchar,
     creator           varchar,
@@ -48,6 +54,13 @@ create table if not exists other_sights (  -- captures in a cell that a newer cr
     id_key            ubigint not null,    -- as in captures
     cell_key          uinteger not null    -- as in captures
 );
+
+alter table captures add column if not exists position_from varchar;  -- here and below: of catalogs from before
+alter table captures add column if not exists position_error_m double;
+alter table captures add column if not exists heading_from varchar;
+alter table other_sights add column if not exists position_from varchar;
+alter table other_sights add column if not exists position_error_m double;
+alter table other_sights add column if not exists heading_from varchar;
 
 create table if not exists removed_captures (  -- tombstones: one row per capture that was there and is not any more
     id_key        ubigint not null,           -- as in captures

@@ -33,8 +33,9 @@ AT = datetime(2026, 5, 4, 3, tzinfo=UTC)
 _BARE = """
 create table captures as
 select * exclude (payload),
-       md5(json_array(cell_id, source_capture_id, lon, lat, epoch_us(captured_at), heading_deg, is_pano, sequence_id,
-                      creator, license, attribution, page_url, image_version)::varchar) as row_hash
+       md5(json_array(cell_id, source_capture_id, lon, lat, position_from, position_error_m, epoch_us(captured_at),
+                      heading_deg, heading_from, is_pano, sequence_id, creator, license, attribution, page_url,
+                      image_version)::varchar) as row_hash
 from read_parquet($files)
 qualify row_number() over (partition by source, source_capture_id order by seen_in desc, cell_id) = 1
 """
@@ -60,8 +61,11 @@ def write_cell(raw: RawStore, cell_id: str, captures: int, number: int, changed:
         source_capture_id="id",
         lon=4.8 + pl.col("n").hash(3) / 1.9e19,
         lat=52.3 + pl.col("n").hash(4) / 1.9e19,
+        position_from=pl.lit("device"),
+        position_error_m=pl.lit(4.0),
         captured_at=pl.lit(AT) + pl.duration(seconds="n"),
         heading_deg=pl.when(pl.col("n") < 2 * changed).then(1.0).otherwise(pl.col("n").hash(5) / 1.9e19 * 360),
+        heading_from=pl.lit("device"),
         is_pano=pl.col("n") % 3 == 0,
         sequence_id=(pl.col("n") // 100).hash(6).cast(pl.String),
         creator=pl.format("Anna {}", pl.col("n") // 1000),

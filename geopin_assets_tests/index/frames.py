@@ -80,6 +80,9 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
                 "page_url": f"https://example.org/{id_}",
                 "thumbnail_url": None,
                 "cell_id": cell_id,
+                "position_from": "device",
+                "position_error_m": None if seed % 3 else 4.5,
+                "heading_from": None if seed % 5 == 0 else "device",
                 "payload": "not published",
             }
             for id_, seed in rows
@@ -89,6 +92,7 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
             **{"captured_at": pl.Datetime("us", "UTC"), "heading_deg": pl.Float64, "is_pano": pl.Boolean},
             **{"license": pl.String, "attribution": pl.String, "creator": pl.String, "page_url": pl.String},
             **{"thumbnail_url": pl.String, "cell_id": pl.String, "payload": pl.String},
+            **{"position_from": pl.String, "position_error_m": pl.Float64, "heading_from": pl.String},
         },
     )
 

@@ -218,6 +218,9 @@ def test_rows_come_back_with_their_types(store: MetadataStore) -> None:
         "page_url": "https://example.org/s:1",
         "thumbnail_url": None,
         "cell_id": "a",
+        "position_from": "device",
+        "position_error_m": None,
+        "heading_from": "device",
         "row_hash": "",
     }
     assert rows[1]["heading_deg"] is None

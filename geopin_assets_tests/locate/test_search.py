@@ -64,6 +64,9 @@ def store(tmp_path: Path) -> SqliteStore:
                 "page_url": ["https://example.org"] * 3,
                 "thumbnail_url": [None] * 3,
                 "cell_id": ["a"] * 3,
+                "position_from": ["device", None, "computed"],
+                "position_error_m": [4.5, None, None],
+                "heading_from": ["pose", None, "track"],
             }
         ),
     )

@@ -227,6 +227,7 @@ def old_file(
     raw.objects.delete(["panoramax/crawls.json"])
 
 
+NEW = ("position_from", "position_error_m", "heading_from")
 OLD_TABLES = """
 create table captures (capture_id varchar not null, cell_id varchar not null, source varchar not null,
     source_capture_id varchar not null, lon double not null, lat double not null, captured_at timestamptz,
@@ -251,7 +252,7 @@ def test_a_catalog_of_an_older_version_is_brought_up_to_date_and_keeps_its_histo
     old, path = Catalog(tmp_path / "old.duckdb", clock=lambda: NOW), tmp_path / "old.duckdb"
     with duckdb.connect(str(path)) as db:
         db.execute(OLD_TABLES)
-        db.register("rows", rows)
+        db.register("rows", rows.drop(NEW))
         db.execute("insert into captures by name from rows")
         db.execute("insert into capture_history select capture_id, source, $1, $2, null from rows", [DAY_1, DAY_2])
         db.execute("insert into capture_history values ('panoramax:0', 'panoramax', $1, $1, $2)", [DAY_1, DAY_2])
@@ -267,6 +268,29 @@ def test_a_catalog_of_an_older_version_is_brought_up_to_date_and_keeps_its_histo
     assert (after["inserted"], after["removed"]) == (1, 2)
     seen = old.query("select first_seen_at, removed_at from capture_history where capture_id = 'panoramax:0'")
     assert seen.rows() == [(DAY_1, None)]
+
+
+def test_files_and_catalogs_from_before_it_was_asked_how_a_position_is_known_are_read_beside_newer_ones(
+    raw: RawStore, catalog: Catalog, tmp_path: Path
+) -> None:
+    old_file(raw, A, [capture("1")], crawled_at=DAY_1, drop=NEW)
+    said = capture("2", position_from="device", position_error_m=4.5, heading_from="magnetic")
+    crawl(raw, A, [said], crawled_at=DAY_2, is_complete=False)
+    catalog.merge([A], raw)
+    known = [(None, None, None), ("device", 4.5, "magnetic")]
+    assert catalog.captures([A]).select(NEW).rows() == known
+    with duckdb.connect(str(tmp_path / "catalog.duckdb")) as db:
+        for table in ("captures", "other_sights"):
+            for column in NEW:
+                db.execute(f"alter table {table} drop column {column}")
+        db.execute("update captures set row_hash = 'of fewer columns'")
+    older = Catalog(tmp_path / "catalog.duckdb", clock=lambda: NOW)
+    assert older.captures([A]).select(NEW).rows() == [(None, None, None)] * 2, (
+        "the first look may be one that only reads"
+    )
+    crawl(raw, A, [capture("1", heading_from="track"), said])
+    older.merge([A], raw)
+    assert older.captures([A]).select(NEW).rows() == [(None, None, "track"), known[1]]
 
 
 steps = st.lists(

@@ -69,7 +69,14 @@ def test_a_signed_link_or_a_view_counter_is_no_new_version(raw: RawStore) -> Non
 
 @pytest.mark.parametrize(
     "changed",
-    [{"lon": 4.8931}, {"heading_deg": None}, {"license": "CC0-1.0"}, {"image_version": "2"}, {"is_pano": True}],
+    [
+        {"lon": 4.8931},
+        {"heading_deg": None},
+        {"license": "CC0-1.0"},
+        {"image_version": "2"},
+        {"is_pano": True},
+        {"heading_from": "track"},
+    ],
 )
 def test_any_other_change_is_a_new_version(raw: RawStore, changed: dict[str, object]) -> None:
     assert version(raw, **changed) != version(raw)

@@ -1,7 +1,8 @@
 """One look at a folder of own photos: which have a place, where, and why the others have none.
 
-Here: reading headers many at a time, merged with `positions.csv`, and keeping those of a bucket between runs. Not
-here: where the folder is, what a header says (`read.py`), captures.
+Here: which files are photos, reading their headers many at a time, merged with what is stated beside them, and keeping
+those of a bucket between runs. Not here: where the folder is, what a header says (`read.py`), what else states where a
+photo was taken (`survey.py`), captures.
 
 Only headers are read: 64 KiB of a photo hold them nearly always, and of the others more is read. A region is crawled
 by many runs, and each looks at the whole bucket: a hundred thousand headers take minutes and as many requests, their
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -31,10 +32,13 @@ from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError, PermanentError
 from geopin_assets.files.sqlite import opened, writing
 from geopin_assets.grid import row_column
-from geopin_assets.photo_folder import PhotoFile, PhotoFolder, PhotoGoneError
+from geopin_assets.photo_folder import Lost, PhotoClosedError, PhotoFile, PhotoFolder, PhotoGoneError
+from geopin_assets.photo_folder.names import NOT_READ, Ignored, is_photo, suffix
 from geopin_assets.sources import fields
 from geopin_assets.sources.own_photos import read
-from geopin_assets.sources.own_photos.read import HeaderCutError, PhotoHeader, Position, read_header, read_positions
+from geopin_assets.sources.own_photos.read import HeaderCutError, PhotoHeader, read_header
+from geopin_assets.sources.own_photos.stated import Position
+from geopin_assets.sources.own_photos.survey import Survey, is_beside, read_survey
 
 _PATIENCE_S = 10.0
 _SCHEMA = """
@@ -87,6 +91,17 @@ class Photo:
     header: PhotoHeader
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the owner states about the folder as a whole."""
+
+    ignored: Ignored = field(default_factory=Ignored)
+    crs: str = ""
+    """Of coordinates in tables that state none, `EPSG:…`."""
+    clock_offset: timedelta = timedelta(0)
+    """What the clocks of cameras were behind by, for tracks."""
+
+
 @dataclass(slots=True)
 class Scan:
     """Photos by (row, column), files with no place in the grid, and the photo whose name comes first."""
@@ -94,56 +109,94 @@ class Scan:
     by_cell: defaultdict[tuple[int, int], list[Photo]] = field(default_factory=lambda: defaultdict(list))
     unplaced: list[Rejected] = field(default_factory=list)
     first: Photo | None = None
-    lost: set[str] = field(default_factory=set)
-    """Subfolders that could not be read: what is in them may be in any cell."""
+    lost: set[Lost] = field(default_factory=set)
+    """What is in them may be in any cell."""
+    has_photos: bool = False
+    """Whether there is any photo at all, placed or not."""
 
-    def add(self, photo: Photo | Rejected) -> None:
+    def add(self, photo: Photo | Rejected | Lost) -> None:
         """Sort in what was read of one file."""
-        place = row_column(photo.lon, photo.lat) if isinstance(photo, Photo) else None
         if isinstance(photo, Rejected):
             self.unplaced.append(photo)
-        elif place is None:
+        elif isinstance(photo, Lost):
+            self.lost.add(photo)
+        elif (place := row_column(photo.lon, photo.lat)) is None:
             self.unplaced.append(Rejected(Reason.OUTSIDE_CELL, photo.file.name))
         else:
             self.first = photo if self.first is None or photo.file.name < self.first.file.name else self.first
             self.by_cell[place].append(photo)
 
 
-def scan(folder: PhotoFolder, now: datetime, memory: Memory) -> Scan:
+def scan(folder: PhotoFolder, now: datetime, memory: Memory, how: Reading | None = None) -> Scan:
     """Read the headers of all photos that the memory does not have.
 
-    Raises TransientError or PermanentError if the folder cannot be read.
+    Raises TransientError or PermanentError if the folder, or what is stated about its photos, cannot be read.
     """
-    positions, unusable = read_positions(folder)
-    found, unseen = Scan(unplaced=unusable), set(positions)
+    how, found = how or Reading(), Scan()
+    photos, beside = _listed(folder, how.ignored, found)
+    survey = read_survey(folder, beside, [photo.name for photo in photos], crs=how.crs, now=now)
+    found.unplaced += survey.said
 
-    def look_at(file: PhotoFile) -> Photo | Rejected:
-        return read_photo(folder, file, positions.get(file.name, Position()), now, memory)
+    def look_at(file: PhotoFile) -> Photo | Rejected | Lost:
+        stated = survey.positions.get(file.name) or Position()
+        return read_photo(folder, file, stated, now, memory, survey=survey, clock_offset=how.clock_offset)
 
-    for file, photo in _ahead(look_at, folder.photos(found.lost.add), folder.readers):
-        unseen.discard(file.name)
+    wanted = [photo for photo in photos if survey.positions.get(photo.name, Position()) is not None]
+    for file, photo in _ahead(look_at, wanted, folder.readers):
         found.add(photo)
+        if isinstance(photo, Rejected) and photo.reason is Reason.NO_IMAGE:
+            found.lost.add(Lost(file.name))  # it was there a moment ago: its disk may be going
     memory.forget_others()
-    found.unplaced += [Rejected(Reason.NO_IMAGE, name) for name in unseen]
     found.unplaced.sort(key=lambda rejected: rejected.record)
     return found
 
 
+def _listed(folder: PhotoFolder, ignored: Ignored, found: Scan) -> tuple[list[PhotoFile], list[str]]:
+    """The photos, and the names of files that state something about them; all else is counted, if it is for us."""
+    photos, beside = list[PhotoFile](), list[str]()
+    for file in folder.files(ignored):
+        if not isinstance(file, PhotoFile):
+            found.add(file)
+        elif is_photo(file.name):
+            photos.append(file)
+        elif is_beside(file.name):
+            beside.append(file.name)
+        elif (kind := suffix(file.name)) in NOT_READ:
+            found.add(Rejected(Reason.UNSUPPORTED, file.name, kind[1:]))
+    found.has_photos = bool(photos)
+    return photos, beside
+
+
 def read_photo(
-    folder: PhotoFolder, file: PhotoFile, stated: Position, now: datetime, memory: Memory
-) -> Photo | Rejected:
-    """One file with what `positions.csv` states about it; Rejected if it is no JPEG, has no place or went away."""
+    folder: PhotoFolder,
+    file: PhotoFile,
+    stated: Position,
+    now: datetime,
+    memory: Memory,
+    *,
+    survey: Survey | None = None,
+    clock_offset: timedelta = timedelta(0),
+) -> Photo | Rejected | Lost:
+    """One file with what is stated about it; Rejected if it is no photo or has no place, Lost if it cannot be read."""
     if not fields.source_id(file.name[:200]):
         return Rejected(Reason.UNREADABLE, ascii(file.name))
     try:
         file, header = _remembered(folder, file, memory)
     except PhotoGoneError:
         return Rejected(Reason.NO_IMAGE, file.name)
+    except PhotoClosedError:
+        return Lost(file.name)
     except ConfigurationError:
         raise
     except PermanentError:
         return Rejected(Reason.UNREADABLE, file.name)
-    return _placed(file, header, stated, now) if header else Rejected(Reason.UNREADABLE, ascii(file.name))
+    if header is None:
+        return Rejected(Reason.UNREADABLE, ascii(file.name))
+    if survey and not stated.place and not header.has_position and (time := stated.captured_at or header.captured_at):
+        time += timedelta(0) if stated.captured_at else clock_offset
+        if place := survey.track_place(file.name, time):
+            stated = replace(stated, place=place, is_of_track=True, captured_at=time, states_time=True)
+    return _placed(file, header, stated, now)
 
 
 def _remembered(folder: PhotoFolder, file: PhotoFile, memory: Memory) -> tuple[PhotoFile, PhotoHeader | None]:
@@ -174,8 +227,8 @@ def _placed(file: PhotoFile, header: PhotoHeader, stated: Position, now: datetim
         file=file,
         lon=place[0],
         lat=place[1],
-        heading_deg=header.heading_deg if stated.heading_deg is None else stated.heading_deg,
-        captured_at=fields.plausible(stated.captured_at or header.captured_at, now),
+        heading_deg=stated.heading_deg if stated.states_heading else header.heading_deg,
+        captured_at=fields.plausible(stated.captured_at if stated.states_time else header.captured_at, now),
         header=header,
     )
 

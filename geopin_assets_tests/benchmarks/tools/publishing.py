@@ -84,6 +84,9 @@ def _captures(count: int, rng: np.random.Generator) -> pl.DataFrame:
             "thumbnail_url": [f"https://api.panoramax.xyz/api/pictures/{id_}/thumb.jpg" for id_ in ids],
             "page_url": [f"https://api.panoramax.xyz/?pic={id_}" for id_ in ids],
             "cell_id": [CELLS[number * len(CELLS) // count] for number in range(count)],
+            "position_from": "device",
+            "position_error_m": 4.5,
+            "heading_from": "device",
         }
     )
 
