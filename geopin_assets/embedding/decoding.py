@@ -5,9 +5,11 @@ Here: sniffing, the gate on size in pixels, EXIF orientation, the preview of a D
 model wants (its own `preprocess`). Importing this imports neither torch nor polars.
 """
 
+import math
 import re
 import struct
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +53,9 @@ _MEANINGS = (
     (re.compile("nsufficient memory"), FailureReason.TOO_COSTLY),
 )
 """What simplejpeg says of 12 bits a sample, and of memory that it does not get."""
-_ORIENTATION, _SHORT = 0x0112, 3  # EXIF
-_MOST_STARTS = 64
-"""Raw images in lossless JPEG come as some hundred tiles, behind their previews."""
+_ORIENTATION, _SHORT, _DNG_VERSION = 0x0112, 3, 0xC612
+_MOST_TILES, _HEADER_BYTES = 2_000, 64 * 2**10
+"""Raw images come as some hundred tiles, each a lossless JPEG."""
 
 
 def decode_image(
@@ -91,46 +93,47 @@ def decode_image(
 
 
 def _tiff(data: bytes) -> Jpeg | PillowImage:
-    """A TIFF, or the largest preview in a DNG; what is in the latter as a raw image only is for nobody here."""
-    image = Tiff(data)
-    if not image.is_dng:
-        return image
-    previews = [jpeg for start in _starts(data) if (jpeg := _preview(data[start:]))]
-    if not previews:
+    """A TIFF, or the largest preview in a DNG, whose raw image nothing here develops."""
+    if _entry(data, _DNG_VERSION) is None:
+        return Tiff(data)
+    starts = islice((found.start() for found in re.finditer(rb"\xff\xd8\xff", data)), _MOST_TILES)
+    pixels, start = max(((_preview_px(data[start : start + _HEADER_BYTES]), start) for start in starts), default=(0, 0))
+    if not pixels:
         raise ValueError("unsupported: a DNG without a preview")
-    best = max(previews, key=lambda jpeg: jpeg.size[0] * jpeg.size[1])
-    best.exif = data
-    return best
+    preview = Jpeg(data[start:])
+    preview.exif = data
+    return preview
 
 
-def _starts(data: bytes) -> list[int]:
-    """Where JPEGs may begin. Between samples of a raw image that happens once in 16 MB."""
-    return [found.start() for found, _ in zip(re.finditer(rb"\xff\xd8\xff", data), range(_MOST_STARTS), strict=False)]
-
-
-def _preview(data: bytes) -> Jpeg | None:
+def _preview_px(header: bytes) -> int:
+    """How many pixels a JPEG that begins so has; 0 for a lossless one, which is raw, and for none."""
     try:
-        return Jpeg(data)
-    except ValueError:  # a lossless one, which is raw, or none
-        return None
+        return math.prod(Jpeg(header).size)
+    except ValueError:
+        return 0
 
 
 def _orientation(exif: bytes) -> int:
     """EXIF orientation 1..8; 1 where there is none or the EXIF block is damaged. Nothing else of it is looked at."""
-    exif = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    kind, value = _entry(exif.removeprefix(b"Exif\0\0"), _ORIENTATION) or (0, 1)
+    return value if kind == _SHORT and 1 <= value <= 8 else 1
+
+
+def _entry(tiff: bytes, wanted: int) -> tuple[int, int] | None:
+    """Type and first number of an entry of a TIFF's first directory."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
-        return 1
+        return None
     try:
-        (directory,) = struct.unpack_from(f"{order}I", exif, 4)
-        (entries,) = struct.unpack_from(f"{order}H", exif, directory)
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
         for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, entry)
-            if tag == _ORIENTATION:
-                return value if kind == _SHORT and 1 <= value <= 8 else 1
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
+            if tag == wanted:
+                return kind, value
     except struct.error:  # cut short
-        return 1
-    return 1
+        return None
+    return None
 
 
 def _middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

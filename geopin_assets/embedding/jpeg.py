@@ -33,7 +33,10 @@ _SEQUENTIAL = frozenset((0xC0, 0xC1, 0xC9))
 _RARE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} - _SEQUENTIAL - _PROGRESSIVE
 """Lossless or hierarchical."""
 _END_MISSING, _DATA_MISSING = "Premature end of JPEG file", "premature end of data"
-"""What simplejpeg says of a file that stops before its end, and of one that has an end, but less before it than said."""
+"""What simplejpeg says of a file that stops before its end, and of one that has an end, but less before it."""
+
+_MAY_LACK = 20
+"""Rows of so many."""
 
 
 class Jpeg:
@@ -68,8 +71,6 @@ class Jpeg:
             if _END_MISSING in str(error):  # with all that comes before it there, no pixel is
                 self._data += _EOI
                 return self._by_simplejpeg(at_least, into)
-            if _DATA_MISSING in str(error):
-                raise
             return self._as_viewers_do(at_least, into, error)
 
     def _as_viewers_do(
@@ -77,14 +78,18 @@ class Jpeg:
     ) -> NDArray[np.uint8]:
         """What libjpeg only warns of, and sampling of colors that TurboJPEG has no name for.
 
-        Of several warnings only the first is known: that nothing is missing must be seen otherwise.
+        A bit that flipped may use up more data than there is: a row or two in one color. Much more is missing data.
         """
         if not self._has_end():
             raise error
         try:
-            return self._by_simplejpeg(at_least, into, strict=False)
+            pixels = self._by_simplejpeg(at_least, into, strict=False)
+            if _DATA_MISSING in str(error) and (pixels[-len(pixels) // _MAY_LACK - 1 :] == pixels[-1, -1]).all():
+                raise error
+            return pixels
         except ValueError:
-            pass
+            if _DATA_MISSING in str(error):
+                raise
         try:
             return self._by_pillow(at_least)
         except (OSError, SyntaxError) as other:

@@ -33,7 +33,7 @@ class PillowImage:
     @property
     def exif(self) -> bytes:
         """As it is in the file; a PNG may have it behind the pixels."""
-        return self._image.info.get("exif", b"")
+        return self._image.info.get("exif") or b""
 
     def working_bytes(self, at_least: tuple[int, int]) -> int:
         """Memory that decoding takes."""

@@ -1,7 +1,7 @@
 """What a model is shown of one decoded image: the image itself, or those views of a panorama that show something.
 
-Here: which views, and why not the others, of captures and of queries. Not here: cutting (`views.py`), looking for emptiness (`content.py`), what
-part of a sphere an image is (`geopin_assets/sphere.py`).
+Here: which views, and why not the others, of captures and of queries. Not here: cutting (`views.py`), looking for
+emptiness (`content.py`), what part of a sphere an image is (`geopin_assets/sphere.py`).
 """
 
 from collections import Counter
@@ -19,8 +19,8 @@ _HALF = 0.5
 _MOSTLY_THERE = 0.8
 """Of a sphere's height: of less, a clear sky at the upper end says nothing."""
 _ONE_POINT = 10
-"""Levels of 255: what pixels of one point differ by. Of rows elsewhere it is 20 to 90, at the poles of real ones 0 to 9,
-where a stitcher did not patch them badly."""
+"""Levels of 255 that pixels of one point differ by: 0 to 9 at the poles of real ones that no stitcher patched badly,
+where in other rows it is 20 to 90."""
 _LEAST_WIDTH = 1.5
 """Of a panorama, in sides of what the model sees: its views are enlarged four times then."""
 

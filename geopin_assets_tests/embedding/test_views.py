@@ -168,4 +168,3 @@ def test_the_panorama_is_left_as_it_is() -> None:
     before = panorama.copy()
     perspective_views(panorama, size_px=32)
     np.testing.assert_array_equal(panorama, before)
-
