@@ -262,7 +262,7 @@ class OpenCell:
             left_out=self._left_out_by_reason(),
             renewed=self.renewed,
             deferred=len(self.plan.deferred),
-            vectors=int(images["views"].sum() - images["left_out"].sum()),
+            vectors=int((images["views"] - images["left_out"]).sum()),
             removed_vectors=int(lost.item()),
             seconds=seconds,
             bottleneck=max(seconds, key=seconds.__getitem__, default="") if len(self.plan.todo) else "",

@@ -65,8 +65,10 @@ def query(data: bytes, side_px: int) -> dict[str, list[Image]] | Failure:
     One that is twice as wide as high may be a panorama or a crop, unless it says what it is: it is seen both ways.
     """
     as_flat, as_panorama = decode_apart(data, needed_px(side_px, is_pano=False), needed_px(side_px, is_pano=True))
-    if isinstance(as_flat, Failure) or isinstance(as_panorama, Failure):
-        return as_flat if isinstance(as_flat, Failure) else as_panorama
+    if isinstance(as_flat, Failure):
+        return as_flat
+    if isinstance(as_panorama, Failure):
+        return as_panorama
     height, width = as_panorama.shape[:2]
     part = by_gpano(width, height, properties(data, GPANO))
     seen: dict[str, Seen | Failure] = {}

@@ -238,7 +238,7 @@ class CellVectors:
             .select(embedding_schema(self.dim).names())
             .collect()
         )
-        if len(rows) != (wanted := span["views"].sum() - span["left_out"].sum()):
+        if len(rows) != (wanted := (span["views"] - span["left_out"]).sum()):
             raise PayloadError(f"{self.objects.address(self.key)}: {len(rows)} vectors where {wanted} should be")
         return rows
 

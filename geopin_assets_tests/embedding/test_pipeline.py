@@ -293,7 +293,7 @@ def test_files_from_before_views_were_left_out_are_read(run: Run) -> None:
 
 
 def test_the_same_bytes_at_many_captures_of_a_source_are_no_picture(run: Run, tmp_path: Path) -> None:
-    """Those before the third are taken back; then it is known, in every run. Another source may have the picture, too."""
+    """Those before the third are taken back; then it is known, in every run. Another source may have the picture."""
     images = {f"http://a/{n}": FLAT for n in range(6)} | {"http://a/other": IMAGES["http://a/other"]}
     images |= {f"own-photos://x/{n}": FLAT for n in range(4)}
     attempts = Attempts(tmp_path / "attempts")
