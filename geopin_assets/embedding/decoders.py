@@ -185,11 +185,11 @@ class Decoders:
             self._idle.append(decoder)
 
 
-def decode_apart(data: bytes, *at_least: tuple[int, int]) -> list[Image | Failure]:
-    """`decode_image`, for each least size, in a process that is started for this one image."""
+def decode_apart(data: bytes, *, at_least: tuple[int, int] = FLAT_AT_LEAST) -> Image | Failure:
+    """`decode_image` in a process that is started for this one image."""
     with Decoders() as decoders, decoders.lent() as decoder:
-        found = (decoder.decode(data, at_least=size) for size in at_least)
-        return [pixels if isinstance(pixels, Failure) else pixels.copy() for pixels in found]
+        pixels = decoder.decode(data, at_least=at_least)
+        return pixels if isinstance(pixels, Failure) else pixels.copy()
 
 
 def _file_in_memory() -> int:

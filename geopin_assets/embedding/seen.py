@@ -1,6 +1,6 @@
 """What a model is shown of one decoded image: the image itself, or those views of a panorama that show something.
 
-Here: which views, and why not the others, of captures and of queries. Not here: cutting (`views.py`), looking for
+Here: which views, and why not the others. Not here: cutting (`views.py`), looking for
 emptiness (`content.py`), what part of a sphere an image is (`geopin_assets/sphere.py`).
 """
 
@@ -8,11 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from geopin_assets.embedding.content import emptiness, filled
-from geopin_assets.embedding.decoders import decode_apart
-from geopin_assets.embedding.decoding import needed_px
 from geopin_assets.embedding.protocol import VIEWS, Failure, FailureReason, Image
 from geopin_assets.embedding.views import perspective_views, shown
-from geopin_assets.sphere import Part, by_gpano, by_shape, is_two_to_one
+from geopin_assets.sphere import Part, by_gpano, by_shape
 from geopin_assets.xmp import GPANO, properties
 
 _HALF = 0.5
@@ -57,27 +55,6 @@ def panorama(pixels: Image, data: bytes, side_px: int) -> Seen | Failure:
         return Failure(empty[0], f"{width}x{height}")
     whole = flat(pixels)
     return whole if isinstance(whole, Failure) else Seen(whole.views, Counter({FailureReason.PADDING: VIEWS - 1}))
-
-
-def query(data: bytes, side_px: int) -> dict[str, list[Image]] | Failure:
-    """Ways to see a photo, by name, each decoded and cut as captures are.
-
-    One that is twice as wide as high may be a panorama or a crop, unless it says what it is: it is seen both ways.
-    """
-    as_flat, as_panorama = decode_apart(data, needed_px(side_px, is_pano=False), needed_px(side_px, is_pano=True))
-    if isinstance(as_flat, Failure):
-        return as_flat
-    if isinstance(as_panorama, Failure):
-        return as_panorama
-    height, width = as_panorama.shape[:2]
-    part = by_gpano(width, height, properties(data, GPANO))
-    seen: dict[str, Seen | Failure] = {}
-    if part is None or not part.is_all_around:
-        seen["a photo"] = flat(as_flat)
-    if part.is_all_around if part else is_two_to_one(width, height):
-        seen["a panorama"] = panorama(as_panorama, data, side_px)
-    good = {way: list(found.views.values()) for way, found in seen.items() if isinstance(found, Seen)}
-    return good or next(found for found in seen.values() if isinstance(found, Failure))
 
 
 def _part(pixels: Image, gpano: dict[str, str]) -> Part:

@@ -11,7 +11,7 @@ from PIL import ImageDraw
 
 from geopin_assets.embedding.content import emptiness
 from geopin_assets.embedding.protocol import Failure, FailureReason, Image
-from geopin_assets.embedding.seen import Seen, flat, panorama, query
+from geopin_assets.embedding.seen import Seen, flat, panorama
 from geopin_assets.embedding.views import perspective_views
 from geopin_assets.xmp import GPANO
 from geopin_assets_tests.embedding.pictures import Pixels, encoded, smooth
@@ -186,32 +186,3 @@ def test_no_real_photo_and_no_view_of_a_real_panorama_is_empty() -> None:
         assert emptiness(pixels) is None, path
         if pixels.shape[1] == 2 * pixels.shape[0]:
             assert list(seen(pixels, path.read_bytes(), 512).views) == list(range(12)), path
-
-
-def ways(pixels: Pixels, said: bytes = b"") -> dict[str, int]:
-    found = query(encoded(pixels, **({"xmp": said} if said else {})), SIDE_PX)
-    assert not isinstance(found, Failure), found
-    return {way: len(views) for way, views in found.items()}
-
-
-def test_a_query_is_a_panorama_a_photo_or_either() -> None:
-    both = {"a photo": 1, "a panorama": 12}
-    assert ways(smooth(640, 480)) == ways(smooth(1000, 400)) == {"a photo": 1}
-    assert ways(SPHERE) == ways(smooth(1001, 500)) == both
-    assert ways(SPHERE, packet()) == ways(SPHERE[60:420], packet()) == {"a panorama": 12}
-    assert ways(smooth(640, 480), packet()) == {"a photo": 1}
-    assert ways(smooth(80, 40)) == {"a photo": 1}, "too small for a panorama"
-
-
-def test_a_query_that_shows_nothing_says_so() -> None:
-    for pixels in (np.zeros((480, 640, 3), np.uint8), np.zeros((480, 960, 3), np.uint8)):
-        found = query(encoded(pixels), SIDE_PX)
-        assert isinstance(found, Failure) and found.reason is FailureReason.BLACK
-
-
-def test_a_panorama_is_decoded_as_captures_are() -> None:
-    found = query(encoded(smooth(4000, 2000), quality=70), 512)
-    assert not isinstance(found, Failure)
-    whole = perspective_views(np.asarray(Pillow.open(io.BytesIO(encoded(smooth(4000, 2000), quality=70)))))
-    assert [view.shape for view in found["a photo"]] == [(1250, 2500, 3)]
-    assert np.abs(found["a panorama"][5].astype(int) - whole[5]).max() <= 1
