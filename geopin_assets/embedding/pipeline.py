@@ -69,6 +69,7 @@ def embed_cells(
     batch_size: int | None = None,
     attempts: Attempts | None = None,
     many: int = MANY,
+    decoders: Decoders | None = None,
 ) -> Generator[Finished]:
     """Bring the vectors of cells up to date with their captures; yields each cell as it is finished.
 
@@ -85,7 +86,7 @@ def embed_cells(
         batches = Batches(lambda: batch_size or embedder.batch_size)
         repeats = Repeats(many, attempts)
         run = _Run(embedder, ModelThread(thread, embedder, clock), batches, repeats, clock, now, on_progress)
-        prepare = _Prepare(embedder, stack.enter_context(Decoders()), clock)
+        prepare = _Prepare(embedder, stack.enter_context(decoders or Decoders()), clock)
         tried = stack.enter_context(attempts.of_run(IN_FLIGHT)) if attempts else None
         reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew), tried))
         for task in tasks:

@@ -67,4 +67,4 @@ def test_photos_cropped_to_two_to_one_are_found_among_the_whole_ones() -> None:
     index = np.vstack([views_of([place], embedder) for place in places])
     crops = (encoded(place[120:600], quality=90) for place in places)
     best = [int((views_of(frames_of(read_photo(crop), SIDE_PX), embedder) @ index.T).max(0).argmax()) for crop in crops]
-    assert np.mean([found == place for place, found in enumerate(best)]) > 0.8
+    assert np.mean([found == place for place, found in enumerate(best)]) > 0.75

@@ -23,7 +23,6 @@ from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
 if TYPE_CHECKING:
-    from geopin_assets.embedding.fetching import ImageFetcher
     from geopin_assets.embedding.pipeline import EmbeddingProgress
     from geopin_assets.embedding.plan import CellEmbeddings, CellTask
     from geopin_assets.embedding.reading import Renew
@@ -76,7 +75,7 @@ def embeddings(
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             fetcher = embedding.fetcher()
             finished = embed_cells(
-                _tasks(catalog, storage.vectors(model), cell_ids, counts, evidence, fetcher),
+                cell_tasks(catalog, storage.vectors(model), cell_ids, counts, evidence, fetcher.obeys),
                 embedder=LazyEmbedder(model, embedding.embedder),
                 fetcher=fetcher,
                 renew=_renew(links, context.log),
@@ -89,13 +88,13 @@ def embeddings(
     yield from materialize_cells(context, embed)
 
 
-def _tasks(
+def cell_tasks(
     catalog: "Catalog",
     files: "VectorFiles",
     cell_ids: Sequence[str],
     counts: Mapping[str, int],
     evidence: "Evidence",
-    fetcher: "ImageFetcher",
+    obeys: Callable[[str], bool],
 ) -> "Iterator[CellTask]":
     """The cells to bring up to date; their captures are read as the run comes to them."""
     from geopin_assets.embedding.plan import CellTask
@@ -105,7 +104,7 @@ def _tasks(
         for cell_id in some:
             here = pl.col("cell_id") == cell_id
             captures, failed = images.filter(here), failures.filter(here).drop("cell_id")
-            yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone, fetcher.obeys)
+            yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone, obeys)
 
 
 def _shown_on(advance: Advance) -> "Callable[[EmbeddingProgress], None]":

@@ -14,6 +14,7 @@ from io import BytesIO
 from threading import Lock
 from typing import Any
 
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from geopin_assets.sources import fields
@@ -78,7 +79,7 @@ class _Bytes(BytesIO):
         return data
 
 
-def _header(image: JpegImageFile) -> PhotoHeader:
+def _header(image: ImageFile) -> PhotoHeader:
     gps, exif, root = _ifd(image, _GPS_IFD), _ifd(image, _EXIF_IFD), _ifd(image, 0)
     gpano = _gpano(image.info.get("xmp"))
     camera = " ".join(filter(None, (_text(root.get(_MAKE)), _text(root.get(_MODEL))))) or None
@@ -98,7 +99,7 @@ def _header(image: JpegImageFile) -> PhotoHeader:
     )
 
 
-def _ifd(image: JpegImageFile, tag: int) -> Mapping[int, Any]:
+def _ifd(image: ImageFile, tag: int) -> Mapping[int, Any]:
     """One directory of the EXIF data (0: the main one); empty if it cannot be read."""
     try:
         exif = image.getexif()
