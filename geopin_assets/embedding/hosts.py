@@ -4,7 +4,7 @@ Image addresses come from strangers' records. Here: the rule on them, and the tw
 when a name is resolved (aiohttp connects to the very addresses that were checked, so that a name that resolves
 differently the second time gains nothing) and when a socket is opened; and how long a host is left alone in a session:
 as 429 and 503 with Retry-After ask, or altogether, after failures in a row. Not here: requests and redirects
-(`fetching.py`), the metadata APIs (`http_client`).
+(`answers.py`), the metadata APIs (`http_client`).
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType
 from aiohttp.resolver import ThreadedResolver
 
-from geopin_assets.embedding.protocol import BACK_OFF
+from geopin_assets.embedding.protocol import BACK_OFF, Failure, FailureReason
 from geopin_assets.http_client import asked_wait_s
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -30,6 +30,7 @@ MAX_WAIT_S = 120.0
 HOST_PATIENCE = 20
 """Failures of a host in a row after which the rest of its images is given up in this run: with a deadline of a
 minute each, a dead host with thousands of images would hold a run for hours."""
+GIVEN_UP = Failure(FailureReason.HOST_DOWN, f"{HOST_PATIENCE} failures of the host in a row")
 _LONGEST_S = BACK_OFF[-1].total_seconds()
 _ASKING = (429, 503)
 

@@ -1,6 +1,6 @@
 """What whoever serves an image says in headers against its use: X-Robots-Tag and the TDM Reservation Protocol.
 
-Here: reading those headers, pure. Not here: which answers count and for whom it is waived (`fetching.py`).
+Here: reading those headers, pure. Not here: which answers count and for whom it is waived (`answers.py`).
 """
 
 from collections.abc import Iterable, Iterator

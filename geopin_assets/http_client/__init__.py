@@ -35,6 +35,7 @@ from geopin_assets.http_client.politeness import (
 )
 from geopin_assets.http_client.rate import SharedBucket
 from geopin_assets.http_client.redaction import hide_path
+from geopin_assets.http_client.state import SharedState
 
 __all__ = [
     "AccessDenied",
@@ -50,6 +51,7 @@ __all__ = [
     "Politeness",
     "Quota",
     "SharedBucket",
+    "SharedState",
     "Tally",
     "asked_wait_s",
     "build_politeness",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from geopin_assets.embedding.fetching import MAX_REDIRECTS, ImageFetcher
+from geopin_assets.embedding.answers import MAX_REDIRECTS
+from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import HOST_PATIENCE
 from geopin_assets.embedding.opt_out import opted_out
 from geopin_assets.embedding.protocol import Failure, FailureReason

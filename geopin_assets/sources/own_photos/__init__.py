@@ -12,9 +12,9 @@ License: one for the folder, stated by its owner: `GEOPIN_OWN_PHOTOS_LICENSE` an
 `GEOPIN_OWN_PHOTOS_ATTRIBUTION` are required; `GEOPIN_OWN_PHOTOS_CREATOR` and
 `GEOPIN_OWN_PHOTOS_PAGE_URL` (a base that the file name is appended to) are optional.
 
-Quirks: a subfolder or photo that cannot be read makes every cell incomplete, so that nothing is removed; so does an empty
-folder that had photos, as without its disk. Trash, thumbnails and folders of systems are skipped. The folder is looked at
-once per run; in a bucket only photos that are new or changed since the last run
+Quirks: a subfolder or photo that cannot be read makes every cell incomplete, so that nothing is removed; so does an
+empty folder that had photos, as without its disk. Trash, thumbnails and folders of systems are skipped. The folder is
+looked at once per run; in a bucket only photos that are new or changed since the last run
 are read then, an image having changed when its ETag has. Files without a usable position belong to no cell;
 they are counted by reason on the cell of the folder's first photo. Links that lead out of the folder are not
 followed.
