@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import dagster as dg
 import pytest
@@ -102,8 +103,8 @@ LEFT_OUT = {
 
 def test_what_was_understood_is_kept_and_nothing_is_at_a_wrong_place(ended: tuple[Place, Ended]) -> None:
     place, _ = ended
-    rows = Catalog(place.data / "catalog.duckdb").query("select payload, lon, lat, heading_deg from captures").rows()
-    found = {json.loads(payload)["file"]: where for payload, *where in rows}
+    rows = Catalog(place.data / "catalog.duckdb").query("select image_url, lon, lat, heading_deg from captures").rows()
+    found = {unquote(url.removeprefix("own-photos:")): where for url, *where in rows}
     surveyed = [name for name, is_placed in PHOTOS.items() if is_placed]
     assert set(found) == {*surveyed, "track/a.jpg", "described/a.jpg", "kinds/phone.HEIC"}
     for name in (*surveyed, "track/a.jpg", "described/a.jpg"):

@@ -203,22 +203,21 @@ def photo_id(file: str) -> str:
 def _missing(found: Scan, known: Callable[[], AbstractSet[str]]) -> Iterator[str]:
     """Why photos that exist may not have been seen. `known`: ids that earlier crawls found.
 
-    Disks that are not mounted leave an empty folder behind, or none; nobody empties folders of a survey and keeps them.
+    A disk that is not mounted leaves an empty folder behind; who empties one of a survey removes it.
     """
     lost = sorted(lost.name for lost in found.lost if not lost.is_empty)
     for name in lost[:_NAMED]:
         yield f"the {'folder' if name.endswith('/') else 'file'} {name.rstrip('/')!a} cannot be read"
     if len(lost) > _NAMED:
         yield f"{len(lost) - _NAMED} more folders and files cannot be read"
-    if not found.has_photos and known():
-        yield "there is no photo any more in the whole folder, as where a disk is not mounted"
     if empty := sorted(lost.name for lost in found.lost if lost.is_empty):
         ids = known()
         hashed = {id_ for id_ in ids if id_.startswith(_HASHED)}
         whose = [name for name in empty if any(id_.startswith(name) for id_ in ids)]
         if whose or (hashed and hashed - {photo_id(p.file.name) for photos in found.by_cell.values() for p in photos}):
             name = (whose or empty)[0].rstrip("/")
-            yield f"the folder {name!a} is empty, as where a disk is not mounted: remove it if its photos are gone"
+            what = f"the folder {name!a}" if name else "the whole folder"
+            yield f"{what} is empty, as where a disk is not mounted: remove it if its photos are gone"
 
 
 def _reading(settings: Settings) -> Reading:
