@@ -99,8 +99,13 @@ class OfEmbedding(Installation):
     """`1` compiles the model with torch.compile: minutes of compiling, then faster"""
     gpu_pool: str = "gpu"
     """Dagster pool of embedding runs; its limit is how many run at once"""
+    verify_weights: str = ""
+    """path of XFeat's weights, by which answers are verified; without it the published ones are fetched"""
     trusted_hosts: Hosts = frozenset()
     """hosts that images may come from although their address is private (own servers)"""
+    ignore_opt_out: Hosts = frozenset()
+    """hosts whose images are used although their headers are against it (`X-Robots-Tag: noai`, `tdm-reservation: 1`),
+    as their owners agreed; `*` for all"""
 
 
 class OfPublishing(Installation):

@@ -41,6 +41,7 @@ T = TypeVar("T")
 MIB = 1024 * 1024
 ERROR_BODY_BYTES = 64 * 1024
 _IDLE_S = 30.0  # longest silence on a connection, within the total deadline
+_ACCEPTED, _OF_A_PROXY = 202, 203
 _RETRIED = {408, 425, 429}
 _REFUSED = {401, 403}
 _GONE = {404, 410}
@@ -141,6 +142,9 @@ class HttpClient:
                 result = understand(answer)
         except SourceUnavailable:
             raise  # a stop that the provider asked for; it answers
+        except NotReady:
+            polite.breaker.succeeded()  # it works on it, and has said nothing about other requests
+            raise
         except TransientError as error:
             if error.retry_after_s:
                 polite.bucket.pause(error.retry_after_s)
@@ -178,6 +182,8 @@ class HttpClient:
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
             raise PermanentError(self._redact(f"{where}: not a request that can be sent")) from None  # holds headers
         except httpx.TransportError as error:
+            if _is_too_long(error):
+                raise PayloadError(f"{where}: headers larger than any answer's") from error
             raise TransientError(self._redact(f"{where}: {type(error).__name__} {error}".rstrip())) from error
         except GeoPinError as error:
             error.args = (self._redact(f"{where}: {error}"),)
@@ -191,9 +197,10 @@ class HttpClient:
         if ask.tally is not None:
             ask.tally.requests += 1
         with deadline(self._deadline_s), self._client.stream(ask.method, ask.url, **ask.options) as response:
-            body = self._read(response, ends_at, is_ok=response.status_code in ask.ok)
+            status = 200 if response.status_code == _OF_A_PROXY else response.status_code
+            body = self._read(response, ends_at, is_ok=status in ask.ok)
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status_code, headers, self._redact.body(body))
+            return Answer(status, headers, self._redact.body(body))
 
     def _read(self, response: "httpx.Response", ends_at: float, *, is_ok: bool) -> bytes:
         """The body; of an error its beginning, or nothing where that cannot be read: the status says enough."""
@@ -224,6 +231,8 @@ class HttpClient:
         if status in ask.ok:
             return
         said = f"answered {status} {answer.excerpt}".rstrip()
+        if status == _ACCEPTED:
+            raise NotReady(said, retry_after_s=answer.retry_after_s(self._wall_clock()))
         if status in _REFUSED:
             raise AccessDenied(f"{said}; access denied, check the key or ask the provider")
         if status in _RETRIED or status >= 500:
@@ -231,6 +240,10 @@ class HttpClient:
         if status in _GONE:
             raise NotFound(said)
         raise PermanentError(f"{said}; redirects are not followed" if 300 <= status < 400 else said)
+
+
+class NotReady(TransientError):
+    """202: the answer is being made."""
 
 
 class NotFound(PermanentError):
@@ -243,6 +256,13 @@ class AccessDenied(PermanentError):
 
 class KeyRefused(AccessDenied, ConfigurationError):
     """The provider does not take the key; the message names the variable that holds it."""
+
+
+def _is_too_long(error: BaseException) -> bool:
+    """Whether it was caused by headers that no buffer was large enough for: h11 names the status for that."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return getattr(error, "error_status_hint", None) == 431
 
 
 def user_agent(contact: str = "") -> str:

@@ -154,6 +154,10 @@ class Catalog:
         """Of the captures of some cells, the columns that embedding needs, and `cell_id`."""
         return self._select("captures", IMAGE_COLUMNS, cell_ids)
 
+    def positions(self, cell_ids: Sequence[str]) -> pl.DataFrame:
+        """Source, lon and lat of the captures of some cells."""
+        return self._select("captures", ("source", "lon", "lat"), cell_ids)
+
     def counts_by_cell(self, cell_ids: Sequence[str]) -> dict[str, int]:
         """Captures per cell; cells without one are not in it."""
         counted = self.query(
