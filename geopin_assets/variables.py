@@ -152,6 +152,9 @@ class OfSources(Installation):
     """an answer this long is divided, of the 2000 that are promised"""
     mapillary_tile_days: float = Field(default=7.0, ge=0, le=365)
     """how long a tile is kept, days"""
+    mapillary_position: Literal["computed", "original"] = "computed"
+    """position and heading as Mapillary computed them from the images, or as the device wrote them; either where there
+    is no other"""
     kartaview_area: Literal["box", "circle"] = "box"
     """`circle` should the API refuse boxes"""
     kartaview_images: Literal["storage", "cdn"] = "storage"

@@ -14,10 +14,12 @@ from io import BytesIO
 from threading import Lock
 from typing import Any
 
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from geopin_assets.sources import fields
 from geopin_assets.sources.own_photos.kinds import plugin
+from geopin_assets.sphere import is_sphere
 
 _GPS_IFD, _EXIF_IFD = 0x8825, 0x8769
 _LAT_REF, _LAT, _LON_REF, _LON, _DIRECTION_REF, _DIRECTION = 1, 2, 3, 4, 16, 17
@@ -77,9 +79,10 @@ class _Bytes(BytesIO):
         return data
 
 
-def _header(image: JpegImageFile) -> PhotoHeader:
+def _header(image: ImageFile) -> PhotoHeader:
     gps, exif, root = _ifd(image, _GPS_IFD), _ifd(image, _EXIF_IFD), _ifd(image, 0)
     gpano = _gpano(image.info.get("xmp"))
+    camera = " ".join(filter(None, (_text(root.get(_MAKE)), _text(root.get(_MODEL))))) or None
     lat, lon = (
         _degrees(gps.get(_LAT), gps.get(_LAT_REF), "N", "S"),
         _degrees(gps.get(_LON), gps.get(_LON_REF), "E", "W"),
@@ -91,12 +94,12 @@ def _header(image: JpegImageFile) -> PhotoHeader:
         position=fields.position(lon, lat),
         heading_deg=_heading_deg(gpano, _direction_deg(gps)),
         captured_at=_time(_text(exif.get(_TIME_ORIGINAL)), _text(exif.get(_OFFSET_ORIGINAL))),
-        is_pano=_is_full_sphere(gpano),
-        camera=" ".join(filter(None, (_text(root.get(_MAKE)), _text(root.get(_MODEL))))) or None,
+        is_pano=is_sphere(image.width, image.height, gpano, camera),
+        camera=camera,
     )
 
 
-def _ifd(image: JpegImageFile, tag: int) -> Mapping[int, Any]:
+def _ifd(image: ImageFile, tag: int) -> Mapping[int, Any]:
     """One directory of the EXIF data (0: the main one); empty if it cannot be read."""
     try:
         exif = image.getexif()
@@ -170,17 +173,6 @@ def _gpano(xmp: Any) -> dict[str, str]:
         return {}
     pairs = _GPANO.findall(xmp)
     return {name.decode(): value.decode("utf-8", "replace").strip() for name, value in pairs}
-
-
-def _is_full_sphere(gpano: Mapping[str, str]) -> bool:
-    """Equirectangular and not cropped; sizes are compared with each other, as resizing leaves them behind."""
-    if gpano.get("ProjectionType", "").lower() != "equirectangular":
-        return False
-    sides = (
-        ("CroppedAreaImageWidthPixels", "FullPanoWidthPixels"),
-        ("CroppedAreaImageHeightPixels", "FullPanoHeightPixels"),
-    )
-    return all(fields.number(gpano.get(cropped)) == fields.number(gpano.get(full)) for cropped, full in sides)
 
 
 def _text(value: Any) -> str | None:

@@ -27,6 +27,7 @@ from typing import TypeVar
 import orjson
 import PIL
 
+from geopin_assets import sphere
 from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError, PermanentError
 from geopin_assets.files.sqlite import opened, writing
@@ -300,5 +301,5 @@ def _restored(stored: bytes) -> PhotoHeader | None:
 @cache
 def _reader() -> str:
     """Changes with the code that reads headers, so that a correction there reaches every photo."""
-    code = inspect.getsource(read) + inspect.getsource(fields) + PIL.__version__
+    code = inspect.getsource(read) + inspect.getsource(fields) + inspect.getsource(sphere) + PIL.__version__
     return hashlib.sha256(code.encode()).hexdigest()[:16]
