@@ -25,7 +25,7 @@ from geopin_assets.cli.console import (
 from geopin_assets.cli.listings import print_status
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.running.home import open_instance
-from geopin_assets.defs.running.local_run import LayerResult, crawl_side_by_side, run_region
+from geopin_assets.defs.running.local_run import LayerResult, crawl_side_by_side, raw_key, run_region
 from geopin_assets.defs.running.materialize import Advance, Progress
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.regions import region as cells_of
@@ -33,6 +33,7 @@ from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES
 
 _FAILURES_SHOWN = 5
+_OF_FOLDERS = frozenset(raw_key(source.name) for source in SOURCES if not source.asks_a_server)
 
 
 class ConsoleProgress(Progress):
@@ -60,6 +61,19 @@ def print_layer(result: LayerResult) -> None:
     console.print(f"{result.asset:22} {', '.join(filter(None, (cells, totals)))}{failed}")
     for where, error in list(result.failed.items())[:_FAILURES_SHOWN]:
         console.print(f"  failed {where}: {error}")
+    if result.asset in _OF_FOLDERS:
+        print_left_out(result)
+
+
+def print_left_out(result: LayerResult) -> None:
+    """What a folder's owner can mend: counts by reason, and the first of each with file and line."""
+    for reason, count in sorted(result.left_out.items()):
+        console.print(f"  left out: {count} {reason}")
+        examples = result.examples.get(reason, [])
+        for record in examples:
+            console.print(f"    {record}", markup=False, highlight=False, soft_wrap=True)
+        if count > len(examples):
+            console.print(f"    and {count - len(examples)} more")
 
 
 def print_checks(results: Sequence[LayerResult]) -> None:
