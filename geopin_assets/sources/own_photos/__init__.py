@@ -3,8 +3,9 @@
 API: none; `GEOPIN_OWN_PHOTOS_DIR` is searched with its subfolders. It is a path, or `s3://bucket/prefix` with
 credentials in the standard AWS variables; `GEOPIN_S3_ENDPOINT_URL` names a server other than Amazon's, as for
 Cloudflare R2. Only the first bytes of a photo are read to place it. Position, direction and time come
-from EXIF (GPS, GPSImgDirection to true north, DateTimeOriginal with its offset, else Dutch local time)
-and XMP GPano (360-degree, PoseHeadingDegrees); a part of a sphere is a flat photo. A file `positions.csv` in
+from EXIF, XMP and what Mapillary's tools write, each by the first that can be read: directions to magnetic north are
+corrected, and where there is none, that of movement counts (`heading_from` says so); times without an offset are Dutch
+local time, unless the GPS clock says otherwise. 360-degree photos are known by XMP GPano. A file `positions.csv` in
 the folder (columns file, lat, lon, heading_deg, captured_at) wins over EXIF where a field is not empty.
 
 License: one for the folder, stated by its owner: `GEOPIN_OWN_PHOTOS_LICENSE` and
@@ -36,7 +37,7 @@ from geopin_assets.photo_folder import LocalFolder, PhotoFolder, PhotoGoneError,
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, Source
-from geopin_assets.sources.own_photos.scan import Photo, Scan, remembered, scan
+from geopin_assets.sources.own_photos.scan import EXACT_ENOUGH, Exactness, Photo, Scan, remembered, scan
 
 SCHEME = "own-photos"
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._/-]{1,40}")  # short enough for a vector id beside the source's name
@@ -71,11 +72,13 @@ class OwnPhotos(Source):
         folder: PhotoFolder,
         rights: Rights,
         *,
+        exactness: Exactness = EXACT_ENOUGH,
         memory: Path | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`memory`: the file that keeps headers between runs."""
         self._folder, self._rights, self._memory, self._now = folder, rights, memory, now
+        self._exactness = exactness
         self._lock = Lock()
         self._found: Scan | GeoPinError | None = None
         self._has_told = False
@@ -95,7 +98,9 @@ class OwnPhotos(Source):
         """`client` is not used. Raises ConfigurationError if folder or license are not stated."""
         if (folder := photo_folder(settings)) is None:
             raise ConfigurationError(f"own_photos: set {_WHERE}")
-        return cls(folder, _rights(settings), memory=settings.data_dir / "photo_headers.sqlite")
+        memory = settings.data_dir / "photo_headers.sqlite"
+        exactness = Exactness(max_error_m=settings.own_photos_max_error_m, needs_fix=settings.own_photos_needs_fix)
+        return cls(folder, _rights(settings), exactness=exactness, memory=memory)
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         found = self._scan_once()
@@ -127,7 +132,7 @@ class OwnPhotos(Source):
     def _scan(self) -> Scan | GeoPinError:
         try:
             with remembered(self._memory, str(self._folder)) as memory:
-                return scan(self._folder, self._now(), memory)
+                return scan(self._folder, self._now(), memory, self._exactness)
         except GeoPinError as error:
             error.args = (f"own_photos: {error}",)
             return error
@@ -148,8 +153,11 @@ class OwnPhotos(Source):
             source_capture_id=photo_id(name),
             lon=photo.lon,
             lat=photo.lat,
+            position_from=photo.position_from,
+            position_error_m=photo.position_error_m,
             captured_at=photo.captured_at,
             heading_deg=photo.heading_deg,
+            heading_from=photo.heading_from,
             is_pano=header.is_pano,
             sequence_id=name.rpartition("/")[0] or None,
             creator=rights.creator,

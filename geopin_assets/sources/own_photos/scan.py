@@ -26,13 +26,15 @@ from typing import TypeVar
 import orjson
 import PIL
 
-from geopin_assets.capture import Reason, Rejected
+from geopin_assets import xmp
+from geopin_assets.capture import HeadingFrom, PositionFrom, Reason, Rejected
 from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError, PermanentError
 from geopin_assets.files.sqlite import opened, writing
 from geopin_assets.grid import row_column
 from geopin_assets.photo_folder import PhotoFile, PhotoFolder, PhotoGoneError
 from geopin_assets.sources import fields
-from geopin_assets.sources.own_photos import read
+from geopin_assets.sources.own_photos import clocks, directions, exif, packets, places, read
+from geopin_assets.sources.own_photos.directions import along_sequences, to_true_north
 from geopin_assets.sources.own_photos.read import HeaderCutError, PhotoHeader, Position, read_header, read_positions
 
 _PATIENCE_S = 10.0
@@ -41,6 +43,7 @@ create table if not exists headers (folder text, name text, version text, header
 """
 HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20)
 """How much of a file is read for its header, one attempt after the other."""
+_FIXES = {True: PositionFrom.DEVICE, False: PositionFrom.LAST_FIX}
 _AHEAD = 4  # files asked for, per reader: listing the next page must not leave readers idle
 T = TypeVar("T")
 R = TypeVar("R")
@@ -75,13 +78,33 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exactness:
+    """What is asked of positions, by what their receivers say of them."""
+
+    max_error_m: float = 100.0
+    """0: whatever it is."""
+    needs_fix: bool = False
+
+    def is_met_by(self, header: PhotoHeader) -> bool:
+        """Whether a position is good enough."""
+        is_near = not self.max_error_m or (header.position_error_m or 0) <= self.max_error_m
+        return is_near and (header.has_fix or not self.needs_fix)
+
+
+EXACT_ENOUGH = Exactness()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Photo:
     """A photo that has a place."""
 
     file: PhotoFile
     lon: float
     lat: float
+    position_from: PositionFrom
+    position_error_m: float | None
     heading_deg: float | None
+    heading_from: HeadingFrom | None
     captured_at: datetime | None
     header: PhotoHeader
 
@@ -96,31 +119,34 @@ class Scan:
     lost: set[str] = field(default_factory=set)
     """Subfolders that could not be read: what is in them may be in any cell."""
 
-    def add(self, photo: Photo | Rejected) -> None:
-        """Sort in what was read of one file."""
-        place = row_column(photo.lon, photo.lat) if isinstance(photo, Photo) else None
-        if isinstance(photo, Rejected):
-            self.unplaced.append(photo)
-        elif place is None:
+    def add(self, photo: Photo) -> None:
+        """Sort in a photo."""
+        if (place := row_column(photo.lon, photo.lat)) is None:
             self.unplaced.append(Rejected(Reason.OUTSIDE_CELL, photo.file.name))
         else:
             self.first = photo if self.first is None or photo.file.name < self.first.file.name else self.first
             self.by_cell[place].append(photo)
 
 
-def scan(folder: PhotoFolder, now: datetime, memory: Memory) -> Scan:
+def scan(folder: PhotoFolder, now: datetime, memory: Memory, exactness: Exactness = EXACT_ENOUGH) -> Scan:
     """Read the headers of all photos that the memory does not have.
 
     Raises TransientError or PermanentError if the folder cannot be read.
     """
     positions, unusable = read_positions(folder)
     found, unseen = Scan(unplaced=unusable), set(positions)
+    photos: list[Photo] = []
 
     def look_at(file: PhotoFile) -> Photo | Rejected:
-        return read_photo(folder, file, positions.get(file.name, Position()), now, memory)
+        return read_photo(folder, file, positions.get(file.name, Position()), now, memory, exactness)
 
     for file, photo in _ahead(look_at, folder.photos(found.lost.add), folder.readers):
         unseen.discard(file.name)
+        if isinstance(photo, Photo):
+            photos.append(photo)
+        else:
+            found.unplaced.append(photo)
+    for photo in along_sequences(photos):
         found.add(photo)
     memory.forget_others()
     found.unplaced += [Rejected(Reason.NO_IMAGE, name) for name in unseen]
@@ -129,7 +155,12 @@ def scan(folder: PhotoFolder, now: datetime, memory: Memory) -> Scan:
 
 
 def read_photo(
-    folder: PhotoFolder, file: PhotoFile, stated: Position, now: datetime, memory: Memory
+    folder: PhotoFolder,
+    file: PhotoFile,
+    stated: Position,
+    now: datetime,
+    memory: Memory,
+    exactness: Exactness = EXACT_ENOUGH,
 ) -> Photo | Rejected:
     """One file with what `positions.csv` states about it; Rejected if it is no JPEG, has no place or went away."""
     if not fields.source_id(file.name[:200]):
@@ -142,7 +173,7 @@ def read_photo(
         raise
     except PermanentError:
         return Rejected(Reason.UNREADABLE, file.name)
-    return _placed(file, header, stated, now) if header else Rejected(Reason.UNREADABLE, ascii(file.name))
+    return _placed(file, header, stated, now, exactness) if header else Rejected(Reason.UNREADABLE, ascii(file.name))
 
 
 def _remembered(folder: PhotoFolder, file: PhotoFile, memory: Memory) -> tuple[PhotoFile, PhotoHeader | None]:
@@ -165,16 +196,31 @@ def _header(folder: PhotoFolder, file: PhotoFile) -> tuple[PhotoFile, PhotoHeade
     return file, None
 
 
-def _placed(file: PhotoFile, header: PhotoHeader, stated: Position, now: datetime) -> Photo | Rejected:
+def _placed(
+    file: PhotoFile, header: PhotoHeader, stated: Position, now: datetime, exactness: Exactness
+) -> Photo | Rejected:
     place = stated.place or header.position
     if place is None:
         return Rejected(Reason.BAD_COORDINATES if header.has_position else Reason.NO_POSITION, file.name)
+    if not stated.place and not exactness.is_met_by(header):
+        return Rejected(Reason.INEXACT, file.name)
+    times = (fields.plausible(time, now) for time in (stated.captured_at, *header.clocks))
+    captured_at = next(filter(None, times), None)
+    heading_deg, heading_from = header.heading_deg, header.heading_from
+    if stated.heading_deg is not None:
+        heading_deg, heading_from = stated.heading_deg, HeadingFrom.OWNER
+    elif heading_deg is not None and header.is_magnetic:
+        heading_deg = to_true_north(heading_deg, *place, captured_at or now)
+        heading_from = HeadingFrom.MAGNETIC if heading_from == HeadingFrom.DEVICE else heading_from
     return Photo(
         file=file,
         lon=place[0],
         lat=place[1],
-        heading_deg=header.heading_deg if stated.heading_deg is None else stated.heading_deg,
-        captured_at=fields.plausible(stated.captured_at or header.captured_at, now),
+        position_from=PositionFrom.OWNER if stated.place else _FIXES[header.has_fix],
+        position_error_m=None if stated.place else header.position_error_m,
+        heading_deg=heading_deg,
+        heading_from=heading_from,
+        captured_at=captured_at,
         header=header,
     )
 
@@ -236,16 +282,17 @@ def _restored(stored: bytes) -> PhotoHeader | None:
     found = orjson.loads(stored)
     if found is None:
         return None
-    header, place, time = PhotoHeader(**found), found["position"], found["captured_at"]
     return replace(
-        header,
-        position=(place[0], place[1]) if place else None,
-        captured_at=datetime.fromisoformat(time) if time else None,
+        PhotoHeader(**found),
+        position=tuple(found["position"]) if found["position"] else None,
+        heading_from=HeadingFrom(found["heading_from"]) if found["heading_from"] else None,
+        clocks=tuple(map(datetime.fromisoformat, found["clocks"])),
     )
 
 
 @cache
 def _reader() -> str:
     """Changes with the code that reads headers, so that a correction there reaches every photo."""
-    code = inspect.getsource(read) + inspect.getsource(fields) + PIL.__version__
+    modules = (read, exif, clocks, directions, packets, places, xmp, fields)
+    code = "".join(map(inspect.getsource, modules)) + PIL.__version__
     return hashlib.sha256(code.encode()).hexdigest()[:16]
