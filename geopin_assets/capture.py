@@ -103,6 +103,15 @@ class Reason(StrEnum):
     INEXACT = "inexact"
     MALFORMED = "malformed"
     NOT_STREET_LEVEL = "not_street_level"
+    IGNORED = "ignored"
+    """Hidden, a system's, or what its owner does not want read."""
+    UNSUPPORTED = "unsupported"
+    """A kind of file that is not read."""
+    SECOND_ROW = "second_row"
+    """A table says something about a photo twice: the first counts."""
+    UNREAD_COLUMN = "unread_column"
+    ASSUMED_CRS = "assumed_crs"
+    """Coordinates of a table were read in a system that it does not state: nothing was left out."""
     NO_ATTRIBUTION = "no_attribution"
     REMOVED = "removed"
     TAKEN_DOWN = "taken_down"
@@ -114,6 +123,13 @@ class Rejected:
 
     reason: Reason
     record: str = ""
+    kind: str = ""
+    """Of records of this reason, counted apart."""
+
+    @property
+    def counted_as(self) -> str:
+        """The reason, with the kind if there is one."""
+        return f"{self.reason}_{self.kind}" if self.kind else str(self.reason)
 
 
 def vector_id(capture_id: str, view: int) -> str:

@@ -177,6 +177,12 @@ class OfSources(Installation):
     """sent as `X-Api-Key`; not needed today"""
     own_photos_dir: str = ""
     """folder of photos, or `s3://bucket/prefix`; without it the sandbox's own, and off with real sources"""
+    own_photos_ignore: Listed = ()
+    """files and folders of it that are not read: patterns as in a .gitignore, between commas"""
+    own_photos_crs: str = ""
+    """system of the coordinates in tables that state none, as `EPSG:28992`"""
+    own_photos_clock_offset_s: float = Field(default=0, ge=-(10**9), le=10**9)
+    """seconds that clocks of cameras were behind, for photos that a GPX track places"""
     s3_endpoint_url: str = ""
     """S3 server of that folder other than Amazon's, as for Cloudflare R2"""
     own_photos_license: str = ""

@@ -25,11 +25,13 @@ from geopin_assets.errors import (
 )
 from geopin_assets.photo_folder import (
     LocalFolder,
+    PhotoClosedError,
     PhotoFile,
     PhotoFolder,
     PhotoGoneError,
     PhotoNotAllowedError,
     PhotoTooLargeError,
+    is_photo,
     open_folder,
 )
 from geopin_assets.photo_folder.s3 import ATTEMPTS, S3Folder, connect_s3
@@ -75,18 +77,21 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 def names(folder: PhotoFolder) -> list[str]:
-    return sorted(file.name for file in folder.photos())
+    return sorted(file.name for file in folder.files() if isinstance(file, PhotoFile) and is_photo(file.name))
 
 
 def only(folder: PhotoFolder) -> PhotoFile:
-    (file,) = folder.photos()
+    (file,) = folder.files()
+    assert isinstance(file, PhotoFile)
     return file
 
 
-def test_jpegs_are_listed_by_their_relative_names_and_nothing_else_is(place: Place) -> None:
-    for name in (*ODD_NAMES, "positions.csv", "a.png", "jpg", "drive/notes.txt"):
+def test_files_are_listed_by_their_relative_names_and_photos_are_told_from_others(place: Place) -> None:
+    others = ("positions.csv", "a.gif", "jpg", "drive/notes.txt")
+    for name in (*ODD_NAMES, *others):
         place.put(name, name.encode())
     assert names(place.folder) == sorted(ODD_NAMES)
+    assert {file.name for file in place.folder.files() if isinstance(file, PhotoFile)} == {*ODD_NAMES, *others}
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -164,7 +169,7 @@ def test_an_empty_folder_has_no_photos(bucket: Bucket, tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_names_what_to_check(bucket: Bucket, tmp_path: Path) -> None:
     missing = S3Folder("no-such-bucket", connect=lambda _: bucket.client)
     for folder in (missing, LocalFolder(tmp_path / "unmounted")):
-        for act in (lambda f: list(f.photos()), lambda f: f.head(PhotoFile("a.jpg"), 1), lambda f: f.read("a.jpg", 1)):
+        for act in (lambda f: list(f.files()), lambda f: f.head(PhotoFile("a.jpg"), 1), lambda f: f.read("a.jpg", 1)):
             with pytest.raises(ConfigurationError, match="GEOPIN_OWN_PHOTOS_DIR"):
                 act(folder)
 
@@ -260,7 +265,7 @@ def test_a_listing_of_many_pages_is_complete_and_read_as_it_is_needed(bucket: Bu
 
     recorder = SmallPages(bucket.client)
     folder = S3Folder(bucket.name, bucket.prefix, connect=lambda _: recorder)
-    assert len(list(islice(folder.photos(), 3))) == 3
+    assert len(list(islice(folder.files(), 3))) == 3
     assert len(recorder.asked) == 1
     assert names(folder) == [f"{number:03d}.jpg" for number in range(30)]
     assert len(recorder.asked) == 1 + 5
@@ -362,7 +367,7 @@ def test_a_listing_that_fails_is_an_error_of_its_class_and_never_an_empty_folder
     server: ImageServer, answer: Any, expected: type[GeoPinError], asked: int
 ) -> None:
     with pytest.raises(expected, match="s3://bucket/p/") as caught:
-        list(of_server(server, answer).photos())
+        list(of_server(server, answer).files())
     assert type(caught.value) is expected
     assert server.hits.total() == asked
 
@@ -373,7 +378,7 @@ def test_a_listing_that_fails_is_an_error_of_its_class_and_never_an_empty_folder
         (xml_error(404, "NoSuchKey"), PhotoGoneError),
         (xml_error(404, "NoSuchBucket"), ConfigurationError),
         (xml_error(403, "AccessDenied"), ConfigurationError),
-        (xml_error(403, "InvalidObjectState"), PermanentError),
+        (xml_error(403, "InvalidObjectState"), PhotoClosedError),
         (xml_error(400, "InvalidRequest"), PermanentError),
         (xml_error(503, "SlowDown"), TransientError),
         (body(bytes(10), announced=1000), TransientError),
@@ -400,7 +405,7 @@ def test_what_fails_once_is_asked_again_in_the_middle_of_a_listing_or_a_body_too
 def test_a_listing_that_goes_round_in_circles_ends(server: ImageServer) -> None:
     folder = of_server(server, body(listing("p/a.jpg", following="same", is_truncated=True)))
     with pytest.raises(PayloadError):
-        list(folder.photos())
+        list(folder.files())
     assert server.hits.total() == 2
 
 
@@ -415,7 +420,7 @@ def test_a_server_that_is_not_there_is_a_passing_failure(server: ImageServer) ->
     server.server_close()
     folder = S3Folder("bucket", "p", url, connect=connect, sleep=lambda _: None)
     with pytest.raises(TransientError, match="EndpointConnectionError"):
-        list(folder.photos())
+        list(folder.files())
 
 
 def test_a_body_that_drips_is_given_up(server: ImageServer) -> None:
@@ -430,7 +435,7 @@ def test_no_message_holds_what_the_server_or_the_library_wrote(server: ImageServ
     told = f"{ACCESS_KEY_ID} {SECRET_ACCESS_KEY} Signature=abc123"
     for answer in (xml_error(403, "AccessDenied", told), xml_error(500, "InternalError", told)):
         with pytest.raises(GeoPinError) as caught:
-            list(of_server(server, answer).photos())
+            list(of_server(server, answer).files())
         for secret in (ACCESS_KEY_ID, SECRET_ACCESS_KEY, "abc123"):
             assert secret not in str(caught.value)
         assert caught.value.__cause__ is None
@@ -459,7 +464,7 @@ def test_what_the_library_raises_is_classed(error: Exception, expected: type[Geo
 
     folder = S3Folder("bucket", connect=lambda _: Broken(), sleep=lambda _: None)
     with pytest.raises(expected, match=named):
-        list(folder.photos())
+        list(folder.files())
 
 
 def test_a_mistake_of_our_own_is_not_taken_for_one_of_the_bucket() -> None:
@@ -468,12 +473,12 @@ def test_a_mistake_of_our_own_is_not_taken_for_one_of_the_bucket() -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(S3Folder("bucket", connect=lambda _: Wrong()).photos())
+        list(S3Folder("bucket", connect=lambda _: Wrong()).files())
 
 
 def test_an_endpoint_that_is_no_address_is_named() -> None:
     with pytest.raises(ConfigurationError, match="GEOPIN_S3_ENDPOINT_URL"):
-        list(S3Folder("bucket", "", "not an address").photos())
+        list(S3Folder("bucket", "", "not an address").files())
 
 
 def test_servers_of_ones_own_are_asked_by_path_and_amazon_as_it_likes() -> None:

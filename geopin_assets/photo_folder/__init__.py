@@ -13,14 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from geopin_assets.errors import ConfigurationError, PermanentError, TransientError
+from geopin_assets.capture import Reason, Rejected
+from geopin_assets.errors import ConfigurationError, PermanentError
+from geopin_assets.photo_folder.names import is_inside, is_photo
+
+__all__ = ["LocalFolder", "Lost", "PhotoClosedError", "PhotoFile", "PhotoFolder", "PhotoGoneError",
+           "PhotoNotAllowedError", "PhotoTooLargeError", "Skip", "is_inside", "is_photo", "open_folder"]  # fmt: skip
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}+)://")
-SUFFIXES = (".jpg", ".jpeg")
+Skip = Callable[[str], bool]
+"""Whether not to look at a file, or into a folder, whose name ends in `/`."""
 
 
 class PhotoGoneError(PermanentError):
     """There is no such file, or not any more."""
+
+
+class PhotoClosedError(PermanentError):
+    """It is there, and whoever asks may not read it, or its disk cannot."""
 
 
 class PhotoNotAllowedError(PermanentError):
@@ -40,10 +50,20 @@ class PhotoFile:
     """Differs between two contents of the name; empty where only reading the whole file tells."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A folder or file whose content is not known: what is in it may still be there."""
+
+    name: str
+    """Ends in `/` for a folder."""
+    is_empty: bool = False
+    """A folder with nothing in it, as one has where a disk is not mounted."""
+
+
 class PhotoFolder(Protocol):
     """Photos by relative name. Safe to use from many threads.
 
-    Every method raises PhotoGoneError, PhotoNotAllowedError, PhotoTooLargeError, TransientError,
+    Every method raises PhotoGoneError, PhotoClosedError, PhotoNotAllowedError, PhotoTooLargeError, TransientError,
     ConfigurationError (the folder itself is not there or may not be read) or PermanentError for one odd file.
     """
 
@@ -52,8 +72,11 @@ class PhotoFolder(Protocol):
         """How many files it pays to read at once."""
         ...
 
-    def photos(self, lost: Callable[[str], None] = lambda name: None) -> Iterator[PhotoFile]:
-        """Every JPEG by its suffix, in any order, as it is found; `lost` hears of subfolders that cannot be read."""
+    def files(self, skip: Skip = lambda name: False) -> Iterator[PhotoFile | Rejected | Lost]:
+        """Every file, in any order, as it is found, but what is skipped, and what could not be looked at.
+
+        A folder that is skipped is one rejection, however much is in it; of files photos are.
+        """
         ...
 
     def head(self, file: PhotoFile, size: int) -> tuple[PhotoFile, bytes]:
@@ -69,16 +92,6 @@ class PhotoFolder(Protocol):
         ...
 
 
-def is_photo(name: str) -> bool:
-    """Whether a file is a JPEG by its suffix."""
-    return name.lower().endswith(SUFFIXES)
-
-
-def is_inside(name: str) -> bool:
-    """Whether every part of a relative name is a plain one: no `..`, no `.`, no empty one, no NUL."""
-    return "\0" not in name and not {"", ".", ".."}.intersection(name.split("/"))
-
-
 @dataclass(frozen=True, slots=True)
 class LocalFolder:
     """The photos below `path`, in its subfolders too. Links that lead out of it are not followed."""
@@ -87,25 +100,34 @@ class LocalFolder:
     readers: int = 4
     """A network disk answers several at once; a local one does not mind."""
 
-    def photos(self, lost: Callable[[str], None] = lambda name: None) -> Iterator[PhotoFile]:
+    def files(self, skip: Skip = lambda name: False) -> Iterator[PhotoFile | Rejected | Lost]:
         root = self._root()
+        unread: list[OSError] = []
+        for folder, folders, files in os.walk(root, onerror=unread.append):
+            yield from self._lost(root, unread)
+            prefix = "" if Path(folder) == root else f"{Path(folder).relative_to(root).as_posix()}/"
+            is_skipped = {name: skip(f"{prefix}{name}/") for name in folders}
+            yield from (Rejected(Reason.IGNORED, f"{prefix}{name}/") for name in folders if is_skipped[name])
+            folders[:] = [name for name in folders if not is_skipped[name]]
+            names = [name for name in files if not skip(f"{prefix}{name}")]
+            yield from (
+                Rejected(Reason.IGNORED, prefix + name) for name in set(files).difference(names) if is_photo(name)
+            )
+            if prefix and not names and not folders:
+                yield Lost(prefix, is_empty=True)
+            links = [name for name in folders if Path(folder, name).is_symlink()]
+            yield from (Rejected(Reason.IGNORED, f"{prefix}{name}/ (a link)") for name in links)
+            for name in names:
+                yield _listed(root, Path(folder, name), prefix + name) if is_photo(name) else PhotoFile(prefix + name)
+        yield from self._lost(root, unread)
 
-        def name_of(path: Path | str) -> str:
-            return Path(path).relative_to(root).as_posix()
-
-        def on_error(error: OSError) -> None:
+    def _lost(self, root: Path, unread: list[OSError]) -> Iterator[Lost]:
+        """Folders that the walk came to and could not read. Raises ConfigurationError if it is the first."""
+        while unread:
+            error = unread.pop()
             if Path(error.filename) == root:
                 raise ConfigurationError(f"{self.path} cannot be read ({error.strerror}): check GEOPIN_OWN_PHOTOS_DIR")
-            if not isinstance(error, FileNotFoundError):
-                lost(name_of(error.filename))
-
-        for folder, _, files in os.walk(root, onerror=on_error):
-            for path in (Path(folder) / name for name in files if is_photo(name)):
-                try:
-                    if path.is_file() and path.resolve().is_relative_to(root):
-                        yield PhotoFile(name_of(path))
-                except OSError:
-                    lost(name_of(folder))  # its names can be read, what they name cannot
+            yield Lost(f"{Path(error.filename).relative_to(root).as_posix()}/")
 
     def head(self, file: PhotoFile, size: int) -> tuple[PhotoFile, bytes]:
         with self._existing(file.name) as path, path.open("rb") as opened:
@@ -141,10 +163,23 @@ class LocalFolder:
             yield path
         except FileNotFoundError as error:
             raise PhotoGoneError("no such file") from error
-        except (PermissionError, ValueError) as error:
+        except ValueError as error:
             raise PermanentError(f"cannot be read: {type(error).__name__}") from error
-        except OSError as error:
-            raise TransientError(f"cannot be read now: {type(error).__name__}") from error
+        except OSError as error:  # no right to, a bad sector, a network disk that is away
+            raise PhotoClosedError(f"cannot be read: {error.strerror or type(error).__name__}") from error
+
+
+def _listed(root: Path, path: Path, name: str) -> PhotoFile | Rejected | Lost:
+    """A photo that was found by its name, if it is a file that lies in the folder."""
+    try:
+        real = path.resolve(strict=True)
+        if not real.is_relative_to(root):
+            return Rejected(Reason.IGNORED, f"{name} (a link that leads out of the folder)")
+        return PhotoFile(name) if real.is_file() else Rejected(Reason.UNREADABLE, name)
+    except PermissionError:  # names can be read, what they name cannot
+        return Lost(f"{name.rpartition('/')[0]}/")
+    except OSError:  # a link to what is not there
+        return Lost(name)
 
 
 def open_folder(address: str, endpoint_url: str = "") -> PhotoFolder:

@@ -18,15 +18,18 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, PermanentError, TransientError
 from geopin_assets.photo_folder import (
+    Lost,
+    PhotoClosedError,
     PhotoFile,
     PhotoGoneError,
     PhotoNotAllowedError,
     PhotoTooLargeError,
-    is_inside,
-    is_photo,
+    Skip,
 )
+from geopin_assets.photo_folder.names import is_inside, is_photo
 
 READERS = 32
 ATTEMPTS = 4
@@ -72,15 +75,14 @@ class S3Folder:
     def __repr__(self) -> str:
         return f"S3Folder(s3://{self.bucket}/{self.prefix})"
 
-    def photos(self, lost: Callable[[str], None] = lambda name: None) -> Iterator[PhotoFile]:
+    def files(self, skip: Skip = lambda name: False) -> Iterator[PhotoFile | Rejected | Lost]:
         """Page by page: a prefix may hold more keys than fit in memory."""
-        token = ""
+        token, verdicts = "", dict[str, bool]()
         while True:
             page = self._retrying()(self._page, token)
             for entry in page.get("Contents", ()):
                 name = entry["Key"].removeprefix(self.prefix)
-                if is_photo(name):
-                    yield PhotoFile(name, _version(entry))
+                yield from _unless_skipped(PhotoFile(name, _version(entry)), skip, verdicts)
             if not page["IsTruncated"]:
                 return
             token = page["NextContinuationToken"]
@@ -147,6 +149,23 @@ class S3Folder:
                 with _understood(self._about("")):
                     self._connected = self._connect(self.endpoint_url)
             return self._connected
+
+
+def _unless_skipped(file: PhotoFile, skip: Skip, verdicts: dict[str, bool]) -> Iterator[PhotoFile | Rejected]:
+    """The file; in a skipped folder nothing, but for its first file the folder. `verdicts`: of folders so far."""
+    for folder in (file.name[: end + 1] for end, character in enumerate(file.name) if character == "/"):
+        if folder not in verdicts:
+            verdicts[folder] = skip(folder)
+            if verdicts[folder]:
+                yield Rejected(Reason.IGNORED, folder)
+        if verdicts[folder]:
+            return
+    if file.name.endswith("/"):
+        return
+    if not skip(file.name):
+        yield file
+    elif is_photo(file.name):
+        yield Rejected(Reason.IGNORED, file.name)
 
 
 def connect_s3(endpoint_url: str, session: Any = None) -> Any:
@@ -230,4 +249,4 @@ def _answered(answer: dict[str, Any], what: str) -> GeoPinError:
         return ConfigurationError(f"{said}: check AWS_DEFAULT_REGION and GEOPIN_S3_ENDPOINT_URL")
     if status in (401, 403) and code != _ARCHIVED:
         return ConfigurationError(f"{said}: access denied, check {_SETTINGS} and what they may list and read")
-    return PermanentError(said)
+    return PhotoClosedError(said) if code == _ARCHIVED else PermanentError(said)

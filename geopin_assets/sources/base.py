@@ -15,7 +15,7 @@ from datetime import datetime
 from math import inf
 from typing import ClassVar
 
-from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.capture import Capture, Rejected
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient, Quota, Tally
 from geopin_assets.settings import Settings
@@ -69,7 +69,7 @@ class CrawlReport:
         if (missed := Missed(box, why)) not in self.incomplete:
             self.incomplete.append(missed)
 
-    def reject(self, reason: Reason, record: str) -> None:
+    def reject(self, reason: str, record: str) -> None:
         """Count a record that was left out."""
         self.rejected[str(reason)] += 1
         examples = self.rejected_examples.setdefault(str(reason), [])

@@ -45,7 +45,7 @@ def crawl_cell(
     captures: dict[str, Capture] = {}
     for record in _records(source, cell, report):
         if isinstance(record, Rejected):
-            report.reject(record.reason, record.record)
+            report.reject(record.counted_as, record.record)
         elif reason := violation(record, source.name, cell):
             report.reject(reason, record.source_capture_id)
         elif record.capture_id in captures:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import PayloadError
-from geopin_assets.licenses import license_of_url, open_license
+from geopin_assets.licenses import is_restricted, license_of_url, newest, open_license
 from geopin_assets.sources import fields
 
 _IMAGE_TYPES = {"image/jpeg", "image/jpg", "image/png", "image/webp"}
@@ -118,9 +118,10 @@ def stated_license(license_: Any, holder: Mapping[str, Any]) -> str | None:
         return open_license(text)
     if text.casefold() not in ("other", "various"):
         return text
-    urls = (fields.web_url(link.get("href")) for link in _links(holder) if link.get("rel") == "license")
-    linked = next(filter(None, map(license_of_url, urls)), None)
-    return linked or (None if text.casefold() == "various" else text)
+    urls = [fields.web_url(link.get("href")) for link in _links(holder) if link.get("rel") == "license"]
+    if any(map(is_restricted, urls)):
+        return text
+    return newest(map(license_of_url, urls)) or (None if text.casefold() == "various" else text)
 
 
 def item_license(feature: Mapping[str, Any]) -> str | None:

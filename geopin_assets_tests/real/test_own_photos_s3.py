@@ -104,7 +104,7 @@ def test_wrong_credentials_are_named_and_not_repeated(bucket: Bucket, wrong: str
     keys = {"aws_access_key_id": true.access_key, "aws_secret_access_key": true.secret_key} | {wrong: "wrong-value"}
     client = connect_s3(URL, boto3.Session(**keys, region_name="us-east-1"))
     folder = S3Folder(bucket.name, bucket.prefix, connect=lambda _: client)
-    for act in (lambda: list(folder.photos()), lambda: folder.read("a.jpg", 1)):
+    for act in (lambda: list(folder.files()), lambda: folder.read("a.jpg", 1)):
         with pytest.raises(ConfigurationError, match="AWS_ACCESS_KEY_ID") as caught:
             act()
         assert not any(value in str(caught.value) for value in keys.values())
@@ -113,7 +113,7 @@ def test_wrong_credentials_are_named_and_not_repeated(bucket: Bucket, wrong: str
 def test_a_bucket_that_is_not_there_is_an_error(bucket: Bucket) -> None:
     folder = S3Folder(f"{bucket.name}-missing", connect=lambda _: bucket.client)
     with pytest.raises(ConfigurationError, match="GEOPIN_OWN_PHOTOS_DIR"):
-        list(folder.photos())
+        list(folder.files())
 
 
 def deployment(bucket: Bucket, home: Path) -> Deployment:

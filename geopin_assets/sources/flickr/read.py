@@ -14,22 +14,15 @@ from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import GeoPinError, PayloadError, PermanentError, TransientError
 from geopin_assets.grid import Bbox
 from geopin_assets.http_client import Answer, KeyRefused
-from geopin_assets.licenses import license_of_url
+from geopin_assets.licenses import is_restricted, license_of_url, open_license
 from geopin_assets.sources import fields
 
 _BAD_KEY, _UNAVAILABLE = 100, (10, 105)
 _NAMES = {
     "attribution license": "CC-BY-2.0",
     "attribution-sharealike license": "CC-BY-SA-2.0",
-    "cc by 2.0": "CC-BY-2.0",
-    "cc by-sa 2.0": "CC-BY-SA-2.0",
-    "cc by 4.0": "CC-BY-4.0",
-    "cc by-sa 4.0": "CC-BY-SA-4.0",
-    "public domain dedication (cc0)": "CC0-1.0",
-    "cc0 1.0": "CC0-1.0",
-    "public domain mark": "PDM-1.0",
-}
-_RESTRICTED = re.compile(r"non-?commercial|no-?deriv|\bnc\b|\bnd\b|reserved|restrictions|government", re.IGNORECASE)
+}  # the others state their version
+_RESERVED = re.compile(r"reserved|restrictions|government", re.IGNORECASE)
 EXTRAS = "geo,license,date_taken,date_upload,last_update,owner_name,url_m,url_l,o_dims,tags"
 STREET_LEVEL, INDOORS = 16, 1
 _KEPT = (
@@ -84,9 +77,9 @@ def parse_licenses(answer: Any) -> dict[str, str]:
 def _license(row: Mapping[str, Any]) -> str | None:
     """Our id of a row, by the address of the license, or by its name where there is no address."""
     name, url = fields.text(row.get("name")) or "", fields.text(row.get("url"))
-    if _RESTRICTED.search(name):
+    if _RESERVED.search(name) or is_restricted(name):
         return None
-    return license_of_url(url) if url else _NAMES.get(name.casefold())
+    return license_of_url(url) if url else _NAMES.get(name.casefold()) or open_license(name)
 
 
 def _succeeded(answer: Any) -> Mapping[str, Any]:

@@ -22,8 +22,9 @@ followed.
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from urllib.parse import quote
@@ -32,15 +33,19 @@ from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
 from geopin_assets.grid import Cell, rows_columns
 from geopin_assets.http_client import HttpClient
-from geopin_assets.licenses import OPEN_LICENSES, open_license
-from geopin_assets.photo_folder import LocalFolder, PhotoFolder, PhotoGoneError, open_folder
+from geopin_assets.licenses import open_license
+from geopin_assets.photo_folder import LocalFolder, PhotoClosedError, PhotoFolder, PhotoGoneError, open_folder
+from geopin_assets.photo_folder.names import Ignored
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources.base import CrawlReport, Source
-from geopin_assets.sources.own_photos.scan import EXACT_ENOUGH, Exactness, Photo, Scan, remembered, scan
+from geopin_assets.sources.own_photos import values
+from geopin_assets.sources.own_photos.scan import Photo, Reading, Scan, remembered, scan
 
 SCHEME = "own-photos"
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._/-]{1,40}")  # short enough for a vector id beside the source's name
+_HASHED = "~"
+_NAMED = 5
 _WHERE = "GEOPIN_OWN_PHOTOS_DIR to a folder of geotagged JPEGs, or to s3://bucket/prefix"
 
 
@@ -72,13 +77,12 @@ class OwnPhotos(Source):
         folder: PhotoFolder,
         rights: Rights,
         *,
-        exactness: Exactness = EXACT_ENOUGH,
         memory: Path | None = None,
+        how: Reading | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`memory`: the file that keeps headers between runs."""
-        self._folder, self._rights, self._memory, self._now = folder, rights, memory, now
-        self._exactness = exactness
+        self._folder, self._rights, self._memory, self._how, self._now = folder, rights, memory, how, now
         self._lock = Lock()
         self._found: Scan | GeoPinError | None = None
         self._has_told = False
@@ -99,18 +103,23 @@ class OwnPhotos(Source):
         if (folder := photo_folder(settings)) is None:
             raise ConfigurationError(f"own_photos: set {_WHERE}")
         memory = settings.data_dir / "photo_headers.sqlite"
-        exactness = Exactness(max_error_m=settings.own_photos_max_error_m, needs_fix=settings.own_photos_needs_fix)
-        return cls(folder, _rights(settings), exactness=exactness, memory=memory)
+        return cls(folder, _rights(settings), memory=memory, how=_reading(settings))
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         found = self._scan_once()
-        for name in sorted(found.lost):
-            report.miss(cell.bbox, f"the folder {name!a} cannot be read")
+        for why in _missing(found, lambda: report.known(cell.bbox)):
+            report.miss(cell.bbox, why)
         if self._accounts_for_unplaced(cell, found):
             yield from found.unplaced
         for photo in (photo for key in rows_columns(cell.bbox) for photo in found.by_cell.get(key, ())):
             if cell.bbox.contains(photo.lon, photo.lat):
-                yield self._capture(photo)
+                try:
+                    yield self._capture(photo)
+                except PhotoGoneError:
+                    report.miss(cell.bbox, f"{photo.file.name!a} went away meanwhile")
+                    yield Rejected(Reason.NO_IMAGE, photo.file.name)
+                except PhotoClosedError as error:
+                    report.miss(cell.bbox, f"{photo.file.name!a} {error}")
 
     def _accounts_for_unplaced(self, cell: Cell, found: Scan) -> bool:
         """True for one cell, the same in every run: counts of cells crawled by several runs are added up."""
@@ -132,7 +141,7 @@ class OwnPhotos(Source):
     def _scan(self) -> Scan | GeoPinError:
         try:
             with remembered(self._memory, str(self._folder)) as memory:
-                return scan(self._folder, self._now(), memory, self._exactness)
+                return scan(self._folder, self._now(), memory, self._how)
         except GeoPinError as error:
             error.args = (f"own_photos: {error}",)
             return error
@@ -142,8 +151,8 @@ class OwnPhotos(Source):
         quoted = quote(name)
         try:
             version = self._folder.version(photo.file)
-        except PhotoGoneError:
-            return Rejected(Reason.NO_IMAGE, name)
+        except (PhotoGoneError, PhotoClosedError):
+            raise
         except (TransientError, ConfigurationError) as error:
             raise type(error)(f"own_photos: {name}: {error}") from error
         except PermanentError:
@@ -190,7 +199,41 @@ def photo_folder(settings: Settings) -> PhotoFolder | None:
 
 def photo_id(file: str) -> str:
     """A stable id of a relative path: the path itself if short and plain, else `~` and a hash of it."""
-    return file if _PLAIN_ID.fullmatch(file) else f"~{hashlib.sha256(file.encode()).hexdigest()[:32]}"
+    return file if _PLAIN_ID.fullmatch(file) else f"{_HASHED}{hashlib.sha256(file.encode()).hexdigest()[:32]}"
+
+
+def _missing(found: Scan, known: Callable[[], AbstractSet[str]]) -> Iterator[str]:
+    """Why photos that exist may not have been seen. `known`: ids that earlier crawls found.
+
+    Disks that are not mounted leave an empty folder behind, or none; nobody empties folders of a survey and keeps them.
+    """
+    lost = sorted(lost.name for lost in found.lost if not lost.is_empty)
+    for name in lost[:_NAMED]:
+        yield f"the {'folder' if name.endswith('/') else 'file'} {name.rstrip('/')!a} cannot be read"
+    if len(lost) > _NAMED:
+        yield f"{len(lost) - _NAMED} more folders and files cannot be read"
+    if not found.has_photos and known():
+        yield "there is no photo any more in the whole folder, as where a disk is not mounted"
+    if empty := sorted(lost.name for lost in found.lost if lost.is_empty):
+        ids = known()
+        hashed = {id_ for id_ in ids if id_.startswith(_HASHED)}
+        whose = [name for name in empty if any(id_.startswith(name) for id_ in ids)]
+        if whose or (hashed and hashed - {photo_id(p.file.name) for photos in found.by_cell.values() for p in photos}):
+            name = (whose or empty)[0].rstrip("/")
+            yield f"the folder {name!a} is empty, as where a disk is not mounted: remove it if its photos are gone"
+
+
+def _reading(settings: Settings) -> Reading:
+    crs = settings.own_photos_crs
+    if crs and values.system(crs) is None:
+        raise ConfigurationError("GEOPIN_OWN_PHOTOS_CRS: a name as EPSG:28992")
+    return Reading(
+        ignored=Ignored(settings.own_photos_ignore),
+        crs=values.system(crs) or "" if crs else "",
+        clock_offset=timedelta(seconds=settings.own_photos_clock_offset_s),
+        max_error_m=settings.own_photos_max_error_m,
+        needs_fix=settings.own_photos_needs_fix,
+    )
 
 
 def _rights(settings: Settings) -> Rights:
@@ -198,7 +241,7 @@ def _rights(settings: Settings) -> Rights:
     license_id = open_license(settings.own_photos_license or ("CC0-1.0" if is_invented else ""))
     attribution = settings.own_photos_attribution or ("GeoPin sandbox" if is_invented else "")
     if license_id is None:
-        raise ConfigurationError(f"GEOPIN_OWN_PHOTOS_LICENSE: state one of {', '.join(OPEN_LICENSES)}")
+        raise ConfigurationError("GEOPIN_OWN_PHOTOS_LICENSE: state an open license, e.g. CC-BY-4.0 (docs/sources.md)")
     if not attribution:
         raise ConfigurationError("GEOPIN_OWN_PHOTOS_ATTRIBUTION: state the text to show with the photos")
     page_url, creator = settings.own_photos_page_url, settings.own_photos_creator or None

@@ -1,7 +1,8 @@
 """One look at a folder of own photos: which have a place, where, and why the others have none.
 
-Here: reading headers many at a time, merged with `positions.csv`, and keeping those of a bucket between runs. Not
-here: where the folder is, what a header says (`read.py`), captures.
+Here: which files are photos, reading their headers many at a time, merged with what is stated beside them, and keeping
+those of a bucket between runs. Not here: where the folder is, what a header says (`read.py`), what else states where a
+photo was taken (`survey.py`), captures.
 
 Only headers are read: 64 KiB of a photo hold them nearly always, and of the others more is read. A region is crawled
 by many runs, and each looks at the whole bucket: a hundred thousand headers take minutes and as many requests, their
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -31,11 +32,14 @@ from geopin_assets.capture import HeadingFrom, PositionFrom, Reason, Rejected
 from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError, PermanentError
 from geopin_assets.files.sqlite import opened, writing
 from geopin_assets.grid import row_column
-from geopin_assets.photo_folder import PhotoFile, PhotoFolder, PhotoGoneError
+from geopin_assets.photo_folder import Lost, PhotoClosedError, PhotoFile, PhotoFolder, PhotoGoneError
+from geopin_assets.photo_folder.names import NOT_READ, Ignored, is_photo, suffix
 from geopin_assets.sources import fields
 from geopin_assets.sources.own_photos import clocks, directions, exif, packets, places, read
 from geopin_assets.sources.own_photos.directions import along_sequences, to_true_north
-from geopin_assets.sources.own_photos.read import HeaderCutError, PhotoHeader, Position, read_header, read_positions
+from geopin_assets.sources.own_photos.read import HeaderCutError, PhotoHeader, read_header
+from geopin_assets.sources.own_photos.stated import Position
+from geopin_assets.sources.own_photos.survey import Survey, is_beside, read_survey
 
 _PATIENCE_S = 10.0
 _SCHEMA = """
@@ -43,7 +47,6 @@ create table if not exists headers (folder text, name text, version text, header
 """
 HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20)
 """How much of a file is read for its header, one attempt after the other."""
-_FIXES = {True: PositionFrom.DEVICE, False: PositionFrom.LAST_FIX}
 _AHEAD = 4  # files asked for, per reader: listing the next page must not leave readers idle
 T = TypeVar("T")
 R = TypeVar("R")
@@ -78,23 +81,6 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exactness:
-    """What is asked of positions, by what their receivers say of them."""
-
-    max_error_m: float = 100.0
-    """0: whatever it is."""
-    needs_fix: bool = False
-
-    def is_met_by(self, header: PhotoHeader) -> bool:
-        """Whether a position is good enough."""
-        is_near = not self.max_error_m or (header.position_error_m or 0) <= self.max_error_m
-        return is_near and (header.has_fix or not self.needs_fix)
-
-
-EXACT_ENOUGH = Exactness()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Photo:
     """A photo that has a place."""
 
@@ -109,6 +95,21 @@ class Photo:
     header: PhotoHeader
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the owner states about the folder as a whole."""
+
+    ignored: Ignored = field(default_factory=Ignored)
+    crs: str = ""
+    """Of coordinates in tables that state none, `EPSG:…`."""
+    clock_offset: timedelta = timedelta(0)
+    """What the clocks of cameras were behind by, for tracks."""
+    max_error_m: float = 100.0
+    """A photo whose receiver states a larger error of its position is left out; 0: none is."""
+    needs_fix: bool = False
+    """Whether one is left out whose receiver says that it had no fix."""
+
+
 @dataclass(slots=True)
 class Scan:
     """Photos by (row, column), files with no place in the grid, and the photo whose name comes first."""
@@ -116,42 +117,68 @@ class Scan:
     by_cell: defaultdict[tuple[int, int], list[Photo]] = field(default_factory=lambda: defaultdict(list))
     unplaced: list[Rejected] = field(default_factory=list)
     first: Photo | None = None
-    lost: set[str] = field(default_factory=set)
-    """Subfolders that could not be read: what is in them may be in any cell."""
+    lost: set[Lost] = field(default_factory=set)
+    """What is in them may be in any cell."""
+    has_photos: bool = False
+    """Whether there is any photo at all, placed or not."""
 
-    def add(self, photo: Photo) -> None:
-        """Sort in a photo."""
-        if (place := row_column(photo.lon, photo.lat)) is None:
+    def add(self, photo: Photo | Rejected | Lost) -> None:
+        """Sort in what was read of one file."""
+        if isinstance(photo, Rejected):
+            self.unplaced.append(photo)
+        elif isinstance(photo, Lost):
+            self.lost.add(photo)
+        elif (place := row_column(photo.lon, photo.lat)) is None:
             self.unplaced.append(Rejected(Reason.OUTSIDE_CELL, photo.file.name))
         else:
             self.first = photo if self.first is None or photo.file.name < self.first.file.name else self.first
             self.by_cell[place].append(photo)
 
 
-def scan(folder: PhotoFolder, now: datetime, memory: Memory, exactness: Exactness = EXACT_ENOUGH) -> Scan:
+def scan(folder: PhotoFolder, now: datetime, memory: Memory, how: Reading | None = None) -> Scan:
     """Read the headers of all photos that the memory does not have.
 
-    Raises TransientError or PermanentError if the folder cannot be read.
+    Raises TransientError or PermanentError if the folder, or what is stated about its photos, cannot be read.
     """
-    positions, unusable = read_positions(folder)
-    found, unseen = Scan(unplaced=unusable), set(positions)
-    photos: list[Photo] = []
+    how, found = how or Reading(), Scan()
+    photos, beside = _listed(folder, how.ignored, found)
+    survey = read_survey(folder, beside, [photo.name for photo in photos], crs=how.crs, now=now)
+    found.unplaced += survey.said
 
-    def look_at(file: PhotoFile) -> Photo | Rejected:
-        return read_photo(folder, file, positions.get(file.name, Position()), now, memory, exactness)
+    def look_at(file: PhotoFile) -> Photo | Rejected | Lost:
+        stated = survey.positions.get(file.name) or Position()
+        return read_photo(folder, file, stated, now, memory, survey=survey, how=how)
 
-    for file, photo in _ahead(look_at, folder.photos(found.lost.add), folder.readers):
-        unseen.discard(file.name)
+    wanted = [photo for photo in photos if survey.positions.get(photo.name, Position()) is not None]
+    placed = list[Photo]()
+    for file, photo in _ahead(look_at, wanted, folder.readers):
         if isinstance(photo, Photo):
-            photos.append(photo)
+            placed.append(photo)
         else:
-            found.unplaced.append(photo)
-    for photo in along_sequences(photos):
+            found.add(photo)
+        if isinstance(photo, Rejected) and photo.reason is Reason.NO_IMAGE:
+            found.lost.add(Lost(file.name))  # it was there a moment ago: its disk may be going
+    for photo in along_sequences(placed):
         found.add(photo)
     memory.forget_others()
-    found.unplaced += [Rejected(Reason.NO_IMAGE, name) for name in unseen]
     found.unplaced.sort(key=lambda rejected: rejected.record)
     return found
+
+
+def _listed(folder: PhotoFolder, ignored: Ignored, found: Scan) -> tuple[list[PhotoFile], list[str]]:
+    """The photos, and the names of files that state something about them; all else is counted, if it is for us."""
+    photos, beside = list[PhotoFile](), list[str]()
+    for file in folder.files(ignored):
+        if not isinstance(file, PhotoFile):
+            found.add(file)
+        elif is_photo(file.name):
+            photos.append(file)
+        elif is_beside(file.name):
+            beside.append(file.name)
+        elif (kind := suffix(file.name)) in NOT_READ:
+            found.add(Rejected(Reason.UNSUPPORTED, file.name, kind[1:]))
+    found.has_photos = bool(photos)
+    return photos, beside
 
 
 def read_photo(
@@ -160,20 +187,31 @@ def read_photo(
     stated: Position,
     now: datetime,
     memory: Memory,
-    exactness: Exactness = EXACT_ENOUGH,
-) -> Photo | Rejected:
-    """One file with what `positions.csv` states about it; Rejected if it is no JPEG, has no place or went away."""
+    *,
+    survey: Survey | None = None,
+    how: Reading | None = None,
+) -> Photo | Rejected | Lost:
+    """One file with what is stated about it; Rejected if it is no photo or has no place, Lost if it cannot be read."""
     if not fields.source_id(file.name[:200]):
         return Rejected(Reason.UNREADABLE, ascii(file.name))
     try:
         file, header = _remembered(folder, file, memory)
     except PhotoGoneError:
         return Rejected(Reason.NO_IMAGE, file.name)
+    except PhotoClosedError:
+        return Lost(file.name)
     except ConfigurationError:
         raise
     except PermanentError:
         return Rejected(Reason.UNREADABLE, file.name)
-    return _placed(file, header, stated, now, exactness) if header else Rejected(Reason.UNREADABLE, ascii(file.name))
+    if header is None:
+        return Rejected(Reason.UNREADABLE, ascii(file.name))
+    how, clock = how or Reading(), stated.captured_at or _plausible(header, now)
+    if survey and not stated.place and not header.has_position and clock:
+        time = clock if stated.captured_at else clock + how.clock_offset
+        if place := survey.track_place(file.name, time):
+            stated = replace(stated, place=place, is_of_track=True, captured_at=time, states_time=True)
+    return _placed(file, header, stated, now, how)
 
 
 def _remembered(folder: PhotoFolder, file: PhotoFile, memory: Memory) -> tuple[PhotoFile, PhotoHeader | None]:
@@ -196,33 +234,49 @@ def _header(folder: PhotoFolder, file: PhotoFile) -> tuple[PhotoFile, PhotoHeade
     return file, None
 
 
-def _placed(
-    file: PhotoFile, header: PhotoHeader, stated: Position, now: datetime, exactness: Exactness
-) -> Photo | Rejected:
+def _plausible(header: PhotoHeader, now: datetime) -> datetime | None:
+    """What the first clock says that can be right."""
+    return next((clock for clock in header.clocks if fields.plausible(clock, now)), None)
+
+
+def _placed(file: PhotoFile, header: PhotoHeader, stated: Position, now: datetime, how: Reading) -> Photo | Rejected:
     place = stated.place or header.position
     if place is None:
         return Rejected(Reason.BAD_COORDINATES if header.has_position else Reason.NO_POSITION, file.name)
-    if not stated.place and not exactness.is_met_by(header):
+    error_m = stated.error_m if stated.place else header.position_error_m
+    lacks_fix = not stated.place and not header.has_fix
+    if (how.max_error_m and (error_m or 0) > how.max_error_m) or (how.needs_fix and lacks_fix):
         return Rejected(Reason.INEXACT, file.name)
-    times = (fields.plausible(time, now) for time in (stated.captured_at, *header.clocks))
-    captured_at = next(filter(None, times), None)
-    heading_deg, heading_from = header.heading_deg, header.heading_from
-    if stated.heading_deg is not None:
-        heading_deg, heading_from = stated.heading_deg, HeadingFrom.OWNER
-    elif heading_deg is not None and header.is_magnetic:
-        heading_deg = to_true_north(heading_deg, *place, captured_at or now)
-        heading_from = HeadingFrom.MAGNETIC if heading_from == HeadingFrom.DEVICE else heading_from
+    captured_at = fields.plausible(stated.captured_at, now) if stated.states_time else _plausible(header, now)
+    heading_deg, heading_from = _heading(header, stated, place, captured_at or now)
     return Photo(
         file=file,
         lon=place[0],
         lat=place[1],
-        position_from=PositionFrom.OWNER if stated.place else _FIXES[header.has_fix],
-        position_error_m=None if stated.place else header.position_error_m,
+        position_from=_position_from(stated, lacks_fix=lacks_fix),
+        position_error_m=error_m,
         heading_deg=heading_deg,
         heading_from=heading_from,
         captured_at=captured_at,
         header=header,
     )
+
+
+def _position_from(stated: Position, *, lacks_fix: bool) -> PositionFrom:
+    if stated.place:
+        return PositionFrom.TRACK if stated.is_of_track else PositionFrom.OWNER
+    return PositionFrom.LAST_FIX if lacks_fix else PositionFrom.DEVICE
+
+
+def _heading(
+    header: PhotoHeader, stated: Position, place: tuple[float, float], at: datetime
+) -> tuple[float | None, HeadingFrom | None]:
+    if stated.states_heading:
+        return stated.heading_deg, None if stated.heading_deg is None else HeadingFrom.OWNER
+    if header.heading_deg is None or not header.is_magnetic:
+        return header.heading_deg, header.heading_from
+    how = HeadingFrom.MAGNETIC if header.heading_from == HeadingFrom.DEVICE else header.heading_from
+    return to_true_north(header.heading_deg, *place, at), how
 
 
 def _ahead(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:

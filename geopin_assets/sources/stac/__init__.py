@@ -189,5 +189,7 @@ def _checked(settings: Settings) -> tuple[str, ...]:
             )
     stated = settings.stac_license
     if stated and open_license(stated) is None:
-        raise ConfigurationError(f"GEOPIN_STAC_LICENSE={stated!r}: one of {', '.join(OPEN_LICENSES)}")
+        raise ConfigurationError(
+            f"GEOPIN_STAC_LICENSE={stated!r}: state an open license, e.g. CC-BY-4.0 (docs/sources.md)"
+        )
     return urls

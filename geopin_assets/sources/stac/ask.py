@@ -22,6 +22,7 @@ from geopin_assets.environment import without_keys
 from geopin_assets.errors import GeoPinError, PayloadError
 from geopin_assets.grid import Bbox
 from geopin_assets.http_client import HttpClient, Tally
+from geopin_assets.licenses import OF_DATABASES
 from geopin_assets.sources import fields, stac_items
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.paging import next_page, page_size, read_again
@@ -159,7 +160,8 @@ class Api:
         url = f"{self.url}/collections/{quote(id_, safe='')}"
         answer = self._client.send("GET", url, headers=self._headers, ok=(200, 404), tally=tally)
         collection = fields.mapping(answer.json()) if answer.status == 200 else {}
-        return stac_items.stated_license(collection.get("license"), collection)
+        stated = stac_items.stated_license(collection.get("license"), collection)
+        return None if stated in OF_DATABASES else stated
 
 
 def matched_of(page: Any) -> int | None:

@@ -11,24 +11,14 @@ from typing import Any
 
 from geopin_assets.capture import Capture, Reason, Rejected
 from geopin_assets.grid import Bbox
-from geopin_assets.licenses import license_of_url, open_license
+from geopin_assets.licenses import is_restricted, license_of_url, open_license
 from geopin_assets.sources import fields
 from geopin_assets.sources.wikimedia_commons.streets import Picture, other_subject
 from geopin_assets.sources.wikimedia_commons.text import moment, plain
 
 THUMB_WIDTH, SPHERE_THUMB_WIDTH = 960, 3840  # of the standard widths 20, 40, 60, 120, 250, 330, 500, 960, 1280, 1920 …
 UNKNOWN = "unknown author"
-_LICENSES = {
-    "cc0": "CC0-1.0",
-    "cc-zero": "CC0-1.0",
-    "cc-pd": "PDM-1.0",
-    "pd": "PDM-1.0",
-    "pdm": "PDM-1.0",
-    "public domain": "PDM-1.0",
-    "public domain mark": "PDM-1.0",
-    "cc-by-sa-3.0-migrated": "CC-BY-SA-3.0",  # from the GFDL, in 2009
-    "cc-by-sa-3.0-migrated-with-disclaimers": "CC-BY-SA-3.0",
-}
+_PUBLIC_DOMAIN = frozenset({"cc-pd", "pd", "public domain"})
 _NOBODY = re.compile(
     r"unknown(?: author| photographer)?|author unknown|not provided|anonymous|anoniem|onbekend(?:e .++)?|n/?a", re.I
 )
@@ -136,15 +126,13 @@ def _listed(value: Any) -> tuple[str, ...]:
 
 
 def _license(info: Mapping[str, Any]) -> str | None:
-    """The open license of a file: by its address, else by its name; None if the address says another."""
-    if url := plain(_metadata(info, "LicenseUrl")):
-        if id_ := license_of_url(url):
-            return id_
-        if "creativecommons.org" in url:
-            return None  # of another country or version, or not open; the name says no more
-    names = [plain(_metadata(info, key)) for key in ("License", "LicenseShortName")]
-    spellings = [name.casefold() for name in names if name]
-    known = (_LICENSES.get(name) or open_license(name.replace(" ", "-")) for name in spellings)
+    """The open license of a file: by its address, else by its name; None if anything says another."""
+    url, *names = (plain(_metadata(info, key)) for key in ("LicenseUrl", "License", "LicenseShortName"))
+    if any(map(is_restricted, (url, *names))):
+        return None
+    if (linked := license_of_url(url)) or "creativecommons.org/licenses" in (url or "").casefold():
+        return linked
+    known = ("PDM-1.0" if (name or "").casefold() in _PUBLIC_DOMAIN else open_license(name) for name in names)
     return next(filter(None, known), None)
 
 

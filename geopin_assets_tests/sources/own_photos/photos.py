@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from geopin_assets.capture import Rejected
-from geopin_assets.photo_folder import LocalFolder, PhotoFile
-from geopin_assets.sources.own_photos.read import Position
-from geopin_assets.sources.own_photos.scan import EXACT_ENOUGH, Exactness, Memory, Photo, read_photo
+from geopin_assets.photo_folder import LocalFolder, Lost, PhotoFile
+from geopin_assets.sources.own_photos.scan import Memory, Photo, Reading, read_photo
+from geopin_assets.sources.own_photos.stated import Position
 from geopin_assets_tests.sources.recordings.own_photos import NOW, write_photo
 
 MAIN, EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
@@ -18,13 +18,13 @@ RDF = (
 EXIF_SPACE = "http://ns.adobe.com/exif/1.0/"
 
 
-def looked_at(folder: Path, *segments: bytes, exactness: Exactness = EXACT_ENOUGH, **options: Any) -> Photo | Rejected:
+def looked_at(folder: Path, *segments: bytes, how: Reading | None = None, **options: Any) -> Photo | Rejected | Lost:
     """A photo that is written with these options, and more segments, and read again."""
     path = write_photo(folder / "1.jpg", **options)
     picture = path.read_bytes()
     more = b"".join(b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment for segment in segments)
     path.write_bytes(picture[:2] + more + picture[2:])
-    return read_photo(LocalFolder(folder), PhotoFile("1.jpg"), Position(), NOW, Memory({}), exactness)
+    return read_photo(LocalFolder(folder), PhotoFile("1.jpg"), Position(), NOW, Memory({}), how=how)
 
 
 def seen(folder: Path, *segments: bytes, **options: Any) -> Photo:

@@ -10,7 +10,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from geopin_assets.capture import PositionFrom, Rejected
 from geopin_assets.sources.own_photos.places import coordinate, number
-from geopin_assets.sources.own_photos.scan import Exactness
+from geopin_assets.sources.own_photos.scan import Reading
 from geopin_assets_tests.sources.own_photos.photos import looked_at, packet, seen
 
 LAT_REF, LAT, LON_REF, LON, STATUS, ERROR = 1, 2, 3, 4, 9, 31
@@ -148,23 +148,23 @@ def test_a_southern_position_is_no_northern_one(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("gps", "exactness", "kept"),
+    ("gps", "how", "kept"),
     [
-        ({ERROR: 4.5}, Exactness(), ("device", 4.5)),
-        ({ERROR: 0.0}, Exactness(), ("device", None)),  # who never errs knows nothing of it
-        ({ERROR: 250.0}, Exactness(), None),
-        ({ERROR: 250.0}, Exactness(max_error_m=0), ("device", 250.0)),
-        ({ERROR: 4.5}, Exactness(max_error_m=3), None),
-        ({STATUS: "A"}, Exactness(needs_fix=True), ("device", None)),
-        ({STATUS: "V"}, Exactness(), ("last_fix", None)),
-        ({STATUS: "V"}, Exactness(needs_fix=True), None),
-        ({STATUS: "V", ERROR: 4.5}, Exactness(max_error_m=3), None),
+        ({ERROR: 4.5}, Reading(), ("device", 4.5)),
+        ({ERROR: 0.0}, Reading(), ("device", None)),  # who never errs knows nothing of it
+        ({ERROR: 250.0}, Reading(), None),
+        ({ERROR: 250.0}, Reading(max_error_m=0), ("device", 250.0)),
+        ({ERROR: 4.5}, Reading(max_error_m=3), None),
+        ({STATUS: "A"}, Reading(needs_fix=True), ("device", None)),
+        ({STATUS: "V"}, Reading(), ("last_fix", None)),
+        ({STATUS: "V"}, Reading(needs_fix=True), None),
+        ({STATUS: "V", ERROR: 4.5}, Reading(max_error_m=3), None),
     ],
 )
 def test_stated_errors_are_kept_and_judged_as_asked(
-    tmp_path: Path, gps: dict[int, Any], exactness: Exactness, kept: tuple[str, float | None] | None
+    tmp_path: Path, gps: dict[int, Any], how: Reading, kept: tuple[str, float | None] | None
 ):
-    photo = looked_at(tmp_path, gps=gps, exactness=exactness)
+    photo = looked_at(tmp_path, gps=gps, how=how)
     if isinstance(photo, Rejected):
         assert kept is None and photo.reason == "inexact"
     else:

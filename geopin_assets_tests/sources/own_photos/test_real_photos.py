@@ -9,8 +9,8 @@ import pytest
 
 from geopin_assets.capture import Reason, Rejected
 from geopin_assets.photo_folder import LocalFolder, PhotoFile
-from geopin_assets.sources.own_photos.read import Position
 from geopin_assets.sources.own_photos.scan import Memory, read_photo
+from geopin_assets.sources.own_photos.stated import Position
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "fixtures" / "photos"
 FOLDER = LocalFolder(PHOTOS)

@@ -102,7 +102,7 @@ def test_only_headers_travel_and_those_that_are_no_jpeg_cost_one_request(bucket:
     assert len(crawl.captures) == 20
     assert dict(crawl.report.rejected) == {"unreadable": 2}
     assert recorder.taken < 23 * 65_536
-    assert len(recorder.asked) == 1 + 1 + 22  # positions.csv, one page, one part of each photo
+    assert len(recorder.asked) == 1 + 22  # one page, one part of each photo
 
 
 def test_headers_are_read_many_at_once(bucket: Bucket, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_photo_that_changes_after_the_listing_has_place_and_version_of_one_con
     new = photo(tmp_path, lon=4.89)
     client = Meddling(bucket.client, lambda: bucket.put("a.jpg", new))
     (capture,) = crawl_cell(source_of(S3Folder(bucket.name, bucket.prefix, connect=lambda _: client)), CELL).captures
-    (listed,) = bucket.folder.photos()
+    (listed,) = bucket.folder.files()
     assert (capture.lon, capture.image_version) == (4.89, listed.version)
 
 
@@ -379,5 +379,5 @@ def test_a_name_longer_than_an_id_is_kept_whole_in_its_address(place: Place, tmp
     place.put(name, photo(tmp_path))
     (capture,) = crawled(place).captures
     assert place.folder.read(name, 10**6)
-    assert PhotoFile(name) in [PhotoFile(file.name) for file in place.folder.photos()]
+    assert PhotoFile(name) in [PhotoFile(file.name) for file in place.folder.files()]
     assert capture.source_capture_id.startswith("~")

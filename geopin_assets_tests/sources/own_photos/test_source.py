@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from geopin_assets.capture import vector_id
-from geopin_assets.errors import ConfigurationError, PermanentError
+from geopin_assets.errors import ConfigurationError, PayloadError, PermanentError
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.settings import Profile, Settings
@@ -123,21 +123,21 @@ def test_positions_csv_wins_where_it_says_something(tmp_path: Path):
     assert d == (52.37, 4.9, None, None)
 
 
-def test_rows_that_cannot_be_used_are_counted_and_the_file_keeps_what_it_says(tmp_path: Path):
+def test_a_row_without_a_place_costs_the_photo_and_one_without_a_direction_the_direction(tmp_path: Path):
     write_photo(tmp_path / "a.jpg")
     write_photo(tmp_path / "b.jpg")
     (tmp_path / "positions.csv").write_text(
         "file,lat,lon,heading_deg,captured_at\na.jpg,91,4.9,,\nb.jpg,,,north,\ntypo.jpg,52.37,4.9,,\n"
     )
     crawl = crawled(tmp_path)
-    assert len(crawl.captures) == 2
+    assert [(c.source_capture_id, c.heading_deg) for c in crawl.captures] == [("b.jpg", None)]
     assert dict(crawl.report.rejected) == {"bad_coordinates": 1, "malformed": 1, "no_image": 1}
 
 
 @pytest.mark.parametrize("content", [b"name,lat\nx,1\n", b"\xff\xfe\x00file", b"file,lat\n" + b"x" * 200_000])
 def test_a_positions_file_that_is_none_fails_loudly(tmp_path: Path, content: bytes):
     (tmp_path / "positions.csv").write_bytes(content)
-    with pytest.raises(ConfigurationError, match=r"positions\.csv"):
+    with pytest.raises(PayloadError, match=r"positions\.csv"):
         crawled(tmp_path)
 
 

@@ -10,14 +10,17 @@ import pytest
 from geopin_assets.capture import Capture, Reason, Rejected, vector_id
 from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.grid import Cell, bounds, row_column
+from geopin_assets.http_client import HttpClient
 from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.stand_ins.stac import StacStandIn
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Quirk
 from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import open_source
+from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import CellCrawl, crawl_cell
 from geopin_assets.sources.stac import Stac, capture_id, prefix_of
+from geopin_assets.sources.stac.ask import Api
 from geopin_assets_tests.sandbox.transport import asgi_transport
 from geopin_assets_tests.sources.recordings.stac import CELL, DRIVE, NOW, RECORD, ROOT, parse, replay
 from geopin_assets_tests.sources.replay import client_of
@@ -250,6 +253,26 @@ def test_the_item_then_its_collection_then_the_setting_says_the_license(
 def test_another_license_is_known_by_its_link(href: Any, is_open: bool):
     record = with_properties(license="other") | {"links": [{"rel": "license", "href": href}]}
     assert isinstance(parse(record), Capture) == is_open
+
+
+def test_of_several_licenses_that_are_linked_the_newest_counts_and_none_if_one_is_closed():
+    def linked(*kinds: str) -> Capture | Rejected:
+        links = [{"rel": "license", "href": f"https://creativecommons.org/licenses/{kind}/"} for kind in kinds]
+        return parse(with_properties(license="various") | {"links": links}, license="CC0-1.0")
+
+    newest = linked("by/2.0", "by-sa/4.0", "by-sa/3.0/nl")
+    assert isinstance(newest, Capture) and newest.license == "CC-BY-SA-4.0"
+    for kinds in (("by/4.0", "by-nc/4.0"), ("by-nd/2.0",)):
+        closed = linked(*kinds)
+        assert isinstance(closed, Rejected) and closed.reason == Reason.LICENSE_NOT_OPEN
+
+
+def test_a_license_of_databases_is_one_of_images_where_an_item_states_it_and_not_where_its_collection_does():
+    collection = httpx.Response(200, json={"id": "lantern", "license": "ODbL-1.0"})
+    with HttpClient("stac", transport=httpx.MockTransport(lambda _: collection)) as client:
+        assert Api(client, API).collection_license("lantern", CrawlReport()) is None
+    stated = parse(with_properties(license="ODbL-1.0") | {"links": []})
+    assert isinstance(stated, Capture) and stated.license == "ODbL-1.0"
 
 
 @pytest.mark.parametrize(
