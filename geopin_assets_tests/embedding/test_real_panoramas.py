@@ -21,8 +21,8 @@ from geopin_assets.embedding.views import perspective_views
 from geopin_assets.grid import Bbox
 from geopin_assets.photo_folder import LocalFolder, PhotoFile
 from geopin_assets.sources.amsterdam import parse_panorama
-from geopin_assets.sources.own_photos.read import Position
 from geopin_assets.sources.own_photos.scan import Memory, read_photo
+from geopin_assets.sources.own_photos.stated import Position
 from geopin_assets_tests.embedding.pictures import Pixels
 from geopin_assets_tests.embedding.pinhole import Vectors, angle_deg, rays
 
