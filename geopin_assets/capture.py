@@ -79,7 +79,7 @@ class Capture:
     license: str = _column("SPDX-like license id, see licenses.py")
     attribution: str = _column("Text that must be shown with the image")
     page_url: str = _column("Human page of the capture at its source")
-    image_url: str = _column("Where the image to embed is fetched; may expire")
+    image_url: str = _column("Where the image to embed is fetched; may expire; after a #, where else it may be")
     image_version: str = _column("Changes when the image itself changes at the same id; empty if it never does")
     payload: str = _column("The source's own record, JSON, without secrets")
 
@@ -143,3 +143,14 @@ def vector_id(capture_id: str, view: int) -> str:
     source = capture_id.split(":", 1)[0][:16]
     digest = hashlib.sha256(capture_id.encode()).hexdigest()[:40]
     return f"{source}:~{digest}/{view:02d}"
+
+
+def in_turn(url: str, otherwise: str = "") -> str:
+    """An `image_url` with another address for an image that is not at the first: after a #, which no server is sent."""
+    return f"{url}#{otherwise}" if otherwise else url
+
+
+def addresses(image_url: str) -> list[str]:
+    """Where to look for an image, one after another."""
+    first, _, otherwise = image_url.partition("#")
+    return [first, otherwise] if "://" in otherwise else [first]

@@ -99,8 +99,13 @@ class OfEmbedding(Installation):
     """`1` compiles the model with torch.compile: minutes of compiling, then faster"""
     gpu_pool: str = "gpu"
     """Dagster pool of embedding runs; its limit is how many run at once"""
+    verify_weights: str = ""
+    """path of XFeat's weights, by which answers are verified; without it the published ones are fetched"""
     trusted_hosts: Hosts = frozenset()
     """hosts that images may come from although their address is private (own servers)"""
+    ignore_opt_out: Hosts = frozenset()
+    """hosts whose images are used although their headers are against it (`X-Robots-Tag: noai`, `tdm-reservation: 1`),
+    as their owners agreed; `*` for all"""
 
 
 class OfPublishing(Installation):
@@ -147,6 +152,9 @@ class OfSources(Installation):
     """an answer this long is divided, of the 2000 that are promised"""
     mapillary_tile_days: float = Field(default=7.0, ge=0, le=365)
     """how long a tile is kept, days"""
+    mapillary_position: Literal["computed", "original"] = "computed"
+    """position and heading as Mapillary computed them from the images, or as the device wrote them; either where there
+    is no other"""
     kartaview_area: Literal["box", "circle"] = "box"
     """`circle` should the API refuse boxes"""
     kartaview_images: Literal["storage", "cdn"] = "storage"

@@ -25,6 +25,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Refusal = tuple[int, str]
 
 REPORTS = "/reports"
+TRY = "/locate"
 _GRAPHQL = "/graphql"
 _POLICY = b"content-security-policy"
 _READS = ("GET", "HEAD")
@@ -38,18 +39,21 @@ _EVERY_ANSWER = {
 _NO_FRAMES = b"frame-ancestors 'none'"
 _REPORT = _NO_FRAMES + b"; sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox"
 """Reports show names that strangers chose: whatever one of them would run has no part in the origin of the UI."""
+_TRY = _NO_FRAMES + b"; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
+_TRY += b" img-src https: http: data: blob:; form-action 'none'; base-uri 'none'"
 
 
 @dataclass(frozen=True)
 class Door:
     """An ASGI application in front of Dagster's.
 
-    `addresses`: where the UI is reached, as origins, e.g. `http://127.0.0.1:3000`. `token`: what whoever asks must
-    know; empty: nothing.
+    `photos`: the page to drop photos on. `addresses`: where the UI is reached, as origins, e.g. `http://127.0.0.1:3000`.
+    `token`: what whoever asks must know; empty: nothing.
     """
 
     dagster: App
     reports: App
+    photos: App
     addresses: Iterable[str]
     token: str = field(default="", repr=False)
 
@@ -60,6 +64,8 @@ class Door:
             await _refuse(scope, send, *refusal)
         elif scope["path"].startswith(f"{REPORTS}/"):
             await self.reports(scope, receive, _guarded(send, _REPORT))
+        elif scope["path"] == TRY and scope["type"] == "http":
+            await self.photos(scope, receive, _guarded(send, _TRY))
         else:
             await self.dagster(scope, receive, _guarded(send, _NO_FRAMES))
 

@@ -1,49 +1,127 @@
-"""`geopin locate`: the published captures that look most like a photo, with what must be shown beside them."""
+"""`geopin locate`: where photos were taken, how sure that is, and the published captures that say so.
 
+Here: which files, where to look, and how an answer is told. Not here: answers (`locate/`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from math import isfinite
 from pathlib import Path
 
-from geopin_assets.cli.console import console
-from geopin_assets.embedding.decoders import decode_apart
-from geopin_assets.embedding.protocol import Failure
-from geopin_assets.embedding.views import is_equirectangular, perspective_views
+from geopin_assets.cells import cell_ids
+from geopin_assets.cli.console import Facts, console, print_json, stand_ins
+from geopin_assets.embedding.protocol import Image
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.index.stores import SearchedIndex, SearchedStore
-from geopin_assets.locate import locate
-from geopin_assets.platform.parts import Embedding, SearchIndex
+from geopin_assets.files.atomic import write_text
+from geopin_assets.locate import asking
+from geopin_assets.locate.location import FOUND, NOT_COVERED, Location, Reference
+from geopin_assets.locate.photo import read_photo
+from geopin_assets.locate.report import report
+from geopin_assets.locate.search import Area
+from geopin_assets.photo_folder import is_photo
+from geopin_assets.regions import region as cells_of
+from geopin_assets.settings import Settings
+
+_TOLD = {FOUND: "found", NOT_COVERED: "not covered: nothing indexed looks like it", "uncertain": "uncertain"}
 
 
-def print_matches(photo: Path, top: int) -> None:
-    """Search the index of the present model.
+def locate_and_print(
+    photos: Sequence[Path], top: int, area: Area | None, verify: int, page: Path | None, *, is_json: bool
+) -> int:
+    """Answer photo by photo, and write them to a `page` where one is asked for.
 
-    Raises ConfigurationError for a file that is no image, or an empty index.
+    One of several that cannot be read is told, and makes the exit code 1. Raises ConfigurationError for an empty
+    index, or weights that cannot be had.
     """
-    if not photo.is_file():
-        raise ConfigurationError(f"no photo at {photo}")
-    image = decode_apart(photo.read_bytes())
-    if isinstance(image, Failure):
-        raise ConfigurationError(f"{photo}: {image.reason}: {image.detail}")
-    model, search_index = Embedding().model(), SearchIndex()
-    serving = search_index.versions().serving()
-    if serving is None:
-        raise ConfigurationError("the index is empty: publish a region first, e.g. `make demo`")
-    if serving.model_id != model.model_id:
-        raise ConfigurationError(
-            f"searches use {serving.name}, made with {serving.model_id}, but the settings ask for {model.model_id}:"
-            " set GEOPIN_MODEL or GEOPIN_WEIGHTS to that model, or publish all of this one (`geopin index list`)"
-        )
-    embedder = Embedding().embedder()
-    index, store = SearchedIndex(search_index.vectors(serving)), SearchedStore(search_index.metadata())
-    height, width = image.shape[:2]
-    views = perspective_views(image, size_px=model.side_px) if is_equirectangular(width, height) else [image]
-    matches = locate(embedder.embed([embedder.preprocess(view) for view in views]), index, store, top)
-    if matches.is_empty():
-        raise ConfigurationError("the index is empty: publish a region first, e.g. `make demo`")
-    console.print(f"embedder: {model.label}\n")
-    for match in matches.iter_rows(named=True):
-        taken = match["captured_at"][:10] if match["captured_at"] else "unknown date"
-        away = "best match" if match["rank"] == 1 else f"{match['distance_m']:.0f} m from the best"
-        heading = "unknown heading" if match["heading_deg"] is None else f"facing {match['heading_deg']:.0f}°"
-        console.print(
-            f"{match['rank']}. {match['lat']:.6f},{match['lon']:.6f}  score {match['score']:.3f}  {away}, {heading},"
-            f" {taken}, {match['source']}\n   {match['attribution']}\n   {match['page_url']}"
-        )
+    settings, files = Settings.from_env(), list(files_in(photos))
+    answers: list[tuple[str, Image, Location]] = []
+    unread: dict[str, str] = {}
+    photos_read = map(_read, files)
+    first = next(photos_read)  # before anything is opened
+    if len(files) == 1 and isinstance(first, ConfigurationError):
+        raise first
+    with stand_ins(settings), asking(settings, top=top, area=area, verify=verify) as ask:
+        for file, image in zip(files, chain([first], photos_read), strict=True):
+            if isinstance(image, ConfigurationError):
+                unread[str(file)] = str(image)
+                continue
+            answers.append((str(file), image, ask(image)))
+            if not is_json:
+                _print(file, answers[-1][2])
+    if is_json:
+        print_json(_facts(files, answers, unread))
+    elif unread:
+        console.print(f"{len(unread)} files could not be read:", *unread.values(), sep="\n  ")
+    if page:
+        write_text(page, report(answers))
+        console.print(f"written to {page}", soft_wrap=True) if not is_json else None
+    return int(bool(unread))
+
+
+def _read(file: Path) -> Image | ConfigurationError:
+    try:
+        return read_photo(file)
+    except ConfigurationError as error:
+        return error
+
+
+def _facts(
+    files: Sequence[Path], answers: Sequence[tuple[str, Image, Location]], unread: Mapping[str, str]
+) -> list[Facts]:
+    """In the order of the files."""
+    found = {name: location.to_dict() for name, _, location in answers}
+    return [{"photo": str(file)} | found.get(str(file), {"error": unread.get(str(file))}) for file in files]
+
+
+def files_in(photos: Sequence[Path]) -> Iterator[Path]:
+    """The files, and those with a photo's name in the folders. Raises ConfigurationError for what is not there."""
+    for photo in photos:
+        if photo.is_dir():
+            found = sorted(file for file in photo.rglob("*") if is_photo(file.name) and file.is_file())
+            if not found:
+                raise ConfigurationError(f"no photo in {photo}")
+            yield from found
+        elif photo.is_file():
+            yield photo
+        else:
+            raise ConfigurationError(f"no photo at {photo}")
+
+
+def area_of(region: str, near: str) -> Area | None:
+    """Where to look; None: everywhere. Raises ConfigurationError."""
+    cells = frozenset(cells_of(region) if region else cell_ids())
+    if not near:
+        return Area(cells) if region else None
+    try:
+        lat, lon, km = map(float, near.split(","))
+    except ValueError:
+        raise ConfigurationError(f"--near {near}: LAT,LON,KM, e.g. 52.37,4.89,2") from None
+    if not (-90 <= lat <= 90 and -180 <= lon <= 180 and isfinite(km) and km > 0):
+        raise ConfigurationError(f"--near {near}: latitude -90 to 90, longitude -180 to 180, kilometers above 0")
+    return Area(cells & frozenset(cells_of(f"around:{lat},{lon},{km}")), (lon, lat, km * 1000))
+
+
+def _print(file: Path, location: Location) -> None:
+    sure = "" if location.confidence is None else f", confidence {location.confidence:.0%}"
+    within = "" if location.radius_m is None else f" within {location.radius_m:,.0f} m (68 %)"
+    console.print(f"{file}: {_TOLD[location.status]}{sure}")
+    if location.lat is not None:
+        facing = "" if location.heading_deg is None else f", facing {location.heading_deg:.0f}°"
+        console.print(f"  {location.lat:.6f},{location.lon:.6f}{within}{facing}")
+    console.print(*(f"  · {term}" for term in (*location.terms, *location.notes)), sep="\n")
+    for place in location.alternatives:
+        console.print(f"  or {place.lat:.6f},{place.lon:.6f} ({place.confidence:.0%}, by likeness alone)")
+    for match in location.matches:
+        _print_match(match)
+    console.print(f"  searched {location.index_version}\n")
+
+
+def _print_match(match: Reference) -> None:
+    taken = match.captured_at[:10] if match.captured_at else "unknown date"
+    away = "best match" if match.rank == 1 else f"{match.distance_m:.0f} m from the best"
+    points = "" if match.inliers is None else f", {match.inliers} matching points"
+    copy = f", a copy of {match.copy_of}" if match.copy_of else ""
+    console.print(
+        f"  {match.rank}. {match.lat:.6f},{match.lon:.6f}  score {match.score:.3f}{points}  {away}, {taken},"
+        f" {match.source}{copy}\n     {match.attribution} · {match.license}\n     {match.page_url}"
+    )

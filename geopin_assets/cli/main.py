@@ -199,11 +199,34 @@ def doctor(
 
 
 @app.command()
-def locate(photo: Path, top: Annotated[int, typer.Option(min=1, max=50)] = 5) -> None:
-    """Find the published captures that look most like a photo, with distances, links and attribution."""
-    from geopin_assets.cli.locate import print_matches
+def locate(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, and folders of them")],
+    top: Annotated[int, typer.Option(min=1, max=50, help="Matches to show")] = 5,
+    region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "",
+    near: Annotated[str, typer.Option(help="LAT,LON,KM: look only there")] = "",
+    verify: Annotated[int, typer.Option(min=0, max=100, help="Matches whose images are compared with the photo")] = 10,
+    page: Annotated[Path | None, typer.Option("--report", help="Write the answers to this page, too")] = None,
+    as_json: Json = False,
+) -> None:
+    """Where was this photo taken, and how sure is that? With the captures that say so, links and attribution."""
+    from geopin_assets.cli.locate import area_of, locate_and_print
 
-    print_matches(photo, top)
+    sys.exit(locate_and_print(photos, top, area_of(region, near), verify, page, is_json=as_json))
+
+
+@app.command()
+def calibrate(
+    questions: Annotated[
+        int, typer.Option(min=50, help="Published captures that are asked of the other sources")
+    ] = 500,
+    verify: Annotated[
+        int, typer.Option(min=0, max=100, help="Matches of each whose images are compared; 0 is fast")
+    ] = 0,
+) -> None:
+    """Fit the confidence and radius of answers to the published index, and say how good they are."""
+    from geopin_assets.cli.calibrate import calibrate_and_report
+
+    calibrate_and_report(Settings.from_env(), questions, verify)
 
 
 index_app = typer.Typer(no_args_is_help=True, help="Versions of the published index.")

@@ -20,8 +20,10 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from geopin_assets.cli.door import REPORTS, Door
+from geopin_assets.cli.try_page import try_page
 from geopin_assets.defs.dagster_internals import webserver
 from geopin_assets.defs.running.home import open_instance
+from geopin_assets.locate import locate
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"
@@ -42,6 +44,7 @@ def main() -> int:
         door = Door(
             dagster,
             reports(settings.quality_dir),
+            try_page(locate),
             {f"http://{HOST}:{port}", f"http://localhost:{port}", settings.ui_url},
             settings.ui_token.get_secret_value(),
         )

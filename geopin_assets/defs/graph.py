@@ -87,6 +87,9 @@ GRAPH = (
          "Parquet, checks", "quality"),
     Node("quality/integrity",    (CATALOG, EMBEDDINGS, D1, VECTORIZE), None, None, "make_reports",
          "duplicates, licenses, vectors, images without one, budgets, and the index beside the catalog", "checks"),
+    Node("quality/retrieval",    (D1, VECTORIZE),     None, None,        "weekly_maintenance",
+         "how many captures the other sources place right, whether confidence and radius hold, and the calibration of "
+         "`geopin locate`", "Parquet, JSON, checks", "quality"),
     Node("operations/search_index", (),               None, "cloudflare", "weekly_maintenance",
          "old versions of the index that were dropped, and what compacting it gave back", "numbers with plots"),
     Node("operations/catalog",   (),                  None, "duckdb",    "weekly_maintenance",

@@ -1,48 +1,44 @@
 """Fetching images of untrusted origin: bytes, or the reason why not.
 
-Here: the settings of fetching, a session, an attempt and its repetition, redirects, limits on time and size, what every
-answer means, and the scheme `own-photos:`. Not here: which addresses are allowed, and when (`hosts.py`), decoding
+Here: the settings of fetching, a session, an attempt and its repetition, its memory, and the scheme `own-photos:`. Not
+here: what web servers answer (`answers.py`), which addresses are allowed, and when (`hosts.py`), decoding
 (`decoding.py`), how many images are on the way (`reading.py`).
 
 The only place outside `http_client` that talks HTTP: bulk images need another client (aiohttp takes 0.2 ms of CPU per
 image, httpx 2.4 to 6.8) and other rules (any public host, redirects).
-
-Details of failures name the host and the kind of error only: a URL's query can hold a signature, and messages of
-libraries quote URLs.
 """
 
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from urllib.parse import unquote
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from yarl import URL
 
-from geopin_assets.embedding.hosts import AddressRule, ForbiddenAddressError, GuardedResolver, Pauses
+from geopin_assets.embedding.answers import Take, Web
+from geopin_assets.embedding.hosts import GIVEN_UP, MAX_WAIT_S, AddressRule, GuardedResolver, Hosts
 from geopin_assets.embedding.protocol import Failure, FailureReason, FetchImage
 from geopin_assets.embedding.stages import TaskMemory
 from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.photo_folder import PhotoFolder, PhotoGoneError, PhotoNotAllowedError, PhotoTooLargeError
 
 MAX_BYTES = 32 * 2**20
-MAX_REDIRECTS = 3
+EVERY_HOST = "*"
 OWN_PHOTOS_SCHEME = "own-photos"
+_Read = Callable[[str, Take, list[str]], Awaitable[bytes | Failure]]
+"""Reads an address, and notes the hosts that it asks one after the other."""
 
-_Take = Callable[[int], Awaitable[None]]
-"""Waits for so many bytes of memory, once."""
 _ACCEPT = "image/jpeg, image/png, image/webp, */*;q=0.1"
 """What can be decoded: some hosts answer `image/*` with AVIF."""
-_REASONS = {
-    **dict.fromkeys((404, 410, 451), FailureReason.NOT_FOUND),
-    **dict.fromkeys((425, 429), FailureReason.RATE_LIMITED),
-    408: FailureReason.TIMEOUT,
-}
-_WORTH_REPEATING = (FailureReason.UNREACHABLE, FailureReason.SERVER_ERROR, FailureReason.RATE_LIMITED)
+_WORTH_REPEATING = (
+    *(FailureReason.UNREACHABLE, FailureReason.SERVER_ERROR, FailureReason.RATE_LIMITED),
+    FailureReason.NOT_READY,
+)
 _OF_OWN_PHOTOS: tuple[tuple[type[GeoPinError], FailureReason], ...] = (
     (PhotoGoneError, FailureReason.NOT_FOUND),
     (PhotoNotAllowedError, FailureReason.NOT_ALLOWED),
@@ -69,10 +65,16 @@ class ImageFetcher:
     retry_after_s: float = 1.0
     """Pause before the second and last attempt when the server failed or could not be reached and says nothing else."""
     user_agent: str = "geopin-assets"
+    ignore_opt_out: frozenset[str] = frozenset()
+    """Hosts whose headers against use are not obeyed, in lower case; EVERY_HOST for all."""
     resolver: AbstractResolver | None = None
     """Resolves names; None for the system's own way."""
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+    def obeys(self, host: str) -> bool:
+        """Whether what a host says against the use of its images is obeyed."""
+        return self.ignore_opt_out.isdisjoint((host, EVERY_HOST))
 
     def lanes(self, host: str) -> int:
         """Requests that may run at once against this host."""
@@ -92,33 +94,45 @@ class ImageFetcher:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,  # a proxy would resolve names itself
-            auto_decompress=False,  # images are not sent compressed; whatever is, is no image
+            auto_decompress=False,  # not asked for, and without bounds: `Body` unpacks what comes packed all the same
             headers={"User-Agent": self.user_agent, "Accept": _ACCEPT, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=15),  # `deadline_s` covers the redirects too
         ) as http:
-            yield _Session(self, http, memory or TaskMemory(sys.maxsize), Pauses(self.clock, self.sleep)).fetch
+            hosts = Hosts(self.clock, self.sleep)
+            yield _Session(self, memory or TaskMemory(sys.maxsize), hosts, Web(self, http, hosts)).fetch
 
 
 @dataclass(frozen=True)
 class _Session:
-    """Connections, memory and pauses of hosts, shared by all fetches of a session."""
+    """Connections, memory and what is known of hosts, shared by all fetches of a session."""
 
     of: ImageFetcher
-    http: aiohttp.ClientSession
     memory: TaskMemory
-    pauses: Pauses
+    hosts: Hosts
+    web: Web
 
     async def fetch(self, url: str) -> bytes | Failure:
         """The bytes, which stay taken from the memory, or why there are none."""
-        if url.startswith(f"{OWN_PHOTOS_SCHEME}:"):
-            return await self._attempt(self._own_photo, url)
-        result = await self._attempt(self._from_web, url)
-        if isinstance(result, Failure) and result.reason in _WORTH_REPEATING and result.not_before is None:
-            await self.of.sleep(self.of.retry_after_s)
-            result = await self._attempt(self._from_web, url)
+        is_ours = url.startswith(f"{OWN_PHOTOS_SCHEME}:")
+        read = self._own_photo if is_ours else self.web.read
+        hops: list[str] = []
+        result = await self._attempt(read, url, hops)
+        if not is_ours and (wait_s := self._repeated_after_s(result)) <= MAX_WAIT_S:
+            await self.of.sleep(wait_s)
+            hops.clear()
+            result = await self._attempt(read, url, hops)
+        if hops:
+            self.hosts.count(hops, has_failed=isinstance(result, Failure) and result.reason.is_of_host)
         return result
 
-    async def _attempt(self, read: Callable[[str, _Take], Awaitable[bytes | Failure]], url: str) -> bytes | Failure:
+    def _repeated_after_s(self, result: bytes | Failure) -> float:
+        """How long to wait before a second attempt; for ever where none would help."""
+        if not isinstance(result, Failure) or result.reason not in _WORTH_REPEATING:
+            return inf
+        asked_s = result.not_before.timestamp() - self.of.clock() if result.not_before else 0.0
+        return max(self.of.retry_after_s, asked_s)
+
+    async def _attempt(self, read: _Read, url: str, hops: list[str]) -> bytes | Failure:
         """Of the memory that reading takes, what is not returned goes back, however it ends."""
         taken = kept = 0
 
@@ -128,16 +142,19 @@ class _Session:
             taken = amount
 
         try:
-            result = await read(url, take)
+            result = await read(url, take, hops)
             kept = len(result) if isinstance(result, bytes) else 0
             return result
         finally:
             self.memory.give_back(taken, but=kept)
 
-    async def _own_photo(self, url: str, take: _Take) -> bytes | Failure:
+    async def _own_photo(self, url: str, take: Take, hops: list[str]) -> bytes | Failure:
         """A file of the own photos; links that lead out of their folder are refused like `..`."""
         if self.of.own_photos is None:
             return Failure(FailureReason.REFUSED, "no folder of own photos is configured")
+        if self.hosts.has_given_up(OWN_PHOTOS_SCHEME):
+            return GIVEN_UP
+        hops.append(OWN_PHOTOS_SCHEME)
         await take(self.of.max_bytes)
         try:
             name = unquote(url.partition(":")[2])
@@ -145,97 +162,3 @@ class _Session:
         except GeoPinError as error:
             reason = next(reason for class_, reason in _OF_OWN_PHOTOS if isinstance(error, class_))
             return Failure(reason, str(error))
-
-    async def _from_web(self, url: str, take: _Take) -> bytes | Failure:
-        """Every way in which an attempt can go wrong is a failure."""
-        try:
-            async with asyncio.timeout(self.of.deadline_s) as deadline:
-                return await self._follow(url, take, deadline)
-        except TimeoutError:
-            return Failure(FailureReason.TIMEOUT, f"not there within {self.of.deadline_s:g} s")
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, ForbiddenAddressError):
-                return Failure(FailureReason.NOT_ALLOWED, str(error.os_error))
-            return Failure(FailureReason.UNREACHABLE, f"{error.host}:{error.port}: {_said(error.os_error)}")
-        except ForbiddenAddressError as error:
-            return Failure(FailureReason.NOT_ALLOWED, str(error))
-        except ValueError:  # aiohttp's InvalidURL too
-            return Failure(FailureReason.NOT_ALLOWED, "not an http(s) address of a host")
-        except (aiohttp.ClientError, OSError) as error:
-            return Failure(FailureReason.UNREACHABLE, _said(error))
-
-    async def _follow(self, url: str, take: _Take, deadline: asyncio.Timeout) -> bytes | Failure:
-        """Fetch with redirects, each hop checked as if it were the first. Raises for forbidden addresses."""
-        hop = _parse(url)
-        for _ in range(1 + MAX_REDIRECTS):
-            host = (hop.raw_host or "").casefold()
-            self.of.addresses.check_host(host)
-            with _not_counted(deadline):
-                not_before = await self.pauses.over(host)
-            if not_before:
-                return Failure(FailureReason.HOST_DOWN, f"{host} wants to be left alone", not_before)
-            async with self.http.get(hop, allow_redirects=False) as response:
-                location = response.headers.get("Location")
-                if response.status not in (301, 302, 303, 307, 308) or not location:
-                    return await self._understood(response, host, take, deadline)
-            hop = _parse(str(hop.join(_quoted(location))))
-        return Failure(FailureReason.TOO_MANY_REDIRECTS, f"more than {MAX_REDIRECTS}")
-
-    async def _understood(
-        self, response: aiohttp.ClientResponse, host: str, take: _Take, deadline: asyncio.Timeout
-    ) -> bytes | Failure:
-        """What an answer that is no redirect means.
-
-        Whatever is refused may be given later; only what the server says is not there is taken for gone.
-        """
-        status = response.status
-        if status == 200:
-            return await self._body(response, take, deadline)
-        not_before = self.pauses.note(host, status, response.headers.get("Retry-After", ""))
-        reason = _REASONS.get(status, FailureReason.REFUSED if status >= 400 else FailureReason.NOT_FOUND)
-        if not_before or status >= 500:
-            reason = FailureReason.RATE_LIMITED if not_before else FailureReason.SERVER_ERROR
-        return Failure(reason, f"status {status}", not_before)
-
-    async def _body(self, response: aiohttp.ClientResponse, take: _Take, deadline: asyncio.Timeout) -> bytes | Failure:
-        announced = self.of.max_bytes if response.content_length is None else response.content_length
-        if announced > self.of.max_bytes:
-            return Failure(FailureReason.TOO_LARGE, f"{announced} bytes")
-        with _not_counted(deadline):
-            await take(announced)
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > self.of.max_bytes:
-                return Failure(FailureReason.TOO_LARGE, f"more than {self.of.max_bytes} bytes")
-        return bytes(body)
-
-
-@contextmanager
-def _not_counted(deadline: asyncio.Timeout) -> Iterator[None]:
-    """Stop the clock: what we wait for ourselves is not the server's fault."""
-    loop = asyncio.get_running_loop()
-    left_s = (deadline.when() or 0.0) - loop.time()
-    deadline.reschedule(None)
-    try:
-        yield
-    finally:
-        deadline.reschedule(loop.time() + left_s)
-
-
-def _quoted(url: str) -> URL:
-    """Leave a well-formed address as it is: requoting could break the signature in it."""
-    return URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
-
-
-def _parse(url: str) -> URL:
-    """Raises ValueError unless it is http(s) with a host and without a user name."""
-    parsed = _quoted(url)
-    if parsed.scheme not in ("http", "https") or not parsed.raw_host or parsed.user or parsed.password:
-        raise ValueError("not http(s)")
-    return parsed
-
-
-def _said(error: OSError | aiohttp.ClientError) -> str:
-    """The kind of an error; its message could quote the URL."""
-    return " ".join(filter(None, (type(error).__name__, getattr(error, "strerror", None))))

@@ -2,14 +2,15 @@
 
 Image addresses come from strangers' records. Here: the rule on them, and the two places where aiohttp is held to it:
 when a name is resolved (aiohttp connects to the very addresses that were checked, so that a name that resolves
-differently the second time gains nothing) and when a socket is opened; and 429 and 503 with Retry-After, for one host
-and session. Not here: requests and redirects (`fetching.py`), hosts that fail without asking for anything
-(`reading.py`), the metadata APIs (`http_client`).
+differently the second time gains nothing) and when a socket is opened; and how long a host is left alone in a session:
+as 429 and 503 with Retry-After ask, or altogether, after failures in a row. Not here: requests and redirects
+(`answers.py`), the metadata APIs (`http_client`).
 """
 
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType
 from aiohttp.resolver import ThreadedResolver
 
-from geopin_assets.embedding.protocol import BACK_OFF
+from geopin_assets.embedding.protocol import BACK_OFF, Failure, FailureReason
 from geopin_assets.http_client import asked_wait_s
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -26,6 +27,10 @@ _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 MAX_WAIT_S = 120.0
 """A longer pause is not waited for: until it is nearly over nothing is sent to the host."""
+HOST_PATIENCE = 20
+"""Failures of a host in a row after which the rest of its images is given up in this run: with a deadline of a
+minute each, a dead host with thousands of images would hold a run for hours."""
+GIVEN_UP = Failure(FailureReason.HOST_DOWN, f"{HOST_PATIENCE} failures of the host in a row")
 _LONGEST_S = BACK_OFF[-1].total_seconds()
 _ASKING = (429, 503)
 
@@ -104,12 +109,24 @@ class GuardedResolver(AbstractResolver):
 
 
 @dataclass(frozen=True)
-class Pauses:
-    """Until when each host is left alone. `clock`: wall clock, seconds since the epoch; `sleep` waits seconds."""
+class Hosts:
+    """Which hosts are left alone. `clock`: wall clock, seconds since the epoch; `sleep` waits seconds."""
 
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]]
     _until_s: dict[str, float] = field(default_factory=dict)
+    _failures: Counter[str] = field(default_factory=Counter)
+
+    def count(self, hops: Sequence[str], *, has_failed: bool) -> None:
+        """Hosts that were asked for one image, one led to by the other: all answered, unless the last `has_failed`."""
+        for host in hops[: -1 if has_failed else None]:
+            self._failures[host] = 0
+        if has_failed:
+            self._failures[hops[-1]] += 1
+
+    def has_given_up(self, host: str) -> bool:
+        """Whether it failed too often in a row."""
+        return self._failures[host] >= HOST_PATIENCE
 
     def note(self, host: str, status: int, retry_after: str) -> datetime | None:
         """Take an answer to heart; a longer pause that is already running stays. Returns what `over` would."""

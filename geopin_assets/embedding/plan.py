@@ -13,7 +13,7 @@ from typing import Self
 
 import polars as pl
 
-from geopin_assets.embedding.protocol import LONGEST_WAIT, VIEWS, CaptureImage, Failure, next_try_at
+from geopin_assets.embedding.protocol import LONGEST_WAIT, VIEWS, CaptureImage, Failure, FailureReason, next_try_at
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
 
 FAILURE_SCHEMA = pl.Schema(
@@ -44,6 +44,8 @@ class CellTask:
     vectors: CellVectors
     gone: Gone = _all_gone
     """Vectors of captures that are not known to be gone are kept."""
+    obeys: Callable[[str], bool] = lambda host: True
+    """Whether what a host says against the use of its images counts (`opted_out`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ class OpenCell:
         held, in_parts = task.vectors.held(), task.vectors.in_parts()
         current = task.captures.select("capture_id", pl.col("image_version").fill_null(""))
         failures = task.failures.join(current, on=current.columns, how="semi")  # a new image is tried like any other
+        failures = _without_waived(failures, task.captures, task.obeys)
         lost = held.join(task.captures, on="capture_id", how="anti")
         kept = lost.filter(~task.gone(lost.select("capture_id", cell_id=pl.lit(task.cell_id))))
         plan = plan_cell(task.captures, held, in_parts, failures, now, kept)
@@ -235,3 +238,11 @@ class OpenCell:
             seconds=seconds,
             bottleneck=max(seconds, key=seconds.__getitem__, default="") if len(self.plan.todo) else "",
         )
+
+
+def _without_waived(failures: pl.DataFrame, captures: pl.DataFrame, obeys: Callable[[str], bool]) -> pl.DataFrame:
+    """Failures without those of images that opted out at hosts that are not obeyed (any more)."""
+    host = pl.col("image_url").str.extract("^https?://([^/:?#]+)").str.to_lowercase()
+    waived = [name for name in captures.select(host.unique().drop_nulls()).to_series() if not obeys(name)]
+    free = captures.filter(host.is_in(waived))["capture_id"]
+    return failures.filter((pl.col("reason") != FailureReason.OPTED_OUT.value) | ~pl.col("capture_id").is_in(free))

@@ -31,6 +31,11 @@ class FailureReason(StrEnum):
     """Too many requests, ours or everybody's. Says nothing of the image, so it does not count as an attempt."""
     REFUSED = "refused"
     """400, 401, 403 …: often a signed address that expired after all; the next attempt, or crawl, brings a new one."""
+    NOT_READY = "not_ready"
+    """202: the server is still making it."""
+    NOT_UNDERSTOOD = "not_understood"
+    """No image and no error either: a status out of place, or headers larger than anybody's."""
+    TOO_MANY_REDIRECTS = "too_many_redirects"
     NOT_AN_IMAGE = "not_an_image"
     """Something else with status 200: often an error page."""
     DAMAGED = "damaged"
@@ -49,9 +54,10 @@ class FailureReason(StrEnum):
     NOT_FOUND = "not_found"
     NOT_ALLOWED = "not_allowed"
     """An address that may not be fetched: private network, another scheme, outside the photo folder."""
+    OPTED_OUT = "opted_out"
+    """Whoever serves it does not want it used so, and says so in headers (`opt_out.py`)."""
     UNSUPPORTED = "unsupported"
     """An image, but of another format than JPEG, PNG and WebP, or of a rare kind of those."""
-    TOO_MANY_REDIRECTS = "too_many_redirects"
     TOO_LARGE = "too_large"
     TOO_COSTLY = "too_costly"
     """Decoding it takes more time or memory than an image may."""
@@ -79,7 +85,8 @@ class FailureReason(StrEnum):
 _R = FailureReason
 _OF_HOST = frozenset({_R.TIMEOUT, _R.UNREACHABLE, _R.SERVER_ERROR, _R.RATE_LIMITED})
 _SAYS_NOTHING = frozenset({_R.HOST_DOWN, _R.LINK_EXPIRED, _R.RATE_LIMITED})
-_TRANSIENT = _OF_HOST | _SAYS_NOTHING | {_R.REFUSED, _R.NOT_AN_IMAGE, _R.DAMAGED, _R.CRASHED, _R.ENDED_RUNS, _R.GONE}
+_ANOTHER_TIME = {_R.REFUSED, _R.NOT_READY, _R.NOT_UNDERSTOOD, _R.TOO_MANY_REDIRECTS, _R.NOT_AN_IMAGE, _R.DAMAGED}
+_TRANSIENT = _OF_HOST | _SAYS_NOTHING | _ANOTHER_TIME | {_R.CRASHED, _R.ENDED_RUNS, _R.GONE}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from threading import Event
 from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
+from geopin_assets.capture import addresses
 from geopin_assets.embedding.attempts import RunAttempts
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Fetcher
 from geopin_assets.embedding.stages import StageClock, TaskMemory
@@ -33,9 +34,6 @@ IN_FLIGHT_BYTES = 256 * 2**20
 QUEUE = 16
 """Prepared captures that wait for the model, at most; a panorama's 12 views take 9.4 MB."""
 THREADS = min(os.cpu_count() or 1, 16)
-HOST_PATIENCE = 20
-"""Failures of a host in a row after which the rest of its images is given up in this run: with a deadline of a
-minute each, a dead host with thousands of images would hold a run for hours."""
 RENEWED_AT_ONCE = 500
 """Captures whose links are renewed together, just before they are fetched: on a CPU a large cell takes hours, and
 links renewed at its start would have expired at its end."""
@@ -44,14 +42,6 @@ _POLL_S = 0.1
 Prepared = TypeVar("Prepared")
 Renew = Callable[[Sequence[CaptureImage]], Mapping[str, str | Failure]]
 """capture_id -> another address, or why there is none, for those whose address has expired."""
-
-
-@dataclass(slots=True)
-class _Host:
-    """A host that is asked: its free places, and how often it failed in a row."""
-
-    places: asyncio.Semaphore
-    failures: int = 0
 
 
 @dataclass(slots=True)
@@ -139,7 +129,7 @@ class ReadAhead(Generic[Prepared]):
         """The background loop: lanes come and go in it until the caller leaves or something raises."""
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         self._lines: defaultdict[str, _Line] = defaultdict(_Line)
-        self._hosts: dict[str, _Host] = {}
+        self._places_at: dict[str, asyncio.Semaphore] = {}
         self._links: defaultdict[str, _Links] = defaultdict(_Links)
         self._places, self._memory = TaskMemory(IN_FLIGHT), TaskMemory(IN_FLIGHT_BYTES)
         try:
@@ -190,19 +180,19 @@ class ReadAhead(Generic[Prepared]):
             if blamed := self._attempts.blamed(image):
                 return blamed
             self._attempts.begin(image)
-        return await self._ask(url)
+        data: bytes | Failure = Failure(FailureReason.NOT_FOUND)
+        for address in addresses(url):
+            data = await self._ask(address)
+            if not (isinstance(data, Failure) and data.reason is FailureReason.NOT_FOUND):
+                break
+        return data
 
     async def _ask(self, url: str) -> bytes | Failure:
         """Fetch from a host that may be another than the line's: renewed links often lead elsewhere."""
-        name = _host(url)
-        host = self._hosts.setdefault(name, _Host(asyncio.Semaphore(self._fetcher.lanes(name))))
-        async with host.places:
-            if host.failures >= HOST_PATIENCE:
-                return Failure(FailureReason.HOST_DOWN, f"{HOST_PATIENCE} failures of the host in a row")
+        host = _host(url)
+        async with self._places_at.setdefault(host, asyncio.Semaphore(self._fetcher.lanes(host))):
             with self._clock.stage("fetch"):
-                data = await self._fetch(url)
-            host.failures = host.failures + 1 if isinstance(data, Failure) and data.reason.is_of_host else 0
-            return data
+                return await self._fetch(url)
 
     async def _hand_over(self, image: CaptureImage, data: bytes | Failure, places: int) -> None:
         """Prepare in a thread and put into the caller's queue; only then is there room for another image."""

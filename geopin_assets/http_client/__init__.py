@@ -9,16 +9,20 @@ What an answer means, unless the judge says otherwise:
     429, 503 with Retry-After   everybody waits that long, then again; a wait above `max_wait_s` is a TransientError
     408, 425, 5xx, timeouts,    retried with exponential backoff and jitter, then TransientError
     connection errors
+    202                         the same, but it says nothing against the source: it is still working on the answer
+    203                         200, by way of a proxy
     401, 403                    PermanentError; nothing more is sent for a while (asking on makes a ban worse)
     3xx, other 4xx              PermanentError at once; redirects are never followed (a login page would be a 200)
     200, not JSON               TransientError (retried) if it begins like JSON and was cut; else PayloadError
-    200, too large              PayloadError
+    200, too large; headers     PayloadError
+    larger than 100 kB
 
 A rate that a provider grants an account or an address rather than a process is kept in a file (`state.py`).
 
 Messages name the source, the URL's path and the status, never a query, header or known secret.
 """
 
+from geopin_assets.http_client.body import Body
 from geopin_assets.http_client.client import AccessDenied, HttpClient, KeyRefused, NotFound, user_agent
 from geopin_assets.http_client.exchange import Answer, How, Judge, Tally, asked_wait_s
 from geopin_assets.http_client.politeness import (
@@ -31,10 +35,12 @@ from geopin_assets.http_client.politeness import (
 )
 from geopin_assets.http_client.rate import SharedBucket
 from geopin_assets.http_client.redaction import hide_path
+from geopin_assets.http_client.state import SharedState
 
 __all__ = [
     "AccessDenied",
     "Answer",
+    "Body",
     "CircuitBreaker",
     "DailyUse",
     "How",
@@ -45,6 +51,7 @@ __all__ = [
     "Politeness",
     "Quota",
     "SharedBucket",
+    "SharedState",
     "Tally",
     "asked_wait_s",
     "build_politeness",

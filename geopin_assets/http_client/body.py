@@ -1,7 +1,8 @@
 """The body of an answer, unpacked within bounds.
 
-Here: the one encoding that is asked for and understood. Not here: the deadline (`client.py`), what a body means
-(`exchange.py`). A library that follows `Content-Encoding: gzip, gzip` makes 4 GB of 3 kB between two looks at the size.
+Here: the one encoding that is asked for and understood, and what comes packed unasked. Not here: the deadline
+(`client.py`), what a body means (`exchange.py`). A library that follows `Content-Encoding: gzip, gzip` makes 4 GB of
+3 kB between two looks at the size.
 """
 
 import zlib
@@ -12,6 +13,8 @@ ENCODING = "gzip"
 _PACKED = frozenset(("gzip", "x-gzip"))
 _PLAIN = frozenset(("", "identity"))
 _GZIP_WBITS = 31
+_ANY_WBITS = 47  # gzip or deflate, by their first bytes, which are those of no image
+_PACKED_FIRST = (b"\x1f", b"\x78")
 
 
 class Body:
@@ -23,6 +26,14 @@ class Body:
             raise PayloadError(f"an encoding that was not asked for: {encoding[:50]!r}")
         self._gzip = zlib.decompressobj(_GZIP_WBITS) if encoding in _PACKED else None
         self._limit, self._received, self._bytes = limit, 0, bytearray()
+
+    @classmethod
+    def unasked(cls, encoding: str, first: bytes, limit: int) -> "Body":
+        """Of a server that packs without being asked, or says so without doing it: its `first` bytes decide."""
+        body = cls("", limit)
+        if encoding and first.startswith(_PACKED_FIRST):
+            body._gzip = zlib.decompressobj(_ANY_WBITS)
+        return body
 
     def add(self, chunk: bytes) -> None:
         """Take what came next. Raises TransientError for damaged bytes."""
@@ -43,7 +54,11 @@ class Body:
     @property
     def beginning(self) -> bytes:
         """What there is, up to the limit."""
-        return bytes(self._bytes[: self._limit])
+        return bytes(memoryview(self._bytes)[: self._limit])
+
+    def head(self, size: int) -> bytes:
+        """Its first bytes, as far as they are there."""
+        return bytes(self._bytes[:size])
 
     def whole(self) -> bytes:
         """All of it. Raises TransientError if its end is missing."""

@@ -7,6 +7,7 @@ read (`exchange.py`), how often and how long to try (`politeness.py`, `rate.py`)
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -41,6 +42,7 @@ T = TypeVar("T")
 MIB = 1024 * 1024
 ERROR_BODY_BYTES = 64 * 1024
 _IDLE_S = 30.0  # longest silence on a connection, within the total deadline
+_ACCEPTED, _OF_A_PROXY = 202, 203
 _RETRIED = {408, 425, 429}
 _REFUSED = {401, 403}
 _GONE = {404, 410}
@@ -81,7 +83,8 @@ class HttpClient:
         self._clock, self._wall_clock = clock, wall_clock
         self._deadline_s, self._max_wait_s, self._max_bytes = deadline_s, max_wait_s, max_bytes
         self._redact = Redactor(secrets)
-        self._retrying = lambda: retrying(attempts=attempts, max_wait_s=max_wait_s, sleep=sleep)
+        self._attempts = attempts
+        self._retrying = partial(retrying, max_wait_s=max_wait_s, sleep=sleep)
         self._daily_use = daily_use
         self._politeness = politeness or build_politeness(
             {"": Quota(per_second=requests_per_second), **(quotas or {})},
@@ -128,7 +131,7 @@ class HttpClient:
         return BudgetSpent(f"{kind} are not asked for any more for {seconds:.0f} s: {reason}")
 
     def _call(self, ask: Ask, understand: Callable[[Answer], T]) -> T:
-        return self._retrying()(self._attempt, ask, understand)
+        return self._retrying(attempts=ask.attempts or self._attempts)(self._attempt, ask, understand)
 
     def _attempt(self, ask: Ask, understand: Callable[[Answer], T]) -> T:
         """One request, from asking whether it may go to telling what came of it."""
@@ -141,6 +144,9 @@ class HttpClient:
                 result = understand(answer)
         except SourceUnavailable:
             raise  # a stop that the provider asked for; it answers
+        except NotReady:
+            polite.breaker.succeeded()  # it works on it, and has said nothing about other requests
+            raise
         except TransientError as error:
             if error.retry_after_s:
                 polite.bucket.pause(error.retry_after_s)
@@ -178,6 +184,8 @@ class HttpClient:
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
             raise PermanentError(self._redact(f"{where}: not a request that can be sent")) from None  # holds headers
         except httpx.TransportError as error:
+            if _is_too_long(error):
+                raise PayloadError(f"{where}: headers larger than any answer's") from error
             raise TransientError(self._redact(f"{where}: {type(error).__name__} {error}".rstrip())) from error
         except GeoPinError as error:
             error.args = (self._redact(f"{where}: {error}"),)
@@ -191,9 +199,10 @@ class HttpClient:
         if ask.tally is not None:
             ask.tally.requests += 1
         with deadline(self._deadline_s), self._client.stream(ask.method, ask.url, **ask.options) as response:
-            body = self._read(response, ends_at, is_ok=response.status_code in ask.ok)
+            status = 200 if response.status_code == _OF_A_PROXY else response.status_code
+            body = self._read(response, ends_at, is_ok=status in ask.ok)
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status_code, headers, self._redact.body(body))
+            return Answer(status, headers, self._redact.body(body))
 
     def _read(self, response: "httpx.Response", ends_at: float, *, is_ok: bool) -> bytes:
         """The body; of an error its beginning, or nothing where that cannot be read: the status says enough."""
@@ -224,6 +233,8 @@ class HttpClient:
         if status in ask.ok:
             return
         said = f"answered {status} {answer.excerpt}".rstrip()
+        if status == _ACCEPTED:
+            raise NotReady(said, retry_after_s=answer.retry_after_s(self._wall_clock()))
         if status in _REFUSED:
             raise AccessDenied(f"{said}; access denied, check the key or ask the provider")
         if status in _RETRIED or status >= 500:
@@ -231,6 +242,10 @@ class HttpClient:
         if status in _GONE:
             raise NotFound(said)
         raise PermanentError(f"{said}; redirects are not followed" if 300 <= status < 400 else said)
+
+
+class NotReady(TransientError):
+    """202: the answer is being made."""
 
 
 class NotFound(PermanentError):
@@ -243,6 +258,13 @@ class AccessDenied(PermanentError):
 
 class KeyRefused(AccessDenied, ConfigurationError):
     """The provider does not take the key; the message names the variable that holds it."""
+
+
+def _is_too_long(error: BaseException) -> bool:
+    """Whether it was caused by headers that no buffer was large enough for: h11 names the status for that."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return getattr(error, "error_status_hint", None) == 431
 
 
 def user_agent(contact: str = "") -> str:

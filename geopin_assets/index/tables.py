@@ -84,7 +84,7 @@ TABLES = {
             "captures",
             (
                 *("capture_id", "source", "lon", "lat", "captured_at", "heading_deg", "is_pano"),
-                *("license", "attribution", "creator", "page_url", "thumbnail_url", "cell_id"),
+                *("license", "attribution", "creator", "page_url", "thumbnail_url", "covered_by", "cell_id"),
                 *("position_from", "position_error_m", "heading_from"),
             ),
         ),
@@ -108,6 +108,7 @@ DESCRIPTIONS = {
     "captures.captured_at": "Shutter time, UTC, ISO 8601; null if unknown or junk",
     "captures.is_pano": "1 if it covers 360 degrees horizontally, else 0",
     "captures.thumbnail_url": "Where a page may show the image from; null where addresses expire or are not public",
+    "captures.covered_by": "JSON list of the sources that show the place, this one too: a capture within 25 m",
     "captures.cell_id": "The crawl square that holds the coordinates",
     "vectors": "Which capture, and which direction of it, a vector is.",
     "vectors.vector_id": "The id in Vectorize",

@@ -1,61 +1,66 @@
-"""Where was this photo taken? The nearest captures in the published index.
+"""Where was this photo taken, and how sure is that?
 
-Here: searching with the views of one image and putting each match's row beside it. Not here:
-embedding the image, judging how much to trust the answer, or printing it.
+    from geopin_assets.locate import locate
+    location = locate("photo.jpg")        # a path, bytes, or pixels uint8 [height, width, 3]
+    location.status, location.lat, location.lon, location.radius_m, location.confidence
+
+The fields of the answer are in `location.py` and docs/locating.md. Here: asking with the present settings, one photo or
+many. Not here: commands and pages (`cli/`), or anything that finds, compares or judges.
 """
 
-import numpy as np
-import orjson
-import polars as pl
-from numpy.typing import NDArray
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from geopin_assets.errors import PermanentError
-from geopin_assets.geo import distance_m
-from geopin_assets.index.limits import MAX_TOP_K
-from geopin_assets.index.protocol import Readable, Searchable
+if TYPE_CHECKING:
+    from geopin_assets.embedding.protocol import Image
+    from geopin_assets.locate.location import Location
+    from geopin_assets.locate.photo import Photo
+    from geopin_assets.locate.search import Area
+    from geopin_assets.settings import Settings
 
-_ROWS_SQL = """
-SELECT vectors.vector_id, vectors.heading_deg, captures.capture_id, source, lon, lat, captured_at,
-       license, attribution, creator, page_url
-FROM json_each(?1) AS hit
-CROSS JOIN vectors ON vectors.vector_id = hit.value
-CROSS JOIN captures ON captures.capture_id = vectors.capture_id
-"""  # CROSS keeps the order of the joins: the ids lead, and no plan can scan the (billed) tables
-MATCH_SCHEMA = {
-    **{"rank": pl.Int64, "score": pl.Float64, "capture_id": pl.String, "source": pl.String},
-    **{"lon": pl.Float64, "lat": pl.Float64, "heading_deg": pl.Float64, "captured_at": pl.String},
-    **{"license": pl.String, "attribution": pl.String, "creator": pl.String, "page_url": pl.String},
-    "distance_m": pl.Float64,
-}
-"""Columns of a match. `score` is a cosine, `heading_deg` the direction of the matching view, `captured_at` ISO 8601
-UTC, `distance_m` how far the capture is from the best match."""
-_COUNTED_HERE = ("rank", "score", "distance_m")
-_ROW_SCHEMA = {"vector_id": pl.String} | {n: t for n, t in MATCH_SCHEMA.items() if n not in _COUNTED_HERE}
+VERIFIED = 10
+"""Matches whose images are compared with the photo, unless something else is said."""
 
 
-def locate(views: NDArray[np.float32], index: Searchable, store: Readable, top: int = 10) -> pl.DataFrame:
-    """The `top` best captures for one image, best first, with the columns of MATCH_SCHEMA.
+def locate(
+    photo: "Photo | str | PathLike[str]", *, top: int = 10, area: "Area | None" = None, verify: int = VERIFIED
+) -> "Location":
+    """Where a photo was taken, by the index of the present settings; the model is loaded once per process.
 
-    `views` holds the image's unit vectors, float32 [V, dim]: one for a photo, several for a panorama.
-    Every view is searched; of a capture only the best pair of views counts. A vector whose row is
-    not (or no longer) in the store is passed over: the two stores change one after the other.
-    Raises PermanentError for vectors of another dimension.
+    `top`: matches to return. `area`: where to look. `verify`: matches whose images are fetched and compared with the
+    photo, 0 for none. Raises ConfigurationError for what is no photo, or an empty index.
     """
-    if views.ndim != 2 or views.shape[1] != index.dim or not len(views):
-        raise PermanentError(f"an image is [views, {index.dim}], not {views.shape}: is it from the index's model?")
-    hits = pl.concat([index.query(view, MAX_TOP_K) for view in views])
-    hits = hits.group_by("vector_id").agg(pl.col("score").max())
-    matches = hits.join(_rows(hits["vector_id"], store), on="vector_id")
-    best = matches.sort("score", "vector_id", descending=[True, False]).unique(
-        "capture_id", keep="first", maintain_order=True
-    )
-    best = best.head(top).with_row_index("rank", offset=1)
-    lons, lats = best["lon"], best["lat"]
-    away_m = [distance_m(lons[0], lats[0], lon, lat) for lon, lat in zip(lons, lats, strict=True)]
-    best = best.with_columns(pl.col("rank").cast(pl.Int64), distance_m=pl.Series(away_m, dtype=pl.Float64))
-    return best.select(list(MATCH_SCHEMA))
+    from geopin_assets.locate.photo import read_photo
+    from geopin_assets.settings import Settings
+
+    image = read_photo(Path(photo) if isinstance(photo, str | PathLike) else photo)
+    with asking(Settings.from_env(), top=top, area=area, verify=verify) as ask:
+        return ask(image)
 
 
-def _rows(vector_ids: pl.Series, store: Readable) -> pl.DataFrame:
-    rows = store.query(_ROWS_SQL, (orjson.dumps(vector_ids.to_list()).decode(),))
-    return rows.cast(_ROW_SCHEMA) if rows.height else pl.DataFrame(schema=_ROW_SCHEMA)  # type: ignore[arg-type]
+@contextmanager
+def asking(
+    settings: "Settings", *, top: int = 10, area: "Area | None" = None, verify: int = VERIFIED
+) -> "Iterator[Callable[[Image], Location]]":
+    """What answers photo after photo, as `locate` does. Raises ConfigurationError."""
+    from geopin_assets.locate.comparing import comparison
+    from geopin_assets.locate.opening import find_verifier, open_locator
+    from geopin_assets.locate.photo import frames_of, views_of
+    from geopin_assets.platform.parts import Embedding, SearchIndex, Sources, Storage
+
+    embedding = Embedding()
+    locator, embedder = open_locator(settings, embedding, SearchIndex()), embedding.embedder()
+    with ExitStack() as stack:
+        verifier = find_verifier(settings) if verify else None
+        compared = stack.enter_context(comparison(verifier, Storage(), embedding, Sources())) if verifier else None
+
+        def ask(image: "Image") -> "Location":
+            frames = frames_of(image, embedder.model.side_px)
+            compare = partial(compared.inliers, frames) if compared else None
+            return locator.locate(views_of(frames, embedder), top=top, area=area, compare=compare, verify=verify)
+
+        yield ask

@@ -128,6 +128,8 @@ class Evidence:
 
     def gone(self, captures: pl.DataFrame) -> pl.Series:
         """Whether each (capture_id, cell_id), which the catalog does not have there, is known to be gone from there."""
+        if captures.is_empty():
+            return pl.Series(dtype=pl.Boolean)
         catalog = self._storage.catalog()
         complete = _starts(catalog.complete_crawls([cell_id for cell_id in captures["cell_id"].unique() if cell_id]))
         settled = [not cell_id or (_start(id_), cell_id) in complete for id_, cell_id in captures.iter_rows()]

@@ -16,6 +16,7 @@ from geopin_assets.cells import cell_block
 from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import TransientError
 from geopin_assets.index.batching import Frames
+from geopin_assets.index.covering import cells_around, covered_by
 from geopin_assets.index.protocol import MetadataStore, vector_schema
 from geopin_assets.index.publication import announce, told
 from geopin_assets.index.publish import Keep
@@ -58,15 +59,18 @@ def stale_publications(search_index: SearchIndex) -> list[str]:
 
 
 def desired_rows(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
-    """The captures of cells as the metadata shows them: the catalog's columns and `thumbnail_url`."""
-    address = pl.col("image_url").str
+    """The captures of cells as the metadata shows them: the catalog's columns, `thumbnail_url` and `covered_by`."""
+    address = pl.col("image_url").str.split("#").list.first().str  # without the one to try after it
     is_plain = address.starts_with("http") & ~address.contains("[?#@]")  # nothing signed, and no key
     shown = [
         pl.when(is_plain, pl.col("source") == source.name).then(address.replace(*source.thumbnail))
         for source in SOURCES
         if source.thumbnail
     ]
-    return storage.catalog().captures(cell_ids).with_columns(thumbnail_url=pl.coalesce(*shown, None))
+    catalog = storage.catalog()
+    captures = catalog.captures(cell_ids)
+    around = catalog.positions(cells_around(cell_ids)) if captures.height else captures
+    return captures.with_columns(thumbnail_url=pl.coalesce(*shown, None), covered_by=covered_by(captures, around))
 
 
 def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Model]) -> pl.DataFrame:

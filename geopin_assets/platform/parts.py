@@ -152,6 +152,7 @@ class Embedding(Parts):
             addresses=rule,
             host_limits={host: most for source in SOURCES for host, most in source.image_hosts.items()},
             user_agent=user_agent(settings.contact),
+            ignore_opt_out=settings.ignore_opt_out,
         )
 
 

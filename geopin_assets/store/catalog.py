@@ -28,6 +28,7 @@ IMAGE_COLUMNS = [
 REBUILD = "`geopin merge` makes it anew from the raw files, and sets this one aside"
 COVERAGE_COLUMNS = ["cell_id", "source", "captured_at", "heading_deg", "is_pano"]
 """What coverage and diversity are judged by."""
+_THERE = "select 1 from information_schema.tables where table_catalog = current_database() and table_name = ?"
 FAILURE_COLUMNS = [
     *("capture_id", "cell_id", "source", "image_version"),
     *("reason", "attempts", "last_tried_at", "next_try_at"),
@@ -153,6 +154,10 @@ class Catalog:
         """Of the captures of some cells, the columns that embedding needs, and `cell_id`."""
         return self._select("captures", IMAGE_COLUMNS, cell_ids)
 
+    def positions(self, cell_ids: Sequence[str]) -> pl.DataFrame:
+        """Source, lon and lat of the captures of some cells."""
+        return self._select("captures", ("source", "lon", "lat"), cell_ids)
+
     def counts_by_cell(self, cell_ids: Sequence[str]) -> dict[str, int]:
         """Captures per cell; cells without one are not in it."""
         counted = self.query(
@@ -273,7 +278,7 @@ class Catalog:
         if not self._database.path.exists():
             return None
         with self._database.connect(read_only=True) as db:
-            there = frame(db, "select 1 from information_schema.tables where table_name = ?", [table]).height
+            there = frame(db, _THERE, [table]).height
             return frame(db, sql, parameters) if there else None
 
     def _listed_here(self) -> pl.DataFrame:

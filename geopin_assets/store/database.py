@@ -10,7 +10,7 @@ since a kill or a full disk in between would leave one that can never be opened 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_
 from geopin_assets.errors import ConfigurationError, DamagedFileError, TransientError
 from geopin_assets.files.atomic import creating
 from geopin_assets.files.damage import of_disk
+from geopin_assets.store.reading import of_this_process
 
 SQL = files("geopin_assets.store")
 REBUILD = "Move it away and materialize `catalog`: everything in it is made again from the raw files"
@@ -55,20 +56,17 @@ class Database:
             raise ConfigurationError(f"no catalog can be kept in {self.path}: DuckDB loses its journal where a ? is")
         if not self.path.exists():
             self._make()
-        with self._understood():
-            db = self._open(read_only)
-            try:
-                if read_only and _is_older(db):
-                    db.close()
-                    with self.connect():
-                        pass  # which brings it up to date
-                    db = self._open(read_only)
-                db.execute("set TimeZone = 'UTC'")
-                if not read_only:
-                    _bring_up_to_date(db)
-                yield db
-            finally:
-                db.close()
+        with self._understood(), ExitStack() as stack:
+            db = self._open(stack, read_only)
+            if read_only and _is_older(db):
+                stack.close()
+                with self.connect():
+                    pass  # which brings it up to date
+                db = self._open(stack, read_only)
+            db.execute("set TimeZone = 'UTC'")
+            if not read_only:
+                _bring_up_to_date(db)
+            yield db
 
     def tidy(self) -> DatabaseSpace:
         """Write everything into the file and shorten it where its end is unused. As any write, alone."""
@@ -101,7 +99,8 @@ class Database:
                 raise DamagedFileError(f"{what} is damaged: {error}. {REBUILD}") from error
             raise
 
-    def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _open(self, stack: ExitStack, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """A connection until `stack` ends."""
         retry = Retrying(
             retry=retry_if_exception(_is_locked),
             stop=stop_after_delay(self._patience_s),
@@ -110,7 +109,15 @@ class Database:
             before_sleep=before_sleep_log(_log, logging.INFO),
             reraise=True,
         )
-        return retry(duckdb.connect, str(self.path), read_only=read_only)
+        return retry(lambda: stack.enter_context(self._reading() if read_only else self._writing()))
+
+    def _reading(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return of_this_process().reading(self.path.absolute())
+
+    @contextmanager
+    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with of_this_process().writing(self.path.absolute()), duckdb.connect(str(self.path)) as db:
+            yield db
 
 
 def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:

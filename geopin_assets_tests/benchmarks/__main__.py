@@ -23,6 +23,7 @@ BENCHMARKS = (
         "publish",
         "quarter",
         "index_upkeep",
+        "locate_search",
     ),
     "pages",
     *EMBED_BENCHMARKS,

@@ -192,7 +192,7 @@ def test_locate_shows_the_best_captures_with_what_must_be_shown(published: tuple
     photo = min((data / "queries").glob("*.jpg"))
     found = geopin("locate", str(photo), "--top", "2")
     assert found.returncode == 0, found.stderr
-    assert [line[:2] for line in found.stdout.splitlines() if line[:1].isdigit()] == ["1.", "2."]
+    assert [line.strip()[:2] for line in found.stdout.splitlines() if line.strip()[1:2] == "."] == ["1.", "2."]
     assert "best match" in found.stdout
     captures = Catalog(data / "catalog.duckdb").captures([HERE]).iter_rows(named=True)
     shown = [capture for capture in captures if capture["page_url"] in found.stdout]

@@ -37,7 +37,7 @@ class Behind:
             Route("/{path:path}", self._http, methods=["GET", "POST", "PUT", "OPTIONS"]),
         ]
         addresses = {f"http://{HOST}:{self.port}", f"http://localhost:{self.port}", PROXY}
-        self.app = Door(Starlette(routes=routes), reports(folder), addresses, token)
+        self.app = Door(Starlette(routes=routes), reports(folder), Starlette(), addresses, token)
 
     async def _http(self, request: Request) -> PlainTextResponse:
         self.reached.append(f"{request.method} {request.url.path}")

@@ -12,6 +12,9 @@ import pytest
 from typer.main import get_command
 
 from geopin_assets.cli.main import app
+from geopin_assets.locate.confidence import Calibration, Weights
+from geopin_assets.locate.opening import write_calibration
+from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES
 from geopin_assets_tests.cli.typed import Geopin, Place, command_in, with_sandbox
 from geopin_assets_tests.platform import CELLS
@@ -31,13 +34,18 @@ BY_KEY = ("sources[].left_out",)
 """Objects whose keys are data."""
 BESIDE = ("publishing.",)
 """The fields of another command."""
-WORKS = {"reconcile", "doctor"}
+WORKS = {"reconcile", "doctor", "locate"}
 """No listings: what they print is what they did."""
 MORE = {
     "cells": ("--region", HERE),
     "plan": ("--region", HERE),
     "takedown --list": (),
+    "locate": ("queries/photo.jpg", "--verify", "0"),
 }
+ANY_ANSWER = Calibration(
+    "thumbnail-512-p2", Weights(0.0, (0.0, 0.0, 0.0, 0.0)), None, (0.0, 1.0), (500.0, 5.0), 0.9, 0.1, False, {}
+)
+"""By which every answer and every alternative is as likely as not."""
 
 
 def documented(command: str) -> set[str]:
@@ -62,6 +70,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, sandbox_port: int) -> Place:
     ended = geopin("run", "--region", HERE, "--source", "panoramax")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert geopin("takedown", "panoramax:gone", "--note", "asked").returncode == 0
+    write_calibration(Settings(data_dir=place.data), ANY_ANSWER)
+    photo = min((place.data / "queries").glob("*.jpg"))
+    MORE["locate"] = (str(photo), *MORE["locate"][1:])
     return place
 
 

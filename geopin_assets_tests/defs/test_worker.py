@@ -15,7 +15,7 @@ import pytest
 from geopin_assets.index.protocol import MetadataStore
 from geopin_assets.index.stores import SearchedIndex, SearchedStore
 from geopin_assets.index.tables import TABLES, migrations, statements
-from geopin_assets.locate import locate
+from geopin_assets.locate.search import search
 from geopin_assets.sandbox.server import running as stand_ins
 from geopin_assets.settings import Settings
 from geopin_assets_tests.index.workerd import engine_node as engine_node
@@ -86,7 +86,7 @@ def test_the_worker_of_the_page_finds_what_locate_finds(published: Platform, wor
         vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
         answer = httpx.post(worker, json={"model_id": model.model_id, "vectors": vectors.tolist()}, timeout=60)
         assert answer.status_code == 200, answer.text
-        found, expected = answer.json()["captures"], locate(vectors, index, store, 10).to_dicts()
+        found, expected = answer.json()["captures"], search(vectors, index, store, 10).to_dicts()
         assert len(found) == 10 and answer.json()["index"] == version.name
         assert [{name: row[name] for name in SHOWN} for row in found] == [
             {name: row[name] for name in SHOWN} for row in expected

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from geopin_assets.embedding import decoders, decoding, fetching, hosts, reading, views
+from geopin_assets.embedding import answers, decoders, decoding, fetching, hosts, reading, views
 from geopin_assets.embedding.model.checkpoints import PUBLISHED, Architecture
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import BACK_OFF, FailureReason
@@ -61,14 +61,16 @@ def test_every_reason_of_a_failure_is_explained_with_whether_it_is_tried_again()
         ("(WebP {});", decoding.WebP.max_pixels, 10**6),
         ("no side below {} px", decoding.MIN_SIDE_PX, 1),
         ("| {} s for one attempt", fetching.ImageFetcher.deadline_s, 1),
-        ("| {}, each checked as if", fetching.MAX_REDIRECTS, 1),
+        ("| {}, each checked as if", answers.MAX_REDIRECTS, 1),
         ("| {} scans:", decoding.MAX_SCANS, 1),
         ("{} images on the way", reading.IN_FLIGHT, 1),
         ("{} MB of undecoded bytes", reading.IN_FLIGHT_BYTES, MB),
         ("{} MB of\ndecoding", decoders.WORKING_BYTES, MB),
         ("{} prepared captures", reading.QUEUE, 1),
         ("waited for up to {} minutes", hosts.MAX_WAIT_S, 60),
-        ("After {} failures in a row", reading.HOST_PATIENCE, 1),
+        ("After {} failures in a row", hosts.HOST_PATIENCE, 1),
+        ("Headers of up to {} kB", answers.MAX_FIELD, 1024),
+        ("{} of them are taken", answers.MAX_HEADERS, 1),
         ("are renewed {} at a time", reading.RENEWED_AT_ONCE, 1),
         ("one every {}°", views.YAW_STEP_DEG, 1),
         ("views of {}° ×", views.FOV_DEG, 1),

@@ -70,14 +70,6 @@ def test_a_port_nobody_listens_on_is_unreachable(server: ImageServer) -> None:
     assert reason(loopback_fetcher(), url) is FailureReason.UNREACHABLE
 
 
-def test_redirects_are_followed_three_times_and_no_more(server: ImageServer) -> None:
-    server.routes |= {f"/{i}": status(302, f"/{i + 1}") for i in range(5)}
-    server.routes["/5"] = body(JPEG)
-    fetcher = loopback_fetcher()
-    assert fetch(fetcher, server.url("/2")) == [JPEG]
-    assert reason(fetcher, server.url("/1")) is FailureReason.TOO_MANY_REDIRECTS
-
-
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"],

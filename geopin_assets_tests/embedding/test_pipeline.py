@@ -14,7 +14,7 @@ import pytest
 
 from geopin_assets.capture import vector_id
 from geopin_assets.embedding.fetching import ImageFetcher
-from geopin_assets.embedding.hosts import AddressRule
+from geopin_assets.embedding.hosts import HOST_PATIENCE, AddressRule
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
 from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellStats, CellTask
@@ -28,11 +28,11 @@ from geopin_assets.embedding.protocol import (
     embedding_schema,
     next_try_at,
 )
-from geopin_assets.embedding.reading import HOST_PATIENCE
 from geopin_assets.embedding.vectors import VectorFiles
 from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.files.object_store import open_store
-from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, status
+from geopin_assets_tests.embedding.fetching import loopback_fetcher
+from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, listening, status
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
 from geopin_assets_tests.embedding.pictures import encoded, smooth
 
@@ -106,13 +106,14 @@ def run(tmp_path: Path) -> Run:
     def run(
         cell: pl.DataFrame, before: Result | None = None, fetcher: Any = None, now: datetime = NOW, **options: Any
     ) -> Result:
+        of_task = {name: options.pop(name) for name in ("obeys",) if name in options}
         folder = next(folders)
         if before and before.folder.exists():
             shutil.copytree(before.folder, folder)
         embedder = options.pop("embedder", None) or Thumbnail()
         model = embedder.model
         vectors = VectorFiles(open_store(folder), model.model_id, model.dim).cell(CELL)
-        task = CellTask(CELL, cell, before.failures if before else NO_FAILURES, vectors)
+        task = CellTask(CELL, cell, before.failures if before else NO_FAILURES, vectors, **of_task)
         options = {"fetcher": fetcher or MemoryFetcher(IMAGES), "batch_size": 128} | options
         ((cell_id, done),) = embed_cells([task], embedder=embedder, now=lambda: now, **options)
         assert cell_id == CELL and not isinstance(done, PayloadError)
@@ -297,10 +298,23 @@ def test_vectors_of_a_changed_image_stay_until_the_new_one_can_be_had(run: Run) 
     assert len(gone.vectors) == 0
 
 
+def test_an_image_whose_owner_says_no_loses_its_older_vectors_and_stays_out_until_it_is_allowed(run: Run) -> None:
+    first, cell = run(captures({})), captures({"image_version": "2"})
+    against = MemoryFetcher({"http://a/flat": Failure(FailureReason.OPTED_OUT, "X-Robots-Tag: noai")})
+    second = run(cell, first, against)
+    assert second.stats.failed == {"opted_out": 1} and len(second.vectors) == 0
+    assert second.failures["next_try_at"].to_list() == [None]
+    later = {"now": NOW + timedelta(days=400), "obeys": lambda host: host != "b"}
+    assert run(cell, second, **later).stats.deferred == 1
+    allowed = run(cell, second, obeys=lambda host: host != "a")
+    assert allowed.stats.embedded == 1 and allowed.failures.is_empty()
+
+
 def test_captures_of_a_dead_host_wait_without_using_up_an_attempt(run: Run) -> None:
-    cell = captures(*[{"image_url": f"http://dead/{i}"} for i in range(40)])
-    dead = MemoryFetcher({}, per_host=1, otherwise=Failure(FailureReason.UNREACHABLE))
-    result = run(cell, fetcher=dead)
+    with listening() as port:
+        pass
+    cell = captures(*[{"image_url": f"http://127.0.0.1:{port}/{i}"} for i in range(40)])
+    result = run(cell, fetcher=loopback_fetcher(per_host=1))
     assert result.stats.failed == {"unreachable": HOST_PATIENCE, "host_down": 40 - HOST_PATIENCE}
     waiting = result.failures.filter(reason="host_down")
     assert set(waiting["attempts"]) == {0} and set(waiting["next_try_at"]) == {NOW + BACK_OFF[0]}

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from geopin_assets.capture import in_turn
+from geopin_assets.embedding.hosts import HOST_PATIENCE
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason
-from geopin_assets.embedding.reading import HOST_PATIENCE, IN_FLIGHT, QUEUE, RENEWED_AT_ONCE, ReadAhead, Renew
+from geopin_assets.embedding.reading import IN_FLIGHT, QUEUE, RENEWED_AT_ONCE, ReadAhead, Renew
 from geopin_assets.embedding.stages import StageClock
+from geopin_assets_tests.embedding.fetching import loopback_fetcher
+from geopin_assets_tests.embedding.image_server import ImageServer, body, listening
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
 
 
@@ -118,14 +122,16 @@ def test_a_host_that_hangs_does_not_hold_up_another() -> None:
     assert len(read(wanted, Host1Hangs(stored(wanted)))) == 400
 
 
-def test_a_dead_host_is_given_up_and_the_others_are_not() -> None:
-    wanted = images(400, hosts=2)
-    alive = {url: data for url, data in stored(wanted).items() if "host0" in url}
-    fetcher = MemoryFetcher(alive, per_host=1, otherwise=Failure(FailureReason.TIMEOUT))
-    got = read(wanted, fetcher)
-    assert sum(isinstance(result, str) for result in got.values()) == 200
+def test_a_dead_host_is_given_up_and_the_others_are_not(server: ImageServer) -> None:
+    with listening() as port:
+        pass
+    server.routes |= {f"/{i}": body(str(i).encode()) for i in range(100)}
+    wanted = [image(str(i), server.url(f"/{i}")) for i in range(100)]
+    wanted += [image(str(i), f"http://localhost:{port}/{i}") for i in range(100, 200)]
+    got = read(wanted, loopback_fetcher(per_host=1))
+    assert sum(isinstance(result, str) for result in got.values()) == 100
     reasons = Counter(result.reason for result in got.values() if isinstance(result, Failure))
-    assert reasons == {FailureReason.TIMEOUT: HOST_PATIENCE, FailureReason.HOST_DOWN: 200 - HOST_PATIENCE}
+    assert reasons == {FailureReason.UNREACHABLE: HOST_PATIENCE, FailureReason.HOST_DOWN: 100 - HOST_PATIENCE}
 
 
 def test_missing_images_do_not_make_a_host_look_dead() -> None:
@@ -195,3 +201,30 @@ def test_a_stage_is_timed_per_lane() -> None:
     with clock.stage("embed"):
         pass
     assert clock.lap() == {"fetch": 4.0, "embed": 1.0}
+
+
+LTH, PROC = "http://host0/lth.jpg", "http://host1/proc.jpg"
+
+
+@pytest.mark.parametrize(
+    ("stored", "result", "asked"),
+    [
+        ({LTH: b"lth", PROC: b"proc"}, "a=lth", [LTH]),
+        ({PROC: b"proc"}, "a=proc", [LTH, PROC]),
+        ({}, Failure(FailureReason.NOT_FOUND), [LTH, PROC]),
+        ({LTH: Failure(FailureReason.TIMEOUT), PROC: b"proc"}, Failure(FailureReason.TIMEOUT), [LTH]),
+        ({PROC: Failure(FailureReason.REFUSED)}, Failure(FailureReason.REFUSED), [LTH, PROC]),
+    ],
+)
+def test_an_image_that_is_not_at_its_first_address_is_asked_for_at_the_second(
+    stored: dict[str, bytes | Failure], result: str | Failure, asked: list[str]
+) -> None:
+    fetcher = MemoryFetcher(stored)
+    assert read([image("a", in_turn(LTH, PROC))], fetcher) == {"a": result}
+    assert list(fetcher.fetched) == asked
+
+
+def test_a_fragment_that_is_no_address_is_none() -> None:
+    fetcher = MemoryFetcher({})
+    read([image("a", f"{LTH}#top")], fetcher)
+    assert list(fetcher.fetched) == [LTH]

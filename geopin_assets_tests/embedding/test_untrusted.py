@@ -125,9 +125,9 @@ def test_a_flood_ends_at_the_limit(server: ImageServer, flood: Respond) -> None:
     assert memory.free == 10**6
 
 
-def test_compressed_bodies_are_not_unpacked(server: ImageServer) -> None:
+def test_bodies_are_not_asked_for_compressed_and_not_unpacked_in_every_way(server: ImageServer) -> None:
     """50 MB of zeros in 50 kB: under the limit as it came, and no image."""
-    bomb = zlib.compress(bytes(50 * 2**20), 9)
+    bomb = b"\x8b" + zlib.compress(bytes(50 * 2**20), 9)
     for encoding in ("gzip", "deflate", "br", "zstd"):
         (got,) = fetch(loopback_fetcher(max_bytes=100_000), at(server, body(bomb, content_encoding=encoding)))
         assert got == bomb
@@ -162,9 +162,10 @@ def test_a_server_that_never_answers_is_given_up_at_the_deadline(is_full: bool) 
 
 
 def test_the_deadline_is_one_for_all_redirects(server: ImageServer) -> None:
-    redirect = b"HTTP/1.1 302 Found\r\nLocation: /a.jpg\r\nContent-Length: 0\r\n"
-    slowly = raw(redirect, then=[b"X: y\r\n"] * 12 + [b"\r\n"], pause_s=0.02)
-    assert outcome(at(server, slowly), deadline_s=0.5) is FailureReason.TIMEOUT
+    for hop in range(5):
+        redirect = b"HTTP/1.1 302 Found\r\nLocation: /%d\r\nContent-Length: 0\r\n" % (hop + 1)
+        server.routes[f"/{hop}"] = raw(redirect, then=[b"X: y\r\n"] * 12 + [b"\r\n"], pause_s=0.02)
+    assert outcome(server.url("/0"), deadline_s=0.5) is FailureReason.TIMEOUT
 
 
 def test_names_that_resolve_slowly_are_given_up_at_the_deadline() -> None:
@@ -185,8 +186,6 @@ def test_names_that_resolve_slowly_are_given_up_at_the_deadline() -> None:
         raw(OK + b"Content-Length: -1\r\n\r\n"),
         raw(OK + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"),
         raw(OK + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n"),
-        raw(OK + b"X: " + b"x" * 100_000 + b"\r\n\r\n"),
-        raw(OK + b"X: y\r\n" * 10_000 + b"\r\n"),
         hang_up,
     ],
 )

@@ -35,6 +35,17 @@ def test_json_is_decoded_and_every_request_really_sent_is_counted():
     assert server.requests[0].url.params["bbox"] == "1,2,3,4"
 
 
+def test_a_call_may_be_content_with_one_attempt_whose_failure_counts_like_any():
+    client, server, _ = client_of(json_reply(status=503), attempts=3)
+    for _ in range(10):
+        with pytest.raises(TransientError):
+            client.get_json(URL, attempts=1)
+    assert len(server.requests) == 10
+    with pytest.raises(SourceUnavailable):
+        client.get_json(URL, attempts=1)
+    assert len(server.requests) == 10
+
+
 def test_it_says_who_it_is_and_whom_to_write_to():
     client, server, _ = client_of(json_reply(), contact="mailto:crawl@example.org")
     client.get_json(URL)
@@ -84,6 +95,35 @@ def test_a_client_error_is_permanent_at_once_and_keeps_what_the_server_said(stat
     with pytest.raises(PermanentError, match=rf"answered {status} .*Parameter limit must be a number"):
         client.get_json(URL)
     assert len(server.requests) == 1
+
+
+def test_an_answer_that_is_being_made_is_asked_for_again_and_says_nothing_against_the_source():
+    client, server, _ = client_of(json_reply(status=202, retry_after="7"), json_reply([1]))
+    assert client.get_json(URL) == [1]
+    assert server.times[1] - server.times[0] >= 7
+    client, server, _ = client_of(json_reply(status=202))
+    for _ in range(5):  # ten failures would have opened the breaker
+        with pytest.raises(TransientError, match="answered 202"):
+            client.get_json(URL)
+    server.replies = [json_reply([1])]
+    assert client.get_json(URL) == [1]
+
+
+def test_a_wait_for_one_answer_holds_up_no_other_request():
+    client, server, _ = client_of(
+        lambda r: json_reply(status=202, retry_after="3600") if "a" in r.url.path else json_reply([1])
+    )
+    with pytest.raises(TransientError) as caught:
+        client.get_json("https://api.example/a")
+    assert caught.value.retry_after_s == 3600
+    assert client.get_json("https://api.example/b") == [1]
+    assert len(server.requests) == 2
+
+
+def test_what_a_proxy_changed_is_an_answer_to_everybody_who_asks():
+    client, server, _ = client_of(json_reply([1], status=203))
+    assert client.get_json(URL) == [1] and len(server.requests) == 1
+    assert client.send("GET", URL, ok=(200, 404)).status == 200
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

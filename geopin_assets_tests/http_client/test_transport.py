@@ -123,6 +123,23 @@ def test_an_oversize_body_is_given_up(client: HttpClient):
         client.get_bytes(url)
 
 
+@pytest.mark.parametrize(
+    "headers", [b"X-Policy: " + b"p" * 60_000 + b"\r\n", b"Set-Cookie: a=b\r\n" * 1_000], ids=["long", "many"]
+)
+def test_long_and_many_headers_are_read(headers: bytes, client: HttpClient):
+    with server(send(OK + headers + b"Content-Length: 9\r\nConnection: close\r\n\r\n[1, 2, 3]")) as url:
+        assert client.get_json(url) == [1, 2, 3]
+
+
+def test_headers_that_no_buffer_is_large_enough_for_are_no_failure_of_the_source(client: HttpClient):
+    flood = send(OK + b"X-Policy: " + b"p" * 400_000 + b"\r\n\r\n")
+    with server(*[flood] * 12, GOOD) as url:
+        for _ in range(12):  # one try each, and ten failures would have opened the breaker
+            with pytest.raises(PayloadError, match="headers larger"):
+                client.get_json(url)
+        assert client.get_json(url) == [1, 2, 3]
+
+
 def test_a_server_that_is_not_there_is_a_passing_failure(client: HttpClient):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -79,6 +79,7 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
                 "creator": None,
                 "page_url": f"https://example.org/{id_}",
                 "thumbnail_url": None,
+                "covered_by": '["panoramax"]',
                 "cell_id": cell_id,
                 "position_from": "device",
                 "position_error_m": None if seed % 3 else 4.5,
@@ -91,7 +92,7 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
             **{"capture_id": pl.String, "source": pl.String, "lon": pl.Float64, "lat": pl.Float64},
             **{"captured_at": pl.Datetime("us", "UTC"), "heading_deg": pl.Float64, "is_pano": pl.Boolean},
             **{"license": pl.String, "attribution": pl.String, "creator": pl.String, "page_url": pl.String},
-            **{"thumbnail_url": pl.String, "cell_id": pl.String, "payload": pl.String},
+            **{"thumbnail_url": pl.String, "covered_by": pl.String, "cell_id": pl.String, "payload": pl.String},
             **{"position_from": pl.String, "position_error_m": pl.Float64, "heading_from": pl.String},
         },
     )

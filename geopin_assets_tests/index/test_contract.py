@@ -217,6 +217,7 @@ def test_rows_come_back_with_their_types(store: MetadataStore) -> None:
         "creator": None,
         "page_url": "https://example.org/s:1",
         "thumbnail_url": None,
+        "covered_by": '["panoramax"]',
         "cell_id": "a",
         "position_from": "device",
         "position_error_m": None,

@@ -47,7 +47,14 @@ def test_a_hash_depends_on_every_published_column_and_on_no_other() -> None:
     changed = {
         **{"capture_id": "y", "source": "y", "lon": 1.0, "lat": 1.0, "captured_at": datetime(2000, 1, 1, tzinfo=UTC)},
         **{"heading_deg": 2.0, "is_pano": True, "license": "y", "attribution": "y", "creator": "y", "page_url": "y"},
-        **{"thumbnail_url": "y", "cell_id": "y", "position_from": "y", "position_error_m": 2.0, "heading_from": "y"},
+        **{
+            "thumbnail_url": "y",
+            "covered_by": "y",
+            "cell_id": "y",
+            "position_from": "y",
+            "position_error_m": 2.0,
+            "heading_from": "y",
+        },
     }
     assert set(changed) == set(TABLES["captures"].columns)
     for column, value in changed.items():

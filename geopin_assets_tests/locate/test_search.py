@@ -12,7 +12,7 @@ from geopin_assets.geo import distance_m
 from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets.locate import MATCH_SCHEMA, locate
+from geopin_assets.locate.search import MATCH_SCHEMA, search
 
 DIM = 4
 VIEWS = {  # vector id -> (capture, heading, vector)
@@ -63,6 +63,7 @@ def store(tmp_path: Path) -> SqliteStore:
                 "creator": ["Zoë", None, None],
                 "page_url": ["https://example.org"] * 3,
                 "thumbnail_url": [None] * 3,
+                "covered_by": ['["s"]'] * 3,
                 "cell_id": ["a"] * 3,
                 "position_from": ["device", None, "computed"],
                 "position_error_m": [4.5, None, None],
@@ -77,7 +78,7 @@ def store(tmp_path: Path) -> SqliteStore:
 
 
 def test_a_match_carries_all_that_must_be_shown(index: LanceIndex, store: SqliteStore) -> None:
-    matches = locate(np.array([[1, 0, 0, 0]], dtype=np.float32), index, store)
+    matches = search(np.array([[1, 0, 0, 0]], dtype=np.float32), index, store)
     assert matches.schema == pl.Schema(MATCH_SCHEMA)
     assert matches.row(0, named=True) == {
         "rank": 1,
@@ -92,12 +93,19 @@ def test_a_match_carries_all_that_must_be_shown(index: LanceIndex, store: Sqlite
         "attribution": "© Zoë",
         "creator": "Zoë",
         "page_url": "https://example.org",
+        "license_url": None,
+        "thumbnail_url": None,
+        "covered_by": '["s"]',
+        "cell_id": "a",
+        "vector_id": "s:pano/00",
+        "view": 0,
+        "is_pano": True,
         "distance_m": 0.0,
     }
 
 
 def test_views_of_one_capture_count_once_with_the_best_ones_heading(index: LanceIndex, store: SqliteStore) -> None:
-    matches = locate(np.array([[0.8, 0.6, 0, 0]], dtype=np.float32), index, store)
+    matches = search(np.array([[0.8, 0.6, 0, 0]], dtype=np.float32), index, store)
     assert matches["capture_id"].to_list() == ["s:pano", "s:near", "s:far"]
     assert matches["rank"].to_list() == [1, 2, 3]
     assert matches["heading_deg"].to_list() == [30.0, None, 270.0]
@@ -105,7 +113,7 @@ def test_views_of_one_capture_count_once_with_the_best_ones_heading(index: Lance
 
 
 def test_distances_are_from_the_best_match(index: LanceIndex, store: SqliteStore) -> None:
-    matches = locate(np.array([[0, 0, 1, 0]], dtype=np.float32), index, store, top=2)
+    matches = search(np.array([[0, 0, 1, 0]], dtype=np.float32), index, store, top=2)
     assert matches.height == 2
     assert matches["capture_id"][0] == "s:far"
     second = PLACES[matches["capture_id"][1]]
@@ -113,25 +121,25 @@ def test_distances_are_from_the_best_match(index: LanceIndex, store: SqliteStore
 
 
 def test_every_view_of_the_image_is_searched(index: LanceIndex, store: SqliteStore) -> None:
-    matches = locate(np.array([[0, 0, 1, 0], [0.6, 0.8, 0, 0]], dtype=np.float32), index, store)
+    matches = search(np.array([[0, 0, 1, 0], [0.6, 0.8, 0, 0]], dtype=np.float32), index, store)
     assert set(matches["capture_id"].head(2)) == {"s:far", "s:near"}
     np.testing.assert_allclose(matches["score"].head(2), [1.0, 1.0], atol=1e-6)
 
 
 def test_a_vector_without_its_row_is_passed_over(index: LanceIndex, store: SqliteStore) -> None:
     store.delete("captures", ["s:pano"])
-    matches = locate(np.array([[1, 0, 0, 0]], dtype=np.float32), index, store)
+    matches = search(np.array([[1, 0, 0, 0]], dtype=np.float32), index, store)
     assert matches["capture_id"].to_list() == ["s:near", "s:far"]
 
 
 def test_an_empty_index_has_no_matches(tmp_path: Path, store: SqliteStore) -> None:
     empty = LanceIndex(tmp_path / "empty", "test", DIM)
     empty.create()
-    matches = locate(np.array([[1, 0, 0, 0]], dtype=np.float32), empty, store)
+    matches = search(np.array([[1, 0, 0, 0]], dtype=np.float32), empty, store)
     assert matches.is_empty()
     assert matches.schema == pl.Schema(MATCH_SCHEMA)
 
 
 def test_vectors_of_another_model_are_refused(index: LanceIndex, store: SqliteStore) -> None:
     with pytest.raises(PermanentError, match="is it from the index's model"):
-        locate(np.ones((1, 512), dtype=np.float32), index, store)
+        search(np.ones((1, 512), dtype=np.float32), index, store)

@@ -13,7 +13,7 @@ import polars as pl
 from geopin_assets.defs.running.local_run import LayerResult, run_region
 from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.protocol import Failure
-from geopin_assets.locate import locate
+from geopin_assets.locate.search import search
 from geopin_assets_tests.platform import Installation
 
 
@@ -43,4 +43,4 @@ class Deployment(Installation):
         assert not isinstance(decoded, Failure), decoded
         embedder = self.embedding.embedder()
         views = embedder.embed([embedder.preprocess(decoded)])
-        return locate(views, self.index, self.rows, top)
+        return search(views, self.index, self.rows, top)

@@ -23,6 +23,7 @@ from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
 if TYPE_CHECKING:
+    from geopin_assets.embedding.fetching import ImageFetcher
     from geopin_assets.embedding.pipeline import EmbeddingProgress
     from geopin_assets.embedding.plan import CellEmbeddings, CellTask
     from geopin_assets.embedding.reading import Renew
@@ -72,10 +73,11 @@ def embeddings(
         counts = catalog.counts_by_cell(cell_ids)
         total = sum(counts.values())
         with sources.links() as links, progress.task(context, total, "captures") as advance:
+            fetcher = embedding.fetcher()
             finished = embed_cells(
-                _tasks(catalog, storage.vectors(model), cell_ids, counts, evidence),
+                _tasks(catalog, storage.vectors(model), cell_ids, counts, evidence, fetcher),
                 embedder=LazyEmbedder(model, embedding.embedder),
-                fetcher=embedding.fetcher(),
+                fetcher=fetcher,
                 renew=_renew(links, context.log),
                 on_progress=_shown_on(advance),
                 attempts=embedding.attempts(),
@@ -87,7 +89,12 @@ def embeddings(
 
 
 def _tasks(
-    catalog: "Catalog", files: "VectorFiles", cell_ids: Sequence[str], counts: Mapping[str, int], evidence: "Evidence"
+    catalog: "Catalog",
+    files: "VectorFiles",
+    cell_ids: Sequence[str],
+    counts: Mapping[str, int],
+    evidence: "Evidence",
+    fetcher: "ImageFetcher",
 ) -> "Iterator[CellTask]":
     """The cells to bring up to date; their captures are read as the run comes to them."""
     from geopin_assets.embedding.plan import CellTask
@@ -97,7 +104,7 @@ def _tasks(
         for cell_id in some:
             here = pl.col("cell_id") == cell_id
             captures, failed = images.filter(here), failures.filter(here).drop("cell_id")
-            yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone)
+            yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone, fetcher.obeys)
 
 
 def _shown_on(advance: Advance) -> "Callable[[EmbeddingProgress], None]":
@@ -158,8 +165,16 @@ def _done(cell_id: str, result: "CellEmbeddings", model: Model) -> CellDone:
         shown["renewed_links"] = stats.renewed
     if stats.failed:
         shown["failed_by_reason"] = dg.MetadataValue.json(stats.failed)
+    if opted_out := _opted_out(result.failures):
+        shown["opted_out"] = dg.MetadataValue.json(opted_out)
     if stats.bottleneck:
         shown["bottleneck"] = stats.bottleneck
         shown["stage_seconds"] = dg.MetadataValue.json({k: round(v, 3) for k, v in stats.seconds.items()})
     version = content_version(result.images.with_columns(model_id=pl.lit(model.model_id)))
     return CellDone(cell_id, stats.vectors, version, shown)
+
+
+def _opted_out(failures: pl.DataFrame) -> dict[str, int]:
+    """How many images of each source their owners do not want used, whenever that was found out."""
+    against = failures.filter(reason=FailureReason.OPTED_OUT.value)
+    return dict(against.group_by("source").len().sort("source").iter_rows())

@@ -45,7 +45,7 @@ CHECKS = {
     "embedding_failures": "Few captures are without a vector because their image could not be fetched or used. If it "
     "warns: see `images_not_embedded`. Reasons of a host (timeout, refused, host_down) mostly pass: failed images are "
     "tried again when index/embeddings runs for their cells. Given up are those that cannot succeed; many not_found or "
-    "not_an_image of one source mean that its image links have changed.",
+    "not_an_image of one source mean that its image links have changed; opted_out: their owners say so in headers.",
     "budget": "Requests that sources allow a day, and what publishing cost in 30 days. If a source's budget is spent: "
     "nothing is lost, its cells fail and are tried again after 00:00 UTC; day after day means that refreshing needs "
     "more days than it has, so ask the provider for more and raise GEOPIN_<SOURCE>_<KIND>_PER_DAY. If the month costs "

@@ -64,7 +64,7 @@ _VECTORS = Columns(
 )
 _ROWS = Columns(
     {name: CATALOG_SCHEMA.get(name, pl.String()) for name in TABLES["captures"].columns},
-    CATALOG_DESCRIPTIONS | {"thumbnail_url": DESCRIPTIONS["captures.thumbnail_url"]},
+    CATALOG_DESCRIPTIONS | {name: DESCRIPTIONS[f"captures.{name}"] for name in ("thumbnail_url", "covered_by")},
     unchanged_from={CATALOG: CATALOG_SCHEMA},
 )
 _ROW_TABLES = ("captures", "vectors")

@@ -56,8 +56,8 @@ def refresh_region() -> None:
 
 maintenance = dg.define_asset_job(
     "maintenance",
-    dg.AssetSelection.groups("operations"),
-    description="Give back what nobody needs any more, and measure what everything takes.",
+    dg.AssetSelection.assets(*(asset_key(row.key) for row in started_by("weekly_maintenance"))),
+    description="Give back what nobody needs any more, measure what everything takes, and how well photos are placed.",
 )
 
 

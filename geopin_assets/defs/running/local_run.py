@@ -22,7 +22,7 @@ import dagster as dg
 
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, InstanceRef
 from geopin_assets.defs.declare import asset_key
-from geopin_assets.defs.graph import GRAPH, group, node
+from geopin_assets.defs.graph import GRAPH, node, started_by
 from geopin_assets.defs.running.deadline import NO_LIMIT
 from geopin_assets.defs.running.materialize import failed_cells, root_cause
 from geopin_assets.defs.running.under_way import process_tag
@@ -70,7 +70,7 @@ def run_region(
         else (crawl_source(job, instance, cell_ids, name) for name in sources)
     )
     yield from run_below_raw(job, instance, cell_ids, max_removals=max_removals)
-    for report in group("quality"):
+    for report in started_by("make_reports"):
         result = LayerResult(report.key)
         _run(job, instance, (), result)
         yield result

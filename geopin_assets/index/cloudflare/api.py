@@ -2,8 +2,8 @@
 
 Here: sending, with the token and the rate that all processes of this installation share, and reading the envelope.
 Not here: any product's paths and bodies. The rate is one for all products, because the limit is the user's: whoever
-exceeds it is refused everything for five minutes, the dashboard included. Failures are counted per product: a D1 that
-is down does not keep vectors from being published.
+exceeds it is refused everything for five minutes, the dashboard included. Failures are counted per product, by all
+processes together: a D1 that is down does not keep vectors from being published.
 
 The envelope is `{success, errors: [{code, message}], messages, result}`, and the status alone proves nothing:
 `success: false` comes with 200 too, and a statement can fail inside a result. Messages are matched rather than codes
@@ -46,6 +46,7 @@ from geopin_assets.http_client import (
     Politeness,
     Quota,
     SharedBucket,
+    SharedState,
     Tally,
     asked_wait_s,
     build_politeness,
@@ -201,10 +202,11 @@ class CloudflareApi:
             clock=wall_clock,
             sleep=sleep,
         )
-        products = {
-            product: Politeness(rate, CircuitBreaker(failures=2 * attempts, clock=clock))
-            for product in ("vectorize", "d1")
-        }
+        products = {}
+        for product in ("vectorize", "d1"):
+            state = SharedState(rate_file, f"cloudflare/{self.account_key}/{product}", wall_clock)
+            breaker = CircuitBreaker(failures=2 * attempts, clock=wall_clock, state=state)
+            products[product] = Politeness(rate, breaker)
         self._client = HttpClient(
             "cloudflare",
             contact=contact,

@@ -17,6 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from geopin_assets.capture import HeadingFrom
 from geopin_assets.sources import fields
 from geopin_assets.sources.own_photos.exif import BROKEN, Said
+from geopin_assets.sources.own_photos.kinds import plugin
 
 _SILENCED = Lock()  # which warnings are shown is a setting of the whole process
 
@@ -49,20 +50,19 @@ class HeaderCutError(ValueError):
 
 
 def read_header(data: bytes) -> PhotoHeader | None:
-    """The header that the first bytes of a JPEG hold, or None if they are of none.
+    """The header that the first bytes of a photo hold, or None if they are of none.
 
-    Raises HeaderCutError if more bytes are needed. The plugin is opened directly, so that no other decoder sees
-    the file and its size is not judged here.
+    Raises HeaderCutError if more bytes are needed; kinds other than JPEG may need all.
     """
-    file = _Bytes(data)
+    file, opened = _Bytes(data), plugin(data[:256])
     with _SILENCED, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "Corrupt EXIF data": what can be read is used
         try:
-            with JpegImageFile(file) as image:
+            with opened(file) as image:
                 return _header(image)
         except BROKEN:
             pass
-    if file.has_run_out:
+    if file.has_run_out or opened is not JpegImageFile:
         raise HeaderCutError(f"not in the first {len(data)} bytes")
     return None
 

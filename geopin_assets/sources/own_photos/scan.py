@@ -45,8 +45,8 @@ _PATIENCE_S = 10.0
 _SCHEMA = """
 create table if not exists headers (folder text, name text, version text, header blob, primary key (folder, name));
 """
-HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20)
-"""How much of a file is read for its header, one attempt after the other."""
+HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20, 128 * 2**20)
+"""How much of a file is read for its header, one attempt after the other; a JPEG says all in the first."""
 _AHEAD = 4  # files asked for, per reader: listing the next page must not leave readers idle
 T = TypeVar("T")
 R = TypeVar("R")

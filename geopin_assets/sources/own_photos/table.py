@@ -218,7 +218,7 @@ def _encoding(data: bytes) -> str:
         if data.startswith(mark):
             return encoding
     start = data[:200]
-    if b"\0" in start:
+    if start.count(0) > len(start) // 4:
         return "utf-16-le" if start[1::2].count(0) >= start[0::2].count(0) else "utf-16-be"
     try:
         data.decode()

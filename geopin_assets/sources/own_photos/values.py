@@ -26,6 +26,7 @@ _PLAIN = re.compile(r"[+-]?\d{0,20}(?:[.,]\d{0,25})?(?:[eE][+-]?\d{1,3})?")
 _BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2212": "-", "\u2019": "'"})
 _PART = re.compile(r"\d{1,10}(?:[.,]\d{1,15})?")
 _OF_DEGREES = frozenset(("deg", "degrees", "graden", "min", "minutes", "sec", "seconds", "d", "m", "s"))
+_IN_DEGREES = frozenset("0123456789abcdefghijklmnopqrstuvwxyz °º'\"′″´:.,+-")
 _HEMISPHERES = {
     "n": 1, "north": 1, "noord": 1, "s": -1, "south": -1, "z": -1, "zuid": -1,
     "e": 1, "east": 1, "o": 1, "oost": 1, "w": -1, "west": -1,
@@ -39,7 +40,7 @@ _CLOCK = re.compile(
     r"(Z|z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?"
 )
 _OFFSET = re.compile(r"([+-])(\d{1,2}):?(\d{2})?")
-_SECONDS, _MILLISECONDS, _SPREADSHEET_DAYS = (10**9, 10**11), (10**12, 10**14), (30_000, 80_000)
+_SECONDS, _MILLISECONDS, _SPREADSHEET_DAYS = (10**9, 10**10), (10**12, 10**13), (30_000, 80_000)
 _SPREADSHEET_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001
 _DIGITS = re.compile(r"\d{1,14}(?:[.,]\d{1,12})?")
 
@@ -65,6 +66,8 @@ def degrees(text: str, *, is_lat: bool) -> float | None:
     if plain is not None:
         return plain
     words = re.sub(r"[^a-z]", " ", text.lower()).split()
+    if set(text.lower()) - _IN_DEGREES:
+        return None
     sides = [word for word in words if word in _HEMISPHERES and not (word == "s" and "m" in words)]
     if len(sides) > 1 or not set(words) <= _OF_DEGREES | set(sides):
         return None

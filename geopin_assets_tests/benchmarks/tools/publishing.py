@@ -82,6 +82,7 @@ def _captures(count: int, rng: np.random.Generator) -> pl.DataFrame:
             "attribution": [f"Panoramax contributor {number}, CC BY-SA 4.0" for number in people],
             "creator": [f"contributor {number}" for number in people],
             "thumbnail_url": [f"https://api.panoramax.xyz/api/pictures/{id_}/thumb.jpg" for id_ in ids],
+            "covered_by": '["panoramax"]',
             "page_url": [f"https://api.panoramax.xyz/?pic={id_}" for id_ in ids],
             "cell_id": [CELLS[number * len(CELLS) // count] for number in range(count)],
             "position_from": "device",

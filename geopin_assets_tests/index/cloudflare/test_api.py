@@ -18,7 +18,18 @@ from geopin_assets.errors import (
 )
 from geopin_assets.http_client import AccessDenied
 from geopin_assets.index.cloudflare import CloudflareApi, RequestTooLarge
-from geopin_assets_tests.index.cloudflare.world import ACCOUNT, DATABASES, TOKEN, api_of, body_of, failure, ran, result
+from geopin_assets_tests.http_client.world import Server
+from geopin_assets_tests.index.cloudflare.world import (
+    ACCOUNT,
+    DATABASES,
+    TOKEN,
+    api_of,
+    api_on,
+    body_of,
+    failure,
+    ran,
+    result,
+)
 
 
 def test_a_call_goes_to_the_account_with_the_token_and_gives_the_result(tmp_path: Path) -> None:
@@ -195,6 +206,19 @@ def test_a_product_that_is_down_does_not_hold_up_the_other(tmp_path: Path) -> No
             api.call("GET", "d1/x")
     assert len(server.requests) == 14  # then the breaker
     assert api.call("GET", "vectorize/x") == 1
+
+
+def test_a_product_that_one_process_found_down_is_not_asked_by_another(tmp_path: Path) -> None:
+    _, _, clock = api_of(tmp_path, result(1))
+    server = Server([result(1), result(1), failure(0, "down", 500)], clock)
+    first, second = api_on(server, tmp_path, clock), api_on(server, tmp_path, clock)
+    assert (first.call("GET", "d1/x"), second.call("GET", "d1/x")) == (1, 1)  # both have heard of it
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            first.call("GET", "d1/x")
+    with pytest.raises(SourceUnavailable, match="down"):
+        second.call("GET", "d1/x")
+    assert len(server.requests) == 2 + 14
 
 
 def test_a_denied_token_is_not_tried_again_and_the_message_says_what_to_check(tmp_path: Path) -> None:

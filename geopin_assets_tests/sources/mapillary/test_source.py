@@ -197,3 +197,27 @@ def test_links_are_renewed_in_batches_and_captures_that_are_gone_are_left_out():
     assert len(links) == 70
     assert (links["1000"], links["1001"]) == ("https://cdn.example/p", "https://cdn.example/1001.jpg?oe=7A5C0000")
     assert server.counts["entity"] == 2
+
+
+@pytest.mark.parametrize(("wish", "taken"), [("computed", "computed"), ("original", "device"), ("Original", None)])
+def test_the_position_that_is_wished_for_is_taken_and_named(wish: str, taken: str | None, tmp_path: Path):
+    server = Server([image(1001, LON, LAT, (LON + 1e-4, LAT))])
+    settings = live(GEOPIN_MAPILLARY_POSITION=wish).model_copy(update={"data_dir": tmp_path})
+    if taken is None:
+        assert "GEOPIN_MAPILLARY_POSITION" in (Mapillary.disabled_reason(settings) or "")
+        return
+    (capture,) = crawl_cell(Mapillary.from_settings(settings, client_on(server.transport)), CELL).captures
+    assert (capture.position_from, capture.lon) == (taken, LON + 1e-4 * (wish == "computed"))
+
+
+@pytest.mark.parametrize("prefers_computed", [True, False])
+def test_each_capture_is_in_one_cell_whatever_position_is_wished_for(prefers_computed: bool):
+    """Beside the border, by search, by tile and by id."""
+    border, east = CELL.bbox.east, Cell("east", Bbox(CELL.bbox.east, 52.362, CELL.bbox.east + 0.0293, 52.38))
+    images = [image(1000 + n, border - 2e-4 + n * 1e-5, LAT, (border + 2e-4 - n * 1e-5, LAT)) for n in range(40)]
+    for density in (5000, 5):
+        source = source_on(client_on(Server(images, density=density).transport), prefers_computed=prefers_computed)
+        found = [{c.source_capture_id for c in crawl_cell(source, cell).captures} for cell in (CELL, east)]
+        name = "computed_geometry" if prefers_computed else "geometry"
+        assert found[0] == {i["id"] for i in images if i[name]["coordinates"][0] < border}
+        assert found[1] == {i["id"] for i in images} - found[0]

@@ -186,7 +186,7 @@ def test_gpano_says_what_is_a_panorama_and_where_it_looks(
     assert (capture.is_pano, capture.heading_deg) == (is_pano, heading_deg)
 
 
-def test_files_that_are_no_jpeg_are_unreadable_and_others_are_not_looked_at(tmp_path: Path):
+def test_files_that_are_no_photo_are_unreadable_and_others_are_not_looked_at(tmp_path: Path):
     Image.new("RGB", (8, 8)).save(tmp_path / "png.jpg", format="PNG")
     (tmp_path / "empty.JPG").touch()
     (tmp_path / "cut.jpeg").write_bytes(write_photo(tmp_path / "good.jpg").read_bytes()[:40])
@@ -194,7 +194,7 @@ def test_files_that_are_no_jpeg_are_unreadable_and_others_are_not_looked_at(tmp_
     (tmp_path / "folder.jpg").mkdir()
     crawl = crawled(tmp_path)
     assert len(crawl.captures) == 1
-    assert dict(crawl.report.rejected) == {"unreadable": 3}
+    assert dict(crawl.report.rejected) == {"unreadable": 2, "no_position": 1}
 
 
 def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path):

@@ -1,0 +1,66 @@
+"""`geopin calibrate`: fit confidence and radius to the published index, and say how good its answers are."""
+
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+
+from geopin_assets.cli.console import console, stand_ins
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.locate.comparing import Comparison, comparison
+from geopin_assets.locate.evaluation import Figures, ask, calibrate, figures
+from geopin_assets.locate.locator import NOT_VERIFIED
+from geopin_assets.locate.opening import find_verifier, open_index, write_calibration
+from geopin_assets.locate.samples import draw_questions
+from geopin_assets.platform.parts import Embedding, SearchIndex, Sources, Storage
+from geopin_assets.settings import Settings
+
+
+def calibrate_and_report(settings: Settings, questions: int, verify: int) -> None:
+    """Raises ConfigurationError where the index cannot teach anything, or nothing can be verified."""
+    storage, embedding, search_index = Storage(), Embedding(), SearchIndex()
+    locator = open_index(embedding, search_index)
+    drawn = draw_questions(storage, embedding.model(), questions)
+    with stand_ins(settings), _comparison(settings, embedding, storage, verify) as compared:
+        compare = compared.of_question if compared else None
+        answers = list(ask(drawn, locator.index, locator.store, compare, verify))
+    try:
+        calibration = calibrate(answers, locator.model_id, _provenance(locator.index_version))
+        told = figures(answers, locator.model_id)
+    except ValueError as error:
+        raise ConfigurationError(f"not enough to learn from: {error}") from error
+    path = write_calibration(settings, calibration)
+    _print(told)
+    console.print(f"kept in {path}")
+
+
+def _comparison(
+    settings: Settings, embedding: Embedding, storage: Storage, verify: int
+) -> AbstractContextManager[Comparison | None]:
+    if not verify:
+        return nullcontext()
+    if (verifier := find_verifier(settings)) is None:
+        raise ConfigurationError(NOT_VERIFIED)
+    return comparison(verifier, storage, embedding, Sources())
+
+
+def _provenance(index_version: str) -> dict[str, object]:
+    return {"index_version": index_version, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _print(told: Figures) -> None:
+    low, high = told.recall_interval
+    console.print(
+        f"{told.answers} captures asked of the other sources, {told.solvable} of them where one shows the place",
+        f"right at once within 25 m: {told.recall['1@25']:.0%} of those ({low:.0%} to {high:.0%})",
+        *(
+            [
+                f"in the order of matching points: {told.recall_by_points['1@25']:.0%} of those compared,"
+                f" by {told.reordering_gain[0]:+.0%} ({told.reordering_gain[1]:+.0%} to {told.reordering_gain[2]:+.0%})"
+            ]
+            if told.recall_by_points and told.reordering_gain
+            else []
+        ),
+        f"called found: {told.found:.0%}, right of these {told.found_right:.0%};"
+        f" of places that nobody shows {told.false_found:.1%}",
+        f"confidence off by {told.ece:.3f} (ECE), inside the radius {told.inside_radius:.0%} (68 % is right)",
+        sep="\n",
+    )

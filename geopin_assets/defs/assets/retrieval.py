@@ -1,0 +1,77 @@
+"""quality/retrieval: how often the index finds where a photo was taken, and whether its confidence holds.
+
+Not here: questions, answers and figures (`locate/`), or when it is made (weekly, as asking costs searches).
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+from pydantic import Field
+
+from geopin_assets.defs.declare import Columns, frame_table, report, verdict
+from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.locate.history import DESCRIPTIONS, SCHEMA
+
+CHECKS = {
+    "retrieval_not_worse": "The share of captures that the other sources place right at once is not below last week's, "
+    "beyond its interval. What to do: see which source lost captures (quality/freshness), and whether the last publish "
+    "was complete (index_in_sync).",
+    "model_not_worse": "A model that took another's place finds no less than that did. What to do: set GEOPIN_MODEL "
+    "back, or keep the older version of the index serving (`geopin index list`).",
+}
+_RUNS_SHOWN = 20
+
+
+class Evaluation(dg.Config):
+    """What one run may ask."""
+
+    questions: int = Field(
+        default=500,
+        ge=50,
+        le=20_000,
+        description="Published captures that are asked of the other sources; each costs one search, and one more for "
+        "every other source that shows its place",
+    )
+
+
+@report("quality/retrieval", columns=Columns(SCHEMA, DESCRIPTIONS), checks=CHECKS, kinds={"numpy"})
+def retrieval(
+    config: Evaluation, storage: Storage, embedding: Embedding, search_index: SearchIndex
+) -> dg.MaterializeResult:
+    """Published captures are asked of all other sources: how many are found within 25 m, how sure the answers are.
+
+    Leave one source out: the index is asked without the source of the question. Confidence and radius are judged by a
+    calibration that has not seen the question, then fitted on all of them for `geopin locate`. Numbers over time are
+    under Plots.
+    """
+    from geopin_assets.locate.evaluation import ask, calibrate, figures
+    from geopin_assets.locate.history import record, worse_than_before, worse_than_other_model
+    from geopin_assets.locate.opening import open_index, write_calibration
+    from geopin_assets.locate.samples import draw_questions
+
+    now = datetime.now(UTC)
+    try:
+        locator = open_index(embedding, search_index)
+        answers = list(ask(draw_questions(storage, embedding.model(), config.questions), locator.index, locator.store))
+        told = figures(answers, locator.model_id)
+        about = {"index_version": locator.index_version, "at": now.isoformat(timespec="seconds")}
+        calibration = calibrate(answers, locator.model_id, about)
+    except (ConfigurationError, ValueError) as error:
+        silent = [verdict(check, True, f"nothing to judge: {error}") for check in CHECKS]
+        return dg.MaterializeResult(metadata={"answers": 0, "why": str(error)}, check_results=silent)
+    runs = record(storage.quality_dir(), told, model_id=locator.model_id, index_version=locator.index_version, now=now)
+    path = write_calibration(storage.settings(), calibration)
+    last = {name: value for name, value in runs.row(-1, named=True).items() if isinstance(value, float | int)}
+    worse = {"retrieval_not_worse": worse_than_before(runs), "model_not_worse": worse_than_other_model(runs)}
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": runs.height,
+            **last,
+            "risk": dg.MetadataValue.json(told.risk_at),
+            "runs": frame_table(runs.tail(_RUNS_SHOWN).with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M"))),
+            "calibration": dg.MetadataValue.path(str(path)),
+        },
+        check_results=[verdict(check, not text, text or "not worse") for check, text in worse.items()],
+    )

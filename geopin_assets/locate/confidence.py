@@ -1,0 +1,181 @@
+"""What an answer's terms are worth: the probability that its place is right, and the radius that holds the truth.
+
+A logistic model of likeness, margin, matching points and agreement, whose weights cannot point the wrong way: no term
+that speaks for a place ever makes it less likely. Fitted per model on answers whose truth is known (`evaluation.py`),
+and kept with where it came from. The radius is the one within which 68 % of known answers of that confidence lay, as
+ARCore's geospatial accuracy is. Not here: gathering terms (`terms.py`), or where a calibration is kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log1p
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geopin_assets.locate.terms import SAME_PLACE_M, Terms
+
+RADIUS_SHARE = 0.68
+FALSE_FOUND = 0.02
+"""Of photos of places that are not covered, at most so many may be called found."""
+MISSED = 0.05
+"""Of right answers, so many may be called not covered."""
+_FEATURES = ("cosine", "margin", "agreeing", "disagreeing", "inliers")
+_SIGNS = ((0, None), (0, None), (0, None), (None, 0), (0, None))
+_SHRINK = 1e-3
+_ANSWERS_A_BIN = 40
+_MAX_BINS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Log-odds of an answer: `bias`, and what each unit of each of the first _FEATURES adds."""
+
+    bias: float
+    each: tuple[float, ...]
+
+    def probability(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of answers with these features, float64 [N, 5]."""
+        logit = self.bias + x[:, : len(self.each)] @ np.array(self.each)
+        return np.asarray(1 / (1 + np.exp(-np.clip(logit, -40, 40))))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Weights and radii for one model, and where they come from."""
+
+    model_id: str
+    plain: Weights
+    verified: Weights | None
+    """For answers whose matching points were counted; None where too few of the known ones were."""
+    confidences: tuple[float, ...]
+    """Rising; `radii_m` belong to them, straight lines between."""
+    radii_m: tuple[float, ...]
+    found_from: float
+    not_covered_below: float
+    reorders: bool
+    """Whether matching points decide the order of matches: only where that was shown to find more."""
+    provenance: dict[str, Any]
+    """Answers, sources, index version, when: what it was fitted on."""
+
+    def confidence(self, terms: Terms) -> float:
+        """Probability that the place is right within SAME_PLACE_M."""
+        return float(self.confidences_of([terms])[0])
+
+    def confidences_of(self, terms: Sequence[Terms]) -> NDArray[np.float64]:
+        """The same of many answers."""
+        x, plain = _features(terms), self.plain.probability(_features(terms))
+        if self.verified is None:
+            return plain
+        return np.where([each.inliers is not None for each in terms], self.verified.probability(x), plain)
+
+    def radius_m(self, confidence: float) -> float:
+        return float(np.interp(confidence, self.confidences, self.radii_m))
+
+    def status(self, confidence: float) -> str:
+        """`found`, `uncertain`, or `not_covered`."""
+        if confidence >= self.found_from:
+            return "found"
+        return "not_covered" if confidence < self.not_covered_below else "uncertain"
+
+
+def _features(terms: Sequence[Terms]) -> NDArray[np.float64]:
+    """The numbers that weights belong to, float64 [N, 5]."""
+    return np.array(
+        [
+            (each.cosine, each.margin, len(each.agreeing), len(each.disagreeing), log1p(each.inliers or 0))
+            for each in terms
+        ]
+    ).reshape(-1, len(_FEATURES))
+
+
+def fit_weights(x: NDArray[np.float64], is_right: NDArray[np.bool_]) -> Weights:
+    """The weights, each of its sign, that make known answers likeliest; x is float64 [N, F], the first F features.
+
+    Maximum likelihood with a little shrinking, by L-BFGS-B (scipy), in units of each feature's spread.
+    """
+    from scipy.optimize import minimize
+
+    spread = x.std(axis=0)
+    scale = np.where(spread > 1e-9, spread, np.inf)  # what never differs says nothing
+    center, y = x.mean(axis=0), is_right.astype(np.float64)
+    z = (x - center) / scale
+
+    def loss(beta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logit = beta[0] + z @ beta[1:]
+        off = 1 / (1 + np.exp(-np.clip(logit, -40, 40))) - y
+        total = (np.logaddexp(0, logit) - y * logit).mean() + _SHRINK * (beta[1:] @ beta[1:])
+        slopes = (z * off[:, None]).mean(axis=0) + 2 * _SHRINK * beta[1:]
+        return float(total), np.concatenate([[off.mean()], slopes])
+
+    bounds = [(None, None), *_SIGNS[: x.shape[1]]]
+    beta = minimize(loss, np.zeros(1 + x.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
+    weights = beta[1:] / scale
+    return Weights(float(beta[0] - center @ weights), tuple(map(float, weights)))
+
+
+def fit_radii(
+    confidence: NDArray[np.float64], error_m: NDArray[np.float64]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Confidences and the radii that hold 68 % of errors there: never larger where one is surer (isotonic)."""
+    from scipy.optimize import isotonic_regression
+
+    order = np.argsort(confidence)
+    bins = np.array_split(order, int(np.clip(len(order) // _ANSWERS_A_BIN, 1, _MAX_BINS)))
+    radii = np.array([np.quantile(error_m[part], RADIUS_SHARE) for part in bins])
+    weights = np.array([len(part) for part in bins], dtype=np.float64)
+    falling = np.exp(isotonic_regression(np.log(radii + 1), weights=weights, increasing=False).x) - 1
+    return tuple(float(np.mean(confidence[part])) for part in bins), tuple(map(float, falling))
+
+
+def fit_thresholds(
+    confidence: NDArray[np.float64], is_right: NDArray[np.bool_], is_covered: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """From which confidence on an answer is called found, and below which not covered.
+
+    The first so that at most FALSE_FOUND of photos of places that are not covered pass, and never below one half; the
+    second so that at most MISSED of right answers fall under it.
+    """
+    nowhere = confidence[~is_covered]
+    found = float(np.quantile(nowhere, 1 - FALSE_FOUND, method="higher")) if len(nowhere) else 0.0
+    found = min(max(0.5, np.nextafter(found, 1.0)), 1.0)
+    right = confidence[is_right]
+    missed = float(np.quantile(right, MISSED)) if len(right) else 0.0
+    return float(found), min(missed, float(found))
+
+
+def fit(
+    model_id: str,
+    terms: Sequence[Terms],
+    error_m: NDArray[np.float64],
+    is_covered: NDArray[np.bool_],
+    provenance: Mapping[str, Any],
+    *,
+    use_agreement: bool = True,
+    reorders: bool = False,
+) -> Calibration:
+    """A calibration from answers whose error is known.
+
+    Raises ValueError where all answers are right, or all wrong: nothing can be learned from them.
+    """
+    is_right = error_m <= SAME_PLACE_M
+    if is_right.all() or not is_right.any():
+        raise ValueError(f"{len(terms)} known answers, {int(is_right.sum())} of them right: both kinds are needed")
+    x, is_verified = _features(terms), np.array([each.inliers is not None for each in terms])
+    x[:, 2:4] *= use_agreement
+    plain, verified = fit_weights(x[:, :4], is_right), None
+    if is_verified.sum() >= _ANSWERS_A_BIN and len(set(is_right[is_verified])) > 1:
+        verified = fit_weights(x[is_verified], is_right[is_verified])
+    confidence = plain.probability(x)
+    if verified:
+        confidence = np.where(is_verified, verified.probability(x), confidence)
+    return Calibration(
+        model_id,
+        plain,
+        verified,
+        *fit_radii(confidence, error_m),
+        *fit_thresholds(confidence, is_right, is_covered),
+        reorders=reorders,
+        provenance={**provenance} | {"answers": len(terms), "verified": int(is_verified.sum())},
+    )

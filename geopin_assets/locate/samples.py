@@ -1,0 +1,50 @@
+"""Published captures as questions: a sample of every source, with the vectors that are stored of them.
+
+People ask with flat photos, so of a panorama one view is drawn. Here: drawing, the same every time for the same index.
+Not here: asking (`evaluation.py`).
+"""
+
+from collections.abc import Iterator
+from random import Random
+
+import numpy as np
+import polars as pl
+
+from geopin_assets.cells import cell_block
+from geopin_assets.embedding.protocol import Model
+from geopin_assets.locate.evaluation import Question
+from geopin_assets.platform.index_state import desired_rows
+from geopin_assets.platform.parts import Storage
+
+_CELLS_AT_ONCE = 20
+
+
+def draw_questions(storage: Storage, model: Model, most: int, seed: int = 0) -> Iterator[Question]:
+    """At most so many captures that have a vector, from cells in random order, the sources in turn."""
+    files, random = storage.vectors(model), Random(seed)  # noqa: S311 (a sample)
+    cell_ids = sorted(files.cell_ids())
+    random.shuffle(cell_ids)
+    per_cell = max(1, -(-most // max(1, len(cell_ids))))
+    left = most
+    for first in range(0, len(cell_ids), _CELLS_AT_ONCE):
+        batch = cell_ids[first : first + _CELLS_AT_ONCE]
+        rows = desired_rows(storage, batch)
+        for cell_id, in_cell in rows.group_by("cell_id", maintain_order=True):
+            stored = files.cell(str(cell_id[0])).read(["capture_id", "view", "embedding"])
+            for question in _of_cell(in_cell.join(stored, on="capture_id"), per_cell, random):
+                yield question
+                left -= 1
+                if not left:
+                    return
+
+
+def _of_cell(rows: pl.DataFrame, most: int, random: Random) -> Iterator[Question]:
+    """Up to `most`, each source as often as the others as long as it has captures."""
+    order = list(range(rows.height))
+    random.shuffle(order)
+    shuffled = rows[order].unique("capture_id", keep="first", maintain_order=True)
+    turns = shuffled.with_columns(turn=pl.int_range(pl.len()).over("source")).sort("turn", maintain_order=True)
+    for row in turns.head(most).iter_rows(named=True):
+        group = f"{row['creator'] or row['source']}|{cell_block(row['cell_id'])}"
+        views = np.array([row.pop("embedding")], dtype=np.float32)
+        yield Question(row, group, views)

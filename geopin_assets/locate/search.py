@@ -1,0 +1,120 @@
+"""The nearest captures to the views of one image, with everything that a reader must be shown beside them.
+
+Here: searching every view, one row per capture, and where a search looks. Not here: embedding the image, or what an
+answer is made of them (`locator.py`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+from numpy.typing import NDArray
+
+from geopin_assets.cells import cell_block
+from geopin_assets.errors import PermanentError
+from geopin_assets.geo import distance_m
+from geopin_assets.index.limits import MAX_TOP_K
+from geopin_assets.index.protocol import Readable, Searchable
+
+_ROWS_SQL = """
+SELECT vectors.vector_id, vectors.view, vectors.heading_deg, captures.capture_id, captures.source, lon, lat,
+       captured_at, creator, captures.license, licenses.url AS license_url, attribution, page_url,
+       thumbnail_url, covered_by, cell_id, is_pano
+FROM json_each(?1) AS hit
+CROSS JOIN vectors ON vectors.vector_id = hit.value
+CROSS JOIN captures ON captures.capture_id = vectors.capture_id
+LEFT JOIN licenses ON licenses.license = captures.license
+"""  # CROSS keeps the order of the joins: the ids lead, and no plan can scan the (billed) tables
+MATCH_SCHEMA = {
+    **{"rank": pl.Int64, "score": pl.Float64, "capture_id": pl.String, "source": pl.String},
+    **{"lon": pl.Float64, "lat": pl.Float64, "heading_deg": pl.Float64, "captured_at": pl.String},
+    **{"creator": pl.String, "license": pl.String, "license_url": pl.String, "attribution": pl.String},
+    **{"page_url": pl.String, "thumbnail_url": pl.String, "covered_by": pl.String, "cell_id": pl.String},
+    **{"vector_id": pl.String, "view": pl.Int64, "is_pano": pl.Boolean, "distance_m": pl.Float64},
+}
+"""Columns of a match. `score` is a cosine, `heading_deg` the direction of the matching view, `captured_at` ISO 8601
+UTC, `covered_by` a JSON list of the sources that show this place, `distance_m` how far it is from the best match."""
+_COUNTED_HERE = ("rank", "score", "distance_m")
+_COUNTED_AGAIN = ("rank", "distance_m")
+_ROW_SCHEMA = {n: t for n, t in MATCH_SCHEMA.items() if n not in _COUNTED_HERE}
+_BLOCKS_A_FILTER = 180
+"""So many fit into the bytes that a filter may have."""
+
+Where = Mapping[str, Any]
+"""A filter of the index: see `Searchable.query`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Where to look: cells, and a circle within them."""
+
+    cells: frozenset[str]
+    near: tuple[float, float, float] | None = None
+    """Longitude, latitude, and radius in meters."""
+
+    def filters(self) -> Iterator[Where]:
+        """What the index can be asked: the blocks of cells."""
+        blocks = sorted(set(map(cell_block, self.cells)))
+        for first in range(0, len(blocks), _BLOCKS_A_FILTER):
+            yield {"cell_block": {"$in": blocks[first : first + _BLOCKS_A_FILTER]}}
+
+    def holds(self, cell_id: str, lon: float, lat: float) -> bool:
+        return cell_id in self.cells and (self.near is None or distance_m(lon, lat, *self.near[:2]) <= self.near[2])
+
+
+def search(
+    views: NDArray[np.float32],
+    index: Searchable,
+    store: Readable,
+    top: int = MAX_TOP_K,
+    *,
+    where: Where | None = None,
+    area: Area | None = None,
+) -> pl.DataFrame:
+    """The `top` best captures for one image, best first, with the columns of MATCH_SCHEMA.
+
+    `views` holds the image's unit vectors, float32 [V, dim]: one for a photo, several for a panorama.
+    Every view is searched; of a capture only the best pair of views counts. A vector whose row is
+    not (or no longer) in the store is passed over: the two stores change one after the other.
+    Raises PermanentError for vectors of another dimension.
+    """
+    if views.ndim != 2 or views.shape[1] != index.dim or not len(views):
+        raise PermanentError(f"an image is [views, {index.dim}], not {views.shape}: is it from the index's model?")
+    filters = [dict(where or {}) | dict(part) for part in (area.filters() if area else ({},))]
+    hits = pl.concat([index.query(view, MAX_TOP_K, where=each or None) for view in views for each in filters])
+    hits = hits.group_by("vector_id").agg(pl.col("score").max())
+    matches = hits.join(_rows(hits["vector_id"], store), on="vector_id")
+    best = matches.sort("score", "vector_id", descending=[True, False]).unique(
+        "capture_id", keep="first", maintain_order=True
+    )
+    return _ranked(_inside(best, area).head(top))
+
+
+def _inside(matches: pl.DataFrame, area: Area | None) -> pl.DataFrame:
+    if area is None:
+        return matches
+    return matches.filter([area.holds(*place) for place in matches.select("cell_id", "lon", "lat").iter_rows()])
+
+
+def _ranked(best: pl.DataFrame) -> pl.DataFrame:
+    lons, lats = best["lon"], best["lat"]
+    away_m = [distance_m(lons[0], lats[0], lon, lat) for lon, lat in zip(lons, lats, strict=True)]
+    numbered = best.with_row_index("rank", offset=1).with_columns(
+        pl.col("rank").cast(pl.Int64), distance_m=pl.Series(away_m, dtype=pl.Float64)
+    )
+    return numbered.select(list(MATCH_SCHEMA))
+
+
+def reordered(matches: pl.DataFrame, inliers: Mapping[str, int]) -> pl.DataFrame:
+    """The matches whose points were counted by that count, before all others."""
+    points = pl.col("capture_id").replace_strict(dict(inliers), default=-1, return_dtype=pl.Int64)
+    ordered = matches.sort(points, descending=True, maintain_order=True)
+    return _ranked(ordered.drop(*_COUNTED_AGAIN))
+
+
+def _rows(vector_ids: pl.Series, store: Readable) -> pl.DataFrame:
+    rows = store.query(_ROWS_SQL, (orjson.dumps(vector_ids.to_list()).decode(),))
+    return rows.cast(_ROW_SCHEMA) if rows.height else pl.DataFrame(schema=_ROW_SCHEMA)  # type: ignore[arg-type]

@@ -1,0 +1,102 @@
+"""What speaks for an answer: how alike the best match is, how far ahead of any other place, and which sources agree.
+
+Here: gathering these terms for one image from a searchable index, as numbers and in words. Not here: what they are
+worth together (`confidence.py`), points that match (`verify.py`), or copies (`witnesses.py`). A source that shows
+nothing near the place says nothing; one that does and finds another place speaks against it.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+import orjson
+import polars as pl
+from numpy.typing import NDArray
+
+from geopin_assets.geo import distance_m
+from geopin_assets.index.protocol import Readable, Searchable
+from geopin_assets.locate.search import Area, search
+from geopin_assets.locate.witnesses import Match, is_copy
+
+SAME_PLACE_M = 25.0
+OTHER_PLACE_M = 50.0
+_ASKED_OF_A_SOURCE = 5
+"""Its nearest matches: the first that is no copy of the best match is its witness."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Of one answer. `margin` is how much more alike the best match is than any that is 50 m away or farther."""
+
+    cosine: float
+    margin: float
+    agreeing: tuple[str, ...] = ()
+    disagreeing: tuple[str, ...] = ()
+    inliers: int | None = None
+    """Points that match the best match and fit one movement of the camera; None if that was not looked at."""
+
+    def of_another(self, cosine: float) -> "Terms":
+        """The same for another place, less alike: nobody was asked about it."""
+        return replace(self, cosine=cosine, margin=cosine - self.cosine, agreeing=(), disagreeing=(), inliers=None)
+
+    def in_words(self) -> list[str]:
+        """Each term as people read it, the strongest first."""
+        covering = len(self.agreeing) + len(self.disagreeing)
+        told = [f"likeness {self.cosine:.3f}, {self.margin:+.3f} ahead of the next place"]
+        if self.inliers is not None:
+            told.insert(0, f"{self.inliers} matching points with the best match")
+        if covering:
+            against = f" ({', '.join(self.disagreeing)} finds another place)" if self.disagreeing else ""
+            told.append(f"{len(self.agreeing)} of {covering} other covering sources agree{against}")
+        else:
+            told.append("no other source covers this place")
+        return told
+
+
+def gather(
+    views: NDArray[np.float32],
+    matches: pl.DataFrame,
+    index: Searchable,
+    store: Readable,
+    *,
+    area: Area | None = None,
+    without: Collection[str] = (),
+    inliers: Mapping[str, int] = MappingProxyType({}),
+) -> Terms:
+    """The terms of the first of these matches, one at least (see `search`).
+
+    `without`: sources that are not asked. `inliers`: matching points by capture id, as far as they were counted.
+    """
+    best = matches.row(0, named=True)
+    others = [source for source in covering(best) if source not in without]
+    said = {source: _agrees(best, views, index, store, source, area) for source in others}
+    return Terms(
+        cosine=best["score"],
+        margin=_margin(matches),
+        agreeing=tuple(source for source in others if said[source] is True),
+        disagreeing=tuple(source for source in others if said[source] is False),
+        inliers=inliers.get(best["capture_id"]),
+    )
+
+
+def covering(best: Match) -> list[str]:
+    """The other sources that show the place of a match."""
+    return [source for source in orjson.loads(best["covered_by"] or "[]") if source != best["source"]]
+
+
+def _margin(matches: pl.DataFrame) -> float:
+    """Where all matches are of one place, the last of them: what comes after is less alike than that."""
+    elsewhere = matches.filter(pl.col("distance_m") > OTHER_PLACE_M)["score"]
+    return float(matches["score"][0] - (elsewhere[0] if len(elsewhere) else matches["score"][-1]))
+
+
+def _agrees(
+    best: Match, views: NDArray[np.float32], index: Searchable, store: Readable, source: str, area: Area | None
+) -> bool | None:
+    """Whether a source by itself finds the same place; None if all it has are copies of the best match."""
+    found = search(views, index, store, _ASKED_OF_A_SOURCE, where={"source": source}, area=area)
+    for match in found.iter_rows(named=True):
+        if not is_copy(best, match):
+            return distance_m(best["lon"], best["lat"], match["lon"], match["lat"]) <= SAME_PLACE_M
+    return None

@@ -1,0 +1,104 @@
+"""Searching an index for one photo: `python -m geopin_assets_tests.benchmarks.locate_search`.
+
+What `geopin locate` waits for, beside what cannot be undercut: one pass of numpy over the same vectors in memory. Exact
+search finds what the scan finds; both are shown, with how many of the ten nearest are the same.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from geopin_assets.index.embedded.lance import LanceIndex
+from geopin_assets.index.limits import VECTORS_PER_UPSERT
+from geopin_assets.index.protocol import vector_schema
+from geopin_assets_tests.benchmarks.tools.measure import machine, print_table
+
+DIM = 512
+TOP = 100
+
+
+def vectors(count: int, seed: int) -> NDArray[np.float32]:
+    """Unit vectors, float32 [count, DIM]."""
+    drawn = np.random.default_rng(seed).standard_normal((count, DIM), dtype=np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return drawn
+
+
+def filled(folder: Path, stored: NDArray[np.float32]) -> LanceIndex:
+    """An index that holds these vectors, written as a publish writes them."""
+    index = LanceIndex(folder, "locate-search", DIM)
+    index.create()
+    for first in range(0, len(stored), VECTORS_PER_UPSERT):
+        part = stored[first : first + VECTORS_PER_UPSERT]
+        rows = {
+            "vector_id": [f"s:{first + n}/00" for n in range(len(part))],
+            "embedding": part,
+            "source": ["s"] * len(part),
+            "cell_block": ["r09c05"] * len(part),
+            "captured_year": [2024] * len(part),
+        }
+        index.upsert(pl.DataFrame(rows, schema=vector_schema(DIM)))
+    index.compact()
+    return index
+
+
+def scan(stored: NDArray[np.float32], asked: NDArray[np.float32]) -> list[str]:
+    """The nearest by one pass over memory, best first."""
+    scores = stored @ asked
+    nearest = np.argpartition(-scores, TOP)[:TOP] if len(scores) > TOP else np.arange(len(scores))
+    return [f"s:{n}/00" for n in nearest[np.argsort(-scores[nearest])]]
+
+
+def timed(search: Callable[[NDArray[np.float32]], list[str]], asked: NDArray[np.float32]) -> tuple[list[float], float]:
+    """Seconds of each search, and CPU seconds of all."""
+    took, cpu = [], time.process_time()
+    for each in asked:
+        started = time.perf_counter()
+        search(each)
+        took.append(time.perf_counter() - started)
+    return took, time.process_time() - cpu
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--queries", type=int, default=40)
+    chosen = parser.parse_args(arguments)
+    stored, asked = vectors(chosen.count, 1), vectors(chosen.queries, 2)
+    with tempfile.TemporaryDirectory(prefix="geopin-bench-") as folder:
+        index = filled(Path(folder), stored)
+        index.query(asked[0], TOP)  # opens the files
+        found, cpu_s = timed(lambda each: index.query(each, TOP)["vector_id"].to_list(), asked)
+        bare, bare_cpu_s = timed(lambda each: scan(stored, each), asked)
+        same = [
+            len(set(index.query(each, TOP)["vector_id"].to_list()[:10]) & set(scan(stored, each)[:10]))
+            for each in asked[:10]
+        ]
+    print(machine())
+    rows = [
+        [
+            name,
+            f"{1000 * statistics.median(took):.0f}",
+            f"{1000 * np.quantile(took, 0.95):.0f}",
+            f"{cpu / len(asked):.3f}",
+        ]
+        for name, took, cpu in (("index, exact", found, cpu_s), ("numpy scan", bare, bare_cpu_s))
+    ]
+    print_table(["search", "p50 ms", "p95 ms", "CPU s each"], rows)
+    print(
+        f"{chosen.count:,} vectors: {statistics.median(found) / statistics.median(bare):.2f} x the scan's time,"
+        f" {cpu_s / bare_cpu_s:.2f} x its CPU; of the ten nearest {statistics.mean(same):.1f} are the same"
+    )
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1:])

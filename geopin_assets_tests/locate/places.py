@@ -1,0 +1,101 @@
+"""A small index to ask: captures at places, each with a vector that looks like its place.
+
+Here: the index and its rows. Not here: what is asked of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import orjson
+import polars as pl
+from numpy.typing import NDArray
+
+from geopin_assets.geo import destination
+from geopin_assets.index.covering import covered_by
+from geopin_assets.index.embedded.lance import LanceIndex
+from geopin_assets.index.embedded.sqlite import SqliteStore
+from geopin_assets.index.protocol import vector_schema
+
+DIM = 32
+DAM = (4.8936, 52.3731)
+
+
+def east(meters: float) -> tuple[float, float]:
+    """(lon, lat) so far east of the Dam."""
+    return destination(*DAM, 90, meters)
+
+
+def look(place: float, noise: float = 0.0, seed: int = 0) -> NDArray[np.float32]:
+    """Unit vector, float32 [DIM], of what a place looks like, from a camera with so much noise."""
+    vector = np.random.default_rng(int(place)).normal(size=DIM)
+    vector = vector + noise * np.random.default_rng(seed + 10_000).normal(size=DIM)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One capture: `{source}:{name}` at so many meters east of the Dam, looking like a place."""
+
+    name: str
+    source: str
+    at_m: float
+    looks: NDArray[np.float32]
+    creator: str | None = None
+    captured_at: datetime | None = datetime(2024, 5, 1, 10, 30, 15, tzinfo=UTC)
+    cell_id: str = "nh-amsterdam-r090c051"
+
+    @property
+    def capture_id(self) -> str:
+        return f"{self.source}:{self.name}"
+
+
+def indexed(folder: Path, shown: Sequence[Shown]) -> tuple[LanceIndex, SqliteStore]:
+    """An index and a store that hold these captures."""
+    index, store = LanceIndex(folder, "test", DIM), SqliteStore(folder / "rows.sqlite")
+    index.create()
+    store.migrate()
+    vectors = {
+        "vector_id": [f"{each.capture_id}/00" for each in shown],
+        "embedding": np.array([each.looks for each in shown]).reshape(-1, DIM),
+        "source": [each.source for each in shown],
+        "cell_block": ["r09c05"] * len(shown),
+        "captured_year": [2024] * len(shown),
+    }
+    index.upsert(pl.DataFrame(vectors, schema=vector_schema(DIM)))
+    places = pl.DataFrame(
+        {
+            "source": [each.source for each in shown],
+            "lon": [east(each.at_m)[0] for each in shown],
+            "lat": [east(each.at_m)[1] for each in shown],
+        }
+    )
+    store.upsert("captures", _rows(shown, places.with_columns(covered_by=covered_by(places, places))))
+    ids = {"vector_id": vectors["vector_id"], "capture_id": [each.capture_id for each in shown]}
+    store.upsert("vectors", pl.DataFrame(ids).with_columns(view=0, heading_deg=90.0))
+    return index, store
+
+
+def _rows(shown: Sequence[Shown], places: pl.DataFrame) -> pl.DataFrame:
+    return places.with_columns(
+        capture_id=pl.Series([each.capture_id for each in shown]),
+        captured_at=pl.Series([each.captured_at for each in shown], dtype=pl.Datetime("us", "UTC")),
+        creator=pl.Series([each.creator for each in shown], dtype=pl.String),
+        cell_id=pl.Series([each.cell_id for each in shown]),
+        heading_deg=90.0,
+        is_pano=pl.lit(False),
+        license=pl.lit("CC-BY-4.0"),
+        attribution=pl.format("© {}", "source"),
+        page_url=pl.lit("https://example.org/"),
+        thumbnail_url=pl.lit(None, pl.String),
+        position_from=pl.lit(None, pl.String),
+        position_error_m=pl.lit(None, pl.Float64),
+        heading_from=pl.lit(None, pl.String),
+    )
+
+
+def sources_of(text: str) -> list[str]:
+    """What `covered_by` says."""
+    return list(orjson.loads(text))

