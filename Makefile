@@ -44,11 +44,13 @@ test-long: $(VENV)/.installed check
 
 # What holds whatever befalls it: the figures of every attempt make the table at the end.
 FAULTS := $(BIN)/python -m geopin_assets_tests.faults
+REPORT := .geopin/faults.jsonl
 test-faults: $(VENV)/.installed
-	rm -f .geopin/faults.jsonl && mkdir -p .geopin
-	-GEOPIN_TEST_FAULTS_REPORT=.geopin/faults.jsonl GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) \
-	  $(PYTEST) --timeout 7200 $$($(FAULTS) --files)
-	@$(FAULTS) --table .geopin/faults.jsonl
+	rm -f $(REPORT) && mkdir -p .geopin
+	-GEOPIN_TEST_FAULTS_REPORT=$(REPORT) $(PYTEST) $$($(FAULTS) --files)
+	-GEOPIN_TEST_FAULTS_REPORT=$(REPORT) GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) \
+	  $(PYTEST) --timeout 7200 $$($(FAULTS) --files long)
+	@$(FAULTS) --table $(REPORT)
 
 check: $(CHECKS)
 

@@ -50,9 +50,9 @@ class Installation:
 
 
 class Platform(Installation):
-    """An installation over the sandbox that the session shares."""
+    """An installation over the sandbox that the session shares; `more` variables."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, **more: str) -> None:
         variables = {
             "GEOPIN_PROFILE": "sandbox",
             "GEOPIN_SANDBOX_PORT": str(port),
@@ -60,7 +60,7 @@ class Platform(Installation):
             "GEOPIN_OWN_PHOTOS_LICENSE": "CC0-1.0",
             "GEOPIN_OWN_PHOTOS_ATTRIBUTION": "Survey",
         }
-        super().__init__(folder, variables)
+        super().__init__(folder, variables | more)
         self.port = port
 
     def run(

@@ -35,7 +35,7 @@ def embed(place: Installation, cell_id: str, numbers: list[str]) -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     cell = place.vectors(cell_id)
     cell.append(vector_rows(images, [0] * len(images), vectors.astype(np.float16), model.model_id))
-    held = [(image.capture_id, "1", 1, 90.0) for image in images]
+    held = [(image.capture_id, "1", 1, 90.0, 0) for image in images]
     cell.commit(pl.DataFrame(held, schema=HELD_SCHEMA, orient="row"), cell.held())
 
 

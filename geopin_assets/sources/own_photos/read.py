@@ -5,19 +5,18 @@ photos (`survey.py`), which of the two wins (`scan.py`), or what is indexed.
 """
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from threading import Lock
 
-from PIL import Image
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from geopin_assets.capture import HeadingFrom
-from geopin_assets.sources import fields
 from geopin_assets.sources.own_photos.exif import BROKEN, Said
 from geopin_assets.sources.own_photos.kinds import plugin
+from geopin_assets.sphere import is_sphere
 
 _SILENCED = Lock()  # which warnings are shown is a setting of the whole process
 
@@ -78,7 +77,7 @@ class _Bytes(BytesIO):
         return data
 
 
-def _header(image: Image.Image) -> PhotoHeader:
+def _header(image: ImageFile) -> PhotoHeader:
     said = Said.by(image)
     fix, direction = said.fix, said.direction
     return PhotoHeader(
@@ -92,17 +91,6 @@ def _header(image: Image.Image) -> PhotoHeader:
         heading_from=direction.how if direction else None,
         is_magnetic=direction is not None and direction.is_magnetic,
         clocks=tuple(said.clocks),
-        is_pano=_is_full_sphere(said.gpano),
+        is_pano=is_sphere(image.width, image.height, said.gpano, said.camera),
         camera=said.camera,
     )
-
-
-def _is_full_sphere(gpano: Mapping[str, str]) -> bool:
-    """Equirectangular and not cropped; sizes are compared with each other, as resizing leaves them behind."""
-    if gpano.get("ProjectionType", "").lower() != "equirectangular":
-        return False
-    sides = (
-        ("CroppedAreaImageWidthPixels", "FullPanoWidthPixels"),
-        ("CroppedAreaImageHeightPixels", "FullPanoHeightPixels"),
-    )
-    return all(fields.number(gpano.get(cropped)) == fields.number(gpano.get(full)) for cropped, full in sides)

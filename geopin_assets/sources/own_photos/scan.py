@@ -27,7 +27,7 @@ from typing import TypeVar
 import orjson
 import PIL
 
-from geopin_assets import xmp
+from geopin_assets import sphere, xmp
 from geopin_assets.capture import HeadingFrom, PositionFrom, Reason, Rejected
 from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError, PermanentError
 from geopin_assets.files.sqlite import opened, writing
@@ -347,6 +347,6 @@ def _restored(stored: bytes) -> PhotoHeader | None:
 @cache
 def _reader() -> str:
     """Changes with the code that reads headers, so that a correction there reaches every photo."""
-    modules = (read, exif, clocks, directions, packets, places, xmp, fields)
+    modules = (read, exif, clocks, directions, packets, places, sphere, xmp, fields)
     code = "".join(map(inspect.getsource, modules)) + PIL.__version__
     return hashlib.sha256(code.encode()).hexdigest()[:16]

@@ -64,7 +64,7 @@ def embed(place: Installation, model: Model, cell_id: str = HERE) -> None:
     owners = [image for image in images for _ in range(12)]
     files = place.storage.vectors(model).cell(cell_id)
     files.append(vector_rows(owners, [*range(12), *range(12)], vectors.astype(np.float16), model.model_id))
-    held = [(image.capture_id, "1", 12, 90.0) for image in images]
+    held = [(image.capture_id, "1", 12, 90.0, 0) for image in images]
     files.commit(pl.DataFrame(held, schema=HELD_SCHEMA, orient="row"), files.held())
 
 
