@@ -88,22 +88,18 @@ def _read_zone(text: str) -> tzinfo | None:
     return timezone(ahead) if _WEST <= ahead <= _EAST else None
 
 
-def satellite_time(date: Any, parts: Sequence[float], near: datetime | None) -> datetime | None:
-    """The GPS clock: UTC by itself. Without a date it is that of the day that brings it closest to another clock.
+def satellite_time(date: Any, parts: Sequence[float]) -> datetime | None:
+    """The GPS clock: UTC by itself. Without a date it is one that phones and drones copy from their own.
 
     Midnight to the second is what receivers say that know no time.
     """
     found = _DAY.fullmatch(fields.text(date) or "")
+    if not found or len(parts) != 3 or not any(parts):
+        return None
     try:
-        of_day = _since_midnight(*(_hour(parts[0], None), *parts[1:])) if len(parts) == 3 else timedelta(0)
-        if found and of_day:
-            return _midnight(*found.groups()) + of_day
+        return _midnight(*found.groups()) + _since_midnight(_hour(parts[0], None), *parts[1:])
     except (ValueError, OverflowError):
         return None
-    if not near or not of_day:
-        return None
-    days = (near.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=d) for d in (-1, 0, 1))
-    return min((day + of_day for day in days), key=lambda time: abs(time - near))
 
 
 def in_order(

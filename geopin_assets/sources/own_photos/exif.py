@@ -117,9 +117,8 @@ class Said:
             self._clock(Base.DateTime, Base.OffsetTime),
             instant(self.xmp.get("xmp:ModifyDate")),
         ]
-        near = next(filter(None, (original, *of_xmp, *later)), None)
         fixed = (receiver for receiver in self.receivers if not _is_void(receiver))
-        satellites = next(filter(None, (_satellite_time(receiver, near) for receiver in fixed)), None)
+        satellites = next(filter(None, (_satellite_time(receiver) for receiver in fixed)), None)
         return in_order(original, satellites, [*of_xmp, *later])
 
     def _clock(self, tag: int, offset: int) -> datetime | None:
@@ -190,13 +189,13 @@ def _direction(receiver: Tags, tag: int, ref: int, how: HeadingFrom) -> Directio
     return None if deg is None or (deg == 0 and not north) else Direction(deg, how, north.startswith("M"))
 
 
-def _satellite_time(receiver: Tags, near: datetime | None) -> datetime | None:
+def _satellite_time(receiver: Tags) -> datetime | None:
     time = receiver.get(GPS.GPSTimeStamp)
     if (at_once := instant(time, ["Z"])) is not None:
         return at_once
     hms = time.split(":") if isinstance(time, str) else time if isinstance(time, tuple) else ()
     parts = [part for part in map(number, hms) if part is not None]
-    return satellite_time(receiver.get(GPS.GPSDateStamp), parts, near)
+    return satellite_time(receiver.get(GPS.GPSDateStamp), parts)
 
 
 def _pose_deg(xmp: Mapping[str, str]) -> float | None:

@@ -155,10 +155,6 @@ LATER = "2025:01:05 12:00:00"
         {"gps": AT_EIGHT, "tags": {DIGITIZED: LATER}, "root": {CHANGED: LATER}},
         {"gps": {GPS_TIME: (8.0, 0.0, 0.0), GPS_DATE: "2024-06-01"}},
         {"gps": {GPS_TIME: (8.0, 0.0, 0.0), GPS_DATE: "2024/06/01"}},
-        {
-            "gps": {GPS_TIME: (8.0, 0.0, 0.0)},
-            "tags": {DIGITIZED: "2024:06:01 08:03:00"},
-        },  # the day is the other clock's
         {"xmp": packet('exif:DateTimeOriginal="2024-06-01T10:00:00+02:00"'), "tags": {DIGITIZED: LATER}},
         {"xmp": packet('exif:DateTimeOriginal="2024-06-01T05:00:00" exif:OffsetTimeOriginal="-03:00"')},
         {"xmp": packet('exif:GPSTimeStamp="2024-06-01T08:00:00Z" exif:DateTimeDigitized="2025-01-05T12:00:00Z"')},
@@ -191,7 +187,9 @@ def test_the_first_clock_that_can_be_read_and_true_counts(tmp_path: Path, option
         ("2024:06:01 08:00:00", AT_EIGHT | {GPS_DATE: "2004:10:16"}, EIGHT),
         ("2024:06:01 10:00:00", {GPS_TIME: (0.0, 0.0, 0.0), GPS_DATE: "2024:06:01"}, EIGHT),  # never set
         ("2024:06:01 10:00:00", {GPS_TIME: (12.0, 0.0, 0.0), GPS_DATE: "1980:01:06"}, EIGHT),
-        ("2024:06:01 10:00:00", {GPS_TIME: (10.0, 0.0, 0.0), GPS_STATUS: "V"}, EIGHT),  # no fix: copied from the camera
+        ("2024:06:01 10:00:00", {GPS_TIME: (10.0, 0.0, 0.0)}, EIGHT),  # without a day: copied from the camera
+        ("2024:06:01 10:00:00", {GPS_TIME: (10.0, 0.0, 0.0), GPS_DATE: "2024:06:01H"}, EIGHT),
+        ("2024:06:01 10:00:00", {GPS_TIME: (10.0, 0.0, 0.0), GPS_DATE: "2024:06:01", GPS_STATUS: "V"}, EIGHT),  # no fix
         (
             "2016:02:02 24:28:33",
             {GPS_TIME: (23.0, 28.0, 16.0), GPS_DATE: "2016:02:01"},
