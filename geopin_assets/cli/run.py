@@ -94,7 +94,7 @@ def run_and_report(
     region: str,
     sources: Sequence[str],
     *,
-    next_steps: bool = False,
+    is_demo: bool = False,
     max_removals: int | None = None,
 ) -> int:
     """Run a region and print what happened. Returns the exit code: 1 when a cell failed, or a check as an error."""
@@ -102,7 +102,7 @@ def run_and_report(
     dagster_home()
     terminal()
     console.print(f"profile {settings.profile}: {len(cell_ids)} cells of {region}, {', '.join(names)}\n")
-    with stand_ins(settings), open_instance() as instance:
+    with stand_ins(settings, asks_for_all=is_demo), open_instance() as instance:
         results = []
         crawl = None if settings.is_sandbox else partial(crawl_side_by_side, _definitions_without_bars)
         defs = build_definitions(progress=ConsoleProgress())
@@ -110,7 +110,7 @@ def run_and_report(
             results.append(result)
             print_layer(result)
     _print_account(settings, results)
-    if next_steps:
+    if is_demo:
         _print_next_steps(settings)
         return int(any(result.failed_count for result in results))  # the city has gaps: that a check fails is the show
     return int(_has_failed(results))

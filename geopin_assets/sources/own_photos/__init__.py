@@ -3,10 +3,12 @@
 API: none; `GEOPIN_OWN_PHOTOS_DIR` is searched with its subfolders. It is a path, or `s3://bucket/prefix` with
 credentials in the standard AWS variables; `GEOPIN_S3_ENDPOINT_URL` names a server other than Amazon's, as for
 Cloudflare R2. Only the first bytes of a photo are read to place it. Position, direction and time come
-from EXIF (GPS, GPSImgDirection to true north, DateTimeOriginal with its offset, else Dutch local time)
-and XMP GPano (360-degree, PoseHeadingDegrees); a part of a sphere is a flat photo. What a
-`positions.csv` (columns file, lat, lon, heading_deg, captured_at, or what else they are usually called) or a
-`mapillary_image_description.json` beside them states wins over EXIF; GPX tracks place photos without a position.
+from EXIF, XMP and what Mapillary's tools write, each by the first that can be read: directions to magnetic north are
+corrected, and where there is none, that of movement counts (`heading_from` says so); times without an offset are Dutch
+local time, unless the GPS clock says otherwise. 360-degree photos are known by XMP GPano, shape and camera; a part of a
+sphere is a flat photo. What a `positions.csv` (columns file, lat, lon, heading_deg, captured_at, or what else they are
+usually called) or a `mapillary_image_description.json` beside them states wins over EXIF; GPX tracks place photos
+without a position.
 
 License: one for the folder, stated by its owner: `GEOPIN_OWN_PHOTOS_LICENSE` and
 `GEOPIN_OWN_PHOTOS_ATTRIBUTION` are required; `GEOPIN_OWN_PHOTOS_CREATOR` and
@@ -163,8 +165,11 @@ class OwnPhotos(Source):
             source_capture_id=photo_id(name),
             lon=photo.lon,
             lat=photo.lat,
+            position_from=photo.position_from,
+            position_error_m=photo.position_error_m,
             captured_at=photo.captured_at,
             heading_deg=photo.heading_deg,
+            heading_from=photo.heading_from,
             is_pano=header.is_pano,
             sequence_id=name.rpartition("/")[0] or None,
             creator=rights.creator,
@@ -228,6 +233,8 @@ def _reading(settings: Settings) -> Reading:
         ignored=Ignored(settings.own_photos_ignore),
         crs=values.system(crs) or "" if crs else "",
         clock_offset=timedelta(seconds=settings.own_photos_clock_offset_s),
+        max_error_m=settings.own_photos_max_error_m,
+        needs_fix=settings.own_photos_needs_fix,
     )
 
 
