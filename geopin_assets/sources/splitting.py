@@ -25,6 +25,7 @@ from geopin_assets.sources.fields import record_key
 Record = TypeVar("Record")
 
 SMALLEST_CAP = 10  # nobody caps an answer below it; shorter answers need no proof
+PROBES = 3  # as one that fails would have every box of the run divided that is as full as any before
 
 
 class Saturated(Exception):
@@ -34,13 +35,14 @@ class Saturated(Exception):
 class Capacity:
     """The longest answer a server is known to give, shared by everything asked of it in a run.
 
-    `probe` asks once for more than the server will give, such as everything in the whole country, and returns
-    how much came; it is called when the first answer needs proof, and its requests count for the cell of that
-    answer. Without it the longest answer so far counts.
+    `probe` asks for more than the server will give, such as everything in the whole country, and returns how much came
+    (0: it failed); it is called when the first answer needs proof, at most PROBES times until it succeeds, and its
+    requests count for the cell of that answer. Without it the longest answer so far counts.
     """
 
     def __init__(self, limit: int, probe: Callable[[CrawlReport], int] | None = None) -> None:
         self._limit, self._probe = limit, probe
+        self._probes = PROBES
         self._lock = Lock()
         self._longest = 0
 
@@ -56,9 +58,10 @@ class Capacity:
         if count < SMALLEST_CAP:
             return True
         with self._lock:
-            if count >= self._longest and self._probe is not None:
-                probe, self._probe = self._probe, None
-                self._longest = max(self._longest, probe(report))
+            if count >= self._longest and self._probe is not None and self._probes:
+                shown = self._probe(report)
+                self._probes = 0 if shown else self._probes - 1
+                self._longest = max(self._longest, shown)
             is_proven = count < self._longest
             self._longest = max(self._longest, count)
             return is_proven
