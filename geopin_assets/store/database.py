@@ -65,12 +65,14 @@ class Database:
                 db = self._open(stack, read_only)
             db.execute("set TimeZone = 'UTC'")
             if not read_only:
+                db.execute("set max_vacuum_tasks = 0")  # each checkpoint would rewrite groups of rows to fill them
                 _bring_up_to_date(db)
             yield db
 
     def tidy(self) -> DatabaseSpace:
-        """Write everything into the file and shorten it where its end is unused. As any write, alone."""
+        """Write everything into the file, its groups of rows full, and shorten it where its end is unused; alone."""
         with self.connect() as db:
+            db.execute("set max_vacuum_tasks = 100")
             db.execute("checkpoint")
             space = frame(db, "select block_size, total_blocks, free_blocks from pragma_database_size()")
         unused = space["free_blocks"][0] * space["block_size"][0]
