@@ -193,7 +193,7 @@ class Catalog:
 
     def size(self) -> tuple[int, int]:
         """How many captures there are, and how many of them are panoramas."""
-        captures, panoramas = self.query("select count(*), count_if(is_pano) from captures").row(0)
+        captures, panoramas = self.query("select count(*), count(*) filter (is_pano) from captures").row(0)
         return int(captures), int(panoramas)
 
     def cells_to_retry(self, now: datetime, longest_wait: timedelta) -> pl.Series:

@@ -141,6 +141,7 @@ def test_a_damaged_raw_file_is_reported_and_its_captures_stay(raw: RawStore, cat
 
 def test_cells_without_any_crawl_are_reported_empty(raw: RawStore, catalog: Catalog) -> None:
     assert catalog.merge([A], raw).cells.select("captures", "data_version").row(0) == (0, "empty")
+    assert catalog.size() == (0, 0)
 
 
 @pytest.fixture
