@@ -39,6 +39,8 @@ class PositionFrom(StrEnum):
     OWNER = "owner"
     DEVICE = "device"
     """By the camera's own receiver, as it wrote it."""
+    LAST_FIX = "last_fix"
+    """The same, but it had none then: it may have been there before."""
     TRACK = "track"
     """By the time of the image, along a track recorded beside it."""
     COMPUTED = "computed"
@@ -57,7 +59,9 @@ class Capture:
     lon: float = _column("Longitude, degrees east, WGS84")
     lat: float = _column("Latitude, degrees north, WGS84")
     position_from: PositionFrom | None = _column(
-        "How the position is known: owner, device, track or computed; null if the source does not say", None
+        "How the position is known: owner, device, last_fix (the device had none then), track or computed; null if the "
+        "source does not say",
+        None,
     )
     position_error_m: float | None = _column("Stated error of the position, meters; null if nobody says", None)
     captured_at: datetime | None = _column("Shutter time, UTC; null if unknown or junk")
@@ -75,7 +79,7 @@ class Capture:
     license: str = _column("SPDX-like license id, see licenses.py")
     attribution: str = _column("Text that must be shown with the image")
     page_url: str = _column("Human page of the capture at its source")
-    image_url: str = _column("Where the image to embed is fetched; may expire")
+    image_url: str = _column("Where the image to embed is fetched; may expire; after a #, where else it may be")
     image_version: str = _column("Changes when the image itself changes at the same id; empty if it never does")
     payload: str = _column("The source's own record, JSON, without secrets")
 
@@ -96,6 +100,7 @@ class Reason(StrEnum):
     NOT_READY = "not_ready"
     UNREADABLE = "unreadable"
     NO_POSITION = "no_position"
+    INEXACT = "inexact"
     MALFORMED = "malformed"
     NOT_STREET_LEVEL = "not_street_level"
     IGNORED = "ignored"
@@ -138,3 +143,14 @@ def vector_id(capture_id: str, view: int) -> str:
     source = capture_id.split(":", 1)[0][:16]
     digest = hashlib.sha256(capture_id.encode()).hexdigest()[:40]
     return f"{source}:~{digest}/{view:02d}"
+
+
+def in_turn(url: str, otherwise: str = "") -> str:
+    """An `image_url` with another address for an image that is not at the first: after a #, which no server is sent."""
+    return f"{url}#{otherwise}" if otherwise else url
+
+
+def addresses(image_url: str) -> list[str]:
+    """Where to look for an image, one after another."""
+    first, _, otherwise = image_url.partition("#")
+    return [first, otherwise] if "://" in otherwise else [first]

@@ -152,6 +152,9 @@ class OfSources(Installation):
     """an answer this long is divided, of the 2000 that are promised"""
     mapillary_tile_days: float = Field(default=7.0, ge=0, le=365)
     """how long a tile is kept, days"""
+    mapillary_position: Literal["computed", "original"] = "computed"
+    """position and heading as Mapillary computed them from the images, or as the device wrote them; either where there
+    is no other"""
     kartaview_area: Literal["box", "circle"] = "box"
     """`circle` should the API refuse boxes"""
     kartaview_images: Literal["storage", "cdn"] = "storage"
@@ -198,6 +201,10 @@ class OfSources(Installation):
     """who took them"""
     own_photos_page_url: str = ""
     """base of their pages, which the file name is appended to"""
+    own_photos_max_error_m: float = Field(default=100, ge=0, le=100_000)
+    """photos whose receiver states a larger error of the position are left out, meters; `0` keeps all"""
+    own_photos_needs_fix: Flag = False
+    """`1` leaves out photos whose receiver says that it had no fix; some drones say so of good positions"""
 
 
 class OfOperating(Installation):

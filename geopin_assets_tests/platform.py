@@ -1,6 +1,7 @@
 """A whole platform in a folder, over a sandbox: what end-to-end tests run."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -32,6 +33,11 @@ class Installation:
         self.embedding = Embedding(overrides=self.overrides)
         self.definitions = build_definitions(overrides=self.overrides)
 
+    def copy(self, folder: Path) -> "Installation":
+        """The same, with whatever lies beside its data, to do as one likes with."""
+        shutil.copytree(Path(self.overrides["GEOPIN_DATA"]).parent, folder, dirs_exist_ok=True)
+        return Installation(folder, {name: text for name, text in self.overrides.items() if name != "GEOPIN_DATA"})
+
     def vectors(self, cell_id: str) -> CellVectors:
         """The stored vectors of a cell."""
         return self.storage.vectors(self.embedding.model()).cell(cell_id)
@@ -50,9 +56,9 @@ class Installation:
 
 
 class Platform(Installation):
-    """An installation over the sandbox that the session shares."""
+    """An installation over the sandbox that the session shares; `more` variables."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, **more: str) -> None:
         variables = {
             "GEOPIN_PROFILE": "sandbox",
             "GEOPIN_SANDBOX_PORT": str(port),
@@ -60,7 +66,7 @@ class Platform(Installation):
             "GEOPIN_OWN_PHOTOS_LICENSE": "CC0-1.0",
             "GEOPIN_OWN_PHOTOS_ATTRIBUTION": "Survey",
         }
-        super().__init__(folder, variables)
+        super().__init__(folder, variables | more)
         self.port = port
 
     def run(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geopin_assets.capture import MAX_VECTOR_ID_BYTES, Capture, vector_id
+from geopin_assets.capture import MAX_VECTOR_ID_BYTES, Capture, addresses, in_turn, vector_id
 from geopin_assets_tests.factories import capture
 
 SOURCES = st.from_regex(r"[a-z][a-z_]{0,20}", fullmatch=True)
@@ -51,3 +51,17 @@ def test_different_captures_or_views_never_share_a_vector_id(pairs: list[tuple[s
 def test_long_ids_that_differ_only_at_the_end_stay_apart(source: str, one: str, other: str, view: int) -> None:
     start = f"{source}:{'x' * MAX_VECTOR_ID_BYTES}"
     assert (vector_id(start + one, view) == vector_id(start + other, view)) is (one == other)
+
+
+@pytest.mark.parametrize(
+    ("image_url", "looked_for"),
+    [
+        (in_turn("https://a.example/1.jpg"), ["https://a.example/1.jpg"]),
+        (in_turn("https://a.example/1.jpg", "https://b.example/2.jpg"), ["https://a.example/1.jpg", "https://b.example/2.jpg"]),
+        ("https://a.example/1.jpg#top", ["https://a.example/1.jpg"]),
+        ("own-photos:a%23b.jpg", ["own-photos:a%23b.jpg"]),
+        ("mapillary:5", ["mapillary:5"]),
+    ],
+)  # fmt: skip
+def test_a_second_address_of_an_image_is_kept_behind_the_first(image_url: str, looked_for: list[str]):
+    assert addresses(image_url) == looked_for

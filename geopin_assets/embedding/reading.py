@@ -22,8 +22,9 @@ from threading import Event
 from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
+from geopin_assets.capture import addresses
 from geopin_assets.embedding.attempts import RunAttempts
-from geopin_assets.embedding.protocol import CaptureImage, Failure, Fetcher
+from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Fetcher
 from geopin_assets.embedding.stages import StageClock, TaskMemory
 
 IN_FLIGHT = 64
@@ -179,7 +180,12 @@ class ReadAhead(Generic[Prepared]):
             if blamed := self._attempts.blamed(image):
                 return blamed
             self._attempts.begin(image)
-        return await self._ask(url)
+        data: bytes | Failure = Failure(FailureReason.NOT_FOUND)
+        for address in addresses(url):
+            data = await self._ask(address)
+            if not (isinstance(data, Failure) and data.reason is FailureReason.NOT_FOUND):
+                break
+        return data
 
     async def _ask(self, url: str) -> bytes | Failure:
         """Fetch from a host that may be another than the line's: renewed links often lead elsewhere."""

@@ -7,6 +7,7 @@ read (`exchange.py`), how often and how long to try (`politeness.py`, `rate.py`)
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -82,7 +83,8 @@ class HttpClient:
         self._clock, self._wall_clock = clock, wall_clock
         self._deadline_s, self._max_wait_s, self._max_bytes = deadline_s, max_wait_s, max_bytes
         self._redact = Redactor(secrets)
-        self._retrying = lambda: retrying(attempts=attempts, max_wait_s=max_wait_s, sleep=sleep)
+        self._attempts = attempts
+        self._retrying = partial(retrying, max_wait_s=max_wait_s, sleep=sleep)
         self._daily_use = daily_use
         self._politeness = politeness or build_politeness(
             {"": Quota(per_second=requests_per_second), **(quotas or {})},
@@ -129,7 +131,7 @@ class HttpClient:
         return BudgetSpent(f"{kind} are not asked for any more for {seconds:.0f} s: {reason}")
 
     def _call(self, ask: Ask, understand: Callable[[Answer], T]) -> T:
-        return self._retrying()(self._attempt, ask, understand)
+        return self._retrying(attempts=ask.attempts or self._attempts)(self._attempt, ask, understand)
 
     def _attempt(self, ask: Ask, understand: Callable[[Answer], T]) -> T:
         """One request, from asking whether it may go to telling what came of it."""

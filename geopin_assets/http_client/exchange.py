@@ -136,6 +136,8 @@ class How(TypedDict, total=False):
     """What messages call the request, where the URL's path holds something private; default that path."""
     kind: str
     """Which of the client's quotas the request counts against; default "", the client's own rate."""
+    attempts: int
+    """How often to try at most; default the client's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,7 @@ class Ask:
     tally: Tally | None
     label: str
     kind: str
+    attempts: int | None
 
 
 def build_ask(name: str, method: str, url: str, how: How) -> Ask:
@@ -174,6 +177,7 @@ def build_ask(name: str, method: str, url: str, how: How) -> Ask:
         tally=how.get("tally"),
         label=how.get("label", address.path),
         kind=how.get("kind", ""),
+        attempts=how.get("attempts"),
     )
 
 

@@ -60,7 +60,7 @@ def stale_publications(search_index: SearchIndex) -> list[str]:
 
 def desired_rows(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
     """The captures of cells as the metadata shows them: the catalog's columns, `thumbnail_url` and `covered_by`."""
-    address = pl.col("image_url").str
+    address = pl.col("image_url").str.split("#").list.first().str  # without the one to try after it
     is_plain = address.starts_with("http") & ~address.contains("[?#@]")  # nothing signed, and no key
     shown = [
         pl.when(is_plain, pl.col("source") == source.name).then(address.replace(*source.thumbnail))

@@ -9,13 +9,15 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
 from math import isfinite
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo
 
 import orjson
 
 from geopin_assets.capture import Reason, Rejected
+from geopin_assets.environment import keys_in
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.geo import normalize_heading
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,9 +29,11 @@ MAX_TEXT_CHARS = 500
 MAX_PAYLOAD_BYTES = 16 * 1024
 _MAX_DEPTH = 20
 _OPENS_DOORS = set("@?#")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 EARLIEST = datetime(2004, 1, 1, tzinfo=UTC)  # before it there is no street-level platform, only unset camera clocks
 DUTCH_TIME = ZoneInfo("Europe/Amsterdam")
 _CLOCK_SKEW = timedelta(days=1)
+_LEAST_DEG, _MOST_DEG = -180.0, 450.0
 
 
 def rejecting(parse: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T | Rejected]:
@@ -84,12 +88,14 @@ def point(geometry: Any) -> tuple[float, float] | None:
 
 
 def heading_deg(value: Any) -> float | None:
-    """Degrees clockwise from north, brought into [0, 360)."""
+    """Degrees clockwise from north, brought into [0, 360).
+
+    -1 is what cameras write that know none, and what is far out of range means nothing that could be turned into it.
+    """
     degrees = number(value)
-    if degrees is None:
+    if degrees is None or degrees == -1 or not _LEAST_DEG <= degrees <= _MOST_DEG:
         return None
-    turned = degrees % 360.0
-    return 0.0 if turned == 360.0 else turned  # -1e-20 % 360 is 360.0
+    return normalize_heading(degrees)
 
 
 def instant(value: Any, *, zone: tzinfo = UTC) -> datetime | None:
@@ -130,11 +136,16 @@ def text(value: Any) -> str | None:
     return " ".join(cleaned.split())[:MAX_TEXT_CHARS] or None
 
 
-def web_url(value: Any) -> str | None:
-    """The value if it is an absolute http(s) address with a host and without user name."""
-    if not isinstance(value, str) or not value.isprintable() or " " in value:
-        return None
+def web_url(value: Any, base: str = "") -> str | None:
+    """The value if it is an absolute http(s) address with a host and without user name.
+
+    With a `base`, as the address of what it stands in, one relative to that is made absolute.
+    """
     try:
+        if base and isinstance(value, str) and value.strip():
+            value = urljoin(page_address(base), value.strip().replace(" ", "%20"))
+        if not isinstance(value, str) or not value.isprintable() or " " in value:
+            return None
         parts = urlsplit(value)
         is_plain = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
         return value if is_plain and parts.port != 0 else None  # a port that is none raises
@@ -158,7 +169,25 @@ def api_roots(urls: Iterable[str], variable: str) -> tuple[str, ...]:
 
 def host(url: str) -> str:
     """Host of an address, with its port when it names one."""
-    return urlsplit(url).netloc
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def on_host_of(url: str, root: str) -> str | None:
+    """An address with the scheme and host of `root`, None if it is on another: default ports and capitals aside."""
+    theirs, ours = urlsplit(url), urlsplit(root)
+    ports = [parts.port or _DEFAULT_PORTS.get(parts.scheme) for parts in (theirs, ours)]
+    is_default = ports == [_DEFAULT_PORTS.get(parts.scheme) for parts in (theirs, ours)]
+    if theirs.hostname != ours.hostname or not (is_default or ports[0] == ports[1]):
+        return None
+    return theirs._replace(scheme=ours.scheme, netloc=ours.netloc).geturl()
+
+
+def page_address(url: str) -> str:
+    """An address for people, without what opens doors: user name, password, values of keys."""
+    parts = urlsplit(url)
+    query = "&".join(field for field in parts.query.split("&") if not keys_in(f"://?{field}"))
+    fragment = "" if keys_in(f"://?{parts.fragment}") else parts.fragment
+    return parts._replace(netloc=host(url), query=query, fragment=fragment).geturl()
 
 
 def is_this_machine(url: str) -> bool:

@@ -1,21 +1,26 @@
-"""Lists in several pages that may shift while they are read: withdrawn records let others slip through between pages.
+"""Lists in several answers that may shift while they are read: withdrawn records let others slip through between pages.
 
-Here: what makes such a reading believable. Not here: how a provider pages, or how a box is divided (`splitting.py`).
+Here: what makes such a reading believable, and how many records a server lets itself be asked for at once. Not here:
+how a provider pages, or how a box is divided (`splitting.py`).
 
 A count says little: one record out of a page that was read and one into a later one leave it as it was, and the record
 at the border is in neither page. But whatever makes a record slip through changes the list, so the next reading
 differs: two readings that are the same have missed nothing. Each cuts the list elsewhere, so that a server that shows
 two states in turns does not lose the same record again. The second is taken only where it matters: where a reading in
-pages lacks captures that earlier crawls found, which would be removed on its word.
+several answers lacks captures that earlier crawls found, which would be removed on its word. Quarters of a box are such
+answers too: a record whose position is corrected moves from one to another.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from operator import itemgetter
+from threading import Lock
 from typing import TypeVar
 
-from geopin_assets.errors import TransientError
+from geopin_assets.capture import Capture, Rejected
+from geopin_assets.errors import GeoPinError, PermanentError, SourceUnavailable, TransientError
 from geopin_assets.grid import Bbox
-from geopin_assets.http_client import NotFound
+from geopin_assets.http_client import How, NotFound
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.fields import record_key
 
@@ -23,6 +28,8 @@ Record = TypeVar("Record")
 T = TypeVar("T")
 
 READINGS = 3
+_OF_LIMITS = (400, 413, 414, 422, 500, 501, 502, 503, 504)
+_FEWEST = 10  # no server refuses so few
 _CUT = 7  # a part of a page by which each further reading's are shorter
 
 
@@ -33,7 +40,7 @@ class Shifted(TransientError):
 @contextmanager
 def next_page(report: CrawlReport) -> Iterator[None]:
     """Around asking for a page that is not the first of its list. Raises Shifted if it vanished."""
-    report.is_paged = True
+    report.is_in_parts = True
     try:
         yield
     except NotFound as error:
@@ -43,6 +50,49 @@ def next_page(report: CrawlReport) -> Iterator[None]:
 def page_size(most: int, report: CrawlReport) -> int:
     """Records to ask for at once: the most a page may have at the first reading, fewer at each that follows."""
     return most - report.reading * (most // _CUT)
+
+
+class PageLimit:
+    """The most records that one server is asked for at once: halved where it refuses them, for the rest of a run.
+
+    A refusal may look like an outage (502 above 100 records), and an outage like a refusal. So fewer are asked for only
+    after the usual attempts, once each, and not again before something was answered; until then one asks at a time, so
+    that refusals of several threads do not add up to an outage. Thread-safe.
+    """
+
+    def __init__(self, most: int, lowered: Callable[[int], None]) -> None:
+        """`lowered` is told of a limit that a server took instead."""
+        self.most, self._lowered = most, lowered
+        self._first, self._is_alive, self._is_dead = Lock(), False, False
+
+    def ask(self, fetch: Callable[[int, How], T]) -> T:
+        """What `fetch` returns, given how many to ask for and how. Raises what it raises where no limit is taken."""
+        with nullcontext() if self._is_alive else self._first:
+            answer = self._ask(fetch)
+        self._is_alive, self._is_dead = True, False
+        return answer
+
+    def _ask(self, fetch: Callable[[int, How], T]) -> T:
+        most, statuses = self.most, list[int]()
+        try:
+            return fetch(most, {"judge": lambda answer: statuses.append(answer.status)})
+        except GeoPinError as error:
+            is_refusal = statuses and statuses[-1] in _OF_LIMITS and not isinstance(error, Shifted | SourceUnavailable)
+            if self._is_dead or not is_refusal:
+                raise
+            self._is_dead = True
+            return self._ask_for_less(most, fetch, error)
+
+    def _ask_for_less(self, most: int, fetch: Callable[[int, How], T], refusal: GeoPinError) -> T:
+        while (most := most // 2) >= _FEWEST:
+            try:
+                answer = fetch(most, {"attempts": 1})
+            except (PermanentError, TransientError):
+                continue
+            self.most = min(self.most, most)
+            self._lowered(most)
+            return answer
+        raise refusal
 
 
 def read_again(read: Callable[[], T]) -> T:
@@ -92,9 +142,9 @@ def fetch_settled(
     is incomplete.
     """
 
-    report.is_paged, report.reading = False, 0
+    report.is_in_parts, report.reading = False, 0
     records = list(fetch(box, report))
-    if not report.is_paged:
+    if not report.is_in_parts:
         return records
     found = seen = {id_of(record): record for record in records}
     known = report.known(box)
@@ -109,3 +159,19 @@ def fetch_settled(
         report.miss(box, "the list changed whenever it was read")
         found = seen
     return list(found.values())
+
+
+def settle_captures(
+    box: Bbox, read: Callable[[], Iterable[Capture | Rejected]], report: CrawlReport
+) -> Iterator[Capture | Rejected]:
+    """As `fetch_settled`, where several questions make up a reading that only its captures can tell from another."""
+
+    def fetch(box: Bbox, report: CrawlReport) -> Iterable[tuple[str, Capture | Rejected]]:
+        found: dict[str, Capture | Rejected] = {}
+        for record in read():
+            id_ = record.source_capture_id if isinstance(record, Capture) else record.record
+            found[id_ if id_ and id_ not in found else f"~{len(found)}"] = record
+        return found.items()
+
+    for _, record in fetch_settled(box, fetch, report, id_of=itemgetter(0)):
+        yield record

@@ -6,7 +6,8 @@ how a box is asked or understood, or answers in pages (`paging.py`).
 A cap without paging makes a full answer the only sign that something is missing: such an answer proves
 nothing and its box is asked again in quarters. Quarters share their edges, so servers with inclusive edges
 return a record twice and none is lost. A box too small to divide stays incomplete: what it returned is kept
-and the box is reported, never passed off as complete.
+and the box is reported, never passed off as complete. A record may move from a quarter that is still to be asked
+into one that was: a divided box is a list that shifts, believed like one in pages (`paging.py`).
 
 Servers also lower their cap without a word, and then a "short" answer is a full one. So the number asked
 for is not believed either: an answer is complete only if it is shorter than one that the server is known to
@@ -24,6 +25,7 @@ from geopin_assets.sources.fields import record_key
 Record = TypeVar("Record")
 
 SMALLEST_CAP = 10  # nobody caps an answer below it; shorter answers need no proof
+PROBES = 3  # as one that fails would have every box of the run divided that is as full as any before
 
 
 class Saturated(Exception):
@@ -33,15 +35,21 @@ class Saturated(Exception):
 class Capacity:
     """The longest answer a server is known to give, shared by everything asked of it in a run.
 
-    `probe` asks once for more than the server will give, such as everything in the whole country, and returns
-    how much came; it is called when the first answer needs proof, and its requests count for the cell of that
-    answer. Without it the longest answer so far counts.
+    `probe` asks for more than the server will give, such as everything in the whole country, and returns how much came
+    (0: it failed); it is called when the first answer needs proof, at most PROBES times until it succeeds, and its
+    requests count for the cell of that answer. Without it the longest answer so far counts.
     """
 
     def __init__(self, limit: int, probe: Callable[[CrawlReport], int] | None = None) -> None:
         self._limit, self._probe = limit, probe
+        self._probes = PROBES
         self._lock = Lock()
         self._longest = 0
+
+    def lower(self, limit: int) -> None:
+        """From now on at most so many are asked for."""
+        with self._lock:
+            self._limit, self._longest = min(self._limit, limit), min(self._longest, limit)
 
     def is_proven_by(self, count: int, report: CrawlReport) -> bool:
         """Whether an answer of `count` records is complete. `report`: of the cell that was asked for."""
@@ -50,9 +58,10 @@ class Capacity:
         if count < SMALLEST_CAP:
             return True
         with self._lock:
-            if count >= self._longest and self._probe is not None:
-                probe, self._probe = self._probe, None
-                self._longest = max(self._longest, probe(report))
+            if count >= self._longest and self._probe is not None and self._probes:
+                shown = self._probe(report)
+                self._probes = 0 if shown else self._probes - 1
+                self._longest = max(self._longest, shown)
             is_proven = count < self._longest
             self._longest = max(self._longest, count)
             return is_proven
@@ -94,7 +103,9 @@ def fetch_complete(
             records, is_complete = [], False
         if not is_complete and _is_divisible(part, min_side_deg):
             report.splits += 1
-            for quarter in part.quarters():
+            report.is_in_parts = True
+            first = (report.requests + report.reading) % 2  # two copies that answer in turns change places
+            for quarter in (*part.quarters()[first:], *part.quarters()[:first]):
                 yield from crawl(quarter)
             yield from (record for record in records if _is_new(key(record), seen))  # lost by a leaf at the floor
             return

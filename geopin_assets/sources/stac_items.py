@@ -9,9 +9,10 @@ where a view has 7.7; originals of common cameras have 5760, are ten times the b
 decoding. A panorama is what has a field of view of 360 degrees or is called equirectangular, unless it was cropped.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,11 @@ from geopin_assets.errors import PayloadError
 from geopin_assets.licenses import is_restricted, license_of_url, newest, open_license
 from geopin_assets.sources import fields
 
-_IMAGE_TYPES = {"image/jpeg", "image/jpg", "image/png", "image/webp"}
+LONGEST_MOMENT = timedelta(days=1)
+"""A range up to it has a middle that is no further off than a date without a time; longer ones are no shutter time."""
+_IMAGE_TYPES = {"image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/webp"}
+_ANYTHING = ("", "application/octet-stream", "binary/octet-stream")
+_DIRECTION = re.compile(r"(?:direction|track|heading|yaw)(?:degrees?)?$", re.IGNORECASE)
 _ROLES = {"hd": "data", "sd": "visual", "thumb": "thumbnail"}  # assets that state none, by Panoramax's names
 _SMALL = {"thumbnail", "overview", "metadata"}
 # EXIF can hold names, serial numbers and comments; only what helps to judge a capture is stored.
@@ -68,7 +73,7 @@ class StacItem:
             creator=self.producer,
             license=self.license,
             attribution=attribution,
-            page_url=page_url,
+            page_url=fields.page_address(page_url),
             image_url=self.image_url,
             image_version="" if self.file_size is None else str(self.file_size),
             payload=self.payload,
@@ -92,15 +97,15 @@ class NextPage:
     is_merged: bool = False
 
 
-def next_page(answer: Any) -> NextPage | None:
-    """The following page of an answer, from its own links: those of its features lead to other features.
+def next_page(answer: Any, address: str = "") -> NextPage | None:
+    """The following page of an answer from `address`, by its own links: those of its features lead to other features.
 
     Raises PayloadError for a link that cannot be followed: without it the rest would be missing.
     """
     link = next((link for link in _links(fields.mapping(answer)) if link.get("rel") == "next"), None)
-    if link is None or link.get("href") is None:
+    if link is None or link.get("href") in (None, ""):
         return None
-    url, body, method = fields.web_url(link["href"]), link.get("body"), link.get("method") or "GET"
+    url, body, method = fields.web_url(link["href"], address), link.get("body"), link.get("method") or "GET"
     if url is None or not isinstance(method, str) or method.upper() not in ("GET", "POST"):
         raise PayloadError("a link to the next page that is no request")
     if method.upper() == "GET":
@@ -130,9 +135,9 @@ def item_license(feature: Mapping[str, Any]) -> str | None:
 
 
 def parse_feature(
-    feature: Any, now: datetime, license_of: Callable[[Mapping[str, Any]], str | None] = item_license
+    feature: Any, now: datetime, address: str, license_of: Callable[[Mapping[str, Any]], str | None] = item_license
 ) -> StacItem | Rejected:
-    """Understand one feature; any wrong shape becomes a Rejected with its reason."""
+    """Understand one feature of an answer from `address`; any wrong shape becomes a Rejected with its reason."""
     feature = fields.mapping(feature)
     properties = fields.mapping(feature.get("properties"))
     id_ = fields.source_id(feature.get("id"))
@@ -140,7 +145,8 @@ def parse_feature(
     geometry = fields.mapping(feature.get("geometry"))
     place = fields.point(geometry) if geometry.get("type") == "Point" else None
     is_pano = is_panorama(properties)
-    image_url = find_image_url(feature, is_pano)
+    address = link_of(feature, "self", address) or address  # what its own links are relative to
+    image_url = find_image_url(feature, is_pano, address)
     license_id = license_of(feature)
     if not properties:
         return Rejected(Reason.MALFORMED, name)
@@ -159,14 +165,14 @@ def parse_feature(
         id=id_,
         lon=place[0],
         lat=place[1],
-        captured_at=fields.plausible(fields.instant(properties.get("datetime")), now),
-        heading_deg=fields.heading_deg(properties.get("view:azimuth")),
+        captured_at=_captured_at(properties, now),
+        heading_deg=_heading_deg(feature, properties),
         is_pano=is_pano,
         collection=fields.source_id(feature.get("collection")),
         producer=_producer(feature, properties),
         license=license_id,
         image_url=image_url,
-        instance=fields.host(link_of(feature, "via") or image_url),
+        instance=fields.host(link_of(feature, "via", address) or image_url),
         file_size=size if isinstance(size, int) and not isinstance(size, bool) else None,
         attribution=fields.text(properties.get("attribution")),
         payload=_payload(feature, properties),
@@ -178,10 +184,29 @@ def _links(holder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [fields.mapping(link) for link in links] if isinstance(links, list) else []
 
 
-def link_of(feature: Mapping[str, Any], rel: str) -> str | None:
-    """The first web address among a feature's links of one kind."""
-    urls = (fields.web_url(link.get("href")) for link in _links(feature) if link.get("rel") == rel)
+def link_of(feature: Mapping[str, Any], rel: str, address: str) -> str | None:
+    """The first web address among a feature's links of one kind; they may be relative to `address`."""
+    urls = (fields.web_url(link.get("href"), address) for link in _links(feature) if link.get("rel") == rel)
     return next(filter(None, urls), None)
+
+
+def _captured_at(properties: Mapping[str, Any], now: datetime) -> datetime | None:
+    """The stated moment, or the middle of a stated range that is short enough for one."""
+    moment, start, end = (fields.instant(properties.get(f"{name}datetime")) for name in ("", "start_", "end_"))
+    if fields.plausible(moment, now) or start is None or end is None:
+        return fields.plausible(moment, now)
+    is_short = timedelta(0) <= end - start <= LONGEST_MOMENT
+    return fields.plausible(start + (end - start) / 2, now) if is_short else None
+
+
+def _heading_deg(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> float | None:
+    """The stated direction. Servers take it from the neighbors in the sequence where the image has none, and say 0
+    where there are no neighbors either: north is believed only if something could have told it."""
+    azimuth, exif = fields.heading_deg(properties.get("view:azimuth")), properties.get("exif")
+    if azimuth or not isinstance(exif, dict) or any(link.get("rel") in ("next", "prev") for link in _links(feature)):
+        return azimuth
+    stated = (name for name, value in exif.items() if not str(value).endswith("/0"))
+    return azimuth if any(map(_DIRECTION.search, stated)) else None
 
 
 def _producer(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> str | None:
@@ -208,27 +233,28 @@ def is_panorama(properties: Mapping[str, Any]) -> bool:
     return fields.number(camera.get("field_of_view")) == 360 or "equirectangular" in names
 
 
-def find_image_url(feature: Mapping[str, Any], is_pano: bool) -> str | None:
-    """The address of the asset to embed; None where there is none."""
-    images = list(_images(feature))
+def find_image_url(feature: Mapping[str, Any], is_pano: bool, address: str) -> str | None:
+    """The address of the asset to embed; None where there is none. They may be relative to `address`."""
+    images = list(_images(feature, address))
     wanted = ("data", "visual") if is_pano else ("visual", "data")
     ranked = [url for role in (*wanted, "") for roles, url in images if role in roles]
     return ranked[0] if ranked else None
 
 
-def _images(feature: Mapping[str, Any]) -> Iterator[tuple[set[str], str]]:
+def _images(feature: Mapping[str, Any], address: str) -> Iterator[tuple[set[str], str]]:
     """(roles, address) of the assets that are images to look at; every one also has the role ""."""
     for name, asset in fields.mapping(feature.get("assets")).items():
         asset = fields.mapping(asset)
-        url, type_, stated = fields.web_url(asset.get("href")), asset.get("type"), asset.get("roles")
-        roles = {role for role in stated if isinstance(role, str)} if isinstance(stated, list) else set()
+        url, stated = fields.web_url(asset.get("href"), address), asset.get("roles")
+        roles = {role.lower() for role in stated if isinstance(role, str)} if isinstance(stated, list) else set()
         roles = roles or {_ROLES.get(name, name)}
-        is_image = (isinstance(type_, str) and type_ in _IMAGE_TYPES) or (
-            type_ is None and _looks_like_image(url or "")
-        )
-        if url is not None and is_image and not roles & _SMALL:
+        if url is not None and _is_image(asset.get("type"), url) and not roles & _SMALL:
             yield roles | {""}, url
 
 
-def _looks_like_image(url: str) -> bool:
-    return urlsplit(url).path.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))
+def _is_image(type_: Any, url: str) -> bool:
+    """By its media type, parameters and capitals aside; by its name where the type says nothing."""
+    stated = type_.partition(";")[0].strip().lower() if isinstance(type_, str) else type_
+    if stated is None or stated in _ANYTHING:
+        return urlsplit(url).path.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))
+    return isinstance(stated, str) and stated in _IMAGE_TYPES

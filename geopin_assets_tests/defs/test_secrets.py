@@ -22,6 +22,7 @@ from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sources import open_source
 from geopin_assets.sources.base import Source
+from geopin_assets_tests.faults.verdict import note
 from geopin_assets_tests.sandbox.transport import AsgiTransport
 
 CELLS = ["nh-amsterdam-r089c052", "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"]
@@ -137,6 +138,7 @@ def test_a_key_is_sent_and_found_nowhere_after_a_faulty_run(
     }
     places |= {str(path): path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()}
     found = [(place, secret) for place, text in places.items() for secret in secrets if secret in text]
+    note("keys that could be told", attempts=len(places), tokens_found=len(found))
     assert found == []
 
 

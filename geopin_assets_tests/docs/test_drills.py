@@ -6,6 +6,7 @@ The commands are read from docs/operating.md. Afterwards the doctor finds no err
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from geopin_assets.files.damage import is_aside
 from geopin_assets_tests.cli.typed import Geopin, Place, with_sandbox
 from geopin_assets_tests.depth import IS_LONG
+from geopin_assets_tests.faults.verdict import note
 from geopin_assets_tests.platform import CELLS, Platform
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
@@ -126,12 +128,14 @@ def test_what_the_page_says_mends_it(title: str, number: int, left: Place, sandb
     DAMAGE[title][number](place)
     if title in FOUND:
         assert geopin("doctor", "--deep").returncode == FOUND[title]
+    began_s = time.monotonic()
     for command in RECIPES[title].splitlines():
         words = command.replace("REGION", REGION).split()
         if words[1] == "run":
             words += ["--source", "amsterdam", "--source", "panoramax"]
         ended = geopin(*words[1:])
         assert ended.returncode in ((0, 1) if words[1] == "doctor" else (0,)), ended.stdout + ended.stderr
+    note("recovery as the page says", attempts=1, recovery_s=round(time.monotonic() - began_s, 1))
     examined = geopin("doctor", "--deep")
     assert examined.returncode in (0, 1), examined.stdout
     after = published(place, sandbox_port)

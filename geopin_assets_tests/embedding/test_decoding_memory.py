@@ -14,6 +14,7 @@ from geopin_assets.embedding.decoders import Decoders
 from geopin_assets.embedding.protocol import Failure
 from geopin_assets.embedding.stages import ThreadMemory
 from geopin_assets_tests.embedding.pictures import black_png, encoded, gray_jpeg, large_webp, smooth
+from geopin_assets_tests.faults.verdict import note
 
 MEASURE = """
 import sys
@@ -57,6 +58,7 @@ def test_bombs_take_no_memory(tmp_path: Path) -> None:
         large_webp(13_000, 13_000),  # below the limit of Pillow itself
     ]
     peak_mb, outcome = decoded_apart(tmp_path, bombs)
+    note("images that are bombs", attempts=len(bombs), more_mb=peak_mb)
     assert outcome == "too_many_pixels" and peak_mb < 50
 
 
@@ -72,6 +74,7 @@ def test_bombs_take_no_memory(tmp_path: Path) -> None:
 )
 def test_the_largest_images_are_decoded_in_bounds(tmp_path: Path, data: bytes, most_mb: int) -> None:
     peak_mb, outcome = decoded_apart(tmp_path, [data])
+    note("images as large as may be", attempts=1, more_mb=peak_mb)
     assert outcome == "decoded" and peak_mb < most_mb
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from geopin_assets.capture import in_turn
 from geopin_assets.embedding.hosts import HOST_PATIENCE
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason
 from geopin_assets.embedding.reading import IN_FLIGHT, QUEUE, RENEWED_AT_ONCE, ReadAhead, Renew
@@ -200,3 +201,30 @@ def test_a_stage_is_timed_per_lane() -> None:
     with clock.stage("embed"):
         pass
     assert clock.lap() == {"fetch": 4.0, "embed": 1.0}
+
+
+LTH, PROC = "http://host0/lth.jpg", "http://host1/proc.jpg"
+
+
+@pytest.mark.parametrize(
+    ("stored", "result", "asked"),
+    [
+        ({LTH: b"lth", PROC: b"proc"}, "a=lth", [LTH]),
+        ({PROC: b"proc"}, "a=proc", [LTH, PROC]),
+        ({}, Failure(FailureReason.NOT_FOUND), [LTH, PROC]),
+        ({LTH: Failure(FailureReason.TIMEOUT), PROC: b"proc"}, Failure(FailureReason.TIMEOUT), [LTH]),
+        ({PROC: Failure(FailureReason.REFUSED)}, Failure(FailureReason.REFUSED), [LTH, PROC]),
+    ],
+)
+def test_an_image_that_is_not_at_its_first_address_is_asked_for_at_the_second(
+    stored: dict[str, bytes | Failure], result: str | Failure, asked: list[str]
+) -> None:
+    fetcher = MemoryFetcher(stored)
+    assert read([image("a", in_turn(LTH, PROC))], fetcher) == {"a": result}
+    assert list(fetcher.fetched) == asked
+
+
+def test_a_fragment_that_is_no_address_is_none() -> None:
+    fetcher = MemoryFetcher({})
+    read([image("a", f"{LTH}#top")], fetcher)
+    assert list(fetcher.fetched) == [LTH]

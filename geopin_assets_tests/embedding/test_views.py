@@ -15,7 +15,6 @@ from geopin_assets.embedding.views import (
     UPRIGHT,
     VIEWS,
     frame,
-    is_equirectangular,
     perspective_views,
 )
 from geopin_assets_tests.depth import examples
@@ -169,11 +168,3 @@ def test_the_panorama_is_left_as_it_is() -> None:
     before = panorama.copy()
     perspective_views(panorama, size_px=32)
     np.testing.assert_array_equal(panorama, before)
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [((4000, 2000), True), ((2001, 1000), True), ((4000, 1500), False), ((128, 21), False), ((2000, 2000), False)],
-)
-def test_only_a_full_sphere_is_equirectangular(size: tuple[int, int], expected: bool) -> None:
-    assert is_equirectangular(*size) is expected

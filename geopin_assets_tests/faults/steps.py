@@ -1,4 +1,4 @@
-"""Work in processes of its own, in which every step that changes a file is counted, the last one, or refused.
+"""Work in processes of its own, where each step that changes a file or asks a server is counted, the last, or refused.
 
 Here: the library that counts (`steps.c`, preloaded, so that DuckDB, SQLite, Arrow, Lance and Python are counted alike),
 a process that has imported everything and forks one for each piece of work, and how those end. Not here: work
@@ -15,7 +15,8 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Task:
     """A function of `geopin_assets_tests.faults.work` by its name, with its arguments, and what befalls it.
 
     `mode` KILL: the process ends at step `at`. FAIL: from step `at` on each is refused with `errno`. `under`: only
-    steps below this folder count.
+    steps below this folder count. `told`: a file that gets a line for each step, the path it concerns or "network".
     """
 
     work: str
@@ -38,18 +39,21 @@ class Task:
     at: int = 0
     errno: int = 0
     under: str = ""
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a task ended: the signal that ended it, or what it returned or raised, and how many steps it made."""
+    """How a task ended: the signal that ended it and what it was about to do, or what it returned or raised."""
 
     signal: int
+    killed_at: str = ""
     returned: Any = None
     error: str = ""
     steps: int = 0
     peak_mb: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0
 
 
 class Workers:
@@ -61,7 +65,7 @@ class Workers:
     def run(self, *tasks: Task) -> list[Ended]:
         """Wait for all of them."""
         assert self._process.stdin and self._process.stdout
-        words = [[task.work, dict(task.arguments), task.mode, task.at, task.errno, task.under] for task in tasks]
+        words = [astuple(task) for task in tasks]
         self._process.stdin.write(json.dumps(words) + "\n")
         self._process.stdin.flush()
         return [Ended(**ended) for ended in json.loads(self._process.stdout.readline())]
@@ -80,7 +84,7 @@ def workers(folder: Path) -> Iterator[Workers]:
     source = Path(__file__).with_name("steps.c")
     subprocess.run([COMPILER, "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     environ = os.environ | {"LD_PRELOAD": str(library)}
-    words = [sys.executable, "-m", "geopin_assets_tests.faults.steps"]
+    words = [*own_mounts(), sys.executable, "-m", "geopin_assets_tests.faults.steps"]
     with (
         (folder / "workers.log").open("w") as log,
         subprocess.Popen(
@@ -94,10 +98,24 @@ def workers(folder: Path) -> Iterator[Workers]:
             process.stdin.close()
 
 
+@cache
+def own_mounts() -> list[str]:
+    """What gives a command disks of its own, or nothing where that is not allowed."""
+    for words in (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"]):
+        try:
+            command = [*words, "mount", "-t", "tmpfs", "none", "/mnt"]
+            if subprocess.run(command, capture_output=True).returncode == 0:
+                return words
+        except FileNotFoundError:
+            break
+    return []
+
+
 def _serve() -> None:
     """In the process that forks: a line of tasks in, a line of how they ended out."""
     work = import_module("geopin_assets_tests.faults.work")
     os.environ.pop("LD_PRELOAD")  # not for what the work itself starts
+    work.warm()
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         started = [_start(work, *words) for words in json.loads(line)]
@@ -106,7 +124,7 @@ def _serve() -> None:
 
 
 def _start(
-    work: Any, name: str, arguments: dict[str, Any], mode: int, at: int, errno: int, under: str
+    work: Any, name: str, arguments: dict[str, Any], mode: int, at: int, errno: int, under: str, told: str
 ) -> tuple[int, int, float]:
     reader, writer = os.pipe()
     pid = os.fork()
@@ -116,14 +134,15 @@ def _start(
     library = ctypes.CDLL(None)
     library.steps_count.restype = ctypes.c_long
     said: dict[str, Any] = {}
+    tell = os.open(told, os.O_WRONLY | os.O_CREAT) if told else writer if mode == KILL else -1
     try:
-        library.steps_arm(mode, ctypes.c_long(at), errno, under.encode())
-        said = {"returned": getattr(work, name)(**arguments)}
+        library.steps_arm(mode, ctypes.c_long(at), errno, under.encode(), tell)
+        said = {"returned": work.do(name, arguments)}
     except BaseException as error:  # noqa: BLE001 whatever ends it is the answer
         said = {"error": f"{type(error).__name__}: {error}"}
         traceback.print_exc()
     steps = library.steps_count()
-    library.steps_arm(COUNT, ctypes.c_long(0), 0, b"")
+    library.steps_arm(COUNT, ctypes.c_long(0), 0, b"", -1)
     os.write(writer, json.dumps(said | {"steps": steps}).encode())
     sys.stderr.flush()
     os._exit(0)
@@ -133,8 +152,14 @@ def _end(pid: int, reader: int, started: float) -> dict[str, Any]:
     with os.fdopen(reader, "rb") as pipe:
         said = pipe.read()
     _, status, usage = os.wait4(pid, 0)
-    ended = {"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, "peak_mb": usage.ru_maxrss // 1024}
-    return ended | {"seconds": time.monotonic() - started} | (json.loads(said) if said else {})
+    signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    ended = {
+        "signal": signal,
+        "peak_mb": usage.ru_maxrss // 1024,
+        "seconds": time.monotonic() - started,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+    }
+    return ended | ({"killed_at": said.decode().partition("\n")[0]} if signal else json.loads(said))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""SIGKILL at any step by which anything changes a file; the same again; and everything is as if never killed.
+"""SIGKILL at any step by which anything changes a file or asks a server; the same again; and all is as if never killed.
 
 Killed again and again on its way, as a machine that keeps rebooting: a chain of kills in one folder ends with one run
-that nothing befalls.
+that nothing befalls. Kills fall on every stage of the work, the birth of every database among them, and on requests to
+sources and to Cloudflare, before they are sent and before they are answered.
 """
 
 from random import Random
@@ -10,83 +11,90 @@ from typing import Any
 
 import pytest
 
-from geopin_assets_tests.depth import IS_LONG, SEED, examples
-from geopin_assets_tests.faults.conftest import Scene
+from geopin_assets_tests.depth import IS_LONG, SEED, examples, some
+from geopin_assets_tests.faults.conftest import BACKENDS, First, Scene
+from geopin_assets_tests.faults.stages import Steps
 from geopin_assets_tests.faults.steps import KILL
 from geopin_assets_tests.faults.verdict import note
 
-KILLS = examples(3, 6)
+KILLS = examples(3, 8)
 """In one chain."""
+at_each_backend = pytest.mark.parametrize("backend", some(BACKENDS))
+at_each_backend_hosted_first = pytest.mark.parametrize("backend", some(BACKENDS[::-1]))
+only_long = pytest.mark.skipif(not IS_LONG, reason="kills as in a first run and a takedown: make test-faults")
 
 
-def chain(scene: Scene, folder: str, random: Random, work: str, steps: int, **arguments: Any) -> int:
-    """Kill the work so many times, each further on its way than a new beginning; then let it end. Kills made."""
-    kills = 0
-    for _ in range(KILLS):
-        ended = scene.do(work, folder, KILL, random.randint(1, steps), **arguments)
+def chain(scene: Scene, folder: str, random: Random, work: str, steps: Steps, **arguments: Any) -> None:
+    """Kill the work so many times, on different stages; then let it end."""
+    for at in sorted(steps.chosen(random, KILLS)):
+        ended = scene.do(work, folder, KILL, at, **arguments)
         assert ended.signal in (0, SIGKILL), ended
         assert not ended.signal or not ended.error
-        kills += ended.signal == SIGKILL
+        if ended.signal:
+            note(f"{scene.backend}: killed in {work}", kills=1)
+            note(f"killed while {steps.stages[at - 1]}", kills_there=1)
     last = scene.whole(work, folder, **arguments)
-    note(f"killed in {work}", recovery_s=round(last.seconds, 1))
-    return kills
+    note(f"{scene.backend}: killed in {work}", attempts=1, seeds=1, recovery_s=round(last.seconds, 1))
 
 
-@pytest.mark.parametrize("number", range(examples(1, 20)))
-def test_a_first_run(scene: Scene, first: Any, first_steps: int, number: int) -> None:
+def judge(scene: Scene, work: str, folder: str, expected: object, **served: int) -> None:
+    """Everything is as expected, and what must be nought is."""
+    lost = scene.content(folder) != expected
+    note(f"{scene.backend}: killed in {work}", captures_lost=int(lost), **served)
+    assert not lost and not any(served.values())
+
+
+@at_each_backend_hosted_first
+@pytest.mark.parametrize("number", range(examples(1, 8)))
+def test_a_first_run(scene: Scene, first: First, number: int) -> None:
     folder, random = scene.new("killed"), Random(SEED * 100 + number)
-    kills = chain(scene, folder, random, "region", first_steps)
-    lost = scene.content(folder) != scene.content(str(first / "made"))
-    note("killed in a first run", attempts=1, kills=kills, seeds=1, captures_lost=int(lost))
-    assert not lost
+    chain(scene, folder, random, "region", first.steps)
+    judge(scene, "region", folder, first.content)
 
 
-@pytest.mark.parametrize("number", range(examples(1, 10)))
-def test_a_takedown(scene_after_first: Scene, first_steps: int, number: int) -> None:
-    scene, random = scene_after_first, Random(SEED * 100 + 50 + number)
-    whole, killed = scene.new("whole"), scene.new("killed")
-    ids = scene.do("captures_of", whole, source="amsterdam").returned
-    gone = random.sample(ids, 2)
-    steps = scene.whole("take_down", whole, capture_ids=gone).steps
-    kills = chain(scene, killed, random, "take_down", steps, capture_ids=gone)
-    served = set(gone) & set(scene.do("served", killed, capture_ids=gone).returned)
-    kept = scene.content(killed) == scene.content(whole)
-    note(
-        "killed in a takedown", attempts=1, kills=kills, seeds=1,
-        taken_down_served=len(served), captures_lost=int(not kept),
-    )  # fmt: skip
-    assert not served and kept
+@at_each_backend
+@pytest.mark.parametrize("number", range(examples(1, 4)))
+def test_a_takedown(scene: Scene, first: First, number: int) -> None:
+    random = Random(SEED * 100 + 50 + number)
+    whole, killed = scene.new("whole", first), scene.new("killed", first)
+    gone = random.sample(scene.do("captures_of", whole, source="amsterdam").returned, 2)
+    steps = scene.steps("take_down", whole, capture_ids=gone)
+    chain(scene, killed, random, "take_down", steps, capture_ids=gone)
+    served = len(scene.do("served", killed, capture_ids=gone).returned)
+    judge(scene, "take_down", killed, scene.content(whole), taken_down_served=served)
     scene.whole("region", killed)
     assert not scene.do("served", killed, capture_ids=gone).returned, "the next crawl does not bring them back"
 
 
-@pytest.mark.skipif(not IS_LONG, reason="as killed publishing is in a first run: make test-faults")
-@pytest.mark.parametrize("number", range(6))
-def test_a_switch_of_the_index(scene_after_first: Scene, number: int) -> None:
-    scene, random = scene_after_first, Random(SEED * 100 + 80 + number)
-    whole, killed = scene.new("whole"), scene.new("killed")
-    steps = scene.whole("switch", whole).steps
-    kills = chain(scene, killed, random, "switch", steps)
-    lost = scene.content(killed) != scene.content(whole)
-    note("killed in a switch", attempts=1, kills=kills, seeds=1, captures_lost=int(lost))
-    assert not lost
+@only_long
+@at_each_backend
+@pytest.mark.parametrize("number", range(4))
+def test_a_switch_of_the_index(scene: Scene, first: First, number: int) -> None:
+    random = Random(SEED * 100 + 80 + number)
+    whole, killed = scene.new("whole", first), scene.new("killed", first)
+    chain(scene, killed, random, "switch", scene.steps("switch", whole))
+    judge(scene, "switch", killed, scene.content(whole))
 
 
-@pytest.mark.skipif(not IS_LONG, reason="as many kills again, in a world that changes: make test-faults")
-@pytest.mark.parametrize("number", range(6))
-def test_a_refresh(scene_after_first: Scene, number: int) -> None:
-    scene, random = scene_after_first, Random(SEED * 100 + 90 + number)
-    whole, killed = scene.new("whole"), scene.new("killed")
+@only_long
+@at_each_backend
+@pytest.mark.parametrize("number", range(4))
+def test_a_refresh(scene: Scene, first: First, number: int) -> None:
+    """In a world that changed."""
+    random = Random(SEED * 100 + 90 + number)
+    whole, killed = scene.new("whole", first), scene.new("killed", first)
     gone = scene.do("captures_of", whole, source="panoramax").returned[:2]
-    scene.tell("POST", {"vanish": gone})
-    try:
-        steps = scene.whole("region", whole).steps
-        kills = chain(scene, killed, random, "region", steps)
-        removed = scene.do("served", killed, capture_ids=gone).returned
-        lost = scene.content(killed) != scene.content(whole)
-    finally:
-        scene.tell("DELETE")
-    note(
-        "killed in a refresh", attempts=1, kills=kills, seeds=1, removed_served=len(removed), captures_lost=int(lost)
-    )  # fmt: skip
-    assert not removed and not lost
+    scene.stand.sandbox.vanished.update(id_.partition(":")[2] for id_ in gone)
+    chain(scene, killed, random, "region", scene.steps("region", whole))
+    removed = len(scene.do("served", killed, capture_ids=gone).returned)
+    judge(scene, "region", killed, scene.content(whole), removed_served=removed)
+
+
+@only_long
+@at_each_backend
+def test_reconciling_and_upkeep(scene: Scene, first: First) -> None:
+    random = Random(SEED * 100 + 95)
+    whole, killed = scene.new("whole", first), scene.new("killed", first)
+    for work in ("reconcile_all", "upkeep"):
+        chain(scene, killed, random, work, scene.steps(work, whole))
+        judge(scene, work, killed, scene.content(whole))

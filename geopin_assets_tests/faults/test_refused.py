@@ -1,19 +1,23 @@
-"""A disk that is full, read-only or broken from any step on: said as what it is, nothing lost, later all is well."""
+"""A disk that is full, read-only or broken, from any step on or from any size: said as what it is, nothing lost, later
+all is well.
+"""
 
 import errno
 import os
+from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
-from geopin_assets_tests.depth import SEED, examples, some
-from geopin_assets_tests.faults.conftest import Scene
-from geopin_assets_tests.faults.steps import FAIL, Ended
+from geopin_assets_tests.depth import IS_LONG, SEED, examples, some
+from geopin_assets_tests.faults.conftest import BACKENDS, First, Scene
+from geopin_assets_tests.faults.steps import FAIL, Ended, own_mounts
 from geopin_assets_tests.faults.verdict import note
 
 CODES = some([errno.ENOSPC, errno.EROFS, errno.EIO])
 OURS = ("StorageFullError: ", "ConfigurationError: ", "TransientError: ", "DamagedFileError: ")
+ROOMY_KB = 512 * 1024
+at_each_backend = pytest.mark.parametrize("backend", some(BACKENDS))
 
 
 def raw_words(ended: Ended) -> list[str]:
@@ -22,16 +26,42 @@ def raw_words(ended: Ended) -> list[str]:
     return [text for text in said if not text.startswith(OURS)]
 
 
-@pytest.mark.parametrize("code", CODES, ids=map(errno.errorcode.get, CODES))
-@pytest.mark.parametrize("number", range(examples(1, 12)))
-def test_a_first_run(scene: Scene, first: Any, first_steps: int, number: int, code: int) -> None:
-    folder, random = scene.new("refused"), Random(SEED * 100 + number + code)
-    for at in sorted(int(first_steps / 4 * random.random() ** 2) + 1 for _ in range(examples(1, 2))):
-        ended = scene.do("region", folder, FAIL, at, code)
-        clean = ended.signal == 0 and not raw_words(ended)
-        note(f"disk: {os.strerror(code)}", attempts=1, seeds=1, unclean_ends=int(not clean))
-        assert clean, (ended.signal, raw_words(ended))
+def expect_clean(fault: str, ended: Ended) -> None:
+    clean = ended.signal == 0 and not raw_words(ended)
+    note(fault, attempts=1, seeds=1, unclean_ends=int(not clean))
+    assert clean, (ended.signal, raw_words(ended))
+
+
+def expect_recovery(scene: Scene, fault: str, folder: str, first: First) -> None:
     last = scene.whole("region", folder)
-    lost = scene.content(folder) != scene.content(str(first / "made"))
-    note(f"disk: {os.strerror(code)}", recovery_s=round(last.seconds, 1), captures_lost=int(lost))
+    lost = scene.content(folder) != first.content
+    note(fault, recovery_s=round(last.seconds, 1), captures_lost=int(lost))
     assert not lost
+
+
+@at_each_backend
+@pytest.mark.parametrize("code", CODES, ids=map(errno.errorcode.get, CODES))
+@pytest.mark.parametrize("number", range(examples(1, 6)))
+def test_from_any_step_on(scene: Scene, first: First, number: int, code: int) -> None:
+    folder, random = scene.new("refused"), Random(SEED * 100 + number + code)
+    fault, most = f"{scene.backend}: disk: {os.strerror(code)}", len(first.steps)
+    for at in sorted(int(most / 4 * random.random() ** 2) + 1 for _ in range(examples(1, 2))):
+        expect_clean(fault, scene.do("region", folder, FAIL, at, code))
+    expect_recovery(scene, fault, folder, first)
+
+
+@pytest.mark.skipif(not (IS_LONG and own_mounts()), reason="disks of any size need leave to mount: make test-faults")
+@at_each_backend
+@pytest.mark.parametrize("number", range(12))
+def test_a_disk_of_any_size(scene: Scene, first: First, number: int) -> None:
+    """A true one, which takes what it has room for; later it is larger."""
+    folder, random = scene.new("small"), Random(SEED * 100 + number)
+    data, fault = f"{folder}/platform/data", f"{scene.backend}: disk of some size"
+    whole_kb = sum(path.stat().st_size for path in Path(first.folder, "platform", "data").rglob("*")) // 1024
+    sizes = sorted(random.randint(64, whole_kb) for _ in range(2))
+    for size_kb in sizes:
+        scene.disk(data, size_kb)
+        expect_clean(fault, scene.do("region", folder))
+    scene.disk(data, ROOMY_KB)
+    expect_recovery(scene, fault, folder, first)
+    scene.disk(data, 0)

@@ -1,45 +1,58 @@
 """Two and three processes at once on the same data: whoever comes second waits, or finds it done."""
 
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
 from typing import Any
 
 import pytest
 
 from geopin_assets_tests.depth import IS_LONG, some
-from geopin_assets_tests.faults.conftest import Scene
+from geopin_assets_tests.faults.conftest import BACKENDS, First, Scene
 from geopin_assets_tests.faults.verdict import note
 
+WORKS = ("region", "take_down", "switch", "reconcile_all", "upkeep")
+PAIRS = [*combinations_with_replacement(WORKS, 2)]
+TRIPLES = [(work,) * 3 for work in WORKS] + [("region", "take_down", "switch"), ("region", "reconcile_all", "upkeep")]
+at_each_backend = pytest.mark.parametrize("backend", some(BACKENDS))
+only_long = pytest.mark.skipif(not IS_LONG, reason="several runs one after the other: make test-faults")
 
+
+@at_each_backend
 @pytest.mark.parametrize("count", some([2, 3]))
-def test_first_runs(scene: Scene, first: Any, count: int) -> None:
+def test_first_runs(scene: Scene, first: First, count: int) -> None:
     """Nothing is there: no Dagster home, no catalog, no ledger, no index."""
     folder = scene.new("together")
     ended = scene.workers.run(*[scene.task("region", folder)] * count)
-    lost = scene.content(folder) != scene.content(str(first / "made"))
+    lost = scene.content(folder) != first.content
     clean = all((one.signal, one.error, one.returned) == (0, "", {}) for one in ended)
-    note("first runs at once", attempts=count, captures_lost=int(lost), unclean_ends=int(not clean))
+    note(f"{scene.backend}: first runs at once", attempts=count, captures_lost=int(lost), unclean_ends=int(not clean))
     assert clean, ended
     assert not lost
 
 
-@pytest.mark.skipif(not IS_LONG, reason="seven runs one after the other: make test-faults")
-def test_a_run_a_takedown_and_a_switch(scene_after_first: Scene) -> None:
-    scene, (whole, folder) = scene_after_first, map(scene_after_first.new, ("whole", "together"))
-    gone = scene.do("captures_of", whole, source="amsterdam").returned[:1]
-    for work, arguments in (("region", {}), ("take_down", {"capture_ids": gone}), ("switch", {})):
-        scene.whole(work, whole, **arguments)
-    ended = scene.workers.run(
-        scene.task("region", folder),
-        scene.task("take_down", folder, capture_ids=gone),
-        scene.task("switch", folder),
-    )
+@only_long
+@at_each_backend
+@pytest.mark.parametrize("works", [*PAIRS, *TRIPLES], ids=" and ".join)
+def test_everything_beside_everything(scene: Scene, first: First, works: Sequence[str]) -> None:
+    """What waited in vain is repeated, as it says; the end is that of one after the other."""
+    whole, folder = scene.new("whole", first), scene.new("together", first)
+    gone = scene.do("captures_of", whole, source="amsterdam").returned[:1] if "take_down" in works else []
+    in_order = [work for work in WORKS if work in works]
+    for work in in_order:
+        scene.whole(work, whole, **arguments_of(work, gone))
+    ended = scene.workers.run(*(scene.task(work, folder, **arguments_of(work, gone)) for work in works))
     clean = all(one.signal == 0 and not one.error for one in ended)
-    for work, arguments in (("take_down", {"capture_ids": gone}), ("region", {}), ("switch", {})):
-        scene.whole(work, folder, **arguments)  # what waited in vain is repeated, as it says
+    for work in in_order:
+        scene.whole(work, folder, **arguments_of(work, gone))
     served = scene.do("served", folder, capture_ids=gone).returned
     lost = scene.content(folder) != scene.content(whole)
     note(
-        "run, takedown and switch at once", attempts=3, unclean_ends=int(not clean),
+        f"{scene.backend}: {len(works)} at once", attempts=len(works), unclean_ends=int(not clean),
         taken_down_served=len(served), captures_lost=int(lost),
     )  # fmt: skip
     assert clean, ended
     assert not served and not lost
+
+
+def arguments_of(work: str, gone: Sequence[str]) -> dict[str, Any]:
+    return {"capture_ids": gone} if work == "take_down" else {}

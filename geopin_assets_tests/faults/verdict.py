@@ -22,7 +22,7 @@ NOUGHT = (
     "unclean_ends",
 )
 """What no fault may cause."""
-PEAKS = ("peak_mb", "recovery_s", "amplification")
+PEAKS = ("peak_mb", "more_mb", "recovery_s", "amplification")
 
 
 def note(fault: str, **figures: float) -> None:

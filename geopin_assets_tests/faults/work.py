@@ -1,24 +1,37 @@
-"""What is done while faults befall it: each a function of a folder and the sandbox's port, run in a forked process.
+"""What is done while faults befall it: each a function of a folder, a port and a backend, run in a forked process.
 
-Here: a region through the whole graph, takedowns, a new version of the index, and what is there afterwards. Not here:
-faults, or what is right.
+Here: a region through the whole graph, takedowns, a new version of the index, reconciling, upkeep, a disk of some size,
+and what is there afterwards. Not here: faults, or what is right.
 """
 
+import os
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
 
+import geopin_assets
 from geopin_assets.capture import vector_id
+from geopin_assets.cells import all_cells
 from geopin_assets.defs.graph import VECTORIZE
 from geopin_assets.defs.running.local_run import LayerResult, layer
+from geopin_assets.defs.running.materialize import root_cause
+from geopin_assets.defs.running.restoring import publish_again
 from geopin_assets.defs.running.takedown import Takedown
+from geopin_assets.embedding.model.thumbnail import SIDE_PX, Thumbnail
 from geopin_assets.embedding.views import VIEWS
-from geopin_assets_tests.instances import instance_in
+from geopin_assets.platform.index_state import announce_versions
+from geopin_assets.platform.reconcile import reconcile
+from geopin_assets_tests.instances import instance_in, prepared_files
 from geopin_assets_tests.platform import CELLS, Platform
 
 SOURCES = ("panoramax", "amsterdam")
@@ -26,24 +39,44 @@ Failures = dict[str, list[str]]
 """Asset -> what was said of its cells, each once."""
 
 
-@contextmanager
-def at(folder: str, port: int) -> Iterator[tuple[Platform, dg.DagsterInstance]]:
-    """The platform in a folder, made where there is none, and its Dagster home."""
-    for name in ("home", "platform/photos"):
-        Path(folder, name).mkdir(parents=True, exist_ok=True)
-    with instance_in(Path(folder, "home")) as instance:
-        yield Platform(Path(folder, "platform"), port), instance
+def warm() -> None:
+    """Load and prepare, before anything is forked, what every piece of work would for itself."""
+    prepared_files()
+    all_cells()
+    Thumbnail().embed([np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)])
+    for module in walk_packages(geopin_assets.__path__, "geopin_assets."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    for name in ("lancedb", "torch", "matplotlib.figure", "aiohttp"):
+        import_module(name)
 
 
-def region(folder: str, port: int) -> Failures:
+@dataclass(frozen=True, slots=True)
+class Where:
+    """An installation: its folder, the port of its sandbox, and where it publishes to (GEOPIN_INDEX)."""
+
+    folder: str
+    port: int
+    index: str
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Platform, dg.DagsterInstance]]:
+        """The platform in the folder, made where there is none, and its Dagster home."""
+        for name in ("home", "platform/photos"):
+            Path(self.folder, name).mkdir(parents=True, exist_ok=True)
+        with instance_in(Path(self.folder, "home")) as instance:
+            yield Platform(Path(self.folder, "platform"), self.port, GEOPIN_INDEX=self.index), instance
+
+
+def region(where: Where) -> Failures:
     """Crawl, merge, embed, publish and report; failures by asset."""
-    with at(folder, port) as (platform, instance):
+    with where.opened() as (platform, instance):
         return failures(platform.run(instance, CELLS, SOURCES).values())
 
 
-def switch(folder: str, port: int) -> Failures:
+def switch(where: Where) -> Failures:
     """A new version of the index, which searches use when it is complete."""
-    with at(folder, port) as (platform, instance):
+    with where.opened() as (platform, instance):
         model = platform.embedding.model()
         if len(platform.search_index.versions().all()) < 2:
             platform.search_index.rebuild(model)
@@ -52,20 +85,55 @@ def switch(folder: str, port: int) -> Failures:
         return failures([layer(job, instance, VECTORIZE, cells)])
 
 
-def take_down(folder: str, port: int, capture_ids: Sequence[str]) -> Failures:
+def take_down(where: Where, capture_ids: Sequence[str]) -> Failures:
     """Captures out of everything."""
-    with at(folder, port) as (platform, instance):
+    with where.opened() as (platform, instance):
         takedown = Takedown(tuple(capture_ids), platform.storage, platform.search_index)
         return failures(takedown.finish(platform.definitions, instance, takedown.begin("asked for")))
+
+
+def reconcile_all(where: Where) -> Failures:
+    """Every store asked what it holds, and made what it should be."""
+    with where.opened() as (platform, instance):
+        storage, search_index, model = platform.storage, platform.search_index, platform.embedding.model()
+        found = reconcile(storage, search_index, model)
+        failed = failures(publish_again(platform.definitions, instance, found))
+        announce_versions(storage, search_index, model)
+        return failed
+
+
+def upkeep(where: Where) -> Failures:
+    """What is due each week."""
+    with where.opened() as (platform, instance):
+        job = platform.definitions.resolve_job_def("maintenance")
+        ended = job.execute_in_process(instance=instance, raise_on_error=False)
+        errors = [event.step_failure_data.error for event in ended.get_step_failure_events()]
+        return {"maintenance": [root_cause(error) for error in errors]} if errors else {}
+
+
+def disk(folder: str, kilobytes: int) -> None:
+    """A disk of that size at the folder, or the one there made that size; 0: none. It ends with who forks."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    is_there = os.path.ismount(folder)
+    how = ["-o", f"{'remount,' * is_there}size={kilobytes}k"]
+    words = ["mount", "-t", "tmpfs", *how, "none", folder] if kilobytes else ["umount", folder]
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def do(name: str, arguments: dict[str, Any]) -> Any:
+    """A function of this module by its name; `where` comes as a list."""
+    if where := arguments.pop("where", None):
+        return globals()[name](Where(*where), **arguments)
+    return globals()[name](**arguments)
 
 
 def failures(layers: Iterable[LayerResult]) -> Failures:
     return {result.asset: sorted(set(result.failed.values())) for result in layers if result.failed_count}
 
 
-def content(folder: str, port: int) -> dict[str, Any]:
+def content(where: Where) -> dict[str, Any]:
     """A digest of everything that is there, except when it happened, and counts of it."""
-    with at(folder, port) as (platform, _):
+    with where.opened() as (platform, _):
         embedded = pl.concat([platform.vectors(cell_id).read() for cell_id in CELLS]).sort("vector_id")
         rows, ids = platform.rows, embedded["vector_id"].to_list()
         version = platform.search_index.versions().serving()
@@ -81,30 +149,28 @@ def content(folder: str, port: int) -> dict[str, Any]:
         }
         lacking = {name: frame.height for name, frame in frames.items() if not frame.height}
         assert not lacking, lacking
-        return {name: [frame.height, _digest(frame)] for name, frame in frames.items()} | {
+        return {name: [frame.height, _digest(frame, where.port)] for name, frame in frames.items()} | {
             "in index": index.info().vector_count
         }
 
 
-def _digest(frame: pl.DataFrame) -> str:
-    return sha256(frame.write_csv().encode() if "embedding" not in frame.columns else _bytes(frame)).hexdigest()[:16]
+def _digest(frame: pl.DataFrame, port: int) -> str:
+    """Of all but where it was served: some addresses name the port, and a hash the addresses."""
+    plain = frame.drop("embedding", "row_hash", strict=False).write_csv().replace(f"127.0.0.1:{port}/", "")
+    vectors = frame["embedding"].to_numpy().tobytes() if "embedding" in frame.columns else b""
+    return sha256(plain.encode() + vectors).hexdigest()[:16]
 
 
-def _bytes(frame: pl.DataFrame) -> bytes:
-    text = frame.drop("embedding").write_csv().encode()
-    return text + frame["embedding"].to_numpy().tobytes()
-
-
-def captures_of(folder: str, port: int, source: str) -> list[str]:
+def captures_of(where: Where, source: str) -> list[str]:
     """Ids in the catalog, to choose from."""
-    with at(folder, port) as (platform, _):
+    with where.opened() as (platform, _):
         found = platform.storage.catalog().captures(CELLS).filter(source=source)["capture_id"]
         return found.sort().to_list()
 
 
-def served(folder: str, port: int, capture_ids: Sequence[str]) -> list[str]:
+def served(where: Where, capture_ids: Sequence[str]) -> list[str]:
     """Which of these captures the index or the rows beside it hold, asked of themselves, in every version."""
-    with at(folder, port) as (platform, _):
+    with where.opened() as (platform, _):
         found = set()
         views = [vector_id(capture_id, view) for capture_id in capture_ids for view in range(VIEWS)]
         for version in platform.search_index.versions().all():

@@ -35,6 +35,17 @@ def test_json_is_decoded_and_every_request_really_sent_is_counted():
     assert server.requests[0].url.params["bbox"] == "1,2,3,4"
 
 
+def test_a_call_may_be_content_with_one_attempt_whose_failure_counts_like_any():
+    client, server, _ = client_of(json_reply(status=503), attempts=3)
+    for _ in range(10):
+        with pytest.raises(TransientError):
+            client.get_json(URL, attempts=1)
+    assert len(server.requests) == 10
+    with pytest.raises(SourceUnavailable):
+        client.get_json(URL, attempts=1)
+    assert len(server.requests) == 10
+
+
 def test_it_says_who_it_is_and_whom_to_write_to():
     client, server, _ = client_of(json_reply(), contact="mailto:crawl@example.org")
     client.get_json(URL)

@@ -14,6 +14,7 @@ from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import crawl_cell
 from geopin_assets_tests.depth import examples
+from geopin_assets_tests.faults.verdict import note
 from geopin_assets_tests.sources.invented import CELL, Place, Truth, opened, stand_in_of
 
 every_server = pytest.mark.parametrize("source", list(filter(stand_in_of, SOURCES)), ids=lambda source: source.name)
@@ -82,6 +83,25 @@ def test_with_any_fault_nothing_is_silently_missing(
     fault = Fault(source=source.name, kind=kind, status=status, share=share, latency_s=0.001, retry_after_s=1)
     with opened(source, truth.sandbox(fault)) as crawler:
         check(truth, crawler)
+
+
+@every_server
+@pytest.mark.parametrize(("share", "most"), [(0.05, 1.2), (0.2, 1.5)])
+@pytest.mark.parametrize("kind", [Kind.STATUS, Kind.TRUNCATED, Kind.RESET])
+def test_what_goes_wrong_now_and_then_costs_few_requests_more(
+    source: type[Source], kind: str, share: float, most: float
+) -> None:
+    box = CELL.bbox
+    where = [(box.west + (box.east - box.west) * n / 30, (box.south + box.north) / 2) for n in range(1, 30)]
+    truth = Truth.at(source, where)
+    clean, faulty = truth.sandbox(), truth.sandbox(Fault(source=source.name, kind=kind, status=503, share=share))
+    for sandbox in (clean, faulty):
+        with opened(source, sandbox) as crawler:
+            for _ in range(40):
+                assert len(crawl_cell(crawler, CELL).captures) == len(truth.ids(CELL.bbox)[1])
+    ratio = sum(faulty.requests.values()) / sum(clean.requests.values())
+    note(f"{share:.0%} of answers fail", attempts=1, amplification=round(ratio, 2), captures_lost=0)
+    assert ratio <= most
 
 
 @every_server

@@ -105,3 +105,39 @@ def test_what_code_fails_on_is_a_record_left_out():
     assert parse({"id": 10**5000}) == Rejected(Reason.MALFORMED, "TypeError in int")
     assert parse(b"x") == Rejected(Reason.MALFORMED, "TypeError in None")
     assert fields.payload({"a": b"\xff", "b": 10**5000, b"c": {1, 2}}).startswith('{"a":')
+
+
+@pytest.mark.parametrize(
+    ("url", "root", "own"),
+    [
+        ("https://a.example/x?y=1", "https://a.example/v1", "https://a.example/x?y=1"),
+        ("https://A.Example:443/x", "https://a.example", "https://a.example/x"),
+        ("http://a.example/x", "https://a.example", "https://a.example/x"),
+        ("http://a.example:80/x", "https://a.example:443", "https://a.example:443/x"),
+        ("https://a.example/x", "http://a.example", "http://a.example/x"),
+        ("http://a.example:8080/x", "http://a.example:8080", "http://a.example:8080/x"),
+        ("https://a.example:8080/x", "http://a.example:8080", "http://a.example:8080/x"),
+        ("http://a.example:8080/x", "http://a.example", None),
+        ("https://a.example:80/x", "https://a.example", None),
+        ("https://b.example/x", "https://a.example", None),
+        ("https://a.example@b.example/x", "https://a.example", None),
+    ],
+)
+def test_an_address_is_on_a_host_whatever_its_scheme_and_default_port(url: str, root: str, own: str | None):
+    assert fields.on_host_of(url, root) == own
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://a.example/x?y=1#z", "https://a.example/x?y=1#z"),
+        ("https://me:pw@a.example:8443/x", "https://a.example:8443/x"),
+        ("https://me@a.example/x", "https://a.example/x"),
+        ("https://a.example/x?api_key=s&y=1&token=t", "https://a.example/x?y=1"),
+        ("https://a.example/x?X-Amz-Credential=s", "https://a.example/x"),
+        ("https://a.example/#focus=pic&pic=5", "https://a.example/#focus=pic&pic=5"),
+        ("https://a.example/#access_token=5", "https://a.example/"),
+    ],
+)
+def test_an_address_for_people_opens_no_door(url: str, shown: str):
+    assert fields.page_address(url) == shown

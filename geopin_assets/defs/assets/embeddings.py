@@ -23,7 +23,6 @@ from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
 if TYPE_CHECKING:
-    from geopin_assets.embedding.fetching import ImageFetcher
     from geopin_assets.embedding.pipeline import EmbeddingProgress
     from geopin_assets.embedding.plan import CellEmbeddings, CellTask
     from geopin_assets.embedding.reading import Renew
@@ -39,6 +38,7 @@ COLUMNS = Columns(
     | {
         "vector_id": "Capture id and view: the id of the vector in the published index",
         "view": "0 looks at the image center; panoramas have 12, one every 30 degrees clockwise",
+        "left_out": "How many views of the image have no vector, as they show nothing: padding, black, one color",
         "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
         "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
         "image_version": "Version of the image that was embedded",
@@ -75,7 +75,7 @@ def embeddings(
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             fetcher = embedding.fetcher()
             finished = embed_cells(
-                _tasks(catalog, storage.vectors(model), cell_ids, counts, evidence, fetcher),
+                cell_tasks(catalog, storage.vectors(model), cell_ids, counts, evidence, fetcher.obeys),
                 embedder=LazyEmbedder(model, embedding.embedder),
                 fetcher=fetcher,
                 renew=_renew(links, context.log),
@@ -88,13 +88,13 @@ def embeddings(
     yield from materialize_cells(context, embed)
 
 
-def _tasks(
+def cell_tasks(
     catalog: "Catalog",
     files: "VectorFiles",
     cell_ids: Sequence[str],
     counts: Mapping[str, int],
     evidence: "Evidence",
-    fetcher: "ImageFetcher",
+    obeys: Callable[[str], bool],
 ) -> "Iterator[CellTask]":
     """The cells to bring up to date; their captures are read as the run comes to them."""
     from geopin_assets.embedding.plan import CellTask
@@ -104,7 +104,7 @@ def _tasks(
         for cell_id in some:
             here = pl.col("cell_id") == cell_id
             captures, failed = images.filter(here), failures.filter(here).drop("cell_id")
-            yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone, fetcher.obeys)
+            yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone, obeys)
 
 
 def _shown_on(advance: Advance) -> "Callable[[EmbeddingProgress], None]":
@@ -165,12 +165,15 @@ def _done(cell_id: str, result: "CellEmbeddings", model: Model) -> CellDone:
         shown["renewed_links"] = stats.renewed
     if stats.failed:
         shown["failed_by_reason"] = dg.MetadataValue.json(stats.failed)
+    if stats.left_out:
+        shown["left_out_views_by_reason"] = dg.MetadataValue.json(stats.left_out)
     if opted_out := _opted_out(result.failures):
         shown["opted_out"] = dg.MetadataValue.json(opted_out)
     if stats.bottleneck:
         shown["bottleneck"] = stats.bottleneck
         shown["stage_seconds"] = dg.MetadataValue.json({k: round(v, 3) for k, v in stats.seconds.items()})
-    version = content_version(result.images.with_columns(model_id=pl.lit(model.model_id)))
+    images = result.images.drop("left_out")  # which follows from the image
+    version = content_version(images.with_columns(model_id=pl.lit(model.model_id)))
     return CellDone(cell_id, stats.vectors, version, shown)
 
 

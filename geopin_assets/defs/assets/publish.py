@@ -1,14 +1,10 @@
 """publish/d1 and publish/vectorize: what the index must hold, minus what it holds, cell by cell.
 
-Here: batches of cells and what they show. Not here: what is desired (`platform/index_state.py`), plans, limits,
-verification and the ledger (`index/publish.py`), or any backend. A capture's row is published whether or not its image
-could be embedded: a row without a vector is never found, a vector without its row would lack its license. So rows come
-first, and leave when no vector of theirs is left.
+Here: batches of cells and what they show. Not here: what goes where, and in which order (`platform/publishing.py`), or
+any backend.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
@@ -22,34 +18,15 @@ from geopin_assets.defs.running.materialize import CellDone, CellFailed, Progres
 from geopin_assets.embedding.model.choosing import DIM
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import GeoPinError
-from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE, Frames
-from geopin_assets.index.cost import DOLLARS_PER_MILLION_ROWS, RunBudget
+from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE, VECTOR_CAPTURES_AT_ONCE
+from geopin_assets.index.cost import DOLLARS_PER_MILLION_ROWS
 from geopin_assets.index.protocol import vector_schema
-from geopin_assets.index.publish import (
-    LEAVING,
-    Keep,
-    MassRemovalError,
-    PublishReport,
-    publish_each,
-    publish_vectors,
-    withdraw,
-)
+from geopin_assets.index.publish import LEAVING, MassRemovalError, PublishReport
 from geopin_assets.index.tables import DESCRIPTIONS, TABLES
-from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion
-from geopin_assets.platform.index_state import (
-    announce_versions,
-    desired_rows,
-    desired_vectors,
-    desired_views,
-    live_models,
-    searched,
-    switch_when_complete,
-)
+from geopin_assets.platform.index_state import announce_versions, switch_when_complete
+from geopin_assets.platform.publishing import Publisher
 from geopin_assets.store.schema import CATALOG_DESCRIPTIONS, CATALOG_SCHEMA
-
-if TYPE_CHECKING:
-    from geopin_assets.platform.evidence import Evidence
 
 _VECTORS = Columns(
     vector_schema(DIM),
@@ -67,7 +44,6 @@ _ROWS = Columns(
     CATALOG_DESCRIPTIONS | {name: DESCRIPTIONS[f"captures.{name}"] for name in ("thumbnail_url", "covered_by")},
     unchanged_from={CATALOG: CATALOG_SCHEMA},
 )
-_ROW_TABLES = ("captures", "vectors")
 
 
 class Publishing(dg.Config):
@@ -95,13 +71,10 @@ def d1(
     Goes to Cloudflare D1, or the embedded SQLite with the same tables and SQL.
     """
     refuse_losses(context, storage)
-    model, ledger, budget = embedding.model(), search_index.ledger(), search_index.budget()
     stores = search_index.metadata()
     with refusing(context):
-        evidence = _evidence(storage, search_index, config)
-        evidence.foresee(context.partition_keys, ledger)
-    models = live_models(search_index, model)
-    keep = searched(search_index, model)
+        publisher = Publisher.begin(storage, search_index, embedding.model(), max_removals=config.max_removals)
+        publisher.evidence.foresee(context.partition_keys, search_index.ledger())
     bookmarks = {str(number): store.bookmark() for number, store in enumerate(stores.parts)}
     restorable = {number: bookmark for number, bookmark in bookmarks.items() if bookmark}
 
@@ -109,21 +82,9 @@ def d1(
         """Where `wrangler d1 time-travel restore` would go back to, before this run."""
         return {"bookmark": dg.MetadataValue.json(restorable)} if restorable else {}
 
-    def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
-        tables = {
-            "captures": desired_rows(storage, cell_ids),
-            "vectors": desired_views(storage, cell_ids, models),
-        }
-        parts = (
-            (RowTarget(store, TABLES[table]), rows)
-            for table, desired in tables.items()
-            for store, rows in stores.split(desired)
-        )
-        now = datetime.now(UTC)
-        return publish_each(parts, cell_ids, ledger, now=now, budget=budget, keep=keep, evidence=evidence)
-
-    yield from materialize_cells(context, _in_batches(context, storage, progress, ROW_CAPTURES_AT_ONCE, publish, shown))
-    announce_versions(storage, search_index, model)
+    work = _in_batches(context, storage, progress, ROW_CAPTURES_AT_ONCE, publisher.rows, shown)
+    yield from materialize_cells(context, work)
+    announce_versions(storage, search_index, publisher.model)
 
 
 @asset(VECTORIZE, columns=_VECTORS, kinds={"cloudflare", "lancedb"})
@@ -141,21 +102,19 @@ def vectorize(
     own. A new one is built beside the one that searches use, and takes its place when it is complete and verified.
     """
     refuse_losses(context, storage)
-    model, budget = embedding.model(), search_index.budget()
+    model = embedding.model()
     with refusing(context):
-        evidence = _evidence(storage, search_index, config)
+        publisher = Publisher.begin(storage, search_index, model, max_removals=config.max_removals)
     version = search_index.publishing(model)
 
     def publish(cell_ids: Sequence[str]) -> list[PublishReport]:
         nonlocal version
-        desired = desired_vectors(storage, cell_ids, model)
         try:
-            reports = _publish_vectors(desired, cell_ids, search_index, version, budget, evidence)
+            return publisher.vectors(cell_ids, version)
         except MassRemovalError as error:
             version = search_index.rebuild(model)
             context.log.warning(f"{error}: {version.name} is built instead; `geopin index build` publishes all of it")
-            reports = _publish_vectors(desired, cell_ids, search_index, version, budget, evidence)
-        return reports + _let_rows_go(search_index, searched(search_index, model), budget)
+            return publisher.vectors(cell_ids, version)
 
     context.log.info(f"index {version.name} ({version.state}), {model.label}")
     yield from materialize_cells(
@@ -166,52 +125,6 @@ def vectorize(
     if switched:
         context.log.info(f"searches now use {switched.name}; the one before is kept, see `geopin index list`")
     announce_versions(storage, search_index, model)
-
-
-def _evidence(storage: Storage, search_index: SearchIndex, config: Publishing) -> "Evidence":
-    """That the catalog is to be trusted, and what may go. What was taken down goes now, whichever cells are published.
-
-    A takedown that was killed behind the first line of its list is finished by that as far as searches see.
-    """
-    from geopin_assets.platform.evidence import Evidence
-
-    evidence = Evidence(storage, search_index.metadata().parts, max_removals=config.max_removals)
-    evidence.check()
-    ledger, down = search_index.ledger(), pl.Series(list(evidence.withheld()), dtype=pl.String)
-    parts = [part for version in search_index.versions().all() for part in search_index.vectors(version).parts]
-    rows = [RowTarget(store, TABLES[name]) for name in reversed(_ROW_TABLES) for store in search_index.stores()]
-    targets: list[Target] = [*map(VectorTarget, parts), *rows]
-    for target in targets:
-        if len(ids := ledger.claims_of(target.key, down)["id"]):
-            withdraw(ids.unique(), target, ledger)
-    return evidence
-
-
-def _publish_vectors(
-    desired: Frames,
-    cell_ids: Sequence[str],
-    search_index: SearchIndex,
-    version: IndexVersion,
-    budget: RunBudget,
-    evidence: "Evidence",
-) -> list[PublishReport]:
-    ledger, now, most = search_index.ledger(), datetime.now(UTC), search_index.max_deletions()
-    return [
-        publish_vectors(rows, cell_ids, part, ledger, now=now, budget=budget, max_deletions=most, evidence=evidence)
-        for part, rows in search_index.vectors(version).split_frames(desired)
-    ]
-
-
-def _let_rows_go(search_index: SearchIndex, keep: Keep, budget: RunBudget) -> list[PublishReport]:
-    """Delete the rows that only waited for their vectors to go."""
-    ledger, now = search_index.ledger(), datetime.now(UTC)
-    targets = [RowTarget(store, TABLES[name]) for name in _ROW_TABLES for store in search_index.stores()]
-    waiting = [target for target in targets if ledger.claims(target.key, [LEAVING]).height]
-    parts = (
-        (target, pl.DataFrame(schema=dict.fromkeys((*target.table.columns, "cell_id"), pl.String)))
-        for target in waiting
-    )
-    return publish_each(parts, (), ledger, now=now, budget=budget, keep=keep)
 
 
 def _shown(version: IndexVersion, model: Model) -> dict[str, object]:

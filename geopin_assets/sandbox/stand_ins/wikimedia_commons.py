@@ -28,6 +28,7 @@ from geopin_assets.sandbox.stand_ins.wikimedia_commons_item import (
     file_name,
     image_info,
     page_id,
+    revision,
     title,
     uploaded_at,
     width_of,
@@ -42,7 +43,7 @@ MAX_IDS = 50
 MAX_SCALED = 50
 FEWEST_IN_PART = 4  # a real answer is full after some MB; here after half of its pages, so that there are parts
 _FILES = "6"
-_PROPERTIES = ("coordinates", "imageinfo")
+_PROPERTIES = ("coordinates", "imageinfo", "revisions")
 _PRIMARY = ("primary", "secondary", "all")
 
 
@@ -76,6 +77,7 @@ class Query:
     info_fields: frozenset[str]
     metadata_fields: frozenset[str]
     scaled_width: int | None
+    has_wikitext: bool
     max_lag_s: int | None
     is_modern: bool
     warnings: Mapping[str, Any]
@@ -104,6 +106,7 @@ def parse_query(params: Mapping[str, str]) -> Query:
         info_fields=frozenset(_values(params, "iiprop") or ("timestamp", "user")),
         metadata_fields=frozenset(_values(params, "iiextmetadatafilter")),
         scaled_width=width if width > 0 else None,
+        has_wikitext="content" in _values(params, "rvprop"),
         max_lag_s=_integer(params, "maxlag", 0) if "maxlag" in params else None,
         is_modern=_choice(params, "formatversion", ("1", "2", "latest"), "1") != "1",
         warnings=warnings,
@@ -126,6 +129,9 @@ class Wiki:
             following |= self._add_coordinates(query, shots, pages)
         if "imageinfo" in asked:
             following |= self._add_info(query, shots, pages)
+        if "revisions" in asked and query.has_wikitext:
+            for id_, shot in shots.items():
+                pages[id_]["revisions"] = [revision(shot)]
         finished = [name for name in query.properties if _continuation(name) not in following]
         body: dict[str, Any] = {"continue": {**following, "continue": f"||{'|'.join(finished)}"}} if following else {}
         body |= {} if following else {"batchcomplete": True}
@@ -172,7 +178,7 @@ def _page(id_: str, shot: Shot, index: int) -> dict[str, Any]:
 
 
 def _continuation(name: str) -> str:
-    return {"coordinates": "cocontinue", "imageinfo": "iicontinue"}[name]
+    return {"coordinates": "cocontinue", "imageinfo": "iicontinue", "revisions": "rvcontinue"}[name]
 
 
 def _box(params: Mapping[str, str]) -> Box:

@@ -1,6 +1,6 @@
 """How Commons words one file: its names, position and image info; and how its addresses are read back.
 
-Here: the shapes of `prop=coordinates` and `prop=imageinfo`. Not here: which files an answer has
+Here: the shapes of `prop=coordinates`, `prop=imageinfo` and `prop=revisions`. Not here: which files an answer has
 (`wikimedia_commons.py`), routes.
 """
 
@@ -76,6 +76,14 @@ def coordinates(shot: Shot) -> dict[str, Any]:
     """Its primary position, which is the camera's."""
     lon, lat = (0, 0) if shot.quirk is Quirk.NULL_ISLAND else (shot.lon, shot.lat)
     return {"lat": lat, "lon": lon, "primary": True, "globe": "earth", "type": "camera", "dim": "100"}
+
+
+def revision(shot: Shot) -> dict[str, Any]:
+    """The newest version of its page, with the template that states where the camera stood and where it looked."""
+    said = "" if shot.quirk is Quirk.NO_HEADING else f"|heading:{shot.heading_deg:.1f}"
+    content = f"== {{{{int:filedesc}}}} ==\n{{{{Location|{shot.lat:.6f}|{shot.lon:.6f}{said}}}}}\n"
+    main = {"contentmodel": "wikitext", "contentformat": "text/x-wiki", "content": content}
+    return {"slots": {"main": main}}
 
 
 def image_info(

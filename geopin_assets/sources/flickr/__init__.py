@@ -9,11 +9,11 @@ not asked for. Owners may change a license at any time: every crawl reads it aga
 is no longer found. Shown as `"{title}" by {creator} on Flickr, {license}`.
 
 Quirks: errors come with status 200 (`stat` says fail). A query gives 4,000 photos at most and repeats itself after
-that, so more than 3,000 are asked in slices of the time of upload, each compared with its own total; more in one
-second than a query gives are reported as incomplete. Totals are now and then a little too high: then everything that
-came is kept and nothing is taken for gone. A search by box without dates means the last 12 hours. Numbers
-may be strings. No heading; a position counts only if it is of street level (accuracy 16). `datetaken` is local time
-and only exact with granularity 0; photos taken indoors are left out.
+that, so more than 3,000 are asked in slices of the time of upload, each compared with its own total; more in one second
+than a query gives are reported as incomplete. Totals are now and then too high, and empty texts for nothing: then
+everything that came is kept and nothing is taken for gone. A search by box without dates means the last 12 hours.
+Numbers may be strings. No heading; a position counts only if it is of street level (accuracy 16). `datetaken` is local
+time and only exact with granularity 0; photos taken indoors are left out.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -114,20 +114,24 @@ class Flickr(Source):
 
     def _fetch_span(self, box: Bbox, span: Span, report: CrawlReport) -> dict[str, Any]:
         """Photos uploaded in a span, by key. What one query cannot give for certain is asked in halves."""
+        records: dict[str, Any] = {}
         for _ in range(2):
-            records, page = read_again(lambda: self._fetch_pages(box, span, report))
-            if len(records) == page.total:
-                return records
+            found, page = read_again(lambda: self._fetch_pages(box, span, report))
+            if len(found) == page.total:
+                return found
+            records |= found
             if self._is_too_much(page, span):
                 break
         else:
-            if _is_nearly(len(records), page.total):
+            is_one_page = page.pages <= 1 and 0 < page.total - len(found) <= PER_PAGE
+            if is_one_page or _is_nearly(len(found), page.total):
                 report.is_doubtful = True  # all pages were read, twice: kept, but nothing is taken for gone
                 return records
         if page.total <= self._divide_above and page.pages <= 1:
-            raise TransientError(f"{self.name}: {len(records)} photos where the total says {page.total}, in {box}")
+            raise TransientError(f"{self.name}: {len(found)} photos where the total says {page.total}, in {box}")
         if not span.is_one_second:
             report.splits += 1
+            report.is_in_parts = True
             for half in span.halves():
                 records |= self._fetch_span(box, half, report)
         if _is_nearly(len(records), page.total):

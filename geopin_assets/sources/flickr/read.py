@@ -17,7 +17,9 @@ from geopin_assets.http_client import Answer, KeyRefused
 from geopin_assets.licenses import is_restricted, license_of_url, open_license
 from geopin_assets.sources import fields
 
-_BAD_KEY, _UNAVAILABLE = 100, (10, 105)
+_BAD_KEY, _UNAVAILABLE = 100, (0, 10, 105, 106, 201)
+_PASSING = re.compile(r"not currently available|unavailable|temporar|try again|timed? ?out", re.IGNORECASE)
+"""Said with status 400 or 418 as well."""
 _NAMES = {
     "attribution license": "CC-BY-2.0",
     "attribution-sharealike license": "CC-BY-SA-2.0",
@@ -42,7 +44,9 @@ class Page:
 
 
 def judge(answer: Answer) -> GeoPinError | None:
-    """The error in an answer with status 200 that says `stat: fail`."""
+    """The error in an answer with status 200 that says `stat: fail`, or in a refusal that is an outage."""
+    if answer.status in (400, 418) and _PASSING.search(answer.excerpt):
+        return TransientError(f"answered {answer.status} {answer.excerpt}")
     if answer.status != 200:
         return None
     body = fields.mapping(answer.json())
@@ -51,14 +55,15 @@ def judge(answer: Answer) -> GeoPinError | None:
     code, said = fields.whole(body.get("code")), fields.text(body.get("message")) or "no message"
     if code == _BAD_KEY:
         return KeyRefused(f"GEOPIN_FLICKR_API_KEY is not accepted: {said}")
-    error = TransientError if code in _UNAVAILABLE else PermanentError
+    error = TransientError if code in _UNAVAILABLE or _PASSING.search(said) else PermanentError
     return error(f"failed with code {code}: {said}")
 
 
 def parse_page(answer: Any) -> Page:
-    """Raises PayloadError for another shape."""
+    """Raises PayloadError for another shape. Where nothing is found, numbers may be empty texts."""
     photos = fields.mapping(_succeeded(answer).get("photos"))
-    records, total, pages = photos.get("photo"), fields.whole(photos.get("total")), fields.whole(photos.get("pages"))
+    records, stated = photos.get("photo"), [photos.get(name) for name in ("total", "pages")]
+    total, pages = (0 if records == [] and number == "" else fields.whole(number) for number in stated)
     if not isinstance(records, list) or total is None or pages is None:
         raise PayloadError("flickr: a page without photos, their total and the number of pages")
     return Page(records, total, pages)

@@ -5,16 +5,16 @@ without key. `GEOPIN_KARTAVIEW_AREA=circle` asks by center and radius instead, s
 
 License: CC-BY-SA-4.0 for all, shown as `© Grab and KartaView contributors, CC BY-SA 4.0`.
 
-Quirks: every number is a string or null. An area that overloads the server is HTTP 400 with apiCode 690
-or 408: asked again after a pause (most clear), then divided; a server that refuses everything is left alone.
-Pages follow the drives, not the place, and `totalFilteredItems` is exact: unique ids are compared with it.
-`shot_date` states no zone and is read as UTC, as the data set Global StreetScapes does, at worst two hours off;
-it can be null, as in Grab's uploads of late 2025, and the day of the upload is no substitute. Images lie on
-the storage host in their name; where that answers 404, `GEOPIN_KARTAVIEW_IMAGES=cdn` takes them from the
-platform's image proxy. Those of a sphere that `is_unwrapped` show the flat part in front, as its own viewer
-has it. Requests at once time out, so they are sent one by one, and 4 x 4 cells share one: with pages and repeats
-about 2,500 for the country. The operator's FAQ allows 100 an hour without enforcing it;
-`GEOPIN_<SOURCE>_REQUESTS_PER_SECOND=0.027` keeps to it.
+Quirks: every number is a string or null. An area that overloads the server is HTTP 400 with apiCode 690 or 408: asked
+again after a pause (most clear), then divided; a server that refuses everything is left alone. Pages follow the drives,
+not the place, and `totalFilteredItems` is exact: unique ids are compared with it. `shot_date` states no zone and is
+read as UTC, as the data set Global StreetScapes does, at worst two hours off; it can be null, as in Grab's uploads of
+late 2025, and the day of the upload is no substitute. Images lie on the storage host in their name; of many the large
+thumbnail is gone and the full image there, so both addresses are kept; where the host has neither,
+`GEOPIN_KARTAVIEW_IMAGES=cdn` takes them from the platform's image proxy. Those of a sphere that `is_unwrapped` show the
+flat part in front, as its own viewer has it. Requests at once time out, so they are sent one by one, and 4 x 4 cells
+share one: with pages and repeats about 2,500 for the country. The operator's FAQ allows 100 an hour without enforcing
+it; `GEOPIN_<SOURCE>_REQUESTS_PER_SECOND=0.027` keeps to it.
 """
 
 import time

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from geopin_assets.capture import Capture, Reason, Rejected
-from geopin_assets.errors import GeoPinError, PayloadError, PermanentError
+from geopin_assets.capture import Capture, Reason, Rejected, in_turn
+from geopin_assets.errors import GeoPinError, PayloadError, PermanentError, TransientError
 from geopin_assets.grid import Bbox
 from geopin_assets.http_client import Answer
 from geopin_assets.sources import fields
@@ -26,6 +26,7 @@ CDN = "https://cdn.kartaview.org/pr:sharp/"
 
 _ANSWERED = {600, 601}  # 601: done, and empty
 _BACK_PRESSURE = {690, 408}
+_TEMPORARY = {429, 500, 502, 503, 504}
 _IMAGE_NAME = re.compile(r"(?P<storage>storage\d{1,3})/(?P<path>files/photo/(?:\w[\w-]*+/){1,8}\w[\w.-]*)", re.ASCII)
 
 
@@ -53,6 +54,8 @@ def judge(answer: Answer) -> GeoPinError | None:
     said = f"apiCode {code} {fields.text(status.get('apiMessage')) or ''}".rstrip()
     if code in _BACK_PRESSURE:
         return Refused(said)
+    if code in _TEMPORARY:
+        return TransientError(said)
     if answer.status == 200 and code is not None and code not in _ANSWERED:
         return PermanentError(f"answered 200 with {said}")
     return None
@@ -88,7 +91,7 @@ def parse_photo(photo: Any, bbox: Bbox, now: datetime, images: str = IMAGES) -> 
         return Rejected(Reason.BAD_COORDINATES, id_)
     if not bbox.contains(*place):
         return Rejected(Reason.OUTSIDE_CELL, id_)
-    is_pano = _is_pano(photo)
+    is_pano, heading = _is_pano(photo), fields.number(photo.get("heading"))
     image = _best_image(photo, is_pano, images)
     if image is None:
         return Rejected(Reason.NO_IMAGE, id_)
@@ -99,7 +102,7 @@ def parse_photo(photo: Any, bbox: Bbox, now: datetime, images: str = IMAGES) -> 
         lon=place[0],
         lat=place[1],
         captured_at=fields.plausible(fields.instant(photo.get("shot_date")), now),
-        heading_deg=fields.heading_deg(photo.get("heading")),
+        heading_deg=None if heading == -1 else fields.heading_deg(heading),  # as devices without a compass say
         is_pano=is_pano,
         sequence_id=sequence_id,
         creator=fields.text(photo.get("username")),
@@ -136,10 +139,13 @@ def _is_pano(photo: Mapping[str, Any]) -> bool:
 
 
 def _best_image(photo: Mapping[str, Any], is_pano: bool, images: str) -> str | None:
-    """The large thumbnail; the full image for a panorama, which is cut into views. Originals are rarely public."""
-    order = ("proc_name", "name", "lth_name") if is_pano else ("lth_name", "name")
-    names = sorted((str(photo.get(key)) for key in order), key=lambda name: "/ori/" in name)
-    return next((url for name in names if (url := image_url(name, images))), None)
+    """The large thumbnail, then the full image, as one of both may be gone; the other way round for a panorama, which
+    is cut into views. Originals are rarely public: only where there is nothing else."""
+    order = ("proc_name", "name", "lth_name") if is_pano else ("lth_name", "proc_name", "name")
+    names = [str(photo[key]) for key in order if image_url(photo.get(key))]
+    public = [name for name in names if "/ori/" not in name] or names
+    urls = list(filter(None, (image_url(name, images) for name in dict.fromkeys(public))))
+    return in_turn(*urls[:2]) if urls else None
 
 
 def _page_url(sequence_id: str | None, index: int | None) -> str:

@@ -3,9 +3,9 @@
 Here: pure parsing. Not here: asking (`ask.py`, `tiles.py`) or which boxes are asked.
 
 A capture has two positions: the device's, and one computed from the pictures (structure from motion) with a
-heading of its own. The computed ones are better and preferred, as long as they are within EDGE_DEG of the
-device's: one that is further off is a reconstruction in the wrong place. So the position of a capture is never
-further than EDGE_DEG from either, whichever of them a search or a tile goes by.
+heading of its own. The computed ones are better and preferred (unless a setting prefers the device's), as long as
+they are within EDGE_DEG of the device's: one that is further off is a reconstruction in the wrong place. So the
+position of a capture is never further than EDGE_DEG from either, whichever of them a search or a tile goes by.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.capture import Capture, HeadingFrom, PositionFrom, Reason, Rejected
 from geopin_assets.grid import Bbox
 from geopin_assets.sources import fields
 from geopin_assets.sources.tiles import Point
@@ -33,11 +33,11 @@ _LONGEST_OE = 12  # hexadecimal digits; seconds need 8
 
 
 @fields.rejecting
-def parse_image(record: Any, bbox: Bbox, now: datetime) -> Capture | Rejected:
+def parse_image(record: Any, bbox: Bbox, now: datetime, prefers_computed: bool = True) -> Capture | Rejected:
     """Understand one image as the Graph API describes it; any wrong shape becomes a Rejected."""
     record = fields.mapping(record)
     payload = fields.payload({k: v for k, v in record.items() if not (k in _LINKED or k.startswith("thumb_"))})
-    return _parse(record, link_of(record), payload, bbox, now)
+    return _parse(record, link_of(record), payload, bbox, now, prefers_computed)
 
 
 @fields.rejecting
@@ -51,10 +51,18 @@ def parse_point(point: Point, username: str | None, bbox: Bbox, now: datetime) -
     return _parse(record, f"{NO_LINK}{found.get('id')}", fields.payload(found), bbox, now)
 
 
-def _parse(record: Mapping[str, Any], link: str | None, payload: str, bbox: Bbox, now: datetime) -> Capture | Rejected:
+def _parse(
+    record: Mapping[str, Any],
+    link: str | None,
+    payload: str,
+    bbox: Bbox,
+    now: datetime,
+    prefers_computed: bool = True,
+) -> Capture | Rejected:
     id_ = image_id(record)
     name = id_ or fields.text(str(record.get("id"))) or ""
-    place = place_of(record)
+    place, position_from = _placed(record, prefers_computed)
+    heading_deg, heading_from = _directed(record, prefers_computed)
     if not record:
         return Rejected(Reason.MALFORMED)
     if id_ is None:
@@ -71,8 +79,10 @@ def _parse(record: Mapping[str, Any], link: str | None, payload: str, bbox: Bbox
         source_capture_id=id_,
         lon=place[0],
         lat=place[1],
+        position_from=position_from,
         captured_at=fields.plausible(_instant(record.get("captured_at")), now),
-        heading_deg=_heading_deg(record),
+        heading_deg=heading_deg,
+        heading_from=heading_from,
         is_pano=is_pano(record),
         sequence_id=fields.source_id(record.get("sequence")),
         creator=creator,
@@ -96,10 +106,16 @@ def record_key(record: Any) -> str:
     return image_id(record) or f"~{fields.payload({'record': record})}"
 
 
-def place_of(record: Any) -> tuple[float, float] | None:
+def place_of(record: Any, prefers_computed: bool = True) -> tuple[float, float] | None:
     """(lon, lat) of an image, see the module; None without a usable position."""
+    return _placed(record, prefers_computed)[0]
+
+
+def _placed(record: Any, prefers_computed: bool) -> tuple[tuple[float, float] | None, PositionFrom]:
     device, computed = _point(record, "geometry"), _point(record, "computed_geometry")
-    return computed if computed and _is_believed(device, computed) else device
+    if computed and (device is None or (prefers_computed and _is_believed(device, computed))):
+        return computed, PositionFrom.COMPUTED
+    return device, PositionFrom.DEVICE
 
 
 def is_pano(record: Mapping[str, Any]) -> bool:
@@ -122,12 +138,13 @@ def link_ends_at_s(link: str) -> float | None:
         return None
 
 
-def _heading_deg(record: Mapping[str, Any]) -> float | None:
+def _directed(record: Mapping[str, Any], prefers_computed: bool) -> tuple[float | None, HeadingFrom | None]:
     device, computed = _point(record, "geometry"), _point(record, "computed_geometry")
-    angles = [_angle(record.get("compass_angle"))]
+    angles = {HeadingFrom.DEVICE: _angle(record.get("compass_angle"))}
     if computed is None or _is_believed(device, computed):
-        angles.insert(0, _angle(record.get("computed_compass_angle")))
-    return next((angle for angle in angles if angle is not None), None)
+        angles[HeadingFrom.COMPUTED] = _angle(record.get("computed_compass_angle"))
+    stated = [(angle, source) for source, angle in angles.items() if angle is not None]
+    return (stated[-1] if prefers_computed else stated[0]) if stated else (None, None)
 
 
 def _angle(value: Any) -> float | None:

@@ -80,9 +80,9 @@ def is_deep(point: Point, cell: Bbox) -> bool:
     return min(inward) > _MARGIN_DEG
 
 
-def is_neighbors(record: Any, cell: Bbox) -> bool:
+def is_neighbors(record: Any, cell: Bbox, prefers_computed: bool = True) -> bool:
     """Whether an image came only because a cell is asked for with a margin: another cell has it."""
-    place = place_of(record)
+    place = place_of(record, prefers_computed)
     return place is not None and not cell.contains(*place) and widened(widened(cell)).contains(*place)
 
 
@@ -125,8 +125,8 @@ class Creators:
 class DenseBoxes:
     """Reads dense boxes from tiles. What it learns about creators is kept for the run."""
 
-    def __init__(self, graph: Graph, tiles: CoverageTiles) -> None:
-        self._graph, self._tiles = graph, tiles
+    def __init__(self, graph: Graph, tiles: CoverageTiles, *, prefers_computed: bool = True) -> None:
+        self._graph, self._tiles, self._prefers_computed = graph, tiles, prefers_computed
         self.creators = Creators()
 
     def captures(
@@ -176,8 +176,8 @@ class DenseBoxes:
             if id_ not in images:
                 if cell.contains(point.lon, point.lat):
                     yield Rejected(Reason.REMOVED, id_)
-            elif not is_neighbors(images[id_], cell):
-                yield parse_image(images[id_], cell, now)
+            elif not is_neighbors(images[id_], cell, self._prefers_computed):
+                yield parse_image(images[id_], cell, now, self._prefers_computed)
 
     def _by_tile(
         self, cell: Bbox, points: dict[str, Point], report: CrawlReport, now: datetime

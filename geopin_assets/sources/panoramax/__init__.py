@@ -10,13 +10,13 @@ says where nothing is and where so much is that ids from tiles of zoom 15, asked
 License: per picture, usually CC-BY-SA-4.0 (OpenStreetMap France) or etalab-2.0 (IGN); shown as
 `{producer} – Panoramax / {instance}, {license}`.
 
-Quirks: search has no paging and no total, so an answer of `limit` features means "divide the box", and one
-search of the whole country shows whether the server gives as many as asked. Edges are inclusive; order is by
-distance to the center, so a cut answer has lost the corners; swapped coordinates are an empty 200. Every
-feature has `next` and `prev` links: the next picture of its sequence, not a page. Picture addresses point to the
-hosting instance: followed, never built. The grid is counted at night: pictures farther than one of its cells from
-any older one are found the day after, those in tiles kept here likewise. Collections that an instance took down
-(`/api/collections?show_deleted=true`) are left out as removed, wherever they are still shown.
+Quirks: search has no paging and no total, so an answer of `limit` features means "divide the box", and one search of
+the whole country shows whether the server gives as many as asked. Edges are inclusive; order is by distance to the
+center, so a cut answer has lost the corners; swapped coordinates are an empty 200. Every feature has `next` and `prev`
+links: the next picture of its sequence, not a page. Picture addresses point to the hosting instance: followed, never
+built. A lone picture without a direction has an azimuth of 0: unknown. The grid is counted at night: pictures farther
+than one of its cells from any older one are found the day after, those in tiles kept here likewise. Collections that an
+instance took down (`/api/collections?show_deleted=true`) are left out as removed, wherever they are still shown.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +34,7 @@ from geopin_assets.http_client import HttpClient
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields, stac_items
 from geopin_assets.sources.base import CrawlReport, RequestCost, Source
+from geopin_assets.sources.paging import settle_captures
 from geopin_assets.sources.panoramax.ask import Instance, fetch_removed
 
 DEFAULT_LIMIT = 1000  # about 4 kB a picture on an instance, 7.5 kB on the catalog: 1000 are a few MB
@@ -99,6 +100,9 @@ class Panoramax(Source):
         )
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+        return settle_captures(cell.bbox, lambda: self._read(cell, report), report)
+
+    def _read(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         seen: set[str] = set()
         for instance in self._instances:
             for feature in instance.fetch(cell.bbox, report, lambda: self._fetch_removed(report)):
@@ -130,7 +134,7 @@ class Panoramax(Source):
 @fields.rejecting
 def parse_picture(feature: Any, bbox: Bbox, endpoint: str, now: datetime) -> Capture | Rejected:
     """Understand one feature that `endpoint` returned for a box."""
-    item = stac_items.parse_feature(feature, now)
+    item = stac_items.parse_feature(feature, now, f"{endpoint}/api/search")
     if isinstance(item, Rejected):
         return item
     if not bbox.contains(item.lon, item.lat):

@@ -23,9 +23,10 @@ from geopin_assets.capture import Reason, Rejected
 from geopin_assets.environment import without_keys
 from geopin_assets.errors import GeoPinError, PayloadError, PermanentError
 from geopin_assets.grid import Bbox
-from geopin_assets.http_client import Answer, HttpClient, Tally
+from geopin_assets.http_client import Answer, How, HttpClient, Tally
 from geopin_assets.sources import fields, stac_items
 from geopin_assets.sources.base import CrawlReport
+from geopin_assets.sources.paging import PageLimit
 from geopin_assets.sources.panoramax.tiles import (
     PICTURES_ZOOM,
     WHOLE_GRID,
@@ -57,8 +58,9 @@ class Instance:
         self, client: HttpClient, url: str, *, limit: int, is_catalog: bool = False, tiles_dir: Path | None = None
     ) -> None:
         self.url, self.is_catalog = url, is_catalog
-        self._client, self._limit = client, limit
+        self._client = client
         self._capacity = Capacity(limit, self._probe)
+        self._limit = PageLimit(limit, self._capacity.lower)
         folder = tiles_dir / re.sub(r"[^\w.-]+", "_", without_keys(url).split("://")[-1]) if tiles_dir else None
         self._tiles = TileCache(self._fetch_tile, folder=folder and folder / "pictures", ttl_s=PICTURES_KEPT_S)
         self._low_tiles = TileCache(self._fetch_low_tile, folder=folder and folder / "grid", ttl_s=GRID_KEPT_S)
@@ -74,7 +76,7 @@ class Instance:
         """
         tiles = tiles_of(box, PICTURES_ZOOM)
         expected = self._overview.pictures(box, lambda tile: self._low_tiles.get(tile, report))
-        way = choose_way(expected, tiles=len(tiles), limit=self._limit, ids_per_request=IDS_PER_REQUEST)
+        way = choose_way(expected, tiles=len(tiles), limit=self._limit.most, ids_per_request=IDS_PER_REQUEST)
         if way is Way.NOTHING and not report.known(box):
             return
         whole = self._search(box, report)
@@ -106,15 +108,18 @@ class Instance:
         gone += pictures.keys() - kept
         return [*found.values(), *(Rejected(Reason.REMOVED, id_) for id_ in gone)]
 
-    def _search(self, box: Bbox, report: CrawlReport, **how: Any) -> list[Any]:
-        params = {"bbox": str(box), "limit": self._limit}
-        answer = self._client.get_json(f"{self.url}/api/search", params=params, tally=report, **how)
+    def _search(self, box: Bbox, report: CrawlReport) -> list[Any]:
+        return self._limit.ask(lambda limit, how: self._search_for(limit, box, how, report))
+
+    def _search_for(self, limit: int, box: Bbox, how: How, report: CrawlReport) -> list[Any]:
+        asked: How = {**how, "params": {"bbox": str(box), "limit": limit}, "tally": report}
+        answer = self._client.get_json(f"{self.url}/api/search", **asked)
         return stac_items.features(answer, where=f"panoramax: {without_keys(self.url)}, box {box}")
 
     def _probe(self, report: CrawlReport) -> int:
         """The longest answer there is: that for everything. None to learn from a server that does not give it."""
         try:
-            return len(self._search(WHOLE_GRID, report, judge=_once))
+            return len(self._search_for(self._limit.most, WHOLE_GRID, {"judge": _once}, report))
         except GeoPinError:
             return 0
 
@@ -197,16 +202,17 @@ def fetch_removed(client: HttpClient, url: str, since: datetime, tally: Tally) -
         "limit": PER_PAGE,
         "filter": f"updated > '{since:%Y-%m-%dT%H:%M:%SZ}'",
     }
-    address, removed, asked = f"{url}/api/collections", set[str](), set[str]()
+    address: str | None = f"{url}/api/collections"
+    removed, seen, asked = set[str](), set[str](), set[str]()
     try:
-        while address not in asked and len(asked) < MAX_PAGES:
+        while address and address not in asked and len(asked) < MAX_PAGES:
             asked.add(address)
             page = client.get_json(address, params=params, judge=refusal, tally=tally)
             removed |= parse_removed(page)
-            following = stac_items.next_page(page)
-            if following is None or fields.host(following.url) != fields.host(url):
-                break
-            address, params = following.url, {}
+            listed = set(map(fields.record_key, page["collections"]))
+            following = stac_items.next_page(page, address) if listed - seen else None
+            address, params = fields.on_host_of(following.url, url) if following else None, {}
+            seen |= listed
     except PermanentError:
         pass  # what was learned so far is true
     return frozenset(removed)

@@ -8,10 +8,12 @@ License: as the item states it, else its collection, else `GEOPIN_STAC_LICENSE`;
 as the item's `attribution` or `GEOPIN_STAC_ATTRIBUTION` says. Items whose license asks for a name that nobody gives
 are left out.
 
-Quirks: servers page by links, by GET or by POST with a whole or a partial body, and the links of an item lead to
-other items, not to pages; many give a page shorter than asked for; some count (`numberMatched`), some do neither,
-and then a full box is divided. Items are points where the camera stood; footprints of aerial images are no
-positions. Ids are unique within a collection only: host, collection and id make one here.
+Quirks: servers page by links, absolute or relative, by GET or by POST with a whole or a partial body, and the links of
+an item lead to other items, not to pages; some link on from the last page too. Many give a page shorter than asked for,
+or refuse to be asked for so many: then for half. Some count (`numberMatched`), some only what they return, some neither
+count nor page, and then a full box is divided. A range of time up to a day counts as its middle. Items are points where
+the camera stood; footprints of aerial images are no positions. Ids are unique within a collection only: host,
+collection and id make one here.
 """
 
 import hashlib
@@ -145,7 +147,8 @@ def parse_item(
         stated = stac_items.stated_license(fields.mapping(feature.get("properties")).get("license"), feature)
         return open_license(stated or (license_of(collection) if collection else None) or license)
 
-    item = stac_items.parse_feature(feature, now, chosen)
+    address = f"{url}/search"
+    item = stac_items.parse_feature(feature, now, address, chosen)
     if isinstance(item, Rejected):
         return item
     if not bbox.contains(item.lon, item.lat):
@@ -155,18 +158,18 @@ def parse_item(
         return Rejected(Reason.NO_ATTRIBUTION, item.id)
     collection = item.collection or ""
     built = f"{url}/collections/{quote(collection, safe='')}/items/{quote(item.id, safe='')}"
+    pages = (stac_items.link_of(feature, rel, address) for rel in ("alternate", "self"))
     return item.capture(
         source=Stac.name,
         source_capture_id=capture_id(prefix, collection, item.id),
         attribution=f"{credit or fields.host(url)}, {item.license}",
-        page_url=stac_items.link_of(feature, "alternate") or stac_items.link_of(feature, "self") or built,
+        page_url=next(filter(None, pages), built),
     )
 
 
 def prefix_of(url: str) -> str:
     """What tells the items of one API from those of another: its address."""
-    parts = urlsplit(url)
-    return f"{parts.netloc}{parts.path}"
+    return f"{fields.host(url)}{urlsplit(url).path}"
 
 
 def capture_id(prefix: str, collection: str, id_: str) -> str:

@@ -1,8 +1,8 @@
 """Wikimedia Commons: the free media archive behind Wikipedia, with photos that their makers put on the map.
 
 API: MediaWiki, `GET /w/api.php?action=query&generator=geosearch&ggsbbox=N|W|S|E` for blocks of 4 x 4 cells, then
-addresses of thumbnails by `pageids`, 50 at a time. No key. Live use needs `GEOPIN_CONTACT`: Wikimedia turns away
-clients that name nobody to write to. `GEOPIN_WIKIMEDIA_COMMONS_TOKEN`, an owner-only OAuth 2.0 access token
+addresses of thumbnails and wikitext by `pageids`, 50 at a time. No key. Live use needs `GEOPIN_CONTACT`: Wikimedia
+turns away clients that name nobody to write to. `GEOPIN_WIKIMEDIA_COMMONS_TOKEN`, an owner-only OAuth 2.0 access token
 (https://meta.wikimedia.org/wiki/Special:OAuthConsumerRegistration/propose), raises the limits when it is set.
 
 License: per file, taken only if one of its machine-readable fields says an open one; "public domain" of any ground
@@ -13,9 +13,11 @@ Quirks: errors come with status 200. A search has no paging: at most 500 pages, 
 from those, so a nearly full answer divides the box too. Properties come in parts: the same page first without, then
 with `imageinfo`, until an answer has no `continue`; a lone page would go on through all its older versions. Boxes may
 have 100 m2 to 400 km2. Only primary positions, those of cameras, are asked for. Dates are free text, HTML or not, in
-Dutch time; without a day they are no date. The direction of view is only in wikitext and EXIF: null. Everything that
-is photographed is there, so interiors, portraits, maps, aerial views and the like are left out by format, title and
-category (`streets.py`). Thumbnails exist in standard widths only; small files have none.
+Dutch time; without a day they are no date, nor where day and month could be either. The direction of view is what
+`{{Location|…|heading:…}}` says in the wikitext, which is not asked for where a file is its own thumbnail. Files that
+are not free or about to be deleted (`NonFree`, `DeletionReason`) are left out, whatever license they state. Everything
+that is photographed is there, so interiors, portraits, maps, aerial views and the like are left out by format, title
+and category (`streets.py`). Thumbnails exist in standard widths only; small files have none.
 """
 
 from collections import defaultdict
@@ -52,7 +54,10 @@ PROBE = Bbox(4.78, 52.30, 5.00, 52.44)  # Amsterdam: hundreds of thousands of fi
 _WHOLE_SHARE = 0.9  # of LIMIT: an answer above it may be a full one of which some files are already deleted
 _CHUNK = 500  # pages understood at a time, so that a dense block is not held as JSON
 _COMMON = {"action": "query", "format": "json", "formatversion": 2, "maxlag": 5}
-_EXTMETADATA = "Artist|Attribution|Categories|Credit|DateTimeOriginal|License|LicenseShortName|LicenseUrl|Restrictions"
+_EXTMETADATA = (
+    "Artist|Attribution|Categories|Credit|DateTimeOriginal|DeletionReason|License|LicenseShortName|LicenseUrl|NonFree|"
+    "Restrictions"
+)
 _PROPERTIES = {
     "prop": "coordinates|imageinfo",
     "coprop": "type|dim|globe",
@@ -61,6 +66,7 @@ _PROPERTIES = {
     "iiprop": "url|size|mime|sha1|timestamp|user|extmetadata",
     "iiextmetadatafilter": _EXTMETADATA,
 }
+_DETAILS = {"prop": "imageinfo|revisions", "iiprop": "url", "rvprop": "content", "rvslots": "main"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,13 @@ class _Found:
 
     place: tuple[float, float] | None
     record: Capture | Rejected
+
+    @property
+    def id(self) -> str:
+        """The page's, of one that is left out with its title."""
+        if isinstance(self.record, Capture):
+            return self.record.source_capture_id
+        return f"{self.record.reason}: {self.record.record}"
 
 
 class WikimediaCommons(Source):
@@ -101,7 +114,7 @@ class WikimediaCommons(Source):
         self._client, self._url, self._limit, self._now = client, f"{endpoint}/w/api.php", limit, now
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._capacity = Capacity(int(_WHOLE_SHARE * limit), self._probe)
-        self._blocks = Blocks(self.name, self._fetch_block, lambda found: found.place)
+        self._blocks = Blocks(self.name, self._fetch_block, lambda found: found.place, id_of=lambda found: found.id)
 
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:
@@ -140,7 +153,7 @@ class WikimediaCommons(Source):
             raise Saturated from error
 
     def _understand(self, pages: list[Page], box: Bbox, report: CrawlReport) -> list[_Found]:
-        """Captures and rejections; thumbnails are asked for where nothing else is missing."""
+        """Captures and rejections; thumbnails and wikitext are asked for where nothing else is missing."""
         now = self._now()
         lacking: dict[int, list[Page]] = defaultdict(list)
         for page in pages:
@@ -155,7 +168,7 @@ class WikimediaCommons(Source):
 
     def _fetch_thumbnails(self, pages: list[Page], width: int, report: CrawlReport) -> Pages:
         ids = "|".join(str(page["pageid"]) for page in pages)
-        return self._query({"pageids": ids, "prop": "imageinfo", "iiprop": "url", "iiurlwidth": width}, report)
+        return self._query({"pageids": ids, **_DETAILS, "iiurlwidth": width}, report)
 
     def _probe(self, report: CrawlReport) -> int:
         """How many pages an answer can hold: as many as come where there are far more."""

@@ -16,7 +16,10 @@ from geopin_assets.sources import fields
 Page = Any
 """One page as MediaWiki words it; nothing about it is certain."""
 
-_PASSING = ("maxlag", "ratelimited", "readonly", "internal_api_error", "cirrussearch-", "search-backend", "dberror")
+_PASSING = (
+    *("maxlag", "ratelimited", "readonly", "internal_api_error", "cirrussearch-", "search-backend", "dberror"),
+    *("actionthrottled", "timeout", "too-many-requests", "unknownerror"),
+)
 _REFUSED = ("mwoauth-", "blocked", "autoblocked", "globalblocking", "readapidenied", "permissiondenied")
 _BESIDE_NOTHING = {"batchcomplete", "continue", "warnings", "limits", "servedby", "curtimestamp"}
 _DEFAULT_WAIT_S = {"maxlag": 5.0, "ratelimited": 60.0}

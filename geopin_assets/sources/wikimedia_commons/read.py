@@ -1,7 +1,7 @@
 """One file page of Commons: what of it counts, and why it may not.
 
 Here: pure parsing. Not here: pages in parts and errors (`answers.py`), what shows a street (`streets.py`), free text
-(`text.py`).
+(`text.py`), wikitext (`location.py`).
 """
 
 import re
@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.capture import Capture, HeadingFrom, Reason, Rejected
 from geopin_assets.grid import Bbox
 from geopin_assets.licenses import is_restricted, license_of_url, open_license
 from geopin_assets.sources import fields
+from geopin_assets.sources.wikimedia_commons.location import camera_heading_deg
 from geopin_assets.sources.wikimedia_commons.streets import Picture, other_subject
 from geopin_assets.sources.wikimedia_commons.text import moment, plain
 
@@ -23,6 +24,7 @@ _NOBODY = re.compile(
     r"unknown(?: author| photographer)?|author unknown|not provided|anonymous|anoniem|onbekend(?:e .++)?|n/?a", re.I
 )
 _OWN_WORK = re.compile(r"own work|eigen werk|self[- ]photographed|zelfgemaakt.*", re.I)
+_NO = ("", "0", "false", "no")
 _KEPT = ("timestamp", "user", "size", "width", "height", "mime", "sha1", "url")
 _KEPT_EXTMETADATA = ("Categories", "Credit", "DateTimeOriginal", "License", "LicenseShortName", "Restrictions")
 
@@ -47,9 +49,12 @@ def missing_width(page: Any, bbox: Bbox, now: datetime) -> int | None:
 
 
 def with_thumbnail(page: Any, thumbnail: Any) -> Any:
-    """A page with the address of its thumbnail, as another answer gave it."""
+    """A page with the address of its thumbnail, and its wikitext, as another answer gave them."""
     url = _info(thumbnail).get("thumburl")
-    return page if url is None else {**page, "imageinfo": [{**_info(page), "thumburl": url}]}
+    if url is None:
+        return page
+    found = {"revisions": thumbnail["revisions"]} if "revisions" in thumbnail else {}
+    return {**page, "imageinfo": [{**_info(page), "thumburl": url}], **found}
 
 
 @fields.rejecting
@@ -69,12 +74,14 @@ def parse_page(page: Any, bbox: Bbox, now: datetime) -> Capture | Rejected:
         return Rejected(Reason.NO_IMAGE, name)
     if picture is None or not _says_anything(info):
         return Rejected(Reason.MALFORMED, name)
+    if doubt := _doubt(info):
+        return Rejected(Reason.LICENSE_NOT_OPEN, f"{id_} ({doubt}) {title}"[:200])
     if subject := other_subject(picture):
         return Rejected(Reason.NOT_STREET_LEVEL, f"{id_} ({subject}) {title}"[:200])
     license_id = _license(info)
     if license_id is None:
         return Rejected(Reason.LICENSE_NOT_OPEN, name)
-    image_url = _image_url(info, picture)
+    image_url, heading_deg = _image_url(info, picture), camera_heading_deg(_wikitext(page))
     if image_url is None:
         return Rejected(Reason.NO_IMAGE, name)
     return Capture(
@@ -83,7 +90,8 @@ def parse_page(page: Any, bbox: Bbox, now: datetime) -> Capture | Rejected:
         lon=place[0],
         lat=place[1],
         captured_at=moment(_metadata(info, "DateTimeOriginal"), now),
-        heading_deg=None,
+        heading_deg=heading_deg,
+        heading_from=None if heading_deg is None else HeadingFrom.OWNER,
         is_pano=picture.is_sphere,
         sequence_id=None,
         creator=_creator(info),
@@ -100,6 +108,21 @@ def _info(page: Any) -> Mapping[str, Any]:
     """The current version of the file: the first."""
     versions = fields.mapping(page).get("imageinfo")
     return fields.mapping(versions[0]) if isinstance(versions, list) and versions else {}
+
+
+def _wikitext(page: Mapping[str, Any]) -> Any:
+    """The text of the page as its authors write it."""
+    revisions = page.get("revisions")
+    newest = fields.mapping(revisions[0]) if isinstance(revisions, list) and revisions else {}
+    return fields.mapping(fields.mapping(newest.get("slots")).get("main")).get("content", newest.get("content"))
+
+
+def _doubt(info: Mapping[str, Any]) -> str | None:
+    """Why a file may not stay, whatever license it states."""
+    if (plain(_metadata(info, "NonFree")) or "").casefold() not in _NO:
+        return "not free"
+    reason = plain(_metadata(info, "DeletionReason"))
+    return f"to be deleted: {reason[:100]}" if reason else None
 
 
 def _metadata(info: Mapping[str, Any], key: str) -> Any:

@@ -64,15 +64,43 @@ def test_a_total_that_does_not_fit_is_asked_once_more():
     assert (len(crawl.captures), crawl.report.requests) == (3, 3)
 
 
-@pytest.mark.parametrize("total", [2, 5])
+@pytest.mark.parametrize("total", [1, 2])
 def test_a_total_that_never_fits_fails_the_cell_and_can_be_tried_later(total: int):
     with pytest.raises(TransientError, match=f"flickr: 3 photos where the total says {total}"):
         crawl_cell(source_on(lambda params: page(photos(3), total)), CELL)
 
 
-def test_a_total_that_is_a_little_too_high_fails_nothing_and_removes_nothing():
-    crawl = crawl_cell(source_on(lambda params: page(photos(3), 4)), CELL)
-    assert (len(crawl.captures), crawl.report.incomplete, crawl.report.is_complete) == (3, [], False)
+@pytest.mark.parametrize(("found", "total"), [(3, 4), (3, 5), (99, 100), (97, 100), (8, 10), (0, 2), (1, 200)])
+def test_a_total_that_is_too_high_fails_nothing_and_removes_nothing(found: int, total: int):
+    asked: list[Params] = []
+
+    def search(params: Params) -> Any:
+        asked.append(params)
+        return page(photos(found), str(total), min(found, 1))
+
+    crawl = crawl_cell(source_on(search), CELL)
+    assert (len(crawl.captures), crawl.report.incomplete, crawl.report.is_complete) == (found, [], False)
+    assert len(asked) == 2
+
+
+def test_a_total_that_is_too_high_in_every_slice_keeps_what_all_of_them_show():
+    first_s = int(EARLIEST.timestamp())
+    search = spread([first_s + 7_000_000 * n for n in range(90)], per_page=30)
+
+    def boasting(params: Params) -> Any:
+        body = search(params)
+        return body | {"photos": body["photos"] | {"total": str(int(int(body["photos"]["total"]) * 1.1))}}
+
+    crawl = crawl_cell(source_on(boasting, divide_above=60), CELL)
+    assert (len(crawl.captures), crawl.report.is_complete) == (90, False)
+
+
+@pytest.mark.parametrize("pages", [0, "", "0", 1])
+def test_an_empty_text_is_the_total_of_nothing(pages: Any):
+    crawl = crawl_cell(source_on(lambda params: page([], "", pages)), CELL)
+    assert (crawl.captures, crawl.report.is_complete) == ([], True)
+    with pytest.raises(PayloadError, match="flickr"):
+        parse_page(page(photos(1), "", pages))
 
 
 def test_pages_without_end_are_left_when_they_bring_nothing_new():

@@ -173,6 +173,25 @@ def test_other_failures_are_not_cured_by_asking_again(code: Any):
     assert len(asked) == 1
 
 
+UNAVAILABLE = "Sorry, the Flickr API service is not currently available."
+
+
+@pytest.mark.parametrize("code", [0, "201", 106, 504])
+def test_an_outage_is_known_by_its_words_whatever_its_code(code: Any):
+    answers = [failing(code, UNAVAILABLE)]
+    assert len(crawl_cell(source_on(lambda params: answers.pop() if answers else ANSWER), CELL).captures) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(400, f"message={UNAVAILABLE}"), (418, f'{{"message": "{UNAVAILABLE}"}}')]
+)
+def test_an_outage_that_looks_like_a_refusal_is_asked_again(status: int, said: str):
+    turns = iter([httpx.Response(status, text=said)])
+    assert len(crawl_cell(source_of(lambda request: next(turns, None) or answer(request)), CELL).captures) == 2
+    with pytest.raises(PermanentError, match="400"):
+        crawl_cell(source_of(lambda _: httpx.Response(400, text="Bad Request")), CELL)
+
+
 @pytest.mark.parametrize("body", [b"[]", b"null", b'"fail"', b'{"stat": []}', b'{"stat": "ok"}'])
 def test_only_what_says_fail_is_judged_a_failure(body: bytes):
     assert judge(Answer(200, {}, body)) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from geopin_assets.capture import Capture
+from geopin_assets.capture import Capture, addresses
 from geopin_assets.grid import Bbox
 from geopin_assets.sources.kartaview.read import image_url, parse_photo
 
@@ -61,4 +61,4 @@ def test_every_photo_is_understood_as_by_the_makers_of_the_data_set():
         assert capture.heading_deg == float(known["heading"])
         assert capture.is_pano == (known["projection_type"] != "perspective")
         assert capture.sequence_id == known["sequence_id"]
-        assert capture.image_url == PHOTOS[id_]["kv_fileurlLTh"]
+        assert addresses(capture.image_url) == [PHOTOS[id_][f"kv_fileurl{size}"] for size in ("LTh", "Proc")]

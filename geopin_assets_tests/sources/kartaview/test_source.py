@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.capture import Capture, Reason, Rejected, addresses
 from geopin_assets.errors import ConfigurationError, PayloadError, PermanentError, TransientError
 from geopin_assets.geo import distance_m
 from geopin_assets.grid import Bbox, Cell, bounds, row_column
@@ -19,7 +19,7 @@ from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import open_source
 from geopin_assets.sources.crawl import crawl_cell
 from geopin_assets.sources.kartaview import MOST_REFUSALS, PAUSES_S, KartaView, around, corners
-from geopin_assets.sources.kartaview.read import CDN, image_url
+from geopin_assets.sources.kartaview.read import CDN, IMAGES, image_url
 from geopin_assets_tests.sandbox.transport import asgi_transport
 from geopin_assets_tests.sources.recordings.kartaview import CELL, NOW, PAGES, RECORD, answer, form_of, parse
 from geopin_assets_tests.sources.replay import client_of, recorded
@@ -310,7 +310,10 @@ def test_dates_are_utc_and_junk_is_unknown_never_the_day_of_the_upload(shot_date
     assert capture_of(shot_date=shot_date).captured_at == captured_at
 
 
-@pytest.mark.parametrize(("heading", "deg"), [("", None), (None, None), ("360.00", 0.0), ("-90", 270.0), (12, 12.0)])
+@pytest.mark.parametrize(
+    ("heading", "deg"),
+    [("", None), (None, None), ("360.00", 0.0), ("-90", 270.0), (12, 12.0), ("-1", None), ("-1.00", None), (-1, None)],
+)
 def test_headings_are_text_and_may_be_empty(heading: Any, deg: float | None):
     assert capture_of(heading=heading).heading_deg == deg
 
@@ -341,9 +344,9 @@ def test_a_sphere_that_is_shown_as_the_flat_part_in_front_is_flat():
 
 def test_the_large_thumbnail_is_taken_but_the_whole_image_of_a_panorama():
     full = NAME.replace("/lth/", "/proc/")
-    assert "/lth/" in capture_of(name=full, lth_name=NAME).image_url
+    assert "/lth/" in capture_of(name=full, lth_name=NAME).image_url.partition("#")[0]
     assert "/proc/" in capture_of(name=full, lth_name=None).image_url
-    assert "/proc/" in capture_of(name=full, lth_name=NAME, projection="SPHERE").image_url
+    assert "/proc/" in capture_of(name=full, lth_name=NAME, projection="SPHERE").image_url.partition("#")[0]
     assert "/lth/" in capture_of(name=NAME.replace("/lth/", "/ori/"), lth_name=NAME, projection="SPHERE").image_url
 
 
@@ -489,3 +492,33 @@ def test_the_photo_at_null_island_is_counted_once():
 def test_no_fault_looks_like_an_empty_cell(fault: dict[str, Any], error: type[Exception]):
     with pytest.raises(error, match="kartaview"):
         crawl_cell(on_stand_in({"source": "kartaview"} | fault), CELLS[0])
+
+
+@pytest.mark.parametrize(
+    ("names", "in_turn"),
+    [
+        ({"lth_name": "lth", "proc_name": "proc", "name": "ori"}, ["lth", "proc"]),
+        ({"lth_name": "lth", "name": "proc"}, ["lth", "proc"]),
+        ({"lth_name": "lth", "proc_name": "proc", "name": "proc", "projection": "SPHERE"}, ["proc", "lth"]),
+        ({"lth_name": "lth", "name": "ori", "projection": "SPHERE"}, ["lth"]),
+        ({"lth_name": "lth", "name": "ori"}, ["lth"]),
+        ({"lth_name": None, "name": "ori"}, ["ori"]),
+        ({"lth_name": None, "proc_name": "proc", "name": "https://evil.example/ori/x.jpg"}, ["proc"]),
+    ],
+)
+@pytest.mark.parametrize("images", [IMAGES, CDN])
+def test_the_second_address_is_kept_for_when_the_first_has_nothing(
+    names: dict[str, str | None], in_turn: list[str], images: str
+):
+    sizes = ("lth", "proc", "ori")
+    record = RECORD | {k: NAME.replace("/lth/", f"/{v}/") if v in sizes else v for k, v in names.items()}
+    capture = parse(record, images=images)
+    assert isinstance(capture, Capture)
+    assert addresses(capture.image_url) == [image_url(NAME.replace("/lth/", f"/{size}/"), images) for size in in_turn]
+
+
+@pytest.mark.parametrize("code", [429, "500", 503])
+def test_a_failure_that_passes_is_asked_again(code: Any):
+    turns = iter([httpx.Response(200, json={"status": {"apiCode": code}})])
+    crawl = crawl_cell(source_on(lambda request: next(turns, None) or answer(request)), CELL)
+    assert (len(crawl.captures), crawl.report.splits) == (3, 0)

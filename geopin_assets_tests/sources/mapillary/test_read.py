@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 
-from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.capture import Capture, HeadingFrom, PositionFrom, Reason, Rejected
 from geopin_assets.sources.mapillary.read import image_id, link_ends_at_s, parse_point
 from geopin_assets.sources.tiles import Point, Tile, points_of
 from geopin_assets_tests.sources.recordings.mapillary import CELL, NOW, RECORD, TILE, parse
 
 
-def understood(**change: Any) -> Capture:
+def understood(prefers_computed: bool = True, **change: Any) -> Capture:
     """The recorded image with other fields; None takes one away."""
-    capture = parse({key: value for key, value in (RECORD | change).items() if value is not None})
+    record = {key: value for key, value in (RECORD | change).items() if value is not None}
+    capture = parse(record, prefers_computed=prefers_computed)
     assert isinstance(capture, Capture)
     return capture
 
@@ -42,6 +43,33 @@ def test_a_reconstruction_far_off_is_not_believed_nor_is_its_heading():
 
 def test_a_computed_position_alone_is_enough():
     assert place(understood(geometry=None)) == (4.8951694, 52.3702136)
+
+
+COMPUTED, DEVICE = (4.8951694, 52.3702136, 86.9036), (4.8951681, 52.3702157, 87.41)
+ELSEWHERE = {"computed_geometry": at(4.8951681, 52.3702157 + 0.0006)}
+
+
+@pytest.mark.parametrize(
+    ("prefers_computed", "change", "expected", "sources"),
+    [
+        (True, {}, COMPUTED, ("computed", "computed")),
+        (False, {}, DEVICE, ("device", "device")),
+        (False, {"geometry": None}, (*COMPUTED[:2], 87.41), ("computed", "device")),
+        (False, {"compass_angle": None}, (*DEVICE[:2], 86.9036), ("device", "computed")),
+        (False, {"compass_angle": -1}, (*DEVICE[:2], 86.9036), ("device", "computed")),
+        (True, {"computed_compass_angle": None}, (*COMPUTED[:2], 87.41), ("computed", "device")),
+        (True, {"computed_geometry": None}, (*DEVICE[:2], 86.9036), ("device", "computed")),
+        (True, ELSEWHERE, DEVICE, ("device", "device")),
+        (False, ELSEWHERE, DEVICE, ("device", "device")),
+        (False, ELSEWHERE | {"compass_angle": None}, (*DEVICE[:2], None), ("device", None)),
+    ],
+)
+def test_the_setting_chooses_and_which_was_taken_is_stored(
+    prefers_computed: bool, change: dict[str, Any], expected: tuple[float, ...], sources: tuple[Any, ...]
+):
+    capture = understood(prefers_computed, **change)
+    assert (*place(capture), capture.heading_deg) == expected
+    assert (capture.position_from, capture.heading_from) == sources
 
 
 @pytest.mark.parametrize(
@@ -165,6 +193,7 @@ def test_a_point_of_a_tile_becomes_a_capture_without_a_link():
     assert place(capture) == pytest.approx((4.8951681, 52.3702157), abs=5.4e-6)
     assert capture.captured_at == datetime(2019, 6, 14, 10, 24, 41, tzinfo=UTC)
     assert (capture.heading_deg, capture.is_pano) == (87.41, False)
+    assert (capture.position_from, capture.heading_from) == (PositionFrom.DEVICE, HeadingFrom.DEVICE)
     assert (capture.sequence_id, capture.creator) == ("f1ihYvTZNTEhCCnRjyMAuQ", "sample_user")
     assert capture.image_url == "mapillary:1933525276802129"
     assert json.loads(capture.payload)["creator_id"] == 103054445271649

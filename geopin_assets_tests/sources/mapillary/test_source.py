@@ -197,3 +197,52 @@ def test_links_are_renewed_in_batches_and_captures_that_are_gone_are_left_out():
     assert len(links) == 70
     assert (links["1000"], links["1001"]) == ("https://cdn.example/p", "https://cdn.example/1001.jpg?oe=7A5C0000")
     assert server.counts["entity"] == 2
+
+
+@pytest.mark.parametrize(("wish", "taken"), [("computed", "computed"), ("original", "device"), ("Original", None)])
+def test_the_position_that_is_wished_for_is_taken_and_named(wish: str, taken: str | None, tmp_path: Path):
+    server = Server([image(1001, LON, LAT, (LON + 1e-4, LAT))])
+    settings = live(GEOPIN_MAPILLARY_POSITION=wish).model_copy(update={"data_dir": tmp_path})
+    if taken is None:
+        assert "GEOPIN_MAPILLARY_POSITION" in (Mapillary.disabled_reason(settings) or "")
+        return
+    (capture,) = crawl_cell(Mapillary.from_settings(settings, client_on(server.transport)), CELL).captures
+    assert (capture.position_from, capture.lon) == (taken, LON + 1e-4 * (wish == "computed"))
+
+
+@pytest.mark.parametrize("prefers_computed", [True, False])
+def test_each_capture_is_in_one_cell_whatever_position_is_wished_for(prefers_computed: bool):
+    """Beside the border, by search, by tile and by id."""
+    border, east = CELL.bbox.east, Cell("east", Bbox(CELL.bbox.east, 52.362, CELL.bbox.east + 0.0293, 52.38))
+    images = [image(1000 + n, border - 2e-4 + n * 1e-5, LAT, (border + 2e-4 - n * 1e-5, LAT)) for n in range(40)]
+    for density in (5000, 5):
+        source = source_on(client_on(Server(images, density=density).transport), prefers_computed=prefers_computed)
+        found = [{c.source_capture_id for c in crawl_cell(source, cell).captures} for cell in (CELL, east)]
+        name = "computed_geometry" if prefers_computed else "geometry"
+        assert found[0] == {i["id"] for i in images if i[name]["coordinates"][0] < border}
+        assert found[1] == {i["id"] for i in images} - found[0]
+
+
+def test_what_a_search_forgets_is_asked_for_by_id_before_it_is_taken_for_gone():
+    """Ten of a hundred are not in any answer; five are really gone, one has moved to another cell."""
+    images = spread(100)
+    moved = image(1000, LON + 0.1, LAT)
+    server = Server([*images[5:90], moved])
+    known = frozenset(str(1000 + n) for n in range(100))
+
+    def by_id(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params["image_ids"].split(",")
+        return httpx.Response(200, json={"data": [i for i in (*images[5:], moved) if i["id"] in asked]})
+
+    server.overrides["entity"] = by_id
+    crawl = crawl_cell(source_on(client_on(server.transport)), CELL, known=lambda box: known)
+    assert {c.source_capture_id for c in crawl.captures} == {str(1000 + n) for n in range(5, 100)}
+    assert crawl.report.is_complete and crawl.report.rejected == {}
+    assert server.counts["entity"] == 1
+
+
+def test_of_an_incomplete_cell_nothing_is_asked_for_by_id():
+    server = Server([image(1001 + n, LON, LAT) for n in range(9)], density=5)
+    server.overrides["tiles"] = lambda request: httpx.Response(302, headers={"location": "https://login.example"})
+    crawl = crawl_cell(source_on(client_on(server.transport)), CELL, known=lambda box: frozenset({"77"}))
+    assert not crawl.report.is_complete and server.counts["entity"] == 0

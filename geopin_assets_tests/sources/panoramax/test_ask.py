@@ -157,3 +157,20 @@ def test_an_instance_that_fails_is_asked_again_later():
     client = client_of(httpx.MockTransport(lambda _: httpx.Response(503)), "panoramax", attempts=2)
     with pytest.raises(TransientError):
         fetch_removed(client, URL, SINCE, CrawlReport())
+
+
+def test_pages_that_bring_nothing_new_end_the_list_of_what_was_taken_down():
+    report, numbers = CrawlReport(), iter(range(100))
+
+    def server(request: httpx.Request) -> httpx.Response:
+        ids = ["a", "b"] if "number" not in str(request.url) else []
+        return httpx.Response(200, json=page(*ids, following=f"/api/collections?number={next(numbers)}"))
+
+    client = client_of(httpx.MockTransport(server), "panoramax")
+    assert fetch_removed(client, URL, SINCE, report) == {"a", "b"}
+    assert report.requests == 2
+
+
+@pytest.mark.parametrize("href", [f"{URL}:443/api/collections?n=2", "?n=2", "//PANORAMAX.example/api/collections?n=2"])
+def test_the_next_page_is_on_our_host_however_it_is_spelled(href: str):
+    assert removed({"n=2": page("b"), "": page("a", following=href)}) == {"a", "b"}

@@ -63,7 +63,7 @@ def parsed(path: str, value: Any) -> Capture:
         ("properties/license", ..., Reason.LICENSE_NOT_OPEN),
         ("assets", {}, Reason.NO_IMAGE),
         ("assets", {"hd": {"href": "file:///etc/passwd"}}, Reason.NO_IMAGE),
-        ("assets", {"hd": {"href": "/api/pictures/1/hd.jpg"}}, Reason.NO_IMAGE),
+        ("assets", {"hd": {"href": "http://[/hd.jpg"}}, Reason.NO_IMAGE),
     ],
 )
 def test_a_record_that_cannot_be_used_is_left_out_for_a_reason(path: str, value: Any, reason: Reason):
@@ -255,3 +255,85 @@ def test_records_that_are_no_features_are_counted():
     crawl = crawl_cell(Panoramax(client_of(transport, "panoramax"), now=lambda: NOW), CELL)
     assert len(crawl.captures) == 3
     assert crawl.report.rejected["malformed"] == 3
+
+
+def lone(azimuth: Any, exif: Any, *neighbors: str) -> float | None:
+    """The heading of the recorded picture with this azimuth and EXIF, and neighbors in its sequence."""
+    feature = changed("properties/view:azimuth", azimuth)
+    feature["properties"]["exif"] = exif
+    feature["links"] = [{"rel": rel, "href": f"{ENDPOINT}/x"} for rel in ("self", "collection", *neighbors)]
+    result = parse(feature)
+    assert isinstance(result, Capture)
+    return result.heading_deg
+
+
+@pytest.mark.parametrize("azimuth", [0, 0.0, "0", 360])
+def test_north_is_believed_of_a_lone_picture_only_if_something_told_it(azimuth: Any):
+    for told in (
+        "Exif.GPSInfo.GPSImgDirection",
+        "Exif.GPSInfo.GPSTrack",
+        "Xmp.GPano.PoseHeadingDegrees",
+        "Xmp.Camera.Yaw",
+    ):
+        assert lone(azimuth, {told: "0/1"}) == 0
+        assert lone(azimuth, {told: "0/0"}) is None
+        assert lone(azimuth, {f"{told}Ref": "T"}) is None
+    assert lone(azimuth, {"MAPCompassHeading": {"TrueHeading": 0}}) == 0
+    assert lone(azimuth, {"Exif.GPSInfo.GPSLatitude": "52/1 22/1 12/1"}) is None
+    assert lone(azimuth, {}) is None
+    assert lone(azimuth, None) == 0  # a server that does not show EXIF
+    assert lone(azimuth, {}, "next") == lone(azimuth, {}, "prev") == 0  # from its neighbor
+    assert lone(12, {}) == 12
+
+
+def test_a_real_server_says_0_of_lone_pictures_without_a_direction():
+    """19 photos of Stuttgart that an instance of geovisio 2.15 was given: two of them in a sequence."""
+    features = recorded("panoramax/lone_pictures.json")["features"]
+    captures = [parse_picture(feature, Bbox(-180, -90, 180, 90), ENDPOINT, NOW) for feature in features]
+    assert [c.heading_deg for c in captures if isinstance(c, Capture)] == [None, 42, 42, None]
+
+
+@pytest.mark.parametrize("href", ["/api/pictures/1/hd.jpg", "../../../../pictures/1/hd.jpg"])
+def test_an_address_that_is_relative_leads_to_the_instance(href: str):
+    feature = changed("assets", {"hd": {"href": href, "type": "image/jpeg; charset=binary"}})
+    own = f"{ENDPOINT}/api/collections/c/items/i/"
+    feature["links"] = [{"rel": "self", "href": own}]
+    result = parse(feature)
+    assert isinstance(result, Capture) and result.image_url == f"{ENDPOINT}/api/pictures/1/hd.jpg"
+
+
+@pytest.mark.parametrize("status", [400, 502])
+def test_a_limit_that_an_instance_refuses_is_halved_and_remembered(status: int):
+    asked: list[int] = []
+
+    def instance(request: httpx.Request) -> httpx.Response:
+        asked.append(int(request.url.params["limit"]))
+        return (
+            httpx.Response(status) if asked[-1] > 300 else httpx.Response(200, json={"features": features_in(request)})
+        )
+
+    source = Panoramax(client_of(only_search(instance), "panoramax", attempts=1), urls=[ENDPOINT], now=lambda: NOW)
+    assert [len(crawl_cell(source, CELL).captures) for _ in range(2)] == [3, 3]
+    assert asked == [1000, 500, 250, 250]
+
+
+def test_a_full_answer_below_a_lowered_limit_is_divided():
+    def instance(request: httpx.Request) -> httpx.Response:
+        limit = int(request.url.params["limit"])
+        features = [deepcopy(ANSWER["features"][0]) | {"id": f"{n:04d}"} for n in range(40)]
+        for n, feature in enumerate(features):
+            feature["geometry"] = {"type": "Point", "coordinates": [4.851 + n * 1e-3, 52.351 + n * 1e-3]}
+        west, south, east, north = map(float, request.url.params["bbox"].split(","))
+        inside = [f for f in features if west <= f["geometry"]["coordinates"][0] <= east]
+        inside = [f for f in inside if south <= f["geometry"]["coordinates"][1] <= north]
+        return httpx.Response(400) if limit > 15 else httpx.Response(200, json={"features": inside[:limit]})
+
+    source = Panoramax(client_of(only_search(instance), "panoramax"), urls=[ENDPOINT], limit=60, now=lambda: NOW)
+    crawl = crawl_cell(source, CELL)
+    assert len(crawl.captures) == 40 and crawl.report.splits and crawl.report.is_complete
+
+
+def test_a_password_in_an_address_is_in_no_capture():
+    result = parse_picture(deepcopy(RECORD), CELL.bbox, "https://me:s3cret@panoramax.example", NOW)
+    assert isinstance(result, Capture) and "s3cret" not in repr(result)
+    assert result.page_url == f"https://panoramax.example/#focus=pic&pic={RECORD['id']}"

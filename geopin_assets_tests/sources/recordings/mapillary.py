@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from geopin_assets.capture import Capture
+from geopin_assets.capture import Capture, HeadingFrom, PositionFrom
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient, Quota
 from geopin_assets.sources.mapillary import Mapillary
@@ -27,6 +27,7 @@ parse = partial(parse_image, bbox=CELL.bbox, now=NOW)
 
 
 def _expected(id_: str, link: str, creator: str | None, **fields: Any) -> Capture:
+    known = {"position_from": PositionFrom.COMPUTED, "heading_from": HeadingFrom.COMPUTED}
     return Capture(
         source="mapillary",
         source_capture_id=id_,
@@ -37,7 +38,7 @@ def _expected(id_: str, link: str, creator: str | None, **fields: Any) -> Captur
         image_url=f"https://scontent-ams2-1.xx.fbcdn.net/m1/v/t6/{link}ccb=10-5&oh=00_&oe=6A5C0000&_nc_sid=201bca",
         image_version="",
         payload="{}",
-        **fields,
+        **known | fields,
     )
 
 
@@ -63,6 +64,8 @@ EXPECTED = [
         heading_deg=0.0,
         is_pano=False,
         sequence_id="zielicg0a16erifhavnqin",
+        position_from=PositionFrom.DEVICE,
+        heading_from=HeadingFrom.DEVICE,
     ),
     _expected(
         "506983104207715",

@@ -124,11 +124,22 @@ def test_a_link_by_http_is_followed_by_https():
 
 
 def test_pages_without_end_are_an_error():
+    asked: list[httpx.URL] = []
+
+    def server(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        return answer([item(len(asked))], {"href": f"{API}/search?token={len(asked)}"})
+
+    api = Api(client_of(httpx.MockTransport(server), "stac"), API, max_pages=20)
     with pytest.raises(PayloadError, match="without end"):
-        crawled(lambda _: answer([item(1)], {"href": f"{API}/search?token=again"}))
+        list(api.fetch(CELL.bbox, CrawlReport()))
+    assert len(asked) == 21
 
 
-@pytest.mark.parametrize("link", [{"href": 5}, {"href": "/search?page=2"}, {"href": f"{API}/x", "method": "DELETE"}])
+@pytest.mark.parametrize(
+    "link",
+    [{"href": 5}, {"href": "mailto:x@stac.example"}, {"href": "//[/search"}, {"href": f"{API}/x", "method": "DELETE"}],
+)
 def test_a_next_link_that_cannot_be_followed_is_an_error(link: dict[str, Any]):
     with pytest.raises(PayloadError):
         crawled(lambda _: answer([item(1)], link))

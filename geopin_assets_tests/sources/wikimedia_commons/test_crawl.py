@@ -60,6 +60,8 @@ def test_the_sandbox_gives_its_open_street_level_photos_and_a_reason_for_each_ot
         assert capture.attribution == "Beeldbank, CC-BY-SA-4.0, via Wikimedia Commons"
         assert capture.image_url.startswith(f"{URL}/wikimedia_commons/wikipedia/commons/")
         assert ("/thumb/" in capture.image_url) == (real.rank % 3 != 0)
+        is_stated = "/thumb/" in capture.image_url and real.quirk is not Quirk.NO_HEADING
+        assert capture.heading_deg == (pytest.approx(real.heading_deg, abs=0.06) if is_stated else None)
     assert dict(sandbox.requests) == {"wikimedia_commons.geosearch": 2, "wikimedia_commons.pages": 1}
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from geopin_assets.capture import Capture, Reason, Rejected
+from geopin_assets.capture import Capture, HeadingFrom, Reason, Rejected
 from geopin_assets.sources.wikimedia_commons.read import missing_width, place_of, with_thumbnail
 from geopin_assets_tests.sources.recordings.wikimedia_commons import CELL, NOW, RECORD, parse
 
@@ -195,3 +195,39 @@ def test_the_payload_has_plain_texts_and_no_addresses_of_thumbnails():
     assert payload["extmetadata"]["Credit"] == "Own work"
     assert payload["imageinfo"]["user"] == "PtrQs"
     assert "thumburl" not in payload["imageinfo"]
+
+
+@pytest.mark.parametrize("slots", [True, False])
+def test_the_direction_is_what_its_author_states_on_the_page(slots: bool):
+    text = "{{Location|52.37|4.895|heading:NW}}"
+    revision = {"slots": {"main": {"content": text}}} if slots else {"content": text}
+    capture = capture_of(RECORD | {"revisions": [revision]})
+    assert (capture.heading_deg, capture.heading_from) == (315.0, HeadingFrom.OWNER)
+
+
+@pytest.mark.parametrize(
+    "revisions", [None, [], {}, ["x"], [{}], [{"slots": []}], [{"slots": {"main": {"content": 5}}}]]
+)
+def test_a_page_without_readable_text_has_no_direction(revisions: Any):
+    capture = capture_of(RECORD | {"revisions": revisions})
+    assert (capture.heading_deg, capture.heading_from) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"NonFree": "true"}, "not free"),
+        ({"NonFree": "1"}, "not free"),
+        ({"NonFree": True}, None),
+        ({"NonFree": "false"}, None),
+        ({"NonFree": ""}, None),
+        ({"DeletionReason": "<b>Copyright violation</b>"}, "to be deleted: Copyright violation"),
+        ({"DeletionReason": ""}, None),
+    ],
+)
+def test_a_file_that_may_not_stay_is_left_out_whatever_license_it_states(metadata: dict[str, Any], said: str | None):
+    result = parse(page({}, **metadata))
+    if said is None:
+        assert isinstance(result, Capture)
+    else:
+        assert isinstance(result, Rejected) and result.reason == Reason.LICENSE_NOT_OPEN and said in result.record

@@ -65,6 +65,12 @@ def test_a_block_is_asked_for_once_until_nothing_continues_and_then_for_its_thum
     assert rest == search | PARTS[0]["continue"]
     assert thumbnails["pageids"] == "44672185|44672190"
     assert (thumbnails["iiprop"], thumbnails["iiurlwidth"]) == ("url", "960")
+    assert (thumbnails["prop"], thumbnails["rvprop"], thumbnails["rvslots"]) == (
+        "imageinfo|revisions",
+        "content",
+        "main",
+    )
+    assert {"NonFree", "DeletionReason"} <= set(search["iiextmetadatafilter"].split("|"))
 
 
 def test_the_live_profile_wants_a_contact_and_says_so_in_its_name():
@@ -349,3 +355,23 @@ def test_a_cap_that_was_lowered_without_a_word_is_found_out_once():
     assert report.incomplete == []
     assert probes == [PROBE]
     assert report.requests == 1 + 4 + 16 + 64 + len(probes)
+
+
+def test_directions_come_with_the_thumbnails():
+    def server(request: httpx.Request) -> httpx.Response:
+        if "pageids" not in request.url.params:
+            return answer(request)
+        text = "{{Location|52.37|4.895|heading:90}}"
+        pages = [
+            page | {"revisions": [{"slots": {"main": {"content": text}}}]} for page in THUMBNAILS["query"]["pages"]
+        ]
+        return httpx.Response(200, json={"batchcomplete": True, "query": {"pages": pages}})
+
+    crawl = crawl_cell(source_on(server), CELL)
+    assert [capture.heading_deg for capture in crawl.captures] == [90.0, 90.0, None]
+
+
+@pytest.mark.parametrize("code", ["internal_api_error_TimeoutException", "unknownerror", "too-many-requests"])
+def test_errors_that_pass_are_asked_again(code: str):
+    turns = iter([failing(code)])
+    assert len(crawl_cell(source_on(lambda request: next(turns, None) or answer(request)), CELL).captures) == 3

@@ -84,3 +84,115 @@ def test_what_is_no_day_of_the_shutter_is_no_date(said: Any):
 
 def test_the_first_of_january_is_a_day_once_there_are_platforms():
     assert moment("2015-01-01", NOW) == datetime(2015, 1, 1, 11, tzinfo=UTC)
+
+
+AUGUST_31 = datetime(2019, 8, 31, 10, tzinfo=UTC)
+AT_14_05 = datetime(2019, 8, 31, 12, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("31-8-2019", "31-08-2019", "31.08.2019", "31.8.2019", "31. 8. 2019", "31/8/2019", "8/31/2019", "08-31-2019"),
+        *("2019-8-31", "2019/08/31", "2019.08.31", "31 August 2019", "31. August 2019", "31st of August, 2019"),
+        *("August 31, 2019", "Aug 31 2019", "Aug. 31st, 2019", "Saturday, August 31, 2019", "31-Aug-2019"),
+        *(
+            "2019 August 31",
+            "31 augustus 2019",
+            "31 août 2019",
+            "31 agosto 2019",
+            "31 de agosto de 2019",
+            "31.08.2019.",
+        ),
+        *("31 August 2019 (31-8-2019)", "zaterdag 31 augustus 2019", "Taken on 31/08/2019"),
+    ],
+)
+def test_a_day_is_read_as_it_is_written_in_many_countries(said: str):
+    assert moment(said, NOW) == AUGUST_31
+
+
+@pytest.mark.parametrize("said", ["05/06/2019", "5-6-2019", "05-06-2019 14:05", "12/11/2019"])
+def test_where_day_and_month_may_be_either_there_is_no_date(said: str):
+    assert moment(said, NOW) is None
+
+
+@pytest.mark.parametrize(("said", "day"), [("05.06.2019", (6, 5)), ("5-5-2019", (5, 5)), ("13/05/2019", (5, 13))])
+def test_points_and_equal_numbers_leave_no_doubt(said: str, day: tuple[int, int]):
+    assert moment(said, NOW) == datetime(2019, *day, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("2019-08-31 2:05 PM", "31-8-2019 2:05 pm", "August 31, 2019 at 2:05:00 p.m.", "2:05 PM, 31 August 2019"),
+        *("31 augustus 2019 om 14.05 uur", "31.08.2019 14:05 Uhr", "31 août 2019, 14h05", "2019-08-31 14:05 PM"),
+        *("2019-08-31 14:05 CEST", "2019-08-31 13:05 (CET)", "2019-08-31 12:05 UTC", "2019-08-31 14:05 UTC+2"),
+        *(
+            "2019-08-31 14:05 GMT+0200",
+            "2019-08-31T14:05:00+02",
+            "2019-08-31 17:35 +5:30",
+            "2019-08-31 12:05Z",
+            "14:05, 31 August 2019",
+        ),
+    ],
+)
+def test_a_time_of_day_is_read_in_twelve_and_twenty_four_hours_and_in_its_zone(said: str):
+    assert moment(said, NOW) == AT_14_05
+
+
+@pytest.mark.parametrize(("said", "utc"), [("12:05 AM", (30, 22, 5)), ("12:05 PM", (31, 10, 5)), ("2 PM", (31, 12, 0))])
+def test_noon_and_midnight_are_twelve(said: str, utc: tuple[int, int, int]):
+    assert moment(f"31 August 2019 {said}", NOW) == datetime(2019, 8, *utc, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(
+            "10:00-12:00",
+            "10:00 - 12:00",
+            "from 10:00 to 12:00",
+            "13:05 AM",
+            "14:05 EST",
+            "14:05 PDT",
+            "14.05",
+            "f/8.05",
+        ),
+        "14:05 XYZ+2",
+    ],
+)
+def test_a_time_of_day_that_is_not_understood_leaves_the_day(said: str):
+    assert moment(f"31 August 2019 {said}", NOW) == AUGUST_31
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(
+            "3-5 May 2010",
+            "3 - 5 May 2010",
+            "3 en 5 mei 2010",
+            "3 t/m 5 mei 2010",
+            "May 3-5, 2010",
+            "May 3 and 5, 2010",
+        ),
+        *(
+            "1 May 2010 - 3 May 2010",
+            "31.06.2019",
+            "32-8-2019",
+            "31-8-19",
+            "8-2019",
+            "31 Augustine 2019",
+            "vor 31.08.2019",
+        ),
+        *("31-8-2019-1", "1.31.8.2019", "geüpload 31-8-2019"),
+    ],
+)
+def test_several_days_and_what_is_none_are_no_date(said: str):
+    assert moment(said, NOW) is None
+
+
+@given(st.text(alphabet=st.sampled_from("0123456789-/.: ,+ZapmAugustmei()UTC")))
+def test_whatever_is_written_is_a_time_or_none(said: str):
+    assert isinstance(moment(said, NOW), datetime | None)
+    assert isinstance(moment(f"31 August 2019 {said}", NOW), datetime | None)
