@@ -15,6 +15,7 @@ from geopin_assets.embedding.views import (
     UPRIGHT,
     VIEWS,
     frame,
+    is_equirectangular,
     perspective_views,
 )
 from geopin_assets_tests.depth import examples
@@ -160,6 +161,14 @@ def test_the_seam_is_no_border() -> None:
     views = perspective_views(panorama, size_px=96)
     for view, image in enumerate(perspective_views(np.roll(panorama, -80, axis=1), size_px=96)):
         np.testing.assert_allclose(image.astype(int), views[(view + 1) % VIEWS].astype(int), atol=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((4000, 2000), True), ((2001, 1000), True), ((4000, 1500), True), ((4000, 3000), False), ((4000, 300), False)],
+)
+def test_views_are_cut_of_what_goes_all_around(size: tuple[int, int], expected: bool) -> None:
+    assert is_equirectangular(*size) is expected
 
 
 def test_the_panorama_is_left_as_it_is() -> None:
