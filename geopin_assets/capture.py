@@ -39,6 +39,8 @@ class PositionFrom(StrEnum):
     OWNER = "owner"
     DEVICE = "device"
     """By the camera's own receiver, as it wrote it."""
+    LAST_FIX = "last_fix"
+    """The same, but it had none then: it may have been there before."""
     TRACK = "track"
     """By the time of the image, along a track recorded beside it."""
     COMPUTED = "computed"
@@ -57,7 +59,9 @@ class Capture:
     lon: float = _column("Longitude, degrees east, WGS84")
     lat: float = _column("Latitude, degrees north, WGS84")
     position_from: PositionFrom | None = _column(
-        "How the position is known: owner, device, track or computed; null if the source does not say", None
+        "How the position is known: owner, device, last_fix (the device had none then), track or computed; null if the "
+        "source does not say",
+        None,
     )
     position_error_m: float | None = _column("Stated error of the position, meters; null if nobody says", None)
     captured_at: datetime | None = _column("Shutter time, UTC; null if unknown or junk")
@@ -96,6 +100,7 @@ class Reason(StrEnum):
     NOT_READY = "not_ready"
     UNREADABLE = "unreadable"
     NO_POSITION = "no_position"
+    INEXACT = "inexact"
     MALFORMED = "malformed"
     NOT_STREET_LEVEL = "not_street_level"
     IGNORED = "ignored"

@@ -90,6 +90,9 @@ GRAPH = (
     Node("quality/retrieval",    (D1, VECTORIZE),     None, None,        "weekly_maintenance",
          "how many captures the other sources place right, whether confidence and radius hold, and the calibration of "
          "`geopin locate`", "Parquet, JSON, checks", "quality"),
+    Node("quality/outliers",     ("quality/retrieval",), None, None,     "weekly_maintenance",
+         "captures that the other sources contradict (moved, turned, like nothing there), with pictures side by side",
+         "Parquet", "quality"),
     Node("operations/search_index", (),               None, "cloudflare", "weekly_maintenance",
          "old versions of the index that were dropped, and what compacting it gave back", "numbers with plots"),
     Node("operations/catalog",   (),                  None, "duckdb",    "weekly_maintenance",

@@ -2,7 +2,7 @@
 
     {folder}/{run}.reading   a slot of 128 bytes for every image that the run reads at once
     {folder}/{run}.lock      held by the run as long as it lives
-    {folder}/ended.sqlite    how many runs ended while an image was being read
+    {folder}/ended.sqlite    how many runs ended while an image was being read; and what is known to be no picture
 
 An image that was being read when a run ended is read alone the next time; if that ends a run too, it is its fault, and
 noted as a failure like any other. Here: those files. Not here: reading (`reading.py`), or what an image does to the
@@ -27,7 +27,10 @@ from geopin_assets.files.sqlite import transaction
 
 ENDED_RUNS = 2
 _SLOT_BYTES = 128
-_SCHEMA = "create table if not exists ended (image text primary key, runs integer)"
+_SCHEMA = """
+create table if not exists ended (image text primary key, runs integer);
+create table if not exists repeated (bytes text primary key);
+"""
 _COUNT_UP = "insert into ended values (?, 1) on conflict (image) do update set runs = runs + 1"
 
 
@@ -63,6 +66,17 @@ class Attempts:
         with self._transaction() as db:
             db.execute("insert or replace into ended values (?, ?)", (image, runs))
             db.execute("delete from ended where runs = 0")
+
+    def repeated(self) -> set[str]:
+        """What `add_repeated` was told in all runs so far."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._transaction() as db:
+            return {name for (name,) in db.execute("select bytes from repeated")}
+
+    def add_repeated(self, name: str) -> None:
+        """Remember what is sent in place of pictures."""
+        with self._transaction() as db:
+            db.execute("insert or ignore into repeated values (?)", (name,))
 
     def _look_at_ended(self) -> None:
         """What runs read that are no more."""

@@ -4,7 +4,7 @@ Here: grouping views of many captures of many cells, and the bound on what waits
 is collected and the last one stored. Not here: where views come from, models, where vectors go (`pipeline.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from math import prod
@@ -42,9 +42,9 @@ class Batches:
     _waiting: dict[tuple[int, ...], Batch] = field(default_factory=dict)
     _seen: int = 0
 
-    def add(self, image: CaptureImage, views: Sequence[Image]) -> Iterator[Batch]:
-        """Take all views of one image; yields the batches that are to be embedded now."""
-        for view, pixels in enumerate(views):
+    def add(self, image: CaptureImage, views: Mapping[int, Image]) -> Iterator[Batch]:
+        """Take views of one image, by number; yields the batches that are to be embedded now."""
+        for view, pixels in views.items():
             self._seen += 1
             batch = self._waiting.setdefault(pixels.shape, Batch(self._seen))
             batch.images.append(image)

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from geopin_assets.embedding.decoding import Jpeg, decode_image
+from geopin_assets.embedding.decoding import decode_image
+from geopin_assets.embedding.jpeg import Jpeg
 from geopin_assets.embedding.protocol import Failure
 
 MAX_BYTES = 64 * 2**20

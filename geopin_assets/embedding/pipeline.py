@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -25,11 +25,12 @@ from geopin_assets.embedding.batching import Batches, Embedded, ModelThread
 from geopin_assets.embedding.decoders import Decoders
 from geopin_assets.embedding.decoding import needed_px
 from geopin_assets.embedding.plan import CellEmbeddings, CellTask, OpenCell
-from geopin_assets.embedding.protocol import CaptureImage, Embedder, Failure, FailureReason, Image
+from geopin_assets.embedding.protocol import CaptureImage, Embedder, Failure, FailureReason
 from geopin_assets.embedding.reading import IN_FLIGHT, Fetcher, ReadAhead, Renew
+from geopin_assets.embedding.repeats import MANY, Repeats, digest
+from geopin_assets.embedding.seen import Seen, flat, panorama
 from geopin_assets.embedding.stages import StageClock, ThreadMemory
 from geopin_assets.embedding.vectors import vector_rows
-from geopin_assets.embedding.views import is_equirectangular, perspective_views
 from geopin_assets.errors import GeoPinError
 
 READ_AHEAD = 256
@@ -67,6 +68,7 @@ def embed_cells(
     on_progress: Callable[[EmbeddingProgress], None] = lambda _: None,
     batch_size: int | None = None,
     attempts: Attempts | None = None,
+    many: int = MANY,
     decoders: Decoders | None = None,
 ) -> Generator[Finished]:
     """Bring the vectors of cells up to date with their captures; yields each cell as it is finished.
@@ -74,14 +76,16 @@ def embed_cells(
     `tasks` is read as the run proceeds. `renew` is asked for links just before they are fetched. `on_progress`
     gets the same object after every change. A bad image is a failure row; a cell that cannot be read or stored is
     an error, and the others go on; what the embedder raises is raised. Every batch is stored at once, as a part of
-    its cell, and a run that follows a killed one continues from there; `attempts` finds the image that killed it.
+    its cell, and a run that follows a killed one continues from there; `attempts` finds the image that killed it. The
+    same bytes at so `many` captures of a source are no picture.
     Close the generator to leave early.
     """
     clock = StageClock()
     with ExitStack() as stack:
         thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="model"))
         batches = Batches(lambda: batch_size or embedder.batch_size)
-        run = _Run(embedder, ModelThread(thread, embedder, clock), batches, clock, now, on_progress)
+        repeats = Repeats(many, attempts)
+        run = _Run(embedder, ModelThread(thread, embedder, clock), batches, repeats, clock, now, on_progress)
         prepare = _Prepare(embedder, stack.enter_context(decoders or Decoders()), clock)
         tried = stack.enter_context(attempts.of_run(IN_FLIGHT)) if attempts else None
         reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew), tried))
@@ -105,6 +109,7 @@ class _Run:
     embedder: Embedder
     model: ModelThread
     batches: Batches
+    repeats: Repeats
     clock: StageClock
     now: Callable[[], datetime]
     on_progress: Callable[[EmbeddingProgress], None]
@@ -142,19 +147,31 @@ class _Run:
 
         return renew_and_note
 
-    def take(self, image: CaptureImage, views: list[Image] | Failure) -> None:
+    def take(self, image: CaptureImage, read: "_Prepared | Failure") -> None:
         """One image was read, or failed. Of a cell that could not be stored it is let go."""
         cell = self._open.get(image.cell_id)
         if cell is None:
             return
-        if isinstance(views, Failure):
-            cell.fail(image, views)
+        if isinstance(read, Failure):
+            cell.fail(image, read)
             self._progress.failed += 1
             self._after_change(cell)
             return
-        cell.expect(image, len(views))
-        for batch in self.batches.add(image, views):
+        seen, digest = read
+        cell.expect(image, len(seen.views), seen.left_out)
+        if repeated := list(self.repeats.of(image, digest)):
+            self._withdraw(repeated)
+            return
+        for batch in self.batches.add(image, seen.views):
             self._store(self.model.swap(batch))
+
+    def _withdraw(self, images: Sequence[CaptureImage]) -> None:
+        """These are no pictures after all. Those of finished cells stay until they are fetched again."""
+        for image in images:
+            if cell := self._open.get(image.cell_id):
+                self._progress.embedded -= cell.withdraw(image, Failure(FailureReason.REPEATED))
+                self._progress.failed += 1
+                self._after_change(cell)
 
     def flush(self) -> None:
         """Embed and store whatever waits."""
@@ -177,7 +194,9 @@ class _Run:
             views = [batch.views[row] for row in rows]
             try:
                 with self.clock.stage("write"):
-                    cell.task.vectors.append(vector_rows(images, views, vectors[rows], self.embedder.model.model_id))
+                    left_out = [cell.left_out(image) for image in images]
+                    new = vector_rows(images, views, vectors[rows], self.embedder.model.model_id, left_out)
+                    cell.task.vectors.append(new)
             except GeoPinError as error:
                 self._close(cell, error)
                 continue
@@ -200,6 +219,10 @@ class _Run:
         self._finished.append((cell.task.cell_id, done))
 
 
+_Prepared = tuple[Seen, str]
+"""What the model gets of an image, and a digest of its bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepare:
     """Decodes one image, cuts it into its views and preprocesses them; runs in threads."""
@@ -208,7 +231,7 @@ class _Prepare:
     decoders: Decoders
     clock: StageClock
 
-    def __call__(self, image: CaptureImage, data: bytes) -> list[Image] | Failure:
+    def __call__(self, image: CaptureImage, data: bytes) -> _Prepared | Failure:
         side_px = self.embedder.model.side_px
         room = _panoramas.taken(_PANORAMA_BYTES) if image.is_pano else nullcontext()
         with room, self.decoders.lent() as decoder:
@@ -216,10 +239,10 @@ class _Prepare:
                 pixels = decoder.decode(data, at_least=needed_px(side_px, image.is_pano))
             if isinstance(pixels, Failure):
                 return pixels
-            height, width = pixels.shape[:2]
-            if image.is_pano and not is_equirectangular(width, height):
-                return Failure(FailureReason.NOT_EQUIRECTANGULAR, f"{width}x{height}")
             with self.clock.stage("preprocess"):
-                views = perspective_views(pixels, size_px=side_px) if image.is_pano else [pixels]
-                prepared = [self.embedder.preprocess(view) for view in views]
-                return [view.copy() if np.may_share_memory(view, pixels) else view for view in prepared]
+                seen = panorama(pixels, data, side_px) if image.is_pano else flat(pixels)
+                if isinstance(seen, Failure):
+                    return seen
+                prepared = {number: self.embedder.preprocess(view) for number, view in seen.views.items()}
+                own = {n: view.copy() if np.may_share_memory(view, pixels) else view for n, view in prepared.items()}
+                return replace(seen, views=own), digest(data)

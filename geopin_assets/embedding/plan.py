@@ -6,7 +6,7 @@ files (`vectors.py`).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
@@ -62,15 +62,15 @@ class CellPlan:
     fresh: pl.DataFrame
     deferred: pl.DataFrame
 
-    def images_after(self, embedded: Iterable[str], given_up: Iterable[str]) -> pl.DataFrame:
-        """The images that the cell should hold when these captures have been embedded, HELD_SCHEMA.
+    def images_after(self, embedded: Mapping[str, int], given_up: Iterable[str]) -> pl.DataFrame:
+        """The images that the cell should hold when these captures have been embedded but for so many of their views.
 
-        Superseded ones stay until there is a new one, or their capture is given up.
+        HELD_SCHEMA. Superseded ones stay until there is a new one, or their capture is given up.
         """
-        done = pl.Series("capture_id", list(embedded), pl.String)
-        gone = pl.concat([done, pl.Series("capture_id", list(given_up), pl.String)])
+        done = pl.DataFrame(list(embedded.items()), {"capture_id": pl.String, "left_out": pl.Int64}, orient="row")
+        gone = pl.concat([done["capture_id"], pl.Series("capture_id", list(given_up), pl.String)])
         kept = self.superseded.filter(~pl.col("capture_id").is_in(gone.implode()))
-        return pl.concat([self.reused, kept, self.fresh.filter(pl.col("capture_id").is_in(done.implode()))])
+        return pl.concat([self.reused, kept, self.fresh.join(done, on="capture_id").select(HELD_SCHEMA.names())])
 
 
 def plan_cell(
@@ -136,6 +136,8 @@ class CellStats:
     """Wall time each stage needed itself since the cell before was finished; stages overlap."""
     bottleneck: str
     """The stage that needed most; empty when nothing was fetched."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Views of embedded panoramas that show nothing, by reason, in this run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +162,9 @@ class OpenCell:
     """Captures that are neither embedded nor failed."""
     renewed: int = 0
     _failed: dict[CaptureImage, Failure] = field(default_factory=dict)
-    _embedded: set[str] = field(default_factory=set)
+    _embedded: dict[str, int] = field(default_factory=dict)
     _views_left: dict[str, int] = field(default_factory=dict)
+    _left_out: dict[str, Counter[FailureReason]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, task: CellTask, now: datetime) -> Self:
@@ -169,7 +172,8 @@ class OpenCell:
         task.vectors.set_damaged_aside()
         held, in_parts = task.vectors.held(), task.vectors.in_parts()
         current = task.captures.select("capture_id", pl.col("image_version").fill_null(""))
-        failures = task.failures.join(current, on=current.columns, how="semi")  # a new image is tried like any other
+        is_known = pl.col("reason").is_in(list(FailureReason))  # what is none any more is tried again, too
+        failures = task.failures.filter(is_known).join(current, on=current.columns, how="semi")  # as is a new image
         failures = _without_waived(failures, task.captures, task.obeys)
         lost = held.join(task.captures, on="capture_id", how="anti")
         kept = lost.filter(~task.gone(lost.select("capture_id", cell_id=pl.lit(task.cell_id))))
@@ -188,18 +192,32 @@ class OpenCell:
         self._failed[image] = failure
         self.left -= 1
 
-    def expect(self, image: CaptureImage, views: int) -> None:
-        """So many views of the image will be embedded."""
+    def expect(self, image: CaptureImage, views: int, left_out: Counter[FailureReason]) -> None:
+        """So many views of the image will be embedded, and so many not."""
         self._views_left[image.capture_id] = views
+        self._left_out[image.capture_id] = left_out
+
+    def left_out(self, image: CaptureImage) -> int:
+        """How many views of the image are not embedded."""
+        return self._left_out[image.capture_id].total()
 
     def note_view(self, image: CaptureImage) -> bool:
         """One view more is stored; whether it was the last of its image."""
+        if image in self._failed:
+            return False
         self._views_left[image.capture_id] -= 1
         is_last = not self._views_left[image.capture_id]
         if is_last:
-            self._embedded.add(image.capture_id)
+            self._embedded[image.capture_id] = self.left_out(image)
             self.left -= 1
         return is_last
+
+    def withdraw(self, image: CaptureImage, failure: Failure) -> bool:
+        """Have it fail after all; whether it was embedded already."""
+        was_embedded = self._embedded.pop(image.capture_id, None) is not None
+        self._failed[image] = failure
+        self.left -= not was_embedded
+        return was_embedded
 
     def finish(self, now: datetime, seconds: dict[str, float]) -> CellEmbeddings:
         """Make the cell's file what it should be, and close the account. Raises PayloadError."""
@@ -222,18 +240,25 @@ class OpenCell:
         stay = self.plan.deferred.select(FAILURE_SCHEMA.names()).cast(FAILURE_SCHEMA)
         return pl.concat([stay, new]).sort("capture_id")
 
+    def _left_out_by_reason(self) -> dict[str, int]:
+        reasons = Counter[str]()
+        for capture_id in self._embedded:
+            reasons.update({reason.value: views for reason, views in self._left_out[capture_id].items()})
+        return dict(reasons)
+
     def _stats(self, images: pl.DataFrame, seconds: dict[str, float]) -> CellStats:
-        kept = images.select("capture_id", now_views="views")
+        kept = images.select("capture_id", now_views=pl.col("views") - pl.col("left_out"))
         lost = self.held.join(kept, on="capture_id", how="left").select(
-            (pl.col("views") - pl.col("now_views").fill_null(0)).clip(lower_bound=0).sum()
+            (pl.col("views") - pl.col("left_out") - pl.col("now_views").fill_null(0)).clip(lower_bound=0).sum()
         )
         return CellStats(
             embedded=len(self._embedded),
             reused=len(self.plan.reused),
             failed=dict(Counter(failure.reason.value for failure in self._failed.values())),
+            left_out=self._left_out_by_reason(),
             renewed=self.renewed,
             deferred=len(self.plan.deferred),
-            vectors=int(images["views"].sum()),
+            vectors=int((images["views"] - images["left_out"]).sum()),
             removed_vectors=int(lost.item()),
             seconds=seconds,
             bottleneck=max(seconds, key=seconds.__getitem__, default="") if len(self.plan.todo) else "",
@@ -245,4 +270,6 @@ def _without_waived(failures: pl.DataFrame, captures: pl.DataFrame, obeys: Calla
     host = pl.col("image_url").str.extract("^https?://([^/:?#]+)").str.to_lowercase()
     waived = [name for name in captures.select(host.unique().drop_nulls()).to_series() if not obeys(name)]
     free = captures.filter(host.is_in(waived))["capture_id"]
-    return failures.filter((pl.col("reason") != FailureReason.OPTED_OUT.value) | ~pl.col("capture_id").is_in(free))
+    return failures.filter(
+        (pl.col("reason") != FailureReason.OPTED_OUT.value) | ~pl.col("capture_id").is_in(free.implode())
+    )

@@ -63,8 +63,14 @@ class FailureReason(StrEnum):
     """Decoding it takes more time or memory than an image may."""
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_SMALL = "too_small"
-    NOT_EQUIRECTANGULAR = "not_equirectangular"
-    """Declared a panorama, but not twice as wide as high."""
+    BLACK = "black"
+    """Nothing to see, nearly everywhere. A server may have the picture another time."""
+    ONE_COLOR = "one_color"
+    """The same in another color: what is sent in place of a picture, or what is left of a damaged one."""
+    PADDING = "padding"
+    """Of a view: most of it lies outside of what the panorama shows."""
+    REPEATED = "repeated"
+    """The very bytes that were sent for other captures of the source: in place of a picture."""
 
     @property
     def is_transient(self) -> bool:
@@ -86,6 +92,7 @@ _R = FailureReason
 _OF_HOST = frozenset({_R.TIMEOUT, _R.UNREACHABLE, _R.SERVER_ERROR, _R.RATE_LIMITED})
 _SAYS_NOTHING = frozenset({_R.HOST_DOWN, _R.LINK_EXPIRED, _R.RATE_LIMITED})
 _ANOTHER_TIME = {_R.REFUSED, _R.NOT_READY, _R.NOT_UNDERSTOOD, _R.TOO_MANY_REDIRECTS, _R.NOT_AN_IMAGE, _R.DAMAGED}
+_ANOTHER_TIME |= {_R.BLACK, _R.ONE_COLOR, _R.REPEATED}
 _TRANSIENT = _OF_HOST | _SAYS_NOTHING | _ANOTHER_TIME | {_R.CRASHED, _R.ENDED_RUNS, _R.GONE}
 
 
@@ -194,6 +201,7 @@ def embedding_schema(dim: int) -> pl.Schema:
 
     return pl.Schema(
         {"vector_id": pl.String(), "capture_id": pl.String(), "source": pl.String(), "view": pl.Int16()}
+        | {"left_out": pl.Int16()}
         | {"heading_deg": pl.Float64(), "model_id": pl.String(), "image_version": pl.String()}
         | {"embedding": pl.Array(pl.Float16(), dim)}
     )

@@ -40,28 +40,35 @@ def heading_of_view() -> pl.Expr:
 
 
 def vector_rows(
-    images: Sequence[CaptureImage], views: Sequence[int], vectors: NDArray[np.float16], model_id: str
+    images: Sequence[CaptureImage],
+    views: Sequence[int],
+    vectors: NDArray[np.float16],
+    model_id: str,
+    left_out: Sequence[int] = (),
 ) -> pl.DataFrame:
-    """Rows of `embedding_schema`: row i of `vectors` is view `views[i]` of `images[i]`."""
+    """Rows of `embedding_schema`: row i of `vectors` is view `views[i]` of `images[i]`, which lacks `left_out[i]`."""
     return pl.DataFrame(
         {
             "vector_id": [vector_id(image.capture_id, view) for image, view in zip(images, views, strict=True)],
             "capture_id": [image.capture_id for image in images],
             "source": [image.source for image in images],
             "view": views,
+            "left_out": left_out or [0] * len(views),
             "center_deg": pl.Series([image.center_deg for image in images], dtype=pl.Float64),
             "model_id": [model_id] * len(images),
             "image_version": [image.image_version for image in images],
             "embedding": pl.Series(vectors, dtype=pl.Array(pl.Float16, vectors.shape[1])),
         },
-        schema_overrides={"view": pl.Int16},
+        schema_overrides={"view": pl.Int16, "left_out": pl.Int16},
     ).select(*(heading_of_view() if name == "heading_deg" else name for name in embedding_schema(vectors.shape[1])))
 
 
 HELD_SCHEMA = pl.Schema(
     {"capture_id": pl.String(), "image_version": pl.String(), "views": pl.Int64(), "center_deg": pl.Float64()}
+    | {"left_out": pl.Int64()}
 )
-"""One row per embedded image: how many views of it there are, and the bearing of the image center (null: unknown)."""
+"""One row per embedded image: into how many views it was cut, how many of them show nothing and have no vector, and the
+bearing of the image center (null: unknown)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ class CellVectors:
         Bearings become theirs. `held` is what `held()` said; a file that need not change is left alone.
         """
         images, parts = images.select(HELD_SCHEMA.names()).sort("capture_id"), self._parts()
-        if parts or not images.equals(held):
+        if parts or not _rounded(images).equals(_rounded(held)):
             with (
                 self.objects.as_files([*reversed(parts), *self._finished()]) as sources,
                 self.objects.replacing(self.key) as path,
@@ -194,9 +201,9 @@ class CellVectors:
             write(rows)
 
     def _held(self, keys: list[str]) -> pl.DataFrame:
-        columns = ["capture_id", "image_version", "view", "heading_deg", "embedding"]
+        columns = ["capture_id", "image_version", "view", "heading_deg", "left_out", "embedding"]
         found = [
-            rows.select(*columns[:4], is_sound=_are_unit(rows["embedding"]))
+            _with_left_out(rows.lazy()).select(*columns[:5], is_sound=_are_unit(rows["embedding"])).collect()
             for key in keys
             for rows in self.snapshot(columns, key)()
         ]
@@ -204,8 +211,12 @@ class CellVectors:
             return pl.DataFrame(schema=HELD_SCHEMA)
         images = pl.concat(found).group_by("capture_id", "image_version")
         held = images.agg(
-            views=pl.col("view").n_unique().cast(pl.Int64),
-            center_deg=pl.col("heading_deg").filter(pl.col("view") == 0).first(),
+            views=pl.col("view").n_unique().cast(pl.Int64) + pl.col("left_out").first(),
+            center_deg=pl.coalesce(
+                pl.col("heading_deg").filter(pl.col("view") == 0).first(),
+                (pl.col("heading_deg") - YAW_STEP_DEG * pl.col("view")).first() % 360.0,
+            ),
+            left_out=pl.col("left_out").first().cast(pl.Int64),
             is_sound=pl.col("is_sound").all(),
         )
         return held.filter("is_sound").select(HELD_SCHEMA.names()).sort("capture_id", "image_version")
@@ -214,20 +225,34 @@ class CellVectors:
         """The vectors of a span; where files repeat one, the first file's."""
         within = pl.col("capture_id").is_between(pl.lit(span["capture_id"][0]), pl.lit(span["capture_id"][-1]))
         images = span.select("capture_id", "image_version", "views", "center_deg").lazy()
+        scanned = [pl.scan_parquet(file, low_memory=True, glob=False).filter(within) for file in files]
         rows = (
-            pl.concat([pl.scan_parquet(file, low_memory=True, glob=False).filter(within) for file in files])
+            pl.concat([_with_left_out(one).select(embedding_schema(self.dim).names()) for one in scanned])
             .join(images, on=["capture_id", "image_version"], maintain_order="left")
-            .filter(pl.col("view") < pl.col("views"))
+            .filter(
+                pl.col("view") < pl.col("views"), pl.col("left_out") == pl.col("left_out").first().over("capture_id")
+            )
             .unique(["capture_id", "view"], keep="first", maintain_order=True)
             .with_columns(heading_of_view())
             .sort("capture_id", "view")
             .select(embedding_schema(self.dim).names())
             .collect()
         )
-        if len(rows) != span["views"].sum():
-            name = self.objects.address(self.key)
-            raise PayloadError(f"{name}: {len(rows)} vectors where {span['views'].sum()} should be")
+        if len(rows) != (wanted := (span["views"] - span["left_out"]).sum()):
+            raise PayloadError(f"{self.objects.address(self.key)}: {len(rows)} vectors where {wanted} should be")
         return rows
+
+
+def _with_left_out(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of a file from before views were left out have none."""
+    if "left_out" in rows.collect_schema():
+        return rows
+    return rows.with_columns(left_out=pl.lit(0, pl.Int16))
+
+
+def _rounded(images: pl.DataFrame) -> pl.DataFrame:
+    """Where view 0 was left out, the bearing was reckoned from another's."""
+    return images.with_columns(pl.col("center_deg").round(6))
 
 
 def _spans(images: pl.DataFrame) -> Iterator[pl.DataFrame]:

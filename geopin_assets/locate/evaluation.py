@@ -55,6 +55,7 @@ class Answer:
     """What was found for a question. Of the matches, best first, up to ten: how far off they are."""
 
     question: Question
+    best: Match
     terms: Terms
     errors_m: tuple[float, ...]
     by_points: "Answer | None" = None
@@ -63,6 +64,11 @@ class Answer:
     @property
     def error_m(self) -> float:
         return self.errors_m[0]
+
+    @property
+    def others(self) -> list[str]:
+        """The other sources that show the place of the question."""
+        return covering(self.question.row)
 
 
 Compare = Callable[[Question, Sequence[Match]], Mapping[str, int]]
@@ -85,7 +91,7 @@ def ask(
 
         def answer(ordered: pl.DataFrame) -> Answer:
             terms = gather(question.views, ordered, index, store, without=without, inliers=inliers)  # noqa: B023
-            return Answer(question, terms, question.errors_m(ordered))  # noqa: B023
+            return Answer(question, ordered.row(0, named=True), terms, question.errors_m(ordered))  # noqa: B023
 
         by_points = answer(reordered(matches, inliers)) if inliers else None
         yield replace(answer(matches), by_points=by_points)

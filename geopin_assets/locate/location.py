@@ -45,6 +45,8 @@ class Reference:
     """Points that match; None if that was not looked at."""
     copy_of: str | None = None
     """The better match that this one is a copy of: the two are one witness."""
+    trust: float = 1.0
+    """Below 1 where other sources contradict this capture."""
 
 
 @dataclass(frozen=True, slots=True)

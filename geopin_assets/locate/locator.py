@@ -3,8 +3,8 @@
 Here: putting the answer together. Not here: reading the photo (`photo.py`), the model, the stores, or what is shown.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,8 @@ from geopin_assets.geo import distance_m
 from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.confidence import Calibration
 from geopin_assets.locate.location import NOT_COVERED, UNCERTAIN, Location, Place, Reference
-from geopin_assets.locate.search import Area, reordered, search
+from geopin_assets.locate.outliers import weighed
+from geopin_assets.locate.search import Area, renumbered, reordered, search
 from geopin_assets.locate.terms import OTHER_PLACE_M, Terms, gather
 from geopin_assets.locate.witnesses import Match, is_copy
 
@@ -39,6 +40,8 @@ class Locator:
     model_id: str
     index_version: str
     calibration: Calibration | None
+    trust: Mapping[str, float] = field(default_factory=dict)
+    """Of captures that other sources contradict: they count less (`outliers.py`)."""
 
     def locate(
         self,
@@ -62,6 +65,7 @@ class Locator:
             return Location(
                 NOT_COVERED, None, None, None, None, None, nothing, [], [], self.model_id, self.index_version
             )
+        matches = renumbered(weighed(matches, self.trust)) if self.trust else matches
         inliers = compare(matches.head(verify).rows(named=True)) if compare and verify else {}
         if inliers and self.calibration and self.calibration.reorders:
             matches = reordered(matches, inliers)
@@ -83,7 +87,7 @@ class Locator:
             confidence=confidence,
             terms=terms.in_words(),
             alternatives=self._alternatives(matches, terms),
-            matches=references(matches.head(top).rows(named=True), inliers),
+            matches=references(matches.head(top).rows(named=True), inliers, self.trust),
             model_id=self.model_id,
             index_version=self.index_version,
             notes=notes + ([] if known else [NOT_CALIBRATED]),
@@ -106,7 +110,7 @@ class Locator:
         return places
 
 
-def references(matches: Sequence[Match], inliers: dict[str, int]) -> list[Reference]:
+def references(matches: Sequence[Match], inliers: Mapping[str, int], trust: Mapping[str, float]) -> list[Reference]:
     """Matches as readers get them; of copies the best one is the witness."""
     originals: list[Match] = []
     told: list[Reference] = []
@@ -115,5 +119,6 @@ def references(matches: Sequence[Match], inliers: dict[str, int]) -> list[Refere
         if copy_of is None:
             originals.append(match)
         shown = {name: match[name] for name in Reference.__slots__ if name in match}
-        told.append(Reference(**shown, inliers=inliers.get(match["capture_id"]), copy_of=copy_of))
+        id_ = match["capture_id"]
+        told.append(Reference(**shown, inliers=inliers.get(id_), copy_of=copy_of, trust=trust.get(id_, 1.0)))
     return told

@@ -9,17 +9,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geopin_assets.embedding.content import emptiness
 from geopin_assets.embedding.decoders import decode_apart
+from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST
 from geopin_assets.embedding.protocol import Embedder, Failure, Image
-from geopin_assets.embedding.views import is_equirectangular, perspective_views
+from geopin_assets.embedding.seen import Seen, panorama
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.sphere import Part, by_gpano, is_two_to_one
+from geopin_assets.xmp import GPANO, properties
 
 Photo = Path | bytes | Image
 """A file, its bytes, or pixels: uint8 [height, width, 3], upright RGB."""
 
 
 def read_photo(photo: Photo) -> Image:
-    """The pixels of a photo. Raises ConfigurationError for what is no image that can be read."""
+    """The pixels of a photo, decoded as captures are: a panorama is larger, and laid into its sphere, which is 2:1.
+
+    Raises ConfigurationError for what is no image that can be read, and for one that shows nothing.
+    """
     if isinstance(photo, np.ndarray):
         return photo
     name = "the photo"
@@ -28,16 +35,38 @@ def read_photo(photo: Photo) -> Image:
         if not photo.is_file():
             raise ConfigurationError(f"no photo at {photo}")
         photo = photo.read_bytes()
-    image = decode_apart(photo)
+    image = _decoded(photo)
     if isinstance(image, Failure):
         raise ConfigurationError(f"{name}: {image.reason}: {image.detail}")
+    if reason := emptiness(image):
+        raise ConfigurationError(f"{name}: {reason}: nothing to see")
     return image
 
 
-def frames_of(image: Image, side_px: int) -> list[Image]:
-    """What a model sees: the whole photo and, of one that may be a panorama, its twelve views too."""
+def _decoded(data: bytes) -> Image | Failure:
+    image = decode_apart(data)
+    if isinstance(image, Failure):
+        return image
     height, width = image.shape[:2]
-    return [image, *(perspective_views(image, size_px=side_px) if is_equirectangular(width, height) else [])]
+    part = by_gpano(width, height, properties(data, GPANO))
+    if not (part.is_all_around if part else is_two_to_one(width, height)):
+        return image
+    whole = decode_apart(data, at_least=PANORAMA_AT_LEAST)
+    return whole if part is None or isinstance(whole, Failure) else _laid(whole, part)
+
+
+def _laid(image: Image, part: Part) -> Image:
+    """Its last rows repeated above and below, until it is a whole sphere."""
+    whole = round(image.shape[0] / part.height)
+    above = min(round(part.top * whole), whole - image.shape[0])
+    return np.pad(image, ((above, whole - image.shape[0] - above), (0, 0), (0, 0)), mode="edge")
+
+
+def frames_of(image: Image, side_px: int) -> list[Image]:
+    """What a model sees: the whole photo and, of one that may be a panorama, its views too."""
+    height, width = image.shape[:2]
+    seen = panorama(image, b"", side_px) if is_two_to_one(width, height) else None
+    return [image, *(seen.views.values() if isinstance(seen, Seen) else ())]
 
 
 def views_of(frames: Sequence[Image], embedder: Embedder) -> NDArray[np.float32]:

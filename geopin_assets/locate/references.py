@@ -12,8 +12,9 @@ from geopin_assets.embedding.decoders import Decoders
 from geopin_assets.embedding.decoding import needed_px
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Fetcher, Image
 from geopin_assets.embedding.reading import ReadAhead, Renew
+from geopin_assets.embedding.seen import panorama
 from geopin_assets.embedding.stages import StageClock
-from geopin_assets.embedding.views import SIZE_PX, is_equirectangular, perspective_views
+from geopin_assets.embedding.views import SIZE_PX
 from geopin_assets.locate.witnesses import Match
 
 
@@ -66,6 +67,7 @@ class _Cut:
             pixels = decoder.decode(data, at_least=needed_px(SIZE_PX, image.is_pano))
             if isinstance(pixels, Failure):
                 return pixels
-            if image.is_pano and is_equirectangular(pixels.shape[1], pixels.shape[0]):
-                return perspective_views(pixels)[self.views[image.capture_id]]
-            return pixels.copy()
+            if not image.is_pano:
+                return pixels.copy()
+            seen = panorama(pixels, data, SIZE_PX)
+            return seen if isinstance(seen, Failure) else seen.views.get(self.views[image.capture_id], pixels).copy()

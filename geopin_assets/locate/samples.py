@@ -30,8 +30,8 @@ def draw_questions(storage: Storage, model: Model, most: int, seed: int = 0) -> 
         batch = cell_ids[first : first + _CELLS_AT_ONCE]
         rows = desired_rows(storage, batch)
         for cell_id, in_cell in rows.group_by("cell_id", maintain_order=True):
-            stored = files.cell(str(cell_id[0])).read(["capture_id", "view", "embedding"])
-            for question in _of_cell(in_cell.join(stored, on="capture_id"), per_cell, random):
+            stored = files.cell(str(cell_id[0])).read(["capture_id", "view", "heading_deg", "embedding"])
+            for question in _of_cell(in_cell.drop("heading_deg").join(stored, on="capture_id"), per_cell, random):
                 yield question
                 left -= 1
                 if not left:

@@ -111,8 +111,12 @@ def _ranked(best: pl.DataFrame) -> pl.DataFrame:
 def reordered(matches: pl.DataFrame, inliers: Mapping[str, int]) -> pl.DataFrame:
     """The matches whose points were counted by that count, before all others."""
     points = pl.col("capture_id").replace_strict(dict(inliers), default=-1, return_dtype=pl.Int64)
-    ordered = matches.sort(points, descending=True, maintain_order=True)
-    return _ranked(ordered.drop(*_COUNTED_AGAIN))
+    return renumbered(matches.sort(points, descending=True, maintain_order=True))
+
+
+def renumbered(matches: pl.DataFrame) -> pl.DataFrame:
+    """Matches in another order: ranks and distances from the best match anew."""
+    return _ranked(matches.drop(*_COUNTED_AGAIN))
 
 
 def _rows(vector_ids: pl.Series, store: Readable) -> pl.DataFrame:

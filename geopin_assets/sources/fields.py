@@ -17,6 +17,7 @@ import orjson
 from geopin_assets.capture import Reason, Rejected
 from geopin_assets.environment import keys_in
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.geo import normalize_heading
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +33,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 EARLIEST = datetime(2004, 1, 1, tzinfo=UTC)  # before it there is no street-level platform, only unset camera clocks
 DUTCH_TIME = ZoneInfo("Europe/Amsterdam")
 _CLOCK_SKEW = timedelta(days=1)
+_LEAST_DEG, _MOST_DEG = -180.0, 450.0
 
 
 def rejecting(parse: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T | Rejected]:
@@ -86,12 +88,14 @@ def point(geometry: Any) -> tuple[float, float] | None:
 
 
 def heading_deg(value: Any) -> float | None:
-    """Degrees clockwise from north, brought into [0, 360)."""
+    """Degrees clockwise from north, brought into [0, 360).
+
+    -1 is what cameras write that know none, and what is far out of range means nothing that could be turned into it.
+    """
     degrees = number(value)
-    if degrees is None:
+    if degrees is None or degrees == -1 or not _LEAST_DEG <= degrees <= _MOST_DEG:
         return None
-    turned = degrees % 360.0
-    return 0.0 if turned == 360.0 else turned  # -1e-20 % 360 is 360.0
+    return normalize_heading(degrees)
 
 
 def instant(value: Any, *, zone: tzinfo = UTC) -> datetime | None:

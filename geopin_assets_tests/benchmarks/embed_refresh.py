@@ -39,7 +39,7 @@ class Run:
         before = _written(folder)
         started = Cost.now()
         tasks = week.tasks(folder)
-        for cell_id, done in embed_cells(tasks, embedder=Thumbnail(), fetcher=fetcher, renew=links.renew):
+        for cell_id, done in embed_cells(tasks, embedder=Thumbnail(), fetcher=fetcher, renew=links.renew, many=9**9):
             if isinstance(done, Exception) or done.stats.failed:
                 sys.exit(f"{cell_id}: {done}")
         cpu_s = (Cost.now() - started).cpu_s

@@ -1,7 +1,7 @@
 """Searching an index for one photo: `python -m geopin_assets_tests.benchmarks.locate_search`.
 
-What `geopin locate` waits for, beside what cannot be undercut: one pass of numpy over the same vectors in memory. Exact
-search finds what the scan finds; both are shown, with how many of the ten nearest are the same.
+What `geopin locate` waits for, beside one pass of numpy over the same vectors in memory, which finds the truth. Large
+indexes are divided into lists by their weekly compaction: how many of the ten nearest are found is shown, too.
 """
 
 import argparse
@@ -24,9 +24,18 @@ DIM = 512
 TOP = 100
 
 
+LOOKS_ALIKE = 8
+"""Captures of one place, whose vectors differ by noise; places look like their towns, and those like one of a few."""
+
+
 def vectors(count: int, seed: int) -> NDArray[np.float32]:
-    """Unit vectors, float32 [count, DIM]."""
-    drawn = np.random.default_rng(seed).standard_normal((count, DIM), dtype=np.float32)
+    """Unit vectors, float32 [count, DIM], of captures of places; the places are the same whatever the seed."""
+    places, noise = np.random.default_rng(0), np.random.default_rng(seed)
+    towns = places.standard_normal((300, DIM), dtype=np.float32)
+    size = -(-count // LOOKS_ALIKE)
+    of = towns[places.integers(len(towns), size=size)] + places.standard_normal((size, DIM), dtype=np.float32)
+    drawn = np.repeat(of, LOOKS_ALIKE, axis=0)[:count]
+    drawn = drawn + 0.8 * noise.standard_normal(drawn.shape, dtype=np.float32)
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     return drawn
 
@@ -71,7 +80,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=40)
     chosen = parser.parse_args(arguments)
-    stored, asked = vectors(chosen.count, 1), vectors(chosen.queries, 2)
+    stored = vectors(chosen.count, 1)
+    asked = vectors(chosen.count, 2)[:: max(1, chosen.count // chosen.queries)]
     with tempfile.TemporaryDirectory(prefix="geopin-bench-") as folder:
         index = filled(Path(folder), stored)
         index.query(asked[0], TOP)  # opens the files
@@ -89,7 +99,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             f"{1000 * np.quantile(took, 0.95):.0f}",
             f"{cpu / len(asked):.3f}",
         ]
-        for name, took, cpu in (("index, exact", found, cpu_s), ("numpy scan", bare, bare_cpu_s))
+        for name, took, cpu in (("index", found, cpu_s), ("numpy scan", bare, bare_cpu_s))
     ]
     print_table(["search", "p50 ms", "p95 ms", "CPU s each"], rows)
     print(

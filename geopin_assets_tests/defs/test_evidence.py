@@ -35,7 +35,7 @@ def embed(place: Installation, cell_id: str, numbers: list[str]) -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     cell = place.vectors(cell_id)
     cell.append(vector_rows(images, [0] * len(images), vectors.astype(np.float16), model.model_id))
-    held = [(image.capture_id, "1", 1, 90.0) for image in images]
+    held = [(image.capture_id, "1", 1, 90.0, 0) for image in images]
     cell.commit(pl.DataFrame(held, schema=HELD_SCHEMA, orient="row"), cell.held())
 
 
@@ -74,10 +74,10 @@ def merge(place: Installation, *cells: str) -> None:
     place.storage.catalog().merge(cells or CELLS, place.storage.raw())
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Installation:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """Two cells of three captures, crawled, merged, embedded and published."""
-    place = Installation(tmp_path, {"GEOPIN_PROFILE": "sandbox", "GEOPIN_REMOVAL_FLOOR": "0"})
+    place = Installation(tmp_path_factory.mktemp("made"), {"GEOPIN_PROFILE": "sandbox", "GEOPIN_REMOVAL_FLOOR": "0"})
     for cell_id, numbers in ((HERE, NUMBERS[:3]), (THERE, NUMBERS[3:])):
         crawl(place.storage.raw(), cell_id, [capture(n) for n in numbers])
         embed(place, cell_id, numbers)
@@ -85,6 +85,11 @@ def place(tmp_path: Path) -> Installation:
     publish(place)
     assert held(place) == {f"panoramax:{n}" for n in NUMBERS}
     return place
+
+
+@pytest.fixture
+def place(made: Installation, tmp_path: Path) -> Installation:
+    return made.copy(tmp_path)
 
 
 def catalog_path(place: Installation) -> Path:

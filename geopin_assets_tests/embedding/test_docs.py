@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from geopin_assets.embedding import answers, decoders, decoding, fetching, hosts, reading, views
+from geopin_assets.embedding import (
+    answers,
+    decoders,
+    decoding,
+    fetching,
+    hosts,
+    jpeg,
+    pillow_formats,
+    reading,
+    views,
+)
 from geopin_assets.embedding.model.checkpoints import PUBLISHED, Architecture
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import BACK_OFF, FailureReason
@@ -56,13 +66,13 @@ def test_every_reason_of_a_failure_is_explained_with_whether_it_is_tried_again()
     ("text", "value", "unit"),
     [
         ("| {} MB;", fetching.MAX_BYTES, MB),
-        ("; {} megapixels (WebP", decoding.Jpeg.max_pixels, 10**6),
-        ("; {} megapixels (WebP", decoding.Png.max_pixels, 10**6),
-        ("(WebP {});", decoding.WebP.max_pixels, 10**6),
+        ("; {} megapixels (WebP", jpeg.Jpeg.max_pixels, 10**6),
+        ("; {} megapixels (WebP", pillow_formats.Png.max_pixels, 10**6),
+        ("(WebP {});", pillow_formats.WebP.max_pixels, 10**6),
         ("no side below {} px", decoding.MIN_SIDE_PX, 1),
         ("| {} s for one attempt", fetching.ImageFetcher.deadline_s, 1),
         ("| {}, each checked as if", answers.MAX_REDIRECTS, 1),
-        ("| {} scans:", decoding.MAX_SCANS, 1),
+        ("| {} scans:", jpeg.MAX_SCANS, 1),
         ("{} images on the way", reading.IN_FLIGHT, 1),
         ("{} MB of undecoded bytes", reading.IN_FLIGHT_BYTES, MB),
         ("{} MB of\ndecoding", decoders.WORKING_BYTES, MB),

@@ -13,6 +13,8 @@ import polars as pl
 import pytest
 
 from geopin_assets.capture import vector_id
+from geopin_assets.embedding.attempts import Attempts
+from geopin_assets.embedding.decoders import Decoders, Limits
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import HOST_PATIENCE, AddressRule
 from geopin_assets.embedding.model.thumbnail import Thumbnail
@@ -34,7 +36,7 @@ from geopin_assets.files.object_store import open_store
 from geopin_assets_tests.embedding.fetching import loopback_fetcher
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, listening, status
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
-from geopin_assets_tests.embedding.pictures import encoded, smooth
+from geopin_assets_tests.embedding.pictures import encoded, gray_jpeg, jpeg_segment, smooth
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 FLAT, PANORAMA = encoded(smooth(120, 90)), encoded(smooth(256, 128))
@@ -49,7 +51,7 @@ class TinyModel:
     batch_size = 128
 
     def __init__(self, model_id: str = "tiny-2-p1", side_px: int | None = 8) -> None:
-        self.model = Model(model_id, dim=2, is_place_recognition=False)
+        self.model = Model(model_id, dim=2, is_place_recognition=False, side_px=64)
         self.side_px = side_px
         self.batches: list[tuple[int, ...]] = []
 
@@ -114,7 +116,7 @@ def run(tmp_path: Path) -> Run:
         model = embedder.model
         vectors = VectorFiles(open_store(folder), model.model_id, model.dim).cell(CELL)
         task = CellTask(CELL, cell, before.failures if before else NO_FAILURES, vectors, **of_task)
-        options = {"fetcher": fetcher or MemoryFetcher(IMAGES), "batch_size": 128} | options
+        options = {"fetcher": fetcher or MemoryFetcher(IMAGES), "batch_size": 128, "many": 1000} | options
         ((cell_id, done),) = embed_cells([task], embedder=embedder, now=lambda: now, **options)
         assert cell_id == CELL and not isinstance(done, PayloadError)
         return Result(vectors.read(), done.failures, done.stats, folder)
@@ -233,20 +235,111 @@ def test_a_bad_image_is_a_row_and_the_cell_goes_on(run: Run) -> None:
         "http://a/slow": Failure(FailureReason.TIMEOUT),
     }
     cell = captures({}, *({"image_url": f"http://a/{name}"} for name in ("html", "cut", "slow", "gone")))
-    cell = cell.vstack(captures({"capture_id": "s:wide", "is_pano": True}))
     result = run(cell, fetcher=MemoryFetcher(images))
     assert dict(result.failures.select("capture_id", "reason").iter_rows()) == {
         "s:1": "not_an_image",
         "s:2": "damaged",
         "s:3": "timeout",
         "s:4": "not_found",
-        "s:wide": "not_equirectangular",
     }
     assert result.failures.schema == FAILURE_SCHEMA
     assert result.vectors["capture_id"].to_list() == ["s:0"]
-    assert sum(result.stats.failed.values()) == 5 and result.stats.failed["timeout"] == 1
+    assert sum(result.stats.failed.values()) == 4 and result.stats.failed["timeout"] == 1
     later = dict(result.failures.select("reason", "next_try_at").iter_rows())
     assert later["timeout"] == NOW + BACK_OFF[0] and later["not_found"] is None
+
+
+HALF = smooth(256, 128)
+HALF[:, 128:] = 0
+STRANGE = {
+    "http://b/half": encoded(HALF),
+    "http://b/tall": encoded(smooth(128, 256)),
+    "http://b/black": encoded(0 * HALF),
+}
+
+
+def test_of_a_panorama_only_the_views_that_show_something_have_vectors(run: Run) -> None:
+    """One that is none after all has one. Both are complete: they are reused, and follow a corrected heading."""
+    cell = captures(*(PANO | {"image_url": url} for url in STRANGE), PANO)
+    first = run(cell, fetcher=MemoryFetcher(IMAGES | STRANGE))
+    views = {f"s:{n}": first.vectors.filter(capture_id=f"s:{n}")["view"].to_list() for n in range(4)}
+    assert views == {"s:0": [0, 6, 7, 8, 9, 10, 11], "s:1": [0], "s:2": [], "s:3": list(range(12))}
+    assert first.vectors["left_out"].unique().sort().to_list() == [0, 5, 11]
+    assert dict(first.failures.select("capture_id", "reason").iter_rows()) == {"s:2": "black"}
+    assert (first.stats.embedded, first.stats.vectors, first.stats.left_out) == (3, 20, {"padding": 16})
+    fetcher = MemoryFetcher(IMAGES | STRANGE)
+    second = run(cell, first, fetcher)
+    assert not fetcher.fetched and second.vectors.equals(first.vectors) and second.stats.vectors == 20
+    third = run(cell.with_columns(pl.lit(20.5).alias("heading_deg")), second, fetcher)
+    assert not fetcher.fetched and third.vectors["embedding"].equals(first.vectors["embedding"])
+    assert third.vectors["heading_deg"].to_list() == [(20.5 + 30 * view) % 360 for view in first.vectors["view"]]
+    assert run(cell.tail(1), third, fetcher).stats.removed_vectors == 8
+
+
+def test_what_turned_out_to_be_no_panorama_or_one_is_embedded_anew(run: Run) -> None:
+    cell, images = captures({"image_url": "http://b/half"}), IMAGES | STRANGE
+    first, fetcher = run(cell, fetcher=MemoryFetcher(images)), MemoryFetcher(images)
+    second = run(cell.with_columns(is_pano=True), first, fetcher)
+    assert fetcher.fetched.total() == 1 and second.vectors["view"].to_list() == [0, 6, 7, 8, 9, 10, 11]
+    third = run(cell, second, fetcher)
+    assert fetcher.fetched.total() == 2 and third.vectors.equals(first.vectors)
+
+
+def test_files_from_before_views_were_left_out_are_read(run: Run) -> None:
+    first, fetcher = run(captures({}, PANO)), MemoryFetcher(IMAGES)
+    path = first.folder / Thumbnail.model.model_id / f"{CELL}.parquet"
+    first.vectors.drop("left_out").write_parquet(path)
+    assert run(captures({}, PANO), first, fetcher).stats.reused == 2 and not fetcher.fetched
+    again = run(captures({}, PANO, {"image_url": "http://a/other"}), first, fetcher)
+    assert list(fetcher.fetched) == ["http://a/other"] and again.vectors[:13].equals(first.vectors)
+
+
+def test_the_same_bytes_at_many_captures_of_a_source_are_no_picture(run: Run, tmp_path: Path) -> None:
+    """Those before the third are taken back; then it is known, in every run. Another source may have the picture."""
+    images = {f"http://a/{n}": FLAT for n in range(6)} | {"http://a/other": IMAGES["http://a/other"]}
+    images |= {f"own-photos://x/{n}": FLAT for n in range(4)}
+    attempts = Attempts(tmp_path / "attempts")
+    some = [{"image_url": f"http://a/{n}"} for n in range(4)] + [{"image_url": "http://a/other"}]
+    elsewhere = [{"image_url": f"http://a/{n}", "source": "t"} for n in (4, 5)]
+    copies = [{"image_url": url} for url in images if url.startswith("own")]
+    cell = captures(*some, *elsewhere, *copies)
+    first = run(cell, fetcher=MemoryFetcher(images), many=3, batch_size=1, attempts=attempts)
+    assert first.stats.failed == {"repeated": 4} and first.stats.embedded == len(cell) - 4
+    assert first.vectors["capture_id"].to_list() == sorted(f"s:{n}" for n in range(4, len(cell)))
+    assert first.failures["next_try_at"].null_count() == 0, "a picture may come to be there"
+    new = captures({"capture_id": "s:new", "image_url": "http://a/0"})
+    assert run(new, fetcher=MemoryFetcher(images), many=3, attempts=attempts).stats.failed == {"repeated": 1}
+    assert run(new, fetcher=MemoryFetcher(images), many=3).stats.embedded == 1
+
+
+def with_segments(*segments: bytes) -> bytes:
+    return FLAT[:2] + b"".join(segments) + FLAT[2:]
+
+
+def test_a_photo_that_takes_all_there_is_costs_itself_and_no_run(run: Run) -> None:
+    """Of half a megabyte, and viewers show it: 100 megapixels in 64 scans. What is only large beside it is read."""
+    heavy = gray_jpeg(10_000, 10_000, 64)
+    assert len(heavy) < 2**20
+    images = {
+        "http://a/heavy": heavy,
+        "http://a/profile": with_segments(*[jpeg_segment(0xE2, b"ICC_PROFILE\0\1\x20" + bytes(60_000))] * 32),
+        "http://a/parts": with_segments(*[jpeg_segment(0xE2, b"MPF\0II*\0\x08\0\0\0")] * 15_000),
+        "http://a/restarts": encoded(smooth(800, 600, 5), restart_marker_blocks=1),
+        "http://a/scans": encoded(smooth(800, 600, 6), progressive=True) + b"\xff\xda" * 100_000,
+    }
+    cell, fetcher = captures(*({"image_url": url} for url in images)), MemoryFetcher(images)
+    first = run(cell, fetcher=fetcher, decoders=Decoders(Limits(cpu_s=0, wall_s=60)))
+    assert dict(first.failures.select("capture_id", "reason").iter_rows())["s:0"] in ("too_costly", "one_color")
+    assert first.stats.embedded == 4
+    second = run(cell, first, fetcher)
+    assert (second.stats.reused, second.stats.deferred, fetcher.fetched.total()) == (4, 1, 5)
+
+
+def test_a_reason_that_is_none_any_more_holds_nothing_back(run: Run) -> None:
+    first = run(captures({}), fetcher=MemoryFetcher({}))
+    stale = replace(first, failures=first.failures.with_columns(reason=pl.lit("not_equirectangular")))
+    assert run(captures({}), first).stats.deferred == 1
+    assert run(captures({}), stale).stats.embedded == 1
 
 
 def test_a_failure_is_tried_again_when_due_and_given_up_after_five_attempts(run: Run) -> None:
@@ -414,7 +507,7 @@ def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, bat
     def embed(embedder: Thumbnail) -> tuple[CellStats, MemoryFetcher]:
         fetcher = MemoryFetcher(IMAGES)
         task = CellTask(CELL, cell, NO_FAILURES, files)
-        ((_, done),) = embed_cells([task], embedder=embedder, fetcher=fetcher, now=lambda: NOW, batch_size=4)
+        ((_, done),) = embed_cells([task], embedder=embedder, fetcher=fetcher, now=lambda: NOW, batch_size=4, many=99)
         return done.stats, fetcher
 
     with pytest.raises(KeyboardInterrupt):
@@ -438,7 +531,7 @@ def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:
     model = TinyModel()
     rows = {f"c{n}": captures(*({"capture_id": f"s:{n}-{i}"} for i in range(n))) for n in range(6)}
     tasks = [CellTask(cell_id, cell, NO_FAILURES, files.cell(cell_id)) for cell_id, cell in rows.items()]
-    done = dict(embed_cells(tasks, embedder=model, fetcher=MemoryFetcher(IMAGES), batch_size=5))
+    done = dict(embed_cells(tasks, embedder=model, fetcher=MemoryFetcher(IMAGES), batch_size=5, many=99))
     assert set(done) == set(rows) and isinstance(done["c3"], TransientError)
     for cell_id in {"c1", "c2", "c4", "c5"}:
         assert files.cell(cell_id).read()["capture_id"].to_list() == rows[cell_id]["capture_id"].to_list()
@@ -458,7 +551,7 @@ def test_a_cell_is_planned_while_the_last_images_of_the_one_before_are_on_their_
             cell = captures(*({"capture_id": f"s:{cell_id}{i}"} for i in range(300)))
             yield CellTask(cell_id, cell, NO_FAILURES, files.cell(cell_id))
 
-    run = embed_cells(tasks(), embedder=Thumbnail(), fetcher=MemoryFetcher(IMAGES), batch_size=8)
+    run = embed_cells(tasks(), embedder=Thumbnail(), fetcher=MemoryFetcher(IMAGES), batch_size=8, many=1000)
     seen = [(cell_id, list(opened)) for cell_id, _ in run]
     assert [cell_id for cell_id, _ in seen] == list("abc")
     assert seen[0][1] == ["a", "b"], "the next cell is opened before this one is finished, and not the one after"

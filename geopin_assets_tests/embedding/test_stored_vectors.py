@@ -28,7 +28,7 @@ def append(cell: CellVectors, *names: str, views: int = 1) -> None:
 
 def commit(cell: CellVectors, *names: str, views: int = 1) -> None:
     append(cell, *names, views=views)
-    wanted = [(f"s:{name}", "1", views, 10.0) for name in names]
+    wanted = [(f"s:{name}", "1", views, 10.0, 0) for name in names]
     cell.commit(pl.DataFrame(wanted, schema=HELD_SCHEMA, orient="row"), cell.held())
 
 

@@ -37,7 +37,7 @@ def rows(images: list[CaptureImage], views: int = 1, value: float = 0.0) -> pl.D
 
 
 def wanted(images: list[CaptureImage], views: int = 1) -> pl.DataFrame:
-    held = [(image.capture_id, image.image_version, views, image.center_deg) for image in images]
+    held = [(image.capture_id, image.image_version, views, image.center_deg, 0) for image in images]
     return pl.DataFrame(held, schema=HELD_SCHEMA, orient="row")
 
 
@@ -149,7 +149,7 @@ def test_a_damaged_file_is_an_error_until_it_is_set_aside(cell: CellVectors, pla
 def test_of_many_parts_only_the_damaged_one_is_set_aside(cell: CellVectors) -> None:
     for name in "abc":
         cell.append(rows([image(name)]))
-    spoil(cell, parts(cell)[1], 0.3)
+    spoil(cell, parts(cell)[1], 0.4)
     assert cell.set_damaged_aside() == [f"{cell.parts_folder}/0000001.parquet"]
     assert cell.in_parts()["capture_id"].to_list() == ["s:a", "s:c"]
     cell.append(rows([image("d")]))

@@ -38,6 +38,7 @@ COLUMNS = Columns(
     | {
         "vector_id": "Capture id and view: the id of the vector in the published index",
         "view": "0 looks at the image center; panoramas have 12, one every 30 degrees clockwise",
+        "left_out": "How many views of the image have no vector, as they show nothing: padding, black, one color",
         "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
         "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
         "image_version": "Version of the image that was embedded",
@@ -164,12 +165,15 @@ def _done(cell_id: str, result: "CellEmbeddings", model: Model) -> CellDone:
         shown["renewed_links"] = stats.renewed
     if stats.failed:
         shown["failed_by_reason"] = dg.MetadataValue.json(stats.failed)
+    if stats.left_out:
+        shown["left_out_views_by_reason"] = dg.MetadataValue.json(stats.left_out)
     if opted_out := _opted_out(result.failures):
         shown["opted_out"] = dg.MetadataValue.json(opted_out)
     if stats.bottleneck:
         shown["bottleneck"] = stats.bottleneck
         shown["stage_seconds"] = dg.MetadataValue.json({k: round(v, 3) for k, v in stats.seconds.items()})
-    version = content_version(result.images.with_columns(model_id=pl.lit(model.model_id)))
+    images = result.images.drop("left_out")  # which follows from the image
+    version = content_version(images.with_columns(model_id=pl.lit(model.model_id)))
     return CellDone(cell_id, stats.vectors, version, shown)
 
 

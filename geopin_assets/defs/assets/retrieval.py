@@ -1,9 +1,10 @@
-"""quality/retrieval: how often the index finds where a photo was taken, and whether its confidence holds.
+"""quality/retrieval and quality/outliers: how well the index places photos, and what in it is contradicted.
 
 Not here: questions, answers and figures (`locate/`), or when it is made (weekly, as asking costs searches).
 """
 
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import dagster as dg
 import polars as pl
@@ -13,6 +14,8 @@ from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.history import DESCRIPTIONS, SCHEMA
+from geopin_assets.locate.outliers import DESCRIPTIONS as WHAT_DOUBTS_SAY
+from geopin_assets.locate.outliers import SCHEMA as DOUBTS
 
 CHECKS = {
     "retrieval_not_worse": "The share of captures that the other sources place right at once is not below last week's, "
@@ -21,7 +24,7 @@ CHECKS = {
     "model_not_worse": "A model that took another's place finds no less than that did. What to do: set GEOPIN_MODEL "
     "back, or keep the older version of the index serving (`geopin index list`).",
 }
-_RUNS_SHOWN = 20
+_RUNS_SHOWN, _DOUBTS_SHOWN, _PICTURES_SHOWN = 20, 50, 12
 
 
 class Evaluation(dg.Config):
@@ -49,12 +52,14 @@ def retrieval(
     from geopin_assets.locate.evaluation import ask, calibrate, figures
     from geopin_assets.locate.history import record, worse_than_before, worse_than_other_model
     from geopin_assets.locate.opening import open_index, write_calibration
+    from geopin_assets.locate.outliers import judge, keep
     from geopin_assets.locate.samples import draw_questions
 
     now = datetime.now(UTC)
     try:
         locator = open_index(embedding, search_index)
-        answers = list(ask(draw_questions(storage, embedding.model(), config.questions), locator.index, locator.store))
+        drawn = draw_questions(storage, embedding.model(), config.questions, seed=now.isocalendar().week)
+        answers = list(ask(drawn, locator.index, locator.store))
         told = figures(answers, locator.model_id)
         about = {"index_version": locator.index_version, "at": now.isoformat(timespec="seconds")}
         calibration = calibrate(answers, locator.model_id, about)
@@ -63,6 +68,8 @@ def retrieval(
         return dg.MaterializeResult(metadata={"answers": 0, "why": str(error)}, check_results=silent)
     runs = record(storage.quality_dir(), told, model_id=locator.model_id, index_version=locator.index_version, now=now)
     path = write_calibration(storage.settings(), calibration)
+    asked = [answer.question.row["capture_id"] for answer in answers]
+    keep(storage.quality_dir(), judge(answers, calibration, now), asked)
     last = {name: value for name, value in runs.row(-1, named=True).items() if isinstance(value, float | int)}
     worse = {"retrieval_not_worse": worse_than_before(runs), "model_not_worse": worse_than_other_model(runs)}
     return dg.MaterializeResult(
@@ -74,4 +81,48 @@ def retrieval(
             "calibration": dg.MetadataValue.path(str(path)),
         },
         check_results=[verdict(check, not text, text or "not worse") for check, text in worse.items()],
+    )
+
+
+@report("quality/outliers", columns=Columns(DOUBTS, WHAT_DOUBTS_SAY), kinds={"polars"})
+def outliers(storage: Storage) -> dg.MaterializeResult:
+    """Captures that other sources contradict: at another place, turned around, or like nothing that is there.
+
+    Found when `quality/retrieval` asks the other sources about a sample, another one each week. Nothing is dropped:
+    `geopin locate` counts them less. To mend one, tell its source; what must go is taken down (`geopin takedown`).
+    """
+    from geopin_assets.locate.outliers import read
+
+    doubts = read(storage.quality_dir())
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": doubts.height,
+            **{
+                f"{reason}_captures": count
+                for reason, count in doubts["reason"].value_counts().sort("reason").iter_rows()
+            },
+            "worst": frame_table(doubts.head(_DOUBTS_SHOWN).drop("at")),
+            "side_by_side": dg.MetadataValue.md(_side_by_side(doubts.head(_PICTURES_SHOWN))),
+        }
+    )
+
+
+def _side_by_side(doubts: pl.DataFrame) -> str:
+    """A table of pictures; addresses are of the sources, and nothing else of theirs is shown."""
+    lines = ["| doubtful | what contradicts it | |", "|---|---|---|"]
+    for row in doubts.iter_rows(named=True):
+        pictures = [
+            _picture(row["thumbnail_url"], row["page_url"]),
+            _picture(row["says_thumbnail_url"], row["says_page_url"]),
+        ]
+        lines.append(f"| {pictures[0]} | {pictures[1]} | {row['reason']}, {row['off_m']:.0f} m apart |")
+    return "\n".join(lines)
+
+
+def _picture(thumbnail_url: str | None, page_url: str) -> str:
+    page = quote(page_url, safe=":/?#=&%@,;+~.-_!*")
+    return (
+        f"[![picture]({quote(thumbnail_url, safe=':/?#=&%@,;+~.-_!*')})]({page})"
+        if thumbnail_url
+        else f"[page]({page})"
     )

@@ -1,8 +1,8 @@
 """The embedded vector index: LanceDB behind Vectorize's semantics.
 
-Here: storage and exact search; a write is durable when the call returns. Not here: limits (`limits.py`), frames and
-names (`protocol.py`). LanceDB because it has upsert by id, SQL prefilter, exact search, and several processes can read
-and write one index. It costs 1.4 s to import: done at the first call.
+Here: storage and search, exact below APPROXIMATE_FROM; a write is durable when the call returns. Not here: limits
+(`limits.py`), frames and names (`protocol.py`). LanceDB because it has upsert by id, SQL prefilter, exact search, and
+several processes can read and write one index. It costs 1.4 s to import: done at the first call.
 
 A metadata index is a column `indexed_{property}`, filled by the upserts that follow its creation:
 as in Vectorize, vectors written before it are never found by a filter on it.
@@ -31,6 +31,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 MAX_SMALL_FRAGMENTS = 32  # each upsert adds one; merging them rewrites data, so not after every small publish
 KEEP_OLD_VERSIONS = timedelta(hours=1)  # a reader may still be using one
+APPROXIMATE_FROM = 200_000
+"""Vectors from which on compacting makes lists of them, of which a search reads the nearest, as the service does."""
+LISTS_READ = 40
 _ALL_OLD_VERSIONS = timedelta(milliseconds=1)
 _OPERATORS = {
     "$eq": "=",
@@ -65,10 +68,10 @@ class LanceIndex:
     upserts_at_once = 1
     count_lags = False
 
-    def __init__(self, folder: Path, name: str, dim: int) -> None:
+    def __init__(self, folder: Path, name: str, dim: int, *, approximate_from: int = APPROXIMATE_FROM) -> None:
         if not 1 <= dim <= MAX_DIM:
             raise PermanentError(f"{dim} dimensions; between 1 and {MAX_DIM}")
-        self._folder, self.name, self.dim = folder, name, dim
+        self._folder, self.name, self.dim, self._approximate_from = folder, name, dim, approximate_from
         self._newest: tuple[str, datetime] | None = None
 
     @property
@@ -127,7 +130,7 @@ class LanceIndex:
         limits.check_query_vector(vector, self.dim)
         limits.check_filter(where or {}, self.metadata_indexes() if where else ())
         search = self._table().search(vector.astype("float32")).distance_type("cosine").limit(top_k)
-        search = search.select(["vector_id", "_distance"])
+        search = search.select(["vector_id", "_distance"]).nprobes(LISTS_READ)
         found = (search.where(_where(where)) if where else search).to_polars()
         return found.select("vector_id", (1 - pl.col("_distance")).cast(pl.Float64).alias("score"))
 
@@ -145,9 +148,19 @@ class LanceIndex:
 
     @_understood
     def compact(self) -> None:
-        """Merge small fragments, and drop versions nobody reads any more. Not while somebody else writes."""
-        if self._exists():
-            self._table().optimize(cleanup_older_than=KEEP_OLD_VERSIONS)
+        """Merge small fragments, drop versions nobody reads any more, and divide many vectors into lists.
+
+        Not while somebody else writes. What is written later is searched whole beside the lists, until the next time.
+        """
+        if not self._exists():
+            return
+        table = self._table()
+        table.optimize(cleanup_older_than=KEEP_OLD_VERSIONS)
+        if table.count_rows() >= self._approximate_from and not table.list_indices():
+            from lancedb.index import IvfFlat
+
+            lists = IvfFlat(distance_type="cosine", num_partitions=round(table.count_rows() ** 0.5))
+            table.create_index("embedding", config=lists)
 
     @_understood
     def purge(self) -> None:

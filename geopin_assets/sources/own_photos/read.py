@@ -1,31 +1,24 @@
 """What the header of a photo says: position, direction, time, projection.
 
-Here: EXIF and XMP (GPano) read with Pillow, broken metadata becomes None. Not here: what lies beside photos
-(`survey.py`), which of the two wins (`scan.py`), or what is indexed.
+Here: headers read with Pillow, broken metadata becomes None. Not here: what tags mean (`exif.py`), what lies beside
+photos (`survey.py`), which of the two wins (`scan.py`), or what is indexed.
 """
 
-import re
-import struct
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import datetime
 from io import BytesIO
 from threading import Lock
-from typing import Any
 
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from geopin_assets.sources import fields
+from geopin_assets.capture import HeadingFrom
+from geopin_assets.sources.own_photos.exif import BROKEN, Said
 from geopin_assets.sources.own_photos.kinds import plugin
+from geopin_assets.sphere import is_sphere
 
-_GPS_IFD, _EXIF_IFD = 0x8825, 0x8769
-_LAT_REF, _LAT, _LON_REF, _LON, _DIRECTION_REF, _DIRECTION = 1, 2, 3, 4, 16, 17
-_TIME_ORIGINAL, _OFFSET_ORIGINAL = 0x9003, 0x9011
-_MAKE, _MODEL = 0x010F, 0x0110
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error)
 _SILENCED = Lock()  # which warnings are shown is a setting of the whole process
-_GPANO = re.compile(rb"(?<!/)GPano:(\w++)(?:\s*+=\s*+[\"']|>)([^\"'<]{0,200}+)[\"'<]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +31,15 @@ class PhotoHeader:
     """Whether there are GPS coordinates at all, good or bad."""
     position: tuple[float, float] | None
     """(lon, lat), degrees WGS84."""
+    position_error_m: float | None
+    has_fix: bool
+    """False if the receiver says that it had none: then the position is where it last had one."""
     heading_deg: float | None
-    captured_at: datetime | None
+    heading_from: HeadingFrom | None
+    is_magnetic: bool
+    """Whether the heading is one to magnetic north."""
+    clocks: tuple[datetime, ...]
+    """What clocks say, in order of trust, true or not."""
     is_pano: bool
     camera: str | None
 
@@ -59,7 +59,7 @@ def read_header(data: bytes) -> PhotoHeader | None:
         try:
             with opened(file) as image:
                 return _header(image)
-        except _BROKEN:
+        except BROKEN:
             pass
     if file.has_run_out or opened is not JpegImageFile:
         raise HeaderCutError(f"not in the first {len(data)} bytes")
@@ -77,113 +77,20 @@ class _Bytes(BytesIO):
         return data
 
 
-def _header(image: JpegImageFile) -> PhotoHeader:
-    gps, exif, root = _ifd(image, _GPS_IFD), _ifd(image, _EXIF_IFD), _ifd(image, 0)
-    gpano = _gpano(image.info.get("xmp"))
-    lat, lon = (
-        _degrees(gps.get(_LAT), gps.get(_LAT_REF), "N", "S"),
-        _degrees(gps.get(_LON), gps.get(_LON_REF), "E", "W"),
-    )
+def _header(image: ImageFile) -> PhotoHeader:
+    said = Said.by(image)
+    fix, direction = said.fix, said.direction
     return PhotoHeader(
         width=image.width,
         height=image.height,
-        has_position=_LAT in gps or _LON in gps,
-        position=fields.position(lon, lat),
-        heading_deg=_heading_deg(gpano, _direction_deg(gps)),
-        captured_at=_time(_text(exif.get(_TIME_ORIGINAL)), _text(exif.get(_OFFSET_ORIGINAL))),
-        is_pano=_is_full_sphere(gpano),
-        camera=" ".join(filter(None, (_text(root.get(_MAKE)), _text(root.get(_MODEL))))) or None,
+        has_position=said.has_position,
+        position=(fix.lon, fix.lat) if fix else None,
+        position_error_m=said.error_m if fix else None,
+        has_fix=fix is None or fix.is_current,
+        heading_deg=direction.deg if direction else None,
+        heading_from=direction.how if direction else None,
+        is_magnetic=direction is not None and direction.is_magnetic,
+        clocks=tuple(said.clocks),
+        is_pano=is_sphere(image.width, image.height, said.gpano, said.camera),
+        camera=said.camera,
     )
-
-
-def _ifd(image: JpegImageFile, tag: int) -> Mapping[int, Any]:
-    """One directory of the EXIF data (0: the main one); empty if it cannot be read."""
-    try:
-        exif = image.getexif()
-        return dict(exif.get_ifd(tag)) if tag else dict(exif)
-    except _BROKEN:
-        return {}
-
-
-def _degrees(value: Any, ref: Any, positive: str, negative: str) -> float | None:
-    """Degrees from (degrees, minutes, seconds) and a hemisphere; without a hemisphere the sign is unknown."""
-    hemisphere = (_text(ref) or "").upper()
-    if hemisphere not in (positive, negative) or not isinstance(value, tuple) or len(value) != 3:
-        return None
-    parts = [_ratio(part) for part in value]
-    if any(part is None or part < 0 for part in parts):
-        return None
-    degrees = sum(part / 60**power for power, part in enumerate(parts) if part is not None)
-    return degrees if hemisphere == positive else -degrees
-
-
-def _ratio(value: Any) -> float | None:
-    """A finite float of a TIFF rational or number; 0/0 is None."""
-    try:
-        return fields.number(float(value))
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        return None
-
-
-def _heading_deg(gpano: Mapping[str, str], direction: float | None) -> float | None:
-    """GPano's pose wins, except the 0 that stitchers write when they know nothing better than the GPS.
-
-    The pose is that of the whole sphere's center; of a part of it, the center lies elsewhere.
-    """
-    pose = fields.heading_deg(gpano.get("PoseHeadingDegrees"))
-    if pose is None or (pose == 0 and direction is not None):
-        return direction
-    names = ("CroppedAreaLeftPixels", "CroppedAreaImageWidthPixels", "FullPanoWidthPixels")
-    left, width, whole = (fields.number(gpano.get(name)) for name in names)
-    if left is None or width is None or not whole:
-        return pose
-    return fields.heading_deg(pose + 360 * ((left + width / 2) / whole - 0.5))
-
-
-def _direction_deg(gps: Mapping[int, Any]) -> float | None:
-    """GPSImgDirection if it refers to true north; magnetic or unstated directions are not guessed."""
-    if (_text(gps.get(_DIRECTION_REF)) or "").upper() != "T":
-        return None
-    return fields.heading_deg(_ratio(gps.get(_DIRECTION)))
-
-
-def _time(stamp: str | None, offset: str | None) -> datetime | None:
-    """`YYYY:MM:DD HH:MM:SS` with its offset; without one it is Dutch local time."""
-    try:
-        time = datetime.strptime((stamp or "").partition(".")[0], "%Y:%m:%d %H:%M:%S").replace(tzinfo=_zone(offset))
-        return time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _zone(offset: str | None) -> tzinfo:
-    match = re.fullmatch(r"([+-])(\d\d):(\d\d)", offset or "")
-    if match is None or int(match[2]) > 14:
-        return fields.DUTCH_TIME
-    ahead = timedelta(hours=int(match[2]), minutes=int(match[3]))
-    return timezone(ahead if match[1] == "+" else -ahead)
-
-
-def _gpano(xmp: Any) -> dict[str, str]:
-    """GPano properties of an XMP packet, written as attributes or as elements."""
-    if not isinstance(xmp, bytes):
-        return {}
-    pairs = _GPANO.findall(xmp)
-    return {name.decode(): value.decode("utf-8", "replace").strip() for name, value in pairs}
-
-
-def _is_full_sphere(gpano: Mapping[str, str]) -> bool:
-    """Equirectangular and not cropped; sizes are compared with each other, as resizing leaves them behind."""
-    if gpano.get("ProjectionType", "").lower() != "equirectangular":
-        return False
-    sides = (
-        ("CroppedAreaImageWidthPixels", "FullPanoWidthPixels"),
-        ("CroppedAreaImageHeightPixels", "FullPanoHeightPixels"),
-    )
-    return all(fields.number(gpano.get(cropped)) == fields.number(gpano.get(full)) for cropped, full in sides)
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bytes):
-        value = value.decode("ascii", "replace")
-    return fields.text(value.rstrip("\0") if isinstance(value, str) else value)

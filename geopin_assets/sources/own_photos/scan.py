@@ -27,14 +27,16 @@ from typing import TypeVar
 import orjson
 import PIL
 
-from geopin_assets.capture import Reason, Rejected
+from geopin_assets import sphere, xmp
+from geopin_assets.capture import HeadingFrom, PositionFrom, Reason, Rejected
 from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError, PermanentError
 from geopin_assets.files.sqlite import opened, writing
 from geopin_assets.grid import row_column
 from geopin_assets.photo_folder import Lost, PhotoClosedError, PhotoFile, PhotoFolder, PhotoGoneError
 from geopin_assets.photo_folder.names import NOT_READ, Ignored, is_photo, suffix
 from geopin_assets.sources import fields
-from geopin_assets.sources.own_photos import read
+from geopin_assets.sources.own_photos import clocks, directions, exif, packets, places, read
+from geopin_assets.sources.own_photos.directions import along_sequences, to_true_north
 from geopin_assets.sources.own_photos.read import HeaderCutError, PhotoHeader, read_header
 from geopin_assets.sources.own_photos.stated import Position
 from geopin_assets.sources.own_photos.survey import Survey, is_beside, read_survey
@@ -43,8 +45,8 @@ _PATIENCE_S = 10.0
 _SCHEMA = """
 create table if not exists headers (folder text, name text, version text, header blob, primary key (folder, name));
 """
-HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20, 128 * 2**20)
-"""How much of a file is read for its header, one attempt after the other; a JPEG says all in the first."""
+HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20, 32 * 2**20)
+"""How much of a file is read for its header, one attempt after the other; more is not embedded either."""
 _AHEAD = 4  # files asked for, per reader: listing the next page must not leave readers idle
 T = TypeVar("T")
 R = TypeVar("R")
@@ -85,9 +87,14 @@ class Photo:
     file: PhotoFile
     lon: float
     lat: float
+    position_from: PositionFrom
+    position_error_m: float | None
     heading_deg: float | None
+    heading_from: HeadingFrom | None
     captured_at: datetime | None
     header: PhotoHeader
+    stated_in: str = ""
+    """Which row places it, if one does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +106,10 @@ class Reading:
     """Of coordinates in tables that state none, `EPSG:…`."""
     clock_offset: timedelta = timedelta(0)
     """What the clocks of cameras were behind by, for tracks."""
+    max_error_m: float = 100.0
+    """A photo whose receiver states a larger error of its position is left out; 0: none is."""
+    needs_fix: bool = True
+    """Whether one is left out whose receiver says that it had no fix."""
 
 
 @dataclass(slots=True)
@@ -110,8 +121,6 @@ class Scan:
     first: Photo | None = None
     lost: set[Lost] = field(default_factory=set)
     """What is in them may be in any cell."""
-    has_photos: bool = False
-    """Whether there is any photo at all, placed or not."""
 
     def add(self, photo: Photo | Rejected | Lost) -> None:
         """Sort in what was read of one file."""
@@ -120,7 +129,8 @@ class Scan:
         elif isinstance(photo, Lost):
             self.lost.add(photo)
         elif (place := row_column(photo.lon, photo.lat)) is None:
-            self.unplaced.append(Rejected(Reason.OUTSIDE_CELL, photo.file.name))
+            row = f" ({photo.stated_in})" if photo.stated_in else ""
+            self.unplaced.append(Rejected(Reason.OUTSIDE_CELL, photo.file.name + row))
         else:
             self.first = photo if self.first is None or photo.file.name < self.first.file.name else self.first
             self.by_cell[place].append(photo)
@@ -138,13 +148,19 @@ def scan(folder: PhotoFolder, now: datetime, memory: Memory, how: Reading | None
 
     def look_at(file: PhotoFile) -> Photo | Rejected | Lost:
         stated = survey.positions.get(file.name) or Position()
-        return read_photo(folder, file, stated, now, memory, survey=survey, clock_offset=how.clock_offset)
+        return read_photo(folder, file, stated, now, memory, survey=survey, how=how)
 
     wanted = [photo for photo in photos if survey.positions.get(photo.name, Position()) is not None]
+    placed = list[Photo]()
     for file, photo in _ahead(look_at, wanted, folder.readers):
-        found.add(photo)
+        if isinstance(photo, Photo):
+            placed.append(photo)
+        else:
+            found.add(photo)
         if isinstance(photo, Rejected) and photo.reason is Reason.NO_IMAGE:
             found.lost.add(Lost(file.name))  # it was there a moment ago: its disk may be going
+    for photo in along_sequences(placed):
+        found.add(photo)
     memory.forget_others()
     found.unplaced.sort(key=lambda rejected: rejected.record)
     return found
@@ -162,7 +178,6 @@ def _listed(folder: PhotoFolder, ignored: Ignored, found: Scan) -> tuple[list[Ph
             beside.append(file.name)
         elif (kind := suffix(file.name)) in NOT_READ:
             found.add(Rejected(Reason.UNSUPPORTED, file.name, kind[1:]))
-    found.has_photos = bool(photos)
     return photos, beside
 
 
@@ -174,7 +189,7 @@ def read_photo(
     memory: Memory,
     *,
     survey: Survey | None = None,
-    clock_offset: timedelta = timedelta(0),
+    how: Reading | None = None,
 ) -> Photo | Rejected | Lost:
     """One file with what is stated about it; Rejected if it is no photo or has no place, Lost if it cannot be read."""
     if not fields.source_id(file.name[:200]):
@@ -191,11 +206,12 @@ def read_photo(
         return Rejected(Reason.UNREADABLE, file.name)
     if header is None:
         return Rejected(Reason.UNREADABLE, ascii(file.name))
-    if survey and not stated.place and not header.has_position and (time := stated.captured_at or header.captured_at):
-        time += timedelta(0) if stated.captured_at else clock_offset
+    how, clock = how or Reading(), stated.captured_at or _plausible(header, now)
+    if survey and not stated.place and not header.has_position and clock:
+        time = clock if stated.captured_at else clock + how.clock_offset
         if place := survey.track_place(file.name, time):
             stated = replace(stated, place=place, is_of_track=True, captured_at=time, states_time=True)
-    return _placed(file, header, stated, now)
+    return _placed(file, header, stated, now, how)
 
 
 def _remembered(folder: PhotoFolder, file: PhotoFile, memory: Memory) -> tuple[PhotoFile, PhotoHeader | None]:
@@ -218,18 +234,50 @@ def _header(folder: PhotoFolder, file: PhotoFile) -> tuple[PhotoFile, PhotoHeade
     return file, None
 
 
-def _placed(file: PhotoFile, header: PhotoHeader, stated: Position, now: datetime) -> Photo | Rejected:
+def _plausible(header: PhotoHeader, now: datetime) -> datetime | None:
+    """What the first clock says that can be right."""
+    return next((clock for clock in header.clocks if fields.plausible(clock, now)), None)
+
+
+def _placed(file: PhotoFile, header: PhotoHeader, stated: Position, now: datetime, how: Reading) -> Photo | Rejected:
     place = stated.place or header.position
     if place is None:
         return Rejected(Reason.BAD_COORDINATES if header.has_position else Reason.NO_POSITION, file.name)
+    error_m = stated.error_m if stated.place else header.position_error_m
+    lacks_fix = not stated.place and not header.has_fix
+    if (how.max_error_m and (error_m or 0) > how.max_error_m) or (how.needs_fix and lacks_fix):
+        return Rejected(Reason.INEXACT, file.name)
+    captured_at = fields.plausible(stated.captured_at, now) if stated.states_time else _plausible(header, now)
+    heading_deg, heading_from = _heading(header, stated, place, captured_at or now)
     return Photo(
         file=file,
         lon=place[0],
         lat=place[1],
-        heading_deg=stated.heading_deg if stated.states_heading else header.heading_deg,
-        captured_at=fields.plausible(stated.captured_at if stated.states_time else header.captured_at, now),
+        position_from=_position_from(stated, lacks_fix=lacks_fix),
+        position_error_m=error_m,
+        heading_deg=heading_deg,
+        heading_from=heading_from,
+        captured_at=captured_at,
         header=header,
+        stated_in=stated.where if stated.place else "",
     )
+
+
+def _position_from(stated: Position, *, lacks_fix: bool) -> PositionFrom:
+    if stated.place:
+        return PositionFrom.TRACK if stated.is_of_track else PositionFrom.OWNER
+    return PositionFrom.LAST_FIX if lacks_fix else PositionFrom.DEVICE
+
+
+def _heading(
+    header: PhotoHeader, stated: Position, place: tuple[float, float], at: datetime
+) -> tuple[float | None, HeadingFrom | None]:
+    if stated.states_heading:
+        return stated.heading_deg, None if stated.heading_deg is None else HeadingFrom.OWNER
+    if header.heading_deg is None or not header.is_magnetic:
+        return header.heading_deg, header.heading_from
+    how = HeadingFrom.MAGNETIC if header.heading_from == HeadingFrom.DEVICE else header.heading_from
+    return to_true_north(header.heading_deg, *place, at), how
 
 
 def _ahead(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[tuple[T, R]]:
@@ -289,16 +337,17 @@ def _restored(stored: bytes) -> PhotoHeader | None:
     found = orjson.loads(stored)
     if found is None:
         return None
-    header, place, time = PhotoHeader(**found), found["position"], found["captured_at"]
     return replace(
-        header,
-        position=(place[0], place[1]) if place else None,
-        captured_at=datetime.fromisoformat(time) if time else None,
+        PhotoHeader(**found),
+        position=tuple(found["position"]) if found["position"] else None,
+        heading_from=HeadingFrom(found["heading_from"]) if found["heading_from"] else None,
+        clocks=tuple(map(datetime.fromisoformat, found["clocks"])),
     )
 
 
 @cache
 def _reader() -> str:
     """Changes with the code that reads headers, so that a correction there reaches every photo."""
-    code = inspect.getsource(read) + inspect.getsource(fields) + PIL.__version__
+    modules = (read, exif, clocks, directions, packets, places, sphere, xmp, fields)
+    code = "".join(map(inspect.getsource, modules)) + PIL.__version__
     return hashlib.sha256(code.encode()).hexdigest()[:16]

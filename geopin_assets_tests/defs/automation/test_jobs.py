@@ -93,7 +93,7 @@ def test_maintenance_is_a_run_per_asset_so_that_each_waits_for_one_pool_at_most(
     graph = definitions.resolve_asset_graph()
     started = [key for request in requests for key in request.asset_selection or ()]
     upkeep = {key for key in graph.get_all_asset_keys() if key.path[0] == "operations"}
-    assert set(started) == {*upkeep, dg.AssetKey(["quality", "retrieval"])}
+    assert set(started) == {*upkeep, *(dg.AssetKey(["quality", name]) for name in ("retrieval", "outliers"))}
     assert len({request.run_key for request in requests}) == len(requests) == len(started)
     assert weekly_maintenance.job_name == maintenance.name
     pools = {key.path[1]: graph.get(key).pools for key in upkeep}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -87,3 +88,39 @@ def test_compacting_merges_even_few_fragments_and_needs_no_index(tmp_path: Path)
     index.compact()
     assert index._table().stats()["fragment_stats"]["num_fragments"] == 1
     assert sorted(index.ids()) == ["x0", "x1", "x2"]
+
+
+def test_an_index_divided_into_lists_finds_what_was_written_before_and_after_and_nothing_that_was_deleted(
+    tmp_path: Path,
+) -> None:
+    """Its writes are found at once, by filters too, and another process needs to know nothing of it."""
+    index = LanceIndex(tmp_path, "many", 16, approximate_from=600)
+    index.create()
+    looks = np.random.default_rng(0).standard_normal((900, 16)).astype(np.float32)
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+
+    def rows(numbers: range) -> pl.DataFrame:
+        named = {
+            "vector_id": [f"s:{n}/00" for n in numbers],
+            "embedding": looks[numbers.start : numbers.stop],
+            "source": ["odd" if n % 2 else "even" for n in numbers],
+            "cell_block": ["b"] * len(numbers),
+            "captured_year": [2024] * len(numbers),
+        }
+        return pl.DataFrame(named, schema=vector_schema(16))
+
+    index.upsert(rows(range(600)))
+    index.compact()
+    assert index._table().list_indices()
+    index.upsert(rows(range(600, 900)))
+    index.delete(["s:3/00", "s:700/00"])
+    other = LanceIndex(tmp_path, "many", 16)
+    for n in range(0, 900, 7):
+        (best, *_) = other.query(looks[n], 1)["vector_id"]
+        assert (best == f"s:{n}/00") is (n != 700)
+    assert other.query(looks[5], 5, where={"source": "even"})["vector_id"].str.contains("[02468]/00").all()
+    index.compact()
+    assert other.query(looks[899], 1)["vector_id"].to_list() == ["s:899/00"]
+    index.purge()
+    assert other.info().vector_count == 898
+    assert other.query(looks[899], 1)["vector_id"].to_list() == ["s:899/00"]

@@ -6,11 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 from PIL import Image
-from PIL.TiffImagePlugin import IFDRational
 
 from geopin_assets.capture import vector_id
 from geopin_assets.errors import ConfigurationError, PayloadError, PermanentError
@@ -144,42 +142,6 @@ def test_a_positions_file_that_is_none_fails_loudly(tmp_path: Path, content: byt
 
 
 @pytest.mark.parametrize(
-    ("options", "heading_deg"),
-    [
-        ({"direction": ("T", 359.5)}, 359.5),
-        ({"direction": ("T", 360.0)}, 0.0),
-        ({"direction": ("M", 90.0)}, None),
-        ({"direction": None}, None),
-        ({"direction": None, "gps": {17: 90.0}}, None),
-    ],
-)
-def test_only_directions_to_true_north_are_taken(tmp_path: Path, options: dict[str, Any], heading_deg: float | None):
-    write_photo(tmp_path / "1.jpg", **options)
-    assert crawled(tmp_path).captures[0].heading_deg == heading_deg
-
-
-@pytest.mark.parametrize(
-    ("time", "captured_at"),
-    [
-        (("2024:06:01 10:00:00", "+02:00"), datetime(2024, 6, 1, 8, tzinfo=UTC)),
-        (("2024:06:01 10:00:00", "-05:30"), datetime(2024, 6, 1, 15, 30, tzinfo=UTC)),
-        (("2024:06:01 10:00:00", None), datetime(2024, 6, 1, 8, tzinfo=UTC)),
-        (("2024:12:01 10:00:00", None), datetime(2024, 12, 1, 9, tzinfo=UTC)),
-        (("2024:06:01 10:00:00.847", None), datetime(2024, 6, 1, 8, tzinfo=UTC)),
-        (("0000:00:00 00:00:00", None), None),
-        (("1970:01:01 00:00:00", None), None),
-        (("2099:01:01 00:00:00", None), None),
-        (None, None),
-    ],
-)
-def test_time_without_an_offset_is_dutch_local_time(
-    tmp_path: Path, time: tuple[str, str | None] | None, captured_at: datetime | None
-):
-    write_photo(tmp_path / "1.jpg", time=time)
-    assert crawled(tmp_path).captures[0].captured_at == captured_at
-
-
-@pytest.mark.parametrize(
     ("properties", "is_pano", "heading_deg"),
     [
         ('GPano:ProjectionType="equirectangular"', True, 90.0),
@@ -222,23 +184,6 @@ def test_gpano_says_what_is_a_panorama_and_where_it_looks(
     write_photo(tmp_path / "1.jpg", xmp=f"<x>{properties}</x>".encode())
     capture = crawled(tmp_path).captures[0]
     assert (capture.is_pano, capture.heading_deg) == (is_pano, heading_deg)
-
-
-@pytest.mark.parametrize(
-    ("gps", "reason"),
-    [
-        ({1: "", 3: ""}, "bad_coordinates"),
-        ({2: (91.0, 0.0, 0.0)}, "bad_coordinates"),
-        ({2: (0.0, 0.0, 0.0), 4: (0.0, 0.0, 0.0)}, "bad_coordinates"),
-        ({2: (IFDRational(0, 0), 0.0, 0.0)}, "bad_coordinates"),
-        ({2: 52.37}, "bad_coordinates"),
-        ({1: "S"}, "outside_cell"),
-    ],
-)
-def test_coordinates_that_cannot_be_are_no_position(tmp_path: Path, gps: dict[int, Any], reason: str):
-    write_photo(tmp_path / "1.jpg", gps=gps)
-    crawl = crawled(tmp_path)
-    assert (crawl.captures, dict(crawl.report.rejected)) == ([], {reason: 1})
 
 
 def test_files_that_are_no_photo_are_unreadable_and_others_are_not_looked_at(tmp_path: Path):

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from geopin_assets.capture import Capture
+from geopin_assets.capture import Capture, HeadingFrom, PositionFrom
 from geopin_assets.grid import Bbox, Cell
 from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.sources.own_photos import OwnPhotos, Rights
@@ -38,6 +38,8 @@ def write_photo(
     time: tuple[str, str | None] | None = ("2024:06:01 10:00:00", "+02:00"),
     xmp: bytes = b"",
     gps: dict[int, Any] | None = None,
+    tags: dict[int, Any] | None = None,
+    root: dict[int, Any] | None = None,
 ) -> Path:
     """A small JPEG with the metadata a camera writes."""
     exif = Image.Exif()
@@ -46,6 +48,8 @@ def write_photo(
         exif.get_ifd(0x8825).update(refs | ({16: direction[0], 17: direction[1]} if direction else {}) | (gps or {}))
     if time:
         exif.get_ifd(0x8769).update({0x9003: time[0]} | ({0x9011: time[1]} if time[1] else {}))
+    exif.get_ifd(0x8769).update(tags or {})
+    exif.update(root or {})
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (64, 32), (90, 120, 150)).save(path, exif=exif, **({"xmp": xmp} if xmp else {}))
     return path
@@ -56,8 +60,10 @@ def _expected(file: str, version: str, **fields: Any) -> Capture:
         "source": "own_photos",
         "lon": 4.895,
         "lat": 52.37,
+        "position_from": PositionFrom.DEVICE,
         "captured_at": datetime(2024, 6, 1, 8, tzinfo=UTC),
         "heading_deg": 90.0,
+        "heading_from": HeadingFrom.DEVICE,
         "is_pano": False,
         "sequence_id": None,
         "creator": "Survey team",
@@ -76,7 +82,7 @@ def _expected(file: str, version: str, **fields: Any) -> Capture:
 
 EXPECTED = [
     _expected("drive/1.jpg", "", sequence_id="drive"),
-    _expected("pano.jpg", "", is_pano=True, heading_deg=275.5),
+    _expected("pano.jpg", "", is_pano=True, heading_deg=275.5, heading_from=HeadingFrom.POSE),
 ]
 REJECTED = {"no_position": 1, "outside_cell": 1, "unreadable": 1}
 

@@ -1,0 +1,127 @@
+"""References that the other sources contradict: at another place, turned around, or like nothing that is there.
+
+A published capture is asked of the other sources as a photo is (`evaluation.py`); where their answer is sure and says
+something else than the capture does, one of the two is wrong. Several independent sources against one capture blame it;
+one against one makes both doubtful. Here: that judgment, and the list of doubts that is kept. Nothing is dropped:
+`locate` weighs doubtful captures down, and people look at the list. Not here: asking, or showing.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from geopin_assets.files import parquet
+from geopin_assets.geo import distance_m
+
+if TYPE_CHECKING:
+    from geopin_assets.locate.confidence import Calibration
+    from geopin_assets.locate.evaluation import Answer
+
+SAME_PLACE_M, OTHER_PLACE_M = 25.0, 50.0
+"""As for answers."""
+SURE = 0.7
+"""Confidence of the others' answer. Not that of `found`: captures at a wrong place are what pushes that up."""
+TURNED_DEG = 90.0
+FEWEST_COVERING = 2
+"""Other sources that show a place before a capture that looks like none of them is doubted."""
+UNLIKE_SHARE = 0.01
+"""Of captures where others show the place, the least alike."""
+UNLIKE_TRUST = 0.5
+FILE = "outliers.parquet"
+SCHEMA = {
+    "capture_id": pl.String(),
+    "reason": pl.String(),
+    "trust": pl.Float64(),
+    **{"source": pl.String(), "lon": pl.Float64(), "lat": pl.Float64(), "heading_deg": pl.Float64()},
+    **{"says": pl.String(), "said_lon": pl.Float64(), "said_lat": pl.Float64(), "said_heading_deg": pl.Float64()},
+    **{"off_m": pl.Float64(), "off_deg": pl.Float64(), "witnesses": pl.Int64()},
+    **{"page_url": pl.String(), "says_page_url": pl.String()},
+    **{"thumbnail_url": pl.String(), "says_thumbnail_url": pl.String(), "at": pl.Datetime("us", "UTC")},
+}
+DESCRIPTIONS = {
+    "reason": "moved, turned or unlike",
+    "trust": "0 to 1: how likely the capture is right all the same",
+    "says": "The capture of another source that looks the same",
+    "said_lon": "Where that one was taken",
+    "off_m": "How far the two are apart",
+    "off_deg": "Angle between their directions",
+    "witnesses": "Independent sources that say so",
+    "page_url": "The capture at its source, to look at",
+    "says_page_url": "The other one",
+}
+
+
+class Doubt(StrEnum):
+    """What is wrong with a capture, as far as the others can tell."""
+
+    MOVED = "moved"
+    TURNED = "turned"
+    UNLIKE = "unlike"
+
+
+def judge(answers: Sequence["Answer"], calibration: "Calibration", now: datetime) -> pl.DataFrame:
+    """The doubtful among the captures that were asked, least trusted first, with the columns of SCHEMA."""
+    covered = [a.terms.cosine for a in answers if len(a.others) >= FEWEST_COVERING]
+    unlike = float(pl.Series(covered, dtype=pl.Float64).quantile(UNLIKE_SHARE) or -1.0) if covered else -1.0
+    rows = [row for answer in answers if (row := _doubt(answer, calibration, unlike, now))]
+    return pl.DataFrame(rows, schema=SCHEMA).sort("trust", "capture_id")
+
+
+def keep(folder: Path, doubts: pl.DataFrame, asked: Sequence[str]) -> pl.DataFrame:
+    """Replace what was thought of the captures that were asked now; all doubts, least trusted first."""
+    before = read(folder).filter(~pl.col("capture_id").is_in(list(asked)))
+    kept = pl.concat([before, doubts]).sort("trust", "capture_id")
+    parquet.write_frame(folder / FILE, kept)
+    return kept
+
+
+def read(folder: Path) -> pl.DataFrame:
+    """All doubts; none where there is no file yet. Raises DamagedFileError."""
+    try:
+        return parquet.read_frame(folder / FILE)
+    except FileNotFoundError:
+        return pl.DataFrame(schema=SCHEMA)
+
+
+def trust_of(doubts: pl.DataFrame) -> dict[str, float]:
+    """By capture id; whoever is not in it is trusted."""
+    return dict(doubts.select("capture_id", "trust").iter_rows())
+
+
+def weighed(matches: pl.DataFrame, trust: Mapping[str, float]) -> pl.DataFrame:
+    """The matches by their scores, of which those of doubtful captures count less: half where no trust is left."""
+    weight = pl.col("capture_id").replace_strict(dict(trust), default=1.0, return_dtype=pl.Float64)
+    return matches.sort(pl.col("score") * (0.5 + 0.5 * weight), descending=True, maintain_order=True)
+
+
+def _doubt(answer: "Answer", calibration: "Calibration", unlike: float, now: datetime) -> dict[str, object] | None:
+    sure, mine, other = calibration.confidence(answer.terms), answer.question.row, answer.best
+    witnesses = 1 + len(answer.terms.agreeing)
+    off_deg = _between(mine["heading_deg"], other["heading_deg"])
+    trust, reason = 1 - sure * (1 - 0.5**witnesses), None
+    if sure >= SURE and answer.error_m > OTHER_PLACE_M:
+        reason = Doubt.MOVED
+    elif sure >= SURE and answer.error_m <= SAME_PLACE_M and (off_deg or 0) > TURNED_DEG:
+        reason = Doubt.TURNED
+    elif len(answer.others) >= FEWEST_COVERING and answer.terms.cosine < unlike:
+        reason, trust = Doubt.UNLIKE, UNLIKE_TRUST
+    if reason is None:
+        return None
+    return {
+        "capture_id": mine["capture_id"], "reason": reason.value, "trust": trust,
+        **{name: mine[name] for name in ("source", "lon", "lat", "heading_deg", "page_url", "thumbnail_url")},
+        "says": other["capture_id"], "said_lon": other["lon"], "said_lat": other["lat"],
+        "said_heading_deg": other["heading_deg"], "says_page_url": other["page_url"],
+        "says_thumbnail_url": other["thumbnail_url"],
+        "off_m": distance_m(mine["lon"], mine["lat"], other["lon"], other["lat"]),
+        "off_deg": off_deg, "witnesses": witnesses, "at": now,
+    }  # fmt: skip
+
+
+def _between(one: float | None, other: float | None) -> float | None:
+    """Angle between two directions, 0 to 180."""
+    return None if one is None or other is None else abs((one - other + 180) % 360 - 180)
