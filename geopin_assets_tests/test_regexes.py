@@ -18,7 +18,7 @@ from geopin_assets_tests.growth import MOST, growth
 parser = re._parser  # type: ignore[attr-defined]
 PACKAGE = Path(__file__).parents[1] / "geopin_assets"
 READ_FOREIGN_TEXT = ("sources", "embedding", "http_client", "index", "photo_folder", "quality", "files", "store")
-ALSO = ("environment", "licenses", "variables", "xmp")
+ALSO = ("environment", "licenses", "sphere", "variables", "xmp")
 ONCE = {"compile", "search", "match", "fullmatch", "findall", "finditer", "sub", "split"}
 ENOUGH = 300
 """Repeats up to so often are bounded."""

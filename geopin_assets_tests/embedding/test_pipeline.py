@@ -14,6 +14,7 @@ import pytest
 
 from geopin_assets.capture import vector_id
 from geopin_assets.embedding.attempts import Attempts
+from geopin_assets.embedding.decoders import Decoders, Limits
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import HOST_PATIENCE, AddressRule
 from geopin_assets.embedding.model.thumbnail import Thumbnail
@@ -35,7 +36,7 @@ from geopin_assets.files.object_store import open_store
 from geopin_assets_tests.embedding.fetching import loopback_fetcher
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, listening, status
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
-from geopin_assets_tests.embedding.pictures import encoded, smooth
+from geopin_assets_tests.embedding.pictures import encoded, gray_jpeg, jpeg_segment, smooth
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 FLAT, PANORAMA = encoded(smooth(120, 90)), encoded(smooth(256, 128))
@@ -309,6 +310,29 @@ def test_the_same_bytes_at_many_captures_of_a_source_are_no_picture(run: Run, tm
     new = captures({"capture_id": "s:new", "image_url": "http://a/0"})
     assert run(new, fetcher=MemoryFetcher(images), many=3, attempts=attempts).stats.failed == {"repeated": 1}
     assert run(new, fetcher=MemoryFetcher(images), many=3).stats.embedded == 1
+
+
+def with_segments(*segments: bytes) -> bytes:
+    return FLAT[:2] + b"".join(segments) + FLAT[2:]
+
+
+def test_a_photo_that_takes_all_there_is_costs_itself_and_no_run(run: Run) -> None:
+    """Of half a megabyte, and viewers show it: 100 megapixels in 64 scans. What is only large beside it is read."""
+    heavy = gray_jpeg(10_000, 10_000, 64)
+    assert len(heavy) < 2**20
+    images = {
+        "http://a/heavy": heavy,
+        "http://a/profile": with_segments(*[jpeg_segment(0xE2, b"ICC_PROFILE\0\1\x20" + bytes(60_000))] * 32),
+        "http://a/parts": with_segments(*[jpeg_segment(0xE2, b"MPF\0II*\0\x08\0\0\0")] * 15_000),
+        "http://a/restarts": encoded(smooth(800, 600, 5), restart_marker_blocks=1),
+        "http://a/scans": encoded(smooth(800, 600, 6), progressive=True) + b"\xff\xda" * 100_000,
+    }
+    cell, fetcher = captures(*({"image_url": url} for url in images)), MemoryFetcher(images)
+    first = run(cell, fetcher=fetcher, decoders=Decoders(Limits(cpu_s=0, wall_s=60)))
+    assert dict(first.failures.select("capture_id", "reason").iter_rows()) == {"s:0": "too_costly"}
+    assert first.stats.embedded == 4
+    second = run(cell, first, fetcher)
+    assert (second.stats.reused, second.stats.deferred, fetcher.fetched.total()) == (4, 1, 5)
 
 
 def test_a_reason_that_is_none_any_more_holds_nothing_back(run: Run) -> None:

@@ -160,6 +160,7 @@ NOISE, PICTURE = np.random.default_rng(3), smooth(640, 480)
         (below(PICTURE, 0.35, 255), None),  # fog, or a sky
         (below(PICTURE[::-1], 0.3, 0)[::-1], None),
         (smooth(40, 40), None),
+        (NOISE.integers(0, 256, (4, 4, 3)), None),
     ],
     ids=str,
 )
