@@ -26,6 +26,8 @@ PYTEST := $(LEAN) $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --di
 SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)
+# Modules are compiled once and kept, whatever the environment says: the demo starts four interpreters, the tests 300.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-long test-faults tests $(CHECKS) bench bench-embed bench-publish bench-refresh bench-ui ui check lock clean
 

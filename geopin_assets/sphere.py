@@ -72,7 +72,8 @@ def by_gpano(width: int, height: int, gpano: Mapping[str, str]) -> Part | None:
     """
     size = {name: _number(gpano.get(f"{name}Pixels")) for name in _SIZES}
     full_width, full_height = size["FullPanoWidth"], size["FullPanoHeight"]
-    projection = gpano.get("ProjectionType", "equirectangular" if full_width or full_height else "")
+    is_likely = full_width or full_height or (gpano and is_two_to_one(width, height))
+    projection = gpano.get("ProjectionType", "equirectangular" if is_likely else "")
     if projection.strip().lower() != "equirectangular":
         return None
     is_true = not (full_width and full_height) or _is_near(full_width / full_height, 2)

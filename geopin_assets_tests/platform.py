@@ -1,6 +1,7 @@
 """A whole platform in a folder, over a sandbox: what end-to-end tests run."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -31,6 +32,11 @@ class Installation:
         self.search_index = SearchIndex(overrides=self.overrides)
         self.embedding = Embedding(overrides=self.overrides)
         self.definitions = build_definitions(overrides=self.overrides)
+
+    def copy(self, folder: Path) -> "Installation":
+        """The same, with whatever lies beside its data, to do as one likes with."""
+        shutil.copytree(Path(self.overrides["GEOPIN_DATA"]).parent, folder, dirs_exist_ok=True)
+        return Installation(folder, {name: text for name, text in self.overrides.items() if name != "GEOPIN_DATA"})
 
     def vectors(self, cell_id: str) -> CellVectors:
         """The stored vectors of a cell."""

@@ -59,12 +59,19 @@ def test_the_part_is_what_gpano_says_whatever_the_image_was_resized_to(
         gpano(SPHERE, (40_000, 13_333)),
         {"ProjectionType": " Equirectangular\n"},
         {"FullPanoWidthPixels": "4000", "FullPanoHeightPixels": "2000"},
+        {"UsePanoramaViewer": "True", "FullPanoWidthPixels": "4000"},
         {"ProjectionType": "equirectangular", "FullPanoWidthPixels": "nan", "CroppedAreaImageWidthPixels": "1e999"},
     ],
     ids=str,
 )
 def test_sizes_that_cannot_be_of_this_image_are_not_believed_and_its_shape_is(said: dict[str, str]) -> None:
     assert near(by_gpano(4000, 1333, said), 1, 0.16675, 0.6665)
+
+
+def test_whatever_gpano_says_of_an_image_of_two_to_one_it_is_a_sphere() -> None:
+    assert is_sphere(4000, 2000, {"UsePanoramaViewer": "True"}, None)
+    assert is_sphere(64, 32, {"PoseHeadingDegrees": "10"}, None)
+    assert not is_sphere(4000, 3000, {"UsePanoramaViewer": "True"}, None) and not is_sphere(4000, 2000, {}, None)
 
 
 @pytest.mark.parametrize("projection", ["cylindrical", "rectilinear", "fisheye", "cubemap"])

@@ -16,7 +16,11 @@ import pytest
 
 from geopin_assets_tests.depth import IS_LONG, SEED
 
-FIRST = ("ui/test_backfill_story", "cli/test_killed_run", "defs/running", "defs/assets", "sources/test_faults")
+FIRST = (
+    *("ui/test_backfill_story", "defs/running/test_local_run", "faults/test_killed", "defs/test_index_state"),
+    *("benchmarks", "faults", "cli/test_ui", "cli/test_killed_run", "defs/running", "defs", "cli", "index"),
+    *("real/test_recall", "embedding", "store", "sources/test_tenth_source", "test_packaging"),
+)
 """What takes longest begins first, so that no worker is left alone with it at the end."""
 
 _GROWTH_MB = 100

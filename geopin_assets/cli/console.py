@@ -129,15 +129,15 @@ def dagster_home() -> Path:
 
 
 @contextmanager
-def stand_ins(settings: Settings) -> Iterator[None]:
+def stand_ins(settings: Settings, *, asks_for_all: bool = False) -> Iterator[None]:
     """Serve the stand-ins of all APIs as long as a command lasts, or share a server that already does.
 
-    Nothing with real sources.
+    Nothing with real sources. `asks_for_all`: the command will ask for every picture.
     """
     if not settings.is_sandbox:
         yield
         return
     from geopin_assets.sandbox.server import running
 
-    with running(settings, is_apart=True):
+    with running(settings, is_apart=True, paints_ahead=asks_for_all):
         yield

@@ -132,7 +132,7 @@ def demo() -> None:
     settings = Settings.from_env()
     if not settings.is_sandbox:
         raise typer.BadParameter(f"the demo runs on invented streets; GEOPIN_PROFILE is {settings.profile}")
-    sys.exit(run_and_report(settings, DEMO_REGION, [], next_steps=True))
+    sys.exit(run_and_report(settings, DEMO_REGION, [], is_demo=True))
 
 
 @app.command()

@@ -25,7 +25,7 @@ from geopin_assets.cli.console import (
 from geopin_assets.cli.listings import print_status
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.running.home import open_instance
-from geopin_assets.defs.running.local_run import LayerResult, crawl_side_by_side, run_region
+from geopin_assets.defs.running.local_run import LayerResult, crawl_side_by_side, raw_key, run_region
 from geopin_assets.defs.running.materialize import Advance, Progress
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.regions import region as cells_of
@@ -33,6 +33,7 @@ from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES
 
 _FAILURES_SHOWN = 5
+_OF_FOLDERS = frozenset(raw_key(source.name) for source in SOURCES if not source.asks_a_server)
 
 
 class ConsoleProgress(Progress):
@@ -60,6 +61,19 @@ def print_layer(result: LayerResult) -> None:
     console.print(f"{result.asset:22} {', '.join(filter(None, (cells, totals)))}{failed}")
     for where, error in list(result.failed.items())[:_FAILURES_SHOWN]:
         console.print(f"  failed {where}: {error}")
+    if result.asset in _OF_FOLDERS:
+        print_left_out(result)
+
+
+def print_left_out(result: LayerResult) -> None:
+    """What a folder's owner can mend: counts by reason, and the first of each with file and line."""
+    for reason, count in sorted(result.left_out.items()):
+        console.print(f"  left out: {count} {reason}")
+        examples = result.examples.get(reason, [])
+        for record in examples:
+            console.print(f"    {record}", markup=False, highlight=False, soft_wrap=True)
+        if count > len(examples):
+            console.print(f"    and {count - len(examples)} more")
 
 
 def print_checks(results: Sequence[LayerResult]) -> None:
@@ -80,7 +94,7 @@ def run_and_report(
     region: str,
     sources: Sequence[str],
     *,
-    next_steps: bool = False,
+    is_demo: bool = False,
     max_removals: int | None = None,
 ) -> int:
     """Run a region and print what happened. Returns the exit code: 1 when a cell failed, or a check as an error."""
@@ -88,7 +102,7 @@ def run_and_report(
     dagster_home()
     terminal()
     console.print(f"profile {settings.profile}: {len(cell_ids)} cells of {region}, {', '.join(names)}\n")
-    with stand_ins(settings), open_instance() as instance:
+    with stand_ins(settings, asks_for_all=is_demo), open_instance() as instance:
         results = []
         crawl = None if settings.is_sandbox else partial(crawl_side_by_side, _definitions_without_bars)
         defs = build_definitions(progress=ConsoleProgress())
@@ -96,7 +110,7 @@ def run_and_report(
             results.append(result)
             print_layer(result)
     _print_account(settings, results)
-    if next_steps:
+    if is_demo:
         _print_next_steps(settings)
         return int(any(result.failed_count for result in results))  # the city has gaps: that a check fails is the show
     return int(_has_failed(results))

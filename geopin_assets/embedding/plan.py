@@ -270,4 +270,6 @@ def _without_waived(failures: pl.DataFrame, captures: pl.DataFrame, obeys: Calla
     host = pl.col("image_url").str.extract("^https?://([^/:?#]+)").str.to_lowercase()
     waived = [name for name in captures.select(host.unique().drop_nulls()).to_series() if not obeys(name)]
     free = captures.filter(host.is_in(waived))["capture_id"]
-    return failures.filter((pl.col("reason") != FailureReason.OPTED_OUT.value) | ~pl.col("capture_id").is_in(free))
+    return failures.filter(
+        (pl.col("reason") != FailureReason.OPTED_OUT.value) | ~pl.col("capture_id").is_in(free.implode())
+    )

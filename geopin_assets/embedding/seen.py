@@ -48,7 +48,7 @@ def panorama(pixels: Image, data: bytes, side_px: int) -> Seen | Failure:
     if width < _LEAST_WIDTH * side_px:
         return Failure(FailureReason.TOO_SMALL, f"{width}x{height}")
     part = _part(pixels, properties(data, GPANO))
-    seen = _views(pixels, part, side_px)
+    seen = _views(pixels, part, side_px) if part else Seen({})
     if seen.views:
         return seen
     if empty := [reason for reason, _ in seen.left_out.most_common() if reason is not FailureReason.PADDING]:
@@ -57,15 +57,18 @@ def panorama(pixels: Image, data: bytes, side_px: int) -> Seen | Failure:
     return whole if isinstance(whole, Failure) else Seen(whole.views, Counter({FailureReason.PADDING: VIEWS - 1}))
 
 
-def _part(pixels: Image, gpano: dict[str, str]) -> Part:
-    """By what is said, or by shape. Nothing being said, of a little that is cut off the ends tell where.
+def _part(pixels: Image, gpano: dict[str, str]) -> Part | None:
+    """By what is said, or by shape; None if that is none of a sphere. Of a little that is cut off the ends tell where.
 
     At the zenith and at the nadir all pixels of a row are one point. Where the lower end is none the tripod or the car
     is missing, where only the upper is none the sky, and where neither is, as of a strip, as much of both.
     """
     height, width = pixels.shape[:2]
-    part = by_gpano(width, height, gpano) or by_shape(width, height)
-    if part != by_shape(width, height) or not _MOSTLY_THERE <= part.height < 1:
+    stated, likely = by_gpano(width, height, gpano), by_shape(width, height)
+    if stated is None and not likely.is_all_around:
+        return None
+    part = stated or likely
+    if part != likely or not _MOSTLY_THERE <= part.height < 1:
         return part
     zenith, nadir = (pixels[row].std(axis=0).max() <= _ONE_POINT for row in (0, -1))
     return replace(part, top=0.0 if zenith else 1 - part.height) if zenith or nadir else part

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import ConfigurationError, PermanentError
-from geopin_assets.photo_folder.names import is_inside, is_photo
+from geopin_assets.photo_folder.names import is_hidden_or_a_systems, is_inside, is_photo
 
 __all__ = ["LocalFolder", "Lost", "PhotoClosedError", "PhotoFile", "PhotoFolder", "PhotoGoneError",
            "PhotoNotAllowedError", "PhotoTooLargeError", "Skip", "is_inside", "is_photo", "open_folder"]  # fmt: skip
@@ -55,9 +55,9 @@ class Lost:
     """A folder or file whose content is not known: what is in it may still be there."""
 
     name: str
-    """Ends in `/` for a folder."""
+    """Ends in `/` for a folder; empty for the whole."""
     is_empty: bool = False
-    """A folder with nothing in it, as one has where a disk is not mounted."""
+    """A folder with nothing of its owner's in it, as where a disk is not mounted."""
 
 
 class PhotoFolder(Protocol):
@@ -113,7 +113,7 @@ class LocalFolder:
             yield from (
                 Rejected(Reason.IGNORED, prefix + name) for name in set(files).difference(names) if is_photo(name)
             )
-            if prefix and not names and not folders:
+            if all(map(is_hidden_or_a_systems, (*files, *(f"{name}/" for name in is_skipped)))):
                 yield Lost(prefix, is_empty=True)
             links = [name for name in folders if Path(folder, name).is_symlink()]
             yield from (Rejected(Reason.IGNORED, f"{prefix}{name}/ (a link)") for name in links)

@@ -73,7 +73,7 @@ class Ignored:
         """Whether this folder or file is skipped; those that it lies in have been asked about before."""
         lowered = name.lower()
         owners = self._spec.check_file(lowered).include if self._patterns else None
-        return _is_hidden_or_a_systems(lowered) if owners is None else owners
+        return is_hidden_or_a_systems(lowered) if owners is None else owners
 
     @cached_property
     def _spec(self) -> Any:
@@ -86,7 +86,8 @@ class Ignored:
             raise ConfigurationError(f"GEOPIN_OWN_PHOTOS_IGNORE: {error}") from error
 
 
-def _is_hidden_or_a_systems(name: str) -> bool:
+def is_hidden_or_a_systems(name: str) -> bool:
+    """Whether a folder (its name ends in `/`) or file is nothing that its owner put there."""
     folder = name.endswith("/")
-    last = name.rstrip("/").rpartition("/")[2]
+    last = name.lower().rstrip("/").rpartition("/")[2]
     return last.startswith(".") or (folder and (last in _SYSTEM or last.endswith(_OF_PROGRAMS)))

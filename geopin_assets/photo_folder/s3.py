@@ -77,13 +77,15 @@ class S3Folder:
 
     def files(self, skip: Skip = lambda name: False) -> Iterator[PhotoFile | Rejected | Lost]:
         """Page by page: a prefix may hold more keys than fit in memory."""
-        token, verdicts = "", dict[str, bool]()
+        token, verdicts, is_empty = "", dict[str, bool](), True
         while True:
             page = self._retrying()(self._page, token)
             for entry in page.get("Contents", ()):
-                name = entry["Key"].removeprefix(self.prefix)
+                name, is_empty = entry["Key"].removeprefix(self.prefix), False
                 yield from _unless_skipped(PhotoFile(name, _version(entry)), skip, verdicts)
             if not page["IsTruncated"]:
+                if is_empty:
+                    yield Lost("", is_empty=True)
                 return
             token = page["NextContinuationToken"]
 

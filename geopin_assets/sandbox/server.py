@@ -44,7 +44,8 @@ from geopin_assets.sandbox.stand_ins.stac import StacStandIn
 from geopin_assets.sandbox.stand_ins.wikimedia_commons import WikimediaCommonsStandIn
 from geopin_assets.sandbox.state import CloudflareStandIn, Fault, Faulty, Sandbox
 from geopin_assets.sandbox.streets.city import whole_world
-from geopin_assets.sandbox.streets.world import World
+from geopin_assets.sandbox.streets.images import paint_ahead
+from geopin_assets.sandbox.streets.world import Shot, World
 from geopin_assets.settings import Settings
 
 HEALTH = "geopin_sandbox"
@@ -126,6 +127,8 @@ def _apply(sandbox: Sandbox, body: object) -> None:
 HOST = "127.0.0.1"
 _POLL_S = 0.1
 _START_S = 20
+_ANSWERS_FIRST_S = 0.0005
+"""What answers a request waits for whoever paints."""
 _CHECKOUT = Path(__file__).parents[2]
 _CLOUDFLARE_STAND_IN = "geopin_assets_tests.cloudflare"
 
@@ -142,19 +145,19 @@ def serve(settings: Settings) -> None:
 
 
 @contextmanager
-def running(settings: Settings, *, is_apart: bool = False) -> Iterator[str]:
+def running(settings: Settings, *, is_apart: bool = False, paints_ahead: bool = False) -> Iterator[str]:
     """A sandbox at `settings.sandbox_url` for the duration; yields that address.
 
     Processes share one server: whoever binds the port first serves, the others stand by and take
     over within a moment when it ends. Raises ConfigurationError if something else has the port.
-    `is_apart`: who serves, does so in a process of its own.
+    `is_apart`: who serves, does so in a process of its own. `paints_ahead`: every picture will be asked for.
     """
     _check_cloudflare(settings)
-    _write_files(settings)
     is_first = is_apart and _health(settings.sandbox_port) is None
-    keeper = _KeeperApart(settings) if is_first else _Keeper(settings)
+    keeper = _KeeperApart(settings, paints_ahead) if is_first else _Keeper(settings)
     keeper.start()
     try:
+        _write_files(settings)
         _await_health(settings)
         yield settings.sandbox_url
     finally:
@@ -195,10 +198,11 @@ class _KeeperApart:
     It ends with the pipe, so that a parent that was killed leaves nothing behind.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, paints_ahead: bool) -> None:
         spawn = get_context("spawn")
         self._line, self._far_end = spawn.Pipe()
-        self._process = spawn.Process(target=_keep, args=(settings, self._far_end), name="sandbox", daemon=True)
+        arguments = settings, self._far_end, paints_ahead
+        self._process = spawn.Process(target=_keep, args=arguments, name="sandbox", daemon=True)
 
     def start(self) -> None:
         self._process.start()
@@ -209,13 +213,22 @@ class _KeeperApart:
         self._process.join()
 
 
-def _keep(settings: Settings, line: Connection) -> None:
+def _keep(settings: Settings, line: Connection, paints_ahead: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the line
     keeper = _Keeper(settings)
     keeper.start()
+    if paints_ahead:
+        sys.setswitchinterval(_ANSWERS_FIRST_S)
+        threading.Thread(target=paint_ahead, args=(_served_by_cell(),), daemon=True).start()
     with suppress(EOFError):
         line.recv()
     keeper.stop()
+
+
+def _served_by_cell() -> list[Shot]:
+    """Whatever this server shows, about in the order in which cells are done."""
+    shots = (shot for shot in whole_world().shots if shot.drive.source not in ("own_photos", "query"))
+    return sorted(shots, key=lambda shot: (shot.lat, shot.lon))
 
 
 def _write_files(settings: Settings) -> None:

@@ -23,6 +23,8 @@ from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.protocol import CaptureImage, Failure, Image
 from geopin_assets.embedding.reading import ReadAhead
+from geopin_assets.embedding.repeats import digest
+from geopin_assets.embedding.seen import flat
 from geopin_assets.embedding.stages import StageClock
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import Cost, alternating, machine, print_table, typical
@@ -65,7 +67,9 @@ def geopin(preprocess: Callable[[Image], Image], host: str, images: int) -> None
     def prepare(_: CaptureImage, data: bytes) -> Image | Failure:
         with decoders.lent() as decoder:
             pixels = decoder.decode(data)
-            return pixels if isinstance(pixels, Failure) else preprocess(pixels)
+            seen = pixels if isinstance(pixels, Failure) else flat(pixels)
+            digest(data)
+            return seen if isinstance(seen, Failure) else preprocess(seen.views[0])
 
     fetcher = ImageFetcher(addresses=AddressRule(allow_loopback=True), per_host=PROCESSES * THREADS)
     wanted = [CaptureImage("", str(n), "street", str(n), f"{host}{n}", "1", False, None) for n in range(images)]

@@ -74,10 +74,10 @@ def merge(place: Installation, *cells: str) -> None:
     place.storage.catalog().merge(cells or CELLS, place.storage.raw())
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Installation:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """Two cells of three captures, crawled, merged, embedded and published."""
-    place = Installation(tmp_path, {"GEOPIN_PROFILE": "sandbox", "GEOPIN_REMOVAL_FLOOR": "0"})
+    place = Installation(tmp_path_factory.mktemp("made"), {"GEOPIN_PROFILE": "sandbox", "GEOPIN_REMOVAL_FLOOR": "0"})
     for cell_id, numbers in ((HERE, NUMBERS[:3]), (THERE, NUMBERS[3:])):
         crawl(place.storage.raw(), cell_id, [capture(n) for n in numbers])
         embed(place, cell_id, numbers)
@@ -85,6 +85,11 @@ def place(tmp_path: Path) -> Installation:
     publish(place)
     assert held(place) == {f"panoramax:{n}" for n in NUMBERS}
     return place
+
+
+@pytest.fixture
+def place(made: Installation, tmp_path: Path) -> Installation:
+    return made.copy(tmp_path)
 
 
 def catalog_path(place: Installation) -> Path:

@@ -14,14 +14,14 @@ import py360convert
 import pytest
 from PIL import Image
 
-from geopin_assets.capture import Capture, Rejected
+from geopin_assets.capture import Capture
 from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST, decode_image
 from geopin_assets.embedding.protocol import VIEWS, Failure
 from geopin_assets.embedding.views import perspective_views
 from geopin_assets.grid import Bbox
 from geopin_assets.photo_folder import LocalFolder, PhotoFile
 from geopin_assets.sources.amsterdam import parse_panorama
-from geopin_assets.sources.own_photos.scan import Memory, read_photo
+from geopin_assets.sources.own_photos.scan import Memory, Photo, read_photo
 from geopin_assets.sources.own_photos.stated import Position
 from geopin_assets_tests.embedding.pictures import Pixels
 from geopin_assets_tests.embedding.pinhole import Vectors, angle_deg, rays
@@ -94,7 +94,7 @@ def test_the_sun_is_where_a_real_photo_sphere_says() -> None:
     """A telephone's PoseHeadingDegrees is the bearing of the middle column: the view to 217 degrees has the sun."""
     name = "panoramax_geovisio/d1.jpg"
     photo = read_photo(LocalFolder(FIXTURES / "photos"), PhotoFile(name), Position(), NOW, Memory({}))
-    assert not isinstance(photo, Rejected) and photo.header.is_pano and photo.heading_deg == 67.0
+    assert isinstance(photo, Photo) and photo.header.is_pano and photo.heading_deg == 67.0
     taken_at = datetime(2020, 9, 13, 14, 43, tzinfo=UTC)  # between GPano's FirstPhotoDate and LastPhotoDate
     sun = sun_at(taken_at, photo.lon, photo.lat)
     view = perspective_views(pixels_of(FIXTURES / "photos" / name))[5]

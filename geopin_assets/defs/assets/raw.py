@@ -93,11 +93,12 @@ def store_cell(
         is_complete=report.is_complete,
         duration_s=outcome.duration_s,
     )
+    shown = _shown(account, report.rejected_examples)
     if error:
-        yield CellFailed(cell_id, error)
+        yield CellFailed(cell_id, error, shown)
         return
     raw.forget_failure(source, cell_id)
-    yield CellDone(cell_id, account.captures, account.data_version, _shown(account, report.rejected_examples))
+    yield CellDone(cell_id, account.captures, account.data_version, shown)
 
 
 def _known(raw: "RawStore", source: str, box: Bbox) -> frozenset[str]:

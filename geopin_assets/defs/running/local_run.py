@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from typing import cast
 from uuid import uuid4
 
 import dagster as dg
@@ -27,6 +28,7 @@ from geopin_assets.defs.running.deadline import NO_LIMIT
 from geopin_assets.defs.running.materialize import failed_cells, root_cause
 from geopin_assets.defs.running.under_way import process_tag
 from geopin_assets.regions import ranges
+from geopin_assets.sources.base import EXAMPLES_KEPT
 
 
 @dataclass(slots=True)
@@ -41,6 +43,10 @@ class LayerResult:
     """cell_id (or the asset, for a report) -> error; of a run that failed in many cells, the first ones."""
     totals: Counter[str] = field(default_factory=Counter)
     """Whole-number metadata summed over the cells, e.g. requests, embedded, upserted."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Records that a source's cells left out, by reason."""
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    """The first of them, by reason."""
     checks: list[dg.AssetCheckEvaluation] = field(default_factory=list)
 
 
@@ -141,14 +147,21 @@ def _run(
 
 
 def _add_materializations(instance: dg.DagsterInstance, run_id: str, result: LayerResult) -> None:
+    for record in _records(instance, run_id, dg.DagsterEventType.ASSET_MATERIALIZATION):
+        if (materialization := record.asset_materialization) is not None:
+            result.cells += record.partition_key is not None
+            _add_totals(result.totals, materialization.metadata)
+            _add_left_out(result, materialization.metadata)
+    for record in _records(instance, run_id, dg.DagsterEventType.ASSET_OBSERVATION):
+        if (observation := record.asset_observation) is not None:
+            _add_left_out(result, observation.metadata)
+
+
+def _records(instance: dg.DagsterInstance, run_id: str, of_type: dg.DagsterEventType) -> Iterator[dg.EventLogRecord]:
     cursor = None
     while True:
-        page = instance.get_records_for_run(run_id, cursor, dg.DagsterEventType.ASSET_MATERIALIZATION, limit=1000)
-        for record in page.records:
-            materialization = record.asset_materialization
-            if materialization is not None:
-                result.cells += record.partition_key is not None
-                _add_totals(result.totals, materialization.metadata)
+        page = instance.get_records_for_run(run_id, cursor, of_type, limit=1000)
+        yield from page.records
         if not page.has_more:
             return
         cursor = page.cursor
@@ -158,6 +171,15 @@ def _add_totals(totals: Counter[str], metadata: Mapping[str, dg.MetadataValue]) 
     for name, value in metadata.items():
         if isinstance(value, dg.IntMetadataValue) and value.value is not None:
             totals[name.removeprefix("dagster/")] += value.value
+
+
+def _add_left_out(result: LayerResult, metadata: Mapping[str, dg.MetadataValue]) -> None:
+    counts, examples = metadata.get("rejected_by_reason"), metadata.get("rejected_examples")
+    if isinstance(counts, dg.JsonMetadataValue) and isinstance(examples, dg.JsonMetadataValue):
+        result.left_out.update(cast("dict[str, int]", counts.data))
+        for reason, records in cast("dict[str, list[str]]", examples.data).items():
+            shown = result.examples.setdefault(reason, [])
+            shown += records[: EXAMPLES_KEPT - len(shown)]
 
 
 def _add_failures(ended: dg.ExecuteInProcessResult, default: str, result: LayerResult) -> None:

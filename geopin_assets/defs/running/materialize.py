@@ -85,6 +85,8 @@ class CellFailed:
 
     cell_id: str
     error: str
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What its partition shows all the same: of a crawl that is incomplete, what it left out."""
 
 
 Work = Callable[[Sequence[str]], Iterator[CellDone | CellFailed]]
@@ -108,6 +110,7 @@ def materialize_cells(context: dg.AssetExecutionContext, work: Work) -> Iterator
     for outcome, let_go in _in_turns(context, todo, work, deadline):
         if isinstance(outcome, CellFailed):
             failed[outcome.cell_id] = outcome.error
+            _observe(context, outcome)
         else:
             context.log_event(_materialization(context.asset_key, outcome, made_from(outcome.cell_id)))
         let_go(outcome.cell_id)
@@ -167,10 +170,19 @@ def _partition_order(context: dg.AssetExecutionContext) -> list[str]:
 
 def _one(context: dg.AssetExecutionContext, outcome: CellDone | CellFailed) -> Iterator[dg.MaterializeResult]:
     if isinstance(outcome, CellFailed):
+        _observe(context, outcome)
         raise _failure({outcome.cell_id: outcome.error}, 1)
     yield dg.MaterializeResult(
         asset_key=context.asset_key, metadata=_metadata(outcome), data_version=dg.DataVersion(outcome.data_version)
     )
+
+
+def _observe(context: dg.AssetExecutionContext, outcome: CellFailed) -> None:
+    """Show what is known of a cell that was not done: no materialization, so nothing below is made from it."""
+    if outcome.metadata:
+        context.log_event(
+            dg.AssetObservation(context.asset_key, partition=outcome.cell_id, metadata=dict(outcome.metadata))
+        )
 
 
 def _materialization(

@@ -1,11 +1,14 @@
 """JPEGs of shots, in the sizes that the sources serve: rendered small, enlarged, kept in memory.
 
 Here: which camera took a shot, sizes, JPEG. Not here: scenes and rays, files on disk (`photos.py`).
-The same shot and size give the same bytes, always.
+The same shot and size give the same bytes, always. A demo that will ask for every picture has them painted ahead,
+while it does other things.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from io import BytesIO
+from threading import BoundedSemaphore
 from typing import Any
 
 from PIL import Image as PillowImage
@@ -22,6 +25,7 @@ FIELD_OF_VIEW_DEG = 62
 _FLAT_RENDERED, _PANO_RENDERED_WIDTH = (256, 192), 640
 _PANORAMAX_FLAT = {"hd": (1600, 1200), "sd": (2048, 1536), "thumb": (500, 375)}
 _PANORAMAX_PANO = {"hd": (4096, 2048), "sd": (2048, 1024), "thumb": (500, 300)}
+NORTH_DEG = 0.0
 _CAMERA_HEIGHT_M = {"amsterdam": 2.4, "panoramax": 1.8}
 _PHONE_HEIGHT_M = 1.6
 _QUALITY = 85
@@ -37,7 +41,7 @@ def panoramax_jpeg(shot: Shot, size: str) -> bytes:
 @lru_cache(maxsize=96)
 def amsterdam_jpeg(shot: Shot, width: int) -> bytes:
     """An Amsterdam panorama, `width` by half of it, north in the middle column."""
-    return jpeg(draw(shot, center_deg=0.0), (width, width // 2))
+    return jpeg(draw(shot, NORTH_DEG), (width, width // 2))
 
 
 @lru_cache(maxsize=256)
@@ -49,6 +53,26 @@ def shot_jpeg(shot: Shot, width: int) -> bytes:
 @lru_cache(maxsize=16)
 def draw(shot: Shot, center_deg: float | None = None) -> Image:
     """The shot as rendered, uint8 [H, W, 3]. `center_deg`: bearing of the middle column, by default its heading."""
+    _asked_for.add((shot, center_deg))
+    painted = _ahead.pop((shot, center_deg), None)
+    return _rendered(shot, center_deg) if painted is None else painted
+
+
+_Picture = tuple[Shot, float | None]
+_ahead: dict[_Picture, Image] = {}
+"""Painted, and not asked for yet: 0.6 MB a panorama."""
+_asked_for: set[_Picture] = set()
+
+
+def paint_ahead(shots: Iterable[Shot]) -> None:
+    """Paint these shots as their sources serve them, but for those that were asked for meanwhile."""
+    for shot in shots:
+        picture = shot, NORTH_DEG if shot.drive.source == "amsterdam" else None
+        if picture not in _asked_for:
+            _ahead[picture] = _rendered(*picture)
+
+
+def _rendered(shot: Shot, center_deg: float | None) -> Image:
     street = shot.drive.street
     center_deg = shot.heading_deg if center_deg is None else center_deg
     yaw_deg = center_deg - street.bearing_deg
@@ -60,10 +84,15 @@ def draw(shot: Shot, center_deg: float | None = None) -> Image:
     return render(scene_of(street), day_of(street, shot.drive.started_at), camera)
 
 
+_large = BoundedSemaphore(3)
+"""A large panorama takes 50 MB while it is made, and a server may have forty threads."""
+
+
 def jpeg(image: Image, size: tuple[int, int], **metadata: Any) -> bytes:
     """Enlarge to `size` (width, height) and encode. `metadata`: what Pillow writes along (exif, xmp)."""
     buffer = BytesIO()
-    _enlarged(PillowImage.fromarray(image), size).save(buffer, "JPEG", quality=_QUALITY, **metadata)
+    with _large:
+        _enlarged(PillowImage.fromarray(image), size).save(buffer, "JPEG", quality=_QUALITY, **metadata)
     return buffer.getvalue()
 
 

@@ -17,9 +17,9 @@ from geopin_assets.http_client import Answer, KeyRefused
 from geopin_assets.licenses import is_restricted, license_of_url, open_license
 from geopin_assets.sources import fields
 
-_BAD_KEY, _UNAVAILABLE = 100, (10, 105, 106)
+_BAD_KEY, _UNAVAILABLE = 100, (0, 10, 105, 106, 201)
 _PASSING = re.compile(r"not currently available|unavailable|temporar|try again|timed? ?out", re.IGNORECASE)
-"""Said with codes that also mean other things (0, 201), and with status 400 or 418 as well."""
+"""Said with status 400 or 418 as well."""
 _NAMES = {
     "attribution license": "CC-BY-2.0",
     "attribution-sharealike license": "CC-BY-SA-2.0",

@@ -10,6 +10,7 @@ Quirks: a search has no pages and no total, and answers below its limit of 2000 
 divided. Dense boxes are refused altogether (an error 500 with code 1); below 0.002 degrees tiles take over, within 40 a
 minute and 1750 a day. Tiles know neither names, links nor computed positions. To put each capture into exactly one
 cell, a cell is asked for with a margin of 0.0005 degrees, and captures of tiles near its border are asked for by id.
+So are captures that an earlier crawl found and this one did not: only what the server does not have is taken for gone.
 Position and heading are the computed ones unless they are further off than that margin, or
 `GEOPIN_MAPILLARY_POSITION=original` prefers the device's; `position_from` says which it is. The heading of a panorama
 is that of its middle column. Panoramas are fetched as uploaded, about ten times the bytes of the largest thumbnail,
@@ -30,7 +31,7 @@ from geopin_assets.grid import Bbox, Cell
 from geopin_assets.http_client import HttpClient, Quota, Tally
 from geopin_assets.settings import Settings
 from geopin_assets.sources.base import CrawlReport, Key, RequestCost, Source
-from geopin_assets.sources.mapillary.ask import LINK_FIELDS, TOKEN_VARIABLE, Graph
+from geopin_assets.sources.mapillary.ask import IMAGE_FIELDS, LINK_FIELDS, TOKEN_VARIABLE, Graph
 from geopin_assets.sources.mapillary.read import (
     LICENSE,
     NAME,
@@ -38,10 +39,10 @@ from geopin_assets.sources.mapillary.read import (
     link_ends_at_s,
     link_of,
     parse_image,
+    place_of,
     record_key,
 )
 from geopin_assets.sources.mapillary.tiles import CoverageTiles, DenseBoxes, is_neighbors, widened
-from geopin_assets.sources.paging import settle_captures
 from geopin_assets.sources.splitting import Capacity, Saturated, fetch_complete
 
 TILES_ENDPOINT = "https://tiles.mapillary.com"
@@ -132,16 +133,26 @@ class Mapillary(Source):
         return chosen(token=settings.mapillary_token.get_secret_value(), tiles_dir=settings.tiles_dir / NAME)
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
-        return settle_captures(cell.bbox, lambda: self._read(cell, report), report)
-
-    def _read(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         now, known, dense = self._now(), set[str](), list[Bbox]()
         for record in self._fetch_images(widened(cell.bbox), dense, report):
             known.add(record_key(record))
             self._dense.creators.learn(record)
             if not is_neighbors(record, cell.bbox, self._prefers_computed):
                 yield parse_image(record, cell.bbox, now, self._prefers_computed)
-        yield from self._dense.captures(cell.bbox, dense, known, report, now)
+        for capture in self._dense.captures(cell.bbox, dense, known, report, now):
+            known.add(capture.source_capture_id if isinstance(capture, Capture) else capture.record)
+            yield capture
+        if report.is_complete:  # else nothing is taken for gone
+            yield from self._still_there(cell, sorted(report.known(cell.bbox) - known), report, now)
+
+    def _still_there(
+        self, cell: Cell, missing: list[str], report: CrawlReport, now: datetime
+    ) -> Iterator[Capture | Rejected]:
+        """Those that earlier crawls found, this one did not, and the server has in the cell all the same."""
+        for image in self._graph.images(missing, IMAGE_FIELDS, report).values():
+            place = place_of(image, self._prefers_computed)
+            if place is not None and cell.bbox.contains(*place):
+                yield parse_image(image, cell.bbox, now, self._prefers_computed)
 
     def _fetch_images(self, box: Bbox, dense: list[Bbox], report: CrawlReport) -> Iterator[Any]:
         """Images of a box as the Graph API has them; `dense` gets the parts that it does not answer for."""

@@ -1,19 +1,22 @@
-"""Own photos: a folder of geotagged JPEGs, as a municipality or survey brings them, on disk or in a bucket.
+"""Own photos: a folder of geotagged photos, as a municipality or survey brings them, on disk or in a bucket.
 
 API: none; `GEOPIN_OWN_PHOTOS_DIR` is searched with its subfolders. It is a path, or `s3://bucket/prefix` with
 credentials in the standard AWS variables; `GEOPIN_S3_ENDPOINT_URL` names a server other than Amazon's, as for
 Cloudflare R2. Only the first bytes of a photo are read to place it. Position, direction and time come
 from EXIF, XMP and what Mapillary's tools write, each by the first that can be read: directions to magnetic north are
 corrected, and where there is none, that of movement counts (`heading_from` says so); times without an offset are Dutch
-local time, unless the GPS clock says otherwise. 360-degree photos are known by XMP GPano. A file `positions.csv` in
-the folder (columns file, lat, lon, heading_deg, captured_at) wins over EXIF where a field is not empty.
+local time, unless the GPS clock says otherwise. 360-degree photos are known by XMP GPano, shape and camera; a part of a
+sphere is a flat photo. What a `positions.csv` (columns file, lat, lon, heading_deg, captured_at, or what else they are
+usually called) or a `mapillary_image_description.json` beside them states wins over EXIF; GPX tracks place photos
+without a position.
 
 License: one for the folder, stated by its owner: `GEOPIN_OWN_PHOTOS_LICENSE` and
 `GEOPIN_OWN_PHOTOS_ATTRIBUTION` are required; `GEOPIN_OWN_PHOTOS_CREATOR` and
 `GEOPIN_OWN_PHOTOS_PAGE_URL` (a base that the file name is appended to) are optional.
 
-Quirks: a subfolder that cannot be read makes every cell incomplete, so that nothing is removed. The folder is looked at
-once per run; in a bucket only photos that are new or changed since the last run
+Quirks: a subfolder or photo that cannot be read makes every cell incomplete, so that nothing is removed; so does an
+empty folder that had photos, as without its disk. Trash, thumbnails and folders of systems are skipped. The folder is
+looked at once per run; in a bucket only photos that are new or changed since the last run
 are read then, an image having changed when its ETag has. Files without a usable position belong to no cell;
 they are counted by reason on the cell of the folder's first photo. Links that lead out of the folder are not
 followed.
@@ -46,7 +49,7 @@ SCHEME = "own-photos"
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._/-]{1,40}")  # short enough for a vector id beside the source's name
 _HASHED = "~"
 _NAMED = 5
-_WHERE = "GEOPIN_OWN_PHOTOS_DIR to a folder of geotagged JPEGs, or to s3://bucket/prefix"
+_WHERE = "GEOPIN_OWN_PHOTOS_DIR to a folder of geotagged photos, or to s3://bucket/prefix"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,22 +208,21 @@ def photo_id(file: str) -> str:
 def _missing(found: Scan, known: Callable[[], AbstractSet[str]]) -> Iterator[str]:
     """Why photos that exist may not have been seen. `known`: ids that earlier crawls found.
 
-    Disks that are not mounted leave an empty folder behind, or none; nobody empties folders of a survey and keeps them.
+    A disk that is not mounted leaves an empty folder behind; who empties one of a survey removes it.
     """
     lost = sorted(lost.name for lost in found.lost if not lost.is_empty)
     for name in lost[:_NAMED]:
         yield f"the {'folder' if name.endswith('/') else 'file'} {name.rstrip('/')!a} cannot be read"
     if len(lost) > _NAMED:
         yield f"{len(lost) - _NAMED} more folders and files cannot be read"
-    if not found.has_photos and known():
-        yield "there is no photo any more in the whole folder, as where a disk is not mounted"
     if empty := sorted(lost.name for lost in found.lost if lost.is_empty):
         ids = known()
         hashed = {id_ for id_ in ids if id_.startswith(_HASHED)}
         whose = [name for name in empty if any(id_.startswith(name) for id_ in ids)]
         if whose or (hashed and hashed - {photo_id(p.file.name) for photos in found.by_cell.values() for p in photos}):
             name = (whose or empty)[0].rstrip("/")
-            yield f"the folder {name!a} is empty, as where a disk is not mounted: remove it if its photos are gone"
+            what = f"the folder {name!a}" if name else "the whole folder"
+            yield f"{what} is empty, as where a disk is not mounted: remove it if its photos are gone"
 
 
 def _reading(settings: Settings) -> Reading:

@@ -45,8 +45,8 @@ _PATIENCE_S = 10.0
 _SCHEMA = """
 create table if not exists headers (folder text, name text, version text, header blob, primary key (folder, name));
 """
-HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20, 128 * 2**20)
-"""How much of a file is read for its header, one attempt after the other; a JPEG says all in the first."""
+HEADER_BYTES = (64 * 2**10, 2**20, 8 * 2**20, 32 * 2**20)
+"""How much of a file is read for its header, one attempt after the other; more is not embedded either."""
 _AHEAD = 4  # files asked for, per reader: listing the next page must not leave readers idle
 T = TypeVar("T")
 R = TypeVar("R")
@@ -119,8 +119,6 @@ class Scan:
     first: Photo | None = None
     lost: set[Lost] = field(default_factory=set)
     """What is in them may be in any cell."""
-    has_photos: bool = False
-    """Whether there is any photo at all, placed or not."""
 
     def add(self, photo: Photo | Rejected | Lost) -> None:
         """Sort in what was read of one file."""
@@ -177,7 +175,6 @@ def _listed(folder: PhotoFolder, ignored: Ignored, found: Scan) -> tuple[list[Ph
             beside.append(file.name)
         elif (kind := suffix(file.name)) in NOT_READ:
             found.add(Rejected(Reason.UNSUPPORTED, file.name, kind[1:]))
-    found.has_photos = bool(photos)
     return photos, beside
 
 

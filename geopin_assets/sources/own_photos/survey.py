@@ -139,8 +139,9 @@ class _Claims:
         for name in self._by_end.get(parts[-1], ()):
             *folders, last = _parts(name)
             path = (*folders, last if has_suffix else _stem(last))
-            shared = min(len(path), len(parts))
-            if path[: len(around)] == around and path[-shared:] == parts[-shared:]:
+            below = path[len(around) :]
+            shared = min(len(below), len(parts))
+            if path[: len(around)] == around and below[-shared:] == parts[-shared:]:
                 found.append(name)
         return found
 

@@ -145,14 +145,26 @@ class _Table:
         text = self._cell(cells, Field.HEADING)
         found = values.heading_deg(text)
         if text and found is None:
-            self._say(Reason.MALFORMED, line, self._label(Field.HEADING), f"{shown(text)} is no direction")
+            self._say(
+                Reason.MALFORMED,
+                line,
+                self._label(Field.HEADING),
+                f"{shown(text)} is no direction",
+                self._cell(cells, Field.FILE),
+            )
         return found
 
     def _error_m(self, cells: list[str], line: int) -> float | None:
         text = self._cell(cells, Field.ERROR)
         found = values.number(text)
         if text and (found is None or found < 0):
-            self._say(Reason.MALFORMED, line, self._label(Field.ERROR), f"{shown(text)} is no distance")
+            self._say(
+                Reason.MALFORMED,
+                line,
+                self._label(Field.ERROR),
+                f"{shown(text)} is no distance",
+                self._cell(cells, Field.FILE),
+            )
             return None
         return found
 
@@ -162,7 +174,13 @@ class _Table:
             return None
         time = values.instant(text, zone=column.zone, day_first=self._day_first)
         if (found := fields.plausible(time, self._now)) is None:
-            self._say(Reason.MALFORMED, line, column.label, f"{shown(text)} is no time that is understood")
+            self._say(
+                Reason.MALFORMED,
+                line,
+                column.label,
+                f"{shown(text)} is no time that is understood",
+                self._cell(cells, Field.FILE),
+            )
         return found
 
     def _time_text(self, cells: list[str]) -> tuple[str, Column | None]:

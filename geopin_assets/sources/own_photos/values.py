@@ -76,6 +76,8 @@ def degrees(text: str, *, is_lat: bool) -> float | None:
     parts = [number(part) for part in _PART.findall(text)]
     if not 1 <= len(parts) <= 3 or any(part is None or (place and part >= 60) for place, part in enumerate(parts)):
         return None
+    if any(part is not None and not part.is_integer() for part in parts[:-1]):
+        return None  # 52.365 and 4.9 in one cell
     size = sum(part / 60**place for place, part in enumerate(parts) if part is not None)
     return -size if text.startswith("-") or (sides and _HEMISPHERES[sides[0]] < 0) else size
 

@@ -192,6 +192,7 @@ def _zone(name: str, offset: str, *, is_range: bool) -> tzinfo | None:
         return None
     if not offset:
         return fields.DUTCH_TIME if base_h is None else timezone(timedelta(hours=base_h))
-    digits = offset[1:].replace(":", "").zfill(2)
-    ahead = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
+    digits = offset[1:].replace(":", "")
+    hours, minutes = (digits[:-2], digits[-2:]) if len(digits) > 2 else (digits, "0")
+    ahead = timedelta(hours=int(hours), minutes=int(minutes))
     return timezone(ahead if offset[0] == "+" else -ahead)

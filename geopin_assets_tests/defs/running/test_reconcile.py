@@ -18,17 +18,13 @@ from geopin_assets.platform.index_state import announce_versions, desired_vector
 from geopin_assets.platform.known_stores import known_stores
 from geopin_assets.platform.reconcile import Reconciliation, reconcile
 from geopin_assets_tests.defs.running.test_takedown import GONE, HERE, STAYS, VIEWS, below_raw, embed
-from geopin_assets_tests.defs.running.test_takedown import place as place
+from geopin_assets_tests.defs.running.test_takedown import embedded as embedded
+from geopin_assets_tests.defs.running.test_takedown import published as published
+from geopin_assets_tests.defs.running.test_takedown import published_once as published_once
 from geopin_assets_tests.index.frames import NOW
 from geopin_assets_tests.platform import Installation, Platform
 
 EVERYTHING = {vector_id(capture_id, view) for capture_id in (GONE, STAYS) for view in range(12)}
-
-
-@pytest.fixture
-def published(place: Installation, instance: dg.DagsterInstance) -> Installation:
-    below_raw(place, instance)
-    return place
 
 
 def look(place: Installation) -> Reconciliation:

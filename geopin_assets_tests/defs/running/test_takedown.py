@@ -29,6 +29,7 @@ from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_2, capture, crawl
 from geopin_assets_tests.index.frames import NOW, Faults, Killed, publish_rows
 from geopin_assets_tests.index.test_publish import INDEX_CALLS, LEDGER_CALLS
+from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.platform import CELLS, Installation, Ran
 
 HERE, THERE = CELLS
@@ -68,15 +69,34 @@ def embed(place: Installation, model: Model, cell_id: str = HERE) -> None:
     files.commit(pl.DataFrame(held, schema=HELD_SCHEMA, orient="row"), files.held())
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Installation:
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """Two panoramas crawled, merged and embedded, but not published yet."""
-    place = Installation(tmp_path, {"GEOPIN_PROFILE": "sandbox"})
+    place = Installation(tmp_path_factory.mktemp("embedded"), {"GEOPIN_PROFILE": "sandbox"})
     crawl(place.storage.raw(), HERE, [capture("gone", is_pano=True), capture("stays", is_pano=True)])
     crawl(place.storage.raw(), THERE, [])
     place.storage.catalog().merge(CELLS, place.storage.raw())
     embed(place, place.embedding.model())
     return place
+
+
+@pytest.fixture(scope="module")
+def published_once(embedded: Installation, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    place = embedded.copy(folder := tmp_path_factory.mktemp("published"))
+    with instance_in(folder) as instance:
+        below_raw(place, instance)
+    return place
+
+
+@pytest.fixture
+def place(embedded: Installation, tmp_path: Path) -> Installation:
+    return embedded.copy(tmp_path)
+
+
+@pytest.fixture
+def published(published_once: Installation, tmp_path: Path) -> Installation:
+    """And the history of the run that published it, for an `instance` that is asked for after this."""
+    return published_once.copy(tmp_path)
 
 
 def held_in_index(place: Installation) -> set[str]:
@@ -135,9 +155,9 @@ def test_a_panorama_taken_down_is_nowhere_and_crawling_again_does_not_bring_it_b
 
 
 def test_what_a_source_itself_no_longer_shows_leaves_every_place_with_the_next_run(
-    place: Installation, instance: dg.DagsterInstance
+    published: Installation, instance: dg.DagsterInstance
 ) -> None:
-    below_raw(place, instance)
+    place = published
     assert {trace.rows for trace in takedown_of(place).traces()} == {1, 12}
     crawl(place.storage.raw(), HERE, [capture("stays", is_pano=True)], crawled_at=DAY_2)
     done = below_raw(place, instance)
@@ -150,9 +170,9 @@ def test_what_a_source_itself_no_longer_shows_leaves_every_place_with_the_next_r
 
 
 def test_what_searches_see_goes_first_and_nothing_that_follows_can_publish_it_again(
-    place: Installation, instance: dg.DagsterInstance
+    published: Installation, instance: dg.DagsterInstance
 ) -> None:
-    below_raw(place, instance)
+    place = published
     assert set(take_down(place, instance, steps=1)) == {"search index"}
     assert held_in_index(place) == {STAYS}
     assert list(traces_in_raw(place.storage, [GONE]))
@@ -161,9 +181,9 @@ def test_what_searches_see_goes_first_and_nothing_that_follows_can_publish_it_ag
 
 
 def test_a_takedown_killed_after_any_step_is_finished_by_repeating_it(
-    place: Installation, instance: dg.DagsterInstance, tmp_path: Path
+    published: Installation, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    below_raw(place, instance)
+    place = published
     data = Path(place.overrides["GEOPIN_DATA"])
     shutil.copytree(data, tmp_path / "before")
     everything = len(take_down(place, instance))
@@ -178,9 +198,9 @@ def test_a_takedown_killed_after_any_step_is_finished_by_repeating_it(
 
 
 def test_a_takedown_killed_behind_the_line_of_its_list_is_finished_by_publishing_any_cell(
-    place: Installation, instance: dg.DagsterInstance
+    published: Installation, instance: dg.DagsterInstance
 ) -> None:
-    below_raw(place, instance)
+    place = published
     place.storage.takedowns().take_down([GONE], note="", now=NOW)
     job = place.definitions.resolve_implicit_global_asset_job_def()
     assert not any(layer.failed for layer in run_below_raw(job, instance, [THERE]))
@@ -188,9 +208,9 @@ def test_a_takedown_killed_behind_the_line_of_its_list_is_finished_by_publishing
 
 
 def test_a_takedown_goes_on_the_list_although_the_catalog_cannot_be_read(
-    place: Installation, instance: dg.DagsterInstance
+    published: Installation, instance: dg.DagsterInstance
 ) -> None:
-    below_raw(place, instance)
+    place = published
     place.storage.settings().catalog_path.write_bytes(b"damaged")
     done = take_down(place, instance)
     assert place.storage.takedowns().ids() == {GONE}
@@ -280,9 +300,9 @@ def forget_the_folder(place: Installation) -> None:
     "mishap", [lose_the_ledger, go_back_to_an_empty_ledger, divide_the_databases, forget_the_folder]
 )
 def test_a_capture_is_taken_down_wherever_it_is_whatever_our_records_say(
-    place: Installation, instance: dg.DagsterInstance, mishap: Callable[[Installation], None]
+    published: Installation, instance: dg.DagsterInstance, mishap: Callable[[Installation], None]
 ) -> None:
-    below_raw(place, instance)
+    place = published
     index, rows = place.index, place.rows
     mishap(place)
     done = take_down(place, instance, steps=1)
@@ -294,9 +314,9 @@ def test_a_capture_is_taken_down_wherever_it_is_whatever_our_records_say(
 
 
 def test_nothing_of_a_capture_is_left_in_any_file_of_the_index(
-    place: Installation, instance: dg.DagsterInstance
+    published: Installation, instance: dg.DagsterInstance
 ) -> None:
-    below_raw(place, instance)
+    place = published
     take_down(place, instance, steps=1)
     settings = place.storage.settings()
     files = [path for path in settings.index_dir.rglob("*") if path.is_file() and path.name != "takedowns.jsonl"]
@@ -308,10 +328,10 @@ def test_nothing_of_a_capture_is_left_in_any_file_of_the_index(
 
 
 def test_a_store_that_cannot_be_asked_is_not_said_to_hold_nothing(
-    place: Installation, instance: dg.DagsterInstance
+    published: Installation, instance: dg.DagsterInstance
 ) -> None:
     """It was published to before, with an account that the settings do not name any more."""
-    below_raw(place, instance)
+    place = published
     place.search_index.registry().record([Recorded("d1:0a1b2c3d:geopin")])
     done = take_down(place, instance, steps=1)
     assert done["search index"].totals == {"vectors_deleted": 12, "rows_deleted": 13}
@@ -321,9 +341,9 @@ def test_a_store_that_cannot_be_asked_is_not_said_to_hold_nothing(
 
 
 def test_a_capture_that_moved_leaves_every_cell_that_it_was_ever_in(
-    place: Installation, instance: dg.DagsterInstance
+    published: Installation, instance: dg.DagsterInstance
 ) -> None:
-    below_raw(place, instance)
+    place = published
     crawl(place.storage.raw(), THERE, [capture("gone", is_pano=True, lon=4.87)], crawled_at=DAY_2)
     assert {t.cell_id for t in takedown_of(place).traces() if t.place == "raw/panoramax"} == {HERE, THERE}
     done = take_down(place, instance)
@@ -331,8 +351,8 @@ def test_a_capture_that_moved_leaves_every_cell_that_it_was_ever_in(
     assert takedown_of(place).traces() == []
 
 
-def test_a_file_that_cannot_be_read_is_not_passed_over(place: Installation, instance: dg.DagsterInstance) -> None:
-    below_raw(place, instance)
+def test_a_file_that_cannot_be_read_is_not_passed_over(published: Installation, instance: dg.DagsterInstance) -> None:
+    place = published
     (raw := place.storage.raw()).objects.put(raw.key("panoramax", THERE), b"damaged")
     done = take_down(place, instance)
     assert list(done["raw/panoramax"].failed) == [THERE]
@@ -353,10 +373,10 @@ def test_a_capture_unknown_so_far_is_listed_and_touches_nothing(tmp_path: Path, 
 
 
 def test_a_capture_named_like_a_view_of_another_is_not_taken_for_it(
-    place: Installation, instance: dg.DagsterInstance
+    published: Installation, instance: dg.DagsterInstance
 ) -> None:
     """`panoramax:gone/00` is the id of a vector of `panoramax:gone`, and may be a capture of its own."""
-    below_raw(place, instance)
+    place = published
     twin = capture("gone/00", is_pano=True)
     crawl(place.storage.raw(), THERE, [twin], crawled_at=DAY_2)
     place.storage.catalog().merge(CELLS, place.storage.raw())

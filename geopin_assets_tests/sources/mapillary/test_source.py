@@ -221,3 +221,28 @@ def test_each_capture_is_in_one_cell_whatever_position_is_wished_for(prefers_com
         name = "computed_geometry" if prefers_computed else "geometry"
         assert found[0] == {i["id"] for i in images if i[name]["coordinates"][0] < border}
         assert found[1] == {i["id"] for i in images} - found[0]
+
+
+def test_what_a_search_forgets_is_asked_for_by_id_before_it_is_taken_for_gone():
+    """Ten of a hundred are not in any answer; five are really gone, one has moved to another cell."""
+    images = spread(100)
+    moved = image(1000, LON + 0.1, LAT)
+    server = Server([*images[5:90], moved])
+    known = frozenset(str(1000 + n) for n in range(100))
+
+    def by_id(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params["image_ids"].split(",")
+        return httpx.Response(200, json={"data": [i for i in (*images[5:], moved) if i["id"] in asked]})
+
+    server.overrides["entity"] = by_id
+    crawl = crawl_cell(source_on(client_on(server.transport)), CELL, known=lambda box: known)
+    assert {c.source_capture_id for c in crawl.captures} == {str(1000 + n) for n in range(5, 100)}
+    assert crawl.report.is_complete and crawl.report.rejected == {}
+    assert server.counts["entity"] == 1
+
+
+def test_of_an_incomplete_cell_nothing_is_asked_for_by_id():
+    server = Server([image(1001 + n, LON, LAT) for n in range(9)], density=5)
+    server.overrides["tiles"] = lambda request: httpx.Response(302, headers={"location": "https://login.example"})
+    crawl = crawl_cell(source_on(client_on(server.transport)), CELL, known=lambda box: frozenset({"77"}))
+    assert not crawl.report.is_complete and server.counts["entity"] == 0

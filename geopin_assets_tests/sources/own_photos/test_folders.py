@@ -252,6 +252,23 @@ def test_photos_that_were_deleted_are_gone_whatever_is_empty_elsewhere(tmp_path:
     assert (ids(again), again.report.is_complete) == (["a.jpg"], True)
 
 
+@pytest.mark.parametrize("pattern", ["2024/*", "*.jpg", "2024/", "*"])
+def test_photos_that_their_owner_withdraws_by_a_pattern_are_gone(place: Place, photo: bytes, pattern: str) -> None:
+    for name in ("2024/a.jpg", "2024/b/c.jpg"):
+        place.put(name, photo)
+    held = frozenset(ids(crawled(place)))
+    how = Reading(ignored=Ignored([pattern]))
+    again = crawl_cell(OwnPhotos(place.folder, RIGHTS, how=how, now=lambda: NOW), CELL, known=lambda box: held)
+    assert (again.captures, again.report.is_complete) == ([], True)
+
+
+def test_a_bucket_that_is_empty_all_at_once_is_not_taken_for_gone(s3_url: str) -> None:
+    folder = make_bucket(s3_url).folder
+    known = frozenset(("a.jpg", photo_id(f"{LONG}a.jpg")))
+    again = crawl_cell(OwnPhotos(folder, RIGHTS, now=lambda: NOW), CELL, known=lambda box: known)
+    assert not again.report.is_complete and "the whole folder is empty" in again.report.incomplete[0]
+
+
 def test_links_are_counted_and_not_followed_out_of_the_folder(tmp_path: Path, photo: bytes) -> None:
     Disk(tmp_path / "private").put("secret.jpg", photo)
     place = Disk(tmp_path / "photos")

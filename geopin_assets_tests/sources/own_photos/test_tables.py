@@ -120,6 +120,8 @@ def test_rd_new_that_is_known_by_its_size_is_said_once() -> None:
         ("file,lat,lon|a.jpg,5_2,4.9", "'lat'"),
         ("file,lat,lon|a.jpg,52.365 N,4.9 N", "'lon'"),
         ("file,lat,lon|a.jpg,52 75 0,4.9", "'lat'"),
+        ("file,lat,lon|a.jpg,52.365 4.9,4.9", "'lat'"),
+        ("file;lat;lon|a.jpg;52,365 4,9;4,9", "'lat'"),
         ("file,lat,lon|a.jpg,486400.0,121700.0", "'lat'"),  # RD New, or 48.64 and 12.17 without their points
         ("file,lat,lon|a.jpg,121700.0,486400.0", "'lat'"),
         ("file;lat;lon|a.jpg;52.365.123;4.895.123", "'lat'"),  # what a Dutch spreadsheet makes of points

@@ -127,7 +127,13 @@ def test_points_and_equal_numbers_leave_no_doubt(said: str, day: tuple[int, int]
         *("2019-08-31 2:05 PM", "31-8-2019 2:05 pm", "August 31, 2019 at 2:05:00 p.m.", "2:05 PM, 31 August 2019"),
         *("31 augustus 2019 om 14.05 uur", "31.08.2019 14:05 Uhr", "31 août 2019, 14h05", "2019-08-31 14:05 PM"),
         *("2019-08-31 14:05 CEST", "2019-08-31 13:05 (CET)", "2019-08-31 12:05 UTC", "2019-08-31 14:05 UTC+2"),
-        *("2019-08-31 14:05 GMT+0200", "2019-08-31T14:05:00+02", "2019-08-31 12:05Z", "14:05, 31 August 2019"),
+        *(
+            "2019-08-31 14:05 GMT+0200",
+            "2019-08-31T14:05:00+02",
+            "2019-08-31 17:35 +5:30",
+            "2019-08-31 12:05Z",
+            "14:05, 31 August 2019",
+        ),
     ],
 )
 def test_a_time_of_day_is_read_in_twelve_and_twenty_four_hours_and_in_its_zone(said: str):
