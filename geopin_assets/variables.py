@@ -203,8 +203,8 @@ class OfSources(Installation):
     """base of their pages, which the file name is appended to"""
     own_photos_max_error_m: float = Field(default=100, ge=0, le=100_000)
     """photos whose receiver states a larger error of the position are left out, meters; `0` keeps all"""
-    own_photos_needs_fix: Flag = False
-    """`1` leaves out photos whose receiver says that it had no fix; some drones say so of good positions"""
+    own_photos_needs_fix: Flag = True
+    """`0` keeps photos whose receiver says that it had no fix, as some drones say of good positions"""
 
 
 class OfOperating(Installation):

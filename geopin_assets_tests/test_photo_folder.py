@@ -81,8 +81,7 @@ def names(folder: PhotoFolder) -> list[str]:
 
 
 def only(folder: PhotoFolder) -> PhotoFile:
-    (file,) = folder.files()
-    assert isinstance(file, PhotoFile)
+    (file,) = (file for file in folder.files() if isinstance(file, PhotoFile))
     return file
 
 

@@ -125,8 +125,6 @@ class CellStats:
     reused: int
     failed: dict[str, int]
     """By reason, in this run."""
-    left_out: dict[str, int]
-    """Views of embedded panoramas that show nothing, by reason, in this run."""
     renewed: int
     """Fetched from a new address, as the stored one had expired."""
     deferred: int
@@ -138,6 +136,8 @@ class CellStats:
     """Wall time each stage needed itself since the cell before was finished; stages overlap."""
     bottleneck: str
     """The stage that needed most; empty when nothing was fetched."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Views of embedded panoramas that show nothing, by reason, in this run."""
 
 
 @dataclass(frozen=True, slots=True)

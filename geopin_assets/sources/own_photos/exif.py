@@ -28,6 +28,8 @@ _TIME_ZONE_OFFSET = 0x882A
 _CAPTURE_TIME = -1
 """No tag: in UTC as mapillary_tools writes it; apps wrote the camera's, so that counts first."""
 _MOST_DECLINATION_DEG = 25.0
+_ALWAYS_VOID = ("dji",)
+"""Makers whose drones write that there was no fix whatever there was: real photos show it."""
 
 
 class Fix(NamedTuple):
@@ -80,7 +82,9 @@ class Said:
     @property
     def fix(self) -> Fix | None:
         """The first position that can be one."""
-        return next((fix for receiver in self.receivers if (fix := _fix(receiver))), None)
+        fix = next((fix for receiver in self.receivers if (fix := _fix(receiver))), None)
+        says_nothing = (self.camera or "").casefold().startswith(_ALWAYS_VOID)
+        return fix._replace(is_current=True) if fix and says_nothing else fix
 
     @property
     def error_m(self) -> float | None:

@@ -106,7 +106,7 @@ class Reading:
     """What the clocks of cameras were behind by, for tracks."""
     max_error_m: float = 100.0
     """A photo whose receiver states a larger error of its position is left out; 0: none is."""
-    needs_fix: bool = False
+    needs_fix: bool = True
     """Whether one is left out whose receiver says that it had no fix."""
 
 

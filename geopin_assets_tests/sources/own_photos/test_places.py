@@ -156,8 +156,9 @@ def test_a_southern_position_is_no_northern_one(tmp_path: Path):
         ({ERROR: 250.0}, Reading(max_error_m=0), ("device", 250.0)),
         ({ERROR: 4.5}, Reading(max_error_m=3), None),
         ({STATUS: "A"}, Reading(needs_fix=True), ("device", None)),
-        ({STATUS: "V"}, Reading(), ("last_fix", None)),
-        ({STATUS: "V"}, Reading(needs_fix=True), None),
+        ({STATUS: "V"}, Reading(needs_fix=False), ("last_fix", None)),
+        ({STATUS: "V"}, Reading(), None),
+        ({STATUS: "v"}, Reading(needs_fix=True), None),
         ({STATUS: "V", ERROR: 4.5}, Reading(max_error_m=3), None),
     ],
 )
