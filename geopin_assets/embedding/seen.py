@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from geopin_assets.embedding.content import emptiness, filled
 from geopin_assets.embedding.protocol import VIEWS, Failure, FailureReason, Image
-from geopin_assets.embedding.views import perspective_views, shown
+from geopin_assets.embedding.views import is_equirectangular, perspective_views, shown
 from geopin_assets.sphere import Part, by_gpano, by_shape
 from geopin_assets.xmp import GPANO, properties
 
@@ -65,7 +65,7 @@ def _part(pixels: Image, gpano: dict[str, str]) -> Part | None:
     """
     height, width = pixels.shape[:2]
     stated, likely = by_gpano(width, height, gpano), by_shape(width, height)
-    if stated is None and not likely.is_all_around:
+    if stated is None and not is_equirectangular(width, height):
         return None
     part = stated or likely
     if part != likely or not _MOSTLY_THERE <= part.height < 1:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geopin_assets.embedding.protocol import VIEWS, Image
-from geopin_assets.sphere import WHOLE, Part
+from geopin_assets.sphere import WHOLE, Part, by_shape
 
 SHORTER_SIDE_PX = 512
 LYING = (1 / 1, 9 / 8, 5 / 4, 4 / 3, 7 / 5, 3 / 2, 8 / 5, 16 / 9)
@@ -71,6 +71,11 @@ SHAPES = frozenset(
     + [(_longer_px(aspect), SHORTER_SIDE_PX) for aspect in UPRIGHT]
 )
 """(height, width) of everything the network sees."""
+
+
+def is_equirectangular(width: int, height: int) -> bool:
+    """Whether views can be cut from an equirectangular image of this size: that of what goes all around, strips too."""
+    return by_shape(width, height).is_all_around
 
 
 class _Rays(NamedTuple):

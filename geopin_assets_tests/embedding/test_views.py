@@ -1,6 +1,7 @@
 """What a model sees of an image: every size gives one of few shapes, and a panorama's views look where they should."""
 
 from collections.abc import Callable
+from unittest import mock
 
 import numpy as np
 import py360convert
@@ -15,6 +16,7 @@ from geopin_assets.embedding.views import (
     UPRIGHT,
     VIEWS,
     frame,
+    is_equirectangular,
     perspective_views,
 )
 from geopin_assets_tests.depth import examples
@@ -98,15 +100,16 @@ def py360_views(panorama: Pixels, size_px: int, fov_deg: float, pitch_deg: float
     """The same views by py360convert, unrounded.
 
     It sends rays through pixel corners, linspace(-tan, tan); ours go through pixel centers, so its field of view
-    is narrowed to make the outermost rays of both the same.
+    is narrowed to make the outermost rays of both the same. With OpenCV it rounds positions to 1/32 pixel, which is 7
+    gray levels on noise.
     """
-    assert py360convert.utils.cv2 is None, "with OpenCV it rounds positions to 1/32 pixel: 7 gray levels on noise"
     tangent = np.tan(np.radians(fov_deg) / 2) * (size_px - 1) / size_px
     fov, exact = 2 * np.degrees(np.arctan(tangent)), panorama.astype(np.float32)
-    return [
-        py360convert.e2p(exact, (fov, fov), 30 * view, pitch_deg, (size_px, size_px), mode="bilinear")
-        for view in range(VIEWS)
-    ]
+    with mock.patch.object(py360convert.utils, "cv2", None):
+        return [
+            py360convert.e2p(exact, (fov, fov), 30 * view, pitch_deg, (size_px, size_px), mode="bilinear")
+            for view in range(VIEWS)
+        ]
 
 
 @pytest.mark.parametrize("make", [smooth, noise])
@@ -160,6 +163,14 @@ def test_the_seam_is_no_border() -> None:
     views = perspective_views(panorama, size_px=96)
     for view, image in enumerate(perspective_views(np.roll(panorama, -80, axis=1), size_px=96)):
         np.testing.assert_allclose(image.astype(int), views[(view + 1) % VIEWS].astype(int), atol=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((4000, 2000), True), ((2001, 1000), True), ((4000, 1500), True), ((4000, 3000), False), ((4000, 300), False)],
+)
+def test_views_are_cut_of_what_goes_all_around(size: tuple[int, int], expected: bool) -> None:
+    assert is_equirectangular(*size) is expected
 
 
 def test_the_panorama_is_left_as_it_is() -> None:

@@ -37,17 +37,18 @@ def read_description(data: bytes, name: str, *, now: datetime) -> tuple[list[Row
             for key, reason in wrong
         ]
         is_refused = any(reason is Reason.BAD_COORDINATES for _, reason in wrong)
-        rows.append(Row(file, where, None if is_refused else _position(item, now)))
+        rows.append(Row(file, where, None if is_refused else _position(item, where, now)))
     return rows, said
 
 
-def _position(item: dict[str, Any], now: datetime) -> Position:
+def _position(item: dict[str, Any], where: str, now: datetime) -> Position:
     return Position(
         place=fields.position(item.get("MAPLongitude"), item.get("MAPLatitude")),
         heading_deg=_heading_deg(item),
         captured_at=_captured_at(item, now),
         states_heading=_heading_deg(item) is not None,
         states_time=_captured_at(item, now) is not None,
+        where=where,
     )
 
 

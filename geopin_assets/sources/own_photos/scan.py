@@ -93,6 +93,8 @@ class Photo:
     heading_from: HeadingFrom | None
     captured_at: datetime | None
     header: PhotoHeader
+    stated_in: str = ""
+    """Which row places it, if one does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,8 @@ class Scan:
         elif isinstance(photo, Lost):
             self.lost.add(photo)
         elif (place := row_column(photo.lon, photo.lat)) is None:
-            self.unplaced.append(Rejected(Reason.OUTSIDE_CELL, photo.file.name))
+            row = f" ({photo.stated_in})" if photo.stated_in else ""
+            self.unplaced.append(Rejected(Reason.OUTSIDE_CELL, photo.file.name + row))
         else:
             self.first = photo if self.first is None or photo.file.name < self.first.file.name else self.first
             self.by_cell[place].append(photo)
@@ -256,6 +259,7 @@ def _placed(file: PhotoFile, header: PhotoHeader, stated: Position, now: datetim
         heading_from=heading_from,
         captured_at=captured_at,
         header=header,
+        stated_in=stated.where if stated.place else "",
     )
 
 

@@ -22,6 +22,8 @@ class Position:
     states_time: bool = False
     is_of_track: bool = False
     """Whether the place is that of a GPX track at the time of the photo."""
+    where: str = ""
+    """`positions.csv line 3`, for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,7 @@ class _Table:
             captured_at=self._captured_at(cells, line),
             states_heading=bool(self._cell(cells, Field.HEADING)),
             states_time=bool(self._time_text(cells)[0]),
+            where=where,
         )
         return Row(file, where, position)
 

@@ -109,6 +109,13 @@ def test_of_several_rows_the_first_good_one_counts_and_the_others_are_said(
     assert all("positions.csv line " in text for texts in crawl.report.rejected_examples.values() for text in texts)
 
 
+@pytest.mark.parametrize("row", ["4.9,52.365", "-52.365,-4.9", "52.365,-4.9"])
+def test_a_row_that_means_another_place_on_earth_is_named(tmp_path: Path, row: str) -> None:
+    crawl = with_table(tmp_path, ["a.jpg", "b.jpg"], [f"a.jpg,{row}"])
+    assert places(crawl) == {"b.jpg": (4.895, 52.37)}
+    assert crawl.report.rejected_examples == {"outside_cell": ["a.jpg (positions.csv line 2)"]}
+
+
 def test_a_table_that_cannot_be_read_places_no_photo_elsewhere(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg")
     (tmp_path / "positions.csv").symlink_to(tmp_path / "nowhere.csv")
