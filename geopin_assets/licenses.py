@@ -75,7 +75,7 @@ OPEN_LICENSES: dict[str, License] = {
             "name the database, link the license; share databases made from it under the same license",
         ),
         License("LAL-1.2", "https://artlibre.org/licence/lal/licence-art-libre-12/", _LAL_ASKS),
-        License("LAL-1.3", "https://artlibre.org/licence/lal/en/", _LAL_ASKS),
+        License("LAL-1.3", "https://artlibre.org/licence/lal/", _LAL_ASKS),
     )
 }
 OF_DATABASES = frozenset({"ODbL-1.0"})
@@ -125,6 +125,7 @@ def _version(id_: str) -> str:
 
 _LONGEST = 500
 _DASHES = re.compile(r"[\u2010-\u2015\u2212]")
+_GLUED = re.compile(r"\b(ogl|fal|lal|lo|by|sa|odbl|etalab)v?(?=\d)")
 _BETWEEN_WORDS = re.compile(r"[\s\-_/,;:()\[\]|]++")
 _SAYINGS = (
     ("creative commons", "cc"),
@@ -137,11 +138,11 @@ _SAYINGS = (
     ("weitergabe unter gleichen bedingungen", "sa"),
     ("partage dans les mêmes conditions", "sa"),
     *((words, "+") for words in ("or any later version", "or any later", "or later version", "or later", "all")),
-    ("ogl3", "ogl 3"),
-    ("lov2", "licence ouverte 2"),
+    ("ccby", "cc by"),
+    ("ccbysa", "cc by sa"),
     ("fr lo", "licence ouverte 1"),
     *((word, "") for word in ("international", "unported", "generic", "universal", "version", "versie")),
-    *((words, "") for words in ("migrated", "with disclaimers", "heirs", "stma")),  # Commons' templates
+    *((words, "") for words in ("migrated", "with disclaimers", "heirs", "stma", "deed")),  # templates, pages
 )
 """What is said in other words, and what says nothing, in this order."""
 _COUNTRIES = (
@@ -158,27 +159,23 @@ _PORT_NAMES = tuple((name, code) for code, _, name in (pair.partition(" ") for p
 _PORT_CODES = frozenset(" ".join(_PORTS.values()).split())
 _STATEMENT = re.compile(r"(?:cc )?+by(?P<sa> sa\b)?+(?P<rest>(?: (?!cc\b|by\b)\S++)*+) ?")
 _FAMILIES = {
-    "CC0": ("cc0", "cc0 public domain dedication", "public domain dedication cc0", "cc0 cc0 public domain dedication"),
+    "CC0": ("cc0", "cc0 public domain dedication", "public domain dedication cc0"),
     "PDM": ("pdm", "cc pdm", "public domain mark", "cc public domain mark"),
     "OGL-UK": (
-        *("ogl", "ogl uk", "uk ogl", "ogl open government licence", "open government licence ogl"),
-        *("open government licence", "open government licence uk", "uk open government licence"),
-        "open government licence for public sector information",
+        *("ogl", "ogl uk", "uk ogl", "open government licence", "open government licence uk"),
+        "uk open government licence",
     ),
     "OGL-Canada": ("ogl ca", "open government licence ca", "ca open government licence", "ca ogl lgo"),
     "DL-DE-BY": ("dl de by", "dl by de", "datenlizenz deutschland by"),
     "DL-DE-ZERO": ("dl de zero", "dl zero de", "datenlizenz deutschland zero"),
     "etalab": (
-        *("etalab", "lo", "licence ouverte", "licence ouverte open licence", "licence ouverte open licence etalab"),
-        *("licence ouverte etalab", "etalab licence ouverte", "etalab open licence", "open licence etalab"),
+        *("etalab", "lo", "licence ouverte", "licence ouverte open licence", "etalab open licence"),
+        "open licence etalab",
     ),
-    "ODbL": (
-        *("odbl", "odc odbl", "open database licence", "open database licence odbl"),
-        *("open data commons open database licence", "open data commons open database licence odbl"),
-    ),
-    "LAL": ("fal", "lal", "free art licence", "licence art libre", "free art licence fal", "licence art libre lal"),
+    "ODbL": ("odbl", "odc odbl", "open database licence", "open data commons open database licence"),
+    "LAL": ("fal", "lal", "free art licence", "licence art libre"),
 }  # fmt: skip
-_NAMES = {name: family for family, names in _FAMILIES.items() for name in names}
+_NAMES = {tuple(name.split()): family for family, names in _FAMILIES.items() for name in names}
 _WITHOUT_VERSION = {"CC0": "1.0", "PDM": "1.0", "ODbL": "1.0", "LAL": "1.3"}
 """What a name alone means: where there is one version only, or the newest is meant by whoever publishes the license."""
 _NOT_OURS = frozenset({"gfdl", "gnu free documentation licence"})
@@ -194,7 +191,8 @@ def _plain(text: str | None) -> str:
 
 def _words(text: str) -> str:
     """A name in the reader's words, one blank between them; versions as `3.0`, later ones that are meant too as `+`."""
-    text = f" {_BETWEEN_WORDS.sub(' ', text.replace('+', ' + '))} "
+    text = _BETWEEN_WORDS.sub(" ", text.replace("+", " + "))
+    text = f" {_GLUED.sub(_apart, text)} "
     for said, short in (*_SAYINGS, *_PORT_NAMES):
         text = text.replace(f" {said} ", f" {short} " if short else " ")
     words: list[str] = []
@@ -207,6 +205,10 @@ def _words(text: str) -> str:
     return re.sub(r" and (?=\d)", " ", text)
 
 
+def _apart(glued: re.Match[str]) -> str:
+    return f"{glued[1]} "
+
+
 def _is_digit(word: str) -> bool:
     return len(word) == 1 and word in "0123456789"
 
@@ -217,14 +219,24 @@ def _is_version(word: str) -> bool:
 
 def _offered(words: str) -> str | None:
     """The license of one offer; empty for one that is known and none of ours, None for one that is not understood."""
-    name = " ".join(word for word in words.split() if not _is_version(word))
+    name = [word for word in words.split() if not _is_version(word)]
     versions = list(filter(_is_version, words.split()))
-    if name in _NOT_OURS:
+    if " ".join(name) in _NOT_OURS:
         return ""
-    if (family := _NAMES.get(name)) is not None:
+    if (family := _family(name)) is not None:
         versions = versions or [_WITHOUT_VERSION.get(family, "")]
         return newest(id_ for version in versions if (id_ := f"{family}-{version}") in OPEN_LICENSES)
     return _of_statements(f"{words.strip().replace(' licence', '')} ")
+
+
+def _family(name: Sequence[str]) -> str | None:
+    """The family that a name means, or several names that mean the same one."""
+    found = set()
+    while name:
+        length = next((n for n in range(len(name), 0, -1) if tuple(name[:n]) in _NAMES), 0)
+        found.add(_NAMES.get(tuple(name[:length])))
+        name = name[length or len(name) :]
+    return found.pop() if len(found) == 1 else None
 
 
 def _of_statements(text: str) -> str | None:
@@ -249,16 +261,17 @@ def _of_statement(kind: str, rest: Sequence[str]) -> str | None:
 
 _ADDRESS = re.compile(r"(?:(?:https?:)?+//)?+(?:www\.)?+(?P<place>[a-z0-9-]++(?:\.[a-z0-9-]++)++/[^?#]*+)(?:[?#].*+)?+")
 _OTHER_ADDRESSES = {
-    "artlibre.org/licence/lal": "LAL-1.3",
     "dcat-ap.de/def/licenses/dl-by-de/1.0": "DL-DE-BY-1.0",
     "dcat-ap.de/def/licenses/dl-by-de/2.0": "DL-DE-BY-2.0",
     "dcat-ap.de/def/licenses/dl-zero-de/2.0": "DL-DE-ZERO-2.0",
+    "alliance.numerique.gouv.fr/licence-ouverte-open-licence": "etalab-2.0",
     "etalab.gouv.fr/licence-ouverte-open-licence": "etalab-2.0",
     "etalab.gouv.fr/wp-content/uploads/2014/05/licence_ouverte.pdf": "etalab-1.0",
     "etalab.gouv.fr/wp-content/uploads/2017/04/etalab-licence-ouverte-v2.0.pdf": "etalab-2.0",
     "github.com/etalab/licence-ouverte/blob/master/lo.md": "etalab-2.0",
     "nationalarchives.gov.uk/doc/open-government-licence": "OGL-UK-3.0",  # the page that shows the newest
     "open.canada.ca/fr/licence-du-gouvernement-ouvert-canada": "OGL-Canada-2.0",
+    "reference.data.gov.uk/id/open-government-licence": "OGL-UK-3.0",
     "opendatacommons.org/licenses/odbl": "ODbL-1.0",
     "opendatacommons.org/licenses/odbl/1.0": "ODbL-1.0",
     "opendatacommons.org/licenses/odbl/summary": "ODbL-1.0",
@@ -285,6 +298,8 @@ def _of_address(text: str) -> str | None:
         return _of_deed(path) or ""
     if host == "spdx.org" and path[:1] == ["licenses"]:
         return open_license(" ".join(path[1:])) or ""
+    if host == "artlibre.org" and len(path) > 2 and _LANGUAGE.fullmatch(path[-1]):
+        place = place.removesuffix(f"/{path[-1]}")
     return _PLACES.get(place, "")
 
 

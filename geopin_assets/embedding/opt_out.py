@@ -30,7 +30,7 @@ def _rules(line: str) -> Iterator[tuple[str | None, str]]:
     for part in line.replace(";", ",").split(","):
         name, colon, rule = (text.strip() for text in part.partition(":"))
         if colon and name not in _WITH_VALUES:
-            bot = name
+            bot = name.partition("/")[0]
         yield bot, rule if colon else name
 
 

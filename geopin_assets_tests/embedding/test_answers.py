@@ -73,10 +73,11 @@ def test_headers_that_nobody_sends_say_nothing_of_the_host(server: ImageServer, 
     "answer",
     [
         saying(code=b"203 Non-Authoritative Information"),
+        saying(b"Link: </a.css>", b"", b"HTTP/1.1 200 OK", code=b"103 Early Hints"),
         saying(b"Content-Range: bytes 0-%d/%d" % (len(JPEG) - 1, len(JPEG)), code=b"206 Partial Content"),
     ],
 )
-def test_an_image_that_passed_a_proxy_and_a_part_that_is_all_of_it_are_images(
+def test_an_image_that_passed_a_proxy_or_comes_after_hints_and_a_part_that_is_all_of_it_are_images(
     server: ImageServer, answer: Respond
 ) -> None:
     assert isinstance(outcome(at(server, answer)), np.ndarray)
@@ -265,6 +266,7 @@ def test_the_no_of_an_error_page_is_about_that_page(
     ("robots", "agent", "is_against"),
     [
         (["geopin: noai"], "geopin-assets/1.0", True),
+        (["geopin-assets/1.0: noai"], "geopin-assets/2.0 (+x)", True),
         (["GeoPin-Assets : noai"], "geopin-assets/1.0", True),
         (["geopin-assets-2: noai"], "geopin-assets/1.0", False),
         (["noindex nofollow"], "geopin-assets", True),

@@ -8,7 +8,7 @@ while it does other things.
 from collections.abc import Iterable
 from functools import lru_cache
 from io import BytesIO
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 from typing import Any
 
 from PIL import Image as PillowImage
@@ -53,7 +53,7 @@ def shot_jpeg(shot: Shot, width: int) -> bytes:
 @lru_cache(maxsize=16)
 def draw(shot: Shot, center_deg: float | None = None) -> Image:
     """The shot as rendered, uint8 [H, W, 3]. `center_deg`: bearing of the middle column, by default its heading."""
-    _asked_for.add((shot, center_deg))
+    _is_asked.set()
     painted = _ahead.pop((shot, center_deg), None)
     return _rendered(shot, center_deg) if painted is None else painted
 
@@ -61,15 +61,16 @@ def draw(shot: Shot, center_deg: float | None = None) -> Image:
 _Picture = tuple[Shot, float | None]
 _ahead: dict[_Picture, Image] = {}
 """Painted, and not asked for yet: 0.6 MB a panorama."""
-_asked_for: set[_Picture] = set()
+_is_asked = Event()
 
 
-def paint_ahead(shots: Iterable[Shot]) -> None:
-    """Paint these shots as their sources serve them, but for those that were asked for meanwhile."""
+def paint_ahead(shots: Iterable[Shot], is_asked: Event = _is_asked) -> None:
+    """Paint these shots as their sources serve them, until the first is asked for: from then on that takes all."""
     for shot in shots:
+        if is_asked.is_set():
+            return
         picture = shot, NORTH_DEG if shot.drive.source == "amsterdam" else None
-        if picture not in _asked_for:
-            _ahead[picture] = _rendered(*picture)
+        _ahead[picture] = _rendered(*picture)
 
 
 def _rendered(shot: Shot, center_deg: float | None) -> Image:

@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from math import cos, radians, sin
+from threading import Event
 
 import numpy as np
 import pytest
@@ -112,3 +113,23 @@ def test_the_same_shot_gives_the_same_bytes():
     for cache in (images.panoramax_jpeg, images.draw, scene_of, day_of):
         cache.cache_clear()
     assert images.panoramax_jpeg(shot, "thumb") == first
+
+
+@pytest.mark.parametrize("is_pano", [False, True])
+def test_what_was_painted_ahead_is_what_is_served(is_pano: bool):
+    shot = next(shot for shot in SHOTS.values() if shot.drive.is_pano is is_pano)
+    caches = images.shot_jpeg, images.draw
+    pictures = []
+    for _ in range(2):
+        for cache in caches:
+            cache.cache_clear()
+        pictures.append(images.shot_jpeg(shot, 320))
+        images.paint_ahead([shot], Event())
+    assert pictures[0] == pictures[1]
+
+
+def test_nothing_is_painted_ahead_any_more_once_pictures_are_asked_for():
+    painted, asked = [], Event()
+    asked.set()
+    images.paint_ahead((painted.append(shot) or shot for shot in SHOTS.values()), asked)
+    assert len(painted) == 1
