@@ -15,12 +15,13 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason
 from geopin_assets.errors import TransientError
+from geopin_assets.files.damage import writing
 from geopin_assets.files.lock import locked
 from geopin_assets.files.sqlite import transaction
 
@@ -45,9 +46,11 @@ class Attempts:
         self._look_at_ended()
         path = self.folder / f"{os.getpid()}-{secrets.token_hex(4)}.reading"
         with locked(path.with_suffix(".lock"), patience_s=0):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            with writing(str(path)):
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                os.pwrite(descriptor, bytes(_SLOT_BYTES * at_once), 0)  # a full disk is noticed here, not later
+                with writing(str(path)):
+                    os.pwrite(descriptor, bytes(_SLOT_BYTES * at_once), 0)  # a full disk is noticed here, not later
                 with self._transaction() as db:
                     runs = dict(db.execute("select image, runs from ended"))
                 run = RunAttempts(self, descriptor, runs, list(range(at_once)))
@@ -55,8 +58,8 @@ class Attempts:
                 run.forgive()
             finally:
                 os.close(descriptor)
-                path.unlink(missing_ok=True)
-        path.with_suffix(".lock").unlink(missing_ok=True)
+                _remove(path)
+        _remove(path.with_suffix(".lock"))
 
     def set_runs(self, image: str, runs: int) -> None:
         """How many runs an image ended, from now on; 0 for one that was read."""
@@ -77,17 +80,19 @@ class Attempts:
 
     def _look_at_ended(self) -> None:
         """What runs read that are no more."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(str(self.folder)):
+            self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.glob("*.reading"):
             try:
                 with locked(path.with_suffix(".lock"), patience_s=0):
                     slots = path.read_bytes() if path.exists() else b""
                     with self._transaction() as db:
                         db.executemany(_COUNT_UP, [(image,) for image in _images(slots)])
-                    path.unlink(missing_ok=True)
+                    with writing(str(path)):
+                        path.unlink(missing_ok=True)
             except TransientError:  # it lives
                 continue
-            path.with_suffix(".lock").unlink(missing_ok=True)
+            _remove(path.with_suffix(".lock"))
 
     def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self.folder / "ended.sqlite", _SCHEMA)
@@ -123,7 +128,7 @@ class RunAttempts:
     def begin(self, image: CaptureImage) -> None:
         """From now on it is to blame."""
         slot = self._slots[image] = self._free.pop()
-        os.pwrite(self._descriptor, _key(image).encode().ljust(_SLOT_BYTES, b"\0"), slot * _SLOT_BYTES)
+        self._write(slot, _key(image).encode())
 
     def end(self, image: CaptureImage) -> None:
         """It was read, or failed like others; of no consequence for one that was not begun."""
@@ -131,9 +136,19 @@ class RunAttempts:
             return
         key = _key(image)
         self._free.append(slot)
-        os.pwrite(self._descriptor, bytes(_SLOT_BYTES), slot * _SLOT_BYTES)
+        self._write(slot, b"")
         if self._runs.pop(key, 0):
             self._of.set_runs(key, 0)
+
+    def _write(self, slot: int, content: bytes) -> None:
+        with writing(f"attempts in {self._of.folder}"):
+            os.pwrite(self._descriptor, content.ljust(_SLOT_BYTES, b"\0"), slot * _SLOT_BYTES)
+
+
+def _remove(path: Path) -> None:
+    """A disk that keeps it does no harm: the next run looks at it, and nothing is being read in it."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _key(image: CaptureImage) -> str:

@@ -122,8 +122,8 @@ class Journal:
 
     def _write(self, content: bytes, end: int) -> None:
         """At the end of the last whole line. What the disk does not take is cut off again."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with writing(str(self.path)):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 os.ftruncate(descriptor, end)

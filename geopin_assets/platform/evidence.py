@@ -51,27 +51,28 @@ class Evidence:
 
         Then the catalog's mark is put on everything.
         """
-        self.check_catalog()
+        mark = self.check_catalog()
         self._check_ledger()
-        self.put_marks()
+        self._put_marks(mark)
 
-    def check_catalog(self) -> None:
-        """Raise StaleCatalogError unless the catalog is the one that everything followed.
+    def check_catalog(self) -> Mark | None:
+        """The catalog's mark. Raises StaleCatalogError unless the catalog is the one that everything followed.
 
         One that was made anew, or put back from a copy, is taken for it as soon as all raw files are merged. Takedowns
         are restored from whatever holds them, and applied.
         """
         self._unite_takedowns()
         catalog, seen = self._storage.catalog(), self._seen()
-        mark = catalog.mark()
+        mark, unknown = catalog.compared(seen)
         own = self._storage.takedowns().installation_id(mark.installation_id if mark else "")
         if mark and mark.installation_id != own:
             raise StaleCatalogError(f"the catalog is of installation {mark.installation_id}, this is {own}; {MERGE}")
-        unknown = [mark for mark in seen if not catalog.knows(mark)]
         if mark is None or unknown:
             if not self._is_complete(is_first=not seen and not self._has_followed()):
                 raise StaleCatalogError(f"{_what_is_wrong(mark, unknown)}: {MERGE}")
             catalog.continue_from(own, unknown)
+            return catalog.mark()
+        return mark
 
     def settle(self) -> None:
         """Let the ledger know what stores were published from, after they were asked what they hold; then check."""
@@ -83,7 +84,7 @@ class Evidence:
     def doubts(self) -> Iterator[str]:
         """What `check` would refuse now; changes nothing, also where the catalog could be taken for what it was."""
         catalog, seen = self._storage.catalog(), self._seen()
-        mark, unknown = catalog.mark(), [mark for mark in seen if not catalog.knows(mark)]
+        mark, unknown = catalog.compared(seen)
         is_new = mark is None and (seen or self._has_followed())
         if (is_new or unknown) and not self._is_complete(is_first=False):
             yield f"{_what_is_wrong(mark, unknown)}: {MERGE}"
@@ -92,9 +93,9 @@ class Evidence:
         except StaleLedgerError as error:
             yield str(error)
 
-    def put_marks(self) -> None:
+    def _put_marks(self, mark: Mark | None) -> None:
         """Note on vectors, ledger and stores, in this order, that they follow the catalog as it is."""
-        if (mark := self._storage.catalog().mark()) is None:
+        if mark is None:
             return
         if mark_of_vectors(self._storage.embeddings()) != mark:
             put_mark_of_vectors(self._storage.embeddings(), mark)

@@ -73,13 +73,20 @@ class Catalog:
 
     def mark(self) -> Mark | None:
         """The newest merge; None before anything was merged, and until `continue_from`."""
-        found = self._if_there("generations", "from generations order by generation desc limit 1")
-        return None if found is None or found.is_empty() else Mark.of(found.row(0, named=True))
+        return self.compared([])[0]
 
-    def knows(self, mark: Mark) -> bool:
-        """Whether this merge led to this catalog."""
-        found = self._if_there("generations", "from generations where merge_id = ?", [mark.merge_id])
-        return found is not None and not found.is_empty()
+    def compared(self, seen: Sequence[Mark]) -> tuple[Mark | None, list[Mark]]:
+        """The newest merge as `mark` says it, and those of `seen` that did not lead to this catalog."""
+        found = self._if_there(
+            "generations",
+            """from generations where list_contains(?, merge_id)
+            or generation = (select max(generation) from generations) order by generation desc""",
+            [[mark.merge_id for mark in seen]],
+        )
+        if found is None or found.is_empty():
+            return None, [*seen]
+        known = set(found["merge_id"])
+        return Mark.of(found.row(0, named=True)), [mark for mark in seen if mark.merge_id not in known]
 
     def is_empty(self) -> bool:
         """Whether no crawl was ever merged into it: it was just made, whatever there may have been before."""
@@ -118,9 +125,9 @@ class Catalog:
 
     def apply_takedowns(self) -> None:
         """Restore the list where a copy of it holds more, and have nothing here that is on it. Makes no catalog."""
-        self._takedowns.adopt(self._listed_here())
+        self._takedowns.adopt(here := self._listed_here())
         self._takedowns.sync()
-        if self._database.path.exists() and not self._takedowns.listed().equals(self._listed_here()):
+        if self._database.path.exists() and not self._takedowns.listed().equals(here):
             with self._database.connect() as db:
                 self._apply_takedowns(db)
 

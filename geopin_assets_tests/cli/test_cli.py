@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from geopin_assets.cells import cell_at, cell_facts
@@ -14,6 +13,7 @@ from geopin_assets.grid import Bbox
 from geopin_assets.sources import SOURCES
 from geopin_assets.store.catalog import Catalog
 from geopin_assets_tests.cli.typed import Ended, Geopin, command_in, complaint
+from geopin_assets_tests.embedding.pictures import encoded, smooth
 from geopin_assets_tests.platform import CELLS, Platform
 
 HERE, _ = CELLS
@@ -151,7 +151,7 @@ def test_a_photo_that_is_no_image_is_one_line(geopin: Geopin, tmp_path: Path) ->
 
 
 def test_locating_before_anything_is_published_says_what_to_do(geopin: Geopin, tmp_path: Path) -> None:
-    Image.new("RGB", (640, 480), "gray").save(tmp_path / "photo.jpg")
+    (tmp_path / "photo.jpg").write_bytes(encoded(smooth(640, 480)))
     assert "publish a region first" in complaint(geopin("locate", str(tmp_path / "photo.jpg")))
 
 

@@ -13,13 +13,12 @@ from geopin_assets.embedding.protocol import CaptureImage, FailureReason
 RUN = """
 import os, signal, sys
 from pathlib import Path
-import numpy as np
 from geopin_assets.embedding.attempts import Attempts
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import embed_cells
 from geopin_assets_tests.embedding.cells import captures, cell_task
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
-from geopin_assets_tests.embedding.pictures import encoded
+from geopin_assets_tests.embedding.pictures import encoded, smooth
 
 class Deadly(Thumbnail):
     def preprocess(self, image):
@@ -29,10 +28,13 @@ class Deadly(Thumbnail):
 
 folder, deadly = Path(sys.argv[1]), set(sys.argv[2].split(","))
 urls = [f"http://host/{number}" for number in range(120)]
-files = {
-    url: encoded(np.full((64, 96, 3), 255 if str(number) in deadly else number % 200, np.uint8))
-    for number, url in enumerate(urls)
-}
+
+def picture(number):
+    pixels = smooth(96, 64, number)
+    pixels[:16, :16] = 255 if str(number) in deadly else 100
+    return encoded(pixels)
+
+files = {url: picture(number) for number, url in enumerate(urls)}
 task = cell_task(captures(urls), folder / "vectors")
 fetcher, attempts = MemoryFetcher(files), Attempts(folder / "attempts")
 ((_, done),) = embed_cells([task], embedder=Deadly(), fetcher=fetcher, attempts=attempts, batch_size=8)

@@ -25,6 +25,8 @@ BROKEN = (*fields.FOREIGN, OSError, SyntaxError, struct.error)
 """What Pillow raises that reads what is none."""
 Tags = Mapping[int, Any]
 _TIME_ZONE_OFFSET = 0x882A
+_CAPTURE_TIME = -1
+"""No tag: in UTC as mapillary_tools writes it; apps wrote the camera's, so that counts first."""
 _MOST_DECLINATION_DEG = 25.0
 _ALWAYS_VOID = ("dji",)
 """Makers whose drones write that there was no fix whatever there was: real photos show it."""
@@ -123,7 +125,8 @@ class Said:
         ]
         fixed = (receiver for receiver in self.receivers if not _is_void(receiver))
         satellites = next(filter(None, (_satellite_time(receiver) for receiver in fixed)), None)
-        return in_order(original, satellites, [*of_xmp, *later])
+        described = [instant(receiver.get(_CAPTURE_TIME), ["Z"]) for receiver in self.receivers]
+        return in_order(original, satellites, [*of_xmp, *described, *later])
 
     def _clock(self, tag: int, offset: int) -> datetime | None:
         """With its own offset, else with another that is stated."""
@@ -159,10 +162,11 @@ def _described(tags: Tags) -> dict[int, Any]:
         GPS.GPSLongitude: said.get("MAPLongitude"),
         GPS.GPSImgDirection: degrees,
         GPS.GPSImgDirectionRef: ref,
-        GPS.GPSTimeStamp: said.get("MAPGpsTime") or said.get("MAPCaptureTime"),
+        GPS.GPSTimeStamp: said.get("MAPGpsTime"),
         GPS.GPSHPositioningError: said.get("MAPGPSAccuracyMeters"),
+        _CAPTURE_TIME: said.get("MAPCaptureTime"),
     }
-    return {tag.value: value for tag, value in found.items() if value is not None}
+    return {int(tag): value for tag, value in found.items() if value is not None}
 
 
 def _compass(said: Mapping[str, Any]) -> tuple[float | None, str | None]:

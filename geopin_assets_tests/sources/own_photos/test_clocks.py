@@ -168,6 +168,8 @@ LATER = "2025:01:05 12:00:00"
         {"root": {CHANGED: "2024:06:01 10:00:00"}, "tags": {OFFSET: "+02:00"}},
         {"xmp": packet('xmp:ModifyDate="2024-06-01T10:00:00+02:00"', "xmp", "http://ns.adobe.com/xap/1.0/")},
         {"root": {270: '{"MAPCaptureTime": "2024_06_01_08_00_00_000"}'}},
+        {"root": {270: '{"MAPGpsTime": "2024_06_01_08_00_00_000"}', CHANGED: LATER}},
+        {"tags": {ORIGINAL: "2024:06:01 10:00:00"}, "root": {270: '{"MAPCaptureTime": "2024_06_01_10_00_00_000"}'}},
         {"tags": {ORIGINAL: "2002:01:01 00:00:00", DIGITIZED: "2024:06:01 10:00:00"}},  # a clock that was never set
         {"tags": {ORIGINAL: "0000:00:00 00:00:00"}, "gps": AT_EIGHT},
     ],
