@@ -49,7 +49,7 @@ class Case:
 
     def part(self, one_of: int) -> "Case":
         captures, panoramas = (max(count // one_of, 1) for count in (self.captures, self.panoramas))
-        height = max(self.image_size[1] // one_of, 64)
+        height = max(self.image_size[1] // one_of, 400)
         return replace(
             self, captures=captures, panoramas=panoramas, done=self.done // one_of, image_size=(2 * height, height)
         )
@@ -60,8 +60,8 @@ class Case:
 
 
 CASES = {
-    "many": Case(100_000, 300, 0, (128, 64)),
-    "panoramas": Case(100_000, 100_000, 99_900, (128, 64)),
+    "many": Case(100_000, 300, 0, (800, 400)),
+    "panoramas": Case(100_000, 100_000, 99_900, (800, 400)),
     "large": Case(150, 150, 0, (8000, 4000)),
 }
 

@@ -78,8 +78,10 @@ def test_a_record_that_cannot_be_used_is_left_out_for_a_reason(path: str, value:
         (0, 0),
         (359, 359),
         (360, 0),
-        (720, 0),
-        (-1, 359),
+        (-10, 350),
+        (449, 89),
+        (720, None),  # no turn of any camera
+        (-1, None),  # what many write that know none
         (-1e-20, 0),
         ("90", 90),
         (None, None),
