@@ -259,7 +259,9 @@ def _of_statement(kind: str, rest: Sequence[str]) -> str | None:
     return newest(id_ for id_ in ids if id_ in OPEN_LICENSES)
 
 
-_ADDRESS = re.compile(r"(?:(?:https?:)?+//)?+(?:www\.)?+(?P<place>[a-z0-9-]++(?:\.[a-z0-9-]++)++/[^?#]*+)(?:[?#].*+)?+")
+_ADDRESS = re.compile(
+    r"\A(?:(?:https?:)?+//)?+(?:www\.)?+(?P<place>[a-z0-9-]++(?:\.[a-z0-9-]++)++/[^?#]*+)(?:[?#].*+)?+"
+)
 _OTHER_ADDRESSES = {
     "dcat-ap.de/def/licenses/dl-by-de/1.0": "DL-DE-BY-1.0",
     "dcat-ap.de/def/licenses/dl-by-de/2.0": "DL-DE-BY-2.0",

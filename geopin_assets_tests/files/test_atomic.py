@@ -96,18 +96,21 @@ def test_a_reader_never_sees_half_of_what_two_processes_write(tmp_path: Path) ->
     code = """
         import pathlib, sys
         from geopin_assets.files.atomic import write_bytes
-        for _ in range(150):
+        while not pathlib.Path(sys.argv[3]).exists():
             write_bytes(pathlib.Path(sys.argv[1]), sys.argv[2].encode() * 50_000, is_durable=False)
     """
-    path = write_bytes(tmp_path / "a", b"0" * 50_000)
-    writers = [start(code, path, letter) for letter in "12"]
-    seen = set()
-    while any(writer.poll() is None for writer in writers):
+    (tmp_path / "there").mkdir()
+    path, enough = write_bytes(tmp_path / "there" / "a", b"0" * 50_000), tmp_path / "enough"
+    writers = [start(code, path, letter, enough) for letter in "12"]
+    seen, looks = set(), 0
+    while not (seen >= {b"1", b"2"} and looks >= 500):
         content = path.read_bytes()
         assert len(content) == 50_000 and len(set(content)) == 1
         seen.add(content[:1])
+        looks += 1
+    enough.touch()
     assert [end(writer)[0] for writer in writers] == [0, 0]
-    assert {b"1", b"2"} <= seen and names(tmp_path) == ["a"]
+    assert names(tmp_path / "there") == ["a"]
 
 
 def test_of_two_that_create_a_file_the_first_wins(tmp_path: Path) -> None:
