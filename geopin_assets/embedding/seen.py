@@ -42,11 +42,11 @@ def flat(pixels: Image) -> Seen | Failure:
 def panorama(pixels: Image, data: bytes, side_px: int) -> Seen | Failure:
     """The views of an image (`data`, decoded) that is said to go all around, by what the file says, or its shape.
 
-    What shows too little of a sphere for any view is taken as it is.
+    What shows too little of a sphere for any view, or is too small to be cut, is taken as it is.
     """
     height, width = pixels.shape[:2]
     if width < _LEAST_WIDTH * side_px:
-        return Failure(FailureReason.TOO_SMALL, f"{width}x{height}")
+        return flat(pixels)
     part = _part(pixels, properties(data, GPANO))
     seen = _views(pixels, part, side_px) if part else Seen({})
     if seen.views:
