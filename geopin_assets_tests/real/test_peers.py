@@ -39,9 +39,10 @@ DIFFERENT = {
 }
 """By file, what one of them says otherwise."""
 
-pytestmark = pytest.mark.skipif(
-    not PHOTOS, reason="GEOPIN_TEST_PEERS names no folder of other readers and their photos"
-)
+pytestmark = [
+    pytest.mark.skipif(not PHOTOS, reason="GEOPIN_TEST_PEERS names no folder of other readers and their photos"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of theirs
+]
 
 
 def geopic(path: Path) -> tuple[tuple[float, float] | None, datetime | None, float | None]:
