@@ -33,6 +33,7 @@ from geopin_assets.variables import (
     PER_SOURCE,
     VARIABLES,
     OfEmbedding,
+    OfExchange,
     OfOperating,
     OfPublishing,
     OfSources,
@@ -59,7 +60,7 @@ class CloudflareAccount:
     base_url: str = CLOUDFLARE_URL
 
 
-class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
+class Settings(OfExchange, OfOperating, OfSources, OfPublishing, OfEmbedding):
     """Everything that differs between two installations. Built once by `Settings.from_env`; code may set fields too."""
 
     wrong: Mapping[str, str] = Field(default={}, repr=False, exclude=True)
@@ -200,6 +201,10 @@ class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
     @property
     def quality_dir(self) -> Path:
         return self.data_dir / "quality"
+
+    @property
+    def exports_dir(self) -> Path:
+        return self.data_dir / "exports"
 
     @property
     def daily_use_path(self) -> Path:

@@ -104,6 +104,10 @@ class Storage(Parts):
         """The vectors of all models."""
         return self._open(self.settings().embeddings_dir)
 
+    def exports(self) -> ObjectStore:
+        """What others may take: the publication of this installation, and its feed."""
+        return self._open(self.settings().exports_dir)
+
     def quality_dir(self) -> Path:
         return self.settings().quality_dir
 

@@ -5,8 +5,9 @@ Here: the few reads and writes that other layers need. The tables are in `schema
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,8 +17,9 @@ import polars as pl
 from geopin_assets.errors import StaleCatalogError
 from geopin_assets.installation import Mark
 from geopin_assets.store.database import Database, DatabaseSpace, frame
-from geopin_assets.store.merge import MergeReport, merge_cells, replace_takedowns, unmerged_cells
+from geopin_assets.store.merge import MEMORY_LIMIT, MergeReport, merge_cells, replace_takedowns, unmerged_cells
 from geopin_assets.store.raw import RawStore
+from geopin_assets.store.reading import quoted
 from geopin_assets.store.schema import CAPTURE_COLUMNS
 from geopin_assets.store.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS, Takedowns
 
@@ -278,6 +280,24 @@ class Catalog:
             db.register("failures", failures.with_columns(cell_id=pl.lit(cell_id)).select(FAILURE_COLUMNS))
             db.execute("insert into embedding_failures by name select * from failures")
             db.commit()
+
+    def snapshot(self, files: Mapping[Path, Sequence[str]], columns: Sequence[str]) -> pl.DataFrame:
+        """Write captures of cells to Parquet files, by cell and capture, all as of one moment; `crawl_cells` of then.
+
+        Takes 1 GB at most, and what does not fit on the disk beside the catalog.
+        """
+        with self._database.connect(read_only=True) as db:
+            db.begin()
+            db.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+            for path, cell_ids in files.items():
+                chosen = "where cell_id in (select unnest(?::varchar[])) order by cell_id, capture_id"
+                found = f"select {', '.join(columns)} from captures {chosen}"  # noqa: S608
+                db.execute(f"copy ({found}) to {quoted(path)} (format parquet, row_group_size 16384)", [list(cell_ids)])
+            crawls = frame(
+                db, "from crawl_cells where cell_id in (select unnest(?::varchar[]))", [[*chain(*files.values())]]
+            )
+            db.commit()
+            return crawls
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
         """Run a read-only query."""
