@@ -24,6 +24,7 @@ BENCHMARKS = (
         "quarter",
         "index_upkeep",
         "locate_search",
+        "export",
     ),
     "pages",
     *EMBED_BENCHMARKS,
