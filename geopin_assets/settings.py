@@ -207,6 +207,10 @@ class Settings(OfExchange, OfOperating, OfSources, OfPublishing, OfEmbedding):
         return self.data_dir / "exports"
 
     @property
+    def notices_dir(self) -> Path:
+        return self.data_dir / "notices"
+
+    @property
     def daily_use_path(self) -> Path:
         return self.data_dir / "daily_use.sqlite"
 
