@@ -1,7 +1,8 @@
 """A copy that follows the feed holds what a fresh export does, whatever happened meanwhile."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -14,6 +15,7 @@ from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError
 from geopin_assets.exchange.copies import bring_up_to_date
 from geopin_assets.exchange.manifest import read_entry, read_manifest
 from geopin_assets.files.object_store import FolderStore, ObjectStore, memory_store
+from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.exchange.worlds import CELLS, START, World, content_of, same
 
 NAMES = "abcdef"
@@ -233,3 +235,65 @@ def test_nothing_is_ever_in_two_cells(tmp_path: Path) -> None:
     follow(copy, publication)
     captures = content_of(copy)["captures"]
     assert captures.filter(pl.col("capture_id") == "panoramax:a")["cell_id"].to_list() == [CELLS[2]]
+
+
+class Failing(FolderStore):
+    """Ends whatever writes to it with the write that is counted down to; its files are those of the folder."""
+
+    def __init__(self, root: Path, writes: int) -> None:
+        super().__init__(root, is_durable=False)
+        self.writes = writes
+
+    @contextmanager
+    def replacing(self, key: str) -> Iterator[Path]:
+        with super().replacing(key) as path:
+            yield path
+            self._count()
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._count()
+            super().delete([key])
+
+    def _count(self) -> None:
+        self.writes -= 1
+        if self.writes < 0:
+            raise KeyboardInterrupt
+
+
+def test_a_publish_or_a_copy_that_is_ended_anywhere_is_whole_and_goes_on(tmp_path: Path) -> None:
+    world, publication, copy = two_weeks(tmp_path)
+    world.publish(fresh := memory_store())
+    older, ended = content_of(copy), 0
+    for name, work in (("copy", lambda store: follow(store, publication)), ("publication", world.publish)):
+        for writes in range(0, 100, 1 if IS_LONG else 4):
+            shutil.copytree(tmp_path / ("copy" if name == "copy" else "there"), place := tmp_path / f"{name}-{writes}")
+            if name == "publication":
+                world.put("g", CELLS[1], writes)
+            try:
+                work(Failing(place, writes))
+                break
+            except KeyboardInterrupt:
+                ended += 1
+            held = content_of(folder(place))  # a publication or a copy, of some publish
+            if name == "copy" and read_manifest(folder(place)).sequence == 0:
+                assert all(held[kind].equals(older[kind]) for kind in held)
+            work(folder(place))
+            if name == "copy":
+                assert same(folder(place), fresh)
+            shutil.rmtree(place)
+    assert ended > 5
+
+
+def test_publications_and_copies_are_in_any_store(object_store: ObjectStore) -> None:
+    world, copy = World(), memory_store()
+    world.put("a", is_pano=True)
+    world.publish(object_store)
+    follow(copy, object_store)
+    world.put("b", CELLS[2])
+    world.drop("a")
+    world.publish(object_store)
+    follow(copy, object_store)
+    world.publish(fresh := memory_store())
+    assert same(copy, fresh)
+    assert same(object_store, fresh)
