@@ -88,10 +88,17 @@ class Adopting:
     facts: ModelFacts
     """Of the vectors that come: only those of the model that is used here are taken."""
     published_at: datetime
+    now: datetime
+    """Nobody has seen anything later."""
     counts: Counter[str] = field(default_factory=Counter)
     """Captures taken, left out by reason, and vectors."""
     cells: set[str] = field(default_factory=set)
     """Where captures or vectors are to be merged and embedded."""
+    _down: pl.Series = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What is on our list now is not taken, whoever passes it on."""
+        self._down = pl.Series(list(self.storage.takedowns().ids()), dtype=pl.String)
 
     def publication(self, of: ObjectStore, manifest: Manifest) -> Iterator[CrawlAccount]:
         """All of a publication; what became of each raw file that changed."""
@@ -103,10 +110,10 @@ class Adopting:
                     items = captures.all_of(cell_id)
                     for (source,), some in items.partition_by("source", as_dict=True).items():
                         seen_at, is_complete = waiting.pop((str(source), cell_id), (None, False))
-                        sight = Sight(str(source), cell_id, seen_at or manifest.published_at, is_complete, some)
+                        sight = Sight(str(source), cell_id, self._when(seen_at), is_complete, some)
                         yield from self._see(sight, vectors)
         for (source, cell_id), (seen_at, is_complete) in waiting.items():
-            sight = Sight(source, cell_id, seen_at or manifest.published_at, is_complete, ITEM_SCHEMA.to_frame())
+            sight = Sight(source, cell_id, self._when(seen_at), is_complete, ITEM_SCHEMA.to_frame())
             yield from self._see(sight, None)
 
     def entry(self, news: Opened) -> Iterator[CrawlAccount]:
@@ -122,8 +129,11 @@ class Adopting:
                 seen_at, is_complete = crawls.get((source, cell_id), (None, False))
                 some = by_source.get(source, items.clear())
                 removed = gone.get((source, cell_id), _NONE).select("capture_id")
-                sight = Sight(source, cell_id, seen_at or self.published_at, is_complete, some, removed)
+                sight = Sight(source, cell_id, self._when(seen_at), is_complete, some, removed)
                 yield from self._see(sight, news.vectors)
+
+    def _when(self, seen_at: datetime | None) -> datetime:
+        return min(seen_at or self.published_at, self.now)
 
     def _see(self, sight: Sight, vectors: CheckedFile | None) -> Iterator[CrawlAccount]:
         """One source in one cell: nothing where this installation looked later, or has it already."""
@@ -141,8 +151,7 @@ class Adopting:
     def _store(self, sight: Sight) -> tuple[pl.DataFrame, CrawlAccount | None]:
         """What of a sight counts here (capture_id), and the account of its file if that changed."""
         raw = self.storage.raw()
-        taken_down = list(self.storage.takedowns().of(sight.source))
-        items = sight.items.filter(~pl.col("capture_id").is_in(taken_down))
+        items = sight.items.filter(~pl.col("capture_id").is_in(self._down.implode()))
         self.counts["taken_down_here"] += sight.items.height - items.height
         try:
             account, local = raw.read(sight.source, sight.cell_id)

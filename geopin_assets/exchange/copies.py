@@ -6,7 +6,6 @@ was before, and repeating goes on from there. Not here: checking what others wro
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import datetime
 from shutil import copyfile
 
 import polars as pl
@@ -32,11 +31,6 @@ def bring_up_to_date(copy: ObjectStore, of: ObjectStore, most: Most) -> Iterator
         yield (mine := _take(copy, of))
     for step in steps(of, mine.feed_id, mine.sequence, mine.head):
         yield (mine := _apply(copy, mine, of, step, most))
-
-
-def overdue(entry: Entry, now: datetime) -> bool:
-    """Whether its takedowns should have been applied before."""
-    return now > entry.apply_takedowns_by and entry.counts.get("takedowns", 0) > 0
 
 
 def _take(copy: ObjectStore, of: ObjectStore) -> Manifest:

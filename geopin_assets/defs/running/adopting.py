@@ -75,7 +75,8 @@ class Adoption:
             yield from self._finish(defs, instance)
 
     def _adopting(self, document: Manifest | Entry) -> Adopting:
-        return Adopting(self.storage, self.model, document.model, document.published_at, self.counts, self._cells)
+        now = datetime.now(UTC)
+        return Adopting(self.storage, self.model, document.model, document.published_at, now, self.counts, self._cells)
 
     def _report(self, instance: dg.DagsterInstance, accounts: Iterator[CrawlAccount]) -> None:
         for account in accounts:
