@@ -149,7 +149,7 @@ def export(
 
 @app.command("import")
 def import_publication(
-    address: Annotated[str, typer.Argument(help="Folder, or s3://bucket/prefix, that an export is in")],
+    address: Annotated[str, typer.Argument(help="Folder, s3://bucket/prefix, or https://…: where an export is")],
     max_removals: MaxRemovals = None,
 ) -> None:
     """Take what another installation passes on: from now on it is this one's, and nothing is embedded twice."""
@@ -164,7 +164,7 @@ app.add_typer(feed_app, name="feed")
 
 @feed_app.command("apply")
 def feed_apply(
-    address: Annotated[str, typer.Argument(help="Folder, or s3://bucket/prefix, that the publication is in")],
+    address: Annotated[str, typer.Argument(help="Folder, s3://bucket/prefix, or https://…: where the publication is")],
     to: Annotated[str, typer.Option(help="Bring this copy up to date, or make it, instead of the installation")] = "",
     max_removals: MaxRemovals = None,
 ) -> None:

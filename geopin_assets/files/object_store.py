@@ -94,6 +94,7 @@ def _code(text: str) -> str:
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode
+    from obstore.store import ClientConfig, RetryConfig
     from obstore.store import ObjectStore as Inner
 
 __all__ = ["ConflictError", "FolderStore", "NoSuchObjectError", "ObjectStore", "Stored", "memory_store", "open_store"]
@@ -304,7 +305,8 @@ class FolderStore(ObjectStore):
 
 
 def open_store(address: str | Path, *, endpoint_url: str = "", is_durable: bool = True) -> ObjectStore:
-    """The store at a local path or `s3://bucket/prefix`; nothing is asked yet.
+    """The store at a local path, `s3://bucket/prefix`, or a web server's address, which can only be read, not listed;
+    nothing is asked yet.
 
     Credentials and region of S3 are those of the environment (AWS_…); `endpoint_url`: of a server other than Amazon's.
     Raises ConfigurationError for any other address.
@@ -312,6 +314,8 @@ def open_store(address: str | Path, *, endpoint_url: str = "", is_durable: bool 
     scheme, found, rest = str(address).partition("://")
     if not found:
         return FolderStore(Path(address).expanduser(), is_durable=is_durable)
+    if scheme.lower() in ("http", "https"):
+        return _web_store(str(address))
     bucket, _, prefix = rest.partition("/")
     if scheme.lower() != "s3" or not bucket:
         raise ConfigurationError(f"{address}: a store is a local path or s3://bucket/prefix")
@@ -323,6 +327,18 @@ def memory_store() -> ObjectStore:
     from obstore.store import MemoryStore
 
     return ObjectStore(MemoryStore(), "memory:")
+
+
+def _web_store(address: str) -> ObjectStore:
+    from obstore.store import HTTPStore
+
+    if any(mark in address for mark in "@?#"):
+        raise ConfigurationError("the address of a store holds no key, and nothing behind a ? or #")
+    options: ClientConfig = {"allow_http": True, "timeout": _REQUEST_TAKES_AT_MOST}
+    retry: RetryConfig = {"max_retries": 5, "retry_timeout": _RETRY_FOR}
+    with understood(address):
+        inner = HTTPStore.from_url(address.rstrip("/") + "/", client_options=options, retry_config=retry)
+    return ObjectStore(inner, address)
 
 
 def _s3_store(bucket: str, prefix: str, endpoint_url: str) -> ObjectStore:

@@ -3,7 +3,10 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import orjson
 import polars as pl
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError
 from geopin_assets.exchange.copies import bring_up_to_date
 from geopin_assets.exchange.manifest import read_entry, read_manifest
-from geopin_assets.files.object_store import FolderStore, ObjectStore, memory_store
+from geopin_assets.files.object_store import FolderStore, ObjectStore, memory_store, open_store
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.exchange.worlds import CELLS, START, World, content_of, same
 
@@ -297,3 +300,25 @@ def test_publications_and_copies_are_in_any_store(object_store: ObjectStore) -> 
     world.publish(fresh := memory_store())
     assert same(copy, fresh)
     assert same(object_store, fresh)
+
+
+def test_a_copy_follows_what_a_web_server_publishes(tmp_path: Path) -> None:
+    world, publication, _ = two_weeks(tmp_path)
+    handler = partial(SilentHandler, directory=str(publication.root))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        of, copy = open_store(f"http://127.0.0.1:{server.server_port}"), memory_store()
+        follow(copy, of)
+        world.put("g")
+        world.publish(publication)
+        assert follow(copy, of) == 1
+        server.shutdown()
+        thread.join()
+    world.publish(fresh := memory_store())
+    assert same(copy, fresh)
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        return
