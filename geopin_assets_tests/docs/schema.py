@@ -59,8 +59,8 @@ The DuckDB file `catalog.duckdb` in the data folder. It is not published; D1's `
 PUBLICATION = """\
 ## Publications
 
-What `geopin export` writes: [exchange](exchange.md). `type`, `stac_version`, `stac_extensions`, `bbox`, `start_datetime`
-and `end_datetime` are STAC's own.
+What `geopin export` writes: [exchange](exchange.md). `type`, `stac_version`, `stac_extensions`, `bbox` and the
+beginning and end of a `datetime` that nobody knows are STAC's own.
 """
 
 
