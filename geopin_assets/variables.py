@@ -99,6 +99,9 @@ class OfEmbedding(Installation):
     """`1` compiles the model with torch.compile: minutes of compiling, then faster"""
     gpu_pool: str = "gpu"
     """Dagster pool of embedding runs; its limit is how many run at once"""
+    thin_m: float = Field(default=0, ge=0, le=1000)
+    """images of one sequence that look the same way get a vector only if so far from each other, meters; `0`: all of
+    them. Another value changes every cell with the next merge"""
     verify_weights: str = ""
     """path of XFeat's weights, by which answers are verified; without it the published ones are fetched"""
     trusted_hosts: Hosts = frozenset()

@@ -1,6 +1,7 @@
 """The published index against what it must hold: which vectors and rows, what a version lacks, when searches switch.
 
-The index of a model must hold its vectors of the captures that the catalog holds in that very cell. Not here: our
+The index of a model must hold its vectors of the captures that the catalog holds in that very cell, but for those that
+it does without (`store/thinning.py`), which have rows and no vectors. Not here: our
 record of versions (`index/versions.py`), publishing (`assets/publish.py`) or judging (`assets/integrity.py`).
 """
 
@@ -31,13 +32,13 @@ _PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
 
 
 def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
-    """All vectors that the index of a model must hold: embedded, and still in the catalog in that cell.
+    """All vectors that the index of a model must hold: embedded, and still wanted in that cell.
 
     Columns vector_id, capture_id, cell_id.
     """
     cell_ids = storage.vectors(model).cell_ids()
     stored = _stored(storage, cell_ids, model, ["vector_id", "capture_id"])
-    places = storage.catalog().all_captures(["capture_id", "cell_id"])
+    places = storage.catalog().all_captures(["capture_id", "cell_id"], are_wanted=True)
     return stored.join(places, on=["capture_id", "cell_id"])
 
 
@@ -69,7 +70,7 @@ def desired_rows(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
     ]
     catalog = storage.catalog()
     captures = catalog.captures(cell_ids)
-    around = catalog.positions(cells_around(cell_ids)) if captures.height else captures
+    around = catalog.wanted(cells_around(cell_ids), ("source", "lon", "lat")) if captures.height else captures
     return captures.with_columns(thumbnail_url=pl.coalesce(*shown, None), covered_by=covered_by(captures, around))
 
 
@@ -81,12 +82,12 @@ def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Mo
     """
     columns = ["vector_id", "capture_id", "view", "heading_deg"]
     stored = pl.concat([_stored(storage, cell_ids, model, columns) for model in models])
-    places = storage.catalog().places(cell_ids)
-    return stored.join(places, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
+    wanted = storage.catalog().wanted(cell_ids)
+    return stored.join(wanted, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
 
 
 def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> Frames:
-    """Vectors of one model for the captures that the catalog holds in these cells: `vector_schema` and `cell_id`.
+    """Vectors of one model for the captures that the index should hold of these cells: `vector_schema` and `cell_id`.
 
     As they are now: a file that is replaced afterwards is read on as it was, because what is sent must be what the
     ledger says was sent. A frame is a row group, 16 MB.
@@ -95,7 +96,7 @@ def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> 
     stored = {cell_id: files.cell(cell_id).snapshot(_PUBLISHED) for cell_id in cell_ids}
     places = (
         storage.catalog()
-        .captures(cell_ids)
+        .wanted(cell_ids, ("capture_id", "cell_id", "captured_at"))
         .select("capture_id", "cell_id", captured_year=pl.col("captured_at").dt.year().cast(pl.Int32))
         .partition_by("cell_id", as_dict=True)
     )
@@ -126,7 +127,7 @@ class Lacking:
     """What keeps a version from being complete."""
 
     not_embedded: int
-    """Captures without a vector of the model; those whose image cannot be had do not count."""
+    """Wanted captures without a vector of the model; those whose image cannot be had do not count."""
     not_published: int
     """Vectors that the ledger does not know to be in the index."""
 
@@ -138,7 +139,7 @@ class Lacking:
 def lacking(storage: Storage, search_index: SearchIndex, version: IndexVersion, model: Model) -> Lacking:
     """Compare a version with the catalog and the vectors of its model. Asks the ledger, not the index."""
     desired, catalog = all_desired(storage, model), storage.catalog()
-    captures = catalog.ids().to_frame("capture_id")
+    captures = catalog.all_captures(["capture_id"], are_wanted=True)
     without = captures.join(desired, on="capture_id", how="anti").join(
         catalog.failed_ids().to_frame("capture_id"), on="capture_id", how="anti"
     )

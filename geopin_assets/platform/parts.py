@@ -84,7 +84,8 @@ class Storage(Parts):
     def catalog(self) -> Catalog:
         from geopin_assets.store.catalog import Catalog
 
-        return Catalog(self.settings().catalog_path, self.takedowns())
+        settings = self.settings()
+        return Catalog(settings.catalog_path, self.takedowns(), thin_m=settings.thin_m)
 
     def takedowns(self) -> Takedowns:
         """What never comes back; copies of the list are beside the raw files and in the embedded index's folder."""

@@ -20,6 +20,7 @@ from geopin_assets.store.merge import MergeReport, merge_cells, replace_takedown
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS
 from geopin_assets.store.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS, Takedowns
+from geopin_assets.store.thinning import decide, thinned_m
 
 IMAGE_COLUMNS = [
     *("capture_id", "cell_id", "source", "source_capture_id", "heading_deg"),
@@ -29,6 +30,8 @@ REBUILD = "`geopin merge` makes it anew from the raw files, and sets this one as
 COVERAGE_COLUMNS = ["cell_id", "source", "captured_at", "heading_deg", "is_pano"]
 """What coverage and diversity are judged by."""
 _THERE = "select 1 from information_schema.tables where table_catalog = current_database() and table_name = ?"
+_WANTED = "(from captures where not_indexed_because is null)"
+"""Those that the index should hold."""
 FAILURE_COLUMNS = [
     *("capture_id", "cell_id", "source", "image_version"),
     *("reason", "attempts", "last_tried_at", "next_try_at"),
@@ -44,27 +47,29 @@ class Catalog:
         takedowns: Takedowns | None = None,
         *,
         patience_s: float = 300.0,
+        thin_m: float = 0.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`takedowns`: the list that is kept out, by default the file beside the catalog."""
+        """`takedowns`: the list that is kept out, by default the file beside the catalog. `thin_m`: see thinning.py."""
         self._database = Database(path, patience_s=patience_s, sleep=sleep)
         self._takedowns = takedowns or Takedowns(path.with_name(TAKEDOWNS))
-        self._clock = clock
+        self._thin_m, self._clock = thin_m, clock
 
     def merge(self, cell_ids: Sequence[str], raw: RawStore) -> MergeReport:
         """Bring the cells up to date with their raw files, some at a time, each of them whole or not at all.
 
         Only files of other crawls than were merged before are read: the cost follows what changed. Captures that a
         complete crawl no longer returned are removed and tombstoned; an incomplete crawl removes nothing.
-        What is on the takedown list is left out, whatever the files hold.
+        What is on the takedown list is left out, whatever the files hold. Another `thin_m` than the last merge had
+        changes every cell.
 
         Raises StaleCatalogError for the catalog of another installation.
         """
         with self._database.connect() as db:
             self._apply_takedowns(db)
             self._count_generation(db)
-            return merge_cells(db, cell_ids, raw, self._clock())
+            return merge_cells(db, cell_ids, raw, self._clock(), self._thin_m)
 
     def unmerged(self, raw: RawStore) -> list[str]:
         """The cells whose raw files hold something that was not merged. Reads the end of every raw file."""
@@ -161,13 +166,13 @@ class Catalog:
         """capture_id and cell_id of the same."""
         return self._select("captures", ["capture_id", "cell_id"], cell_ids)
 
-    def images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """Of the captures of some cells, the columns that embedding needs, and `cell_id`."""
-        return self._select("captures", IMAGE_COLUMNS, cell_ids)
+    def wanted(self, cell_ids: Sequence[str], columns: Sequence[str] = ("capture_id", "cell_id")) -> pl.DataFrame:
+        """Some columns of those that the index should hold."""
+        return self._select(_WANTED, columns, cell_ids)
 
-    def positions(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """Source, lon and lat of the captures of some cells."""
-        return self._select("captures", ("source", "lon", "lat"), cell_ids)
+    def images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
+        """Of the same, what embedding needs, and `cell_id`."""
+        return self.wanted(cell_ids, IMAGE_COLUMNS)
 
     def counts_by_cell(self, cell_ids: Sequence[str]) -> dict[str, int]:
         """Captures per cell; cells without one are not in it."""
@@ -181,9 +186,22 @@ class Catalog:
         """Embedding failures of some cells, ordered by capture_id."""
         return self._select("embedding_failures", FAILURE_COLUMNS, cell_ids)
 
-    def all_captures(self, columns: Sequence[str]) -> pl.DataFrame:
-        """Some columns of every capture. Name few: of 5 million captures COVERAGE_COLUMNS are 0.9 GB."""
-        return self.query(f"select {', '.join(columns)} from captures")  # noqa: S608
+    def all_captures(self, columns: Sequence[str], *, are_wanted: bool = False) -> pl.DataFrame:
+        """Some columns of every capture, or of those that the index should hold.
+
+        Name few: of 5 million captures COVERAGE_COLUMNS are 0.9 GB.
+        """
+        return self.query(f"select {', '.join(columns)} from {_WANTED if are_wanted else 'captures'}")  # noqa: S608
+
+    def not_indexed(self, cell_ids: Sequence[str]) -> set[str]:
+        """Captures of some cells that the index does without."""
+        found = self._select("captures", ("capture_id", "not_indexed_because"), cell_ids)
+        return set(found.drop_nulls()["capture_id"])
+
+    def not_indexed_counts(self) -> dict[str, int]:
+        """How many captures the index does without, by reason."""
+        sql = "select not_indexed_because, count(*) from captures where not_indexed_because is not null group by all"
+        return dict(self.query(sql).iter_rows())
 
     def crawls(self) -> pl.DataFrame:
         """The newest merged crawl of every (source, cell): table `crawl_cells`."""
@@ -198,9 +216,10 @@ class Catalog:
                from crawl_cells group by source order by source"""
         )
 
-    def size(self) -> tuple[int, int]:
-        """How many captures there are, and how many of them are panoramas."""
-        captures, panoramas = self.query("select count(*), count(*) filter (is_pano) from captures").row(0)
+    def size(self, *, are_wanted: bool = False) -> tuple[int, int]:
+        """How many captures there are, or should be in the index, and how many of them are panoramas."""
+        table = _WANTED if are_wanted else "captures"
+        captures, panoramas = self.query(f"select count(*), count(*) filter (is_pano) from {table}").row(0)  # noqa: S608
         return int(captures), int(panoramas)
 
     def cells_to_retry(self, now: datetime, longest_wait: timedelta) -> pl.Series:
@@ -255,8 +274,8 @@ class Catalog:
         return self.query("select distinct capture_id from embedding_failures")["capture_id"]
 
     def cells_with_images(self) -> list[str]:
-        """Cells with a capture whose image could be had at the last try, or was not tried yet."""
-        sql = "select distinct cell_id from captures anti join embedding_failures using (capture_id)"
+        """Cells with a wanted capture whose image could be had at the last try, or was not tried yet."""
+        sql = f"select distinct cell_id from {_WANTED} anti join embedding_failures using (capture_id)"  # noqa: S608
         return self.query(sql)["cell_id"].to_list()
 
     def cell_counts(self) -> dict[str, int]:
@@ -270,14 +289,20 @@ class Catalog:
             from embedding_failures semi join captures using (capture_id) group by all order by all"""
         )
 
-    def replace_failures(self, cell_id: str, failures: pl.DataFrame) -> None:
-        """Make `failures` (without cell_id) the embedding failures of one cell."""
+    def replace_failures(self, cell_id: str, failures: pl.DataFrame) -> bool:
+        """Make `failures` (without cell_id) the embedding failures of one cell; whether the index wants others then.
+
+        What was given up stands for nothing.
+        """
         with self._database.connect() as db:
             db.begin()
             db.execute("delete from embedding_failures where cell_id = ?", [cell_id])
             db.register("failures", failures.with_columns(cell_id=pl.lit(cell_id)).select(FAILURE_COLUMNS))
             db.execute("insert into embedding_failures by name select * from failures")
+            ((key,),) = db.execute("select md5_number_lower(?) % 4294967296", [cell_id]).fetchall()
+            is_changed = decide(db, [key], thinned_m(db))
             db.commit()
+        return is_changed
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
         """Run a read-only query."""

@@ -25,7 +25,7 @@ from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
 if TYPE_CHECKING:
     from geopin_assets.embedding.pipeline import EmbeddingProgress
-    from geopin_assets.embedding.plan import CellEmbeddings, CellTask
+    from geopin_assets.embedding.plan import CellEmbeddings, CellStats, CellTask
     from geopin_assets.embedding.reading import Renew
     from geopin_assets.embedding.vectors import VectorFiles
     from geopin_assets.platform.evidence import Evidence
@@ -71,20 +71,19 @@ def embeddings(
     def embed(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
         catalog, model = storage.catalog(), embedding.model()
         context.log.info(f"embedder: {model.label}")
-        counts = catalog.counts_by_cell(cell_ids)
+        counts, files = catalog.counts_by_cell(cell_ids), storage.vectors(model)
         total = sum(counts.values())
         with sources.links() as links, progress.task(context, total, "captures") as advance:
-            fetcher = embedding.fetcher()
-            finished = embed_cells(
-                cell_tasks(catalog, storage.vectors(model), cell_ids, counts, evidence, fetcher.obeys),
-                embedder=LazyEmbedder(model, embedding.embedder),
-                fetcher=fetcher,
-                renew=_renew(links, context.log),
-                on_progress=_shown_on(advance),
-                attempts=embedding.attempts(),
-            )
-            for cell_id, result in finished:
-                yield _outcome(catalog, model, cell_id, result)
+            fetcher, embedder = embedding.fetcher(), LazyEmbedder(model, embedding.embedder)
+            renew, attempts, on_progress = _renew(links, context.log), embedding.attempts(), _shown_on(advance)
+
+            def finished(cell_ids: Sequence[str]) -> "Iterator[tuple[str, CellEmbeddings | GeoPinError]]":
+                tasks = cell_tasks(catalog, files, cell_ids, counts, evidence, fetcher.obeys)
+                return embed_cells(
+                    tasks, embedder=embedder, fetcher=fetcher, renew=renew, on_progress=on_progress, attempts=attempts
+                )
+
+            yield from _outcomes(catalog, model, cell_ids, finished)
 
     yield from materialize_cells(context, embed)
 
@@ -122,18 +121,33 @@ def _shown_on(advance: Advance) -> "Callable[[EmbeddingProgress], None]":
     return show
 
 
-def _outcome(
-    catalog: "Catalog", model: Model, cell_id: str, result: "CellEmbeddings | GeoPinError"
-) -> CellDone | CellFailed:
-    """Store the failures of a finished cell where they changed, and say what was done."""
-    try:
-        if isinstance(result, GeoPinError):
-            raise result
-        if result.failures_changed:
-            catalog.replace_failures(cell_id, result.failures)
-    except GeoPinError as error:
-        return CellFailed(cell_id, f"{type(error).__name__}: {error}")
-    return _done(cell_id, result, model)
+def _outcomes(
+    catalog: "Catalog",
+    model: Model,
+    cell_ids: Sequence[str],
+    finished: "Callable[[Sequence[str]], Iterator[tuple[str, CellEmbeddings | GeoPinError]]]",
+) -> Iterator[CellDone | CellFailed]:
+    """Store the failures of finished cells where they changed, and say what was done.
+
+    Where images were given up that stood for others, those others are embedded too.
+    """
+    stats: dict[str, CellStats] = {}
+    while cell_ids:
+        again = []
+        for cell_id, result in finished(cell_ids):
+            try:
+                if isinstance(result, GeoPinError):
+                    raise result
+                others_wanted = result.failures_changed and catalog.replace_failures(cell_id, result.failures)
+            except GeoPinError as error:
+                yield CellFailed(cell_id, f"{type(error).__name__}: {error}")
+                continue
+            stats[cell_id] = result.stats.after(stats.get(cell_id))
+            if others_wanted:
+                again.append(cell_id)
+            else:
+                yield _done(cell_id, result, stats.pop(cell_id), model)
+        cell_ids = again
 
 
 def _renew(links: Links, log: dg.DagsterLogManager) -> "Renew":
@@ -152,8 +166,7 @@ def _renew(links: Links, log: dg.DagsterLogManager) -> "Renew":
     return renew
 
 
-def _done(cell_id: str, result: "CellEmbeddings", model: Model) -> CellDone:
-    stats = result.stats
+def _done(cell_id: str, result: "CellEmbeddings", stats: "CellStats", model: Model) -> CellDone:
     shown: dict[str, object] = {
         "embedder": model.label,
         "embedded": stats.embedded,
