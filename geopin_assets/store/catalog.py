@@ -7,7 +7,9 @@ Here: the few reads and writes that other layers need. The tables are in `schema
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
+from random import Random
 from uuid import uuid4
 
 import duckdb
@@ -21,7 +23,7 @@ from geopin_assets.store.merge import MergeReport, merge_cells, replace_takedown
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS
 from geopin_assets.store.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS, Takedowns
-from geopin_assets.store.thinning import decide, thinned_m
+from geopin_assets.store.thinning import THINNING_COLUMNS, decide, thinned_m
 
 IMAGE_COLUMNS = [
     *("capture_id", "cell_id", "source", "source_capture_id", "heading_deg"),
@@ -169,9 +171,15 @@ class Catalog:
             [list(capture_ids)],
         )
 
-    def captures(self, cell_ids: Sequence[str], within: Sequence[Bbox] | None = None) -> pl.DataFrame:
+    def captures(
+        self,
+        cell_ids: Sequence[str],
+        within: Sequence[Bbox] | None = None,
+        *,
+        columns: Sequence[str] = CAPTURE_COLUMNS,
+    ) -> pl.DataFrame:
         """Canonical captures of some cells, ordered by capture_id; of those only what is in one of the boxes."""
-        return self._select("captures", CAPTURE_COLUMNS, cell_ids, within)
+        return self._select("captures", columns, cell_ids, within)
 
     def places(self, cell_ids: Sequence[str]) -> pl.DataFrame:
         """capture_id and cell_id of the same."""
@@ -180,6 +188,14 @@ class Catalog:
     def wanted(self, cell_ids: Sequence[str], columns: Sequence[str] = ("capture_id", "cell_id")) -> pl.DataFrame:
         """Some columns of those that the index should hold."""
         return self._select(_WANTED, columns, cell_ids)
+
+    def drives(self, at_least: int) -> pl.DataFrame:
+        """What thinning is decided from, of cells drawn by chance until they hold so many captures."""
+        cell_ids = sorted(counts := self.cell_counts())
+        Random(0).shuffle(cell_ids)  # noqa: S311
+        held = accumulate((counts[cell_id] for cell_id in cell_ids), initial=0)
+        drawn = [cell_id for cell_id, before in zip(cell_ids, held, strict=False) if before < at_least]
+        return self._select("captures", [*THINNING_COLUMNS, "cell_id"], drawn)
 
     def images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
         """Of the same, what embedding needs, and `cell_id`."""

@@ -50,8 +50,8 @@ CATALOG_SCHEMA = {name: CAPTURE_SCHEMA.get(name, CAPTURE_SCHEMA["source"]) for n
 
 CATALOG_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
     "cell_id": "The crawl square that holds the coordinates",
-    "not_indexed_because": "Why the index does without it: thinned (another one of its sequence, near enough, looks the "
-    "same way); null: the index wants it",
+    "not_indexed_because": "Why the index does without it: thinned (another one of its sequence, near enough, looks "
+    "the same way); null: the index wants it",
     "row_hash": "Changes when anything that its source says of it changes, but image_url",
 }
 

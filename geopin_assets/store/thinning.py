@@ -1,10 +1,10 @@
 """Thinning: which captures of a cell the index does without, because another one shows the same.
 
-Along a drive there is an image every few meters: neighbors of one sequence that look the same way show nearly the same,
-and each costs a vector (a panorama twelve). So of one sequence and direction of view one is kept within so many meters,
-the newest first. Other drives, creators and sources are never thinned by each other: they show a place in another light,
-and are what finds it. A keeper whose image was given up keeps nothing: what only it stood for is wanted again, and
-nothing else changes by that.
+Along a drive there is an image every few meters: neighbors of one sequence that look the same way show nearly the
+same, and each costs a vector (a panorama twelve). So of one sequence and direction of view one is kept within so many
+meters, the newest first. Other drives, creators and sources are never thinned by each other: they show a place in
+another light, and are what finds it. A keeper whose image was given up keeps nothing: what only it stood for is wanted
+again, and nothing else changes by that.
 
 Here: the decision, which follows from a cell's canonical captures, the distance and what was given up, and from nothing
 else, and writing it into the catalog. Not here: when that is (`merge.py`, `catalog.py`).
@@ -38,7 +38,7 @@ _View = tuple[str, float, float, float | None]
 _DECIDED_FROM = f"""select rowid as row_id, cell_id, {", ".join(THINNING_COLUMNS)}, not_indexed_because as was,
     (capture_id, cell_id, image_version) in (
         select (capture_id, cell_id, image_version) from embedding_failures where next_try_at is null) as is_given_up
-from captures where cell_key = ?"""
+from captures where cell_key = ?"""  # noqa: S608
 
 
 def decide(db: duckdb.DuckDBPyConnection, cell_keys: Iterable[int], within_m: float) -> bool:
@@ -102,6 +102,12 @@ def _thinned(views: list[_View], within_m: float, given_up: Collection[str]) -> 
         if keeper[0] not in given_up:
             lasting.add(keeper)
     return [view[0] for view in thinned if view[0] in given_up or not lasting.add_unless_near(view)]
+
+
+def kept(captures: pl.DataFrame, within_m: float) -> tuple[int, int]:
+    """How many captures would be left to the index, and how many of them are panoramas; see `decided`."""
+    left = captures.filter(decided(captures, within_m).is_null())
+    return left.height, int(left["is_pano"].sum())
 
 
 @dataclass
