@@ -16,6 +16,7 @@ from geopin_assets.defs.assets.publish_guard import refusing
 from geopin_assets.defs.declare import Columns, asset, settings_at_load
 from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
 from geopin_assets.defs.resources import Embedding, Sources, Storage
+from geopin_assets.defs.running.deadline import InTime
 from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.embedding.model.choosing import DIM, LazyEmbedder, embedding_code_version
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model, embedding_schema
@@ -68,22 +69,29 @@ def embeddings(
     with refusing(context):
         evidence.check()
 
-    def embed(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
+    def embed(cells: InTime) -> Iterator[CellDone | CellFailed]:
         catalog, model = storage.catalog(), embedding.model()
         context.log.info(f"embedder: {model.label}")
-        counts, files = catalog.counts_by_cell(cell_ids), storage.vectors(model)
+        counts, files = catalog.counts_by_cell(cells), storage.vectors(model)
         total = sum(counts.values())
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             fetcher, embedder = embedding.fetcher(), LazyEmbedder(model, embedding.embedder)
-            renew, attempts, on_progress = _renew(links, context.log), embedding.attempts(), _shown_on(advance)
+            renew, attempts, on_progress = _renew(links, context.log), embedding.attempts(), _shown_on(advance, cells)
 
             def finished(cell_ids: Sequence[str]) -> "Iterator[tuple[str, CellEmbeddings | GeoPinError]]":
-                tasks = cell_tasks(catalog, files, cell_ids, counts, evidence, fetcher.obeys)
+                in_time = InTime(cell_ids, cells.deadline)
+                tasks = cell_tasks(catalog, files, in_time, counts, evidence, fetcher.obeys)
                 return embed_cells(
-                    tasks, embedder=embedder, fetcher=fetcher, renew=renew, on_progress=on_progress, attempts=attempts
+                    tasks,
+                    embedder=embedder,
+                    fetcher=fetcher,
+                    renew=renew,
+                    on_progress=on_progress,
+                    attempts=attempts,
+                    is_over=lambda: cells.deadline.is_over,
                 )
 
-            yield from _outcomes(catalog, model, cell_ids, finished)
+            yield from _outcomes(catalog, model, cells, finished)
 
     yield from materialize_cells(context, embed)
 
@@ -107,14 +115,15 @@ def cell_tasks(
             yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone, obeys)
 
 
-def _shown_on(advance: Advance) -> "Callable[[EmbeddingProgress], None]":
-    """Progress in captures and images a second."""
+def _shown_on(advance: Advance, cells: InTime) -> "Callable[[EmbeddingProgress], None]":
+    """Progress in captures and images a second. What was embedded is kept, whether or not its cell gets finished."""
     started_s, shown = time.monotonic(), 0
 
     def show(so_far: "EmbeddingProgress") -> None:
         nonlocal shown
         rate = (so_far.embedded + so_far.failed) / max(time.monotonic() - started_s, 1e-3)
         text = f"{so_far.embedded} embedded, {rate:.1f} images/s, {so_far.untouched} unchanged, {so_far.failed} failed"
+        cells.is_kept |= so_far.embedded > 0
         advance(text, so_far.done - shown)
         shown = so_far.done
 
