@@ -2,8 +2,9 @@
 
 `captures.pmtiles` holds a point for each capture at the largest zoom; below it the newest of its source and kind in
 every two pixels, and how many that one stands for: a street is a line of dots that say how old its newest image is.
-`cells.pmtiles` holds crawled cells, and as a layer of their own those that fall short. Beside each is its TileJSON, and
-`index.html`, a map that needs nothing else. All of it are files: any server that answers ranges will do.
+`cells.pmtiles` holds crawled cells, and as a layer of their own those that fall short; `streets.pmtiles`, where an
+extract is configured, streets by the age of their newest image. Beside each is its TileJSON, and `index.html`, a map
+that needs nothing else. All of it are files: any server that answers ranges will do.
 
 Here: what the layers say. Not here: tiles (`tiles.py`), what a gap is (`coverage.py`), or the map (`layers.html`).
 """
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import shapely
@@ -21,6 +22,7 @@ import shapely
 from geopin_assets.cells import place_name, stored_facts
 from geopin_assets.files.atomic import write_bytes, write_text
 from geopin_assets.grid import Bbox
+from geopin_assets.quality.streets import STREETS_ATTRIBUTION
 from geopin_assets.quality.tiles import (
     EXTENT,
     MAX_ZOOM,
@@ -34,6 +36,9 @@ from geopin_assets.quality.tiles import (
     shape_tiles,
 )
 
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
 LAYER_COLUMNS = (
     *("capture_id", "source", "lon", "lat", "captured_at", "heading_deg", "is_pano"),
     *("license", "attribution", "page_url", "not_indexed_because"),
@@ -43,9 +48,14 @@ FOLDER = "layers"
 AREA_ZOOM = 9
 """Captures are read by tiles of this zoom: at most so many are held at once."""
 _AREA = EXTENT << (MAX_ZOOM - AREA_ZOOM)
-CELL_ZOOMS = range(4, 11)
+CELL_ZOOMS, STREET_ZOOMS = range(4, 11), range(10, MAX_ZOOM + 1)
+_ARCHIVES = (
+    ("captures", ("captures",), (0, MAX_ZOOM)),
+    ("cells", ("cells", "gaps"), (CELL_ZOOMS[0], CELL_ZOOMS[-1])),
+    ("streets", ("streets",), (STREET_ZOOMS[0], STREET_ZOOMS[-1])),
+)
 _KIND = ("source", "is_pano")
-_ATTRIBUTION = "each image by its own license and attribution"
+_ATTRIBUTION = f"each image by its own license and attribution; {STREETS_ATTRIBUTION}"
 _FIELDS: dict[str, dict[str, str]] = {
     "captures": {
         "source": "String",
@@ -68,6 +78,12 @@ _FIELDS: dict[str, dict[str, str]] = {
         "sources": "String: those that have captures, between commas",
         "newest": "String: YYYY-MM-DD",
     },
+    "streets": {
+        "name": "String",
+        "is_shown": "Boolean: an image within 25 m",
+        "date": "String: of the newest of them, YYYY-MM-DD; absent if unknown",
+        "year": "Number: the same",
+    },
     "gaps": {"cell_id": "String", "place": "String", "population": "Number", "reasons": "String: between commas"},
 }
 
@@ -89,10 +105,12 @@ def write_layers(
     gaps: pl.DataFrame,
     folder: Path,
     url: str,
+    streets: Sequence[tuple["BaseGeometry", dict[str, Any]]] = (),
 ) -> Layers:
     """Write the archives, their TileJSON and the map into `folder`, which is served at `url`.
 
-    `captures_of`: LAYER_COLUMNS of some cells; `counts`: captures by cell; `coverage`, `gaps` as in `coverage.py`.
+    `captures_of`: LAYER_COLUMNS of some cells; `counts`: captures by cell; `coverage`, `gaps` as in `coverage.py`;
+    `streets` as in `streets.py`.
     """
     bounds = _bounds([*counts, *gaps["cell_id"]])
     tiles = 0
@@ -104,10 +122,14 @@ def write_layers(
         with archive(folder / "cells.pmtiles", bounds, _about("cells", "gaps")) as made:
             _add_cells(made, coverage, gaps)
             tiles += made.tiles
-    for name, layers, zooms in (("captures", ("captures",), (0, MAX_ZOOM)), ("cells", ("cells", "gaps"), (4, 10))):
+    if streets:
+        with archive(folder / "streets.pmtiles", bounds, _about("streets")) as made:
+            _add_streets(made, streets)
+            tiles += made.tiles
+    for name, layers, zooms in _ARCHIVES if streets else _ARCHIVES[:2]:
         about = _tilejson(name, layers, zooms, bounds, url)
         write_bytes(folder / f"{name}.json", json.dumps(about, indent=1).encode())
-    page = write_text(folder / "index.html", _page())
+    page = write_text(folder / "index.html", _page(has_streets=bool(streets)))
     size = sum(file.stat().st_size for file in folder.glob("*.pmtiles"))
     return Layers(page, sum(counts.values()), tiles, size)
 
@@ -175,6 +197,13 @@ def _add_cells(made: Archive, coverage: pl.DataFrame, gaps: pl.DataFrame) -> Non
             made.add(tile, layers)
 
 
+def _add_streets(made: Archive, streets: Sequence[tuple["BaseGeometry", dict[str, Any]]]) -> None:
+    shapes, said = [shape for shape, _ in streets], [facts for _, facts in streets]
+    for zoom in STREET_ZOOMS:
+        for tile, features in shape_tiles(shapes, said, zoom):
+            made.add(tile, {"streets": features})
+
+
 def _cells(coverage: pl.DataFrame) -> Iterator[dict[str, Any]]:
     grouped = coverage.sort("source").group_by("cell_id", maintain_order=True)
     summed = grouped.agg(pl.col("captures").sum(), pl.col("source").str.join(","), pl.col("newest").max())
@@ -228,8 +257,9 @@ def _tilejson(name: str, layers: Sequence[str], zooms: tuple[int, int], bounds: 
     }
 
 
-def _page() -> str:
+def _page(*, has_streets: bool) -> str:
     """The map with the reader of archives in it: one file that asks for nothing but tiles."""
     folder = files("geopin_assets.quality")
     reader = folder.joinpath("vendor/pmtiles.js").read_text(encoding="utf-8")
-    return folder.joinpath("layers.html").read_text(encoding="utf-8").replace("{{PMTILES}}", reader, 1)
+    page = folder.joinpath("layers.html").read_text(encoding="utf-8")
+    return page.replace("{{STREETS}}", json.dumps(has_streets), 1).replace("{{PMTILES}}", reader, 1)

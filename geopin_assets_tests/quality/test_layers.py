@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from math import atan, degrees, pi, sinh
 from pathlib import Path
@@ -34,7 +34,7 @@ def gaps_of(captures: pl.DataFrame) -> pl.DataFrame:
     return find_gaps(coverage_by_cell(captures), crawled, Expectations(now=NOW))
 
 
-def written(captures: pl.DataFrame, folder: Path) -> Layers:
+def written(captures: pl.DataFrame, folder: Path, streets: Sequence[tuple[Any, dict[str, Any]]] = ()) -> Layers:
     parts = captures.partition_by("cell_id", as_dict=True)
     return write_layers(
         lambda cell_ids: pl.concat([parts[(cell_id,)] for cell_id in cell_ids]).select(LAYER_COLUMNS),
@@ -43,6 +43,7 @@ def written(captures: pl.DataFrame, folder: Path) -> Layers:
         gaps_of(captures),
         folder,
         URL,
+        streets,
     )
 
 

@@ -4,19 +4,26 @@ Not here: what is in them (`quality/layers.py`), or coverage itself (`coverage.p
 """
 
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import polars as pl
 
-from geopin_assets.defs.declare import report
+from geopin_assets.defs.declare import Columns, frame_table, report
 from geopin_assets.defs.resources import Storage
+from geopin_assets.quality.streets import STREETS_DESCRIPTIONS, STREETS_SCHEMA, Measured
+
+_SHOWN = 50
 
 
-@report("quality/layers", kinds={"pmtiles"})
+@report("quality/layers", columns=Columns(STREETS_SCHEMA, STREETS_DESCRIPTIONS), kinds={"pmtiles"})
 def layers(storage: Storage) -> dg.MaterializeResult:
     """Vector tiles of every capture (source, age, direction, kind), of crawled cells and of gaps, and a map of them.
 
     Files only: beside the reports, or on any server that answers ranges. docs/layers.md tells how QGIS, MapLibre and
-    others open them.
+    others open them. With an OpenStreetMap extract (GEOPIN_STREETS) streets are a layer too, and `streets` says what
+    share of their kilometers has an image, and a recent one, by municipality.
     """
     from geopin_assets.files.parquet import read_frame
     from geopin_assets.quality.coverage import Expectations, find_gaps
@@ -30,7 +37,7 @@ def layers(storage: Storage) -> dg.MaterializeResult:
         max_age_years=settings.coverage_max_age_years,
         captures_per_1000_inhabitants=settings.coverage_captures_per_1000,
     )
-    url = f"{settings.reports_url}/{FOLDER}"
+    url, streets = f"{settings.reports_url}/{FOLDER}", _streets(storage)
     made = write_layers(
         lambda cell_ids: catalog.captures(cell_ids, columns=LAYER_COLUMNS),
         catalog.cell_counts(),
@@ -38,6 +45,7 @@ def layers(storage: Storage) -> dg.MaterializeResult:
         find_gaps(coverage, crawled, expectations),
         storage.quality_dir() / FOLDER,
         url,
+        streets.lines if streets else (),
     )
     return dg.MaterializeResult(
         metadata={
@@ -49,4 +57,34 @@ def layers(storage: Storage) -> dg.MaterializeResult:
             "tiles": made.tiles,
             "bytes": made.bytes,
         }
+        | ({} if streets is None else _of_streets(streets))
     )
+
+
+def _streets(storage: Storage) -> Measured | None:
+    from geopin_assets.files.parquet import write_frame
+    from geopin_assets.quality.streets import measure, read_extract
+
+    catalog, settings = storage.catalog(), storage.settings()
+    if not settings.streets:
+        return None
+    measured = measure(
+        read_extract(Path(settings.streets)),
+        lambda cell_ids: catalog.captures(cell_ids, columns=("lon", "lat", "captured_at")),
+        now=datetime.now(UTC),
+        max_age_years=settings.coverage_max_age_years,
+    )
+    write_frame(storage.quality_dir() / "streets.parquet", measured.by_municipality)
+    return measured
+
+
+def _of_streets(measured: Measured) -> dict[str, Any]:
+    table = measured.by_municipality
+    total = table.row(-1, named=True)
+    shown = pl.concat([table.tail(1), table.head(-1)]).head(_SHOWN)
+    return {
+        "street_km": total["street_km"],
+        "shown_share": total["shown_share"],
+        "recent_share": total["recent_share"],
+        "streets": frame_table(shown.with_columns(pl.col("newest").dt.strftime("%Y-%m-%d"))),
+    }
