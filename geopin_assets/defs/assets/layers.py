@@ -12,6 +12,7 @@ import polars as pl
 
 from geopin_assets.defs.declare import Columns, frame_table, report
 from geopin_assets.defs.resources import Storage
+from geopin_assets.errors import DamagedFileError
 from geopin_assets.quality.streets import STREETS_DESCRIPTIONS, STREETS_SCHEMA, Measured
 
 _SHOWN = 50
@@ -25,12 +26,11 @@ def layers(storage: Storage) -> dg.MaterializeResult:
     others open them. With an OpenStreetMap extract (GEOPIN_STREETS) streets are a layer too, and `streets` says what
     share of their kilometers has an image, and a recent one, by municipality.
     """
-    from geopin_assets.files.parquet import read_frame
     from geopin_assets.quality.coverage import Expectations, find_gaps
     from geopin_assets.quality.layers import FOLDER, LAYER_COLUMNS, write_layers
 
     catalog, settings = storage.catalog(), storage.settings()
-    coverage = read_frame(storage.quality_dir() / "coverage.parquet")
+    coverage = _coverage(storage)
     crawled = catalog.crawls().select("source", "cell_id", "is_complete")
     expectations = Expectations(
         now=datetime.now(UTC),
@@ -59,6 +59,18 @@ def layers(storage: Storage) -> dg.MaterializeResult:
         }
         | ({} if streets is None else _of_streets(streets))
     )
+
+
+def _coverage(storage: Storage) -> pl.DataFrame:
+    """Of the last report; counted here where there was none yet."""
+    from geopin_assets.files.parquet import read_frame
+    from geopin_assets.quality.coverage import COVERAGE_SCHEMA, coverage_by_cell
+    from geopin_assets.store.catalog import COVERAGE_COLUMNS
+
+    try:
+        return read_frame(storage.quality_dir() / "coverage.parquet").cast(COVERAGE_SCHEMA)
+    except (FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
+        return coverage_by_cell(storage.catalog().all_captures(COVERAGE_COLUMNS))
 
 
 def _streets(storage: Storage) -> Measured | None:
