@@ -64,7 +64,7 @@ def integrity(
     """Duplicates, licenses, images without a vector, budgets, and the published index compared with the catalog."""
     catalog, settings, now = storage.catalog(), storage.settings(), datetime.now(UTC)
     licenses, failures = catalog.licenses(), catalog.image_failures()
-    held = int(licenses["captures"].sum())
+    held, without = int(licenses["captures"].sum()), catalog.not_indexed_counts()
     model = embedding.model()
     audits = _audits(storage, model, now)
     vectors = int(audits["vectors"].sum())
@@ -75,6 +75,7 @@ def integrity(
             "captures": held,
             "vectors": vectors,
             "captures_without_vector": int(failures["captures"].sum()),
+            "captures_not_indexed": dg.MetadataValue.json(without),
             "embedder": model.label,
             "vectors_by_model": dg.MetadataValue.json({model.model_id: vectors} if vectors else {}),
             "licenses": frame_table(licenses),
@@ -85,7 +86,7 @@ def integrity(
             licenses_check(licenses),
             vectors_check(audits),
             sync_check(stores, stale_publications(search_index)),
-            images_check(failures, held, settings.max_embedding_failures),
+            images_check(failures, held - sum(without.values()), settings.max_embedding_failures),
             budget_check(daily_budgets(settings, now=now), month),
         ],
     )
