@@ -74,12 +74,25 @@ class Sources(Parts):
 
 
 class Storage(Parts):
-    """Raw Parquet files, embedding files and the DuckDB catalog, under one data directory."""
+    """Raw files, vectors and reports in the object store; the DuckDB catalog in the data directory."""
+
+    def objects(self, folder: str = "") -> ObjectStore:
+        """The store that several machines may share, or a folder of it: `raw`, `embeddings`, `quality`, …"""
+        from geopin_assets.files.object_store import open_store
+
+        settings = self.settings()
+        store = open_store(
+            settings.store,
+            endpoint_url=settings.s3_endpoint_url,
+            access=settings.s3,
+            is_durable=not settings.is_sandbox,  # what is invented can be invented again
+        )
+        return store.below(folder) if folder else store
 
     def raw(self) -> RawStore:
         from geopin_assets.store.raw import RawStore
 
-        return RawStore(self._open(self.settings().raw_dir))
+        return RawStore(self.objects("raw"))
 
     def catalog(self) -> Catalog:
         from geopin_assets.store.catalog import Catalog
@@ -88,11 +101,11 @@ class Storage(Parts):
 
     def takedowns(self) -> Takedowns:
         """What never comes back; copies of the list are beside the raw files and in the embedded index's folder."""
+        from geopin_assets.files.object_store import open_store
         from geopin_assets.store.takedowns import Takedowns
 
         settings = self.settings()
-        places = settings.raw_dir, settings.index_dir
-        return Takedowns(settings.takedowns_path, lambda: [self._open(place) for place in places])
+        return Takedowns(settings.takedowns_path, lambda: [self.objects("raw"), open_store(settings.index_dir)])
 
     def vectors(self, model: Model) -> VectorFiles:
         """The vectors of one model; those of others are beside them, never among them."""
@@ -102,16 +115,15 @@ class Storage(Parts):
 
     def embeddings(self) -> ObjectStore:
         """The vectors of all models."""
-        return self._open(self.settings().embeddings_dir)
+        return self.objects("embeddings")
 
-    def quality_dir(self) -> Path:
-        return self.settings().quality_dir
+    def quality(self) -> ObjectStore:
+        """Reports: `with storage.quality().as_folder() as folder` where they are written as files."""
+        return self.objects("quality")
 
-    def _open(self, folder: Path) -> ObjectStore:
-        """What is invented can be invented again: only real data waits for the disk."""
-        from geopin_assets.files.object_store import open_store
-
-        return open_store(folder, is_durable=not self.settings().is_sandbox)
+    def exports(self) -> ObjectStore:
+        """What is handed to others."""
+        return self.objects("exports")
 
 
 class Embedding(Parts):

@@ -6,6 +6,7 @@ because each waits for the pool of those who write the same files. Together they
 """
 
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from shutil import disk_usage
 from typing import TYPE_CHECKING
@@ -134,8 +135,9 @@ def leftovers(
 
     settings, now = storage.settings(), datetime.now(UTC)
     vectors = storage.embeddings()
-    partial = remove_files(partial_files(settings.data_dir, now - _ABANDONED_AFTER))
-    damaged = remove_files(damaged_files(settings.data_dir, now - timedelta(days=config.damaged_days)))
+    until = now - timedelta(days=config.damaged_days)
+    partial = remove_files(chain.from_iterable(partial_files(one, now - _ABANDONED_AFTER) for one in settings.folders))
+    damaged = remove_files(chain.from_iterable(damaged_files(one, until) for one in settings.folders))
     folders = {folder: _cell_of(folder) for folder in parts_folders(vectors)}
     with storage.leases().free(EMBEDDINGS, folders.values()) as ours:  # what somebody embeds right now is no leftover
         idle = [folder for folder, cell_id in folders.items() if cell_id in ours]
@@ -181,17 +183,16 @@ def disk(context: dg.AssetExecutionContext, storage: Storage, search_index: Sear
     `history`, `schedules`, `storage` and `logs` are Dagster's own, where it keeps them in files.
     """
     settings, home = storage.settings(), Path(context.instance.root_directory)
+    stored = {name: storage.objects(name).walk() for name in ("raw", "embeddings", "quality")}
     paths = {
-        "raw": settings.raw_dir,
-        "embeddings": settings.embeddings_dir,
         "catalog": settings.catalog_path,
         "index": settings.index_dir,
         "ledger": settings.ledger_path,
         "tiles": settings.tiles_dir,
-        "quality": settings.quality_dir,
         **{f"dagster_{name}": home / name for name in _HISTORY},
     }
-    sizes = {f"{name}_bytes": bytes_of(path) for name, path in paths.items()}
+    sizes = {f"{name}_bytes": sum(one.bytes for one in found) for name, found in stored.items()}
+    sizes |= {f"{name}_bytes": bytes_of(path) for name, path in paths.items()}
     space = disk_usage(settings.data_dir if settings.data_dir.exists() else home)
     serving = [version.name for version in search_index.versions().all() if version.state is State.SERVING]
     return dg.MaterializeResult(
