@@ -198,6 +198,11 @@ class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
         return "://" in self.store or "://" in self.own_photos_dir
 
     @property
+    def is_worker(self) -> bool:
+        """Whether this machine has only the store in common with the one whose catalog it is."""
+        return self.store != str(self.data_dir) and not self.catalog_path.exists() and not self.ledger_path.exists()
+
+    @property
     def folders(self) -> list[Path]:
         """Where files of ours are on this machine: the data directory, and the store if it is another folder."""
         own, store = self.data_dir, Path(self.store)

@@ -7,6 +7,7 @@ here: the files themselves (`vectors.py`). No torch.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, astuple, dataclass
+from itertools import count
 from pathlib import PurePosixPath
 from random import Random
 
@@ -16,10 +17,11 @@ import polars as pl
 from geopin_assets.embedding.audit import Audit
 from geopin_assets.embedding.vectors import CellVectors, VectorFiles
 from geopin_assets.errors import DamagedFileError, PayloadError
-from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
+from geopin_assets.files.object_store import ConflictError, NoSuchObjectError, ObjectStore
 from geopin_assets.installation import Mark
 
 _MARK = "installation.json"
+_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,18 @@ def take_out(objects: ObjectStore, model_id: str, cell_id: str, capture_ids: Col
     Parts that a killed run left there go too: what was embedded in them is embedded again when it is wanted.
     """
     cell = VectorFiles(objects, model_id, _dim(objects, model_id, cell_id)).cell(cell_id)
-    kept = cell.held().filter(~pl.col("capture_id").is_in(list(capture_ids)))
-    if kept.is_empty():
-        objects.delete([cell.key])
-    cell.commit(kept, held=kept.clear())
+    for nth in count(1):
+        before = cell.stored()
+        kept = cell.held().filter(~pl.col("capture_id").is_in(list(capture_ids)))
+        if kept.is_empty():
+            objects.delete([cell.key])
+            before = None
+        try:
+            cell.commit(kept, kept.clear(), before, alone=True)
+            return
+        except ConflictError:
+            if nth == _ATTEMPTS:
+                raise
 
 
 def _dim(objects: ObjectStore, model_id: str, cell_id: str) -> int:

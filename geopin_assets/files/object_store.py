@@ -135,6 +135,9 @@ class ObjectStore:
         """Remove everything below a folder, what was set aside there too."""
         self.delete([stored.key for stored in self.walk(folder)] + self.aside(folder))
 
+    def prune(self, folder: str) -> None:
+        """Have no folder where it holds no object, but what killed writers left in it; others may write there."""
+
     def set_aside(self, key: str) -> str | None:
         """Rename a damaged object: from now on it is not there; its new key, None if another process was faster."""
         to = aside(key)
@@ -263,6 +266,10 @@ class FolderStore(ObjectStore):
         with understood(self.address(folder)):
             if (path := self.path(folder)).exists():
                 shutil.rmtree(path)
+
+    def prune(self, folder: str) -> None:
+        if not self.walk(folder):
+            self.delete_folder(folder)
 
     @contextmanager
     def as_files(self, keys: Iterable[str]) -> Iterator[list[Path]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geopin_assets.embedding.attempts import Attempts
+    from geopin_assets.embedding.failures import FailureFiles
     from geopin_assets.embedding.fetching import ImageFetcher
     from geopin_assets.embedding.protocol import Embedder, Model
     from geopin_assets.embedding.vectors import VectorFiles
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from geopin_assets.sources.base import Source
     from geopin_assets.sources.links import Links
     from geopin_assets.store.catalog import Catalog
+    from geopin_assets.store.cell_files import CellFiles
     from geopin_assets.store.raw import RawStore
     from geopin_assets.store.takedowns import Takedowns
 
@@ -97,7 +99,23 @@ class Storage(Parts):
     def catalog(self) -> Catalog:
         from geopin_assets.store.catalog import Catalog
 
-        return Catalog(self.settings().catalog_path, self.takedowns())
+        return Catalog(self.settings().catalog_path, self.takedowns(), self.cells())
+
+    def cells(self) -> CellFiles:
+        """What the catalog holds of each cell."""
+        from geopin_assets.store.cell_files import CellFiles
+
+        return CellFiles(self.objects("captures"))
+
+    def failures(self) -> FailureFiles:
+        """Images that could not be embedded, by cell."""
+        from geopin_assets.embedding.failures import FailureFiles
+
+        return FailureFiles(self.objects("failures"))
+
+    def follow_failures(self) -> None:
+        """Have the catalog know what failed anywhere, where there is a catalog."""
+        self.catalog().follow_failures(self.failures().objects)
 
     def takedowns(self) -> Takedowns:
         """What never comes back; copies of the list are beside the raw files and in the embedded index's folder."""
@@ -120,6 +138,10 @@ class Storage(Parts):
     def quality(self) -> ObjectStore:
         """Reports: `with storage.quality().as_folder() as folder` where they are written as files."""
         return self.objects("quality")
+
+    def snapshots(self) -> ObjectStore:
+        """Copies of the catalog for readers elsewhere."""
+        return self.objects("catalog")
 
     def exports(self) -> ObjectStore:
         """What is handed to others."""

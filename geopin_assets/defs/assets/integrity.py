@@ -63,6 +63,7 @@ def integrity(
     context: dg.AssetExecutionContext, storage: Storage, embedding: Embedding, search_index: SearchIndex
 ) -> dg.MaterializeResult:
     """Duplicates, licenses, images without a vector, budgets, and the published index compared with the catalog."""
+    storage.follow_failures()
     catalog, settings, now = storage.catalog(), storage.settings(), datetime.now(UTC)
     licenses, failures = catalog.licenses(), catalog.image_failures()
     held = int(licenses["captures"].sum())
