@@ -28,6 +28,7 @@ from geopin_assets.embedding.protocol import CaptureImage, embedding_schema
 from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files import parquet
+from geopin_assets.files.compacted import KEY, compacted
 from geopin_assets.files.damage import reading
 from geopin_assets.files.object_store import ConflictError, NoSuchObjectError, ObjectStore, Stored
 
@@ -76,6 +77,14 @@ HELD_SCHEMA = pl.Schema(
 bearing of the image center (null: unknown)."""
 
 
+_IDS = pl.Schema({"vector_id": pl.String(), "capture_id": pl.String()})
+
+
+def block_of(key: str) -> str:
+    """The place of a cell's file: keys are sorted so that those of a place follow each other."""
+    return PurePosixPath(key).stem.rpartition("-")[0] or "other"
+
+
 @dataclass(frozen=True, slots=True)
 class VectorFiles:
     """The cells of one model, whose vectors have `dim` dimensions."""
@@ -93,8 +102,21 @@ class VectorFiles:
 
     def versions(self) -> dict[str, str]:
         """The same, and the version of each one's file, which changes with every write."""
-        found = {PurePosixPath(stored.key): stored.version for stored in self.objects.look(self.model_id)[1]}
-        return {name.stem: version for name, version in found.items() if name.suffix == ".parquet"}
+        return {PurePosixPath(stored.key).stem: stored.version for stored in self._stored()}
+
+    def ids(self) -> Iterator[pl.DataFrame]:
+        """vector_id, capture_id and cell_id of all finished cells, a place at a time; of few cells files are read."""
+
+        def read(key: str) -> pl.DataFrame:
+            return CellVectors(self.objects, key, self.dim).read(_IDS.names())
+
+        cell_id = pl.col(KEY).str.strip_prefix(f"{self.model_id}/").str.strip_suffix(".parquet").alias("cell_id")
+        yield _IDS.to_frame().with_columns(cell_id=pl.lit(""))
+        for rows in compacted(self.objects, self.model_id, self._stored(), read, _IDS, block=block_of):
+            yield rows.select(*_IDS, cell_id)
+
+    def _stored(self) -> list[Stored]:
+        return [stored for stored in self.objects.look(self.model_id)[1] if stored.key.endswith(".parquet")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +224,16 @@ class CellVectors:
 
     def read(self, columns: list[str] | None = None) -> pl.DataFrame:
         """Rows of the finished file, by capture_id and view; none where there is no file yet."""
-        schema = embedding_schema(self.dim)
-        if not self.objects.has(self.key):
-            return pl.DataFrame(schema=schema).select(columns or schema.names())
-        with self.objects.as_file(self.key) as path:
-            return parquet.read_frame(path, columns or schema.names())
+        wanted = columns or embedding_schema(self.dim).names()
+        for left in reversed(range(_CONFLICTS)):
+            try:
+                return parquet.read_columns(self.objects, self.key, wanted)
+            except NoSuchObjectError:
+                break
+            except ConflictError:  # replaced while it was read
+                if not left:
+                    raise
+        return pl.DataFrame(schema=embedding_schema(self.dim)).select(wanted)
 
     def snapshot(self, columns: list[str], key: str | None = None) -> Callable[[], Iterator[pl.DataFrame]]:
         """Rows of the finished file, or of a part by its key, a row group at a time, as often as it is called.

@@ -59,7 +59,7 @@ class _Mark:
             raise ConfigurationError(f"{self.root.address(MARK)}: what answers is no store of ours, {SETTINGS}")
 
     def _content(self) -> bytes:
-        return self.root.get_range(MARK, 0, 2 * len(_CONTENT))
+        return self.root.get(MARK)
 
 
 class BucketStore(ObjectStore):

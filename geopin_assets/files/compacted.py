@@ -18,6 +18,8 @@ from geopin_assets.files import parquet
 from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore, Stored
 
 KEY, _VERSION = "of_key", "of_version"
+BLOCKS = "known"
+"""The folder of them."""
 _FEWEST, _SHARE = 50, 0.02
 """So many objects read anew, and such a share of a block, are worth another block."""
 
@@ -40,12 +42,19 @@ def compacted(
     each time.
     """
     for name, some in groupby(stored, key=lambda one: block(one.key)):
-        yield _of_block(objects, f"{folder}/known/{name}.parquet", list(some), read, schema)
+        yield _of_block(objects, place_of(folder, name), list(some), read, schema)
+
+
+def place_of(folder: str, block: str) -> str:
+    """The object that a block of a folder is."""
+    return f"{folder}/{BLOCKS}/{block}.parquet"
 
 
 def _of_block(objects: ObjectStore, place: str, stored: list[Stored], read: Read, schema: pl.Schema) -> pl.DataFrame:
     noted = pl.Schema({**schema, KEY: pl.String(), _VERSION: pl.String()})
-    there = pl.DataFrame([(one.key, one.version) for one in stored], {KEY: pl.String, _VERSION: pl.String}, orient="row")
+    there = pl.DataFrame(
+        [(one.key, one.version) for one in stored], {KEY: pl.String, _VERSION: pl.String}, orient="row"
+    )
     known = _known(objects, place, noted) if len(stored) >= _FEWEST else noted.to_frame()
     known = known.join(there, on=[KEY, _VERSION], how="semi")
     new = there.filter(~pl.col(KEY).is_in(known[KEY].unique().implode()))

@@ -17,18 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import EllipsisType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from geopin_assets.errors import ConfigurationError, PermanentError
 from geopin_assets.files.atomic import is_partial, replacing
 from geopin_assets.files.damage import aside, is_aside
 from geopin_assets.files.lock import locked
+from geopin_assets.files.ranges import Ranges
 from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta, PutMode
+    from obstore import GetOptions, ObjectMeta, PutMode
     from obstore.store import ObjectStore as Inner
 
     from geopin_assets.s3_access import S3Access
@@ -88,10 +90,13 @@ class ObjectStore:
         with understood(self.address(key)):
             return self._inner.get(self._full(key)).bytes().to_bytes()
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """So many bytes from `start`, fewer where the object ends. Raises NoSuchObjectError."""
+    def get_range(self, key: str, start: int, length: int, *, if_version: str | None = None) -> bytes:
+        """So many bytes from `start`, fewer where the object ends. Raises NoSuchObjectError, ConflictError."""
+        options: GetOptions = {"range": (start, start + length)}
+        if if_version is not None:
+            options["if_match"] = if_version
         with understood(self.address(key)):
-            return self._inner.get_range(self._full(key), start=start, length=length).to_bytes()
+            return self._inner.get(self._full(key), options=options).bytes().to_bytes()
 
     def get_end(self, key: str, length: int) -> bytes:
         """So many bytes at the end, all of a smaller object. Raises NoSuchObjectError."""
@@ -186,6 +191,17 @@ class ObjectStore:
             self.delete(path.relative_to(root).as_posix() for path in before.keys() - after)
 
     @contextmanager
+    def opened(self, key: str) -> Iterator[BinaryIO]:
+        """An object as an open file of which only the parts that are asked for travel: columns of large files.
+
+        Raises NoSuchObjectError, and ConflictError where it is replaced meanwhile: it is never a mixture of two.
+        """
+        if (stored := self.find(key)) is None:
+            raise NoSuchObjectError(f"{self.address(key)}: not there")
+        with Ranges(partial(self.get_range, key, if_version=stored.version), stored.bytes) as file:
+            yield cast("BinaryIO", file)
+
+    @contextmanager
     def replacing(self, key: str, *, before: "Stored | EllipsisType | None" = ...) -> Iterator[Path]:
         """A path to write to: what is there at the end becomes the object, after an exception nothing does.
 
@@ -278,6 +294,11 @@ class FolderStore(ObjectStore):
             if not path.is_file():
                 raise NoSuchObjectError(f"{path}: not there")
         yield paths
+
+    @contextmanager
+    def opened(self, key: str) -> Iterator[BinaryIO]:
+        with understood(self.address(key)), self.path(key).open("rb") as file:
+            yield file
 
     @contextmanager
     def as_folder(self, *needed: str) -> Iterator[Path]:

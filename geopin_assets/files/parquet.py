@@ -71,6 +71,19 @@ def read_metadata(path: Path) -> dict[str, str]:
         return found
 
 
+def read_columns(objects: "ObjectStore", key: str, columns: Sequence[str]) -> "pl.DataFrame":
+    """Some columns of an object, of which little more travels. Their pages are checked, not the whole.
+
+    Raises DamagedFileError, NoSuchObjectError, and ConflictError where it is replaced meanwhile.
+    """
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    with reading(objects.address(key)), objects.opened(key) as file:
+        parts = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=True)
+        return pl.DataFrame(parts.read(columns=list(columns), use_threads=False))
+
+
 def metadata_of(objects: "ObjectStore", key: str) -> dict[str, str]:
     """The same of an object, of which only the end is read. Raises DamagedFileError, NoSuchObjectError."""
     import polars as pl

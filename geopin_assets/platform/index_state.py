@@ -36,8 +36,7 @@ def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
 
     Columns vector_id, capture_id, cell_id.
     """
-    cell_ids = storage.vectors(model).cell_ids()
-    stored = _stored(storage, cell_ids, model, ["vector_id", "capture_id"])
+    stored = pl.concat(storage.vectors(model).ids())
     places = storage.catalog().all_captures(["capture_id", "cell_id"])
     return stored.join(places, on=["capture_id", "cell_id"])
 

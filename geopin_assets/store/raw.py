@@ -20,15 +20,16 @@ import orjson
 import polars as pl
 
 from geopin_assets.capture import Capture, Reason
-from geopin_assets.errors import DamagedFileError
+from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
+from geopin_assets.files.compacted import KEY, compacted
 from geopin_assets.files.object_store import READERS, ConflictError, NoSuchObjectError, ObjectStore, Stored
-from geopin_assets.store.accounts import accounts_of
 from geopin_assets.store.failed_crawls import FailedCrawl, FailedCrawls, failed_frame
 from geopin_assets.store.numbers import next_number
 from geopin_assets.store.schema import CAPTURE_SCHEMA, RAW_SCHEMA, captures_frame, conformed, content_version
 
 _ACCOUNT = "geopin_crawl"
+_ACCOUNTS = pl.Schema({_ACCOUNT: pl.String()})
 _SUFFIX = ".parquet"
 _MANY = 1_000
 """Files whose accounts are found by a list of all rather than one by one."""
@@ -224,9 +225,9 @@ class RawStore:
         found: dict[tuple[str, str], CrawlAccount | None] = {}
         for one in [source] if source else self.objects.look()[0]:
             stored = {cell: file for file in self.objects.look(one)[1] if (cell := _source_and_cell(file))}
-            texts = accounts_of(self.objects, one, list(stored.values()), self._text)
-            for cell, file in stored.items():
-                found[cell] = self._understood(texts[file.key], *cell)
+            known = compacted(self.objects, one, stored.values(), self._text, _ACCOUNTS)
+            texts = dict(row for rows in known for row in rows.select(KEY, _ACCOUNT).iter_rows())
+            found |= {cell: self._understood(texts.get(file.key), *cell) for cell, file in stored.items()}
         return found
 
     def some_accounts(self, cell_ids: Sequence[str]) -> dict[tuple[str, str], CrawlAccount | None]:
@@ -262,17 +263,20 @@ class RawStore:
 
         None in place of the id for a file that cannot be read: it may have any. Reads every file, 1 ms each.
         """
-        for stored in self.objects.look(source)[1]:
-            found = _source_and_cell(stored)
-            if not found:
-                continue
+        wanted = list(capture_ids)
+
+        def look(stored: Stored) -> list[str] | None:
             try:
-                with self.objects.as_file(stored.key) as path:
-                    ids = parquet.read_frame(path, ["capture_id"])["capture_id"]
-            except (DamagedFileError, NoSuchObjectError, FileNotFoundError, pl.exceptions.PolarsError):
-                yield found[1], None
-                continue
-            yield from ((found[1], capture_id) for capture_id in ids.filter(ids.is_in(list(capture_ids))))
+                ids = parquet.read_columns(self.objects, stored.key, ["capture_id"])["capture_id"]
+            except (GeoPinError, FileNotFoundError, pl.exceptions.PolarsError):
+                return None
+            return ids.filter(ids.is_in(wanted)).to_list()
+
+        files = [stored for stored in self.objects.look(source)[1] if _source_and_cell(stored)]
+        with ThreadPoolExecutor(READERS) as pool:
+            for stored, ids in zip(files, pool.map(look, files), strict=True):
+                (_, cell_id) = _source_and_cell(stored) or ("", "")
+                yield from ((cell_id, capture_id) for capture_id in ([None] if ids is None else ids))
 
     def sources_of(self, cell_ids: Iterable[str]) -> list[tuple[str, str]]:
         """(source, cell_id) of every stored file among these cells."""
@@ -280,12 +284,12 @@ class RawStore:
         there = self.objects.there(self.key(source, cell_id) for source in sources for cell_id in cells)
         return [(source, cell_id) for cell_id in cells for source in sources if self.key(source, cell_id) in there]
 
-    def _text(self, key: str) -> str | None:
-        """What a file says of its crawl; None if it cannot be read."""
+    def _text(self, key: str) -> pl.DataFrame:
+        """What a file says of its crawl, _ACCOUNTS; nothing if it cannot be read."""
         try:
-            return parquet.metadata_of(self.objects, key).get(_ACCOUNT)
-        except (DamagedFileError, NoSuchObjectError, FileNotFoundError):
-            return None
+            return pl.DataFrame({_ACCOUNT: [parquet.metadata_of(self.objects, key)[_ACCOUNT]]})
+        except (DamagedFileError, NoSuchObjectError, FileNotFoundError, KeyError):
+            return _ACCOUNTS.to_frame()
 
     def _understood(self, text: str | None, source: str, cell_id: str) -> CrawlAccount | None:
         try:

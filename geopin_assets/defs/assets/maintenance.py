@@ -17,6 +17,7 @@ from pydantic import Field
 from geopin_assets.defs.declare import asset, version_of_module
 from geopin_assets.defs.graph import EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.files.damage import set_aside_before
 from geopin_assets.files.disk import (
     bytes_of,
     damaged_files,
@@ -80,7 +81,7 @@ def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg
 
 @asset("operations/catalog", decided_by=_CODE, kinds={"duckdb"})
 def catalog_upkeep(storage: Storage) -> dg.MaterializeResult:
-    """The catalog's file is shortened where its end is unused.
+    """The catalog's file is shortened where its end is unused, and a copy published where readers elsewhere are.
 
     `unused_bytes` is room inside the file that the next writes take first. Runs in the pool of the catalog's writers.
     """
@@ -91,12 +92,23 @@ def catalog_upkeep(storage: Storage) -> dg.MaterializeResult:
     space = storage.catalog().tidy()
     return dg.MaterializeResult(
         metadata={
+            "published": _published(storage),
             "bytes_before": bytes_before,
             "bytes": space.bytes,
             "freed_bytes": bytes_before - space.bytes,
             "unused_bytes": space.unused_bytes,
         }
     )
+
+
+def _published(storage: Storage) -> str:
+    """The copy for readers elsewhere; none where the store is this machine's own folder."""
+    from geopin_assets.store.snapshot import publish
+
+    settings, catalog = storage.settings(), storage.catalog()
+    if settings.store == str(settings.data_dir) or catalog.mark() is None:
+        return "not: the store is not shared"
+    return publish(catalog, storage.snapshots()).key
 
 
 class FileRetention(dg.Config):
@@ -138,6 +150,8 @@ def leftovers(
     until = now - timedelta(days=config.damaged_days)
     partial = remove_files(chain.from_iterable(partial_files(one, now - _ABANDONED_AFTER) for one in settings.folders))
     damaged = remove_files(chain.from_iterable(damaged_files(one, until) for one in settings.folders))
+    aside = list(set_aside_before(storage.objects().aside(), until))
+    storage.objects().delete(aside)
     folders = {folder: _cell_of(folder) for folder in parts_folders(vectors)}
     with storage.leases().free(EMBEDDINGS, folders.values()) as ours:  # what somebody embeds right now is no leftover
         idle = [folder for folder, cell_id in folders.items() if cell_id in ours]
@@ -149,7 +163,7 @@ def leftovers(
     return dg.MaterializeResult(
         metadata={
             "partial_files": partial.files,
-            "damaged_files": damaged.files,
+            "damaged_files": damaged.files + len(aside),
             "part_files": parts.files,
             "part_files_compacted": compacted,
             "files_of_unused_models": models.files,
