@@ -16,10 +16,9 @@ import orjson
 import polars as pl
 
 from geopin_assets.embedding.audit import Audit
-from geopin_assets.embedding.vectors import CellVectors, VectorFiles, block_of
+from geopin_assets.embedding.vectors import CellVectors, VectorFiles
 from geopin_assets.errors import DamagedFileError, GeoPinError, PayloadError
 from geopin_assets.files import parquet
-from geopin_assets.files.compacted import BLOCKS, place_of
 from geopin_assets.files.object_store import READERS, ConflictError, NoSuchObjectError, ObjectStore
 from geopin_assets.installation import Mark
 
@@ -65,7 +64,7 @@ def stored_vectors(objects: ObjectStore, capture_ids: Collection[str]) -> Iterat
         return [StoredVectors(model_id, cell_id, *row) for row in found.iter_rows()]
 
     keys = [PurePosixPath(stored.key) for stored in objects.walk()]
-    of_cells = [key for key in keys if key.suffix == ".parquet" and key.parts[1] != BLOCKS]
+    of_cells = [key for key in keys if key.suffix == ".parquet"]
     with ThreadPoolExecutor(READERS) as pool:
         for found in pool.map(look, of_cells):
             yield from found
@@ -77,7 +76,6 @@ def take_out(objects: ObjectStore, model_id: str, cell_id: str, capture_ids: Col
     Parts that a killed run left there go too: what was embedded in them is embedded again when it is wanted.
     """
     cell = VectorFiles(objects, model_id, _dim(objects, model_id, cell_id)).cell(cell_id)
-    objects.delete([place_of(model_id, block_of(cell.key))])  # which lists what was there
     for nth in count(1):
         before = cell.stored()
         kept = cell.held().filter(~pl.col("capture_id").is_in(list(capture_ids)))

@@ -11,6 +11,7 @@ vectors by their length; an image with a vector that is not of unit length is no
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,9 +29,8 @@ from geopin_assets.embedding.protocol import CaptureImage, embedding_schema
 from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files import parquet
-from geopin_assets.files.compacted import KEY, compacted
 from geopin_assets.files.damage import reading
-from geopin_assets.files.object_store import ConflictError, NoSuchObjectError, ObjectStore, Stored
+from geopin_assets.files.object_store import READERS, ConflictError, NoSuchObjectError, ObjectStore, Stored
 
 SPAN_ROWS = 16_384
 """Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
@@ -77,14 +77,6 @@ HELD_SCHEMA = pl.Schema(
 bearing of the image center (null: unknown)."""
 
 
-_IDS = pl.Schema({"vector_id": pl.String(), "capture_id": pl.String()})
-
-
-def block_of(key: str) -> str:
-    """The place of a cell's file: keys are sorted so that those of a place follow each other."""
-    return PurePosixPath(key).stem.rpartition("-")[0] or "other"
-
-
 @dataclass(frozen=True, slots=True)
 class VectorFiles:
     """The cells of one model, whose vectors have `dim` dimensions."""
@@ -104,16 +96,14 @@ class VectorFiles:
         """The same, and the version of each one's file, which changes with every write."""
         return {PurePosixPath(stored.key).stem: stored.version for stored in self._stored()}
 
-    def ids(self) -> Iterator[pl.DataFrame]:
-        """vector_id, capture_id and cell_id of all finished cells, a place at a time; of few cells files are read."""
+    def rows(self, cell_ids: Sequence[str], columns: list[str]) -> pl.DataFrame:
+        """Columns of the rows of these cells, as many cells at once as pays, and `cell_id`."""
 
-        def read(key: str) -> pl.DataFrame:
-            return CellVectors(self.objects, key, self.dim).read(_IDS.names())
+        def read(cell_id: str) -> pl.DataFrame:
+            return self.cell(cell_id).read(columns).with_columns(cell_id=pl.lit(cell_id))
 
-        cell_id = pl.col(KEY).str.strip_prefix(f"{self.model_id}/").str.strip_suffix(".parquet").alias("cell_id")
-        yield _IDS.to_frame().with_columns(cell_id=pl.lit(""))
-        for rows in compacted(self.objects, self.model_id, self._stored(), read, _IDS, block=block_of):
-            yield rows.select(*_IDS, cell_id)
+        with ThreadPoolExecutor(READERS) as pool:
+            return pl.concat(pool.map(read, ["", *cell_ids]))
 
     def _stored(self) -> list[Stored]:
         return [stored for stored in self.objects.look(self.model_id)[1] if stored.key.endswith(".parquet")]
