@@ -272,6 +272,49 @@ def index_plan(
     print_publish_plan(captures, pano_share, is_json=as_json)
 
 
+catalog_app = typer.Typer(no_args_is_help=True, help="The catalog: made anew, or handed to readers elsewhere.")
+app.add_typer(catalog_app, name="catalog")
+
+
+@catalog_app.command("rebuild")
+def catalog_rebuild() -> None:
+    """Set the catalog aside and make it anew from the raw files and the list of takedowns. Asks no source."""
+    from geopin_assets.cli.merge import merge_and_report
+
+    sys.exit(merge_and_report(Settings.from_env(), is_anew=True))
+
+
+@catalog_app.command("publish")
+def catalog_publish() -> None:
+    """Put a copy of the catalog into the store, for readers on other machines."""
+    from geopin_assets.platform.parts import Storage
+    from geopin_assets.store.snapshot import publish
+
+    snapshot = publish(Storage().catalog(), Storage().snapshots())
+    typer.echo(f"{snapshot.key}: merge {snapshot.generation}, {snapshot.bytes:,} bytes")
+
+
+@catalog_app.command("get")
+def catalog_get(path: Path) -> None:
+    """Fetch the newest published copy of the catalog to PATH, for `duckdb PATH`."""
+    from geopin_assets.platform.parts import Storage
+    from geopin_assets.store.snapshot import fetch
+
+    snapshot = fetch(Storage().snapshots(), path)
+    typer.echo(f"{path}: merge {snapshot.generation} of {snapshot.made_at}, {snapshot.bytes:,} bytes")
+
+
+@app.command()
+def move(
+    to: str,
+    exactly: Annotated[bool, typer.Option("--exactly", help="Delete there what is not here (any more)")] = False,
+) -> None:
+    """Copy the store (raw files, vectors, reports) to another folder or bucket, and compare byte by byte."""
+    from geopin_assets.cli.move import move_and_report
+
+    sys.exit(move_and_report(Settings.from_env(), to, exactly=exactly))
+
+
 @app.command()
 def sandbox() -> None:
     """Serve the sandbox's stand-ins of all APIs on loopback until stopped."""

@@ -110,14 +110,12 @@ def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> 
     return frames
 
 
-def _stored(storage: Storage, cell_ids: Sequence[str], model: Model, columns: list[str] | None = None) -> pl.DataFrame:
+def _stored(storage: Storage, cell_ids: Sequence[str], model: Model, columns: list[str]) -> pl.DataFrame:
     """Columns of these cells' vectors, and the cell they are stored in.
 
     A capture that moved is still in the file of its old cell until that is embedded again.
     """
-    files = storage.vectors(model)
-    frames = [files.cell(cell_id).read(columns).with_columns(cell_id=pl.lit(cell_id)) for cell_id in cell_ids]
-    return pl.concat([files.cell("").read(columns).with_columns(cell_id=pl.lit("")), *frames])
+    return storage.vectors(model).rows(cell_ids, columns)
 
 
 @dataclass(frozen=True, slots=True)

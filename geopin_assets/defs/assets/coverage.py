@@ -5,6 +5,7 @@ Not here: expectations, counting, comparing and drawing (`quality/`).
 """
 
 import base64
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -55,19 +56,21 @@ def coverage(storage: Storage) -> dg.MaterializeResult:
 
     catalog, settings = storage.catalog(), storage.settings()
     now = datetime.now(UTC)
-    report = write_report(
-        catalog.all_captures(COVERAGE_COLUMNS),
-        catalog.crawls().select("source", "cell_id", "is_complete"),
-        settings.quality_dir,
-        now=now,
-        expectations=Expectations(
+    with storage.quality().as_folder("history") as folder:
+        report = write_report(
+            catalog.all_captures(COVERAGE_COLUMNS),
+            catalog.crawls().select("source", "cell_id", "is_complete"),
+            folder,
             now=now,
-            max_age_years=settings.coverage_max_age_years,
-            captures_per_1000_inhabitants=settings.coverage_captures_per_1000,
-        ),
-    )
+            expectations=Expectations(
+                now=now,
+                max_age_years=settings.coverage_max_age_years,
+                captures_per_1000_inhabitants=settings.coverage_captures_per_1000,
+            ),
+        )
+        files = _files(report, settings, storage.quality().address)
     return dg.MaterializeResult(
-        metadata=_files(report, settings) | _trend(report.trend) | _numbers(report),
+        metadata=files | _trend(report.trend) | _numbers(report),
         check_results=[gaps_check(report, settings.coverage_max_gap_share), baseline_check(report.baseline)],
     )
 
@@ -135,13 +138,13 @@ def _more(count: int) -> str:
     return f" and {count:,} more" if count > 0 else ""
 
 
-def _files(report: "CoverageReport", settings: Settings) -> _Metadata:
+def _files(report: "CoverageReport", settings: Settings, address: Callable[[str], str]) -> _Metadata:
     return {
         "map": dg.MetadataValue.md(f"![coverage map]({_data_url(report)})"),
         "interactive_map": dg.MetadataValue.url(f"{settings.reports_url}/{report.html.name}"),
-        "interactive_map_file": dg.MetadataValue.path(str(report.html)),
-        "gaps_geojson": dg.MetadataValue.path(str(report.geojson)),
-        "coverage_parquet": dg.MetadataValue.path(str(report.parquet)),
+        "interactive_map_file": dg.MetadataValue.path(address(report.html.name)),
+        "gaps_geojson": dg.MetadataValue.path(address(report.geojson.name)),
+        "coverage_parquet": dg.MetadataValue.path(address(report.parquet.name)),
     }
 
 

@@ -14,7 +14,9 @@ from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.history import DESCRIPTIONS, SCHEMA
+from geopin_assets.locate.history import FILE as RUNS
 from geopin_assets.locate.outliers import DESCRIPTIONS as WHAT_DOUBTS_SAY
+from geopin_assets.locate.outliers import FILE as DOUBTED
 from geopin_assets.locate.outliers import SCHEMA as DOUBTS
 
 CHECKS = {
@@ -66,10 +68,11 @@ def retrieval(
     except (ConfigurationError, ValueError) as error:
         silent = [verdict(check, True, f"nothing to judge: {error}") for check in CHECKS]
         return dg.MaterializeResult(metadata={"answers": 0, "why": str(error)}, check_results=silent)
-    runs = record(storage.quality_dir(), told, model_id=locator.model_id, index_version=locator.index_version, now=now)
     path = write_calibration(storage.settings(), calibration)
     asked = [answer.question.row["capture_id"] for answer in answers]
-    keep(storage.quality_dir(), judge(answers, calibration, now), asked)
+    with storage.quality().as_folder(RUNS, DOUBTED) as folder:
+        runs = record(folder, told, model_id=locator.model_id, index_version=locator.index_version, now=now)
+        keep(folder, judge(answers, calibration, now), asked)
     last = {name: value for name, value in runs.row(-1, named=True).items() if isinstance(value, float | int)}
     worse = {"retrieval_not_worse": worse_than_before(runs), "model_not_worse": worse_than_other_model(runs)}
     return dg.MaterializeResult(
@@ -93,7 +96,8 @@ def outliers(storage: Storage) -> dg.MaterializeResult:
     """
     from geopin_assets.locate.outliers import read
 
-    doubts = read(storage.quality_dir())
+    with storage.quality().as_folder(DOUBTED) as folder:
+        doubts = read(folder)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": doubts.height,
