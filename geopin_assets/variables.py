@@ -242,7 +242,20 @@ class OfOperating(Installation):
     """address of a webhook that takes Slack's JSON; without it nobody is told"""
 
 
-SECTIONS = (Installation, OfEmbedding, OfPublishing, OfSources, OfOperating)
+class OfExchange(Installation):
+    """What others may take, and follow."""
+
+    export_region: str = "all"
+    """what `publish/exchange` publishes: a region as in `--region`"""
+    export_without: Listed = ("mapilio",)
+    """sources whose captures are not passed on: Mapilio's terms are against taking its metadata in bulk"""
+    notice_areas: str = ""
+    """GeoJSON of areas that somebody wants to hear of, with a webhook each, which is a secret"""
+    takedown_days: Whole = Field(default=7, ge=0, le=365)
+    """days after a publish in which whoever has a copy must have removed what was taken down"""
+
+
+SECTIONS = (Installation, OfEmbedding, OfPublishing, OfSources, OfOperating, OfExchange)
 """In the order shown to people; the first line of each is its heading."""
 
 

@@ -25,6 +25,7 @@ BENCHMARKS = (
         "index_upkeep",
         "index_memory",
         "locate_search",
+        "export",
     ),
     "pages",
     *EMBED_BENCHMARKS,

@@ -21,6 +21,7 @@ TINY: dict[str, Sequence[str]] = {
     "recall": ["--thumbnail"],
     "publish": ["--count=400", "--rounds=1", "--rounds-in-earnest=1"],
     "index_upkeep": ["--captures", "2000", "4000"],
+    "export": ["--captures=60", "--each=20", "--dim=8"],
     "index_memory": ["--captures", "1000"],
     "locate_search": ["--count=300", "--queries=3"],
     "quarter": ["--weeks=1", "--cells=6", "--sources", "europeana", "panoramax"],
