@@ -6,7 +6,7 @@ one against one makes both doubtful. Here: that judgment, and the list of doubts
 `locate` weighs doubtful captures down, and people look at the list. Not here: asking, or showing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ import polars as pl
 
 from geopin_assets.files import parquet
 from geopin_assets.geo import distance_m
+from geopin_assets.platform.index_state import DOUBTS_FILE
 
 if TYPE_CHECKING:
     from geopin_assets.locate.confidence import Calibration
@@ -31,7 +32,6 @@ FEWEST_COVERING = 2
 UNLIKE_SHARE = 0.01
 """Of captures where others show the place, the least alike."""
 UNLIKE_TRUST = 0.5
-FILE = "outliers.parquet"
 SCHEMA = {
     "capture_id": pl.String(),
     "reason": pl.String(),
@@ -75,27 +75,22 @@ def keep(folder: Path, doubts: pl.DataFrame, asked: Sequence[str]) -> pl.DataFra
     """Replace what was thought of the captures that were asked now; all doubts, least trusted first."""
     before = read(folder).filter(~pl.col("capture_id").is_in(list(asked)))
     kept = pl.concat([before, doubts]).sort("trust", "capture_id")
-    parquet.write_frame(folder / FILE, kept)
+    parquet.write_frame(folder / DOUBTS_FILE, kept)
     return kept
 
 
 def read(folder: Path) -> pl.DataFrame:
     """All doubts; none where there is no file yet. Raises DamagedFileError."""
     try:
-        return parquet.read_frame(folder / FILE)
+        return parquet.read_frame(folder / DOUBTS_FILE)
     except FileNotFoundError:
         return pl.DataFrame(schema=SCHEMA)
 
 
-def trust_of(doubts: pl.DataFrame) -> dict[str, float]:
-    """By capture id; whoever is not in it is trusted."""
-    return dict(doubts.select("capture_id", "trust").iter_rows())
-
-
-def weighed(matches: pl.DataFrame, trust: Mapping[str, float]) -> pl.DataFrame:
+def weighed(matches: pl.DataFrame) -> pl.DataFrame:
     """The matches by their scores, of which those of doubtful captures count less: half where no trust is left."""
-    weight = pl.col("capture_id").replace_strict(dict(trust), default=1.0, return_dtype=pl.Float64)
-    return matches.sort(pl.col("score") * (0.5 + 0.5 * weight), descending=True, maintain_order=True)
+    weight = 0.5 + 0.5 * pl.col("trust").fill_null(1.0)
+    return matches.sort(pl.col("score") * weight, descending=True, maintain_order=True)
 
 
 def _doubt(answer: "Answer", calibration: "Calibration", unlike: float, now: datetime) -> dict[str, object] | None:

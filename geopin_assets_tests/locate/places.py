@@ -46,6 +46,7 @@ class Shown:
     creator: str | None = None
     captured_at: datetime | None = datetime(2024, 5, 1, 10, 30, 15, tzinfo=UTC)
     cell_id: str = "nh-amsterdam-r090c051"
+    trust: float | None = None
 
     @property
     def capture_id(self) -> str:
@@ -84,6 +85,7 @@ def _rows(shown: Sequence[Shown], places: pl.DataFrame) -> pl.DataFrame:
         captured_at=pl.Series([each.captured_at for each in shown], dtype=pl.Datetime("us", "UTC")),
         creator=pl.Series([each.creator for each in shown], dtype=pl.String),
         cell_id=pl.Series([each.cell_id for each in shown]),
+        trust=pl.Series([each.trust for each in shown], dtype=pl.Float64),
         heading_deg=90.0,
         is_pano=pl.lit(False),
         license=pl.lit("CC-BY-4.0"),

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.errors import ConfigurationError, GeoPinError
 from geopin_assets.locate.history import DESCRIPTIONS, SCHEMA
 from geopin_assets.locate.outliers import DESCRIPTIONS as WHAT_DOUBTS_SAY
 from geopin_assets.locate.outliers import SCHEMA as DOUBTS
@@ -50,7 +50,7 @@ def retrieval(
     under Plots.
     """
     from geopin_assets.locate.evaluation import ask, calibrate, figures
-    from geopin_assets.locate.history import record, worse_than_before, worse_than_other_model
+    from geopin_assets.locate.history import record, record_cells, worse_than_before, worse_than_other_model
     from geopin_assets.locate.opening import open_index, write_calibration
     from geopin_assets.locate.outliers import judge, keep
     from geopin_assets.locate.samples import draw_questions
@@ -70,6 +70,7 @@ def retrieval(
     path = write_calibration(storage.settings(), calibration)
     asked = [answer.question.row["capture_id"] for answer in answers]
     keep(storage.quality_dir(), judge(answers, calibration, now), asked)
+    record_cells(storage.quality_dir(), answers)
     last = {name: value for name, value in runs.row(-1, named=True).items() if isinstance(value, float | int)}
     worse = {"retrieval_not_worse": worse_than_before(runs), "model_not_worse": worse_than_other_model(runs)}
     return dg.MaterializeResult(
@@ -85,18 +86,26 @@ def retrieval(
 
 
 @report("quality/outliers", columns=Columns(DOUBTS, WHAT_DOUBTS_SAY), kinds={"polars"})
-def outliers(storage: Storage) -> dg.MaterializeResult:
+def outliers(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> dg.MaterializeResult:
     """Captures that other sources contradict: at another place, turned around, or like nothing that is there.
 
     Found when `quality/retrieval` asks the other sources about a sample, another one each week. Nothing is dropped:
-    `geopin locate` counts them less. To mend one, tell its source; what must go is taken down (`geopin takedown`).
+    their rows say so, here and at Cloudflare, and whoever searches counts them less. To mend one, tell its source; what
+    must go is taken down (`geopin takedown`).
     """
     from geopin_assets.locate.outliers import read
+    from geopin_assets.platform.trust import publish_trust
 
     doubts = read(storage.quality_dir())
+    told: dict[str, dg.MetadataValue | int | str] = {}
+    try:
+        told["rows_changed"] = publish_trust(storage, search_index, embedding.model())
+    except GeoPinError as error:  # the next run compares anew
+        told["rows_not_changed_because"] = f"{type(error).__name__}: {error}"
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": doubts.height,
+            **told,
             **{
                 f"{reason}_captures": count
                 for reason, count in doubts["reason"].value_counts().sort("reason").iter_rows()
