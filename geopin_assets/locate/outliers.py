@@ -16,7 +16,6 @@ import polars as pl
 
 from geopin_assets.files import parquet
 from geopin_assets.geo import distance_m
-from geopin_assets.platform.index_state import DOUBTS_FILE
 
 if TYPE_CHECKING:
     from geopin_assets.locate.confidence import Calibration
@@ -32,6 +31,7 @@ FEWEST_COVERING = 2
 UNLIKE_SHARE = 0.01
 """Of captures where others show the place, the least alike."""
 UNLIKE_TRUST = 0.5
+FILE = "outliers.parquet"
 SCHEMA = {
     "capture_id": pl.String(),
     "reason": pl.String(),
@@ -75,14 +75,14 @@ def keep(folder: Path, doubts: pl.DataFrame, asked: Sequence[str]) -> pl.DataFra
     """Replace what was thought of the captures that were asked now; all doubts, least trusted first."""
     before = read(folder).filter(~pl.col("capture_id").is_in(list(asked)))
     kept = pl.concat([before, doubts]).sort("trust", "capture_id")
-    parquet.write_frame(folder / DOUBTS_FILE, kept)
+    parquet.write_frame(folder / FILE, kept)
     return kept
 
 
 def read(folder: Path) -> pl.DataFrame:
     """All doubts; none where there is no file yet. Raises DamagedFileError."""
     try:
-        return parquet.read_frame(folder / DOUBTS_FILE)
+        return parquet.read_frame(folder / FILE)
     except FileNotFoundError:
         return pl.DataFrame(schema=SCHEMA)
 

@@ -22,10 +22,11 @@ from geopin_assets.index.protocol import Readable, Searchable
 _ROWS_SQL = """
 SELECT vectors.vector_id, vectors.view, vectors.heading_deg, captures.capture_id, captures.source, lon, lat,
        captured_at, creator, captures.license, licenses.url AS license_url, attribution, page_url,
-       thumbnail_url, covered_by, trust, cell_id, is_pano
+       thumbnail_url, covered_by, doubts.trust, cell_id, is_pano
 FROM json_each(?1) AS hit
 CROSS JOIN vectors ON vectors.vector_id = hit.value
 CROSS JOIN captures ON captures.capture_id = vectors.capture_id
+LEFT JOIN doubts ON doubts.capture_id = captures.capture_id
 LEFT JOIN licenses ON licenses.license = captures.license
 """  # CROSS keeps the order of the joins: the ids lead, and no plan can scan the (billed) tables
 MATCH_SCHEMA = {

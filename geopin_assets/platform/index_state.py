@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import polars as pl
 
@@ -16,7 +15,6 @@ from geopin_assets.capture import vector_id
 from geopin_assets.cells import cell_block
 from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import TransientError
-from geopin_assets.files import parquet
 from geopin_assets.index.batching import Frames
 from geopin_assets.index.covering import boxes_around, cells_around, covered_by
 from geopin_assets.index.protocol import MetadataStore, vector_schema
@@ -28,10 +26,8 @@ from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion, State
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.sources import SOURCES
+from geopin_assets.store.catalog import Catalog
 
-DOUBTS_FILE = "outliers.parquet"
-"""Below the reports: captures that other sources contradict."""
-DOUBTED = {"capture_id": pl.String(), "trust": pl.Float64()}
 _PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
 
 
@@ -64,25 +60,17 @@ def stale_publications(search_index: SearchIndex) -> list[str]:
 
 
 def desired_rows(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
-    """The captures of cells as the metadata shows them: catalog columns, `thumbnail_url`, `covered_by` and `trust`."""
-    return _shown(storage, storage.catalog().captures(cell_ids))
+    """The captures of cells as the metadata shows them: the catalog's columns, `thumbnail_url` and `covered_by`."""
+    return _shown(storage.catalog(), storage.catalog().captures(cell_ids))
 
 
 def rows_beside(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
     """The captures of other cells for which it matters what is in these, in the same way."""
-    others = sorted({*cells_around(cell_ids)} - {*cell_ids})
-    return _shown(storage, storage.catalog().captures(others, within=boxes_around(cell_ids)))
+    others, catalog = sorted({*cells_around(cell_ids)} - {*cell_ids}), storage.catalog()
+    return _shown(catalog, catalog.captures(others, within=boxes_around(cell_ids)))
 
 
-def doubted(folder: Path) -> pl.DataFrame:
-    """The captures that other sources contradict, by the list among the reports in this folder: DOUBTED."""
-    try:
-        return parquet.read_frame(folder / DOUBTS_FILE).select(pl.col("capture_id"), pl.col("trust").round(3))
-    except FileNotFoundError:
-        return pl.DataFrame(schema=DOUBTED)
-
-
-def _shown(storage: Storage, captures: pl.DataFrame) -> pl.DataFrame:
+def _shown(catalog: Catalog, captures: pl.DataFrame) -> pl.DataFrame:
     address = pl.col("image_url").str.split("#").list.first().str  # without the one to try after it
     is_plain = address.starts_with("http") & ~address.contains("[?#@]")  # nothing signed, and no key
     shown = [
@@ -90,9 +78,8 @@ def _shown(storage: Storage, captures: pl.DataFrame) -> pl.DataFrame:
         for source in SOURCES
         if source.thumbnail
     ]
-    around = storage.catalog().positions(cells_around(captures["cell_id"].unique()))
-    told = captures.with_columns(thumbnail_url=pl.coalesce(*shown, None), covered_by=covered_by(captures, around))
-    return told.join(doubted(storage.quality_dir()), on="capture_id", how="left", maintain_order="left")
+    around = catalog.positions(cells_around(captures["cell_id"].unique()))
+    return captures.with_columns(thumbnail_url=pl.coalesce(*shown, None), covered_by=covered_by(captures, around))
 
 
 def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Model]) -> pl.DataFrame:

@@ -1,75 +1,68 @@
-"""What other sources say against a capture stands in its row, wherever that is, and goes when they no longer say it."""
+"""What other sources say against captures is told to every database, and goes when they no longer say it."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 
 from geopin_assets.cells import cell
-from geopin_assets.index.stores import SearchedStore
+from geopin_assets.defs.assets.retrieval import outliers
 from geopin_assets.locate.outliers import SCHEMA, keep
-from geopin_assets.platform.publishing import Publisher
-from geopin_assets.platform.trust import publish_trust
 from geopin_assets_tests.factories import capture, crawl
 from geopin_assets_tests.platform import CELLS, Installation
 
-HERE, THERE = CELLS
+HERE, _ = CELLS
 
 
 @pytest.fixture(params=["1", "2"], ids=["one database", "two databases"])
 def place(tmp_path: Path, request: pytest.FixtureRequest) -> Installation:
     place = Installation(tmp_path, {"GEOPIN_PROFILE": "sandbox", "GEOPIN_D1_SHARDS": request.param})
-    for cell_id in CELLS:
-        box = cell(cell_id).bbox
-        lon, lat = (box.west + box.east) / 2, (box.south + box.north) / 2
-        found = [capture(f"{name}{cell_id[-1]}", lon=lon, lat=lat) for name in "abc"]
-        crawl(place.storage.raw(), cell_id, found)
-    place.storage.catalog().merge(CELLS, place.storage.raw())
-    assert publish(place) == 6
+    box = cell(HERE).bbox
+    lon, lat = (box.west + box.east) / 2, (box.south + box.north) / 2
+    crawl(place.storage.raw(), HERE, [capture(name, lon=lon, lat=lat) for name in "abc"])
+    place.storage.catalog().merge([HERE], place.storage.raw())
+    place.storage.quality_dir().mkdir(parents=True, exist_ok=True)
     return place
 
 
-def publish(place: Installation) -> int:
-    publisher = Publisher.begin(place.storage, place.search_index, place.embedding.model())
-    return sum(report.upserted for report in publisher.rows(CELLS))
-
-
 def told(place: Installation) -> dict[str, float]:
-    rows = SearchedStore(place.search_index.metadata()).query("SELECT capture_id, trust FROM captures WHERE trust < 2")
-    return dict(rows.iter_rows())
+    """The same in every database."""
+    said = [
+        dict(store.query("SELECT capture_id, trust FROM doubts").iter_rows())
+        for store in place.search_index.metadata().parts
+    ]
+    assert all(each == said[0] for each in said)
+    return said[0]
 
 
 def tell(place: Installation) -> int:
-    return publish_trust(place.storage, place.search_index, place.embedding.model())
+    resources = {"storage": place.storage, "search_index": place.search_index}
+    result = dg.materialize([outliers], resources=resources, instance=dg.DagsterInstance.ephemeral())
+    changed = result.asset_materializations_for_node(outliers.op.name)[0].metadata["rows_changed"].value
+    return int(changed) // len(place.search_index.metadata().parts)  # type: ignore[arg-type]
 
 
 def doubt(place: Installation, asked: list[str] | None = None, **trust: float) -> None:
-    row: dict[str, Any] = dict.fromkeys(SCHEMA) | {"reason": "moved", "at": datetime(2026, 11, 29, tzinfo=UTC)}
+    row: dict[str, Any] = dict.fromkeys(SCHEMA)
+    row |= {
+        "reason": "moved",
+        "off_m": 200.0,
+        "page_url": "p",
+        "says_page_url": "q",
+        "at": datetime(2026, 11, 29, tzinfo=UTC),
+    }
     rows = [row | {"capture_id": f"panoramax:{name}", "trust": value} for name, value in trust.items()]
-    place.storage.quality_dir().mkdir(parents=True, exist_ok=True)
     keep(place.storage.quality_dir(), pl.DataFrame(rows, schema=SCHEMA), asked or [r["capture_id"] for r in rows])
 
 
-def test_rows_say_what_is_doubted_and_only_those_are_written(place: Installation) -> None:
+def test_every_database_knows_what_is_doubted_now_and_nothing_is_written_twice(place: Installation) -> None:
     assert (tell(place), told(place)) == (0, {})
-    doubt(place, a1=0.123456, b2=0.5, gone=0.1)
-    assert tell(place) == 2
-    assert told(place) == {"panoramax:a1": 0.123, "panoramax:b2": 0.5}
-    assert tell(place) == 0 and publish(place) == 0
-
-
-def test_what_is_believed_again_says_so(place: Installation) -> None:
-    doubt(place, a1=0.2, b2=0.5)
-    tell(place)
-    doubt(place, asked=["panoramax:a1"])
-    doubt(place, b2=0.4)
-    assert tell(place) == 2
-    assert told(place) == {"panoramax:b2": 0.4}
-
-
-def test_a_list_that_was_changed_before_a_kill_is_told_by_whoever_publishes_next(place: Installation) -> None:
-    doubt(place, a1=0.2)
-    assert publish(place) == 1
-    assert (told(place), tell(place)) == ({"panoramax:a1": 0.2}, 0)
+    doubt(place, a=0.123456, b=0.5, gone=0.1)
+    assert (tell(place), told(place)) == (2, {"panoramax:a": 0.123, "panoramax:b": 0.5})
+    assert tell(place) == 0
+    doubt(place, asked=["panoramax:a"])
+    doubt(place, b=0.4)
+    assert (tell(place), told(place)) == (2, {"panoramax:b": 0.4})

@@ -81,7 +81,6 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
                 "thumbnail_url": None,
                 "covered_by": '["panoramax"]',
                 "cell_id": cell_id,
-                "trust": 0.25 if seed % 7 == 0 else None,
                 "position_from": "device",
                 "position_error_m": None if seed % 3 else 4.5,
                 "heading_from": None if seed % 5 == 0 else "device",
@@ -94,7 +93,6 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
             **{"captured_at": pl.Datetime("us", "UTC"), "heading_deg": pl.Float64, "is_pano": pl.Boolean},
             **{"license": pl.String, "attribution": pl.String, "creator": pl.String, "page_url": pl.String},
             **{"thumbnail_url": pl.String, "covered_by": pl.String, "cell_id": pl.String, "payload": pl.String},
-            "trust": pl.Float64,
             **{"position_from": pl.String, "position_error_m": pl.Float64, "heading_from": pl.String},
         },
     )

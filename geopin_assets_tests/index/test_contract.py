@@ -219,7 +219,6 @@ def test_rows_come_back_with_their_types(store: MetadataStore) -> None:
         "thumbnail_url": None,
         "covered_by": '["panoramax"]',
         "cell_id": "a",
-        "trust": None,
         "position_from": "device",
         "position_error_m": None,
         "heading_from": "device",

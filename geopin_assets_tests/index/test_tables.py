@@ -51,7 +51,6 @@ def test_a_hash_depends_on_every_published_column_and_on_no_other() -> None:
             "thumbnail_url": "y",
             "covered_by": "y",
             "cell_id": "y",
-            "trust": 0.5,
             "position_from": "y",
             "position_error_m": 2.0,
             "heading_from": "y",

@@ -74,6 +74,9 @@ def indexed(folder: Path, shown: Sequence[Shown]) -> tuple[LanceIndex, SqliteSto
         }
     )
     store.upsert("captures", _rows(shown, places.with_columns(covered_by=covered_by(places, places))))
+    doubts = [{"capture_id": each.capture_id, "trust": each.trust, "reason": "moved"} for each in shown if each.trust]
+    if doubts:
+        store.upsert("doubts", pl.DataFrame(doubts))
     ids = {"vector_id": vectors["vector_id"], "capture_id": [each.capture_id for each in shown]}
     store.upsert("vectors", pl.DataFrame(ids).with_columns(view=0, heading_deg=90.0))
     return index, store
@@ -85,7 +88,6 @@ def _rows(shown: Sequence[Shown], places: pl.DataFrame) -> pl.DataFrame:
         captured_at=pl.Series([each.captured_at for each in shown], dtype=pl.Datetime("us", "UTC")),
         creator=pl.Series([each.creator for each in shown], dtype=pl.String),
         cell_id=pl.Series([each.cell_id for each in shown]),
-        trust=pl.Series([each.trust for each in shown], dtype=pl.Float64),
         heading_deg=90.0,
         is_pano=pl.lit(False),
         license=pl.lit("CC-BY-4.0"),

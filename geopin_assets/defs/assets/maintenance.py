@@ -25,7 +25,6 @@ from geopin_assets.files.disk import (
     untouched_folders,
 )
 from geopin_assets.index.versions import State
-from geopin_assets.locate.features import FILE
 from geopin_assets.platform.index_state import drop_version
 
 if TYPE_CHECKING:
@@ -181,6 +180,8 @@ def disk(context: dg.AssetExecutionContext, storage: Storage, search_index: Sear
 
     `history`, `schedules`, `storage` and `logs` are Dagster's own, where it keeps them in files.
     """
+    from geopin_assets.locate.features import FILE
+
     settings, home = storage.settings(), Path(context.instance.root_directory)
     paths = {
         "raw": settings.raw_dir,

@@ -41,9 +41,8 @@ _VECTORS = Columns(
     unchanged_from={EMBEDDINGS: ("vector_id", "embedding", "source")},
 )
 _ROWS = Columns(
-    {name: (CATALOG_SCHEMA | {"trust": pl.Float64()}).get(name, pl.String()) for name in TABLES["captures"].columns},
-    CATALOG_DESCRIPTIONS
-    | {name: DESCRIPTIONS[f"captures.{name}"] for name in ("thumbnail_url", "covered_by", "trust")},
+    {name: CATALOG_SCHEMA.get(name, pl.String()) for name in TABLES["captures"].columns},
+    CATALOG_DESCRIPTIONS | {name: DESCRIPTIONS[f"captures.{name}"] for name in ("thumbnail_url", "covered_by")},
     unchanged_from={CATALOG: CATALOG_SCHEMA},
 )
 

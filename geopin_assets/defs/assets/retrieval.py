@@ -12,7 +12,7 @@ from pydantic import Field
 
 from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.errors import ConfigurationError, GeoPinError
+from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.history import DESCRIPTIONS, SCHEMA
 from geopin_assets.locate.outliers import DESCRIPTIONS as WHAT_DOUBTS_SAY
 from geopin_assets.locate.outliers import SCHEMA as DOUBTS
@@ -86,26 +86,23 @@ def retrieval(
 
 
 @report("quality/outliers", columns=Columns(DOUBTS, WHAT_DOUBTS_SAY), kinds={"polars"})
-def outliers(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> dg.MaterializeResult:
+def outliers(storage: Storage, search_index: SearchIndex) -> dg.MaterializeResult:
     """Captures that other sources contradict: at another place, turned around, or like nothing that is there.
 
     Found when `quality/retrieval` asks the other sources about a sample, another one each week. Nothing is dropped:
-    their rows say so, here and at Cloudflare, and whoever searches counts them less. To mend one, tell its source; what
+    the list is published beside the rows, and whoever searches counts them less. To mend one, tell its source; what
     must go is taken down (`geopin takedown`).
     """
+    from geopin_assets.index.publication import announce_doubts
     from geopin_assets.locate.outliers import read
-    from geopin_assets.platform.trust import publish_trust
 
     doubts = read(storage.quality_dir())
-    told: dict[str, dg.MetadataValue | int | str] = {}
-    try:
-        told["rows_changed"] = publish_trust(storage, search_index, embedding.model())
-    except GeoPinError as error:  # the next run compares anew
-        told["rows_not_changed_because"] = f"{type(error).__name__}: {error}"
+    known = storage.catalog().find_captures(doubts["capture_id"].to_list()).filter(held_in="captures")
+    listed = doubts.join(known, on="capture_id", how="semi").select("capture_id", pl.col("trust").round(3), "reason")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": doubts.height,
-            **told,
+            "rows_changed": announce_doubts(search_index.metadata().parts, listed),
             **{
                 f"{reason}_captures": count
                 for reason, count in doubts["reason"].value_counts().sort("reason").iter_rows()

@@ -85,7 +85,6 @@ def _captures(count: int, rng: np.random.Generator) -> pl.DataFrame:
             "covered_by": '["panoramax"]',
             "page_url": [f"https://api.panoramax.xyz/?pic={id_}" for id_ in ids],
             "cell_id": [CELLS[number * len(CELLS) // count] for number in range(count)],
-            "trust": pl.Series([None] * count, dtype=pl.Float64),
             "position_from": "device",
             "position_error_m": 4.5,
             "heading_from": "device",
