@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from geopin_assets.capture import MAX_DIM
 from geopin_assets.embedding.model.checkpoints import Architecture, find_weights, weights_sha256
-from geopin_assets.embedding.model.whitening import read as read_whitening
 from geopin_assets.embedding.protocol import PREPROCESSING, STAND_IN, Embedder, Image, Model
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.lock import hold_for_life
@@ -96,7 +95,9 @@ def _sha256(weights: str, whitening: Path | None) -> str:
     """Of the weights, and of what is applied behind them. Raises ConfigurationError for one fitted to other weights."""
     if whitening is None:
         return weights
-    held, sha256 = read_whitening(whitening)
+    from geopin_assets.embedding.model.whitening import read
+
+    held, sha256 = read(whitening)
     if held.provenance.get("weights_sha256") != weights:
         raise ConfigurationError(f"{whitening} was fitted to other weights: `geopin whiten` fits one to these")
     return hashlib.sha256(f"{weights}{sha256}".encode()).hexdigest()
@@ -165,11 +166,12 @@ def _load(
 ) -> Embedder:
     from geopin_assets.embedding.model.inference import TorchEmbedder, Whitened
     from geopin_assets.embedding.model.loading import load_network
+    from geopin_assets.embedding.model.whitening import read
 
     network, model = load_network(path, architecture)
     if whitening:
         model = architecture.model(_sha256(weights_sha256(path), whitening))
-        network = Whitened(network, read_whitening(whitening)[0])
+        network = Whitened(network, read(whitening)[0])
     return TorchEmbedder(network, model, device=device, precision=precision, is_compiled=is_compiled)
 
 
