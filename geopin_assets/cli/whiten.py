@@ -13,7 +13,7 @@ import polars as pl
 from geopin_assets.cli.console import console, progress_bar, stand_ins
 from geopin_assets.embedding.model.checkpoints import find_weights, weights_sha256
 from geopin_assets.embedding.model.choosing import build_unwhitened, whitening_path
-from geopin_assets.embedding.model.whitening import fit, write
+from geopin_assets.embedding.model.whitening import FEWEST_PER_DIM, fit, write
 from geopin_assets.embedding.protocol import VIEWS, CaptureImage, Embedder, Image
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.comparing import renewing
@@ -32,16 +32,18 @@ where image_url is not null order by hash(capture_id), capture_id limit ?
 def whiten_and_report(settings: Settings, images: int) -> None:
     """Raises ConfigurationError where nothing is to be whitened, or too few images can be had."""
     embedder, architecture = build_unwhitened(settings)
-    sample = Storage().catalog().query(_SAMPLE, [images])
+    sample, fewest = Storage().catalog().query(_SAMPLE, [images]), FEWEST_PER_DIM * architecture.whitened
+    if sample.height < fewest:
+        raise ConfigurationError(f"not enough to fit to: {sample.height} captures; {fewest} at least")
     with stand_ins(settings), progress_bar("embedding", sample.height, "images") as advance:
         vectors = []
         for some in sample.iter_slices(_AT_ONCE):
             rows = some.iter_rows(named=True)
             vectors.append(_embedded(embedder, _images({_capture(row): n % VIEWS for n, row in enumerate(rows)})))
-            advance(some.height)
+            advance(f"{sum(map(len, vectors))} embedded", some.height)
     weights = find_weights(settings.weights, architecture, settings.data_dir / "weights")
     try:
-        found = fit(np.concatenate(vectors or [np.empty((0, 1))]), architecture.whitened, _provenance(sample, weights))
+        found = fit(np.concatenate(vectors), architecture.whitened, _provenance(sample, weights))
     except ValueError as error:
         raise ConfigurationError(f"not enough to fit to: {error}; --images, or crawl more") from error
     path = write(whitening_path(settings, architecture), found)
