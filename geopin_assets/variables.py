@@ -97,9 +97,11 @@ class OfEmbedding(Installation):
     """Images and the model."""
 
     model: str = "cosplace/ResNet50/512"
-    """which published model embeds: `{method}/{backbone}/{dimensions}`"""
+    """which published model embeds: `{method}/{backbone}/{dimensions}`, and `/{dimensions}` more to whiten it to"""
     weights: str = ""
     """path of a checkpoint of that model; without it the published one is fetched (the sandbox falls back)"""
+    whitening: str = ""
+    """path of what `geopin whiten` made, for a model that is whitened; without it where that command put it"""
     device: str = ""
     """torch device, or several with commas: each run takes a free one; without it cuda, else mps, else cpu"""
     precision: Precision = Precision.AUTO

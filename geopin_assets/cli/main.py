@@ -272,6 +272,16 @@ def calibrate(
     calibrate_and_report(Settings.from_env(), questions, verify)
 
 
+@app.command()
+def whiten(
+    images: Annotated[int, typer.Option(min=64, help="Captures of the catalog that it is fitted to")] = 5_000,
+) -> None:
+    """Fit what GEOPIN_MODEL's last part asks for: fewer dimensions of the same vectors, once for each model."""
+    from geopin_assets.cli.whiten import whiten_and_report
+
+    whiten_and_report(Settings.from_env(), images)
+
+
 index_app = typer.Typer(no_args_is_help=True, help="Versions of the published index.")
 app.add_typer(index_app, name="index")
 

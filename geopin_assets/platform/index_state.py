@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -27,7 +28,9 @@ from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion, State
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.sources import SOURCES
-from geopin_assets.store.catalog import Catalog
+
+if TYPE_CHECKING:
+    from geopin_assets.store.catalog import Catalog
 
 _PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
 
@@ -60,7 +63,7 @@ def rows_beside(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
     return _shown(catalog, catalog.captures(others, within=boxes_around(cell_ids)))
 
 
-def _shown(catalog: Catalog, captures: pl.DataFrame) -> pl.DataFrame:
+def _shown(catalog: "Catalog", captures: pl.DataFrame) -> pl.DataFrame:
     address = pl.col("image_url").str.split("#").list.first().str  # without the one to try after it
     is_plain = address.starts_with("http") & ~address.contains("[?#@]")  # nothing signed, and no key
     shown = [

@@ -20,6 +20,7 @@ BENCHMARKS = (
         "national_crawl",
         "merge",
         "recall",
+        "real_photos",
         "publish",
         "quarter",
         "index_upkeep",

@@ -19,6 +19,7 @@ TINY: dict[str, Sequence[str]] = {
     "national_crawl": ["--cells=3", "--captures=40000"],
     "merge": ["--captures=60", "--cells=3", "--sizes", "0.0001", "--each=50"],
     "recall": ["--thumbnail"],
+    "real_photos": ["--thumbnail"],
     "publish": ["--count=400", "--rounds=1", "--rounds-in-earnest=1"],
     "index_upkeep": ["--captures", "2000", "4000"],
     "export": ["--captures=60", "--each=20", "--dim=8"],

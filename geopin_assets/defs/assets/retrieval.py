@@ -52,7 +52,7 @@ def retrieval(
     under Plots.
     """
     from geopin_assets.locate.evaluation import ask, calibrate, figures
-    from geopin_assets.locate.history import record, worse_than_before, worse_than_other_model
+    from geopin_assets.locate.history import CELLS_FILE, record, record_cells, worse_than_before, worse_than_other_model
     from geopin_assets.locate.opening import open_index, write_calibration
     from geopin_assets.locate.outliers import judge, keep
     from geopin_assets.locate.samples import draw_questions
@@ -70,9 +70,10 @@ def retrieval(
         return dg.MaterializeResult(metadata={"answers": 0, "why": str(error)}, check_results=silent)
     path = write_calibration(storage.settings(), calibration)
     asked = [answer.question.row["capture_id"] for answer in answers]
-    with storage.quality().as_folder(RUNS, DOUBTED) as folder:
+    with storage.quality().as_folder(RUNS, DOUBTED, CELLS_FILE) as folder:
         runs = record(folder, told, model_id=locator.model_id, index_version=locator.index_version, now=now)
         keep(folder, judge(answers, calibration, now), asked)
+        record_cells(folder, answers)
     last = {name: value for name, value in runs.row(-1, named=True).items() if isinstance(value, float | int)}
     worse = {"retrieval_not_worse": worse_than_before(runs), "model_not_worse": worse_than_other_model(runs)}
     return dg.MaterializeResult(
@@ -88,19 +89,24 @@ def retrieval(
 
 
 @report("quality/outliers", columns=Columns(DOUBTS, WHAT_DOUBTS_SAY), kinds={"polars"})
-def outliers(storage: Storage) -> dg.MaterializeResult:
+def outliers(storage: Storage, search_index: SearchIndex) -> dg.MaterializeResult:
     """Captures that other sources contradict: at another place, turned around, or like nothing that is there.
 
     Found when `quality/retrieval` asks the other sources about a sample, another one each week. Nothing is dropped:
-    `geopin locate` counts them less. To mend one, tell its source; what must go is taken down (`geopin takedown`).
+    the list is published beside the rows, and whoever searches counts them less. To mend one, tell its source; what
+    must go is taken down (`geopin takedown`).
     """
+    from geopin_assets.index.publication import announce_doubts
     from geopin_assets.locate.outliers import read
 
     with storage.quality().as_folder(DOUBTED) as folder:
         doubts = read(folder)
+    known = storage.catalog().find_captures(doubts["capture_id"].to_list()).filter(held_in="captures")
+    listed = doubts.join(known, on="capture_id", how="semi").select("capture_id", pl.col("trust").round(3), "reason")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": doubts.height,
+            "rows_changed": announce_doubts(search_index.metadata().parts, listed),
             **{
                 f"{reason}_captures": count
                 for reason, count in doubts["reason"].value_counts().sort("reason").iter_rows()
