@@ -4,7 +4,7 @@ The index of a model must hold its vectors of the captures that the catalog hold
 record of versions (`index/versions.py`), publishing (`assets/publish.py`) or judging (`assets/integrity.py`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,8 @@ from geopin_assets.index.versions import IndexVersion, State
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.sources import SOURCES
 
+MayReplace = Callable[[Storage, SearchIndex, IndexVersion, IndexVersion], bool]
+"""Whether the version that searches use may give way to a complete one of another model."""
 _PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
 
 
@@ -147,10 +149,13 @@ def lacking(storage: Storage, search_index: SearchIndex, version: IndexVersion, 
     return Lacking(without.height, missing.height)
 
 
-def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Model) -> IndexVersion | None:
+def switch_when_complete(
+    storage: Storage, search_index: SearchIndex, model: Model, may_replace: MayReplace | None = None
+) -> IndexVersion | None:
     """Let searches use the version of this model that is being built, if it is complete and reads back right.
 
-    Returns it then. Raises TransientError when it should be complete and reads back wrong.
+    Where it is of another model than the one they use, `may_replace` is asked for its consent. Returns the version
+    then. Raises TransientError when it should be complete and reads back wrong.
     """
     versions = search_index.versions()
     version = versions.building(model.model_id)
@@ -158,10 +163,25 @@ def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Mod
         return None
     if not lacking(storage, search_index, version, model).is_nothing:
         return None
-    for part, wanted in search_index.vectors(version).split(all_desired(storage, model)):
+    serving = versions.serving()
+    is_new_model = serving is not None and serving.model_id != version.model_id
+    if may_replace and serving and is_new_model and not may_replace(storage, search_index, serving, version):
+        return None
+    return switch_to(storage, search_index, version)
+
+
+def switch_to(storage: Storage, search_index: SearchIndex, version: IndexVersion) -> IndexVersion | None:
+    """Let searches use a version if it reads back right; what it is like now. Raises TransientError where it does not.
+
+    Nothing is compared for one that was retired: it holds what it held then.
+    """
+    model = Model(version.model_id, version.dim, is_place_recognition=True)
+    desired = all_desired(storage, model) if version.state is State.BUILDING else None
+    for part, wanted in search_index.vectors(version).split(desired) if desired is not None else ():
         report = sync_report(wanted["vector_id"], search_index.ledger(), VectorTarget(part))
         if report.missing or report.surplus or report.mismatched:
             raise TransientError(f"{part.name} is not what it should be, searches go on using the old one: {report}")
+    versions = search_index.versions()
     with _changing_versions(search_index):
         versions.switch(version, datetime.now(UTC))
     return versions.serving()
