@@ -24,6 +24,8 @@ BENCHMARKS = (
         "quarter",
         "index_upkeep",
         "locate_search",
+        "locate_answer",
+        "locate_sandbox",
     ),
     "pages",
     *EMBED_BENCHMARKS,

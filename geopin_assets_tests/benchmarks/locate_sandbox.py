@@ -74,6 +74,10 @@ def painted(streets: int) -> dict[str, tuple[float, Shot]]:
     }
 
 
+def drawn(captures: Mapping[str, tuple[float, Shot]]) -> dict[str, Image]:
+    return {id_: draw(shot) for id_, (_, shot) in captures.items()}
+
+
 def seen(captures: Mapping[str, tuple[float, Shot]], pictures: Mapping[str, Image]) -> list[Shown]:
     model = Thumbnail()
     looks = model.embed([model.preprocess(picture) for picture in pictures.values()])
@@ -109,7 +113,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--verify", type=int, default=10, help="matches compared with the photo; 0 for none")
     chosen = parser.parse_args(arguments)
     captures = painted(chosen.streets)
-    pictures = {id_: draw(shot) for id_, (_, shot) in captures.items()}
+    pictures = drawn(captures)
     shown, weights = seen(captures, pictures), find_weights() if chosen.verify else None
     points = Points(Verifier(weights), pictures) if weights else None
     with tempfile.TemporaryDirectory(prefix="geopin-bench-") as folder:

@@ -22,6 +22,8 @@ TINY: dict[str, Sequence[str]] = {
     "publish": ["--count=400", "--rounds=1", "--rounds-in-earnest=1"],
     "index_upkeep": ["--captures", "2000", "4000"],
     "locate_search": ["--count=300", "--queries=3"],
+    "locate_answer": ["--streets=2", "--answers=1"],
+    "locate_sandbox": ["--streets=8", "--verify=1"],
     "quarter": ["--weeks=1", "--cells=6", "--sources", "europeana", "panoramax"],
     "pages": ["--weeks=1", "--cells=20", "--pages=1", "--times=1"],
     "http_clients": ["--images=20", "--rounds=1"],
