@@ -91,7 +91,7 @@ def _crawled(settings: Settings) -> list[Facts]:
 
 
 def _published(settings: Settings) -> Facts | None:
-    from geopin_assets.locate.switching import read_verdict
+    from geopin_assets.locate.verdict import read_verdict
     from geopin_assets.platform.index_state import published_count, published_rows
     from geopin_assets.platform.parts import Embedding, SearchIndex
 

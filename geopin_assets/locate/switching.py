@@ -1,65 +1,26 @@
 """Whether searches may go to another model's index: only if it places captures no worse than the one they use.
 
 Both are asked the same questions (leave one source out, `samples.py`), and the difference is judged by its interval.
-Here: asking both, the verdict, and where it is kept. Not here: when it is asked for (`defs/`), or the switch itself
-(`platform/index_state.py`); an operator may make that whatever the verdict (`geopin index switch`).
+Here: asking both. Not here: when that is done (`defs/`), the verdict as it is kept and told (`verdict.py`), or the
+switch (`platform/index_state.py`), which an operator may make whatever the verdict (`geopin index switch`).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
-import orjson
 
 from geopin_assets.embedding.protocol import Model
-from geopin_assets.files.atomic import write_bytes
 from geopin_assets.index.stores import SearchedIndex, SearchedStore
 from geopin_assets.index.versions import IndexVersion
 from geopin_assets.locate.evaluation import Question, interval
 from geopin_assets.locate.samples import draw_questions
 from geopin_assets.locate.search import search
 from geopin_assets.locate.terms import SAME_PLACE_M
+from geopin_assets.locate.verdict import Verdict, keep_verdict, read_verdict
 from geopin_assets.platform.parts import SearchIndex, Storage
 
-QUESTIONS, FEWEST = 500, 50
-FILE = "model_switch.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Of a new version beside the one that searches use."""
-
-    version: str
-    over: str
-    questions: int
-    """Captures whose place another source shows, asked of both."""
-    before: float
-    after: float
-    """Share of them that each finds at once within 25 m."""
-    gain: tuple[float, float, float]
-    """`after` less `before`, and its 95 % interval."""
-    at: str
-
-    @property
-    def may_switch(self) -> bool:
-        """Not worse beyond the interval, on questions enough to tell."""
-        return self.questions >= FEWEST and self.gain[2] >= 0
-
-    def in_words(self) -> str:
-        """What people are told, with what to do where searches stay."""
-        if self.questions < FEWEST:
-            why = f"only {self.questions} captures can be asked of both, {FEWEST} are needed to tell"
-        else:
-            gain, low, high = self.gain
-            why = (
-                f"right at once {self.after:.1%}, with {self.over} {self.before:.1%}"
-                f" ({gain:+.1%}, {low:+.1%} to {high:+.1%}; {self.questions} captures)"
-            )
-        if self.may_switch:
-            return f"{self.version} is not worse than {self.over}: {why}"
-        return f"searches stay with {self.over}: {why}; `geopin index switch {self.version}` lets them go all the same"
+QUESTIONS = 500
 
 
 def may_replace(storage: Storage, search_index: SearchIndex, serving: IndexVersion, version: IndexVersion) -> bool:
@@ -79,17 +40,8 @@ def compare(storage: Storage, search_index: SearchIndex, serving: IndexVersion, 
     after = [_is_right(question, new, store) for question, _ in pairs]
     before = [_is_right(question, old, store) for _, question in pairs if question]
     verdict = judged(version.name, serving.name, [q.group for q, _ in pairs], before, after)
-    write_bytes(storage.quality_dir() / FILE, orjson.dumps(asdict(verdict)))
+    keep_verdict(storage.quality_dir(), verdict)
     return verdict
-
-
-def read_verdict(folder: Path) -> Verdict | None:
-    """The last one; None where none was needed yet."""
-    try:
-        facts = orjson.loads((folder / FILE).read_bytes())
-    except FileNotFoundError:
-        return None
-    return Verdict(**facts | {"gain": tuple(facts["gain"])})
 
 
 def model_of(version: IndexVersion) -> Model:

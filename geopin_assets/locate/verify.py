@@ -116,6 +116,8 @@ def mutual(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[NDArra
     alike = one @ other.T
     nearest = alike.argmax(axis=1)
     mine = np.flatnonzero(alike[np.arange(len(one)), nearest] >= MIN_LIKENESS)
-    back = (other[nearest[mine]] @ one.T).argmax(axis=1)  # of the likely ones only: down a column takes five times as long
+    back = (other[nearest[mine]] @ one.T).argmax(
+        axis=1
+    )  # of the likely ones only: down a column takes five times as long
     mine = mine[back == mine]
     return mine, nearest[mine]

@@ -58,7 +58,7 @@ def inside(streets: int, answers: int) -> dict[str, float]:
             before = Cost.now()
             frames = frames_of(read_photo(photo), embedder.model.side_px)
 
-            def compare(matches, frames=frames):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            def compare(matches, frames=frames):  # type: ignore[no-untyped-def]
                 images = reference_images(matches, known, MemoryFetcher(jpegs))
                 asked = verifier.features(frames[0])
                 return {id_: verifier.inliers(asked, verifier.features(image)) for id_, image in images.items()}

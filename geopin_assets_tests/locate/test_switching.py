@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geopin_assets.locate.switching import FEWEST, Verdict, judged, read_verdict
+from geopin_assets.locate.switching import judged
+from geopin_assets.locate.verdict import FEWEST, Verdict, read_verdict
 
 
 def verdict(before: float, after: float, count: int) -> Verdict:

@@ -134,7 +134,7 @@ def vectorize(
 
 def _tell_switch(context: dg.AssetExecutionContext, storage: Storage, search_index: SearchIndex, model: Model) -> None:
     """On the asset and in the log: why searches do not go to the index of another model."""
-    from geopin_assets.locate.switching import read_verdict
+    from geopin_assets.locate.verdict import read_verdict
 
     verdict = read_verdict(storage.quality_dir())
     building = search_index.versions().building(model.model_id)

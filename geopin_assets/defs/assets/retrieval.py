@@ -98,7 +98,8 @@ def retrieval(
 
 def _judge_switch(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> tuple[str, bool]:
     """What was found where a complete index of another model waits, and whether it has to go on waiting."""
-    from geopin_assets.locate.switching import compare, read_verdict
+    from geopin_assets.locate.switching import compare
+    from geopin_assets.locate.verdict import read_verdict
 
     def may_replace(*versions: Any) -> bool:
         return compare(*versions).may_switch
