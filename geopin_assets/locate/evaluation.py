@@ -35,6 +35,8 @@ class Question:
     group: str
     """Questions of one drive, or of one creator in one block, share it."""
     views: NDArray[np.float32]
+    here: float | None = None
+    """How alike it is to what other sources show there in its direction; None where fewer than two do."""
 
     @property
     def source(self) -> str:

@@ -20,6 +20,7 @@ from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.limits import VECTORS_PER_UPSERT
 from geopin_assets.index.protocol import vector_schema
 from geopin_assets.locate.evaluation import Question
+from geopin_assets.locate.samples import Around
 
 DIM = 32
 DAM = (4.8936, 52.3731)
@@ -88,6 +89,17 @@ def indexed(folder: Path, shown: Sequence[Shown]) -> tuple[LanceIndex, SqliteSto
 def questions(shown: Sequence[Shown], groups: Sequence[str] | None = None) -> Iterator[Question]:
     """Each of these captures as a question to all others; `groups`: see `Question`, by default each is one."""
     at_m = np.array([each.at_m for each in shown])
+    around = Around(
+        pl.DataFrame(
+            {
+                "lon": [east(each.at_m)[0] for each in shown],
+                "lat": [east(each.at_m)[1] for each in shown],
+                "heading_deg": [each.heading_deg for each in shown],
+                "source": [each.source for each in shown],
+                "embedding": [each.looks.tolist() for each in shown],
+            }
+        )
+    )
     for number, each in enumerate(shown):
         near = sorted({shown[n].source for n in np.flatnonzero(np.abs(at_m - each.at_m) <= WITHIN_M)})
         lon, lat = east(each.at_m)
@@ -96,7 +108,7 @@ def questions(shown: Sequence[Shown], groups: Sequence[str] | None = None) -> It
             "heading_deg": each.heading_deg, "page_url": "https://example.org/", "thumbnail_url": None,
             "covered_by": orjson.dumps(near).decode(),
         }  # fmt: skip
-        yield Question(row, groups[number] if groups else each.name, each.looks[None])
+        yield Question(row, groups[number] if groups else each.name, each.looks[None], around.likeness(number))
 
 
 def _rows(shown: Sequence[Shown], places: pl.DataFrame) -> pl.DataFrame:
