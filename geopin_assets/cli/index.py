@@ -10,7 +10,14 @@ from geopin_assets.defs.graph import VECTORIZE
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.versions import State
 from geopin_assets.locate.switching import model_of
-from geopin_assets.platform.index_state import announce_versions, drop_version, lacking, published_count, switch_to
+from geopin_assets.platform.index_state import (
+    announce_versions,
+    drop_version,
+    lacking,
+    published_count,
+    switch_to,
+    switch_when_complete,
+)
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 
 
@@ -77,14 +84,10 @@ def switch_index(name: str) -> None:
     search_index, storage = SearchIndex(), Storage()
     version, model = search_index.versions().named(name), Embedding().model()
     with search_index.leases().held(VECTORIZE, what=f"switching to {name}"):
-        if version.state is State.BUILDING:
-            lacks = lacking(storage, search_index, version, model_of(version))
-            if not lacks.is_nothing:
-                raise ConfigurationError(
-                    f"{name} lacks {lacks.not_embedded} captures to embed and {lacks.not_published} vectors to publish:"
-                    " `geopin index build` first"
-                )
-        switch_to(storage, search_index, version)
+        if version.state is not State.BUILDING:
+            switch_to(search_index, version)
+        elif switch_when_complete(storage, search_index, model_of(version)) is None:
+            raise ConfigurationError(f"{name} is not complete: `geopin index list` says what it lacks")
         announce_versions(storage, search_index, model)
     console.print(f"searches now use {name}")
     if version.model_id != model.model_id:

@@ -21,6 +21,7 @@ TINY: dict[str, Sequence[str]] = {
     "recall": ["--thumbnail"],
     "publish": ["--count=400", "--rounds=1", "--rounds-in-earnest=1"],
     "index_upkeep": ["--captures", "2000", "4000"],
+    "index_memory": ["--captures", "1000"],
     "locate_search": ["--count=300", "--queries=3"],
     "locate_answer": ["--streets=2", "--answers=1"],
     "locate_sandbox": ["--streets=8", "--verify=1"],
