@@ -3,8 +3,10 @@
 Not here: questions, answers and figures (`locate/`), or when it is made (weekly, as asking costs searches).
 """
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import dagster as dg
@@ -12,12 +14,16 @@ import polars as pl
 from pydantic import Field
 
 from geopin_assets.defs.declare import Columns, frame_table, report, verdict
-from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.history import DESCRIPTIONS, SCHEMA
 from geopin_assets.locate.outliers import DESCRIPTIONS as WHAT_DOUBTS_SAY
 from geopin_assets.locate.outliers import SCHEMA as DOUBTS
 from geopin_assets.platform.index_state import announce_versions, switch_when_complete
+
+if TYPE_CHECKING:
+    from geopin_assets.locate.evaluation import Compare, Figures, Question
+    from geopin_assets.locate.witnesses import Match
 
 CHECKS = {
     "retrieval_not_worse": "The share of captures that the other sources place right at once is not below last week's, "
@@ -28,6 +34,8 @@ CHECKS = {
     "same (`geopin index switch`).",
 }
 _RUNS_SHOWN, _DOUBTS_SHOWN, _PICTURES_SHOWN = 20, 50, 12
+_COMPARED = 5
+"""Matches whose points are counted with a question's."""
 
 
 class Evaluation(dg.Config):
@@ -40,11 +48,17 @@ class Evaluation(dg.Config):
         description="Published captures that are asked of the other sources; each costs one search, and one more for "
         "every other source that shows its place",
     )
+    images: int = Field(
+        default=600,
+        ge=0,
+        description="Published images that may be fetched to count matching points, six a question, where the extra "
+        "`verify` is installed; those whose points are kept are not fetched again",
+    )
 
 
 @report("quality/retrieval", columns=Columns(SCHEMA, DESCRIPTIONS), checks=CHECKS, kinds={"numpy"})
 def retrieval(
-    config: Evaluation, storage: Storage, embedding: Embedding, search_index: SearchIndex
+    config: Evaluation, storage: Storage, embedding: Embedding, search_index: SearchIndex, sources: Sources
 ) -> dg.MaterializeResult:
     """Published captures are asked of all other sources: how many are found within 25 m, how sure the answers are.
 
@@ -66,7 +80,8 @@ def retrieval(
             raise ConfigurationError(NOTHING_YET)
         locator = open_version(search_index, serving)
         drawn = draw_questions(storage, model_of(serving), config.questions, seed=now.isocalendar().week)
-        answers = list(ask(drawn, locator.index, locator.store))
+        with _comparing(storage, embedding, sources, config.images) as compare:
+            answers = list(ask(drawn, locator.index, locator.store, compare, _COMPARED))
         told = figures(answers, locator.model_id)
         about = {"index_version": locator.index_version, "at": now.isoformat(timespec="seconds")}
         calibration = calibrate(answers, locator.model_id, about)
@@ -88,12 +103,47 @@ def retrieval(
             "dagster/row_count": runs.height,
             **last,
             **({"switch": switch} if switch else {}),
+            **_with_points(told),
             "risk": dg.MetadataValue.json(told.risk_at),
             "runs": frame_table(runs.tail(_RUNS_SHOWN).with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M"))),
             "calibration": dg.MetadataValue.path(str(path)),
         },
         check_results=[verdict(check, not text, text or "not worse") for check, text in worse.items()],
     )
+
+
+@contextmanager
+def _comparing(storage: Storage, embedding: Embedding, sources: Sources, images: int) -> Iterator["Compare | None"]:
+    """Counts matching points until so many images were asked for; None where that cannot be."""
+    from geopin_assets.locate.comparing import comparison
+    from geopin_assets.locate.opening import find_verifier
+
+    verifier = find_verifier(storage.settings()) if images else None
+    if verifier is None:
+        yield None
+        return
+    left = images
+    with comparison(verifier, storage, embedding, sources) as compared:
+
+        def compare(question: "Question", matches: "Sequence[Match]") -> Mapping[str, int]:
+            nonlocal left
+            left -= 1 + len(matches)
+            return compared.of_question(question, matches) if left >= 0 else {}
+
+        yield compare
+
+
+def _with_points(told: "Figures") -> dict[str, float]:
+    """What the order of matching points finds, beside that of likeness, of the questions whose points were counted."""
+    if told.recall_by_points is None or told.reordering_gain is None:
+        return {}
+    gain, low, high = told.reordering_gain
+    return {
+        "recall_1_25m_by_points": told.recall_by_points["1@25"],
+        "recall_gain_by_points": gain,
+        "recall_gain_by_points_low": low,
+        "recall_gain_by_points_high": high,
+    }
 
 
 def _judge_switch(storage: Storage, embedding: Embedding, search_index: SearchIndex) -> tuple[str, bool]:
