@@ -54,7 +54,10 @@ def import_and_report(settings: Settings, address: str, *, is_first: bool, max_r
     from geopin_assets.defs.running.adopting import Adoption
     from geopin_assets.defs.running.home import open_instance
 
-    of, most = open_store(address, endpoint_url=settings.s3_endpoint_url, access=settings.s3), _most(settings, max_removals)
+    of, most = (
+        open_store(address, endpoint_url=settings.s3_endpoint_url, access=settings.s3),
+        _most(settings, max_removals),
+    )
     adoption = Adoption(Storage(), SearchIndex(), Embedding().model(), of, most, max_removals)
     dagster_home()
     terminal()

@@ -305,6 +305,14 @@ def index_build(
     sys.exit(build_version(new=new, max_removals=max_removals))
 
 
+@index_app.command("switch")
+def index_switch(name: str) -> None:
+    """Let searches use this index: a complete one whatever was judged of its model, or one that was retired."""
+    from geopin_assets.cli.index import switch_index
+
+    switch_index(name)
+
+
 @index_app.command("drop")
 def index_drop(name: str) -> None:
     """Delete an index that searches do not use."""

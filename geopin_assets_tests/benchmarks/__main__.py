@@ -27,6 +27,8 @@ BENCHMARKS = (
         "index_memory",
         "locate_search",
         "export",
+        "locate_answer",
+        "locate_sandbox",
     ),
     "pages",
     *EMBED_BENCHMARKS,
