@@ -40,7 +40,8 @@ MATCH_SCHEMA = {
 }
 """Columns of a match. `score` is a cosine, `heading_deg` the direction of the matching view and `heading_from` what
 the capture's direction is known from (docs/schema.md), `captured_at` ISO 8601 UTC, `covered_by` a JSON list of the
-sources that show this place, `trust` null for whom nobody contradicts, `distance_m` how far it is from the best match."""
+sources that show this place, `trust` null for whom nobody contradicts, `distance_m` how far it is from
+the best match."""
 _COUNTED_HERE = ("rank", "score", "distance_m")
 _COUNTED_AGAIN = ("rank", "distance_m")
 _ROW_SCHEMA = {n: t for n, t in MATCH_SCHEMA.items() if n not in _COUNTED_HERE}
