@@ -62,10 +62,10 @@ def thinning_plan() -> list[Facts]:
     from geopin_assets.embedding.protocol import VIEWS
     from geopin_assets.index.cost import forecast_publish
     from geopin_assets.platform.parts import Embedding, Storage
-    from geopin_assets.store.thinning import kept
+    from geopin_assets.store.thinning import drives, kept
 
     catalog, dim = Storage().catalog(), Embedding().model().dim
-    (captures, _), sample, plans = catalog.size(), catalog.drives(_SAMPLED), []
+    (captures, _), sample, plans = catalog.size(), drives(catalog, _SAMPLED), []
     for within_m in _THIN_M if captures else ():
         images, panoramas = (round(n * captures / sample.height) for n in kept(sample, within_m))
         cost = asdict(forecast_publish(images + (VIEWS - 1) * panoramas, captures, dim))

@@ -27,6 +27,7 @@ from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, Target
 from geopin_assets.installation import Mark
 from geopin_assets.platform.parts import Storage
+from geopin_assets.store.thinning import not_indexed
 
 MERGE = "nothing was deleted. `geopin merge` merges all raw files, after which it goes on from there"
 RECONCILE = "nothing was written. `geopin reconcile` asks the stores what they hold"
@@ -52,8 +53,18 @@ class Evidence:
         Then the catalog's mark is put on everything.
         """
         mark = self.check_catalog()
+        self._storage.follow_failures()
         self._check_ledger()
         self._put_marks(mark)
+
+    def check_files(self) -> None:
+        """As `check`; where there is no catalog, what embedding needs: takedowns, and the mark of what it follows."""
+        settings = self._storage.settings()
+        if settings.is_worker:
+            self._storage.takedowns().sync()
+            self._put_marks(self._storage.cells().mark())
+        else:
+            self.check()
 
     def check_catalog(self) -> Mark | None:
         """The catalog's mark. Raises StaleCatalogError unless the catalog is the one that everything followed.
@@ -186,7 +197,7 @@ class Evidence:
         Those of the last kind are added to `asked`.
         """
         catalog = self._storage.catalog()
-        captures, thinned = catalog.places(cell_ids), catalog.not_indexed(cell_ids)
+        captures, thinned = catalog.places(cell_ids), not_indexed(catalog, cell_ids)
         given_up = catalog.failures(cell_ids).filter(pl.col("next_try_at").is_null())["capture_id"]
         owners = {(_owner(vector_id(id_, 0)), cell_id): id_ for id_, cell_id in captures.iter_rows()}
         made = {(_owner(id_), cell_id) for id_, cell_id in desired.select("id", "cell_id").iter_rows()}

@@ -5,25 +5,34 @@ Here: the few reads and writes that other layers need. The tables are in `schema
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
-from pathlib import Path
-from random import Random
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 import duckdb
 import polars as pl
 
 from geopin_assets.errors import StaleCatalogError
+from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.grid import Bbox
 from geopin_assets.installation import Mark
-from geopin_assets.store.database import Database, DatabaseSpace, frame
-from geopin_assets.store.merge import MergeReport, merge_cells, replace_takedowns, unmerged_cells
+from geopin_assets.store.cell_files import CellFiles
+from geopin_assets.store.database import Database, DatabaseSpace, copy_database, frame
+from geopin_assets.store.failures import FAILURE_COLUMNS, follow_failures
+from geopin_assets.store.merge import (
+    MEMORY_LIMIT,
+    MergeReport,
+    merge_cells,
+    replace_takedowns,
+    unmerged_cells,
+    unwritten_cells,
+)
 from geopin_assets.store.raw import RawStore
+from geopin_assets.store.reading import quoted
 from geopin_assets.store.schema import CAPTURE_COLUMNS
 from geopin_assets.store.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS, Takedowns
-from geopin_assets.store.thinning import THINNING_COLUMNS, decide, thinned_m
 
 IMAGE_COLUMNS = [
     *("capture_id", "cell_id", "source", "source_capture_id", "heading_deg"),
@@ -39,10 +48,7 @@ _WITHIN = """and exists (
     select 1 from (select unnest(?::double[]) as west, unnest(?::double[]) as south,
                           unnest(?::double[]) as east, unnest(?::double[]) as north)
     where lon between west and east and lat between south and north)"""
-FAILURE_COLUMNS = [
-    *("capture_id", "cell_id", "source", "image_version"),
-    *("reason", "attempts", "last_tried_at", "next_try_at"),
-]
+_NEWEST = "select installation_id, generation, merge_id from generations order by generation desc limit 1"
 
 
 class Catalog:
@@ -52,15 +58,20 @@ class Catalog:
         self,
         path: Path,
         takedowns: Takedowns | None = None,
+        cells: CellFiles | None = None,
         *,
         patience_s: float = 300.0,
         thin_m: float = 0.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`takedowns`: the list that is kept out, by default the file beside the catalog. `thin_m`: see thinning.py."""
+        """`takedowns`: the list that is kept out, by default the file beside the catalog. `cells`: what follows it.
+
+        `thin_m`: see `thinning.py`.
+        """
         self._database = Database(path, patience_s=patience_s, sleep=sleep)
         self._takedowns = takedowns or Takedowns(path.with_name(TAKEDOWNS))
+        self._cells = cells
         self._thin_m, self._clock = thin_m, clock
 
     def merge(self, cell_ids: Sequence[str], raw: RawStore) -> MergeReport:
@@ -76,7 +87,9 @@ class Catalog:
         with self._database.connect() as db:
             self._apply_takedowns(db)
             self._count_generation(db)
-            return merge_cells(db, cell_ids, raw, self._clock(), self._thin_m)
+            report = merge_cells(db, cell_ids, raw, self._clock(), self._thin_m)
+            self._write_cells(db)
+            return report
 
     def unmerged(self, raw: RawStore) -> list[str]:
         """The cells whose raw files hold something that was not merged. Reads the end of every raw file."""
@@ -142,6 +155,7 @@ class Catalog:
         if self._database.path.exists() and not self._takedowns.listed().equals(here):
             with self._database.connect() as db:
                 self._apply_takedowns(db)
+                self._write_cells(db)
 
     def last_seen(self, capture_ids: Sequence[str]) -> dict[str, datetime]:
         """When a crawl last showed captures; those that none ever did are not in it."""
@@ -154,6 +168,11 @@ class Catalog:
         sql = "select distinct cell_id from capture_history where list_contains(?, capture_id) and cell_id is not null"
         found = self._if_there("capture_history", sql, [list(capture_ids)])
         return [] if found is None else found["cell_id"].to_list()
+
+    def copy_to(self, path: Path) -> None:
+        """Another database with all that it holds now, without the room that nothing uses."""
+        with self._database.connect(read_only=True) as db:
+            copy_database(db, path)
 
     def tidy(self) -> DatabaseSpace:
         """Give back what the file does not need; what it takes then."""
@@ -172,11 +191,7 @@ class Catalog:
         )
 
     def captures(
-        self,
-        cell_ids: Sequence[str],
-        within: Sequence[Bbox] | None = None,
-        *,
-        columns: Sequence[str] = CAPTURE_COLUMNS,
+        self, cell_ids: Sequence[str], within: Sequence[Bbox] | None = None, columns: Sequence[str] = CAPTURE_COLUMNS
     ) -> pl.DataFrame:
         """Canonical captures of some cells, ordered by capture_id; of those only what is in one of the boxes."""
         return self._select("captures", columns, cell_ids, within)
@@ -188,14 +203,6 @@ class Catalog:
     def wanted(self, cell_ids: Sequence[str], columns: Sequence[str] = ("capture_id", "cell_id")) -> pl.DataFrame:
         """Some columns of those that the index should hold."""
         return self._select(_WANTED, columns, cell_ids)
-
-    def drives(self, at_least: int) -> pl.DataFrame:
-        """What thinning is decided from, of cells drawn by chance until they hold so many captures."""
-        cell_ids = sorted(counts := self.cell_counts())
-        Random(0).shuffle(cell_ids)  # noqa: S311
-        held = accumulate((counts[cell_id] for cell_id in cell_ids), initial=0)
-        drawn = [cell_id for cell_id, before in zip(cell_ids, held, strict=False) if before < at_least]
-        return self._select("captures", [*THINNING_COLUMNS, "cell_id"], drawn)
 
     def images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
         """Of the same, what embedding needs, and `cell_id`."""
@@ -213,22 +220,9 @@ class Catalog:
         """Embedding failures of some cells, ordered by capture_id."""
         return self._select("embedding_failures", FAILURE_COLUMNS, cell_ids)
 
-    def all_captures(self, columns: Sequence[str], *, are_wanted: bool = False) -> pl.DataFrame:
-        """Some columns of every capture, or of those that the index should hold.
-
-        Name few: of 5 million captures COVERAGE_COLUMNS are 0.9 GB.
-        """
-        return self.query(f"select {', '.join(columns)} from {_WANTED if are_wanted else 'captures'}")  # noqa: S608
-
-    def not_indexed(self, cell_ids: Sequence[str]) -> set[str]:
-        """Captures of some cells that the index does without."""
-        found = self._select("captures", ("capture_id", "not_indexed_because"), cell_ids)
-        return set(found.drop_nulls()["capture_id"])
-
-    def not_indexed_counts(self) -> dict[str, int]:
-        """How many captures the index does without, by reason."""
-        sql = "select not_indexed_because, count(*) from captures where not_indexed_because is not null group by all"
-        return dict(self.query(sql).iter_rows())
+    def all_captures(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Some columns of every capture. Name few: of 5 million captures COVERAGE_COLUMNS are 0.9 GB."""
+        return self.query(f"select {', '.join(columns)} from captures")  # noqa: S608
 
     def crawls(self) -> pl.DataFrame:
         """The newest merged crawl of every (source, cell): table `crawl_cells`."""
@@ -245,9 +239,8 @@ class Catalog:
 
     def size(self, *, are_wanted: bool = False) -> tuple[int, int]:
         """How many captures there are, or should be in the index, and how many of them are panoramas."""
-        table = _WANTED if are_wanted else "captures"
-        captures, panoramas = self.query(f"select count(*), count(*) filter (is_pano) from {table}").row(0)  # noqa: S608
-        return int(captures), int(panoramas)
+        sql = f"select count(*), count(*) filter (is_pano) from {_WANTED if are_wanted else 'captures'}"  # noqa: S608
+        return self.query(sql).row(0)
 
     def cells_to_retry(self, now: datetime, longest_wait: timedelta) -> pl.Series:
         """The cells with images that failed and may be tried again; no right clock notes a time beyond the longest."""
@@ -317,20 +310,35 @@ class Catalog:
             from embedding_failures semi join captures using (capture_id) group by all order by all"""
         )
 
-    def replace_failures(self, cell_id: str, failures: pl.DataFrame) -> bool:
-        """Make `failures` (without cell_id) the embedding failures of one cell; whether the index wants others then.
+    def follow_failures(self, objects: ObjectStore) -> None:
+        """Have the table of embedding failures say what the files of all cells say; those that changed are read."""
+        if not self._database.path.exists():
+            return
+        stored = {PurePosixPath(one.key).stem: one for one in objects.look()[1] if one.key.endswith(".parquet")}
+        known = dict(self.query("from failure_files").iter_rows())
+        changed = [cell_id for cell_id, one in stored.items() if known.get(cell_id) != one.version]
+        if changed or known.keys() - stored.keys():
+            with self._database.connect() as db:
+                follow_failures(db, objects, {cell_id: stored[cell_id] for cell_id in changed}, known.keys() - stored)
+                self._write_cells(db)
 
-        What was given up stands for nothing.
+    def snapshot(self, files: Mapping[Path, Sequence[str]], columns: Sequence[str]) -> pl.DataFrame:
+        """Write captures of cells to Parquet files, by cell and capture, all as of one moment; `crawl_cells` of then.
+
+        Takes 1 GB at most, and what does not fit on the disk beside the catalog.
         """
-        with self._database.connect() as db:
+        with self._database.connect(read_only=True) as db:
             db.begin()
-            db.execute("delete from embedding_failures where cell_id = ?", [cell_id])
-            db.register("failures", failures.with_columns(cell_id=pl.lit(cell_id)).select(FAILURE_COLUMNS))
-            db.execute("insert into embedding_failures by name select * from failures")
-            ((key,),) = db.execute("select md5_number_lower(?) % 4294967296", [cell_id]).fetchall()
-            is_changed = decide(db, [key], thinned_m(db))
+            db.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+            for path, cell_ids in files.items():
+                chosen = "where cell_id in (select unnest(?::varchar[])) order by cell_id, capture_id"
+                found = f"select {', '.join(columns)} from captures {chosen}"  # noqa: S608
+                db.execute(f"copy ({found}) to {quoted(path)} (format parquet, row_group_size 16384)", [list(cell_ids)])
+            crawls = frame(
+                db, "from crawl_cells where cell_id in (select unnest(?::varchar[]))", [[*chain(*files.values())]]
+            )
             db.commit()
-        return is_changed
+            return crawls
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
         """Run a read-only query."""
@@ -357,6 +365,15 @@ class Catalog:
         listed = self._takedowns.listed()
         if not listed.equals(held):
             replace_takedowns(db, listed, self._clock())
+
+    def _write_cells(self, db: duckdb.DuckDBPyConnection) -> None:
+        """Have the files of cells follow. A kill in between leaves the cells on the list of the next merge."""
+        if self._cells is None:
+            return
+        written = list(self._cells.write(unwritten_cells(db)))
+        db.execute("delete from unwritten_cells")
+        if written and (row := db.execute(_NEWEST).fetchone()):
+            self._cells.put_mark(Mark(*row))
 
     def _count_generation(self, db: duckdb.DuckDBPyConnection) -> None:
         """Write the merge down. One that was never marked, as it was just made or is older than this, is not counted

@@ -11,9 +11,10 @@ else, and writing it into the catalog. Not here: when that is (`merge.py`, `cata
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import cos, degrees, floor, radians
+from typing import Protocol
 
 import duckdb
 import polars as pl
@@ -29,6 +30,7 @@ THINNING_COLUMNS = (
     *("heading_deg", "is_pano", "sequence_id", "creator"),
 )
 """What the decision is made from."""
+_WITHOUT = "not_indexed_because is not null"
 _SEQUENCE = ("source", "creator", "sequence_id", "is_pano")
 _NEIGHBORS = [(dx, dy) for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
 _View = tuple[str, float, float, float | None]
@@ -41,20 +43,49 @@ _DECIDED_FROM = f"""select rowid as row_id, cell_id, {", ".join(THINNING_COLUMNS
 from captures where cell_key = ?"""  # noqa: S608
 
 
-def decide(db: duckdb.DuckDBPyConnection, cell_keys: Iterable[int], within_m: float) -> bool:
-    """Bring `not_indexed_because` up to date in the cells with these keys; whether it changed anywhere."""
-    is_changed = False
+def decide(db: duckdb.DuckDBPyConnection, cell_keys: Iterable[int], within_m: float) -> None:
+    """Bring `not_indexed_because` up to date in the cells with these keys."""
     for key in cell_keys:
         captures = frame(db, _DECIDED_FROM, [key])
         reason = decided(captures, within_m, set(captures.filter("is_given_up")["capture_id"]))
-        changed = captures.select("row_id", "was", reason=reason).filter(~pl.col("reason").eq_missing(pl.col("was")))
+        changed = captures.select("row_id", "cell_id", "was", reason=reason).filter(
+            ~pl.col("reason").eq_missing(pl.col("was"))
+        )
         if changed.height:
             db.register("decided", changed)
+            db.execute("insert into unwritten_cells select distinct cell_id from decided")
             db.execute(
                 "update captures set not_indexed_because = d.reason from decided d where captures.rowid = d.row_id"
             )
-            is_changed = True
-    return is_changed
+
+
+class Asked(Protocol):
+    """The catalog."""
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
+        """Run a read-only query."""
+        ...
+
+
+def not_indexed(catalog: Asked, cell_ids: Sequence[str]) -> set[str]:
+    """Captures of some cells that the index does without."""
+    sql = f"select capture_id from captures where {_WITHOUT} and cell_id in (select unnest(?::varchar[]))"  # noqa: S608
+    return set(catalog.query(sql, [list(cell_ids)])["capture_id"])
+
+
+def not_indexed_counts(catalog: Asked) -> dict[str, int]:
+    """How many captures the index does without, by reason."""
+    sql = f"select not_indexed_because, count(*) from captures where {_WITHOUT} group by all order by all"  # noqa: S608
+    return dict(catalog.query(sql).iter_rows())
+
+
+def drives(catalog: Asked, at_least: int) -> pl.DataFrame:
+    """What thinning is decided from, of cells drawn by chance until they hold so many captures."""
+    cells = "select cell_id, count(*) as captures from captures group by cell_id"
+    drawn = f"select cell_id, sum(captures) over (order by hash(cell_id)) - captures as before from ({cells})"  # noqa: S608
+    columns = ", ".join([*THINNING_COLUMNS, "cell_id"])
+    sql = f"select {columns} from captures semi join (from ({drawn}) where before < ?) using (cell_id) order by all"  # noqa: S608
+    return catalog.query(sql, [at_least])
 
 
 def thinned_m(db: duckdb.DuckDBPyConnection) -> float:

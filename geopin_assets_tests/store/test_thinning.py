@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geopin_assets.capture import Capture, NotIndexed
+from geopin_assets.embedding.failures import FailureFiles
 from geopin_assets.embedding.plan import FAILURE_SCHEMA
 from geopin_assets.files.object_store import open_store
 from geopin_assets.geo import destination, distance_m
 from geopin_assets.store.catalog import Catalog
+from geopin_assets.store.cell_files import CellFiles
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import captures_frame
-from geopin_assets.store.thinning import SAME_DIRECTION_DEG, decided
+from geopin_assets.store.thinning import SAME_DIRECTION_DEG, decided, not_indexed_counts
 from geopin_assets_tests.factories import DAY_2, capture, crawl
 
 A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
@@ -155,7 +157,13 @@ def raw(tmp_path: Path) -> RawStore:
 
 
 def catalog_at(tmp_path: Path, thin_m: float, name: str = "catalog") -> Catalog:
-    return Catalog(tmp_path / f"{name}.duckdb", thin_m=thin_m)
+    cells = CellFiles(open_store(tmp_path / name))
+    return Catalog(tmp_path / f"{name}.duckdb", cells=cells, thin_m=thin_m)
+
+
+def assert_files_follow(catalog: Catalog, tmp_path: Path) -> None:
+    written = CellFiles(open_store(tmp_path / "catalog")).read(A).captures
+    assert written.equals(catalog.captures([A]))
 
 
 def wanted(catalog: Catalog, cell_id: str = A) -> list[str]:
@@ -168,12 +176,19 @@ def failed(capture_id: str, *, is_final: bool) -> pl.DataFrame:
     return pl.DataFrame([row], FAILURE_SCHEMA, orient="row")
 
 
+def note(catalog: Catalog, tmp_path: Path, failures: pl.DataFrame) -> None:
+    """As whoever embeds does it."""
+    files = FailureFiles(open_store(tmp_path / "failures"))
+    files.write(A, failures)
+    catalog.follow_failures(files.objects)
+
+
 def test_the_catalog_keeps_what_is_thinned_and_a_rebuilt_one_decides_the_same(tmp_path: Path, raw: RawStore) -> None:
     catalog = catalog_at(tmp_path, WITHIN_M)
     crawl(raw, A, drive(60))
     report = catalog.merge([A], raw)
     assert catalog.size() == (15, 0) and catalog.size(are_wanted=True) == (5, 0)
-    assert catalog.not_indexed_counts() == {"thinned": 10}
+    assert not_indexed_counts(catalog) == {"thinned": 10}
     assert catalog.images([A]).height == 5 and catalog.captures([A]).height == 15
     crawl(raw, A, drive(60)[:-1], crawled_at=DAY_2)  # the newest, which is a keeper, is removed
     changed = catalog.merge([A], raw)
@@ -189,14 +204,14 @@ def test_another_distance_changes_every_cell_and_reports_it(tmp_path: Path, raw:
     crawl(raw, A, drive(60))
     crawl(raw, B, [at("e1", 2000), at("e2", 2002)])
     before = dict(plain.merge([A, B], raw).cells.select("cell_id", "data_version").iter_rows())
-    assert plain.not_indexed_counts() == {}
+    assert not_indexed_counts(plain) == {}
     thinning = catalog_at(tmp_path, WITHIN_M)
     reported = dict(thinning.merge([], raw).cells.select("cell_id", "data_version").iter_rows())
     assert set(reported) == {A, B} and not set(reported.values()) & set(before.values())
-    assert thinning.not_indexed_counts() == {"thinned": 11}
+    assert not_indexed_counts(thinning) == {"thinned": 11}
     assert thinning.merge([], raw).cells.is_empty()
     back = dict(plain.merge([], raw).cells.select("cell_id", "data_version").iter_rows())
-    assert back == before and plain.not_indexed_counts() == {}
+    assert back == before and not_indexed_counts(plain) == {}
 
 
 def test_what_is_thinned_is_wanted_again_when_its_keeper_is_removed_taken_down_or_given_up(
@@ -210,15 +225,17 @@ def test_what_is_thinned_is_wanted_again_when_its_keeper_is_removed_taken_down_o
     crawl(raw, A, three[:2], crawled_at=DAY_2)
     catalog.merge([A], raw)
     assert wanted(catalog) == ["panoramax:b"]
-    assert not catalog.replace_failures(A, failed("panoramax:b", is_final=False))
+    note(catalog, tmp_path, failed("panoramax:b", is_final=False))
     assert wanted(catalog) == ["panoramax:b"]
-    assert catalog.replace_failures(A, failed("panoramax:b", is_final=True))
+    note(catalog, tmp_path, failed("panoramax:b", is_final=True))
     assert wanted(catalog) == ["panoramax:a", "panoramax:b"]  # b stays what it is: an image that cannot be had
-    assert not catalog.replace_failures(A, failed("panoramax:b", is_final=True))
-    assert catalog.replace_failures(A, failed("panoramax:b", is_final=False))
+    assert_files_follow(catalog, tmp_path)
+    note(catalog, tmp_path, FAILURE_SCHEMA.to_frame())
+    assert wanted(catalog) == ["panoramax:b"]
     catalog.takedowns().take_down(["panoramax:b"], note="", now=DAY_2)
     catalog.apply_takedowns()
     assert wanted(catalog) == ["panoramax:a"]
+    assert_files_follow(catalog, tmp_path)
 
 
 def test_an_image_that_changed_stands_for_others_again(tmp_path: Path, raw: RawStore) -> None:
@@ -226,7 +243,8 @@ def test_an_image_that_changed_stands_for_others_again(tmp_path: Path, raw: RawS
     older = capture("old", captured_at=NOON - timedelta(1))
     crawl(raw, A, [older, capture("new", captured_at=NOON)])
     catalog.merge([A], raw)
-    catalog.replace_failures(A, failed("panoramax:new", is_final=True))
+    note(catalog, tmp_path, failed("panoramax:new", is_final=True))
+    assert wanted(catalog) == ["panoramax:new", "panoramax:old"]
     crawl(raw, A, [older, capture("new", captured_at=NOON, image_version="2")], crawled_at=DAY_2)
     catalog.merge([A], raw)
     assert wanted(catalog) == ["panoramax:new"]

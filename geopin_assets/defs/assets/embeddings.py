@@ -5,13 +5,14 @@ fail are rows with a reason and a next try, never an exception that loses the ce
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
 
-from geopin_assets.cells import pages
 from geopin_assets.defs.assets.publish_guard import refusing
 from geopin_assets.defs.declare import Columns, asset, settings_at_load
 from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
@@ -20,7 +21,7 @@ from geopin_assets.defs.running.deadline import InTime
 from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.embedding.model.choosing import DIM, LazyEmbedder, embedding_code_version
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model, embedding_schema
-from geopin_assets.errors import GeoPinError
+from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
     from geopin_assets.embedding.pipeline import EmbeddingProgress
     from geopin_assets.embedding.plan import CellEmbeddings, CellStats, CellTask
     from geopin_assets.embedding.reading import Renew
-    from geopin_assets.embedding.vectors import VectorFiles
-    from geopin_assets.platform.evidence import Evidence
-    from geopin_assets.store.catalog import Catalog
+    from geopin_assets.store.cell_files import CellFile
 
-CAPTURES_AT_ONCE = 20_000
-"""Captures whose rows are read together: one query for many small cells, one cell at a time where they are large."""
 COLUMNS = Columns(
     embedding_schema(DIM),
     CAPTURE_DESCRIPTIONS
@@ -65,24 +62,21 @@ def embeddings(
     from geopin_assets.embedding.pipeline import embed_cells
     from geopin_assets.platform.evidence import Evidence
 
-    evidence = Evidence(storage)
     with refusing(context):
-        evidence.check()
+        Evidence(storage).check_files()
+    down = storage.takedowns().ids()
 
     def embed(cells: InTime) -> Iterator[CellDone | CellFailed]:
-        catalog, model = storage.catalog(), embedding.model()
+        model = embedding.model()
         context.log.info(f"embedder: {model.label}")
-        counts, files = catalog.counts_by_cell(cells), storage.vectors(model)
-        total = sum(counts.values())
+        total = sum(storage.cells().counts(cells).values())
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             fetcher, embedder = embedding.fetcher(), LazyEmbedder(model, embedding.embedder)
             renew, attempts, on_progress = _renew(links, context.log), embedding.attempts(), _shown_on(advance, cells)
 
-            def finished(cell_ids: Sequence[str]) -> "Iterator[tuple[str, CellEmbeddings | GeoPinError]]":
-                in_time = InTime(cell_ids, cells.deadline)
-                tasks = cell_tasks(catalog, files, in_time, counts, evidence, fetcher.obeys)
+            def finished(some: Sequence[str]) -> "Iterator[tuple[str, CellEmbeddings | GeoPinError]]":
                 return embed_cells(
-                    tasks,
+                    cell_tasks(storage, model, InTime(some, cells.deadline), down, fetcher.obeys),
                     embedder=embedder,
                     fetcher=fetcher,
                     renew=renew,
@@ -91,28 +85,45 @@ def embeddings(
                     is_over=lambda: cells.deadline.is_over,
                 )
 
-            yield from _outcomes(catalog, model, cells, finished)
+            yield from _outcomes(storage, model, cells, down, finished)
 
-    yield from materialize_cells(context, embed)
+    try:
+        yield from materialize_cells(context, embed)
+    finally:
+        with suppress(TransientError):  # who publishes has the catalog follow, too
+            storage.follow_failures()
 
 
 def cell_tasks(
-    catalog: "Catalog",
-    files: "VectorFiles",
-    cell_ids: Sequence[str],
-    counts: Mapping[str, int],
-    evidence: "Evidence",
-    obeys: Callable[[str], bool],
+    storage: Storage, model: Model, cell_ids: Sequence[str], down: Collection[str], obeys: Callable[[str], bool]
 ) -> "Iterator[CellTask]":
-    """The cells to bring up to date; their captures are read as the run comes to them."""
+    """The cells to bring up to date; their captures are read as the run comes to them. `down`: taken down by now."""
     from geopin_assets.embedding.plan import CellTask
 
-    for some in pages(cell_ids, counts, CAPTURES_AT_ONCE):
-        images, failures = catalog.images(some), catalog.failures(some)
-        for cell_id in some:
-            here = pl.col("cell_id") == cell_id
-            captures, failed = images.filter(here), failures.filter(here).drop("cell_id")
-            yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone, obeys)
+    failures, files = storage.failures(), storage.vectors(model)
+    for cell_id in cell_ids:
+        failed = failures.read(cell_id)
+        cell, captures = _wanted(storage, cell_id, failed, down)
+        yield CellTask(cell_id, captures, failed, files.cell(cell_id), partial(_gone, cell), obeys)
+
+
+def _wanted(
+    storage: Storage, cell_id: str, failed: pl.DataFrame, down: Collection[str]
+) -> "tuple[CellFile, pl.DataFrame]":
+    """A cell, and those of its captures that the index wants, as the catalog decides once it knows of the failures."""
+    from geopin_assets.store.catalog import IMAGE_COLUMNS
+    from geopin_assets.store.thinning import THINNING_COLUMNS, decided
+
+    cell = storage.cells().read(cell_id, tuple(dict.fromkeys((*IMAGE_COLUMNS, *THINNING_COLUMNS))))
+    there = cell.captures.filter(~pl.col("capture_id").is_in(list(down)))
+    final = failed.filter(pl.col("next_try_at").is_null()).join(there, on=["capture_id", "image_version"], how="semi")
+    reasons = decided(there, storage.settings().thin_m, set(final["capture_id"]))
+    return cell, there.filter(reasons.is_null())
+
+
+def _gone(cell: "CellFile", captures: pl.DataFrame) -> pl.Series:
+    """What is in the cell and yet not wanted may go as what is gone: it was taken down, or others stand for it."""
+    return cell.gone(captures) | captures["capture_id"].is_in(cell.captures["capture_id"].implode())
 
 
 def _shown_on(advance: Advance, cells: InTime) -> "Callable[[EmbeddingProgress], None]":
@@ -131,9 +142,10 @@ def _shown_on(advance: Advance, cells: InTime) -> "Callable[[EmbeddingProgress],
 
 
 def _outcomes(
-    catalog: "Catalog",
+    storage: Storage,
     model: Model,
     cell_ids: Sequence[str],
+    down: Collection[str],
     finished: "Callable[[Sequence[str]], Iterator[tuple[str, CellEmbeddings | GeoPinError]]]",
 ) -> Iterator[CellDone | CellFailed]:
     """Store the failures of finished cells where they changed, and say what was done.
@@ -147,16 +159,25 @@ def _outcomes(
             try:
                 if isinstance(result, GeoPinError):
                     raise result
-                others_wanted = result.failures_changed and catalog.replace_failures(cell_id, result.failures)
+                if result.failures_changed:
+                    storage.failures().write(cell_id, result.failures)
+                is_left = result.failures_changed and _is_left(storage, cell_id, result, down)
             except GeoPinError as error:
                 yield CellFailed(cell_id, f"{type(error).__name__}: {error}")
                 continue
             stats[cell_id] = result.stats.after(stats.get(cell_id))
-            if others_wanted:
+            if is_left:
                 again.append(cell_id)
             else:
                 yield _done(cell_id, result, stats.pop(cell_id), model)
         cell_ids = again
+
+
+def _is_left(storage: Storage, cell_id: str, result: "CellEmbeddings", down: Collection[str]) -> bool:
+    """Whether a capture is wanted now that neither has a vector nor failed."""
+    _, wanted = _wanted(storage, cell_id, result.failures, down)
+    known = pl.concat([result.images["capture_id"], result.failures["capture_id"]])
+    return not wanted["capture_id"].is_in(known.implode()).all()
 
 
 def _renew(links: Links, log: dg.DagsterLogManager) -> "Renew":

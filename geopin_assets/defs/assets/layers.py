@@ -13,6 +13,7 @@ import polars as pl
 from geopin_assets.defs.declare import Columns, frame_table, report
 from geopin_assets.defs.resources import Storage
 from geopin_assets.errors import DamagedFileError
+from geopin_assets.files.object_store import NoSuchObjectError
 from geopin_assets.quality.streets import STREETS_DESCRIPTIONS, STREETS_SCHEMA, Measured
 
 _SHOWN = 50
@@ -38,19 +39,19 @@ def layers(storage: Storage) -> dg.MaterializeResult:
         captures_per_1000_inhabitants=settings.coverage_captures_per_1000,
     )
     url, streets = f"{settings.reports_url}/{FOLDER}", _streets(storage)
-    made = write_layers(
-        lambda cell_ids: catalog.captures(cell_ids, columns=LAYER_COLUMNS),
-        catalog.cell_counts(),
-        coverage,
-        find_gaps(coverage, crawled, expectations),
-        storage.quality_dir() / FOLDER,
-        url,
-        streets.lines if streets else (),
-    )
+    with storage.quality().below(FOLDER).as_folder() as folder:
+        made = write_layers(
+            lambda cell_ids: catalog.captures(cell_ids, columns=LAYER_COLUMNS),
+            catalog.cell_counts(),
+            coverage,
+            find_gaps(coverage, crawled, expectations),
+            folder,
+            url,
+            streets.lines if streets else (),
+        )
     return dg.MaterializeResult(
         metadata={
             "map": dg.MetadataValue.url(f"{url}/{made.page.name}"),
-            "map_file": dg.MetadataValue.path(str(made.page)),
             "captures_tilejson": dg.MetadataValue.url(f"{url}/captures.json"),
             "cells_tilejson": dg.MetadataValue.url(f"{url}/cells.json"),
             "captures": made.captures,
@@ -68,8 +69,9 @@ def _coverage(storage: Storage) -> pl.DataFrame:
     from geopin_assets.store.catalog import COVERAGE_COLUMNS
 
     try:
-        return read_frame(storage.quality_dir() / "coverage.parquet").cast(COVERAGE_SCHEMA)
-    except (FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
+        with storage.quality().as_file("coverage.parquet") as path:
+            return read_frame(path).cast(COVERAGE_SCHEMA)  # type: ignore[arg-type]
+    except (NoSuchObjectError, FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
         return coverage_by_cell(storage.catalog().all_captures(COVERAGE_COLUMNS))
 
 
@@ -86,7 +88,8 @@ def _streets(storage: Storage) -> Measured | None:
         now=datetime.now(UTC),
         max_age_years=settings.coverage_max_age_years,
     )
-    write_frame(storage.quality_dir() / "streets.parquet", measured.by_municipality)
+    with storage.quality().as_folder() as folder:
+        write_frame(folder / "streets.parquet", measured.by_municipality)
     return measured
 
 
