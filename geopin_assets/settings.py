@@ -34,6 +34,7 @@ from geopin_assets.variables import (
     PER_SOURCE,
     VARIABLES,
     OfEmbedding,
+    OfExchange,
     OfOperating,
     OfPublishing,
     OfSources,
@@ -60,7 +61,7 @@ class CloudflareAccount:
     base_url: str = CLOUDFLARE_URL
 
 
-class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
+class Settings(OfExchange, OfOperating, OfSources, OfPublishing, OfEmbedding):
     """Everything that differs between two installations. Built once by `Settings.from_env`; code may set fields too."""
 
     wrong: Mapping[str, str] = Field(default={}, repr=False, exclude=True)
@@ -207,6 +208,10 @@ class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
         """Where files of ours are on this machine: the data directory, and the store if it is another folder."""
         own, store = self.data_dir, Path(self.store)
         return [own] if "://" in self.store or store.is_relative_to(own) else [own, store]
+
+    @property
+    def notices_dir(self) -> Path:
+        return self.data_dir / "notices"
 
     @property
     def daily_use_path(self) -> Path:

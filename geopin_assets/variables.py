@@ -97,9 +97,11 @@ class OfEmbedding(Installation):
     """Images and the model."""
 
     model: str = "cosplace/ResNet50/512"
-    """which published model embeds: `{method}/{backbone}/{dimensions}`"""
+    """which published model embeds: `{method}/{backbone}/{dimensions}`, and `/{dimensions}` more to whiten it to"""
     weights: str = ""
     """path of a checkpoint of that model; without it the published one is fetched (the sandbox falls back)"""
+    whitening: str = ""
+    """path of what `geopin whiten` made, for a model that is whitened; without it where that command put it"""
     device: str = ""
     """torch device, or several with commas: each run takes a free one; without it cuda, else mps, else cpu"""
     precision: Precision = Precision.AUTO
@@ -242,7 +244,20 @@ class OfOperating(Installation):
     """address of a webhook that takes Slack's JSON; without it nobody is told"""
 
 
-SECTIONS = (Installation, OfEmbedding, OfPublishing, OfSources, OfOperating)
+class OfExchange(Installation):
+    """What others may take, and follow."""
+
+    export_region: str = "all"
+    """what `publish/exchange` publishes: a region as in `--region`"""
+    export_without: Listed = ("mapilio",)
+    """sources whose captures are not passed on: Mapilio's terms are against taking its metadata in bulk"""
+    notice_areas: str = ""
+    """GeoJSON of areas that somebody wants to hear of, with a webhook each, which is a secret"""
+    takedown_days: Whole = Field(default=7, ge=0, le=365)
+    """days after a publish in which whoever has a copy must have removed what was taken down"""
+
+
+SECTIONS = (Installation, OfEmbedding, OfPublishing, OfSources, OfOperating, OfExchange)
 """In the order shown to people; the first line of each is its heading."""
 
 

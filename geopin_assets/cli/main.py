@@ -136,6 +136,49 @@ def demo() -> None:
 
 
 @app.command()
+def export(
+    region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "",
+    out: Annotated[str, typer.Option(help="Folder, or s3://bucket/prefix; by default where publish/exchange is")] = "",
+) -> None:
+    """Pass on captures and vectors as STAC-GeoParquet; again into the same place: what changed goes into its feed."""
+    from geopin_assets.cli.exchange import export_and_report
+
+    settings = Settings.from_env()
+    export_and_report(settings, region or settings.export_region, out)
+
+
+@app.command("import")
+def import_publication(
+    address: Annotated[str, typer.Argument(help="Folder, s3://bucket/prefix, or https://…: where an export is")],
+    max_removals: MaxRemovals = None,
+) -> None:
+    """Take what another installation passes on: from now on it is this one's, and nothing is embedded twice."""
+    from geopin_assets.cli.exchange import import_and_report
+
+    sys.exit(import_and_report(Settings.from_env(), address, is_first=True, max_removals=max_removals))
+
+
+feed_app = typer.Typer(no_args_is_help=True, help="What changed since a publication was taken.")
+app.add_typer(feed_app, name="feed")
+
+
+@feed_app.command("apply")
+def feed_apply(
+    address: Annotated[str, typer.Argument(help="Folder, s3://bucket/prefix, or https://…: where the publication is")],
+    to: Annotated[str, typer.Option(help="Bring this copy up to date, or make it, instead of the installation")] = "",
+    max_removals: MaxRemovals = None,
+) -> None:
+    """Bring this installation, or a copy in a folder, up to date: additions, changes, removals and takedowns."""
+    from geopin_assets.cli.exchange import copy_and_report, import_and_report
+
+    settings = Settings.from_env()
+    if to:
+        copy_and_report(settings, address, to, max_removals)
+    else:
+        sys.exit(import_and_report(settings, address, is_first=False, max_removals=max_removals))
+
+
+@app.command()
 def status(as_json: Json = False) -> None:
     """What the catalog and the index hold, per source."""
     from geopin_assets.cli.listings import print_status
@@ -229,6 +272,16 @@ def calibrate(
     calibrate_and_report(Settings.from_env(), questions, verify)
 
 
+@app.command()
+def whiten(
+    images: Annotated[int, typer.Option(min=64, help="Captures of the catalog that it is fitted to")] = 5_000,
+) -> None:
+    """Fit what GEOPIN_MODEL's last part asks for: fewer dimensions of the same vectors, once for each model."""
+    from geopin_assets.cli.whiten import whiten_and_report
+
+    whiten_and_report(Settings.from_env(), images)
+
+
 index_app = typer.Typer(no_args_is_help=True, help="Versions of the published index.")
 app.add_typer(index_app, name="index")
 
@@ -250,6 +303,14 @@ def index_build(
     from geopin_assets.cli.index import build_version
 
     sys.exit(build_version(new=new, max_removals=max_removals))
+
+
+@index_app.command("switch")
+def index_switch(name: str) -> None:
+    """Let searches use this index: a complete one whatever was judged of its model, or one that was retired."""
+    from geopin_assets.cli.index import switch_index
+
+    switch_index(name)
 
 
 @index_app.command("drop")

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import EllipsisType
@@ -31,6 +31,7 @@ from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, u
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta, PutMode
+    from obstore.store import ClientConfig, RetryConfig
     from obstore.store import ObjectStore as Inner
 
     from geopin_assets.s3_access import S3Access
@@ -339,7 +340,8 @@ class FolderStore(ObjectStore):
 def open_store(
     address: str | Path, *, endpoint_url: str = "", access: "S3Access | None" = None, is_durable: bool = True
 ) -> ObjectStore:
-    """The store at a local path or `s3://bucket/prefix`; nothing is asked yet.
+    """The store at a local path, `s3://bucket/prefix`, or a web server's address, which can only be read, not listed;
+    nothing is asked yet.
 
     `endpoint_url`: of a server other than Amazon's. `access`: who asks it, by default whom the environment says.
     Raises ConfigurationError for any other address.
@@ -347,6 +349,8 @@ def open_store(
     scheme, found, rest = str(address).partition("://")
     if not found:
         return FolderStore(Path(address).expanduser(), is_durable=is_durable)
+    if scheme.lower() in ("http", "https"):
+        return _web_store(str(address))
     bucket, _, prefix = rest.partition("/")
     if scheme.lower() != "s3" or not bucket:
         raise ConfigurationError(f"{address}: a store is a local path or s3://bucket/prefix")
@@ -360,6 +364,18 @@ def memory_store() -> ObjectStore:
     from obstore.store import MemoryStore
 
     return ObjectStore(MemoryStore(), "memory:")
+
+
+def _web_store(address: str) -> ObjectStore:
+    from obstore.store import HTTPStore
+
+    if any(mark in address for mark in "@?#"):
+        raise ConfigurationError("the address of a store holds no key, and nothing behind a ? or #")
+    options: ClientConfig = {"allow_http": True, "timeout": "120s"}
+    retry: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+    with understood(address):
+        inner = HTTPStore.from_url(address.rstrip("/") + "/", client_options=options, retry_config=retry)
+    return ObjectStore(inner, address)
 
 
 def _checked(key: str) -> str:

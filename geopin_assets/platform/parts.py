@@ -181,8 +181,8 @@ class Embedding(Parts):
         Hosts are asked as gently as the sources state, whichever source an image is from.
         """
         from geopin_assets.embedding.fetching import ImageFetcher
-        from geopin_assets.embedding.hosts import AddressRule
         from geopin_assets.http_client import user_agent
+        from geopin_assets.http_client.addresses import AddressRule
         from geopin_assets.sources import SOURCES
         from geopin_assets.sources.own_photos import photo_folder
 

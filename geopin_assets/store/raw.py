@@ -94,7 +94,7 @@ class RawStore:
 
     def write(
         self,
-        captures: Sequence[Capture],
+        captures: Sequence[Capture] | pl.DataFrame,
         *,
         source: str,
         cell_id: str,
@@ -106,11 +106,11 @@ class RawStore:
         is_complete: bool,
         duration_s: float,
     ) -> CrawlAccount:
-        """Add this crawl to the cell's file and return the account.
+        """Add this crawl to the cell's file and return the account. `captures` may be a frame of CAPTURE_SCHEMA.
 
         What an incomplete crawl did not show stays. A damaged file is set aside.
         """
-        found = captures_frame(captures)
+        found = captures if isinstance(captures, pl.DataFrame) else captures_frame(captures)
 
         def with_crawl() -> tuple[CrawlAccount, pl.DataFrame]:
             before, older = self._read_or_set_aside(source, cell_id)

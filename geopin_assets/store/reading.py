@@ -80,7 +80,7 @@ class Files:
 
 
 def quoted(path: Path) -> str:
-    """As a text in SQL."""
+    """A path in a statement."""
     return "'" + str(path).replace("'", "''") + "'"
 
 

@@ -36,6 +36,7 @@ _Metadata = dict[str, int | float | str | dg.MetadataValue]
 FEWEST_CELLS = 25
 """Land cells of a median town: of fewer, a share says nothing, and gaps stay a warning."""
 _GAPS_SHOWN = 50
+_WANTED_SHOWN = 20
 
 
 @report(
@@ -51,12 +52,14 @@ def coverage(storage: Storage) -> dg.MaterializeResult:
     Dutch-land cell that falls short of what is expected of it; a cell nobody crawled yet is counted apart.
     What changed is compared with last week's report, or the oldest there is; the numbers over time are under Plots.
     """
+    from geopin_assets.locate.history import CELLS_FILE, read_cells
     from geopin_assets.quality.coverage_report import write_report
+    from geopin_assets.sources import SOURCES
     from geopin_assets.store.catalog import COVERAGE_COLUMNS
 
     catalog, settings = storage.catalog(), storage.settings()
     now = datetime.now(UTC)
-    with storage.quality().as_folder("history") as folder:
+    with storage.quality().as_folder("history", CELLS_FILE) as folder:
         report = write_report(
             catalog.all_captures(COVERAGE_COLUMNS),
             catalog.crawls().select("source", "cell_id", "is_complete"),
@@ -67,6 +70,8 @@ def coverage(storage: Storage) -> dg.MaterializeResult:
                 max_age_years=settings.coverage_max_age_years,
                 captures_per_1000_inhabitants=settings.coverage_captures_per_1000,
             ),
+            retrieval=read_cells(folder),
+            contribute={source.name: source.contribute_url for source in SOURCES if source.takes_photos},
         )
         files = _files(report, settings, storage.quality().address)
     return dg.MaterializeResult(
@@ -160,6 +165,7 @@ def _numbers(report: "CoverageReport") -> _Metadata:
         "gap_share": round(report.gap_share, 4),
         "gap_population": report.gap_population,
         "gaps_by_reason": dg.MetadataValue.json(dict(report.gaps_by_reason)),
+        "contribute_here": frame_table(report.wanted.head(_WANTED_SHOWN).with_columns(pl.col(pl.Float64).round(2))),
         "by_province": frame_table(report.provinces.with_columns(pl.col("newest").dt.strftime("%Y-%m-%d"))),
     }
 

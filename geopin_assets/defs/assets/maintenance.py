@@ -27,7 +27,6 @@ from geopin_assets.files.disk import (
     untouched_folders,
 )
 from geopin_assets.index.versions import State
-from geopin_assets.locate.features import FILE
 from geopin_assets.platform.index_state import drop_version
 
 if TYPE_CHECKING:
@@ -197,6 +196,8 @@ def disk(context: dg.AssetExecutionContext, storage: Storage, search_index: Sear
 
     `history`, `schedules`, `storage` and `logs` are Dagster's own, where it keeps them in files.
     """
+    from geopin_assets.locate.features import FILE
+
     settings, home = storage.settings(), Path(context.instance.root_directory)
     stored = {name: storage.objects(name).walk() for name in ("raw", "embeddings", "quality")}
     paths = {

@@ -69,6 +69,7 @@ class OwnPhotos(Source):
     title = "Own photos"
     homepage = "https://exiftool.org/geotag.html"
     contribute_url = "https://exiftool.org/geotag.html"
+    takes_photos = False
     asks_a_server = False
     license = None
     attribution = "{stated by the owner}"
