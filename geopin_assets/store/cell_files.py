@@ -53,7 +53,7 @@ class CellFiles:
             with self.objects.as_file(_key(cell_id)) as path:
                 held = parquet.read_frame(path, list(columns))
                 about = orjson.loads(parquet.read_metadata(path)[_ABOUT])
-            return CellFile(held.cast(schema), frozenset(about["complete"]), frozenset(about["left"]))
+            return CellFile(held.cast(pl.Schema(schema)), frozenset(about["complete"]), frozenset(about["left"]))
         except (NoSuchObjectError, FileNotFoundError):
             return CellFile(pl.DataFrame(schema=schema))
         except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:

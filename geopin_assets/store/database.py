@@ -134,6 +134,7 @@ def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
     db.execute(schema)
     if tables and "unwritten_cells" not in tables:
         db.execute("insert into unwritten_cells select distinct cell_id from crawl_cells")
+        db.execute("delete from embedding_failures")  # files say it now; what failed before is tried once more
 
 
 def _is_older(db: duckdb.DuckDBPyConnection) -> bool:

@@ -19,6 +19,7 @@ BENCHMARKS = (
         "workload",
         "national_crawl",
         "merge",
+        "growth",
         "recall",
         "real_photos",
         "publish",

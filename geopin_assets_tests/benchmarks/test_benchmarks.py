@@ -18,6 +18,7 @@ TINY: dict[str, Sequence[str]] = {
     "workload": ["--captures=40", "--cells=3"],
     "national_crawl": ["--cells=3", "--captures=40000"],
     "merge": ["--captures=60", "--cells=3", "--sizes", "0.0001", "--each=50"],
+    "growth": ["--sizes", "0.0004", "--touched", "1", "3"],
     "recall": ["--thumbnail"],
     "real_photos": ["--thumbnail"],
     "publish": ["--count=400", "--rounds=1", "--rounds-in-earnest=1"],
