@@ -65,10 +65,7 @@ class Catalog:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`takedowns`: the list that is kept out, by default the file beside the catalog. `cells`: what follows it.
-
-        `thin_m`: see `thinning.py`.
-        """
+        """`takedowns`: the list that is kept out, by default beside the catalog. `cells`: what follows it."""
         self._database = Database(path, patience_s=patience_s, sleep=sleep)
         self._takedowns = takedowns or Takedowns(path.with_name(TAKEDOWNS))
         self._cells = cells
@@ -240,7 +237,8 @@ class Catalog:
     def size(self, *, are_wanted: bool = False) -> tuple[int, int]:
         """How many captures there are, or should be in the index, and how many of them are panoramas."""
         sql = f"select count(*), count(*) filter (is_pano) from {_WANTED if are_wanted else 'captures'}"  # noqa: S608
-        return self.query(sql).row(0)
+        captures, panoramas = self.query(sql).row(0)
+        return captures, panoramas
 
     def cells_to_retry(self, now: datetime, longest_wait: timedelta) -> pl.Series:
         """The cells with images that failed and may be tried again; no right clock notes a time beyond the longest."""
