@@ -69,10 +69,10 @@ def test_what_stood_for_others_and_cannot_be_had_gives_way_to_them_in_the_same_r
     keeper, owner = _keeper_and_one_of_its_own(platform)
     cell_id = dict(platform.storage.catalog().places(CELLS).iter_rows())[keeper]
     vectors = platform.vectors(cell_id)
-    vectors.objects.delete(vectors.key)  # all of the cell are fetched again
+    vectors.objects.delete([vectors.key])  # all of the cell are fetched again
     _, _, name = keeper.partition(":")
-    fault = {"source": "panoramax", "kind": "status", "status": 410, "capture": name}
-    platform.tell_sandbox("POST", {"faults": [fault]})
+    fault = {"source": "panoramax", "status": 410, "capture": name}
+    platform.tell_sandbox("POST", fault)
     done = platform.run(ran.instance)
     assert done["index/embeddings"].totals["failed_images"] == 1
     assert owner in wanted(platform) and not platform.index.get([vector_id(owner, 0)]).is_empty()
