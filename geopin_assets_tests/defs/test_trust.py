@@ -40,8 +40,9 @@ def told(place: Installation) -> dict[str, float]:
 
 def tell(place: Installation, instance: dg.DagsterInstance) -> int:
     resources = {"storage": place.storage, "search_index": place.search_index}
-    (made,) = dg.materialize([outliers], instance=instance, resources=resources).get_asset_materialization_events()
-    changed = made.step_materialization_data.materialization.metadata["rows_changed"].value
+    ended = dg.materialize([outliers], instance=instance, resources=resources)
+    (made,) = ended.asset_materializations_for_node(outliers.op.name)
+    changed = made.metadata["rows_changed"].value
     return int(changed) // len(place.search_index.metadata().parts)  # type: ignore[arg-type, call-overload]
 
 
