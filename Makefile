@@ -30,8 +30,8 @@ IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 
 PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
 IN_WORKERS := -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 # What loads PyTorch, which gives no memory back: in two processes of its own, one after the other, beside the workers.
-EMBEDDING := geopin_assets_tests/embedding
-MODELS := $(addprefix geopin_assets_tests/,locate real benchmarks defs/test_index_state.py)
+IMAGES := geopin_assets_tests/embedding
+MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real benchmarks defs/test_index_state.py)
 SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)
@@ -50,11 +50,11 @@ test: $(VENV)/.installed
 tests: tests-with-torch tests-without
 
 tests-with-torch: $(VENV)/.installed
-	$(PYTEST) $(EMBEDDING)
+	$(PYTEST) $(IMAGES) --ignore=$(firstword $(MODELS))
 	$(PYTEST) $(MODELS)
 
 tests-without: $(VENV)/.installed
-	$(PYTEST) $(IN_WORKERS) $(addprefix --ignore=,$(EMBEDDING) $(MODELS))
+	$(PYTEST) $(IN_WORKERS) $(addprefix --ignore=,$(IMAGES) $(MODELS))
 
 test-long: $(VENV)/.installed check
 	GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(PYTEST) $(IN_WORKERS) --hypothesis-seed=$(SEED) --timeout 3600
