@@ -66,7 +66,8 @@ def frames_of(image: Image, side_px: int) -> list[Image]:
     """What a model sees: the whole photo and, of one that may be a panorama, its views too."""
     height, width = image.shape[:2]
     seen = panorama(image, b"", side_px) if is_two_to_one(width, height) else None
-    return [image, *(seen.views.values() if isinstance(seen, Seen) else ())]
+    views = seen.views.values() if isinstance(seen, Seen) else ()
+    return [image, *(view for view in views if view is not image)]  # one that is not cut is taken as it is
 
 
 def views_of(frames: Sequence[Image], embedder: Embedder) -> NDArray[np.float32]:

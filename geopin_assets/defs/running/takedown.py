@@ -9,12 +9,14 @@ Not here: the list that keeps captures away from then on (`store/takedowns.py`).
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
 
+from geopin_assets.cells import left_grid
 from geopin_assets.defs.graph import EMBEDDINGS
 from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below_raw
 from geopin_assets.embedding.stored_vectors import stored_vectors, take_out
@@ -115,10 +117,16 @@ class Takedown:
         yield left
         yield from failed
         yield from self._leave_raw(instance, found)
-        cell_ids = in_order({trace.cell_id for trace in found if trace.capture_id and trace.cell_id})
-        if cell_ids:
+        if cell_ids := self._touched(found):
             yield from run_below_raw(defs.resolve_implicit_global_asset_job_def(), instance, cell_ids)
         yield from self._leave_vectors()
+
+    def _touched(self, found: Sequence[Trace]) -> Sequence[str]:
+        """The cells whose layers are to follow. Of a takedown that was killed there may be no trace but tombstones."""
+        cell_ids = {trace.cell_id for trace in found if trace.capture_id and trace.cell_id}
+        with suppress(GeoPinError):  # which `_leave_catalog` has told
+            cell_ids.update(self.storage.catalog().cells_of(self.capture_ids))
+        return in_order(cell_ids.difference(left_grid(cell_ids)))
 
     def traces(self) -> list[Trace]:
         """Everything there is of the captures now, whatever cannot be looked into."""
