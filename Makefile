@@ -23,8 +23,8 @@ IMG2DATASET := .geopin/bench/img2dataset
 # A worker more than there are cores, as tests wait too; a module stays in one worker. Libraries that keep threads and
 # freed memory for a server's sake would take 2 GB a worker.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-LEAN := OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 ARROW_DEFAULT_MEMORY_POOL=system ONEDNN_PRIMITIVE_CACHE_CAPACITY=8 \
-  _RJEM_MALLOC_CONF=dirty_decay_ms:0,muzzy_decay_ms:0 MIMALLOC_PURGE_DELAY=0
+LEAN := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1 MALLOC_ARENA_MAX=2 \
+  ARROW_DEFAULT_MEMORY_POOL=system ONEDNN_PRIMITIVE_CACHE_CAPACITY=8 _RJEM_MALLOC_CONF=dirty_decay_ms:500,muzzy_decay_ms:0
 # Thousands of small files and databases that are synced: a disk in memory takes them without waiting, where it has room.
 IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 6000000 { print "TMPDIR=/dev/shm" }')
 PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
