@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from http.client import HTTPConnection
 from itertools import islice
 from pathlib import Path
@@ -34,7 +35,12 @@ class Installation:
         self.storage = Storage(overrides=self.overrides)
         self.search_index = SearchIndex(overrides=self.overrides)
         self.embedding = Embedding(overrides=self.overrides)
-        self.definitions = build_definitions(overrides=self.overrides)
+        self.__dict__.pop("definitions", None)
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        """Built when a run first asks for them: that takes longer than most of what tests do without one."""
+        return build_definitions(overrides=self.overrides)
 
     def copy(self, folder: Path) -> "Installation":
         """The same, with whatever lies beside its data, to do as one likes with."""
