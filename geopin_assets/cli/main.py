@@ -96,10 +96,11 @@ def plan(
 ) -> None:
     """What crawling a region will take: runs, requests and hours per source, with rates and budgets applied."""
     from geopin_assets.cli.plans import print_plan
-    from geopin_assets.cli.scale import count, print_scale
+    from geopin_assets.cli.scale import print_scale
 
     if captures:
-        return print_scale(Settings.from_env(), count(captures), pano_share, is_json=as_json)
+        print_scale(Settings.from_env(), captures, pano_share, is_json=as_json)
+        return
     print_plan(Settings.from_env(), source or [], region, is_json=as_json)
 
 

@@ -68,9 +68,9 @@ def count(text: str) -> int:
     return number
 
 
-def print_scale(settings: Settings, captures: int, pano_share: float, *, is_json: bool = False) -> None:
+def print_scale(settings: Settings, captures: str, pano_share: float, *, is_json: bool = False) -> None:
     """What so many captures take. Asks nothing of anybody."""
-    print_facts(scale_plan(settings, captures, pano_share), is_json, _show)
+    print_facts(scale_plan(settings, count(captures), pano_share), is_json, _show)
 
 
 def scale_plan(settings: Settings, captures: int, pano_share: float) -> Facts:

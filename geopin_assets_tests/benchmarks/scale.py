@@ -150,12 +150,12 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
 def figures_of(
     step: str, sizes: Sequence[int], cells: int, found: dict[tuple[str, int], dict[str, float]]
 ) -> list[Figure]:
-    """Growth: CPU for each additional million from half to all, beside that from a quarter to half."""
-    quarter, half, whole = (found[step, each]["cpu_s"] for each in sizes)
-    first, second = (half - quarter) / (sizes[1] - sizes[0]), (whole - half) / (sizes[2] - sizes[1])
+    """What a capture takes, beside one of half as many; and all of them."""
+    half, whole = (found[step, each]["cpu_s"] for each in sizes[-2:])
+    growth = whole / sizes[-1] / max(half / sizes[-2], 1e-9)
     amount = f"{sizes[-1] * cells:,} captures"
     return [
-        Figure(f"{step}, each further capture of {amount}", second / first, beside="of half as many", at_most=GROWTH),
+        Figure(f"{step}, each of {amount}, CPU", growth, beside="each of half as many", at_most=GROWTH),
         Figure(f"{step} of {amount}", whole, "s of CPU"),
         Figure(f"{step} of {amount}, memory", found[step, sizes[-1]]["peak_gb"], "GB", at_most=PEAK_GB),
     ]
