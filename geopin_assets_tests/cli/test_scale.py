@@ -21,7 +21,7 @@ def test_39_million_are_what_it_is_built_for() -> None:
     found = parts(39e6)
     assert all(part["suffices"] for part in found.values())
     assert "6 indexes" in found["vectors"]["takes"] and "3 databases" in found["rows"]["takes"]
-    assert "200,640 objects" in found["raw files"]["takes"]
+    assert "260,832 objects at most" in found["files"]["takes"]
 
 
 @pytest.mark.parametrize("name", [name for name, part in parts(1).items() if part["up_to_captures"]])
@@ -34,7 +34,7 @@ def test_a_part_suffices_up_to_what_it_says_and_no_further_and_says_what_comes_t
 
 def test_two_billion_are_beyond_most_parts_but_not_beyond_the_catalogs_writer() -> None:
     beyond = {name for name, part in parts(2e9).items() if not part["suffices"]}
-    assert beyond == {"crawl", "raw files", "reports", "embedding", "rows", "vectors"}
+    assert beyond == {"crawl", "files", "reports", "embedding", "rows", "vectors"}
     assert "conflicts" in parts(2e9)["catalog"]["then"]
 
 
@@ -59,5 +59,5 @@ def test_planning_needs_neither_data_nor_weights(tmp_path: Path) -> None:
     geopin = command_in(tmp_path)
     shown = geopin("plan", "--captures", "2e9", GEOPIN_PROFILE="live", GEOPIN_CONTACT="mailto:a@b.example").stdout
     assert "2,000,000,000 captures, of which 200,000,000 are panoramas" in shown
-    assert "not built for so many: crawl, raw files" in shown
+    assert "not built for so many: crawl, files" in shown
     assert "captures" in complaint(geopin("plan", "--captures", "lots"))
