@@ -31,7 +31,7 @@ PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
 IN_WORKERS := -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 # What loads PyTorch, which gives no memory back: in two processes of its own, one after the other, beside the workers.
 IMAGES := geopin_assets_tests/embedding
-MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real benchmarks defs/test_index_state.py)
+MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real benchmarks defs/test_index_state.py docs/test_pages.py)
 SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)
