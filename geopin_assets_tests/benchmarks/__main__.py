@@ -16,7 +16,7 @@ from geopin_assets_tests.benchmarks.tools import figures
 EMBED_BENCHMARKS = ("http_clients", "embed_fetch", "embed_pipeline", "embed_gpu", "embed_refresh", "embed_memory")
 BENCHMARKS = (
     *("definitions_import", "commands", "cell_overhead", "splitting", "workload", "national_crawl", "merge", "recall"),
-    *("publish", "quarter", "index_upkeep", "locate_search", "scale", "pages"),
+    *("publish", "quarter", "index_upkeep", "index_memory", "locate_search", "scale", "pages"),
     *EMBED_BENCHMARKS,
 )
 OUT = Path(".geopin/bench.json")
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in names:
         started = time.perf_counter()
         print(f"\n== {name}", flush=True)
-        found = import_module(f"{__package__}.{name}").main([])
+        found = import_module(f"{__package__}.{name}").main([]) or []
         figures.keep(options.out, name, figures.records_of(name, found))
         print(f"-- {time.perf_counter() - started:.0f} s", flush=True)
     print(f"\nall figures, kept in {options.out}")

@@ -26,6 +26,7 @@ TINY: dict[str, Sequence[str]] = {
     "recall": ["--thumbnail"],
     "publish": ["--count=400", "--rounds=1", "--rounds-in-earnest=1"],
     "index_upkeep": ["--captures", "2000", "4000"],
+    "index_memory": ["--captures", "1000"],
     "locate_search": ["--count=300", "--queries=3"],
     "quarter": ["--weeks=1", "--cells=6", "--sources", "europeana", "panoramax"],
     "pages": ["--weeks=1", "--cells=20", "--pages=1", "--times=1"],
@@ -55,9 +56,10 @@ def logs() -> Iterator[None]:
 def test_a_benchmark_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     figures = import_module(f"geopin_assets_tests.benchmarks.{name}").main(TINY[name])
     assert capsys.readouterr().out.strip()
-    assert all(isfinite(figure.value) for figure in figures)
-    assert len({figure.what for figure in figures}) == len(figures)
-    assert figures or name in MAY_MEASURE_NOTHING
+    if figures is not None:  # those that are only read
+        assert all(isfinite(figure.value) for figure in figures)
+        assert len({figure.what for figure in figures}) == len(figures)
+        assert figures or name in MAY_MEASURE_NOTHING
 
 
 def test_every_benchmark_is_run_by_the_one_command() -> None:

@@ -24,6 +24,7 @@ from geopin_assets.errors import GeoPinError, PermanentError
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import LEAVING, held, withdraw
 from geopin_assets.index.targets import Target
+from geopin_assets.locate.features import of_captures
 from geopin_assets.platform.index_state import views_of
 from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
@@ -58,6 +59,12 @@ def traces_in_vectors(storage: Storage, capture_ids: Sequence[str]) -> Iterator[
     """In files of vectors, those of killed runs included."""
     for stored in stored_vectors(storage.embeddings(), capture_ids):
         yield Trace(stored.capture_id, f"vectors of {stored.model_id}", stored.cell_id, stored.vectors)
+
+
+def traces_in_features(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
+    """In what `locate` keeps of references."""
+    for capture_id, views in of_captures(storage.settings().data_dir, capture_ids).items():
+        yield Trace(capture_id, "points of references", "", views)
 
 
 def traces_in_index(storage: Storage, search_index: SearchIndex, capture_ids: Sequence[str]) -> Iterator[Trace]:
@@ -134,6 +141,7 @@ class Takedown:
             "catalog": traces_in_catalog(self.storage, self.capture_ids),
             "raw": traces_in_raw(self.storage, self.capture_ids),
             "vectors": traces_in_vectors(self.storage, self.capture_ids),
+            "points of references": traces_in_features(self.storage, self.capture_ids),
             "index": traces_in_index(self.storage, self.search_index, self.capture_ids),
         }
         return [trace for place, traces in places.items() for trace in _whatever(place, traces)]
@@ -146,6 +154,9 @@ class Takedown:
                 self._leave_store(store, result)
             except GeoPinError as error:
                 _note(result, store.key, error)
+        result.totals["points_deleted"] += sum(
+            of_captures(self.storage.settings().data_dir, self.capture_ids, forget=True).values()
+        )
         return result
 
     def _leave_catalog(self) -> Iterator[LayerResult]:
