@@ -15,8 +15,9 @@ from geopin_assets_tests.benchmarks.tools import figures
 
 EMBED_BENCHMARKS = ("http_clients", "embed_fetch", "embed_pipeline", "embed_gpu", "embed_refresh", "embed_memory")
 BENCHMARKS = (
-    *("definitions_import", "commands", "cell_overhead", "splitting", "workload", "national_crawl", "merge", "recall"),
-    *("publish", "quarter", "index_upkeep", "index_memory", "locate_search", "scale", "pages"),
+    *("definitions_import", "commands", "cell_overhead", "splitting", "workload", "national_crawl", "merge", "growth"),
+    *("recall", "real_photos", "publish", "quarter", "index_upkeep", "index_memory", "locate_search", "export"),
+    *("locate_answer", "locate_sandbox", "scale", "pages"),
     *EMBED_BENCHMARKS,
 )
 OUT = Path(".geopin/bench.json")
