@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from geopin_assets.geo import distance_m
+from geopin_assets.index.limits import MAX_TOP_K
 from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.confidence import Calibration
 from geopin_assets.locate.location import NOT_COVERED, UNCERTAIN, Location, Place, Reference
@@ -27,6 +28,7 @@ NOT_CALIBRATED = "this model is not calibrated: `geopin calibrate` fits confiden
 NOT_VERIFIED = (
     "not verified: that takes `pip install 'geopin-assets[verify]'` and XFeat's weights (GEOPIN_VERIFY_WEIGHTS)"
 )
+NOT_DEEPER = f"of each block of cells, about 20 km wide, only the {MAX_TOP_K} most alike captures were looked at"
 Compare = Callable[[Sequence[Match]], dict[str, int]]
 """Counts the points that match the photo: inliers by capture id, of those matches whose images can be had."""
 
@@ -58,19 +60,34 @@ class Locator:
         measured (docs/locating.md). Raises PermanentError for vectors of another dimension.
         """
         matches = search(views, self.index, self.store, area=area)
+        is_cut = area is not None and matches.height < MAX_TOP_K == self.index.deepest
+        notes = ([NOT_VERIFIED] if verify and not compare else []) + ([NOT_DEEPER] if is_cut else [])
         if matches.is_empty():
-            nothing = ["nothing is indexed there"]
-            return Location(
-                NOT_COVERED, None, None, None, None, None, nothing, [], [], self.model_id, self.index_version
-            )
+            return self._nothing(notes)
         if matches["trust"].count():
             matches = renumbered(weighed(matches))
         inliers = compare(matches.head(verify).rows(named=True)) if compare and verify else {}
         if inliers and self.calibration and self.calibration.reorders:
             matches = reordered(matches, inliers)
         terms = gather(views, matches, self.index, self.store, area=area, inliers=inliers)
-        notes = [NOT_VERIFIED] if verify and not compare else []
         return self._answer(matches, terms, inliers, top, notes)
+
+    def _nothing(self, notes: list[str]) -> Location:
+        return Location(
+            status=NOT_COVERED,
+            lat=None,
+            lon=None,
+            radius_m=None,
+            heading_deg=None,
+            heading_from=None,
+            confidence=None,
+            terms=["nothing is indexed there"],
+            alternatives=[],
+            matches=[],
+            model_id=self.model_id,
+            index_version=self.index_version,
+            notes=notes,
+        )
 
     def _answer(
         self, matches: pl.DataFrame, terms: Terms, inliers: dict[str, int], top: int, notes: list[str]
@@ -83,6 +100,7 @@ class Locator:
             lon=best["lon"],
             radius_m=known.radius_m(confidence) if known and confidence is not None else None,
             heading_deg=best["heading_deg"],
+            heading_from=best["heading_from"],
             confidence=confidence,
             terms=terms.in_words(),
             alternatives=self._alternatives(matches, terms),

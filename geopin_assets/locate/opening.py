@@ -31,10 +31,13 @@ def open_locator(settings: Settings, embedding: Embedding, search_index: SearchI
 
 def open_index(embedding: Embedding, search_index: SearchIndex) -> Locator:
     """The same without a calibration."""
-    model = embedding.model()
-    serving = serving_version(search_index, model)
-    index, store = SearchedIndex(search_index.vectors(serving)), SearchedStore(search_index.metadata())
-    return Locator(index, store, model.model_id, serving.name, calibration=None)
+    return open_version(search_index, serving_version(search_index, embedding.model()))
+
+
+def open_version(search_index: SearchIndex, version: IndexVersion) -> Locator:
+    """The same of any version."""
+    index, store = SearchedIndex(search_index.vectors(version)), SearchedStore(search_index.metadata())
+    return Locator(index, store, version.model_id, version.name, calibration=None)
 
 
 def serving_version(search_index: SearchIndex, model: Model) -> IndexVersion:

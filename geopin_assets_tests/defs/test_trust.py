@@ -10,6 +10,7 @@ import pytest
 
 from geopin_assets.cells import cell
 from geopin_assets.defs.assets.retrieval import outliers
+from geopin_assets.locate.outliers import FILE as DOUBTED
 from geopin_assets.locate.outliers import SCHEMA, keep
 from geopin_assets_tests.factories import capture, crawl
 from geopin_assets_tests.platform import CELLS, Installation
@@ -24,7 +25,6 @@ def place(tmp_path: Path, request: pytest.FixtureRequest) -> Installation:
     lon, lat = (box.west + box.east) / 2, (box.south + box.north) / 2
     crawl(place.storage.raw(), HERE, [capture(name, lon=lon, lat=lat) for name in "abc"])
     place.storage.catalog().merge([HERE], place.storage.raw())
-    place.storage.quality_dir().mkdir(parents=True, exist_ok=True)
     return place
 
 
@@ -56,7 +56,8 @@ def doubt(place: Installation, asked: list[str] | None = None, **trust: float) -
         "at": datetime(2026, 11, 29, tzinfo=UTC),
     }
     rows = [row | {"capture_id": f"panoramax:{name}", "trust": value} for name, value in trust.items()]
-    keep(place.storage.quality_dir(), pl.DataFrame(rows, schema=SCHEMA), asked or [r["capture_id"] for r in rows])
+    with place.storage.quality().as_folder(DOUBTED) as folder:
+        keep(folder, pl.DataFrame(rows, schema=SCHEMA), asked or [r["capture_id"] for r in rows])
 
 
 def test_every_database_knows_what_is_doubted_now_and_nothing_is_written_twice(
