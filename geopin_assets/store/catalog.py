@@ -142,13 +142,20 @@ class Catalog:
         return self._takedowns
 
     def apply_takedowns(self) -> None:
-        """Restore the list where a copy of it holds more, and have nothing here that is on it. Makes no catalog."""
+        """Restore the list where a copy of it holds more, and have nothing here that is on it. Makes no catalog.
+
+        Files of cells that a killed merge, or one from before there were such files, left unwritten are written too.
+        """
         self._takedowns.adopt(here := self._listed_here())
         self._takedowns.sync()
-        if self._database.path.exists() and not self._takedowns.listed().equals(here):
+        if self._database.path.exists() and (self._lacks_files() or not self._takedowns.listed().equals(here)):
             with self._database.connect() as db:
                 self._apply_takedowns(db)
                 self._write_cells(db)
+
+    def _lacks_files(self) -> bool:
+        found = self._if_there("unwritten_cells", "from unwritten_cells limit 1")
+        return self._cells is not None and found is not None and not found.is_empty()
 
     def last_seen(self, capture_ids: Sequence[str]) -> dict[str, datetime]:
         """When a crawl last showed captures; those that none ever did are not in it."""
