@@ -46,26 +46,29 @@ def print_publish_plan(captures: int = 0, pano_share: float = 0.0, *, is_json: b
 
 def publish_plan(captures: int = 0, pano_share: float = 0.0) -> Facts:
     """Vectors, rows, requests, bytes, shards and money of a first load."""
+    from geopin_assets.embedding.model.choosing import dimensions
     from geopin_assets.embedding.protocol import VIEWS
     from geopin_assets.index.cost import forecast_publish
-    from geopin_assets.platform.parts import Embedding, Storage
+    from geopin_assets.platform.parts import Storage
 
-    embedded, panoramas = captures, round(captures * pano_share)
+    storage, embedded, panoramas = Storage(), captures, round(captures * pano_share)
     if not captures:
-        catalog = Storage().catalog()
+        catalog = storage.catalog()
         (captures, _), (embedded, panoramas) = catalog.size(), catalog.size(are_wanted=True)
-    return asdict(forecast_publish(embedded + (VIEWS - 1) * panoramas, captures, Embedding().model().dim))
+    return asdict(forecast_publish(embedded + (VIEWS - 1) * panoramas, captures, dimensions(storage.settings())))
 
 
 def thinning_plan() -> list[Facts]:
     """Images, vectors and money of a first load at several distances (GEOPIN_THIN_M), from a sample of the catalog."""
+    from geopin_assets.embedding.model.choosing import dimensions
     from geopin_assets.embedding.protocol import VIEWS
     from geopin_assets.index.cost import forecast_publish
-    from geopin_assets.platform.parts import Embedding, Storage
+    from geopin_assets.platform.parts import Storage
     from geopin_assets.store.thinning import drives, kept
 
-    catalog, dim = Storage().catalog(), Embedding().model().dim
-    (captures, _), sample, plans = catalog.size(), drives(catalog, _SAMPLED), []
+    storage, plans = Storage(), list[Facts]()
+    catalog, dim = storage.catalog(), dimensions(storage.settings())
+    (captures, _), sample = catalog.size(), drives(catalog, _SAMPLED)
     for within_m in _THIN_M if captures else ():
         images, panoramas = (round(n * captures / sample.height) for n in kept(sample, within_m))
         cost = asdict(forecast_publish(images + (VIEWS - 1) * panoramas, captures, dim))

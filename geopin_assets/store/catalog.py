@@ -76,8 +76,7 @@ class Catalog:
 
         Only files of other crawls than were merged before are read: the cost follows what changed. Captures that a
         complete crawl no longer returned are removed and tombstoned; an incomplete crawl removes nothing.
-        What is on the takedown list is left out, whatever the files hold. Another `thin_m` than the last merge had
-        changes every cell.
+        What is on the takedown list is left out, whatever the files hold. Another `thin_m` changes every cell.
 
         Raises StaleCatalogError for the catalog of another installation.
         """
@@ -146,13 +145,20 @@ class Catalog:
         return self._takedowns
 
     def apply_takedowns(self) -> None:
-        """Restore the list where a copy of it holds more, and have nothing here that is on it. Makes no catalog."""
+        """Restore the list where a copy of it holds more, and have nothing here that is on it. Makes no catalog.
+
+        Files of cells that a killed merge, or one from before there were such files, left unwritten are written too.
+        """
         self._takedowns.adopt(here := self._listed_here())
         self._takedowns.sync()
-        if self._database.path.exists() and not self._takedowns.listed().equals(here):
+        if self._database.path.exists() and (self._lacks_files() or not self._takedowns.listed().equals(here)):
             with self._database.connect() as db:
                 self._apply_takedowns(db)
                 self._write_cells(db)
+
+    def _lacks_files(self) -> bool:
+        found = self._if_there("unwritten_cells", "from unwritten_cells limit 1")
+        return self._cells is not None and found is not None and not found.is_empty()
 
     def last_seen(self, capture_ids: Sequence[str]) -> dict[str, datetime]:
         """When a crawl last showed captures; those that none ever did are not in it."""
@@ -197,13 +203,9 @@ class Catalog:
         """capture_id and cell_id of the same."""
         return self._select("captures", ["capture_id", "cell_id"], cell_ids)
 
-    def wanted(self, cell_ids: Sequence[str], columns: Sequence[str] = ("capture_id", "cell_id")) -> pl.DataFrame:
-        """Some columns of those that the index should hold."""
+    def wanted(self, cell_ids: Sequence[str], columns: Sequence[str] = IMAGE_COLUMNS) -> pl.DataFrame:
+        """Of those that the index should hold some columns, by default what embedding needs."""
         return self._select(_WANTED, columns, cell_ids)
-
-    def images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """Of the same, what embedding needs, and `cell_id`."""
-        return self.wanted(cell_ids, IMAGE_COLUMNS)
 
     def counts_by_cell(self, cell_ids: Sequence[str]) -> dict[str, int]:
         """Captures per cell; cells without one are not in it."""
