@@ -46,6 +46,11 @@ def _folder(path: Path) -> Path:
     return path.absolute()
 
 
+def _store(address: str) -> str:
+    """Absolute where it is a folder."""
+    return address.rstrip("/") if "://" in address else str(Path(address).expanduser().absolute())
+
+
 class Profile(StrEnum):
     """sandbox: loopback stand-ins, embedded index · live: real sources, embedded index · cloud: Cloudflare too."""
 
@@ -78,6 +83,10 @@ class Installation(BaseSettings):
         default_factory=lambda known: known["home"] / ".geopin" / known["profile"], validation_alias="GEOPIN_DATA"
     )
     """where all data goes; by default `.geopin/<profile>` in DAGSTER_HOME, or where the command is typed"""
+    store: Annotated[str, AfterValidator(_store)] = Field(default_factory=lambda known: str(known["data_dir"]))
+    """where what several machines share goes: a folder, or `s3://bucket/prefix`; by default the data directory"""
+    s3_endpoint_url: str = ""
+    """S3 server other than Amazon's, as for Cloudflare R2: of the store, and of a bucket of own photos"""
     contact: str = ""
     """e-mail or URL in the User-Agent, for sources to reach whoever crawls; without it Wikimedia Commons is off"""
     sandbox_port: Whole = Field(default=SANDBOX_PORT, ge=1, le=65_535)
@@ -88,9 +97,11 @@ class OfEmbedding(Installation):
     """Images and the model."""
 
     model: str = "cosplace/ResNet50/512"
-    """which published model embeds: `{method}/{backbone}/{dimensions}`"""
+    """which published model embeds: `{method}/{backbone}/{dimensions}`, and `/{dimensions}` more to whiten it to"""
     weights: str = ""
     """path of a checkpoint of that model; without it the published one is fetched (the sandbox falls back)"""
+    whitening: str = ""
+    """path of what `geopin whiten` made, for a model that is whitened; without it where that command put it"""
     device: str = ""
     """torch device, or several with commas: each run takes a free one; without it cuda, else mps, else cpu"""
     precision: Precision = Precision.AUTO
@@ -99,6 +110,9 @@ class OfEmbedding(Installation):
     """`1` compiles the model with torch.compile: minutes of compiling, then faster"""
     gpu_pool: str = "gpu"
     """Dagster pool of embedding runs; its limit is how many run at once"""
+    thin_m: float = Field(default=0, ge=0, le=1000)
+    """images of one sequence that look the same way get a vector only if so far from each other, meters; `0`: all of
+    them. Another value changes every cell with the next merge"""
     verify_weights: str = ""
     """path of XFeat's weights, by which answers are verified; without it the published ones are fetched"""
     trusted_hosts: Hosts = frozenset()
@@ -191,8 +205,6 @@ class OfSources(Installation):
     """system of the coordinates in tables that state none, as `EPSG:28992`"""
     own_photos_clock_offset_s: float = Field(default=0, ge=-(10**9), le=10**9)
     """seconds that clocks of cameras were behind, for photos that a GPX track places"""
-    s3_endpoint_url: str = ""
-    """S3 server of that folder other than Amazon's, as for Cloudflare R2"""
     own_photos_license: str = ""
     """required with the folder"""
     own_photos_attribution: str = ""
@@ -219,6 +231,9 @@ class OfOperating(Installation):
     coverage_captures_per_1000: float = Field(default_factory=ByProfile(10, sandbox=0.25), ge=0, le=100_000)
     """captures that a cell needs for every 1,000 inhabitants: ten are one every 350 m of the street they share. The
     sandbox has one street a cell"""
+    streets: str = ""
+    """OpenStreetMap extract (.osm.pbf) of the streets whose coverage is measured, by municipality; needs the extra
+    `streets`"""
     max_source_loss: float = Field(default=0.2, ge=0, le=1)
     """share of its captures a source may lose in a week before nothing is published; 1 lets all pass"""
     max_embedding_failures: float = Field(default=0.05, ge=0, le=1)

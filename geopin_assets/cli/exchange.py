@@ -20,7 +20,7 @@ from geopin_assets.settings import Settings
 def export_and_report(settings: Settings, region: str, out: str) -> None:
     """Publish a region to a folder or bucket, or what changed since the last time, and say what is there."""
     storage = Storage()
-    store = open_store(out, endpoint_url=settings.s3_endpoint_url) if out else storage.exports()
+    store = open_store(out, endpoint_url=settings.s3_endpoint_url, access=settings.s3) if out else storage.exports()
     model, cell_ids = searched_model(Embedding(), SearchIndex()), cells_of(region)
     with storage.leases().held(EXCHANGE, what="export"), snapshot(storage, model, cell_ids, region) as there:
         done = publish(
@@ -54,7 +54,10 @@ def import_and_report(settings: Settings, address: str, *, is_first: bool, max_r
     from geopin_assets.defs.running.adopting import Adoption
     from geopin_assets.defs.running.home import open_instance
 
-    of, most = open_store(address, endpoint_url=settings.s3_endpoint_url), _most(settings, max_removals)
+    of, most = (
+        open_store(address, endpoint_url=settings.s3_endpoint_url, access=settings.s3),
+        _most(settings, max_removals),
+    )
     adoption = Adoption(Storage(), SearchIndex(), Embedding().model(), of, most, max_removals)
     dagster_home()
     terminal()
@@ -74,7 +77,7 @@ def copy_and_report(settings: Settings, address: str, to: str, max_removals: int
     """Bring a copy in another folder up to date, which needs no installation."""
     from geopin_assets.exchange.copies import bring_up_to_date
 
-    of, copy = (open_store(place, endpoint_url=settings.s3_endpoint_url) for place in (address, to))
+    of, copy = (open_store(place, endpoint_url=settings.s3_endpoint_url, access=settings.s3) for place in (address, to))
     manifest = None
     for manifest in bring_up_to_date(copy, of, _most(settings, max_removals)):
         console.print(

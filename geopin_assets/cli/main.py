@@ -90,11 +90,17 @@ def merge() -> None:
 def plan(
     source: Annotated[list[str] | None, typer.Argument(help="Only these sources")] = None,
     region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "all",
+    captures: Annotated[str, typer.Option(help="What so many captures in all would take, e.g. 39e6")] = "",
+    pano_share: Annotated[float, typer.Option(min=0, max=1, help="Share of those that are panoramas")] = 0.1,
     as_json: Json = False,
 ) -> None:
     """What crawling a region will take: runs, requests and hours per source, with rates and budgets applied."""
     from geopin_assets.cli.plans import print_plan
+    from geopin_assets.cli.scale import print_scale
 
+    if captures:
+        print_scale(Settings.from_env(), captures, pano_share, is_json=as_json)
+        return
     print_plan(Settings.from_env(), source or [], region, is_json=as_json)
 
 
@@ -272,6 +278,16 @@ def calibrate(
     calibrate_and_report(Settings.from_env(), questions, verify)
 
 
+@app.command()
+def whiten(
+    images: Annotated[int, typer.Option(min=64, help="Captures of the catalog that it is fitted to")] = 5_000,
+) -> None:
+    """Fit what GEOPIN_MODEL's last part asks for: fewer dimensions of the same vectors, once for each model."""
+    from geopin_assets.cli.whiten import whiten_and_report
+
+    whiten_and_report(Settings.from_env(), images)
+
+
 index_app = typer.Typer(no_args_is_help=True, help="Versions of the published index.")
 app.add_typer(index_app, name="index")
 
@@ -295,6 +311,14 @@ def index_build(
     sys.exit(build_version(new=new, max_removals=max_removals))
 
 
+@index_app.command("switch")
+def index_switch(name: str) -> None:
+    """Let searches use this index: a complete one whatever was judged of its model, or one that was retired."""
+    from geopin_assets.cli.index import switch_index
+
+    switch_index(name)
+
+
 @index_app.command("drop")
 def index_drop(name: str) -> None:
     """Delete an index that searches do not use."""
@@ -313,6 +337,49 @@ def index_plan(
     from geopin_assets.cli.plans import print_publish_plan
 
     print_publish_plan(captures, pano_share, is_json=as_json)
+
+
+catalog_app = typer.Typer(no_args_is_help=True, help="The catalog: made anew, or handed to readers elsewhere.")
+app.add_typer(catalog_app, name="catalog")
+
+
+@catalog_app.command("rebuild")
+def catalog_rebuild() -> None:
+    """Set the catalog aside and make it anew from the raw files and the list of takedowns. Asks no source."""
+    from geopin_assets.cli.merge import merge_and_report
+
+    sys.exit(merge_and_report(Settings.from_env(), is_anew=True))
+
+
+@catalog_app.command("publish")
+def catalog_publish() -> None:
+    """Put a copy of the catalog into the store, for readers on other machines."""
+    from geopin_assets.platform.parts import Storage
+    from geopin_assets.store.snapshot import publish
+
+    snapshot = publish(Storage().catalog(), Storage().snapshots())
+    typer.echo(f"{snapshot.key}: merge {snapshot.generation}, {snapshot.bytes:,} bytes")
+
+
+@catalog_app.command("get")
+def catalog_get(path: Path) -> None:
+    """Fetch the newest published copy of the catalog to PATH, for `duckdb PATH`."""
+    from geopin_assets.platform.parts import Storage
+    from geopin_assets.store.snapshot import fetch
+
+    snapshot = fetch(Storage().snapshots(), path)
+    typer.echo(f"{path}: merge {snapshot.generation} of {snapshot.made_at}, {snapshot.bytes:,} bytes")
+
+
+@app.command()
+def move(
+    to: str,
+    exactly: Annotated[bool, typer.Option("--exactly", help="Delete there what is not here (any more)")] = False,
+) -> None:
+    """Copy the store (raw files, vectors, reports) to another folder or bucket, and compare byte by byte."""
+    from geopin_assets.cli.move import move_and_report
+
+    sys.exit(move_and_report(Settings.from_env(), to, exactly=exactly))
 
 
 @app.command()

@@ -8,17 +8,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 import duckdb
 import polars as pl
 
 from geopin_assets.errors import StaleCatalogError
+from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.grid import Bbox
 from geopin_assets.installation import Mark
-from geopin_assets.store.database import Database, DatabaseSpace, frame
-from geopin_assets.store.merge import MEMORY_LIMIT, MergeReport, merge_cells, replace_takedowns, unmerged_cells
+from geopin_assets.store.cell_files import CellFiles
+from geopin_assets.store.database import Database, DatabaseSpace, copy_database, frame
+from geopin_assets.store.failures import FAILURE_COLUMNS, follow_failures
+from geopin_assets.store.merge import (
+    MEMORY_LIMIT,
+    MergeReport,
+    merge_cells,
+    replace_takedowns,
+    unmerged_cells,
+    unwritten_cells,
+)
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.reading import quoted
 from geopin_assets.store.schema import CAPTURE_COLUMNS
@@ -32,14 +42,13 @@ REBUILD = "`geopin merge` makes it anew from the raw files, and sets this one as
 COVERAGE_COLUMNS = ["cell_id", "source", "captured_at", "heading_deg", "is_pano"]
 """What coverage and diversity are judged by."""
 _THERE = "select 1 from information_schema.tables where table_catalog = current_database() and table_name = ?"
+_WANTED = "(from captures where not_indexed_because is null)"
+"""Those that the index should hold."""
 _WITHIN = """and exists (
     select 1 from (select unnest(?::double[]) as west, unnest(?::double[]) as south,
                           unnest(?::double[]) as east, unnest(?::double[]) as north)
     where lon between west and east and lat between south and north)"""
-FAILURE_COLUMNS = [
-    *("capture_id", "cell_id", "source", "image_version"),
-    *("reason", "attempts", "last_tried_at", "next_try_at"),
-]
+_NEWEST = "select installation_id, generation, merge_id from generations order by generation desc limit 1"
 
 
 class Catalog:
@@ -49,29 +58,34 @@ class Catalog:
         self,
         path: Path,
         takedowns: Takedowns | None = None,
+        cells: CellFiles | None = None,
         *,
         patience_s: float = 300.0,
+        thin_m: float = 0.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`takedowns`: the list that is kept out, by default the file beside the catalog."""
+        """`takedowns`: the list that is kept out, by default beside the catalog. `cells`: what follows it."""
         self._database = Database(path, patience_s=patience_s, sleep=sleep)
         self._takedowns = takedowns or Takedowns(path.with_name(TAKEDOWNS))
-        self._clock = clock
+        self._cells = cells
+        self._thin_m, self._clock = thin_m, clock
 
     def merge(self, cell_ids: Sequence[str], raw: RawStore) -> MergeReport:
         """Bring the cells up to date with their raw files, some at a time, each of them whole or not at all.
 
         Only files of other crawls than were merged before are read: the cost follows what changed. Captures that a
         complete crawl no longer returned are removed and tombstoned; an incomplete crawl removes nothing.
-        What is on the takedown list is left out, whatever the files hold.
+        What is on the takedown list is left out, whatever the files hold. Another `thin_m` changes every cell.
 
         Raises StaleCatalogError for the catalog of another installation.
         """
         with self._database.connect() as db:
             self._apply_takedowns(db)
             self._count_generation(db)
-            return merge_cells(db, cell_ids, raw, self._clock())
+            report = merge_cells(db, cell_ids, raw, self._clock(), self._thin_m)
+            self._write_cells(db)
+            return report
 
     def unmerged(self, raw: RawStore) -> list[str]:
         """The cells whose raw files hold something that was not merged. Reads the end of every raw file."""
@@ -131,12 +145,20 @@ class Catalog:
         return self._takedowns
 
     def apply_takedowns(self) -> None:
-        """Restore the list where a copy of it holds more, and have nothing here that is on it. Makes no catalog."""
+        """Restore the list where a copy of it holds more, and have nothing here that is on it. Makes no catalog.
+
+        Files of cells that a killed merge, or one from before there were such files, left unwritten are written too.
+        """
         self._takedowns.adopt(here := self._listed_here())
         self._takedowns.sync()
-        if self._database.path.exists() and not self._takedowns.listed().equals(here):
+        if self._database.path.exists() and (self._lacks_files() or not self._takedowns.listed().equals(here)):
             with self._database.connect() as db:
                 self._apply_takedowns(db)
+                self._write_cells(db)
+
+    def _lacks_files(self) -> bool:
+        found = self._if_there("unwritten_cells", "from unwritten_cells limit 1")
+        return self._cells is not None and found is not None and not found.is_empty()
 
     def last_seen(self, capture_ids: Sequence[str]) -> dict[str, datetime]:
         """When a crawl last showed captures; those that none ever did are not in it."""
@@ -149,6 +171,11 @@ class Catalog:
         sql = "select distinct cell_id from capture_history where list_contains(?, capture_id) and cell_id is not null"
         found = self._if_there("capture_history", sql, [list(capture_ids)])
         return [] if found is None else found["cell_id"].to_list()
+
+    def copy_to(self, path: Path) -> None:
+        """Another database with all that it holds now, without the room that nothing uses."""
+        with self._database.connect(read_only=True) as db:
+            copy_database(db, path)
 
     def tidy(self) -> DatabaseSpace:
         """Give back what the file does not need; what it takes then."""
@@ -166,21 +193,19 @@ class Catalog:
             [list(capture_ids)],
         )
 
-    def captures(self, cell_ids: Sequence[str], within: Sequence[Bbox] | None = None) -> pl.DataFrame:
+    def captures(
+        self, cell_ids: Sequence[str], within: Sequence[Bbox] | None = None, columns: Sequence[str] = CAPTURE_COLUMNS
+    ) -> pl.DataFrame:
         """Canonical captures of some cells, ordered by capture_id; of those only what is in one of the boxes."""
-        return self._select("captures", CAPTURE_COLUMNS, cell_ids, within)
+        return self._select("captures", columns, cell_ids, within)
 
     def places(self, cell_ids: Sequence[str]) -> pl.DataFrame:
         """capture_id and cell_id of the same."""
         return self._select("captures", ["capture_id", "cell_id"], cell_ids)
 
-    def images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """Of the captures of some cells, the columns that embedding needs, and `cell_id`."""
-        return self._select("captures", IMAGE_COLUMNS, cell_ids)
-
-    def positions(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """Source, lon and lat of the captures of some cells."""
-        return self._select("captures", ("source", "lon", "lat"), cell_ids)
+    def wanted(self, cell_ids: Sequence[str], columns: Sequence[str] = IMAGE_COLUMNS) -> pl.DataFrame:
+        """Of those that the index should hold some columns, by default what embedding needs."""
+        return self._select(_WANTED, columns, cell_ids)
 
     def counts_by_cell(self, cell_ids: Sequence[str]) -> dict[str, int]:
         """Captures per cell; cells without one are not in it."""
@@ -211,10 +236,11 @@ class Catalog:
                from crawl_cells group by source order by source"""
         )
 
-    def size(self) -> tuple[int, int]:
-        """How many captures there are, and how many of them are panoramas."""
-        captures, panoramas = self.query("select count(*), count(*) filter (is_pano) from captures").row(0)
-        return int(captures), int(panoramas)
+    def size(self, *, are_wanted: bool = False) -> tuple[int, int]:
+        """How many captures there are, or should be in the index, and how many of them are panoramas."""
+        sql = f"select count(*), count(*) filter (is_pano) from {_WANTED if are_wanted else 'captures'}"  # noqa: S608
+        captures, panoramas = self.query(sql).row(0)
+        return captures, panoramas
 
     def cells_to_retry(self, now: datetime, longest_wait: timedelta) -> pl.Series:
         """The cells with images that failed and may be tried again; no right clock notes a time beyond the longest."""
@@ -264,13 +290,13 @@ class Catalog:
         return self.query("select capture_id from captures order by capture_id")["capture_id"]
 
     def with_images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """capture_id and cell_id of captures whose image could be had at the last try, or was not tried yet."""
-        table = "captures anti join embedding_failures using (capture_id)"
+        """capture_id and cell_id of wanted captures whose image could be had at the last try, or was not tried yet."""
+        table = f"{_WANTED} anti join embedding_failures using (capture_id)"
         return self._select(table, ["capture_id", "cell_id"], cell_ids)
 
     def cells_with_images(self) -> list[str]:
-        """Cells with a capture whose image could be had at the last try, or was not tried yet."""
-        sql = "select distinct cell_id from captures anti join embedding_failures using (capture_id)"
+        """Cells with a wanted capture whose image could be had at the last try, or was not tried yet."""
+        sql = f"select distinct cell_id from {_WANTED} anti join embedding_failures using (capture_id)"  # noqa: S608
         return self.query(sql)["cell_id"].to_list()
 
     def cell_counts(self) -> dict[str, int]:
@@ -284,14 +310,17 @@ class Catalog:
             from embedding_failures semi join captures using (capture_id) group by all order by all"""
         )
 
-    def replace_failures(self, cell_id: str, failures: pl.DataFrame) -> None:
-        """Make `failures` (without cell_id) the embedding failures of one cell."""
-        with self._database.connect() as db:
-            db.begin()
-            db.execute("delete from embedding_failures where cell_id = ?", [cell_id])
-            db.register("failures", failures.with_columns(cell_id=pl.lit(cell_id)).select(FAILURE_COLUMNS))
-            db.execute("insert into embedding_failures by name select * from failures")
-            db.commit()
+    def follow_failures(self, objects: ObjectStore) -> None:
+        """Have the table of embedding failures say what the files of all cells say; those that changed are read."""
+        if not self._database.path.exists():
+            return
+        stored = {PurePosixPath(one.key).stem: one for one in objects.look()[1] if one.key.endswith(".parquet")}
+        known = dict(self.query("from failure_files").iter_rows())
+        changed = [cell_id for cell_id, one in stored.items() if known.get(cell_id) != one.version]
+        if changed or known.keys() - stored.keys():
+            with self._database.connect() as db:
+                follow_failures(db, objects, {cell_id: stored[cell_id] for cell_id in changed}, known.keys() - stored)
+                self._write_cells(db)
 
     def snapshot(self, files: Mapping[Path, Sequence[str]], columns: Sequence[str]) -> pl.DataFrame:
         """Write captures of cells to Parquet files, by cell and capture, all as of one moment; `crawl_cells` of then.
@@ -336,6 +365,15 @@ class Catalog:
         listed = self._takedowns.listed()
         if not listed.equals(held):
             replace_takedowns(db, listed, self._clock())
+
+    def _write_cells(self, db: duckdb.DuckDBPyConnection) -> None:
+        """Have the files of cells follow. A kill in between leaves the cells on the list of the next merge."""
+        if self._cells is None:
+            return
+        written = list(self._cells.write(unwritten_cells(db)))
+        db.execute("delete from unwritten_cells")
+        if written and (row := db.execute(_NEWEST).fetchone()):
+            self._cells.put_mark(Mark(*row))
 
     def _count_generation(self, db: duckdb.DuckDBPyConnection) -> None:
         """Write the merge down. One that was never marked, as it was just made or is older than this, is not counted

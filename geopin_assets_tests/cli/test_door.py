@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from geopin_assets.cli.door import Door
 from geopin_assets.cli.services import reports
+from geopin_assets.files.object_store import open_store
 from geopin_assets_tests.ui.city import HOST, await_port, free_port
 
 JSON = {"Content-Type": "application/json"}
@@ -37,7 +38,7 @@ class Behind:
             Route("/{path:path}", self._http, methods=["GET", "POST", "PUT", "OPTIONS"]),
         ]
         addresses = {f"http://{HOST}:{self.port}", f"http://localhost:{self.port}", PROXY}
-        self.app = Door(Starlette(routes=routes), reports(folder), Starlette(), addresses, token)
+        self.app = Door(Starlette(routes=routes), reports(open_store(folder)), Starlette(), addresses, token)
 
     async def _http(self, request: Request) -> PlainTextResponse:
         self.reached.append(f"{request.method} {request.url.path}")
@@ -176,6 +177,27 @@ def test_reports_have_no_part_in_the_origin_of_the_ui_and_nothing_lies_beside_th
         assert b"not a report" not in behind.ask("GET", path)[2]
         assert behind.ask("GET", path)[0] == 404
     assert behind.reached == []
+
+
+def test_archives_of_tiles_are_read_by_ranges_and_their_page_may_ask_nobody_else(
+    behind: Behind, tmp_path: Path
+) -> None:
+    (tmp_path / "quality" / "layers").mkdir()
+    (tmp_path / "quality" / "layers" / "captures.pmtiles").write_bytes(bytes(range(100)))
+    for asked, wanted, told in (
+        ("bytes=0-9", bytes(range(10)), "bytes 0-9/100"),
+        ("bytes=90-500", bytes(range(90, 100)), "bytes 90-99/100"),
+        ("bytes=99-", bytes([99]), "bytes 99-99/100"),
+    ):
+        status, headers, body = behind.ask("GET", "/reports/layers/captures.pmtiles", {"Range": asked})
+        assert (status, body, headers["content-range"]) == (206, wanted, told)
+        assert "connect-src 'self'" in headers["content-security-policy"]
+    status, headers, _ = behind.ask("GET", "/reports/layers/captures.pmtiles", {"Range": "bytes=100-200"})
+    assert (status, headers["content-range"]) == (416, "bytes */100")
+    assert behind.ask("GET", "/reports/layers/captures.pmtiles", {"Range": "cells=1-2"})[0] == 200
+    for path in ("/reports/layers/../coverage.html", "/reports/layers/%2e%2e/coverage.html"):
+        status, headers, _ = behind.ask("GET", path)
+        assert status == 404 or "sandbox" in headers["content-security-policy"], path
 
 
 def websocket(behind: Behind, path: str = "/graphql", **options: object) -> str:

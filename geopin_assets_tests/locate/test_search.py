@@ -68,6 +68,7 @@ def store(tmp_path: Path) -> SqliteStore:
                 "position_from": ["device", None, "computed"],
                 "position_error_m": [4.5, None, None],
                 "heading_from": ["pose", None, "track"],
+                "not_indexed_because": [None] * 3,
             }
         ),
     )
@@ -88,6 +89,7 @@ def test_a_match_carries_all_that_must_be_shown(index: LanceIndex, store: Sqlite
         "lon": pytest.approx(4.90),
         "lat": pytest.approx(52.37),
         "heading_deg": 0.0,
+        "heading_from": "pose",
         "captured_at": "2024-05-01T00:00:00Z",
         "license": "CC-BY-SA-4.0",
         "attribution": "© Zoë",
@@ -100,6 +102,7 @@ def test_a_match_carries_all_that_must_be_shown(index: LanceIndex, store: Sqlite
         "vector_id": "s:pano/00",
         "view": 0,
         "is_pano": True,
+        "trust": None,
         "distance_m": 0.0,
     }
 

@@ -17,7 +17,8 @@ from geopin_assets.defs.graph import group
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import DamagedFileError
-from geopin_assets.files.parquet import read_frame, write_frame
+from geopin_assets.files.object_store import NoSuchObjectError
+from geopin_assets.files.parquet import frame_bytes, read_frame
 from geopin_assets.http_client import DailyUse
 from geopin_assets.index.cost import forecast_publish
 from geopin_assets.index.sync import SyncReport, Wanted, sampled_sync_report
@@ -34,6 +35,7 @@ from geopin_assets.quality.limits import (
 )
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, quotas_of
+from geopin_assets.store.thinning import not_indexed_counts
 
 CHECKS = {
     "no_duplicates": "Every (source, image id) is one row of the catalog. If not: the merge is broken, do not publish.",
@@ -62,9 +64,10 @@ def integrity(
     context: dg.AssetExecutionContext, storage: Storage, embedding: Embedding, search_index: SearchIndex
 ) -> dg.MaterializeResult:
     """Duplicates, licenses, images without a vector, budgets, and the published index compared with the catalog."""
+    storage.follow_failures()
     catalog, settings, now = storage.catalog(), storage.settings(), datetime.now(UTC)
     licenses, failures = catalog.licenses(), catalog.image_failures()
-    held = int(licenses["captures"].sum())
+    held, without = int(licenses["captures"].sum()), not_indexed_counts(catalog)
     model = embedding.model()
     audits = _audits(storage, model, now)
     vectors = int(audits["vectors"].sum())
@@ -75,6 +78,7 @@ def integrity(
             "captures": held,
             "vectors": vectors,
             "captures_without_vector": int(failures["captures"].sum()),
+            "captures_not_indexed": dg.MetadataValue.json(without),
             "embedder": model.label,
             "vectors_by_model": dg.MetadataValue.json({model.model_id: vectors} if vectors else {}),
             "licenses": frame_table(licenses),
@@ -85,7 +89,7 @@ def integrity(
             licenses_check(licenses),
             vectors_check(audits),
             sync_check(stores, stale_publications(search_index)),
-            images_check(failures, held, settings.max_embedding_failures),
+            images_check(failures, held - sum(without.values()), settings.max_embedding_failures),
             budget_check(daily_budgets(settings, now=now), month),
         ],
     )
@@ -95,13 +99,14 @@ def _audits(storage: Storage, model: Model, now: datetime) -> pl.DataFrame:
     """What is known of each cell's vectors; kept for the next report, which looks at what changed since."""
     from geopin_assets.embedding.stored_vectors import AUDITS, audit_files
 
-    path = storage.quality_dir() / "vector_audits.parquet"
+    reports, key = storage.quality(), "vector_audits.parquet"
     try:
-        known = read_frame(path).cast(AUDITS)
-    except (FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
+        with reports.as_file(key) as path:
+            known = read_frame(path).cast(AUDITS)
+    except (NoSuchObjectError, FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
         known = AUDITS.to_frame()
     audits = audit_files(storage.vectors(model), known, seed=now.toordinal())
-    write_frame(path, audits)
+    reports.put(key, frame_bytes(audits))
     return audits
 
 

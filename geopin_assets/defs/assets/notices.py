@@ -29,14 +29,15 @@ def notices(storage: Storage) -> dg.MaterializeResult:
     settings = storage.settings()
     areas = read_areas(Path(settings.notice_areas)) if settings.notice_areas else []
     rule = AddressRule(trusted_hosts=settings.trusted_hosts, allow_loopback=settings.is_sandbox)
-    teller = Teller(
-        settings.notices_dir,
-        settings.quality_dir / "notices",
-        f"{settings.reports_url}/notices",
-        settings.contact,
-        guarded_transport(rule),
-    )
-    failures = teller.tell(storage.catalog(), areas, datetime.now(UTC))
+    with storage.quality().below("notices").as_folder() as feeds:
+        teller = Teller(
+            settings.notices_dir,
+            feeds,
+            f"{settings.reports_url}/notices",
+            settings.contact,
+            guarded_transport(rule),
+        )
+        failures = teller.tell(storage.catalog(), areas, datetime.now(UTC))
     said = f"{len(failures)} of {len(areas)} areas could not be told" if failures else f"{len(areas)} areas"
     return dg.MaterializeResult(
         metadata={"areas": len(areas), **{name: teller.told[name] for name in ("found", "told", "waiting")}},
