@@ -55,14 +55,7 @@ def _print(told: Figures) -> None:
     console.print(
         f"{told.answers} captures asked of the other sources, {told.solvable} of them where one shows the place",
         f"right at once within 25 m: {told.recall['1@25']:.0%} of those{between('recall')}",
-        *(
-            [
-                f"by likeness alone {told.recall_by_likeness['1@25']:.0%}, in the order of matching points {told.recall_by_points['1@25']:.0%} of those"
-                f" compared, by {told.reordering_gain[0]:+.0%} ({told.reordering_gain[1]:+.0%} to {told.reordering_gain[2]:+.0%})"
-            ]
-            if told.recall_by_points and told.reordering_gain
-            else []
-        ),
+        *_points(told),
         f"called found: {told.found:.0%}, right of these {told.found_right:.0%};"
         f" of places that nobody shows {told.false_found:.1%}{between('false_found', 1)}",
         f"confidence off by {told.ece:.3f} (ECE), inside the radius {told.inside_radius:.0%}"
@@ -71,3 +64,14 @@ def _print(told: Figures) -> None:
         f" ({told.agreement_at_equal_cosine[1]:+.0%} to {told.agreement_at_equal_cosine[2]:+.0%})",
         sep="\n",
     )
+
+
+def _points(told: Figures) -> list[str]:
+    """What the order of matching points finds, where any were counted."""
+    if told.recall_by_points is None or told.reordering_gain is None:
+        return []
+    gain, low, high = told.reordering_gain
+    return [
+        f"by likeness alone {told.recall_by_likeness['1@25']:.0%}; of those compared, in the order of matching points"
+        f" {told.recall_by_points['1@25']:.0%}, {gain:+.0%} ({low:+.0%} to {high:+.0%})"
+    ]
