@@ -93,14 +93,14 @@ def _crawled(settings: Settings) -> list[Facts]:
 def _published(settings: Settings) -> Facts | None:
     from geopin_assets.locate.verdict import read_verdict
     from geopin_assets.platform.index_state import published_count, published_rows
-    from geopin_assets.platform.parts import Embedding, SearchIndex
+    from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 
     search_index = SearchIndex()
     serving = search_index.versions().serving()
     if serving is None:
         return None
     counts = {"vectors": published_count(search_index, serving), "captures": published_rows(search_index)}
-    model, verdict = Embedding().model(), read_verdict(settings.quality_dir)
+    model, verdict = Embedding().model(), read_verdict(Storage().quality())
     building = search_index.versions().building(model.model_id)
     is_waiting = verdict and building and verdict.version == building.name
     switch = verdict.in_words() if verdict and is_waiting else None

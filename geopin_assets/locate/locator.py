@@ -4,7 +4,7 @@ Here: putting the answer together. Not here: reading the photo (`photo.py`), the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -42,8 +42,6 @@ class Locator:
     model_id: str
     index_version: str
     calibration: Calibration | None
-    trust: Mapping[str, float] = field(default_factory=dict)
-    """Of captures that other sources contradict: they count less (`outliers.py`)."""
 
     def locate(
         self,
@@ -66,7 +64,8 @@ class Locator:
         notes = ([NOT_VERIFIED] if verify and not compare else []) + ([NOT_DEEPER] if is_cut else [])
         if matches.is_empty():
             return self._nothing(notes)
-        matches = renumbered(weighed(matches, self.trust)) if self.trust else matches
+        if matches["trust"].count():
+            matches = renumbered(weighed(matches))
         inliers = compare(matches.head(verify).rows(named=True)) if compare and verify else {}
         if inliers and self.calibration and self.calibration.reorders:
             matches = reordered(matches, inliers)
@@ -105,7 +104,7 @@ class Locator:
             confidence=confidence,
             terms=terms.in_words(),
             alternatives=self._alternatives(matches, terms),
-            matches=references(matches.head(top).rows(named=True), inliers, self.trust),
+            matches=references(matches.head(top).rows(named=True), inliers),
             model_id=self.model_id,
             index_version=self.index_version,
             notes=notes + ([] if known else [NOT_CALIBRATED]),
@@ -128,7 +127,7 @@ class Locator:
         return places
 
 
-def references(matches: Sequence[Match], inliers: Mapping[str, int], trust: Mapping[str, float]) -> list[Reference]:
+def references(matches: Sequence[Match], inliers: Mapping[str, int]) -> list[Reference]:
     """Matches as readers get them; of copies the best one is the witness."""
     originals: list[Match] = []
     told: list[Reference] = []
@@ -137,6 +136,6 @@ def references(matches: Sequence[Match], inliers: Mapping[str, int], trust: Mapp
         if copy_of is None:
             originals.append(match)
         shown = {name: match[name] for name in Reference.__slots__ if name in match}
-        id_ = match["capture_id"]
-        told.append(Reference(**shown, inliers=inliers.get(id_), copy_of=copy_of, trust=trust.get(id_, 1.0)))
+        shown["trust"] = 1.0 if match["trust"] is None else match["trust"]
+        told.append(Reference(**shown, inliers=inliers.get(match["capture_id"]), copy_of=copy_of))
     return told

@@ -6,7 +6,7 @@ one against one makes both doubtful. Here: that judgment, and the list of doubts
 `locate` weighs doubtful captures down, and people look at the list. Not here: asking, or showing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -92,15 +92,10 @@ def read(folder: Path) -> pl.DataFrame:
         return pl.DataFrame(schema=SCHEMA)
 
 
-def trust_of(doubts: pl.DataFrame) -> dict[str, float]:
-    """By capture id; whoever is not in it is trusted."""
-    return dict(doubts.select("capture_id", "trust").iter_rows())
-
-
-def weighed(matches: pl.DataFrame, trust: Mapping[str, float]) -> pl.DataFrame:
+def weighed(matches: pl.DataFrame) -> pl.DataFrame:
     """The matches by their scores, of which those of doubtful captures count less: half where no trust is left."""
-    weight = pl.col("capture_id").replace_strict(dict(trust), default=1.0, return_dtype=pl.Float64)
-    return matches.sort(pl.col("score") * (0.5 + 0.5 * weight), descending=True, maintain_order=True)
+    weight = 0.5 + 0.5 * pl.col("trust").fill_null(1.0)
+    return matches.sort(pl.col("score") * weight, descending=True, maintain_order=True)
 
 
 def _doubt(answer: "Answer", calibration: "Calibration", is_unlike: bool, now: datetime) -> dict[str, object] | None:

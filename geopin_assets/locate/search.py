@@ -22,10 +22,11 @@ from geopin_assets.index.protocol import Readable, Searchable
 _ROWS_SQL = """
 SELECT vectors.vector_id, vectors.view, vectors.heading_deg, captures.capture_id, captures.source, lon, lat,
        captured_at, heading_from, creator, captures.license, licenses.url AS license_url, attribution, page_url,
-       thumbnail_url, covered_by, cell_id, is_pano
+       thumbnail_url, covered_by, doubts.trust, cell_id, is_pano
 FROM json_each(?1) AS hit
 CROSS JOIN vectors ON vectors.vector_id = hit.value
 CROSS JOIN captures ON captures.capture_id = vectors.capture_id
+LEFT JOIN doubts ON doubts.capture_id = captures.capture_id
 LEFT JOIN licenses ON licenses.license = captures.license
 """  # CROSS keeps the order of the joins: the ids lead, and no plan can scan the (billed) tables
 MATCH_SCHEMA = {
@@ -34,11 +35,13 @@ MATCH_SCHEMA = {
     "heading_from": pl.String,
     **{"creator": pl.String, "license": pl.String, "license_url": pl.String, "attribution": pl.String},
     **{"page_url": pl.String, "thumbnail_url": pl.String, "covered_by": pl.String, "cell_id": pl.String},
+    "trust": pl.Float64,
     **{"vector_id": pl.String, "view": pl.Int64, "is_pano": pl.Boolean, "distance_m": pl.Float64},
 }
-"""Columns of a match. `score` is a cosine, `heading_deg` the direction of the matching view and
-`heading_from` what the capture's direction is known from (docs/schema.md), `captured_at` ISO 8601
-UTC, `covered_by` a JSON list of the sources that show this place, `distance_m` how far it is from the best match."""
+"""Columns of a match. `score` is a cosine, `heading_deg` the direction of the matching view and `heading_from` what
+the capture's direction is known from (docs/schema.md), `captured_at` ISO 8601 UTC, `covered_by` a JSON list of the
+sources that show this place, `trust` null for whom nobody contradicts, `distance_m` how far it is from
+the best match."""
 _COUNTED_HERE = ("rank", "score", "distance_m")
 _COUNTED_AGAIN = ("rank", "distance_m")
 _ROW_SCHEMA = {n: t for n, t in MATCH_SCHEMA.items() if n not in _COUNTED_HERE}

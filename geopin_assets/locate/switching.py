@@ -25,7 +25,7 @@ QUESTIONS = 500
 
 def may_replace(storage: Storage, search_index: SearchIndex, serving: IndexVersion, version: IndexVersion) -> bool:
     """What was found when these two were compared; they are now if they were not yet."""
-    known = read_verdict(storage.quality_dir())
+    known = read_verdict(storage.quality())
     if known is None or (known.version, known.over) != (version.name, serving.name):
         known = compare(storage, search_index, serving, version)
     return known.may_switch
@@ -40,7 +40,7 @@ def compare(storage: Storage, search_index: SearchIndex, serving: IndexVersion, 
     after = [_is_right(question, new, store) for question, _ in pairs]
     before = [_is_right(question, old, store) for _, question in pairs if question]
     verdict = judged(version.name, serving.name, [q.group for q, _ in pairs], before, after)
-    keep_verdict(storage.quality_dir(), verdict)
+    keep_verdict(storage.quality(), verdict)
     return verdict
 
 

@@ -4,11 +4,10 @@ Not here: how the two are compared (`switching.py`).
 """
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import orjson
 
-from geopin_assets.files.atomic import write_bytes
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
 FEWEST = 50
 """Captures asked of both before anything is known."""
@@ -50,15 +49,15 @@ class Verdict:
         return f"searches stay with {self.over}: {why}; `geopin index switch {self.version}` lets them go all the same"
 
 
-def keep_verdict(folder: Path, verdict: Verdict) -> None:
+def keep_verdict(reports: ObjectStore, verdict: Verdict) -> None:
     """Instead of the one before."""
-    write_bytes(folder / FILE, orjson.dumps(asdict(verdict)))
+    reports.put(FILE, orjson.dumps(asdict(verdict)))
 
 
-def read_verdict(folder: Path) -> Verdict | None:
+def read_verdict(reports: ObjectStore) -> Verdict | None:
     """The last one; None where none was needed yet."""
     try:
-        facts = orjson.loads((folder / FILE).read_bytes())
-    except FileNotFoundError:
+        facts = orjson.loads(reports.get(FILE))
+    except NoSuchObjectError:
         return None
     return Verdict(**facts | {"gain": tuple(facts["gain"])})

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -27,7 +28,9 @@ from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion, State
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.sources import SOURCES
-from geopin_assets.store.catalog import Catalog
+
+if TYPE_CHECKING:
+    from geopin_assets.store.catalog import Catalog
 
 MayReplace = Callable[[Storage, SearchIndex, IndexVersion, IndexVersion], bool]
 """Whether the version that searches use may give way to a complete one of another model."""
@@ -62,7 +65,7 @@ def rows_beside(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
     return _shown(catalog, catalog.captures(others, within=boxes_around(cell_ids)))
 
 
-def _shown(catalog: Catalog, captures: pl.DataFrame) -> pl.DataFrame:
+def _shown(catalog: "Catalog", captures: pl.DataFrame) -> pl.DataFrame:
     address = pl.col("image_url").str.split("#").list.first().str  # without the one to try after it
     is_plain = address.starts_with("http") & ~address.contains("[?#@]")  # nothing signed, and no key
     shown = [
@@ -112,14 +115,12 @@ def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> 
     return frames
 
 
-def _stored(storage: Storage, cell_ids: Sequence[str], model: Model, columns: list[str] | None = None) -> pl.DataFrame:
+def _stored(storage: Storage, cell_ids: Sequence[str], model: Model, columns: list[str]) -> pl.DataFrame:
     """Columns of these cells' vectors, and the cell they are stored in.
 
     A capture that moved is still in the file of its old cell until that is embedded again.
     """
-    files = storage.vectors(model)
-    frames = [files.cell(cell_id).read(columns).with_columns(cell_id=pl.lit(cell_id)) for cell_id in cell_ids]
-    return pl.concat([files.cell("").read(columns).with_columns(cell_id=pl.lit("")), *frames])
+    return storage.vectors(model).rows(cell_ids, columns)
 
 
 @dataclass(frozen=True, slots=True)

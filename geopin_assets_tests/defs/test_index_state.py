@@ -75,9 +75,7 @@ def test_another_model_takes_the_place_of_the_one_in_use_only_when_it_is_complet
     assert states(platform.search_index) == {"thumbnail": "retired", "cosplace": "serving"}
     assert publication(platform) == {"thumbnail": ("retired", count), "cosplace": ("serving", count)}
     assert platform.index.dim == 32 and platform.index.info().vector_count == count
-    folders = {
-        path.name.split("-")[0] for path in platform.storage.settings().embeddings_dir.iterdir() if path.is_dir()
-    }
+    folders = {model_id.split("-")[0] for model_id in platform.storage.embeddings().look()[0]}
     assert folders == {"thumbnail", "cosplace"}, "vectors of two models are never in one place"
 
 

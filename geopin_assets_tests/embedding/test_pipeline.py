@@ -16,7 +16,7 @@ from geopin_assets.capture import vector_id
 from geopin_assets.embedding.attempts import Attempts
 from geopin_assets.embedding.decoders import Decoders, Limits
 from geopin_assets.embedding.fetching import ImageFetcher
-from geopin_assets.embedding.hosts import HOST_PATIENCE, AddressRule
+from geopin_assets.embedding.hosts import HOST_PATIENCE
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
 from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellStats, CellTask
@@ -33,6 +33,7 @@ from geopin_assets.embedding.protocol import (
 from geopin_assets.embedding.vectors import VectorFiles
 from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.files.object_store import open_store
+from geopin_assets.http_client.addresses import AddressRule
 from geopin_assets_tests.embedding.fetching import loopback_fetcher
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, listening, status
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
@@ -521,6 +522,27 @@ def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, bat
     embed(Thumbnail())
     assert files_found.equals(whole.read())
     assert not (tmp_path / "whole" / f"{CELL}.parts").exists()
+
+
+@pytest.mark.parametrize("batches", [0, 1, 3])
+def test_a_run_whose_time_is_over_leaves_and_the_next_goes_on(tmp_path: Path, batches: int) -> None:
+    """What it had embedded is kept, also of a cell that no run has time for."""
+    cell = captures(*[{}] * 300)
+    files = VectorFiles(open_store(tmp_path), "model", 512).cell(CELL)
+    counting = KilledInBatch(10**9)
+
+    def embed(is_over: Callable[[], bool]) -> list[str]:
+        task = CellTask(CELL, cell, NO_FAILURES, files)
+        found = embed_cells(
+            [task], embedder=counting, fetcher=MemoryFetcher(IMAGES), batch_size=16, many=10**9, is_over=is_over
+        )
+        return [cell_id for cell_id, _ in found]
+
+    assert embed(lambda: counting.batches >= batches) == []
+    kept = files.in_parts().height
+    assert 16 * batches <= kept < 300 and not files.held().height
+    assert embed(lambda: False) == [CELL]
+    assert files.read().height == 300
 
 
 def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ class Shown:
     creator: str | None = None
     captured_at: datetime | None = datetime(2024, 5, 1, 10, 30, 15, tzinfo=UTC)
     cell_id: str = "nh-amsterdam-r090c051"
+    trust: float | None = None
     heading_deg: float = 90.0
     cell_block: str = "r09c05"
 
@@ -80,6 +81,9 @@ def indexed(folder: Path, shown: Sequence[Shown]) -> tuple[LanceIndex, SqliteSto
         }
     )
     store.upsert("captures", _rows(shown, places.with_columns(covered_by=covered_by(places, places))))
+    doubts = [{"capture_id": each.capture_id, "trust": each.trust, "reason": "moved"} for each in shown if each.trust]
+    if doubts:
+        store.upsert("doubts", pl.DataFrame(doubts))
     ids = {"vector_id": vectors["vector_id"], "capture_id": [each.capture_id for each in shown]}
     headings = pl.Series([each.heading_deg for each in shown])
     store.upsert("vectors", pl.DataFrame(ids).with_columns(view=0, heading_deg=headings))

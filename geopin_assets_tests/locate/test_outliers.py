@@ -9,7 +9,7 @@ import pytest
 
 from geopin_assets.locate.evaluation import Answer, ask, calibrate
 from geopin_assets.locate.locator import Locator
-from geopin_assets.locate.outliers import judge, keep, read, trust_of
+from geopin_assets.locate.outliers import judge, keep, read
 from geopin_assets_tests.locate.places import Shown, indexed, look, questions
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
@@ -70,16 +70,16 @@ def test_the_list_keeps_what_was_not_asked_again(
     assert read(tmp_path).is_empty()
     assert keep(tmp_path, doubts, []).equals(doubts)
     mended = doubts["capture_id"][0]
-    assert mended not in trust_of(keep(tmp_path, doubts.clear(), [mended]))
+    assert mended not in set(keep(tmp_path, doubts.clear(), [mended])["capture_id"])
     assert read(tmp_path).height == doubts.height - 1
 
 
 def test_a_doubtful_capture_counts_less_and_says_so(tmp_path: Path) -> None:
     shown = [Shown("wrong", "a", 5_000, look(1, 0.1)), Shown("right", "b", 0, look(1, 0.3), captured_at=None)]
-    index, store = indexed(tmp_path, shown)
-    locator = Locator(index, store, "test", "v1", None)
-    assert locator.locate(look(1)[None]).matches[0].capture_id == "a:wrong"
-    weighing = replace(locator, trust={"a:wrong": 0.1}).locate(look(1)[None])
+    trusting = Locator(*indexed(tmp_path / "trusted", shown), "test", "v1", None)
+    assert trusting.locate(look(1)[None]).matches[0].capture_id == "a:wrong"
+    doubtful = [replace(shown[0], trust=0.1), shown[1]]
+    weighing = Locator(*indexed(tmp_path / "doubted", doubtful), "test", "v1", None).locate(look(1)[None])
     assert [match.capture_id for match in weighing.matches] == ["b:right", "a:wrong"]
     assert [match.trust for match in weighing.matches] == [1.0, 0.1]
     assert weighing.matches[1].distance_m == pytest.approx(5_000, rel=0.01)

@@ -101,6 +101,7 @@ def test_a_match_carries_all_that_must_be_shown(index: LanceIndex, store: Sqlite
         "vector_id": "s:pano/00",
         "view": 0,
         "is_pano": True,
+        "trust": None,
         "distance_m": 0.0,
     }
 

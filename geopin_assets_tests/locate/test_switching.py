@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geopin_assets.files.object_store import open_store
 from geopin_assets.locate.switching import judged
 from geopin_assets.locate.verdict import FEWEST, Verdict, read_verdict
 
@@ -37,4 +38,4 @@ def test_a_model_that_finds_less_waits_and_so_does_one_that_too_little_is_known_
 
 
 def test_before_any_model_was_compared_there_is_no_verdict(tmp_path: Path) -> None:
-    assert read_verdict(tmp_path) is None
+    assert read_verdict(open_store(tmp_path)) is None

@@ -136,7 +136,7 @@ def _tell_switch(context: dg.AssetExecutionContext, storage: Storage, search_ind
     """On the asset and in the log: why searches do not go to the index of another model."""
     from geopin_assets.locate.verdict import read_verdict
 
-    verdict = read_verdict(storage.quality_dir())
+    verdict = read_verdict(storage.quality())
     building = search_index.versions().building(model.model_id)
     if verdict and building and verdict.version == building.name:
         context.log.warning(verdict.in_words())

@@ -17,7 +17,9 @@ from geopin_assets.defs.declare import Columns, frame_table, report, verdict
 from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.history import DESCRIPTIONS, SCHEMA
+from geopin_assets.locate.history import FILE as RUNS
 from geopin_assets.locate.outliers import DESCRIPTIONS as WHAT_DOUBTS_SAY
+from geopin_assets.locate.outliers import FILE as DOUBTED
 from geopin_assets.locate.outliers import SCHEMA as DOUBTS
 from geopin_assets.platform.index_state import announce_versions, switch_when_complete
 
@@ -68,7 +70,7 @@ def retrieval(
     its place if it finds no less.
     """
     from geopin_assets.locate.evaluation import ask, calibrate, figures
-    from geopin_assets.locate.history import record, worse_than_before, worse_than_other_model
+    from geopin_assets.locate.history import CELLS_FILE, record, record_cells, worse_than_before, worse_than_other_model
     from geopin_assets.locate.opening import NOTHING_YET, open_version, write_calibration
     from geopin_assets.locate.outliers import judge, keep
     from geopin_assets.locate.samples import draw_questions
@@ -88,10 +90,12 @@ def retrieval(
     except (ConfigurationError, ValueError) as error:
         silent = [verdict(check, True, f"nothing to judge: {error}") for check in CHECKS]
         return dg.MaterializeResult(metadata={"answers": 0, "why": str(error)}, check_results=silent)
-    runs = record(storage.quality_dir(), told, model_id=locator.model_id, index_version=locator.index_version, now=now)
     path = write_calibration(storage.settings(), calibration)
     asked = [answer.question.row["capture_id"] for answer in answers]
-    keep(storage.quality_dir(), judge(answers, calibration, now), asked)
+    with storage.quality().as_folder(RUNS, DOUBTED, CELLS_FILE) as folder:
+        runs = record(folder, told, model_id=locator.model_id, index_version=locator.index_version, now=now)
+        keep(folder, judge(answers, calibration, now), asked)
+        record_cells(folder, answers)
     last = {name: value for name, value in runs.row(-1, named=True).items() if isinstance(value, float | int)}
     switch, is_refused = _judge_switch(storage, embedding, search_index)
     worse = {
@@ -157,25 +161,31 @@ def _judge_switch(storage: Storage, embedding: Embedding, search_index: SearchIn
     model = embedding.model()
     if switch_when_complete(storage, search_index, model, may_replace):
         announce_versions(storage, search_index, model)
-    verdict, building = read_verdict(storage.quality_dir()), search_index.versions().building(model.model_id)
+    verdict, building = read_verdict(storage.quality()), search_index.versions().building(model.model_id)
     if verdict is None or verdict.version not in {v.name for v in search_index.versions().all()}:
         return "", False
     return verdict.in_words(), bool(building) and verdict.version == building.name
 
 
 @report("quality/outliers", columns=Columns(DOUBTS, WHAT_DOUBTS_SAY), kinds={"polars"})
-def outliers(storage: Storage) -> dg.MaterializeResult:
+def outliers(storage: Storage, search_index: SearchIndex) -> dg.MaterializeResult:
     """Captures that other sources contradict: at another place, turned around, or like nothing that is there.
 
     Found when `quality/retrieval` asks the other sources about a sample, another one each week. Nothing is dropped:
-    `geopin locate` counts them less. To mend one, tell its source; what must go is taken down (`geopin takedown`).
+    the list is published beside the rows, and whoever searches counts them less. To mend one, tell its source; what
+    must go is taken down (`geopin takedown`).
     """
+    from geopin_assets.index.publication import announce_doubts
     from geopin_assets.locate.outliers import read
 
-    doubts = read(storage.quality_dir())
+    with storage.quality().as_folder(DOUBTED) as folder:
+        doubts = read(folder)
+    known = storage.catalog().find_captures(doubts["capture_id"].to_list()).filter(held_in="captures")
+    listed = doubts.join(known, on="capture_id", how="semi").select("capture_id", pl.col("trust").round(3), "reason")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": doubts.height,
+            "rows_changed": announce_doubts(search_index.metadata().parts, listed),
             **{
                 f"{reason}_captures": count
                 for reason, count in doubts["reason"].value_counts().sort("reason").iter_rows()
