@@ -64,7 +64,7 @@ def test_another_model_takes_the_place_of_the_one_in_use_only_when_it_is_complet
     assert states(platform.search_index) == {"thumbnail": "serving", "cosplace": "building"}, (
         "too little to judge it by"
     )
-    verdict = read_verdict(platform.storage.quality_dir())
+    verdict = read_verdict(platform.storage.quality())
     assert verdict and 0 < verdict.questions < FEWEST and 0 <= verdict.before <= 1 >= verdict.after >= 0
     for variable, value in platform.overrides.items():
         monkeypatch.setenv(variable, value)
