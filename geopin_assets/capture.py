@@ -107,6 +107,8 @@ class Reason(StrEnum):
     """Hidden, a system's, or what its owner does not want read."""
     UNSUPPORTED = "unsupported"
     """A kind of file that is not read."""
+    SECOND_FILE = "second_file"
+    """A raw file of a photo that lies beside it as JPEG or HEIC."""
     SECOND_ROW = "second_row"
     """A table says something about a photo twice: the first counts."""
     UNREAD_COLUMN = "unread_column"

@@ -16,7 +16,7 @@ from geopin_assets.files.atomic import write_text
 from geopin_assets.locate import asking
 from geopin_assets.locate.location import FOUND, NOT_COVERED, Location, Reference
 from geopin_assets.locate.photo import read_photo
-from geopin_assets.locate.report import report
+from geopin_assets.locate.report import picture, report
 from geopin_assets.locate.search import Area
 from geopin_assets.photo_folder import is_photo
 from geopin_assets.regions import region as cells_of
@@ -34,7 +34,7 @@ def locate_and_print(
     index, or weights that cannot be had.
     """
     settings, files = Settings.from_env(), list(files_in(photos))
-    answers: list[tuple[str, Image, Location]] = []
+    answers: list[tuple[str, str, Location]] = []
     unread: dict[str, str] = {}
     photos_read = map(_read, files)
     first = next(photos_read)  # before anything is opened
@@ -45,7 +45,7 @@ def locate_and_print(
             if isinstance(image, ConfigurationError):
                 unread[str(file)] = str(image)
                 continue
-            answers.append((str(file), image, ask(image)))
+            answers.append((str(file), picture(image) if page else "", ask(image)))
             if not is_json:
                 _print(file, answers[-1][2])
     if is_json:
@@ -66,7 +66,7 @@ def _read(file: Path) -> Image | ConfigurationError:
 
 
 def _facts(
-    files: Sequence[Path], answers: Sequence[tuple[str, Image, Location]], unread: Mapping[str, str]
+    files: Sequence[Path], answers: Sequence[tuple[str, str, Location]], unread: Mapping[str, str]
 ) -> list[Facts]:
     """In the order of the files."""
     found = {name: location.to_dict() for name, _, location in answers}

@@ -47,7 +47,7 @@ _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MALLOC_
 class Limits:
     """Of such a process, for one image."""
 
-    cpu_s: int = 20
+    cpu_s: float = 20.0
     """The most costly of true ones, a progressive JPEG of 100 Mpx in 64 scans, takes 5."""
     wall_s: float = 120.0
     """For one that takes no CPU time either."""
@@ -119,7 +119,7 @@ class Decoder:
         self._line, theirs = socket.socketpair()
         self._line.settimeout(self._limits.wall_s)
         with theirs:
-            arguments = theirs.fileno(), self._file, self._limits.cpu_s, self._limits.memory_bytes
+            arguments = theirs.fileno(), self._file, round(1000 * self._limits.cpu_s), self._limits.memory_bytes
             process = subprocess.Popen(
                 [sys.executable, "-S", "-c", _COMMAND, *map(str, arguments)],
                 pass_fds=arguments[:2],
@@ -139,8 +139,8 @@ class Decoder:
     def _ended(self) -> Failure:
         """What the end of the process says of the image."""
         code = self._end()
-        if code == -signal.SIGXCPU:
-            return Failure(FailureReason.TOO_COSTLY, f"not decoded after {self._limits.cpu_s} s of CPU")
+        if code == -signal.SIGPROF:
+            return Failure(FailureReason.TOO_COSTLY, f"not decoded after {self._limits.cpu_s:g} s of CPU")
         return Failure(FailureReason.CRASHED, f"the process that decoded it ended with {code}")
 
     def _end(self) -> int:
@@ -185,9 +185,11 @@ class Decoders:
             self._idle.append(decoder)
 
 
-def decode_apart(data: bytes, *, at_least: tuple[int, int] = FLAT_AT_LEAST) -> Image | Failure:
+def decode_apart(
+    data: bytes, *, at_least: tuple[int, int] = FLAT_AT_LEAST, limits: Limits | None = None
+) -> Image | Failure:
     """`decode_image` in a process that is started for this one image."""
-    with Decoders() as decoders, decoders.lent() as decoder:
+    with Decoders(limits) as decoders, decoders.lent() as decoder:
         pixels = decoder.decode(data, at_least=at_least)
         return pixels if isinstance(pixels, Failure) else pixels.copy()
 

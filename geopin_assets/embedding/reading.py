@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from queue import Full, Queue
+from queue import Empty, Full, Queue
 from threading import Event
 from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
@@ -109,9 +109,15 @@ class ReadAhead(Generic[Prepared]):
             self._loop.call_soon_threadsafe(self._stand_in_line, images)
         self.pending += len(images)
 
-    def next(self) -> tuple[CaptureImage, Prepared | Failure]:
-        """The next image that is ready, in no particular order; waits for it. Only while `pending`."""
-        item = self._ready.get()
+    def next(self, wait_s: float | None = None) -> tuple[CaptureImage, Prepared | Failure]:
+        """The next image that is ready, in no particular order; waits for it. Only while `pending`.
+
+        Raises TimeoutError if none is ready within `wait_s`.
+        """
+        try:
+            item = self._ready.get(timeout=wait_s)
+        except Empty:
+            raise TimeoutError from None
         if item is None:
             self._reading.result()
             raise RuntimeError("nothing is read any more")

@@ -5,7 +5,7 @@ nothing there says nothing. Only the row of the best match is read for that: pos
 counting sources around captures. Not here: what agreement is worth (`locate/`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import cos, radians
 from typing import TYPE_CHECKING
 
@@ -25,14 +25,17 @@ _MARGIN_DEG = 0.0005
 """At 53 degrees north, 33 m of longitude and 55 m of latitude."""
 
 
-def cells_around(cell_ids: Iterable[str]) -> list[str]:
+def cells_around(cell_ids: Collection[str]) -> list[str]:
     """The cells, and those that hold positions within WITHIN_M of one in them."""
-    found = set(cell_ids)
-    for cell_id in cell_ids:
-        box = stored_facts(cell_id).cell.bbox
-        wide = Bbox(box.west - _MARGIN_DEG, box.south - _MARGIN_DEG, box.east + _MARGIN_DEG, box.north + _MARGIN_DEG)
-        found.update(other.cell_id for other in cells_in(wide))
+    found = set(cell_ids).union(*([other.cell_id for other in cells_in(box)] for box in boxes_around(cell_ids)))
     return sorted(found)
+
+
+def boxes_around(cell_ids: Iterable[str]) -> list[Bbox]:
+    """Each holds a cell and all positions within WITHIN_M of one in it."""
+    boxes = (stored_facts(cell_id).cell.bbox for cell_id in cell_ids)
+    margin = _MARGIN_DEG
+    return [Bbox(box.west - margin, box.south - margin, box.east + margin, box.north + margin) for box in boxes]
 
 
 def covered_by(captures: pl.DataFrame, around: pl.DataFrame) -> pl.Series:

@@ -43,14 +43,15 @@ class Comparison:
     orphans: pl.Series
     """There, and no cell wants them; none where it is not known what is wanted."""
     missing: pl.DataFrame
-    """Wanted, and not there or not known to be as wanted: WANTED. Publishing those cells finds out."""
+    """Wanted, and not there or not (known to be) as wanted: WANTED. Publishing those cells finds out."""
     desired: pl.DataFrame
     """What it should hold: WANTED; empty if that is not known."""
 
 
 KINDS = ("foreign", "lost", "doubled", "changed", "orphans", "missing")
 """What may be wrong: columns of a Comparison."""
-WANTED = {"id": pl.String(), "cell_id": pl.String()}
+WANTED = {"id": pl.String(), "cell_id": pl.String(), "content_hash": pl.String()}
+"""What a store should hold: the hash is null where any content is taken for right."""
 _CONTENT = {"id": pl.String(), "content_hash": pl.String()}
 
 
@@ -99,9 +100,10 @@ def _compare(listed: pl.DataFrame, published: pl.DataFrame, desired: pl.DataFram
     doubled = listed.filter(pl.col("id").is_duplicated())["id"].unique()
     wanted = pl.DataFrame(schema=WANTED) if desired is None else desired
     unsure = pl.concat([foreign["id"], doubled, changed]).to_frame()
-    sound = held.join(unsure, on="id", how="anti").join(
-        published.filter(pl.col("content_hash").is_null()), on="id", how="anti"
-    )
+    sound = published.drop_nulls().join(unsure, on="id", how="anti").join(held, on="id", how="semi")
+    is_sound = pl.col("content_hash_known").is_not_null() & pl.col("content_hash").eq_missing(
+        pl.col("content_hash_known")
+    ).or_(pl.col("content_hash").is_null())
     return Comparison(
         held=held.height,
         known=published.height,
@@ -110,7 +112,7 @@ def _compare(listed: pl.DataFrame, published: pl.DataFrame, desired: pl.DataFram
         doubled=doubled,
         changed=changed,
         orphans=held["id"].clear() if desired is None else held.join(wanted, on="id", how="anti")["id"],
-        missing=wanted.join(sound, on="id", how="anti"),
+        missing=wanted.join(sound, on="id", how="left", suffix="_known").filter(~is_sound).select(*WANTED),
         desired=wanted,
     )
 

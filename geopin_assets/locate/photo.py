@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geopin_assets.embedding.content import emptiness
-from geopin_assets.embedding.decoders import decode_apart
+from geopin_assets.embedding.decoders import Limits, decode_apart
 from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST
 from geopin_assets.embedding.protocol import Embedder, Failure, Image
 from geopin_assets.embedding.seen import Seen, panorama
@@ -18,6 +18,10 @@ from geopin_assets.errors import ConfigurationError
 from geopin_assets.sphere import Part, by_gpano, is_two_to_one
 from geopin_assets.xmp import GPANO, properties
 
+MAX_BYTES = 32 * 2**20
+"""As of captures; of a file that is larger nothing is read."""
+LIMITS = Limits(cpu_s=10, wall_s=20)
+"""Somebody waits for the answer."""
 Photo = Path | bytes | Image
 """A file, its bytes, or pixels: uint8 [height, width, 3], upright RGB."""
 
@@ -31,10 +35,9 @@ def read_photo(photo: Photo) -> Image:
         return photo
     name = "the photo"
     if isinstance(photo, Path):
-        name = str(photo)
-        if not photo.is_file():
-            raise ConfigurationError(f"no photo at {photo}")
-        photo = photo.read_bytes()
+        name, photo = str(photo), _read(photo)
+    if len(photo) > MAX_BYTES:
+        raise ConfigurationError(f"{name}: a photo has at most {MAX_BYTES // 2**20} MB")
     image = _decoded(photo)
     if isinstance(image, Failure):
         raise ConfigurationError(f"{name}: {image.reason}: {image.detail}")
@@ -43,15 +46,26 @@ def read_photo(photo: Photo) -> Image:
     return image
 
 
+def _read(file: Path) -> bytes:
+    """Of a file no more than shows that it is too large; what is no file is never opened."""
+    if not file.is_file():
+        raise ConfigurationError(f"no photo at {file}")
+    try:
+        with file.open("rb") as photo:
+            return photo.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}") from error
+
+
 def _decoded(data: bytes) -> Image | Failure:
-    image = decode_apart(data)
+    image = decode_apart(data, limits=LIMITS)
     if isinstance(image, Failure):
         return image
     height, width = image.shape[:2]
     part = by_gpano(width, height, properties(data, GPANO))
     if not (part.is_all_around if part else is_two_to_one(width, height)):
         return image
-    whole = decode_apart(data, at_least=PANORAMA_AT_LEAST)
+    whole = decode_apart(data, at_least=PANORAMA_AT_LEAST, limits=LIMITS)
     return whole if part is None or isinstance(whole, Failure) else _laid(whole, part)
 
 
@@ -66,7 +80,8 @@ def frames_of(image: Image, side_px: int) -> list[Image]:
     """What a model sees: the whole photo and, of one that may be a panorama, its views too."""
     height, width = image.shape[:2]
     seen = panorama(image, b"", side_px) if is_two_to_one(width, height) else None
-    return [image, *(seen.views.values() if isinstance(seen, Seen) else ())]
+    views = seen.views.values() if isinstance(seen, Seen) else ()
+    return [image, *(view for view in views if view is not image)]  # one that is not cut is taken as it is
 
 
 def views_of(frames: Sequence[Image], embedder: Embedder) -> NDArray[np.float32]:

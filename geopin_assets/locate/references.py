@@ -3,45 +3,27 @@
 Here: reading them, and of a panorama the view that matched. Not here: comparing (`verify.py`). Nothing is stored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-
-import polars as pl
+from time import monotonic
 
 from geopin_assets.embedding.decoders import Decoders
 from geopin_assets.embedding.decoding import needed_px
-from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Fetcher, Image
+from geopin_assets.embedding.protocol import CaptureImage, Failure, Fetcher, Image
 from geopin_assets.embedding.reading import ReadAhead, Renew
 from geopin_assets.embedding.seen import panorama
 from geopin_assets.embedding.stages import StageClock
 from geopin_assets.embedding.views import SIZE_PX
 from geopin_assets.locate.witnesses import Match
 
-
-def reference_images(
-    matches: Sequence[Match], known: pl.DataFrame, fetcher: Fetcher, renew: Renew | None = None
-) -> dict[str, Image | Failure]:
-    """Pixels by capture id, or why there are none.
-
-    `known`: what the catalog has of these captures (capture_id, source_capture_id, image_url, image_version); of one
-    that it does not have, as on a machine that only searches, the thumbnail's address is taken.
-    """
-    addresses = {row["capture_id"]: row for row in known.iter_rows(named=True)}
-    images = [_image(match, addresses.get(match["capture_id"])) for match in matches]
-    wanted = [image for image in images if image.image_url]
-    found: dict[str, Image | Failure] = {
-        image.capture_id: Failure(FailureReason.LINK_EXPIRED, "no address") for image in images
-    }
-    views = {match["capture_id"]: int(match["view"]) for match in matches}
-    with Decoders() as decoders, ReadAhead(fetcher, _Cut(decoders, views), StageClock(), renew) as reader:
-        reader.submit(wanted)
-        while reader.pending:
-            image, pixels = reader.next()
-            found[image.capture_id] = pixels
-    return found
+WITHIN_S = 15.0
+"""Somebody waits for the answer: an image that has not come by then is not compared."""
 
 
-def _image(match: Match, known: Mapping[str, str] | None) -> CaptureImage:
+def reference_of(match: Match, known: Mapping[str, str] | None) -> CaptureImage:
+    """`known`: what the catalog has of the capture (source_capture_id, image_url, image_version); of one that it does
+    not have, as on a machine that only searches, the thumbnail's address is taken."""
     about = known or {"source_capture_id": "", "image_url": match["thumbnail_url"] or "", "image_version": ""}
     return CaptureImage(
         cell_id=match["cell_id"],
@@ -53,6 +35,24 @@ def _image(match: Match, known: Mapping[str, str] | None) -> CaptureImage:
         is_pano=match["is_pano"],
         center_deg=None,
     )
+
+
+def reference_images(
+    references: Mapping[CaptureImage, int], fetcher: Fetcher, renew: Renew | None = None, within_s: float = WITHIN_S
+) -> dict[str, Image]:
+    """Pixels by capture id, of those that can be had; the view with this number of a panorama."""
+    views, until = {image.capture_id: view for image, view in references.items()}, monotonic() + within_s
+    found: dict[str, Image] = {}
+    if not references:
+        return found
+    with Decoders() as decoders, ReadAhead(fetcher, _Cut(decoders, views), StageClock(), renew) as reader:
+        reader.submit([image for image in references if image.image_url])
+        with suppress(TimeoutError):
+            while reader.pending:
+                image, pixels = reader.next(max(0.0, until - monotonic()))
+                if not isinstance(pixels, Failure):
+                    found[image.capture_id] = pixels
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ def page() -> str:
     return (files(__package__) / "page.html").read_text(encoding="utf-8")
 
 
-def report(answers: Sequence[tuple[str, Image, Location]]) -> str:
-    """A page that needs nothing but itself and the matches' thumbnails: names, photos made small, answers."""
-    given = [{"name": name, "picture": _small(image), "answer": answer.to_dict()} for name, image, answer in answers]
+def report(answers: Sequence[tuple[str, str, Location]]) -> str:
+    """A page that needs nothing but itself and the matches' thumbnails: names, `picture`s of photos, answers."""
+    given = [{"name": name, "picture": picture, "answer": answer.to_dict()} for name, picture, answer in answers]
     return page().replace(_HOLE, _in_script(given))
 
 
@@ -37,9 +37,10 @@ def _in_script(facts: Any) -> str:
     )
 
 
-def _small(image: Image) -> str:
-    picture = Pillow.fromarray(image)
-    picture.thumbnail((_SHOWN_PX, _SHOWN_PX))
+def picture(image: Image) -> str:
+    """Of a photo, made small, as an address that holds it."""
+    small = Pillow.fromarray(image)
+    small.thumbnail((_SHOWN_PX, _SHOWN_PX))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=80)
+    small.save(file, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

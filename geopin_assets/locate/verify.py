@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from geopin_assets.embedding.model.checkpoints import read_weights
+from geopin_assets.embedding.model.checkpoints import read_weights, weights_sha256
 from geopin_assets.embedding.protocol import Image
 from geopin_assets.errors import ConfigurationError
 
@@ -55,6 +55,11 @@ class Verifier:
     """XFeat with the weights at `weights`; they are loaded once."""
 
     weights: Path
+
+    @property
+    def model_id(self) -> str:
+        """Of these weights, and of what is shown to them: points of another are not comparable."""
+        return f"xfeat-{weights_sha256(self.weights)[:8]}-{LONGER_SIDE_PX}-{POINTS}"
 
     def features(self, image: Image) -> Features:
         """Of an image, uint8 [h, w, 3], shrunk to LONGER_SIDE_PX."""

@@ -4,7 +4,7 @@ Here: suffixes, and folders that no owner means to publish: trash, thumbnails, s
 for themselves. Not here: what is in a file, which its content says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ NOT_READ = _set(
     ".csv|.dbf|.dxf|.fit|.geojson|.gpkg|.kml|.kmz|.nmea|.ods|.shp|.tcx|.tsv|.xls|.xlsb|.xlsm|.xlsx",
 )
 """Raw formats and others, videos and archives; tables and tracks of another name or form."""
+_RAW, _BESIDE_RAW = _set(".dng"), _set(".jpg|.jpeg|.jpe|.jfif|.heic|.heif|.hif")
 _SYSTEM = _set(
     # Windows, and its disks elsewhere
     "$recycle.bin|recycler|recycled|recycle bin|system volume information|$windows.~bt|$windows.~ws|found.000",
@@ -51,6 +52,17 @@ def suffix(name: str) -> str:
 def is_photo(name: str) -> bool:
     """Whether a file is a photo of a kind that is read, by its suffix."""
     return suffix(name) in PHOTOS
+
+
+def raw_of_others(names: Iterable[str]) -> set[str]:
+    """Raw photos whose camera wrote the same picture as JPEG or HEIC beside them: `IMG_1.DNG` of `IMG_1.JPG`."""
+    names = list(names)
+    pictures = {_picture(name) for name in names if suffix(name) in _BESIDE_RAW}
+    return {name for name in names if suffix(name) in _RAW and _picture(name) in pictures}
+
+
+def _picture(name: str) -> str:
+    return name.rpartition(".")[0].lower()
 
 
 def is_inside(name: str) -> bool:

@@ -16,7 +16,7 @@ from geopin_assets.cells import cell_block
 from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import TransientError
 from geopin_assets.index.batching import Frames
-from geopin_assets.index.covering import cells_around, covered_by
+from geopin_assets.index.covering import boxes_around, cells_around, covered_by
 from geopin_assets.index.protocol import MetadataStore, vector_schema
 from geopin_assets.index.publication import announce, told
 from geopin_assets.index.publish import Keep
@@ -26,6 +26,7 @@ from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion, State
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.sources import SOURCES
+from geopin_assets.store.catalog import Catalog
 
 _PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
 
@@ -60,6 +61,16 @@ def stale_publications(search_index: SearchIndex) -> list[str]:
 
 def desired_rows(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
     """The captures of cells as the metadata shows them: the catalog's columns, `thumbnail_url` and `covered_by`."""
+    return _shown(storage.catalog(), storage.catalog().captures(cell_ids))
+
+
+def rows_beside(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
+    """The captures of other cells for which it matters what is in these, in the same way."""
+    others, catalog = sorted({*cells_around(cell_ids)} - {*cell_ids}), storage.catalog()
+    return _shown(catalog, catalog.captures(others, within=boxes_around(cell_ids)))
+
+
+def _shown(catalog: Catalog, captures: pl.DataFrame) -> pl.DataFrame:
     address = pl.col("image_url").str.split("#").list.first().str  # without the one to try after it
     is_plain = address.starts_with("http") & ~address.contains("[?#@]")  # nothing signed, and no key
     shown = [
@@ -67,9 +78,7 @@ def desired_rows(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
         for source in SOURCES
         if source.thumbnail
     ]
-    catalog = storage.catalog()
-    captures = catalog.captures(cell_ids)
-    around = catalog.positions(cells_around(cell_ids)) if captures.height else captures
+    around = catalog.positions(cells_around(captures["cell_id"].unique()))
     return captures.with_columns(thumbnail_url=pl.coalesce(*shown, None), covered_by=covered_by(captures, around))
 
 

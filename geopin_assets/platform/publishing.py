@@ -8,20 +8,30 @@ no vector of theirs is left. Not here: what is desired (`index_state.py`), plans
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
 from geopin_assets.embedding.protocol import Model
+from geopin_assets.index.batching import Frames
 from geopin_assets.index.cost import RunBudget
+from geopin_assets.index.covering import cells_around
 from geopin_assets.index.publish import LEAVING, PublishReport, publish_each, publish_vectors, withdraw
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion
-from geopin_assets.platform.index_state import desired_rows, desired_vectors, desired_views, live_models, searched
+from geopin_assets.platform.index_state import (
+    desired_rows,
+    desired_vectors,
+    desired_views,
+    live_models,
+    rows_beside,
+    searched,
+)
 from geopin_assets.platform.parts import SearchIndex, Storage
 
 if TYPE_CHECKING:
@@ -59,18 +69,24 @@ class Publisher:
 
     def rows(self, cell_ids: Sequence[str]) -> list[PublishReport]:
         """The captures of these cells, and the views of them in every model that is searched or about to be."""
-        models = live_models(self.search_index, self.model)
-        tables = {
-            "captures": desired_rows(self.storage, cell_ids),
-            "vectors": desired_views(self.storage, cell_ids, models),
-        }
-        stores = self.search_index.metadata()
+        models, stores = live_models(self.search_index, self.model), self.search_index.metadata()
+        beside = set(cells_around(cell_ids)).difference(cell_ids)
+
+        @cache
+        def captures() -> list[pl.DataFrame]:
+            """As they are when it is their turn: whoever had it before may have written rows beside its cells."""
+            return [desired_rows(self.storage, cell_ids), rows_beside(self.storage, cell_ids)]
+
+        @cache
+        def views() -> list[pl.DataFrame]:
+            return [desired_views(self.storage, cell_ids, models)]
+
         parts = (
             (RowTarget(store, TABLES[table]), rows)
-            for table, desired in tables.items()
-            for store, rows in stores.split(desired)
+            for table, desired in (("captures", captures), ("vectors", views))
+            for store, rows in stores.split_frames(desired)
         )
-        return self._publish_rows(parts, cell_ids, self.evidence)
+        return self._publish_rows(parts, cell_ids, self.evidence, beside)
 
     def vectors(self, cell_ids: Sequence[str], version: IndexVersion) -> list[PublishReport]:
         """The vectors of these cells in a version, then rows that only waited for vectors to go.
@@ -103,12 +119,17 @@ class Publisher:
         return self._publish_rows(parts, ())
 
     def _publish_rows(
-        self, parts: Iterable[tuple[RowTarget, pl.DataFrame]], cell_ids: Sequence[str], evidence: Evidence | None = None
+        self,
+        parts: Iterable[tuple[RowTarget, pl.DataFrame | Frames]],
+        cell_ids: Sequence[str],
+        evidence: Evidence | None = None,
+        beside: Collection[str] = (),
     ) -> list[PublishReport]:
         return publish_each(
             parts,
             cell_ids,
             self.search_index.ledger(),
+            beside=beside,
             now=datetime.now(UTC),
             budget=self.budget,
             keep=searched(self.search_index, self.model),

@@ -18,15 +18,16 @@ import polars as pl
 from geopin_assets.cells import pages
 from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import GeoPinError
-from geopin_assets.index.batching import VECTOR_CAPTURES_AT_ONCE
+from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE
 from geopin_assets.index.heaps import Heaps, heaps_for
 from geopin_assets.index.protocol import index_name
 from geopin_assets.index.publication import told
 from geopin_assets.index.reconcile import WANTED, Found, compared, mended, remove
-from geopin_assets.index.targets import Target
+from geopin_assets.index.tables import TABLES
+from geopin_assets.index.targets import RowTarget, Target
 from geopin_assets.index.versions import IndexVersion, State
 from geopin_assets.platform.evidence import Evidence
-from geopin_assets.platform.index_state import desired_views, live_models, views_of
+from geopin_assets.platform.index_state import desired_rows, desired_views, live_models, views_of
 from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
 
@@ -162,23 +163,21 @@ def _wanted(
     indexes, databases = search_index.vectors(version) if version else None, search_index.metadata_parts()
     catalog, found = storage.catalog(), dict[str, Heaps]()
 
-    def add(key: str, column: str, rows: pl.DataFrame) -> None:
+    def add(key: str, wanted: pl.DataFrame) -> None:
         if key not in found:
             found[key] = stack.enter_context(Heaps(heaps, WANTED))
-        found[key].add(rows.select("cell_id", id=column))
+        found[key].add(wanted)
 
     counts = catalog.cell_counts()
-    for cell_ids in ([], *pages(sorted(counts), counts, VECTOR_CAPTURES_AT_ONCE)):  # those without cells are there too
+    for cell_ids in ([], *pages(sorted(counts), counts, ROW_CAPTURES_AT_ONCE)):  # those without cells are there too
         views = desired_views(storage, cell_ids, [model])
         for index, rows in indexes.split(views) if indexes else ():
-            add(index.store_key, "vector_id", rows)
+            add(index.store_key, rows.select("cell_id", id="vector_id", content_hash=None))
         all_views = desired_views(storage, cell_ids, models) if len(models) > 1 else views
-        for table, column, everything in (
-            ("vectors", "vector_id", all_views),
-            ("captures", "capture_id", catalog.places(cell_ids)),
-        ):
+        for table, everything in (("vectors", all_views), ("captures", desired_rows(storage, cell_ids))):
             for store, rows in databases.split(everything):
-                add(f"{store.store_key}:{table}", column, rows)
+                target = RowTarget(store, TABLES[table])
+                add(target.key, target.identify(rows))
     return found
 
 

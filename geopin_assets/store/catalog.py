@@ -14,6 +14,7 @@ import duckdb
 import polars as pl
 
 from geopin_assets.errors import StaleCatalogError
+from geopin_assets.grid import Bbox
 from geopin_assets.installation import Mark
 from geopin_assets.store.database import Database, DatabaseSpace, frame
 from geopin_assets.store.merge import MergeReport, merge_cells, replace_takedowns, unmerged_cells
@@ -29,6 +30,10 @@ REBUILD = "`geopin merge` makes it anew from the raw files, and sets this one as
 COVERAGE_COLUMNS = ["cell_id", "source", "captured_at", "heading_deg", "is_pano"]
 """What coverage and diversity are judged by."""
 _THERE = "select 1 from information_schema.tables where table_catalog = current_database() and table_name = ?"
+_WITHIN = """and exists (
+    select 1 from (select unnest(?::double[]) as west, unnest(?::double[]) as south,
+                          unnest(?::double[]) as east, unnest(?::double[]) as north)
+    where lon between west and east and lat between south and north)"""
 FAILURE_COLUMNS = [
     *("capture_id", "cell_id", "source", "image_version"),
     *("reason", "attempts", "last_tried_at", "next_try_at"),
@@ -137,6 +142,12 @@ class Catalog:
         found = self._if_there("capture_history", sql, [list(capture_ids)])
         return {} if found is None else dict(found.iter_rows())
 
+    def cells_of(self, capture_ids: Sequence[str]) -> list[str]:
+        """Where captures are, or were before they were removed."""
+        sql = "select distinct cell_id from capture_history where list_contains(?, capture_id) and cell_id is not null"
+        found = self._if_there("capture_history", sql, [list(capture_ids)])
+        return [] if found is None else found["cell_id"].to_list()
+
     def tidy(self) -> DatabaseSpace:
         """Give back what the file does not need; what it takes then."""
         return self._database.tidy()
@@ -153,9 +164,9 @@ class Catalog:
             [list(capture_ids)],
         )
 
-    def captures(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """Canonical captures of some cells, ordered by capture_id."""
-        return self._select("captures", CAPTURE_COLUMNS, cell_ids)
+    def captures(self, cell_ids: Sequence[str], within: Sequence[Bbox] | None = None) -> pl.DataFrame:
+        """Canonical captures of some cells, ordered by capture_id; of those only what is in one of the boxes."""
+        return self._select("captures", CAPTURE_COLUMNS, cell_ids, within)
 
     def places(self, cell_ids: Sequence[str]) -> pl.DataFrame:
         """capture_id and cell_id of the same."""
@@ -317,9 +328,14 @@ class Catalog:
         row = [mark.installation_id, mark.generation + 1, uuid4().hex]
         db.execute("insert into generations values (?, ?, ?)", row)
 
-    def _select(self, table: str, columns: Sequence[str], cell_ids: Sequence[str]) -> pl.DataFrame:
-        names = ", ".join(columns)
+    def _select(
+        self, table: str, columns: Sequence[str], cell_ids: Sequence[str], within: Sequence[Bbox] | None = None
+    ) -> pl.DataFrame:
+        sides = () if within is None else ("west", "south", "east", "north")
+        boxes = [[getattr(box, side) for box in within or ()] for side in sides]
+        is_within = _WITHIN if boxes else ""
         return self.query(
-            f"select {names} from {table} where cell_id in (select unnest(?::varchar[])) order by capture_id",  # noqa: S608
-            [list(cell_ids)],
+            f"select {', '.join(columns)} from {table} where cell_id in (select unnest(?::varchar[])) {is_within}"  # noqa: S608
+            " order by capture_id",
+            [list(cell_ids), *boxes],
         )

@@ -134,7 +134,7 @@ def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
 def _is_older(db: duckdb.DuckDBPyConnection) -> bool:
     """Whether its tables lack the newest column; asking the list of columns takes ten times as long."""
     try:
-        db.execute("select heading_from from captures limit 0")
+        db.execute("select heading_from, removed_captures.cell_id from captures, removed_captures limit 0")
     except (duckdb.CatalogException, duckdb.BinderException):
         return True
     return False

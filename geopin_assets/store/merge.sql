@@ -83,7 +83,7 @@ delete from changes where action is null or (action = 'REMOVE' and stays);
 
 insert into removed_captures by name
     select md5_number_lower(capture_id) as id_key, capture_id, source, first_seen_at,
-           coalesce(seen_at, first_seen_at) as last_seen_at, $now::timestamptz as removed_at
+           coalesce(seen_at, first_seen_at) as last_seen_at, $now::timestamptz as removed_at, from_cell as cell_id
     from changes where action = 'REMOVE';
 create or replace temp table back as
     select rowid as row_id, capture_id, first_seen_at from removed_captures where rowid in (

@@ -68,8 +68,10 @@ create table if not exists removed_captures (  -- tombstones: one row per captur
     source        varchar not null,
     first_seen_at timestamptz not null,       -- by the first crawl that returned it
     last_seen_at  timestamptz not null,       -- by the newest crawl that returned it
-    removed_at    timestamptz not null        -- when a complete crawl no longer returned it, or it was taken down
+    removed_at    timestamptz not null,       -- when a complete crawl no longer returned it, or it was taken down
+    cell_id       varchar                     -- where it was; null of those removed before this was noted
 );
+alter table removed_captures add column if not exists cell_id varchar;
 
 create table if not exists generations (   -- every merge, so that what was made from one can tell this catalog from another
     installation_id varchar not null,      -- whose catalog this is
@@ -117,7 +119,8 @@ create or replace view capture_history as (    -- one row per capture ever seen
            first_seen_at,                      -- by the first crawl that returned it
            coalesce(case when seen_in >= coalesce(complete_number, 0) then seen_at else complete_at end,
                     first_seen_at) as last_seen_at, -- by the newest crawl that returned it
-           null::timestamptz as removed_at     -- tombstone: a complete crawl no longer returned it, or it was taken down
+           null::timestamptz as removed_at,    -- tombstone: a complete crawl no longer returned it, or it was taken down
+           cell_id                             -- where it is, or was
     from captures left join crawl_cells using (source, cell_id)
     union all by name select * exclude (id_key) from removed_captures
 );

@@ -18,7 +18,7 @@ from geopin_assets.cli.door import Door
 from geopin_assets.cli.try_page import MAX_BYTES, try_page
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.location import Location, Place, Reference
-from geopin_assets.locate.report import report
+from geopin_assets.locate.report import picture, report
 from geopin_assets_tests.ui.browser import browser_page, needs_chromium
 from geopin_assets_tests.ui.city import HOST, await_port, free_port
 
@@ -125,7 +125,9 @@ def test_a_dropped_photo_is_shown_with_its_place_and_what_strangers_wrote_stays_
 def test_a_report_shows_the_same_without_any_server(tmp_path: Path) -> None:
     from numpy import zeros
 
-    (tmp_path / "out.html").write_text(report([(f"{EVIL}.jpg", zeros((40, 60, 3), "uint8"), FOUND)]), encoding="utf-8")
+    (tmp_path / "out.html").write_text(
+        report([(f"{EVIL}.jpg", picture(zeros((40, 60, 3), "uint8")), FOUND)]), encoding="utf-8"
+    )
     with browser_page(tmp_path) as page:
         page.set_content((tmp_path / "out.html").read_text(encoding="utf-8"))
         page.wait_for_selector(".match")

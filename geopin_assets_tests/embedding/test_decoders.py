@@ -22,7 +22,7 @@ from geopin_assets_tests.embedding.pictures import black_png, encoded, gray_jpeg
 
 PICTURE = smooth(96, 64)
 SLOW, WHOLE = gray_jpeg(10_000, 10_000, 64), (10_000, 10_000)
-"""Takes seconds where it is not reduced."""
+"""Takes a second and more where it is not reduced."""
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
@@ -34,7 +34,7 @@ def rotated() -> bytes:
 
 @pytest.fixture
 def decoder() -> Iterator[Decoder]:
-    decoder = Decoder(Limits(cpu_s=0, wall_s=20))
+    decoder = Decoder(Limits(cpu_s=0.25, wall_s=20))
     yield decoder
     decoder.close()
 

@@ -328,7 +328,7 @@ def test_a_photo_that_takes_all_there_is_costs_itself_and_no_run(run: Run) -> No
         "http://a/scans": encoded(smooth(800, 600, 6), progressive=True) + b"\xff\xda" * 100_000,
     }
     cell, fetcher = captures(*({"image_url": url} for url in images)), MemoryFetcher(images)
-    first = run(cell, fetcher=fetcher, decoders=Decoders(Limits(cpu_s=0, wall_s=60)))
+    first = run(cell, fetcher=fetcher, decoders=Decoders(Limits(cpu_s=0.25, wall_s=60)))
     assert dict(first.failures.select("capture_id", "reason").iter_rows())["s:0"] in ("too_costly", "one_color")
     assert first.stats.embedded == 4
     second = run(cell, first, fetcher)

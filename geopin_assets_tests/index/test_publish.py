@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.errors import PermanentError, TransientError
+from geopin_assets.files.lease import LEASES, Leases
 from geopin_assets.index.cost import RunBudget
 from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.embedded.sqlite import SqliteStore
@@ -209,6 +210,19 @@ def test_one_table_is_sent_while_the_next_is_planned_and_has_its_budget_asked_la
         publish_each([(one, desired), (other, desired)], ["a"], place.ledger, now=NOW, budget=budget)
     assert budget.rows == 9 and one.count() == 10
     assert place.ledger.published(other.key).is_empty()
+
+
+def test_what_is_desired_is_asked_for_when_nobody_else_writes(place: Workplace, tmp_path: Path) -> None:
+    """Read earlier, it would be what was true before somebody else changed rows beside its cells."""
+    target = RowTarget(place.store, TABLES["captures"])
+    holders = Leases(tmp_path / LEASES).holders
+
+    def desired() -> list[pl.DataFrame]:
+        assert [holder.units for holder in holders("stores of the index")] == [{target.key}]
+        return [captures([("x", 1)])]
+
+    publish_each([(target, desired)], ["a"], place.ledger, now=NOW)
+    assert target.count() == 1 and not holders("stores of the index")
 
 
 def test_a_mass_removal_is_refused_before_it_is_begun(place: Workplace) -> None:

@@ -25,7 +25,7 @@ def frames(data: bytes) -> int:
 def test_a_photo_has_one_frame_and_what_may_be_a_panorama_its_views_too() -> None:
     assert frames(encoded(smooth(640, 480))) == frames(encoded(smooth(1000, 400))) == 1
     assert frames(encoded(SPHERE)) == frames(encoded(smooth(1001, 500))) == 13
-    assert frames(encoded(smooth(80, 40))) == 1, "too small for a panorama"
+    assert frames(encoded(smooth(80, 40))) == 1, "too small to be cut into views"
     assert frames(encoded(smooth(640, 480), xmp=packet())) == 1, "what it says of itself is not so"
 
 

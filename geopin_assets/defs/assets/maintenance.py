@@ -26,6 +26,7 @@ from geopin_assets.files.disk import (
     untouched_folders,
 )
 from geopin_assets.index.versions import State
+from geopin_assets.locate.features import FILE
 from geopin_assets.platform.index_state import drop_version
 
 if TYPE_CHECKING:
@@ -198,6 +199,7 @@ def disk(context: dg.AssetExecutionContext, storage: Storage, search_index: Sear
         "index": settings.index_dir,
         "ledger": settings.ledger_path,
         "tiles": settings.tiles_dir,
+        "points_of_references": settings.data_dir / FILE,
         "quality": settings.quality_dir,
         **{f"dagster_{name}": home / name for name in _HISTORY},
     }

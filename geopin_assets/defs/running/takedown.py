@@ -9,12 +9,14 @@ Not here: the list that keeps captures away from then on (`store/takedowns.py`).
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
 
+from geopin_assets.cells import left_grid
 from geopin_assets.defs.graph import EMBEDDINGS
 from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below_raw
 from geopin_assets.embedding.stored_vectors import stored_vectors, take_out
@@ -22,6 +24,7 @@ from geopin_assets.errors import GeoPinError, PermanentError
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import LEAVING, held, withdraw
 from geopin_assets.index.targets import Target
+from geopin_assets.locate.features import of_captures
 from geopin_assets.platform.index_state import views_of
 from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
@@ -56,6 +59,12 @@ def traces_in_vectors(storage: Storage, capture_ids: Sequence[str]) -> Iterator[
     """In files of vectors, those of killed runs included."""
     for stored in stored_vectors(storage.embeddings(), capture_ids):
         yield Trace(stored.capture_id, f"vectors of {stored.model_id}", stored.cell_id, stored.vectors)
+
+
+def traces_in_features(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
+    """In what `locate` keeps of references."""
+    for capture_id, views in of_captures(storage.settings().data_dir, capture_ids).items():
+        yield Trace(capture_id, "points of references", "", views)
 
 
 def traces_in_index(storage: Storage, search_index: SearchIndex, capture_ids: Sequence[str]) -> Iterator[Trace]:
@@ -115,10 +124,16 @@ class Takedown:
         yield left
         yield from failed
         yield from self._leave_raw(instance, found)
-        cell_ids = in_order({trace.cell_id for trace in found if trace.capture_id and trace.cell_id})
-        if cell_ids:
+        if cell_ids := self._touched(found):
             yield from run_below_raw(defs.resolve_implicit_global_asset_job_def(), instance, cell_ids)
         yield from self._leave_vectors()
+
+    def _touched(self, found: Sequence[Trace]) -> Sequence[str]:
+        """The cells whose layers are to follow. Of a takedown that was killed there may be no trace but tombstones."""
+        cell_ids = {trace.cell_id for trace in found if trace.capture_id and trace.cell_id}
+        with suppress(GeoPinError):  # which `_leave_catalog` has told
+            cell_ids.update(self.storage.catalog().cells_of(self.capture_ids))
+        return in_order(cell_ids.difference(left_grid(cell_ids)))
 
     def traces(self) -> list[Trace]:
         """Everything there is of the captures now, whatever cannot be looked into."""
@@ -126,6 +141,7 @@ class Takedown:
             "catalog": traces_in_catalog(self.storage, self.capture_ids),
             "raw": traces_in_raw(self.storage, self.capture_ids),
             "vectors": traces_in_vectors(self.storage, self.capture_ids),
+            "points of references": traces_in_features(self.storage, self.capture_ids),
             "index": traces_in_index(self.storage, self.search_index, self.capture_ids),
         }
         return [trace for place, traces in places.items() for trace in _whatever(place, traces)]
@@ -138,6 +154,9 @@ class Takedown:
                 self._leave_store(store, result)
             except GeoPinError as error:
                 _note(result, store.key, error)
+        result.totals["points_deleted"] += sum(
+            of_captures(self.storage.settings().data_dir, self.capture_ids, forget=True).values()
+        )
         return result
 
     def _leave_catalog(self) -> Iterator[LayerResult]:

@@ -33,7 +33,7 @@ from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinErr
 from geopin_assets.files.sqlite import opened, writing
 from geopin_assets.grid import row_column
 from geopin_assets.photo_folder import Lost, PhotoClosedError, PhotoFile, PhotoFolder, PhotoGoneError
-from geopin_assets.photo_folder.names import NOT_READ, Ignored, is_photo, suffix
+from geopin_assets.photo_folder.names import NOT_READ, Ignored, is_photo, raw_of_others, suffix
 from geopin_assets.sources import fields
 from geopin_assets.sources.own_photos import clocks, directions, exif, packets, places, read
 from geopin_assets.sources.own_photos.directions import along_sequences, to_true_north
@@ -178,7 +178,9 @@ def _listed(folder: PhotoFolder, ignored: Ignored, found: Scan) -> tuple[list[Ph
             beside.append(file.name)
         elif (kind := suffix(file.name)) in NOT_READ:
             found.add(Rejected(Reason.UNSUPPORTED, file.name, kind[1:]))
-    return photos, beside
+    for name in (second := raw_of_others(photo.name for photo in photos)):
+        found.add(Rejected(Reason.SECOND_FILE, name))
+    return [photo for photo in photos if photo.name not in second], beside
 
 
 def read_photo(

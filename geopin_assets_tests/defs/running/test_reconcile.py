@@ -14,14 +14,14 @@ from geopin_assets.embedding.protocol import Model
 from geopin_assets.index.publication import told
 from geopin_assets.index.publish import publish_vectors
 from geopin_assets.index.versions import State
-from geopin_assets.platform.index_state import announce_versions, desired_vectors
+from geopin_assets.platform.index_state import announce_versions, desired_rows, desired_vectors
 from geopin_assets.platform.known_stores import known_stores
 from geopin_assets.platform.reconcile import Reconciliation, reconcile
 from geopin_assets_tests.defs.running.test_takedown import GONE, HERE, STAYS, VIEWS, below_raw, embed
 from geopin_assets_tests.defs.running.test_takedown import embedded as embedded
 from geopin_assets_tests.defs.running.test_takedown import published as published
 from geopin_assets_tests.defs.running.test_takedown import published_once as published_once
-from geopin_assets_tests.index.frames import NOW
+from geopin_assets_tests.index.frames import NOW, publish_rows
 from geopin_assets_tests.platform import Installation, Platform
 
 EVERYTHING = {vector_id(capture_id, view) for capture_id in (GONE, STAYS) for view in range(12)}
@@ -106,13 +106,19 @@ def add_orphans(place: Installation) -> None:
     place.rows.upsert("captures", row.with_columns(capture_id=pl.lit("panoramax:unwanted")))
 
 
+def leave_a_row_behind(place: Installation) -> None:
+    """It is what the ledger says, and not what is wanted any more."""
+    rows = desired_rows(place.storage, [HERE]).with_columns(covered_by=pl.lit('["amsterdam","panoramax"]'))
+    publish_rows(rows, [HERE], place.rows, place.search_index.ledger())
+
+
 def divide_the_databases(place: Installation) -> None:
     place.set(GEOPIN_D1_SHARDS="2")
 
 
 MISHAPS = [
     *(lose_the_ledger, lose_ledger_and_rows, lose_ledger_and_registry, lose_rows, lose_all_rows, lose_vectors),
-    *(lose_the_index, change_a_row, double_vectors, add_orphans, divide_the_databases),
+    *(lose_the_index, change_a_row, leave_a_row_behind, double_vectors, add_orphans, divide_the_databases),
 ]
 
 

@@ -141,6 +141,15 @@ def test_other_kinds_are_counted_by_kind_and_files_that_are_none_of_ours_are_not
     }
 
 
+def test_a_raw_file_beside_the_same_picture_is_that_picture_and_counted(place: Place, photo: bytes) -> None:
+    for name in ("a.jpg", "A.DNG", "b/c.HEIC", "b/c.dng", "b/a.dng", "d.png", "d.dng"):
+        place.put(name, photo)
+    crawl = crawled(place)
+    assert set(ids(crawl)) == {"a.jpg", "b/c.HEIC", "b/a.dng", "d.png", "d.dng"}
+    assert dict(crawl.report.rejected) == {"second_file": 2}
+    assert crawl.report.is_complete
+
+
 @contextmanager
 def closed(path: Path, mode: int = 0o000) -> Iterator[None]:
     before = path.stat().st_mode
