@@ -62,7 +62,7 @@ def test_a_worker_takes_one_run_at_a_time_and_no_run_is_sent_to_a_queue_that_is_
     told = instance_of("celery", monkeypatch)["run_launcher"]["config"]
     launcher = AskingCeleryRunLauncher("catalog", broker="memory://", config_source=told["config_source"])
     conf = launcher.celery.conf
-    assert (conf.worker_prefetch_multiplier, conf.worker_max_tasks_per_child, conf.task_acks_late) == (1, 1, False)
+    assert (conf.worker_prefetch_multiplier, conf.worker_disable_prefetch, conf.task_acks_late) == (1, True, False)
     assert launcher.supports_check_run_worker_health
 
 

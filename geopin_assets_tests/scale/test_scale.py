@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -35,6 +35,8 @@ OTHERS = "On the second, and on every other one with a GPU"
 CONTROL = 2
 """Services of the first machine before its workers: the webserver and the daemon."""
 MINUTE_S = 60.0
+IN_THE_MIDDLE_S = 1.0
+"""After a step's start: what it imports takes longer, and all cells together some seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +79,16 @@ def made(instance: dg.DagsterInstance, key: str) -> Counter[str]:
         cursor = page.cursor
 
 
-def at_work(instance: dg.DagsterInstance, machine: str, keys: list[str]) -> dg.DagsterRun | None:
+def at_work(instance: dg.DagsterInstance, machine: str, keys: Collection[str]) -> dg.DagsterRun | None:
     """A run of these assets that the machine is in the middle of."""
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         task = instance.run_launcher.celery.AsyncResult(run.tags["dagster-celery/task_id"])  # type: ignore[attr-defined]
-        of = {key.to_user_string() for key in run.asset_selection or ()} & set(keys)
-        if of and task.state == "STARTED" and task.info["hostname"].endswith(f"@{machine}"):
-            done = instance.get_records_for_run(run.run_id, None, dg.DagsterEventType.ASSET_MATERIALIZATION, limit=9)
-            if done.records:
-                return run
+        if not {key.to_user_string() for key in run.asset_selection or ()} & set(keys):
+            continue
+        begun = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START)
+        is_there = task.state == "STARTED" and task.info["hostname"].endswith(f"@{machine}")
+        if is_there and begun and time.time() - begun[0].timestamp > IN_THE_MIDDLE_S:
+            return run
     return None
 
 
@@ -143,7 +146,9 @@ def lose_two(instance: dg.DagsterInstance, first: Machine, second: Machine, thir
     """The whole graph, with a machine lost in embedding and one in publishing; when each was noticed."""
     switch_off_automation(instance, first.home / "workspace.yaml")
     first.serve("On the first")
-    second.serve(OTHERS)
+    for machine in (second, third):
+        machine.serve(OTHERS)
+    until(InstanceBackfills(instance).has_daemon, what="the daemon's start")
     crawl(instance, first)
     figures = {}
     for key in LAYERS:
@@ -151,7 +156,6 @@ def lose_two(instance: dg.DagsterInstance, first: Machine, second: Machine, thir
         if key == EMBEDDINGS:
             run = until(lambda: at_work(instance, "second", [EMBEDDINGS]), what="embedding on the second")
             figures["embedding"] = noticed_after_s(instance, run, second.lose())
-            third.serve(OTHERS)
         elif key == PUBLISHING[-1]:
             run = until(lambda: at_work(instance, "first", PUBLISHING), what="publishing on the first")
             lost_at_s = first.lose(keep=CONTROL)

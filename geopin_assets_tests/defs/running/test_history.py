@@ -75,11 +75,11 @@ def test_runs_whose_cells_were_all_made_again_go_and_what_is_fresh_stays(instanc
     assert purge_runs(instance, datetime.now(UTC) - timedelta(days=1)) == 0
     assert purge_runs(instance, datetime.now(UTC) + timedelta(seconds=1)) == 1
     assert {run.run_id for run in instance.get_runs()} == {second, third, merged, changed}
+    assert not list(Path(instance.root_directory).rglob(f"*{first}*"))
     assert not instance.all_logs(first)
     for (key, kind), newest in logs.items():
         assert CellLog(instance, key, kind).newest == newest
     assert wanted(instance) == behind
-    assert not list(Path(instance.root_directory).rglob(f"*{first}*"))
 
 
 def test_backfills_that_are_over_go_and_those_under_way_stay(instance: dg.DagsterInstance) -> None:
