@@ -4,7 +4,8 @@
     ├── TransientError          another attempt may succeed: 408, 429, 5xx, timeouts, "try later"
     │   ├── StorageFullError    the disk is full: what was being written was not, what was there is still there
     │   └── SourceUnavailable   not asked: it failed too often just now, or today's budget for it is spent
-    │       └── BudgetSpent     the day's budget is used up, or the provider asked for a day without requests
+    │       ├── BudgetSpent     the day's budget is used up, or the provider asked for a day without requests
+    │       └── OutOfTimeError  the run must end: what was asked for is left to the next one
     └── PermanentError          a retry changes nothing: bad credentials, malformed request
         ├── EvidenceError       what is to be deleted is not known to be gone: nothing is, until a remedy that it names
         │   ├── StaleCatalogError  the catalog is missing, another installation's, or older than what was made from it
@@ -44,6 +45,10 @@ class SourceUnavailable(TransientError):
 
 class BudgetSpent(SourceUnavailable):
     """No more requests of this kind today; the message says which budget, and when it is full again."""
+
+
+class OutOfTimeError(SourceUnavailable):
+    """Whoever asks has no time left for another request; nothing is wrong with the source."""
 
 
 class PermanentError(GeoPinError):

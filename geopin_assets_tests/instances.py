@@ -23,6 +23,8 @@ from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy import Connection, Engine, create_engine, event
 
+from geopin_assets.files.atomic import create_bytes
+
 RUNS, EVENTS, SCHEDULES = Path("history/runs.db"), Path("history/runs/index.db"), Path("schedules/schedules.db")
 _A_RUN = EVENTS.with_name("a-run.db")
 
@@ -40,8 +42,7 @@ def prepare(home: Path) -> None:
     """Put what Dagster would make into an empty DAGSTER_HOME."""
     for name, data in prepared_files().items():
         if name != _A_RUN and not (home / name).exists():
-            (home / name).parent.mkdir(parents=True, exist_ok=True)
-            (home / name).write_bytes(data)
+            create_bytes(home / name, data)  # whole or not at all, whatever befalls the process
 
 
 def kept_storage(home: Path) -> dict[str, Any]:
@@ -125,7 +126,7 @@ class _Events(SqliteEventLogStorage):
         with self._db_lock:
             path = Path(self.path_for_shard(shard))
             if shard not in self._initialized_dbs and not path.exists():
-                path.write_bytes(prepared_files()[_A_RUN])
+                create_bytes(path, prepared_files()[_A_RUN])
             self._initialized_dbs.add(shard)
             with self.engines[self.conn_string_for_shard(shard)].begin() as connection:
                 yield connection

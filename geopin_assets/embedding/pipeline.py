@@ -70,6 +70,7 @@ def embed_cells(
     attempts: Attempts | None = None,
     many: int = MANY,
     decoders: Decoders | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Generator[Finished]:
     """Bring the vectors of cells up to date with their captures; yields each cell as it is finished.
 
@@ -78,7 +79,7 @@ def embed_cells(
     an error, and the others go on; what the embedder raises is raised. Every batch is stored at once, as a part of
     its cell, and a run that follows a killed one continues from there; `attempts` finds the image that killed it. The
     same bytes at so `many` captures of a source are no picture.
-    Close the generator to leave early.
+    Close the generator to leave early; when `is_over`, it leaves by itself, with what it has embedded stored.
     """
     clock = StageClock()
     with ExitStack() as stack:
@@ -91,11 +92,13 @@ def embed_cells(
         reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew), tried))
         for task in tasks:
             reader.submit(run.open(task))
-            while reader.pending >= READ_AHEAD:
+            while reader.pending >= READ_AHEAD and not is_over():
                 run.take(*reader.next())
                 yield from run.finished()
             yield from run.finished()
-        while reader.pending:
+            if is_over():
+                break
+        while reader.pending and not is_over():
             run.take(*reader.next())
             yield from run.finished()
         run.flush()

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from geopin_assets.errors import (
     BudgetSpent,
     ConfigurationError,
     GeoPinError,
+    OutOfTimeError,
     PayloadError,
     PermanentError,
     SourceUnavailable,
@@ -51,8 +53,8 @@ _GONE = {404, 410}
 class HttpClient:
     """One source's client. Thread-safe; close it or use it as a context manager.
 
-    `contact` goes into the User-Agent. `deadline_s` bounds one request from connect to last byte,
-    `max_wait_s` one wait between requests, `max_bytes` a decoded body. `quotas` gives kinds of requests
+    `contact` goes into the User-Agent. `deadline_s` bounds one request from connect to last byte, `max_wait_s` one wait
+    between requests, `max_bytes` a decoded body; after `left_s` nothing more is asked. `quotas` gives kinds of requests
     (`How.kind`) a rate and a daily budget of their own, counted in `daily_use`; `politeness` replaces all of these
     rates by ones that other clients share. `transport`, `clock`, `sleep` and `wall_clock` are the outside world.
     """
@@ -73,6 +75,7 @@ class HttpClient:
         attempts: int = 5,
         deadline_s: float = 60.0,
         max_wait_s: float = 300.0,
+        left_s: float = inf,
         max_bytes: int = 64 * MIB,
         headers: Mapping[str, str] | None = None,
         secrets: Sequence[str] = (),
@@ -84,7 +87,8 @@ class HttpClient:
         self._deadline_s, self._max_wait_s, self._max_bytes = deadline_s, max_wait_s, max_bytes
         self._redact = Redactor(secrets)
         self._attempts = attempts
-        self._retrying = partial(retrying, max_wait_s=max_wait_s, sleep=sleep)
+        self._ends_at = clock() + left_s
+        self._retrying = partial(retrying, max_wait_s=max_wait_s, sleep=lambda s: sleep(max(0.0, min(s, self._left_s))))
         self._daily_use = daily_use
         self._politeness = politeness or build_politeness(
             {"": Quota(per_second=requests_per_second), **(quotas or {})},
@@ -136,7 +140,10 @@ class HttpClient:
     def _attempt(self, ask: Ask, understand: Callable[[Answer], T]) -> T:
         """One request, from asking whether it may go to telling what came of it."""
         polite = self._politeness[ask.kind]
-        self._await_turn(polite, ask.kind)
+        if self._left_s > 0:
+            self._await_turn(polite, ask.kind)
+        if self._left_s <= 0:
+            raise OutOfTimeError(f"{self.name}: no time is left for another request")
         try:
             with self._located(ask):
                 answer = self._exchange(ask)
@@ -167,11 +174,17 @@ class HttpClient:
         if self._daily_use is not None and kind:
             self._refuse_long(polite.bucket.paused_s)  # before the request is counted
             self._daily_use.spend(self.name, kind, polite.per_day)
-        self._refuse_long(polite.bucket.acquire(self._max_wait_s))
+        self._refuse_long(polite.bucket.acquire(min(self._max_wait_s, self._left_s)))
+
+    @property
+    def _left_s(self) -> float:
+        return self._ends_at - self._clock()
 
     def _refuse_long(self, pause_s: float) -> None:
         if pause_s > self._max_wait_s:
             raise SourceUnavailable(f"{self.name}: asked to wait {pause_s:.0f} s", retry_after_s=pause_s)
+        if pause_s > self._left_s:
+            raise OutOfTimeError(f"{self.name}: asked to wait {pause_s:.0f} s, which is longer than there is time")
 
     @contextmanager
     def _located(self, ask: Ask) -> Iterator[None]:

@@ -4,23 +4,24 @@ The index of a model must hold its vectors of the captures that the catalog hold
 record of versions (`index/versions.py`), publishing (`assets/publish.py`) or judging (`assets/integrity.py`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import polars as pl
 
 from geopin_assets.capture import vector_id
-from geopin_assets.cells import cell_block
+from geopin_assets.cells import cell_block, pages
 from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import TransientError
-from geopin_assets.index.batching import Frames
+from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE, Frames
 from geopin_assets.index.covering import boxes_around, cells_around, covered_by
 from geopin_assets.index.protocol import MetadataStore, vector_schema
 from geopin_assets.index.publication import announce, told
 from geopin_assets.index.publish import Keep
-from geopin_assets.index.sync import sync_report
+from geopin_assets.index.sync import Wanted, sampled_sync_report
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion, State
@@ -29,17 +30,6 @@ from geopin_assets.sources import SOURCES
 from geopin_assets.store.catalog import Catalog
 
 _PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
-
-
-def all_desired(storage: Storage, model: Model) -> pl.DataFrame:
-    """All vectors that the index of a model must hold: embedded, and still in the catalog in that cell.
-
-    Columns vector_id, capture_id, cell_id.
-    """
-    cell_ids = storage.vectors(model).cell_ids()
-    stored = _stored(storage, cell_ids, model, ["vector_id", "capture_id"])
-    places = storage.catalog().all_captures(["capture_id", "cell_id"])
-    return stored.join(places, on=["capture_id", "cell_id"])
 
 
 def views_of(capture_id: str) -> list[str]:
@@ -132,28 +122,45 @@ def _stored(storage: Storage, cell_ids: Sequence[str], model: Model, columns: li
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """What keeps a version from being complete."""
+    """What keeps a version from being complete, of some cells."""
 
-    not_embedded: int
+    not_embedded: int = 0
     """Captures without a vector of the model; those whose image cannot be had do not count."""
-    not_published: int
+    not_published: int = 0
     """Vectors that the ledger does not know to be in the index."""
+    wanted: Counter[str] = field(default_factory=Counter)
+    """How many vectors each cell wants there."""
 
     @property
     def is_nothing(self) -> bool:
         return not (self.not_embedded or self.not_published)
 
+    def __add__(self, other: "Lacking") -> "Lacking":
+        return Lacking(
+            self.not_embedded + other.not_embedded,
+            self.not_published + other.not_published,
+            self.wanted + other.wanted,
+        )
 
-def lacking(storage: Storage, search_index: SearchIndex, version: IndexVersion, model: Model) -> Lacking:
-    """Compare a version with the catalog and the vectors of its model. Asks the ledger, not the index."""
-    desired, catalog = all_desired(storage, model), storage.catalog()
-    captures = catalog.ids().to_frame("capture_id")
-    without = captures.join(desired, on="capture_id", how="anti").join(
-        catalog.failed_ids().to_frame("capture_id"), on="capture_id", how="anti"
-    )
-    published = _published(search_index, version).drop_nulls("content_hash")
-    missing = desired.join(published, left_on="vector_id", right_on="id", how="anti")
-    return Lacking(without.height, missing.height)
+
+def lacking(
+    storage: Storage, search_index: SearchIndex, version: IndexVersion, model: Model, *, is_all: bool = True
+) -> Lacking:
+    """Compare a version with the catalog and the vectors of its model, some cells at a time.
+
+    Asks the ledger, not the index. Not `is_all`: only until something is lacking.
+    """
+    catalog, ledger, found = storage.catalog(), search_index.ledger(), Lacking()
+    parts, counts = search_index.vectors(version).parts, catalog.cell_counts()
+    for cell_ids in pages(sorted(counts), counts, ROW_CAPTURES_AT_ONCE):
+        desired = desired_views(storage, cell_ids, [model])
+        bare = catalog.with_images(cell_ids).join(desired, on="capture_id", how="anti")
+        there = pl.concat([ledger.claims(part.store_key, cell_ids) for part in parts]).drop_nulls("content_hash")
+        missing = desired.join(there, left_on=["vector_id", "cell_id"], right_on=["id", "cell_id"], how="anti")
+        found += Lacking(bare.height, missing.height, Counter(dict(desired.group_by("cell_id").len().iter_rows())))
+        if not (is_all or found.is_nothing):
+            break
+    return found
 
 
 def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Model) -> IndexVersion | None:
@@ -161,15 +168,20 @@ def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Mod
 
     Returns it then. Raises TransientError when it should be complete and reads back wrong.
     """
-    versions = search_index.versions()
+    versions, ledger = search_index.versions(), search_index.ledger()
     version = versions.building(model.model_id)
     if version is None or _has_bare_cells(storage, search_index, version):
         return None
-    if not lacking(storage, search_index, version, model).is_nothing:
+    lacks = lacking(storage, search_index, version, model, is_all=False)
+    if not lacks.is_nothing:
         return None
-    for part, wanted in search_index.vectors(version).split(all_desired(storage, model)):
-        report = sync_report(wanted["vector_id"], search_index.ledger(), VectorTarget(part))
-        if report.missing or report.surplus or report.mismatched:
+    for part, counts in search_index.vectors(version).split_counts(lacks.wanted):
+        wanted = Wanted(counts, lambda cell_ids: wanted_ids(storage, cell_ids, model))
+        report, surplus = (
+            sampled_sync_report(wanted, ledger, VectorTarget(part)),
+            counts != ledger.counts(part.store_key),
+        )
+        if surplus or report.missing or report.surplus or report.mismatched:
             raise TransientError(f"{part.name} is not what it should be, searches go on using the old one: {report}")
     with _changing_versions(search_index):
         versions.switch(version, datetime.now(UTC))
@@ -249,8 +261,3 @@ def published_rows(search_index: SearchIndex) -> int:
     """Captures in the metadata, by the ledger."""
     ledger, table = search_index.ledger(), TABLES["captures"]
     return sum(ledger.count(RowTarget(store, table).key) for store in search_index.stores())
-
-
-def _published(search_index: SearchIndex, version: IndexVersion) -> pl.DataFrame:
-    ledger = search_index.ledger()
-    return pl.concat([ledger.published(part.store_key) for part in search_index.vectors(version).parts])

@@ -11,6 +11,7 @@ import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
+from math import inf
 from typing import TYPE_CHECKING
 
 from geopin_assets.errors import ConfigurationError
@@ -57,11 +58,17 @@ class Parts:
 class Sources(Parts):
     """The imagery sources, reached through one polite client each."""
 
-    def open(self, name: str) -> AbstractContextManager[Source]:
-        """A source ready to crawl; its connections are closed with the context."""
+    def open(self, name: str, *, left_s: float = inf) -> AbstractContextManager[Source]:
+        """A source ready to crawl for so long; its connections are closed with the context."""
         from geopin_assets.sources import open_source
 
-        return open_source(name, self.settings())
+        return open_source(name, self.settings(), left_s=left_s)
+
+    def cells_at_once(self, source: type[Source]) -> int:
+        """How many cells of it are crawled side by side."""
+        from geopin_assets.sources import cells_at_once
+
+        return cells_at_once(source, self.settings())
 
     def links(self) -> Links:
         """Renews expired image links through the sources."""

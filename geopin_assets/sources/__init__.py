@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from math import ceil, inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ SOURCES: tuple[type[Source], ...] = (
     OwnPhotos,
 )
 
+_SLOW_ANSWER_S = 5.0
 SANDBOX_REQUESTS_PER_SECOND = 1000.0  # nobody else is on a loopback stand-in
 
 
@@ -74,6 +76,11 @@ def rate_per_s(source: type[Source], settings: Settings) -> float:
     return settings.requests_per_second(source.name) or usual
 
 
+def cells_at_once(source: type[Source], settings: Settings) -> int:
+    """How many cells are crawled side by side: more than its rate keeps busy would only all end late."""
+    return max(1, min(source.concurrency, ceil(rate_per_s(source, settings) * _SLOW_ANSWER_S)))
+
+
 def quotas_of(source: type[Source], settings: Settings) -> dict[str, Quota]:
     """Quotas of a source by kind of request, "" for those that name none; rates are lifted in the sandbox.
 
@@ -88,12 +95,14 @@ def quotas_of(source: type[Source], settings: Settings) -> dict[str, Quota]:
 
 
 @contextmanager
-def open_source(name: str, settings: Settings, *, transport: "Transport | None" = None) -> Iterator[Source]:
+def open_source(
+    name: str, settings: Settings, *, left_s: float = inf, transport: "Transport | None" = None
+) -> Iterator[Source]:
     """A source ready to crawl, with a client of its own at its rate (`quotas_of`), closed at the end.
 
     All clients of a source in all processes of an installation share its rate, its pauses, its circuit breaker and its
     daily budgets. Raises ConfigurationError if the source is unknown, disabled or given a
-    wrong rate. `transport` replaces the network in tests.
+    wrong rate. After `left_s` it asks for nothing more. `transport` replaces the network in tests.
     """
     source = source_named(name)
     if reason := source.disabled_reason(settings):
@@ -108,6 +117,7 @@ def open_source(name: str, settings: Settings, *, transport: "Transport | None" 
         else _politeness(settings.use_place, server, tuple(sorted(quotas.items()))),
         daily_use=DailyUse(settings.use_place),
         deadline_s=source.deadline_s,
+        left_s=left_s,
         max_bytes=source.max_bytes,
         transport=transport,
         secrets=settings.secrets,

@@ -261,9 +261,10 @@ class Catalog:
         """Every capture_id."""
         return self.query("select capture_id from captures order by capture_id")["capture_id"]
 
-    def failed_ids(self) -> pl.Series:
-        """Every capture whose image could not be embedded at the last try."""
-        return self.query("select distinct capture_id from embedding_failures")["capture_id"]
+    def with_images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
+        """capture_id and cell_id of captures whose image could be had at the last try, or was not tried yet."""
+        table = "captures anti join embedding_failures using (capture_id)"
+        return self._select(table, ["capture_id", "cell_id"], cell_ids)
 
     def cells_with_images(self) -> list[str]:
         """Cells with a capture whose image could be had at the last try, or was not tried yet."""

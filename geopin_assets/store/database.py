@@ -85,6 +85,7 @@ class Database:
             duckdb.connect(str(partial)) as db,
         ):
             _bring_up_to_date(db)
+            db.execute("checkpoint")  # closing does it too, and says nothing when the disk is full
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
@@ -134,7 +135,7 @@ def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
 def _is_older(db: duckdb.DuckDBPyConnection) -> bool:
     """Whether its tables lack the newest column; asking the list of columns takes ten times as long."""
     try:
-        db.execute("select heading_from, removed_captures.cell_id from captures, removed_captures limit 0")
+        db.execute("select heading_from, capture_history.cell_id from captures, capture_history limit 0")
     except (duckdb.CatalogException, duckdb.BinderException):
         return True
     return False

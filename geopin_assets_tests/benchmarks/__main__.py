@@ -23,6 +23,7 @@ BENCHMARKS = (
         "publish",
         "quarter",
         "index_upkeep",
+        "index_memory",
         "locate_search",
     ),
     "pages",

@@ -21,6 +21,7 @@ TINY: dict[str, Sequence[str]] = {
     "recall": ["--thumbnail"],
     "publish": ["--count=400", "--rounds=1", "--rounds-in-earnest=1"],
     "index_upkeep": ["--captures", "2000", "4000"],
+    "index_memory": ["--captures", "1000"],
     "locate_search": ["--count=300", "--queries=3"],
     "quarter": ["--weeks=1", "--cells=6", "--sources", "europeana", "panoramax"],
     "pages": ["--weeks=1", "--cells=20", "--pages=1", "--times=1"],

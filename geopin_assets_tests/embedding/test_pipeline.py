@@ -523,6 +523,27 @@ def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, bat
     assert not (tmp_path / "whole" / f"{CELL}.parts").exists()
 
 
+@pytest.mark.parametrize("batches", [0, 1, 3])
+def test_a_run_whose_time_is_over_leaves_and_the_next_goes_on(tmp_path: Path, batches: int) -> None:
+    """What it had embedded is kept, also of a cell that no run has time for."""
+    cell = captures(*[{}] * 300)
+    files = VectorFiles(open_store(tmp_path), "model", 512).cell(CELL)
+    counting = KilledInBatch(10**9)
+
+    def embed(is_over: Callable[[], bool]) -> list[str]:
+        task = CellTask(CELL, cell, NO_FAILURES, files)
+        found = embed_cells(
+            [task], embedder=counting, fetcher=MemoryFetcher(IMAGES), batch_size=16, many=10**9, is_over=is_over
+        )
+        return [cell_id for cell_id, _ in found]
+
+    assert embed(lambda: counting.batches >= batches) == []
+    kept = files.in_parts().height
+    assert 16 * batches <= kept < 300 and not files.held().height
+    assert embed(lambda: False) == [CELL]
+    assert files.read().height == 300
+
+
 def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:
     """Batches hold views of several cells; one whose file is damaged is embedded anew, one that fails is an error."""
     files = VectorFiles(open_store(tmp_path), "model", 2)

@@ -54,6 +54,18 @@ def test_a_first_run(scene: Scene, first: First, number: int) -> None:
     judge(scene, "region", folder, first.content)
 
 
+@pytest.mark.parametrize("backend", BACKENDS[:1])
+def test_the_birth_of_a_dagster_home(scene: Scene) -> None:
+    """Whose files are not ours to write."""
+    random, steps = Random(SEED * 100 + 40), scene.steps("birth", scene.new("counted"))
+    for number in range(examples(2, 20)):
+        folder, at = scene.new(f"born{number}"), random.randint(1, len(steps))
+        killed = scene.do("birth", folder, KILL, at)
+        last = scene.whole("birth", folder)
+        note("killed at the birth of a Dagster home", attempts=1, kills=int(bool(killed.signal)), peak_mb=last.peak_mb)
+        assert not killed.error, killed
+
+
 @at_each_backend
 @pytest.mark.parametrize("number", range(examples(1, 4)))
 def test_a_takedown(scene: Scene, first: First, number: int) -> None:

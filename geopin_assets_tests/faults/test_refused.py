@@ -59,9 +59,11 @@ def test_a_disk_of_any_size(scene: Scene, first: First, number: int) -> None:
     data, fault = f"{folder}/platform/data", f"{scene.backend}: disk of some size"
     whole_kb = sum(path.stat().st_size for path in Path(first.folder, "platform", "data").rglob("*")) // 1024
     sizes = sorted(random.randint(64, whole_kb) for _ in range(2))
-    for size_kb in sizes:
-        scene.disk(data, size_kb)
-        expect_clean(fault, scene.do("region", folder))
-    scene.disk(data, ROOMY_KB)
-    expect_recovery(scene, fault, folder, first)
-    scene.disk(data, 0)
+    try:
+        for size_kb in sizes:
+            scene.disk(data, size_kb)
+            expect_clean(fault, scene.do("region", folder))
+        scene.disk(data, ROOMY_KB)
+        expect_recovery(scene, fault, folder, first)
+    finally:
+        scene.disk(data, 0)

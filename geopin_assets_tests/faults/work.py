@@ -23,18 +23,21 @@ import geopin_assets
 from geopin_assets.capture import vector_id
 from geopin_assets.cells import all_cells
 from geopin_assets.defs.graph import VECTORIZE
+from geopin_assets.defs.running.home import open_instance
 from geopin_assets.defs.running.local_run import LayerResult, layer
 from geopin_assets.defs.running.materialize import root_cause
 from geopin_assets.defs.running.restoring import publish_again
 from geopin_assets.defs.running.takedown import Takedown
 from geopin_assets.embedding.model.thumbnail import SIDE_PX, Thumbnail
 from geopin_assets.embedding.views import VIEWS
+from geopin_assets.files import atomic
 from geopin_assets.platform.index_state import announce_versions
 from geopin_assets.platform.reconcile import reconcile
 from geopin_assets_tests.instances import instance_in, prepared_files
 from geopin_assets_tests.platform import CELLS, Installation, Platform
 
 SOURCES = ("panoramax", "amsterdam")
+ROOT = Path(__file__).parents[2]
 Failures = dict[str, list[str]]
 """Asset -> what was said of its cells, each once."""
 
@@ -66,6 +69,21 @@ class Where:
             Path(self.folder, name).mkdir(parents=True, exist_ok=True)
         with instance_in(Path(self.folder, "home")) as instance:
             yield Platform(Path(self.folder, "platform"), self.port, GEOPIN_INDEX=self.index), instance
+
+
+def birth(where: Where) -> Failures:
+    """A Dagster home as commands open it, made where there is none; it keeps what is put into it."""
+    home = Path(where.folder, "home")
+    home.mkdir(parents=True, exist_ok=True)
+    atomic.create_bytes(home / "dagster.yaml", (ROOT / "dagster.yaml").read_bytes())
+    os.environ["DAGSTER_HOME"] = str(home)
+    with open_instance() as instance:
+        instance.run_storage.set_cursor_values({"kept": "here"})
+        instance.report_runless_asset_event(dg.AssetMaterialization("seen"))
+        assert instance.run_storage.get_cursor_values({"kept"}) and instance.get_runs_count() == 0
+        assert instance.get_latest_materialization_event(dg.AssetKey("seen"))
+        assert instance.schedule_storage and not instance.schedule_storage.all_instigator_state()
+    return {}
 
 
 def region(where: Where) -> Failures:

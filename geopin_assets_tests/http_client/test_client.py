@@ -9,10 +9,17 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from geopin_assets.errors import ConfigurationError, PayloadError, PermanentError, SourceUnavailable, TransientError
+from geopin_assets.errors import (
+    ConfigurationError,
+    OutOfTimeError,
+    PayloadError,
+    PermanentError,
+    SourceUnavailable,
+    TransientError,
+)
 from geopin_assets.http_client import Answer, HttpClient, Quota, build_politeness, user_agent
 from geopin_assets.sources.base import CrawlReport
-from geopin_assets_tests.http_client.world import Clock, Reply, client_of, json_reply
+from geopin_assets_tests.http_client.world import Clock, Reply, Server, client_of, json_reply
 
 URL = "https://api.example/api/search"
 
@@ -176,6 +183,37 @@ def test_a_wait_beyond_the_maximum_is_handed_to_the_caller_and_to_everybody_else
     assert len(server.requests) == 1
     clock.now += 3600
     assert client.get_json(URL) == [1]
+
+
+def test_after_its_time_nothing_is_asked_any_more_and_nobody_else_hears_of_it():
+    shared = build_politeness({"": Quota(per_second=1000.0)})
+    client, server, clock = client_of(json_reply([1]), left_s=30.0, politeness=shared)
+    assert client.get_json(URL) == [1]
+    clock.now += 30.0
+    for _ in range(20):
+        with pytest.raises(OutOfTimeError, match=r"^panoramax: no time is left"):
+            client.get_json(URL)
+    assert len(server.requests) == 1
+    other, server, _ = client_of(json_reply([1]), politeness=shared)
+    assert other.get_json(URL) == [1]
+
+
+@pytest.mark.parametrize("reply", [json_reply(status=500), json_reply(status=503, retry_after="20")])
+def test_waits_between_attempts_end_with_the_time(reply: httpx.Response):
+    client, _, clock = client_of(reply, left_s=10.0)
+    with pytest.raises(OutOfTimeError):
+        client.get_json(URL)
+    assert clock.now <= 1010.0
+
+
+def test_a_pause_longer_than_the_time_is_not_waited_for():
+    shared = build_politeness({"": Quota(per_second=1000.0)}, clock=(clock := Clock()), sleep=clock.sleep)
+    shared[""].bucket.pause(60.0)
+    server = Server([json_reply([1])], clock)
+    client = HttpClient("panoramax", transport=httpx.MockTransport(server), clock=clock, politeness=shared, left_s=10.0)
+    with pytest.raises(OutOfTimeError, match="asked to wait 60 s"):
+        client.get_json(URL)
+    assert clock.now == 1000.0 and not server.requests
 
 
 def test_the_rate_is_kept():

@@ -12,6 +12,7 @@ from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import (
     SANDBOX_REQUESTS_PER_SECOND,
     SOURCES,
+    cells_at_once,
     open_source,
     quotas_of,
     rate_per_s,
@@ -95,3 +96,9 @@ def test_a_spent_budget_fails_the_cells_of_later_runs_too_until_midnight(tmp_pat
             outcomes.append(outcome)
     assert [isinstance(outcome, BudgetSpent) for outcome in outcomes] == [False, False, False, True, True]
     assert "today's budget of 3 requests for search is spent" in str(outcomes[-1])
+
+
+@pytest.mark.parametrize(("rate", "cells"), [("0.1", 1), ("0.4", 2), ("0.7", 4), ("1000", 4)])
+def test_no_more_cells_are_under_way_than_the_rate_keeps_busy(rate: str, cells: int) -> None:
+    settings = Settings.from_env({"GEOPIN_PANORAMAX_REQUESTS_PER_SECOND": rate})
+    assert cells_at_once(source_named("panoramax"), settings) == cells

@@ -16,6 +16,7 @@ from geopin_assets.defs.assets.publish_guard import refusing
 from geopin_assets.defs.declare import Columns, asset, settings_at_load
 from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
 from geopin_assets.defs.resources import Embedding, Sources, Storage
+from geopin_assets.defs.running.deadline import InTime
 from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.embedding.model.choosing import DIM, LazyEmbedder, embedding_code_version
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model, embedding_schema
@@ -68,7 +69,7 @@ def embeddings(
     with refusing(context):
         evidence.check()
 
-    def embed(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
+    def embed(cell_ids: InTime) -> Iterator[CellDone | CellFailed]:
         catalog, model = storage.catalog(), embedding.model()
         context.log.info(f"embedder: {model.label}")
         counts = catalog.counts_by_cell(cell_ids)
@@ -80,8 +81,9 @@ def embeddings(
                 embedder=LazyEmbedder(model, embedding.embedder),
                 fetcher=fetcher,
                 renew=_renew(links, context.log),
-                on_progress=_shown_on(advance),
+                on_progress=_shown_on(advance, cell_ids),
                 attempts=embedding.attempts(),
+                is_over=lambda: cell_ids.deadline.is_over,
             )
             for cell_id, result in finished:
                 yield _outcome(catalog, model, cell_id, result)
@@ -108,14 +110,15 @@ def cell_tasks(
             yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone, obeys)
 
 
-def _shown_on(advance: Advance) -> "Callable[[EmbeddingProgress], None]":
-    """Progress in captures and images a second."""
+def _shown_on(advance: Advance, cells: InTime) -> "Callable[[EmbeddingProgress], None]":
+    """Progress in captures and images a second. What was embedded is kept, whether or not its cell gets finished."""
     started_s, shown = time.monotonic(), 0
 
     def show(so_far: "EmbeddingProgress") -> None:
         nonlocal shown
         rate = (so_far.embedded + so_far.failed) / max(time.monotonic() - started_s, 1e-3)
         text = f"{so_far.embedded} embedded, {rate:.1f} images/s, {so_far.untouched} unchanged, {so_far.failed} failed"
+        cells.is_kept |= so_far.embedded > 0
         advance(text, so_far.done - shown)
         shown = so_far.done
 

@@ -3,7 +3,7 @@
 Here: how a crawled cell becomes a stored partition with its account. Not here: anything about one source.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from inspect import getdoc, getmodule, getsourcefile
@@ -16,8 +16,9 @@ from geopin_assets.cells import cell, cells_in
 from geopin_assets.defs.declare import Columns, asset, version_of_source
 from geopin_assets.defs.graph import raw
 from geopin_assets.defs.resources import Sources, Storage
+from geopin_assets.defs.running.deadline import InTime
 from geopin_assets.defs.running.materialize import CellDone, CellFailed, Progress, materialize_cells
-from geopin_assets.errors import GeoPinError
+from geopin_assets.errors import GeoPinError, OutOfTimeError
 from geopin_assets.grid import Bbox
 from geopin_assets.licenses import OPEN_LICENSES
 from geopin_assets.sources import SOURCES
@@ -51,12 +52,18 @@ def build_raw_asset(source: type[Source]) -> dg.AssetsDefinition:
             context.log.warning(f"{source.name} is switched off, nothing was crawled: {reason}")
             return
 
-        def crawl(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
-            with sources.open(source.name) as crawler, progress.task(context, len(cell_ids)) as advance:
+        def crawl(cell_ids: InTime) -> Iterator[CellDone | CellFailed]:
+            left_s, at_once = cell_ids.deadline.working_s, sources.cells_at_once(source)
+            with (
+                sources.open(source.name, left_s=left_s) as crawler,
+                progress.task(context, len(cell_ids)) as advance,
+            ):
                 store, captures, requests = storage.raw(), 0, 0
                 known = partial(_known, store, source.name)
                 taken_down = storage.takedowns().of(source.name)
-                for where, outcome in crawl_cells(crawler, map(cell, cell_ids), known=known):
+                for where, outcome in crawl_cells(crawler, map(cell, cell_ids), concurrency=at_once, known=known):
+                    if isinstance(outcome, OutOfTimeError):
+                        continue
                     yield from store_cell(store, source.name, where.cell_id, outcome, taken_down)
                     if isinstance(outcome, CellCrawl):
                         captures, requests = captures + len(outcome.captures), requests + outcome.report.requests

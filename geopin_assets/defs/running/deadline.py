@@ -1,13 +1,15 @@
-"""The end of a run's time: a step near it begins no more cells, finishes those it began, and hands on the rest.
+"""The end of a run's time: a step near it begins no more cells, then leaves those it began, and hands on the rest.
 
 `run_monitoring.max_runtime_seconds` in dagster.yaml (or the tag `dagster/max_runtime` of a run) ends what hangs. It
-used to end what works, too: killed with the cells under way. Handing on is the retry that crashed runs get, which
-does only what its run family has not finished. Not here: which cells (`materialize.py`).
+used to end what works, too: killed with the cells under way. Time counts from when the run started, not from when it
+was queued. Handing on is the retry that crashed runs get, which does only what its run family has not finished. Not
+here: which cells (`materialize.py`).
 """
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import overload
 
 import dagster as dg
@@ -16,16 +18,17 @@ MAX_RUNTIME_TAG = "dagster/max_runtime"
 NO_LIMIT = {MAX_RUNTIME_TAG: "0"}
 """Of runs in a command's own process, which nobody but the person who typed it may end."""
 _RETRY_TAG, _RETRIES_TAG = "dagster/retry_on_asset_or_op_failure", "dagster/max_retries"
-_LAST = 1 / 6
-"""The part of the time in which no cell is begun: of two hours, 20 minutes for the cells under way."""
+_FINISHING, _LEAVING = 1 / 6, 1 / 12
+"""The parts of the time, at its end, in which no cell is begun, and in which no cell is gone on with: of two hours, ten
+minutes for the cells under way, and ten for what an answer, an image or a store takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Until when cells are begun (a Unix time), and the limit behind it; both infinite without one."""
+    """When a run started (a Unix time), and how long it may take; infinite without a limit."""
 
-    begin_until: float = float("inf")
-    limit_s: float = float("inf")
+    started_at: float = 0.0
+    limit_s: float = inf
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext) -> "Deadline":
@@ -35,30 +38,51 @@ class Deadline:
         record = instance.get_run_record_by_id(context.run.run_id) if limit_s else None
         if record is None or not record.start_time:
             return cls()
-        return cls(record.start_time + (1 - _LAST) * limit_s, limit_s)
+        return cls(record.start_time, limit_s)
+
+    @property
+    def beginning_s(self) -> float:
+        """How long cells may still be begun."""
+        return self._left_s(1 - _FINISHING)
+
+    @property
+    def working_s(self) -> float:
+        """How long cells under way may be gone on with."""
+        return self._left_s(1 - _LEAVING)
 
     @property
     def is_near(self) -> bool:
-        return time.time() >= self.begin_until
+        return self.beginning_s <= 0
 
     @property
-    def left_s(self) -> float:
-        """How long cells may still be begun."""
-        return self.begin_until - time.time()
+    def is_over(self) -> bool:
+        """Whether nothing may be gone on with."""
+        return self.working_s <= 0
+
+    @property
+    def has_struck(self) -> bool:
+        """Whether Dagster ends the run now."""
+        return self._left_s(1) <= 0
+
+    def _left_s(self, part: float) -> float:
+        return self.started_at + part * self.limit_s - time.time()
 
     def __str__(self) -> str:
         return f"the limit of {self.limit_s:,.0f} s a run (run_monitoring.max_runtime_seconds in dagster.yaml)"
 
 
 class InTime(Sequence[str]):
-    """Cells as whoever works on them sees them: going through them ends when the time is nearly up."""
+    """Cells as whoever works on them sees them: going through them ends when the time is nearly up.
+
+    `is_kept`: something is stored of cells that are not finished, with which the next run goes on.
+    """
 
     def __init__(self, cell_ids: Sequence[str], deadline: Deadline) -> None:
-        self._cell_ids, self._deadline = cell_ids, deadline
+        self._cell_ids, self.deadline, self.is_kept = cell_ids, deadline, False
 
     def __iter__(self) -> Iterator[str]:
         for cell_id in self._cell_ids:
-            if self._deadline.is_near:
+            if self.deadline.is_near:
                 return
             yield cell_id
 

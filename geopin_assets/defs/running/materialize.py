@@ -10,7 +10,7 @@ same run are not skipped.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -89,25 +89,27 @@ class CellFailed:
     """What its partition shows all the same: of a crawl that is incomplete, what it left out."""
 
 
-Work = Callable[[Sequence[str]], Iterator[CellDone | CellFailed]]
-"""Does the given cells (partition order) and reports each as it ends."""
+Work = Callable[[InTime], Iterator[CellDone | CellFailed]]
+"""Does the given cells (partition order) and reports each as it ends; those that time was too short for, not at all."""
 
 
 def materialize_cells(context: dg.AssetExecutionContext, work: Work) -> Iterator[dg.MaterializeResult]:
-    """Run `work` over the cells of this run. Raises dagster.Failure at the end if any cell failed."""
+    """Run `work` over the cells of this run. Raises dagster.Failure at the end if any cell failed, or was left over."""
     tell_process(context.instance, context.run)
     take_over(context)
-    keys, deadline = _partition_order(context), Deadline.of(context)
+    keys, turns = _partition_order(context), _Turns(context, work)
     if len(keys) == 1:
-        outcomes = [outcome for outcome, _ in _in_turns(context, keys, work, deadline)]
-        yield from _one(context, next(iter(outcomes), CellFailed(keys[0], "not done")))
+        outcome = next((outcome for outcome, _ in turns.over(keys)), None)
+        if outcome is None and turns.is_stopped:
+            raise turns.stopped(keys, keys, {})
+        yield from _one(context, outcome or CellFailed(keys[0], "not done"))
         return
     done = _finished_by_family(context)
     todo = [key for key in keys if key not in done]
     context.log.info(f"{len(todo)} of {len(keys)} cells to do")
     failed: dict[str, str] = {}
     left, made_from = set(todo), _made_from(context, todo)
-    for outcome, let_go in _in_turns(context, todo, work, deadline):
+    for outcome, let_go in turns.over(todo):
         if isinstance(outcome, CellFailed):
             failed[outcome.cell_id] = outcome.error
             _observe(context, outcome)
@@ -115,35 +117,63 @@ def materialize_cells(context: dg.AssetExecutionContext, work: Work) -> Iterator
             context.log_event(_materialization(context.asset_key, outcome, made_from(outcome.cell_id)))
         let_go(outcome.cell_id)
         left.discard(outcome.cell_id)
-    if left and deadline.is_near:
-        raise _stopped(failed, len(keys), len(left), deadline, is_handed_on=len(left) < len(todo) and hand_on(context))
+    if left and turns.is_stopped:
+        raise turns.stopped(keys, left, failed)
     if failed:
         raise _failure(failed, len(keys))
 
 
-def _in_turns(
-    context: dg.AssetExecutionContext,
-    cell_ids: Sequence[str],
-    work: Work,
-    deadline: Deadline,
-) -> Iterator[tuple[CellDone | CellFailed, Callable[[str], None]]]:
-    """What `work` yields over cells while nobody else is at them, and how to let go of one that is done.
+class _Turns:
+    """The cells of a step, each worked on once it is ours: what is read for it is what the one before left."""
 
-    Each cell is worked on once it is ours: what is read for it is what the one before left. Ends with cells left over
-    when no more may be begun.
-    """
-    leases, key, left = leases_of(context), context.asset_key.to_user_string(), list(cell_ids)
-    what = f"run {context.run.run_id[:8]}"
-    while left and not deadline.is_near:
+    def __init__(self, context: dg.AssetExecutionContext, work: Work) -> None:
+        self._context, self._work, self._deadline = context, work, Deadline.of(context)
+        self._has_begun_some = False
+        self._is_struck = False
+
+    def over(self, cell_ids: Sequence[str]) -> Iterator[tuple[CellDone | CellFailed, Callable[[str], None]]]:
+        """What is done over cells while nobody else is at them, and how to let go of one that is done.
+
+        Ends with cells left over when no more may be begun.
+        """
         try:
-            taken = leases.some(key, left, what=what, patience_s=deadline.left_s, say=context.log.info)
-            with taken as lease:
-                for outcome in work(InTime([cell_id for cell_id in left if cell_id in lease.units], deadline)):
-                    yield outcome, lease.let_go
-        except StillHeldError as error:
-            context.log.warning(str(error))
-            return
-        left = [cell_id for cell_id in left if cell_id not in lease.units]
+            yield from self._over(cell_ids)
+        except dg.DagsterExecutionInterruptedError:
+            if not self._deadline.has_struck:
+                raise
+            self._is_struck = True
+
+    def _over(self, cell_ids: Sequence[str]) -> Iterator[tuple[CellDone | CellFailed, Callable[[str], None]]]:
+        context, deadline, left = self._context, self._deadline, list(cell_ids)
+        leases, key, what = leases_of(context), context.asset_key.to_user_string(), f"run {context.run.run_id[:8]}"
+        while left and not deadline.is_near:
+            try:
+                taken = leases.some(key, left, what=what, patience_s=deadline.beginning_s, say=context.log.info)
+                with taken as lease:
+                    mine = InTime([cell_id for cell_id in left if cell_id in lease.units], deadline)
+                    for outcome in self._work(mine):
+                        self._has_begun_some = True
+                        yield outcome, lease.let_go
+                    self._has_begun_some |= mine.is_kept
+            except StillHeldError as error:
+                context.log.warning(str(error))
+                return
+            left = [cell_id for cell_id in left if cell_id not in lease.units]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether cells are left over for want of time."""
+        return self._is_struck or self._deadline.is_near
+
+    def stopped(self, keys: Collection[str], left: Collection[str], failed: Mapping[str, str]) -> dg.Failure:
+        """The failure that says so, after the rest was handed on where that leads any further."""
+        rest = "handed on to another run" if self._has_begun_some and hand_on(self._context) else "left to the next run"
+        how = f"ended by {self._deadline}" if self._is_struck else f"stopped in time for {self._deadline}"
+        text = f"{how}: {len(keys) - len(left) - len(failed)} of {len(keys)} cells done, {len(left)} {rest}"
+        if not failed:
+            return dg.Failure(text, metadata={"left_cells": len(left)})
+        failure = _failure(failed, len(keys))
+        return dg.Failure(f"{text}. {failure.description}", metadata={**failure.metadata, "left_cells": len(left)})
 
 
 def _partition_order(context: dg.AssetExecutionContext) -> list[str]:
@@ -223,16 +253,6 @@ def _failure(failed: Mapping[str, str], cells: int) -> dg.Failure:
         f"{len(failed)} of {cells} cells failed, the others are kept. First: {first[0]}: {first[1]}",
         metadata={"failed_cells": len(failed), "failed": dg.MetadataValue.json(shown)},
     )
-
-
-def _stopped(failed: Mapping[str, str], cells: int, left: int, deadline: Deadline, *, is_handed_on: bool) -> dg.Failure:
-    """The run ended before its time was up."""
-    rest = "handed on to another run" if is_handed_on else "left to the next run"
-    text = f"stopped in time for {deadline}: {cells - left - len(failed)} of {cells} cells done, {left} {rest}"
-    if not failed:
-        return dg.Failure(text, metadata={"left_cells": left})
-    failure = _failure(failed, cells)
-    return dg.Failure(f"{text}. {failure.description}", metadata={**failure.metadata, "left_cells": left})
 
 
 def failed_cells(failure: StepFailureData) -> tuple[int, dict[str, str]]:

@@ -36,18 +36,22 @@ class Cost:
         return Cost(self.wall_s / other.wall_s, self.cpu_s / other.cpu_s)
 
 
-def cost_of(work: Callable[[], object]) -> Cost:
-    started = Cost.now()
+def cost_of(work: Callable[[], object], elsewhere_s: Callable[[], float] = lambda: 0.0) -> Cost:
+    """`elsewhere_s`: CPU seconds so far of processes that work for us and live on."""
+    before_s, started = elsewhere_s(), Cost.now()
     work()
-    return Cost.now() - started
+    cost = Cost.now() - started
+    return Cost(cost.wall_s, cost.cpu_s + elsewhere_s() - before_s)
 
 
-def alternating(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Cost]]:
+def alternating(
+    works: Mapping[str, Callable[[], object]], rounds: int, elsewhere_s: Callable[[], float] = lambda: 0.0
+) -> dict[str, list[Cost]]:
     """The costs of each work, all of them in turn, so many times."""
     costs: dict[str, list[Cost]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            costs[name].append(cost_of(work))
+            costs[name].append(cost_of(work, elsewhere_s))
     return costs
 
 

@@ -1,11 +1,13 @@
 """The bare model, and all of embedding around it, on so many images. Not here: what is compared, and how often."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from geopin_assets.embedding.decoders import Decoders
 from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.model.checkpoints import Architecture
 from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
@@ -39,21 +41,44 @@ def decoded(jpeg: bytes) -> Image:
 
 
 def bare_model(embedder: TorchEmbedder, batch: Sequence[Image], images: int) -> None:
-    """Embed so many preprocessed images in batches like this one, in a thread as the pipeline does.
-
-    In the main thread OpenMP's threads spin while they wait for each other, which a busy machine counts as CPU time:
-    it took 1.3 times as much (with more threads than cores they do not spin).
-    """
+    """Embed so many preprocessed images in batches like this one, in a thread as the pipeline does."""
     with ThreadPoolExecutor(1) as thread:
         for start in range(0, images, len(batch)):
             thread.submit(embedder.embed, batch[: images - start]).result()
 
 
-def end_to_end(embedder: TorchEmbedder, fetcher: Fetcher, urls: Sequence[str], batch_size: int) -> Mapping[str, float]:
+class KeptDecoders(Decoders):
+    """Stay for the next round, as they do for the next image of a run; what they take is counted while they live."""
+
+    def __exit__(self, *_: object) -> None:
+        """Not yet."""
+
+    def cpu_s(self) -> float:
+        """Of all of them so far; nought where the system does not tell."""
+        processes = [decoder._process for decoder in self._all if decoder._process]
+        files = [Path(f"/proc/{process.pid}/stat") for process in processes]
+        return sum(sum(map(int, file.read_text().split()[13:15])) for file in files if file.exists()) / _TICKS_PER_S
+
+    def close(self) -> None:
+        super().__exit__()
+
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def end_to_end(
+    embedder: TorchEmbedder,
+    fetcher: Fetcher,
+    urls: Sequence[str],
+    batch_size: int,
+    decoders: Decoders | None = None,
+) -> Mapping[str, float]:
     """Embed the images as a cell, into a file that is gone afterwards; returns the seconds of each stage."""
     with tempfile.TemporaryDirectory() as folder:
         task = cell_task(captures(urls), Path(folder))
-        ((_, done),) = embed_cells([task], embedder=embedder, fetcher=fetcher, batch_size=batch_size, many=9**9)
+        ((_, done),) = embed_cells(
+            [task], embedder=embedder, fetcher=fetcher, batch_size=batch_size, many=9**9, decoders=decoders
+        )
     if isinstance(done, Exception) or done.stats.vectors != len(urls):
         sys.exit(f"not all images were embedded: {done}")
     return done.stats.seconds

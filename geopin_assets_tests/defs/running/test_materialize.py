@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
-from geopin_assets.defs.running.deadline import Deadline
-from geopin_assets.defs.running.materialize import CellDone, CellFailed, materialize_cells
+from geopin_assets.defs.running.deadline import InTime
+from geopin_assets.defs.running.materialize import CellDone, CellFailed, Work, materialize_cells
 from geopin_assets_tests.instances import new_instance
 
 CELLS = [f"c{number}" for number in range(12)]  # c10 sorts before c2: alphabetical is not partition order
@@ -170,26 +171,74 @@ def test_an_interrupt_keeps_what_was_finished_and_a_re_execution_goes_on_from_th
     assert recorded(instance, run(instance, again=first.run_id)) == CELLS[7:]
 
 
-def test_a_run_near_its_limit_finishes_what_it_began_and_says_what_is_left() -> None:
+def limited(work: Work, *cells: str, limit_s: str = "3") -> tuple[str, set[str]]:
+    """What a run over these cells says that has so little time, and which it did."""
+
     @dg.asset(key=["raw", "town"], partitions_def=PARTITIONS, backfill_policy=POLICY, output_required=False)
     def slow_town(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-        def work(cell_ids: Sequence[str]) -> Iterator[CellDone | CellFailed]:
-            for cell_id in cell_ids:
-                while not Deadline.of(context).is_near and cell_id == CELLS[1]:
-                    time.sleep(0.05)
-                yield CellDone(cell_id, 1, "same")
-
         yield from materialize_cells(context, work)
 
+    one = {"dagster/partition": cells[0]}
+    tags = one if len(cells) == 1 else {RANGE_START: cells[0], RANGE_END: cells[-1]}
     with new_instance() as instance:
         ended = dg.materialize(
-            [slow_town],
-            instance=instance,
-            raise_on_error=False,
-            tags={RANGE_START: CELLS[0], RANGE_END: CELLS[-1], "dagster/max_runtime": "3"},
+            [slow_town], instance=instance, raise_on_error=False, tags=tags | {"dagster/max_runtime": limit_s}
         )
         (failure,) = ended.get_step_failure_events()
-        text = failure.step_failure_data.user_failure_data.description
-        assert text and text.startswith("stopped in time for the limit of 3 s a run")
-        assert "2 of 12 cells done, 10 left to the next run" in text
-        assert instance.get_materialized_partitions(slow_town.key) == {CELLS[0], CELLS[1]}
+        said = failure.step_failure_data.user_failure_data
+        return (said.description if said else "") or "", set(instance.get_materialized_partitions(slow_town.key))
+
+
+def await_near(cells: InTime) -> None:
+    while not cells.deadline.is_near:
+        time.sleep(0.05)
+
+
+def test_a_run_near_its_limit_finishes_what_it_began_and_says_what_is_left() -> None:
+    def work(cell_ids: InTime) -> Iterator[CellDone | CellFailed]:
+        for cell_id in cell_ids:
+            if cell_id == CELLS[1]:
+                await_near(cell_ids)
+            yield CellDone(cell_id, 1, "same")
+
+    text, done = limited(work, *CELLS)
+    assert text.startswith("stopped in time for the limit of 3 s a run")
+    assert "2 of 12 cells done, 10 left to the next run" in text
+    assert done == {CELLS[0], CELLS[1]}
+
+
+@pytest.mark.parametrize("cells", [CELLS[:1], CELLS])
+def test_cells_that_time_is_too_short_for_have_not_failed(cells: Sequence[str]) -> None:
+    def work(cell_ids: InTime) -> Iterator[CellDone | CellFailed]:
+        list(cell_ids)
+        await_near(cell_ids)
+        yield from ()
+
+    text, done = limited(work, *cells)
+    assert text == (
+        "stopped in time for the limit of 3 s a run (run_monitoring.max_runtime_seconds in dagster.yaml): "
+        f"0 of {len(cells)} cells done, {len(cells)} left to the next run"
+    )
+    assert not done
+
+
+@pytest.mark.parametrize("cells", [CELLS[:1], CELLS])
+def test_a_limit_that_strikes_is_named(cells: Sequence[str]) -> None:
+    """Work that looks at no time: Dagster interrupts it."""
+
+    def work(cell_ids: InTime) -> Iterator[CellDone | CellFailed]:
+        while not cell_ids.deadline.has_struck:
+            time.sleep(0.05)
+        raise dg.DagsterExecutionInterruptedError
+        yield
+
+    text, _ = limited(work, *cells, limit_s="1")
+    assert text.startswith("ended by the limit of 1 s a run") and f"{len(cells)} left to the next run" in text
+
+
+def test_an_interrupt_before_the_limit_is_what_it_is() -> None:
+    def work(cell_ids: InTime) -> Iterator[CellDone | CellFailed]:
+        raise dg.DagsterExecutionInterruptedError
+        yield
+
+    assert limited(work, *CELLS, limit_s="100") == ("", set())

@@ -1,0 +1,153 @@
+"""Memory of what looks at all of an index: `python -m geopin_assets_tests.benchmarks.index_memory`.
+
+An installation with a row and a vector a capture, five hundred captures a cell, published in full into a version that
+is being built. Then, each in a process of its own: what the version lacks, letting searches use it, asking every store
+what it holds (`geopin reconcile`), and the same after a tenth of its rows was lost. What matters is not the peak but
+that it does not grow.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from geopin_assets.cells import cell_ids, pages
+from geopin_assets.embedding.protocol import CaptureImage, Model
+from geopin_assets.embedding.vectors import HELD_SCHEMA, vector_rows
+from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE
+from geopin_assets.platform.index_state import lacking, switch_when_complete
+from geopin_assets.platform.publishing import Publisher
+from geopin_assets.platform.reconcile import Reconciliation, reconcile
+from geopin_assets_tests.benchmarks.merge import write_cell
+from geopin_assets_tests.benchmarks.tools.measure import Cost, machine, print_table
+from geopin_assets_tests.platform import Installation
+
+SIZES = (50_000, 100_000, 200_000)
+PER_CELL, DIM = 500, 64
+MODEL = Model("bench", DIM, is_place_recognition=False)
+STATUS = Path("/proc/self/status")
+
+
+def installation(folder: Path) -> Installation:
+    return Installation(folder, {"GEOPIN_PROFILE": "sandbox", "GEOPIN_INDEX": "embedded"})
+
+
+def fill(folder: Path, captures: int) -> None:
+    """Crawled, merged, embedded, and published into a second version; the first one is empty and serves."""
+    place, cells = installation(folder), cell_ids()[: captures // PER_CELL]
+    raw, catalog, files = place.storage.raw(), place.storage.catalog(), place.storage.vectors(MODEL)
+    for cell_id in cells:
+        write_cell(raw, cell_id, PER_CELL, 1)
+    catalog.merge(cells, raw)
+    for number, cell_id in enumerate(cells):
+        vectors = np.random.default_rng(number).normal(size=(PER_CELL, DIM))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        images = [CaptureImage(*row) for row in catalog.images([cell_id]).select(_IMAGE).iter_rows()]
+        stored = files.cell(cell_id)
+        stored.append(vector_rows(images, [0] * PER_CELL, vectors.astype(np.float16), MODEL.model_id))
+        stored.commit(stored.in_parts(), HELD_SCHEMA.to_frame())
+    place.search_index.publishing(MODEL)
+    version = place.search_index.rebuild(MODEL)
+    publisher = Publisher.begin(place.storage, place.search_index, MODEL)
+    for some in pages(cells, dict.fromkeys(cells, PER_CELL), ROW_CAPTURES_AT_ONCE):
+        publisher.rows(some)
+        publisher.vectors(some, version)
+
+
+_IMAGE = [
+    "cell_id",
+    "capture_id",
+    "source",
+    "source_capture_id",
+    "image_url",
+    "image_version",
+    "is_pano",
+    "heading_deg",
+]
+
+
+def what_it_lacks(place: Installation) -> None:
+    version = place.search_index.versions().building(MODEL.model_id)
+    assert version and lacking(place.storage, place.search_index, version, MODEL).is_nothing
+
+
+def letting_searches_use_it(place: Installation) -> None:
+    assert switch_when_complete(place.storage, place.search_index, MODEL)
+
+
+def reconciling(place: Installation) -> Reconciliation:
+    done = reconcile(place.storage, place.search_index, MODEL)
+    assert not [part.error for part in done.parts if part.error]
+    return done
+
+
+def reconciling_what_was_lost(place: Installation) -> None:
+    (store,) = place.search_index.stores()
+    gone = place.storage.catalog().ids()[::10]
+    for ids in gone.to_frame().iter_slices(10_000):
+        store.delete("captures", ids.to_series().to_list())
+    assert sum(part.found.counts["lost"] for part in reconciling(place).parts if part.found) == len(gone)
+
+
+STEPS: Mapping[str, Callable[[Installation], object]] = {
+    "what a version lacks": what_it_lacks,
+    "letting searches use it": letting_searches_use_it,
+    "reconciling": reconciling,
+    "reconciling after a loss": reconciling_what_was_lost,
+}
+
+
+def step(name: str, folder: Path) -> dict[str, float]:
+    """In the process that is measured."""
+    place = installation(folder)
+    before_mb, started = _peak_mb(), Cost.now()
+    STEPS[name](place)
+    cost = Cost.now() - started
+    return {"MB before": before_mb, "peak MB": _peak_mb(), "CPU s": cost.cpu_s, "s": cost.wall_s}
+
+
+def in_a_process(name: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "geopin_assets_tests.benchmarks.index_memory", "--step", name, str(folder)]
+    figures: dict[str, float] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return figures
+
+
+def _peak_mb() -> float:
+    """Of this program alone; nought where the system does not tell."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Print peak memory and CPU of each step at each size; with `--step`, the figures of one as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--captures", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.step:
+        print(json.dumps(step(options.step[0], Path(options.step[1]))))
+        return
+    print(f"{machine()}, {datetime.now(UTC):%Y-%m-%d}")
+    rows = []
+    for captures in options.captures:
+        with tempfile.TemporaryDirectory() as folder:
+            started = Cost.now()
+            fill(Path(folder), captures)
+            print(f"{captures:,} captures made and published: {(Cost.now() - started).cpu_s:.0f} s of CPU", flush=True)
+            rows += [(name, captures, in_a_process(name, Path(folder))) for name in STEPS]
+    shown = [
+        (name, f"{captures:,}", *(f"{figures[what]:.0f}" for what in ("MB before", "peak MB", "CPU s")))
+        for name, captures, figures in sorted(rows, key=lambda row: [*STEPS].index(row[0]))
+    ]
+    print_table(("", "captures", "MB before", "peak MB", "CPU s"), shown)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
