@@ -40,10 +40,11 @@ def on_losable(place: Place, schema: str, work: Callable[[Connection], T], *, is
     """
     if isinstance(place, str):
         return shared_database(place).work(schema, work, turn=schema if is_writing else "")
-    return _on_file(place, schema, work, is_writing=is_writing)
+    return on_file(place, schema, work, is_writing=is_writing)
 
 
-def _on_file(path: Path, schema: str, work: Callable[[Connection], T], *, is_writing: bool) -> T:
+def on_file(path: Path, schema: str, work: Callable[[sqlite3.Connection], T], *, is_writing: bool = True) -> T:
+    """The same of what stays on one machine."""
     for is_last in (False, True):
         try:
             with opened(path, schema, is_durable=False) as connection:
