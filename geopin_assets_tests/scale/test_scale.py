@@ -48,8 +48,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def variables(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    shared = tmp_path_factory.mktemp("shared")
-    (shared / "photos").mkdir()
+    photos = tmp_path_factory.mktemp("photos")
     with servers.postgres() as database, servers.redis() as broker, servers.s3() as objects:
         yield {
             **servers.KEYS,
@@ -61,8 +60,8 @@ def variables(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
             "GEOPIN_POSTGRES_URL": database,
             "GEOPIN_PROFILE": "sandbox",
             "GEOPIN_SANDBOX_PORT": str(port),
-            "GEOPIN_DATA": str(shared / "data"),
-            "GEOPIN_OWN_PHOTOS_DIR": str(shared / "photos"),
+            "GEOPIN_STORE": "s3://geopin/reference",
+            "GEOPIN_OWN_PHOTOS_DIR": str(photos),
             "GEOPIN_OWN_PHOTOS_LICENSE": "CC0-1.0",
             "GEOPIN_OWN_PHOTOS_ATTRIBUTION": "Survey",
         }
@@ -132,7 +131,7 @@ def test_two_machines_that_are_killed_make_what_one_makes(
             figures = lose_two(instance, first, second, third)
             once = {key: made(instance, key) for key in (*RAW, *LAYERS)}
         two = Installation(tmp_path, variables)
-        two.set(GEOPIN_DATA=variables["GEOPIN_DATA"])
+        two.set(GEOPIN_DATA=str(first.home / ".geopin" / "sandbox"))
         assert content_of(two, CELLS, port) == wanted
     for key in LAYERS:
         assert once[key] == Counter(CELLS), key
