@@ -116,6 +116,8 @@ class Reason(StrEnum):
     """Coordinates of a table were read in a system that it does not state: nothing was left out."""
     NO_ATTRIBUTION = "no_attribution"
     REMOVED = "removed"
+    SOURCE_TERMS = "source_terms"
+    """Its platform does not want it passed on in bulk."""
     TAKEN_DOWN = "taken_down"
 
 

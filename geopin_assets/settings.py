@@ -27,12 +27,14 @@ from geopin_assets.environment import (
     variable_of,
 )
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.s3_access import S3Access
 from geopin_assets.variables import (
     CLOUDFLARE_URL,
     PATTERNS,
     PER_SOURCE,
     VARIABLES,
     OfEmbedding,
+    OfExchange,
     OfOperating,
     OfPublishing,
     OfSources,
@@ -59,11 +61,13 @@ class CloudflareAccount:
     base_url: str = CLOUDFLARE_URL
 
 
-class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
+class Settings(OfExchange, OfOperating, OfSources, OfPublishing, OfEmbedding):
     """Everything that differs between two installations. Built once by `Settings.from_env`; code may set fields too."""
 
     wrong: Mapping[str, str] = Field(default={}, repr=False, exclude=True)
     """Variables of sources with a value that cannot be used, and why: it switches off those sources only."""
+    s3: S3Access = Field(default=S3Access(), repr=False, exclude=True)
+    """Who asks S3 servers, where code says so."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -174,14 +178,6 @@ class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
         return CloudflareAccount(self.cloudflare_account_id, token, self.cloudflare_url)
 
     @property
-    def raw_dir(self) -> Path:
-        return self.data_dir / "raw"
-
-    @property
-    def embeddings_dir(self) -> Path:
-        return self.data_dir / "embeddings"
-
-    @property
     def catalog_path(self) -> Path:
         return self.data_dir / "catalog.duckdb"
 
@@ -198,8 +194,24 @@ class Settings(OfOperating, OfSources, OfPublishing, OfEmbedding):
         return self.data_dir / "ledger.sqlite"
 
     @property
-    def quality_dir(self) -> Path:
-        return self.data_dir / "quality"
+    def is_over_s3(self) -> bool:
+        """Whether the store, or the folder of own photos, is in a bucket."""
+        return "://" in self.store or "://" in self.own_photos_dir
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this machine has only the store in common with the one whose catalog it is."""
+        return self.store != str(self.data_dir) and not self.catalog_path.exists() and not self.ledger_path.exists()
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where files of ours are on this machine: the data directory, and the store if it is another folder."""
+        own, store = self.data_dir, Path(self.store)
+        return [own] if "://" in self.store or store.is_relative_to(own) else [own, store]
+
+    @property
+    def notices_dir(self) -> Path:
+        return self.data_dir / "notices"
 
     @property
     def daily_use_path(self) -> Path:

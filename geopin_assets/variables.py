@@ -46,6 +46,11 @@ def _folder(path: Path) -> Path:
     return path.absolute()
 
 
+def _store(address: str) -> str:
+    """Absolute where it is a folder."""
+    return address.rstrip("/") if "://" in address else str(Path(address).expanduser().absolute())
+
+
 class Profile(StrEnum):
     """sandbox: loopback stand-ins, embedded index · live: real sources, embedded index · cloud: Cloudflare too."""
 
@@ -78,6 +83,10 @@ class Installation(BaseSettings):
         default_factory=lambda known: known["home"] / ".geopin" / known["profile"], validation_alias="GEOPIN_DATA"
     )
     """where all data goes; by default `.geopin/<profile>` in DAGSTER_HOME, or where the command is typed"""
+    store: Annotated[str, AfterValidator(_store)] = Field(default_factory=lambda known: str(known["data_dir"]))
+    """where what several machines share goes: a folder, or `s3://bucket/prefix`; by default the data directory"""
+    s3_endpoint_url: str = ""
+    """S3 server other than Amazon's, as for Cloudflare R2: of the store, and of a bucket of own photos"""
     contact: str = ""
     """e-mail or URL in the User-Agent, for sources to reach whoever crawls; without it Wikimedia Commons is off"""
     postgres_url: str = ""
@@ -91,9 +100,11 @@ class OfEmbedding(Installation):
     """Images and the model."""
 
     model: str = "cosplace/ResNet50/512"
-    """which published model embeds: `{method}/{backbone}/{dimensions}`"""
+    """which published model embeds: `{method}/{backbone}/{dimensions}`, and `/{dimensions}` more to whiten it to"""
     weights: str = ""
     """path of a checkpoint of that model; without it the published one is fetched (the sandbox falls back)"""
+    whitening: str = ""
+    """path of what `geopin whiten` made, for a model that is whitened; without it where that command put it"""
     device: str = ""
     """torch device, or several with commas: each run takes a free one; without it cuda, else mps, else cpu"""
     precision: Precision = Precision.AUTO
@@ -194,8 +205,6 @@ class OfSources(Installation):
     """system of the coordinates in tables that state none, as `EPSG:28992`"""
     own_photos_clock_offset_s: float = Field(default=0, ge=-(10**9), le=10**9)
     """seconds that clocks of cameras were behind, for photos that a GPX track places"""
-    s3_endpoint_url: str = ""
-    """S3 server of that folder other than Amazon's, as for Cloudflare R2"""
     own_photos_license: str = ""
     """required with the folder"""
     own_photos_attribution: str = ""
@@ -238,7 +247,20 @@ class OfOperating(Installation):
     """address of a webhook that takes Slack's JSON; without it nobody is told"""
 
 
-SECTIONS = (Installation, OfEmbedding, OfPublishing, OfSources, OfOperating)
+class OfExchange(Installation):
+    """What others may take, and follow."""
+
+    export_region: str = "all"
+    """what `publish/exchange` publishes: a region as in `--region`"""
+    export_without: Listed = ("mapilio",)
+    """sources whose captures are not passed on: Mapilio's terms are against taking its metadata in bulk"""
+    notice_areas: str = ""
+    """GeoJSON of areas that somebody wants to hear of, with a webhook each, which is a secret"""
+    takedown_days: Whole = Field(default=7, ge=0, le=365)
+    """days after a publish in which whoever has a copy must have removed what was taken down"""
+
+
+SECTIONS = (Installation, OfEmbedding, OfPublishing, OfSources, OfOperating, OfExchange)
 """In the order shown to people; the first line of each is its heading."""
 
 

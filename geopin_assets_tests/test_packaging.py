@@ -6,11 +6,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from geopin_assets_tests.depth import IS_LONG
 
@@ -132,3 +135,25 @@ def test_the_wheel_alone_runs_the_demo(installed: Path, tmp_path: Path) -> None:
     assert embedded is not None and int(embedded[1]) > (600 if IS_LONG else 5), shown
     assert (tmp_path / ".geopin" / "sandbox" / "quality" / "coverage.html").is_file()
     assert "FAILED" not in shown
+
+
+SAFE_FROM = {
+    "aiohttp": "3.14.4",
+    "h11": "0.16",
+    "pillow": "13",
+    "pyarrow": "23.0.1",
+    "starlette": "1.3",
+    "urllib3": "2.8",
+}
+"""The first versions without vulnerabilities that were known when the floors were set."""
+
+
+def test_no_version_is_admitted_that_is_known_to_be_vulnerable_and_pins_are_admitted() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {one.name.lower(): one.specifier for one in map(Requirement, project["dependencies"])}
+    for name, safe in SAFE_FROM.items():
+        (floor,) = (part.version for part in wanted[name] if part.operator == ">=")
+        assert Version(floor) >= Version(safe), name
+    pins = map(Requirement, (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").split())
+    pinned = {pin.name.lower(): next(iter(pin.specifier)).version for pin in pins}
+    assert not {name for name, admitted in wanted.items() if name in pinned and pinned[name] not in admitted}

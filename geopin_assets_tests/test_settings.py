@@ -54,16 +54,16 @@ def test_a_data_directory_that_is_named_wins_and_becomes_absolute(
 
 def test_everything_stored_lies_under_the_data_directory_each_in_its_own_place(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    places = [
-        settings.raw_dir,
-        settings.embeddings_dir,
-        settings.catalog_path,
-        settings.index_dir,
-        settings.ledger_path,
-        settings.quality_dir,
-    ]
-    assert {place.parent for place in places} == {tmp_path}
-    assert len(set(places)) == len(places)
+    places = [settings.catalog_path, settings.index_dir, settings.ledger_path]
+    assert {place.parent for place in places} == {tmp_path} and len(set(places)) == len(places)
+    assert settings.store == str(tmp_path)
+
+
+def test_the_store_is_another_folder_or_a_bucket(tmp_path: Path) -> None:
+    elsewhere = Settings.from_env({"GEOPIN_DATA": str(tmp_path / "own"), "GEOPIN_STORE": str(tmp_path / "shared")})
+    assert elsewhere.folders == [tmp_path / "own", tmp_path / "shared"] and not elsewhere.is_over_s3
+    bucket = Settings.from_env({"GEOPIN_DATA": str(tmp_path), "GEOPIN_STORE": "s3://bucket/prefix/"})
+    assert (bucket.store, bucket.folders, bucket.is_over_s3) == ("s3://bucket/prefix", [tmp_path], True)
 
 
 def test_the_other_variables_are_read_as_they_are() -> None:

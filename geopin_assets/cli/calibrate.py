@@ -47,7 +47,7 @@ def _provenance(index_version: str) -> dict[str, object]:
 
 
 def _print(told: Figures) -> None:
-    low, high = told.recall_interval
+    low, high = told.intervals["recall"]
     console.print(
         f"{told.answers} captures asked of the other sources, {told.solvable} of them where one shows the place",
         f"right at once within 25 m: {told.recall['1@25']:.0%} of those ({low:.0%} to {high:.0%})",

@@ -1,4 +1,4 @@
-"""`geopin index …`: versions of the published index: list them, build a new one, drop an old one.
+"""`geopin index …`: versions of the published index: list them, build a new one, switch to one, drop an old one.
 
 Not here: planning a first load (`listings.py`). Only building imports Dagster.
 """
@@ -7,8 +7,17 @@ from collections.abc import Sequence
 
 from geopin_assets.cli.console import Facts, console, print_facts, print_table, terminal
 from geopin_assets.defs.graph import VECTORIZE
+from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.versions import State
-from geopin_assets.platform.index_state import drop_version, lacking, published_count
+from geopin_assets.locate.switching import model_of
+from geopin_assets.platform.index_state import (
+    announce_versions,
+    drop_version,
+    lacking,
+    published_count,
+    switch_to,
+    switch_when_complete,
+)
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 
 
@@ -65,6 +74,24 @@ def build_version(*, new: bool, max_removals: int | None = None) -> int:
     print_layer(result)
     print_versions()
     return 1 if result.failed_count else 0
+
+
+def switch_index(name: str) -> None:
+    """Let searches use a version: a complete one that is being built, or one that was retired.
+
+    Raises ConfigurationError for one that lacks something.
+    """
+    search_index, storage = SearchIndex(), Storage()
+    version, model = search_index.versions().named(name), Embedding().model()
+    with search_index.leases().held(VECTORIZE, what=f"switching to {name}"):
+        if version.state is not State.BUILDING:
+            switch_to(search_index, version)
+        elif switch_when_complete(storage, search_index, model_of(version)) is None:
+            raise ConfigurationError(f"{name} is not complete: `geopin index list` says what it lacks")
+        announce_versions(storage, search_index, model)
+    console.print(f"searches now use {name}")
+    if version.model_id != model.model_id:
+        console.print(f"set GEOPIN_MODEL to that of {version.model_id}: the settings ask for {model.model_id}")
 
 
 def drop_index(name: str) -> None:

@@ -91,15 +91,20 @@ def _crawled(settings: Settings) -> list[Facts]:
 
 
 def _published(settings: Settings) -> Facts | None:
+    from geopin_assets.locate.verdict import read_verdict
     from geopin_assets.platform.index_state import published_count, published_rows
-    from geopin_assets.platform.parts import Embedding, SearchIndex
+    from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 
     search_index = SearchIndex()
     serving = search_index.versions().serving()
     if serving is None:
         return None
     counts = {"vectors": published_count(search_index, serving), "captures": published_rows(search_index)}
-    return {"index": serving.name, **counts, "model": Embedding().model().label}
+    model, verdict = Embedding().model(), read_verdict(Storage().quality())
+    building = search_index.versions().building(model.model_id)
+    is_waiting = verdict and building and verdict.version == building.name
+    switch = verdict.in_words() if verdict and is_waiting else None
+    return {"index": serving.name, **counts, "model": model.label, "switch": switch}
 
 
 def _show_status(found: Facts) -> None:
@@ -121,6 +126,8 @@ def _show_status(found: Facts) -> None:
         return
     published = f"{index['vectors']} vectors, {index['captures']} captures"
     console.print(f"\nin the index {index['index']}: {published}\nembedder: {index['model']}")
+    if index["switch"]:
+        console.print(index["switch"])
 
 
 def list_takedowns(settings: Settings, *, is_json: bool = False) -> None:

@@ -106,7 +106,8 @@ def _print(file: Path, location: Location) -> None:
     within = "" if location.radius_m is None else f" within {location.radius_m:,.0f} m (68 %)"
     console.print(f"{file}: {_TOLD[location.status]}{sure}")
     if location.lat is not None:
-        facing = "" if location.heading_deg is None else f", facing {location.heading_deg:.0f}°"
+        known = f" ({location.heading_from})" if location.heading_from else ""
+        facing = "" if location.heading_deg is None else f", facing {location.heading_deg:.0f}°{known}"
         console.print(f"  {location.lat:.6f},{location.lon:.6f}{within}{facing}")
     console.print(*(f"  · {term}" for term in (*location.terms, *location.notes)), sep="\n")
     for place in location.alternatives:

@@ -136,6 +136,49 @@ def demo() -> None:
 
 
 @app.command()
+def export(
+    region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "",
+    out: Annotated[str, typer.Option(help="Folder, or s3://bucket/prefix; by default where publish/exchange is")] = "",
+) -> None:
+    """Pass on captures and vectors as STAC-GeoParquet; again into the same place: what changed goes into its feed."""
+    from geopin_assets.cli.exchange import export_and_report
+
+    settings = Settings.from_env()
+    export_and_report(settings, region or settings.export_region, out)
+
+
+@app.command("import")
+def import_publication(
+    address: Annotated[str, typer.Argument(help="Folder, s3://bucket/prefix, or https://…: where an export is")],
+    max_removals: MaxRemovals = None,
+) -> None:
+    """Take what another installation passes on: from now on it is this one's, and nothing is embedded twice."""
+    from geopin_assets.cli.exchange import import_and_report
+
+    sys.exit(import_and_report(Settings.from_env(), address, is_first=True, max_removals=max_removals))
+
+
+feed_app = typer.Typer(no_args_is_help=True, help="What changed since a publication was taken.")
+app.add_typer(feed_app, name="feed")
+
+
+@feed_app.command("apply")
+def feed_apply(
+    address: Annotated[str, typer.Argument(help="Folder, s3://bucket/prefix, or https://…: where the publication is")],
+    to: Annotated[str, typer.Option(help="Bring this copy up to date, or make it, instead of the installation")] = "",
+    max_removals: MaxRemovals = None,
+) -> None:
+    """Bring this installation, or a copy in a folder, up to date: additions, changes, removals and takedowns."""
+    from geopin_assets.cli.exchange import copy_and_report, import_and_report
+
+    settings = Settings.from_env()
+    if to:
+        copy_and_report(settings, address, to, max_removals)
+    else:
+        sys.exit(import_and_report(settings, address, is_first=False, max_removals=max_removals))
+
+
+@app.command()
 def status(as_json: Json = False) -> None:
     """What the catalog and the index hold, per source."""
     from geopin_assets.cli.listings import print_status
@@ -229,6 +272,16 @@ def calibrate(
     calibrate_and_report(Settings.from_env(), questions, verify)
 
 
+@app.command()
+def whiten(
+    images: Annotated[int, typer.Option(min=64, help="Captures of the catalog that it is fitted to")] = 5_000,
+) -> None:
+    """Fit what GEOPIN_MODEL's last part asks for: fewer dimensions of the same vectors, once for each model."""
+    from geopin_assets.cli.whiten import whiten_and_report
+
+    whiten_and_report(Settings.from_env(), images)
+
+
 index_app = typer.Typer(no_args_is_help=True, help="Versions of the published index.")
 app.add_typer(index_app, name="index")
 
@@ -252,6 +305,14 @@ def index_build(
     sys.exit(build_version(new=new, max_removals=max_removals))
 
 
+@index_app.command("switch")
+def index_switch(name: str) -> None:
+    """Let searches use this index: a complete one whatever was judged of its model, or one that was retired."""
+    from geopin_assets.cli.index import switch_index
+
+    switch_index(name)
+
+
 @index_app.command("drop")
 def index_drop(name: str) -> None:
     """Delete an index that searches do not use."""
@@ -270,6 +331,49 @@ def index_plan(
     from geopin_assets.cli.plans import print_publish_plan
 
     print_publish_plan(captures, pano_share, is_json=as_json)
+
+
+catalog_app = typer.Typer(no_args_is_help=True, help="The catalog: made anew, or handed to readers elsewhere.")
+app.add_typer(catalog_app, name="catalog")
+
+
+@catalog_app.command("rebuild")
+def catalog_rebuild() -> None:
+    """Set the catalog aside and make it anew from the raw files and the list of takedowns. Asks no source."""
+    from geopin_assets.cli.merge import merge_and_report
+
+    sys.exit(merge_and_report(Settings.from_env(), is_anew=True))
+
+
+@catalog_app.command("publish")
+def catalog_publish() -> None:
+    """Put a copy of the catalog into the store, for readers on other machines."""
+    from geopin_assets.platform.parts import Storage
+    from geopin_assets.store.snapshot import publish
+
+    snapshot = publish(Storage().catalog(), Storage().snapshots())
+    typer.echo(f"{snapshot.key}: merge {snapshot.generation}, {snapshot.bytes:,} bytes")
+
+
+@catalog_app.command("get")
+def catalog_get(path: Path) -> None:
+    """Fetch the newest published copy of the catalog to PATH, for `duckdb PATH`."""
+    from geopin_assets.platform.parts import Storage
+    from geopin_assets.store.snapshot import fetch
+
+    snapshot = fetch(Storage().snapshots(), path)
+    typer.echo(f"{path}: merge {snapshot.generation} of {snapshot.made_at}, {snapshot.bytes:,} bytes")
+
+
+@app.command()
+def move(
+    to: str,
+    exactly: Annotated[bool, typer.Option("--exactly", help="Delete there what is not here (any more)")] = False,
+) -> None:
+    """Copy the store (raw files, vectors, reports) to another folder or bucket, and compare byte by byte."""
+    from geopin_assets.cli.move import move_and_report
+
+    sys.exit(move_and_report(Settings.from_env(), to, exactly=exactly))
 
 
 @app.command()

@@ -20,9 +20,11 @@ from geopin_assets.regions import in_order
 from geopin_assets.settings import Settings
 
 
-def merge_and_report(settings: Settings) -> int:
-    """Merge what the catalog lacks. Returns the exit code: 1 when a raw file could not be merged."""
+def merge_and_report(settings: Settings, *, is_anew: bool = False) -> int:
+    """Merge what the catalog lacks, or all of it anew. Returns the exit code: 1 when a raw file could not be merged."""
     storage = Storage()
+    if is_anew and settings.catalog_path.exists():
+        console.print(f"set aside: {set_aside(settings.catalog_path)}")
     _set_aside_what_is_no_use(settings, storage)
     lacking = storage.catalog().unmerged(storage.raw())
     console.print(f"{len(lacking)} cells have raw files that the catalog lacks")
@@ -37,6 +39,7 @@ def merge_and_report(settings: Settings) -> int:
         is_failed = bool(result.failed_count)
     if outside := sorted(set(lacking).difference(all_cell_ids())):
         storage.catalog().merge(outside, storage.raw())
+    storage.follow_failures()
     if not storage.catalog().is_empty():
         Evidence(storage).check()
         console.print("the catalog is complete: embedding and publishing go on from it")

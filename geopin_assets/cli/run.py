@@ -28,6 +28,8 @@ from geopin_assets.defs.running.home import open_instance
 from geopin_assets.defs.running.local_run import LayerResult, crawl_side_by_side, raw_key, run_region
 from geopin_assets.defs.running.materialize import Advance, Progress
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.object_store import ObjectStore
+from geopin_assets.platform.parts import Storage
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES
@@ -159,7 +161,7 @@ def _print_account(settings: Settings, results: Sequence[LayerResult]) -> None:
         )
     console.print()
     print_checks(results)
-    console.print(f"\ncoverage map: {_link(settings.quality_dir / 'coverage.html')}")
+    console.print(f"\ncoverage map: {_link(Storage().quality())}")
 
 
 def _print_next_steps(settings: Settings) -> None:
@@ -172,8 +174,11 @@ def _print_next_steps(settings: Settings) -> None:
     )
 
 
-def _link(path: Path) -> str:
-    return path.as_uri() if path.exists() else f"{path} (not written)"
+def _link(reports: ObjectStore) -> str:
+    address = reports.address("coverage.html")
+    if not reports.has("coverage.html"):
+        return f"{address} (not written)"
+    return address if "://" in address else Path(address).as_uri()
 
 
 def _short(path: Path) -> str:

@@ -12,18 +12,23 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from mimetypes import guess_type
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from geopin_assets.cli.door import REPORTS, Door
 from geopin_assets.cli.try_page import try_page
 from geopin_assets.defs.dagster_internals import webserver
 from geopin_assets.defs.running.home import open_instance
+from geopin_assets.errors import PermanentError
+from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.locate import locate
+from geopin_assets.platform.parts import Storage
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"
@@ -34,7 +39,6 @@ _DAEMON_STOPS_S = 20
 def main() -> int:
     """Serve at the port in the arguments until interrupted. Returns the exit code."""
     port, home, settings = int(sys.argv[1]), Path(os.environ["DAGSTER_HOME"]), Settings.from_env()
-    settings.quality_dir.mkdir(parents=True, exist_ok=True)
     listener = socket.create_server((HOST, port))
     with (
         listener,
@@ -43,7 +47,7 @@ def main() -> int:
     ):
         door = Door(
             dagster,
-            reports(settings.quality_dir),
+            reports(Storage().quality()),
             try_page(locate),
             {f"http://{HOST}:{port}", f"http://localhost:{port}", settings.ui_url},
             settings.ui_token.get_secret_value(),
@@ -56,9 +60,17 @@ def main() -> int:
             return daemon.poll() or 0
 
 
-def reports(folder: Path) -> Starlette:
-    """The files of the folder, under their place in the UI: no listing, nothing outside."""
-    return Starlette(routes=[Mount(REPORTS, StaticFiles(directory=folder))])
+def reports(objects: ObjectStore) -> Starlette:
+    """The objects of the store, under their place in the UI: no listing, nothing outside."""
+
+    def report(request: Request) -> Response:
+        key = request.path_params["key"]
+        try:
+            return Response(objects.get(key), media_type=guess_type(key)[0] or "application/octet-stream")
+        except PermanentError:  # not there, or no plain name
+            return Response(status_code=404)
+
+    return Starlette(routes=[Route(f"{REPORTS}/{{key:path}}", report)])
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from geopin_assets.defs.automation.sensors import automated, sensors
 from geopin_assets.defs.graph import GRAPH
 from geopin_assets.defs.resources import Embedding, SearchIndex, Sources, Storage
 from geopin_assets.defs.running.materialize import Progress
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.settings import Settings
 
 
 def build_definitions(*, overrides: dict[str, str] | None = None, **resources: Any) -> dg.Definitions:
@@ -24,13 +26,12 @@ def build_definitions(*, overrides: dict[str, str] | None = None, **resources: A
     Runs use one process: a range run does many cells in its single step, so another interpreter
     per step would only add seconds.
     """
+    told = overrides or {}
     defaults: dict[str, Any] = {
-        "sources": Sources(overrides=overrides or {}),
-        "storage": Storage(overrides=overrides or {}),
-        "embedding": Embedding(overrides=overrides or {}),
-        "search_index": SearchIndex(overrides=overrides or {}),
+        **_storing(told, resources.get("s3")),
+        "search_index": SearchIndex(overrides=told),
         "progress": Progress(),
-        "alerts": Alerts(overrides=overrides or {}),
+        "alerts": Alerts(overrides=told),
     }
     return dg.Definitions(
         assets=_assets(),
@@ -40,6 +41,21 @@ def build_definitions(*, overrides: dict[str, str] | None = None, **resources: A
         resources=defaults | resources,
         executor=dg.in_process_executor,
     )
+
+
+def _storing(overrides: dict[str, str], s3: Any) -> dict[str, Any]:
+    """Those that read and write files: over `S3Resource` where there is one, or an address of a bucket."""
+    try:
+        settings = Sources(overrides=overrides).settings()
+    except ConfigurationError:  # the definitions must load, runs then say what is wrong
+        settings = Settings()
+    if s3 is None and not settings.is_over_s3:
+        return {kind.__name__.lower(): kind(overrides=overrides) for kind in (Sources, Storage, Embedding)}
+    from geopin_assets.defs import over_s3
+
+    s3 = s3 or over_s3.s3_of(settings)
+    kinds = (over_s3.Sources, over_s3.Storage, over_s3.Embedding)
+    return {kind.__name__.lower(): kind(overrides=overrides, s3=s3) for kind in kinds} | {"s3": s3}
 
 
 @cache

@@ -22,7 +22,7 @@ import polars as pl
 import geopin_assets
 from geopin_assets.cells import cell_ids
 from geopin_assets.defs.dagster_internals import FrozenPartitions
-from geopin_assets.defs.graph import Node, node
+from geopin_assets.defs.graph import EMBEDDINGS, Node, node
 from geopin_assets.defs.running.under_way import alone
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
@@ -188,7 +188,15 @@ def where_it_lies(row: Node) -> dict[str, object]:
     settings = settings_at_load()
     if row.path is None or (row.group == "publish" and settings.publishes_to_cloudflare):
         return {}
-    return {"dagster/uri": (settings.data_dir / row.path).absolute().as_uri()}
+    if _is_stored(row) and "://" in settings.store:
+        return {"dagster/uri": f"{settings.store}/{row.path}"}
+    folder = Path(settings.store) if _is_stored(row) else settings.data_dir
+    return {"dagster/uri": (folder / row.path).absolute().as_uri()}
+
+
+def _is_stored(row: Node) -> bool:
+    """Whether it lies in the object store, which several machines may share."""
+    return row.group in ("raw", "quality") or row.key == EMBEDDINGS
 
 
 def column_schema(schema: Mapping[str, pl.DataType], descriptions: Mapping[str, str]) -> dg.TableSchema:

@@ -64,6 +64,7 @@ def raw(source: type[Source]) -> Node:
 
 RAW = tuple(raw(source).key for source in SOURCES)
 CATALOG, EMBEDDINGS, VECTORIZE, D1 = "catalog/captures", "index/embeddings", "publish/vectorize", "publish/d1"
+EXCHANGE = "publish/exchange"
 
 GRAPH = (
     #    key                     made from           cells pool          started by
@@ -80,6 +81,9 @@ GRAPH = (
     Node(VECTORIZE,              (EMBEDDINGS, D1),     200, "cloudflare", "publish_vectors",
          "the vectors in the searchable index; only the difference to the ledger is sent, and counts once read back",
          "Cloudflare Vectorize, or LanceDB", "index/vectors"),
+    Node(EXCHANGE,               (CATALOG, EMBEDDINGS), None, None,     "publish_exchange",
+         "captures with license and attribution, and their vectors, per province, for others to take, and a feed of "
+         "what changed since the last time", "STAC-GeoParquet", "exports"),
     Node("quality/coverage",     (CATALOG,),          None, None,        "make_reports",
          "coverage per cell and source, gaps with the people who live there, a table per province, what changed since "
          "last week, a map", "Parquet, GeoJSON, PNG, HTML, a snapshot a day", "quality"),
@@ -91,6 +95,9 @@ GRAPH = (
     Node("quality/freshness",    (*RAW, CATALOG),     None, None,        "make_reports",
          "how old each source's cells are, what failed and since when, and what a source lost",
          "Parquet, checks", "quality"),
+    Node("quality/notices",      (CATALOG,),          None, None,        "make_reports",
+         "who wanted to hear of an area was told: nothing recent, new imagery, a source less", "webhooks, Atom feeds",
+         "quality/notices"),
     Node("quality/integrity",    (CATALOG, EMBEDDINGS, D1, VECTORIZE), None, None, "make_reports",
          "duplicates, licenses, vectors, images without one, budgets, and the index beside the catalog", "checks"),
     Node("quality/retrieval",    (D1, VECTORIZE),     None, None,        "weekly_maintenance",

@@ -18,11 +18,12 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
-from geopin_assets.embedding.hosts import GIVEN_UP, AddressRule, ForbiddenAddressError, Hosts
+from geopin_assets.embedding.hosts import GIVEN_UP, Hosts
 from geopin_assets.embedding.opt_out import opted_out
 from geopin_assets.embedding.protocol import LONGEST_WAIT, Failure, FailureReason
 from geopin_assets.errors import TransientError
 from geopin_assets.http_client import Body, asked_wait_s
+from geopin_assets.http_client.addresses import AddressRule, ForbiddenAddressError
 
 MAX_REDIRECTS = 10
 """Browsers follow 20; what goes round in a circle is noticed earlier."""

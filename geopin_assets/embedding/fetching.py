@@ -21,11 +21,12 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from geopin_assets.embedding.answers import Take, Web
-from geopin_assets.embedding.hosts import GIVEN_UP, MAX_WAIT_S, AddressRule, GuardedResolver, Hosts
+from geopin_assets.embedding.hosts import GIVEN_UP, MAX_WAIT_S, GuardedResolver, Hosts
 from geopin_assets.embedding.protocol import Failure, FailureReason, FetchImage
 from geopin_assets.embedding.stages import TaskMemory
 from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.http_client import OwnState, State
+from geopin_assets.http_client.addresses import AddressRule
 from geopin_assets.photo_folder import PhotoFolder, PhotoGoneError, PhotoNotAllowedError, PhotoTooLargeError
 
 MAX_BYTES = 32 * 2**20

@@ -1,13 +1,12 @@
 """Hosts that images come from: which addresses they may have, and how long they are left alone.
 
-Image addresses come from strangers' records. Here: the rule on them, and the two places where aiohttp is held to it:
-when a name is resolved (aiohttp connects to the very addresses that were checked, so that a name that resolves
-differently the second time gains nothing) and when a socket is opened; and how long a host is left alone: by all runs,
-as 429 and 503 with Retry-After ask, or for good by the session that it failed too often in a row. Not here: requests
-and redirects (`answers.py`), the metadata APIs (`http_client`).
+Image addresses come from strangers' records. Here: the two places where aiohttp is held to the rule on them: when a
+name is resolved (aiohttp connects to the very addresses that were checked, so that a name that resolves differently the
+second time gains nothing) and when a socket is opened; and how long a host is left alone: by all runs, as 429 and 503
+with Retry-After ask, or for good by the session that it failed too often in a row. Not here: the rule
+(`http_client/addresses.py`), requests and redirects (`answers.py`), the metadata APIs (`http_client`).
 """
 
-import ipaddress
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,10 +20,7 @@ from aiohttp.resolver import ThreadedResolver
 
 from geopin_assets.embedding.protocol import BACK_OFF, Failure, FailureReason
 from geopin_assets.http_client import MOMENT, OwnState, State, Values, asked_wait_s
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-"""`is_global` calls more than that global: ::127.0.0.1, 64:ff9b:1::/48 (a NAT64 of one's own), fec0::/10."""
+from geopin_assets.http_client.addresses import AddressRule
 
 MAX_WAIT_S = 120.0
 """A longer pause is not waited for: until it is nearly over nothing is sent to the host."""
@@ -35,50 +31,6 @@ GIVEN_UP = Failure(FailureReason.HOST_DOWN, f"{HOST_PATIENCE} failures of the ho
 _LONGEST_S = BACK_OFF[-1].total_seconds()
 _ASKING = (429, 503)
 _LOOKS_EVERY_S = 1.0
-
-
-class ForbiddenAddressError(OSError):
-    """The host resolves to an address that is not public."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AddressRule:
-    """Public addresses only; loopback on request (sandbox); any address for hosts named as trusted."""
-
-    trusted_hosts: frozenset[str] = frozenset()
-    allow_loopback: bool = False
-
-    def trusts(self, host: str) -> bool:
-        """Whether a host may have any address."""
-        return host.casefold() in self.trusted_hosts
-
-    def check_host(self, host: str) -> None:
-        """Raise ForbiddenAddressError for an IP literal that is not allowed; names are checked when resolved.
-
-        aiohttp hands hosts of digits and dots, such as 127.1 or 2130706433, to the socket unresolved:
-        they are allowed only as proper addresses.
-        """
-        if ":" in host or host.replace(".", "").isdigit():
-            self.check_addresses(host, [host])
-
-    def check_addresses(self, host: str, addresses: list[str]) -> None:
-        """Raise ForbiddenAddressError unless every address of a host is allowed."""
-        if self.trusts(host):
-            return
-        for address in addresses:
-            if not self._allows(address):
-                raise ForbiddenAddressError(f"{host} is {address}: not a public address")
-
-    def _allows(self, address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(ip, ipaddress.IPv6Address):
-            nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
-            ip = ip.ipv4_mapped or ip.sixtofour or nat64 or ip
-        is_unicast = ip in _GLOBAL_UNICAST if ip.version == 6 else not ip.is_multicast
-        return (ip.is_global and is_unicast) or (self.allow_loopback and ip.is_loopback)
 
 
 class GuardedResolver(AbstractResolver):

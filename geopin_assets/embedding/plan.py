@@ -15,6 +15,7 @@ import polars as pl
 
 from geopin_assets.embedding.protocol import LONGEST_WAIT, VIEWS, CaptureImage, Failure, FailureReason, next_try_at
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
+from geopin_assets.files.object_store import Stored
 
 FAILURE_SCHEMA = pl.Schema(
     {"capture_id": pl.String(), "source": pl.String(), "image_version": pl.String(), "reason": pl.String()}
@@ -157,6 +158,8 @@ class OpenCell:
     task: CellTask
     held: pl.DataFrame
     failures: pl.DataFrame
+    before: Stored | None
+    """The cell's file when it was planned."""
     plan: CellPlan
     left: int
     """Captures that are neither embedded nor failed."""
@@ -170,6 +173,7 @@ class OpenCell:
     def of(cls, task: CellTask, now: datetime) -> Self:
         """Plan it. What was in files that are damaged now is planned to be embedded again."""
         task.vectors.set_damaged_aside()
+        before = task.vectors.stored()
         held, in_parts = task.vectors.held(), task.vectors.in_parts()
         current = task.captures.select("capture_id", pl.col("image_version").fill_null(""))
         is_known = pl.col("reason").is_in(list(FailureReason))  # what is none any more is tried again, too
@@ -178,7 +182,7 @@ class OpenCell:
         lost = held.join(task.captures, on="capture_id", how="anti")
         kept = lost.filter(~task.gone(lost.select("capture_id", cell_id=pl.lit(task.cell_id))))
         plan = plan_cell(task.captures, held, in_parts, failures, now, kept)
-        return cls(task, held, failures, plan, len(plan.todo))
+        return cls(task, held, failures, before, plan, len(plan.todo))
 
     def to_read(self) -> list[CaptureImage]:
         """The images to fetch and embed."""
@@ -223,7 +227,7 @@ class OpenCell:
         """Make the cell's file what it should be, and close the account. Raises PayloadError."""
         failures = self._failure_rows(now)
         images = self.plan.images_after(self._embedded, failures.filter(pl.col("next_try_at").is_null())["capture_id"])
-        self.task.vectors.commit(images, self.held)
+        images = self.task.vectors.commit(images, self.held, self.before)
         changed = not failures.equals(self.task.failures.select(failures.columns))
         return CellEmbeddings(images.sort("capture_id"), failures, changed, self._stats(images, seconds))
 

@@ -182,6 +182,8 @@ class Model:
     """False for the sandbox's stand-in, whose vectors say how an image looks, not where it is."""
     side_px: int = 512
     """Of what it sees: shorter side of a flat image, both of a view. No more than that needs is decoded."""
+    is_square: bool = False
+    """Whether flat images are squeezed into a square of that side."""
 
     @property
     def label(self) -> str:

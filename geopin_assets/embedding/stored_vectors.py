@@ -6,7 +6,9 @@ here: the files themselves (`vectors.py`). No torch.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass
+from itertools import count
 from pathlib import PurePosixPath
 from random import Random
 
@@ -15,11 +17,13 @@ import polars as pl
 
 from geopin_assets.embedding.audit import Audit
 from geopin_assets.embedding.vectors import CellVectors, VectorFiles
-from geopin_assets.errors import DamagedFileError, PayloadError
-from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
+from geopin_assets.errors import DamagedFileError, GeoPinError, PayloadError
+from geopin_assets.files import parquet
+from geopin_assets.files.object_store import READERS, ConflictError, NoSuchObjectError, ObjectStore
 from geopin_assets.installation import Mark
 
 _MARK = "installation.json"
+_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +53,21 @@ def put_mark_of_vectors(objects: ObjectStore, mark: Mark) -> None:
 
 def stored_vectors(objects: ObjectStore, capture_ids: Collection[str]) -> Iterator[StoredVectors]:
     """Vectors of these captures of all models, in files and parts. Reads every file."""
-    for key in (PurePosixPath(stored.key) for stored in objects.walk()):
-        if key.suffix != ".parquet":
-            continue
+
+    def look(key: PurePosixPath) -> list[StoredVectors]:
         model_id, cell_id = key.parts[0], PurePosixPath(key.parts[1]).stem
         try:
-            with objects.as_file(str(key)) as path:
-                found = (
-                    pl.scan_parquet(path, glob=False)
-                    .filter(pl.col("capture_id").is_in(list(capture_ids)))
-                    .group_by("capture_id")
-                    .len()
-                    .sort("capture_id")
-                    .collect()
-                )
-        except (pl.exceptions.PolarsError, OSError, NoSuchObjectError):
-            yield StoredVectors(model_id, cell_id, None, 0)
-            continue
-        yield from (StoredVectors(model_id, cell_id, *row) for row in found.iter_rows())
+            ids = parquet.read_columns(objects, str(key), ["capture_id"])["capture_id"]
+        except (GeoPinError, pl.exceptions.PolarsError, OSError):
+            return [StoredVectors(model_id, cell_id, None, 0)]
+        found = ids.filter(ids.is_in(list(capture_ids))).value_counts().sort("capture_id")
+        return [StoredVectors(model_id, cell_id, *row) for row in found.iter_rows()]
+
+    keys = [PurePosixPath(stored.key) for stored in objects.walk()]
+    of_cells = [key for key in keys if key.suffix == ".parquet"]
+    with ThreadPoolExecutor(READERS) as pool:
+        for found in pool.map(look, of_cells):
+            yield from found
 
 
 def take_out(objects: ObjectStore, model_id: str, cell_id: str, capture_ids: Collection[str]) -> None:
@@ -75,10 +76,18 @@ def take_out(objects: ObjectStore, model_id: str, cell_id: str, capture_ids: Col
     Parts that a killed run left there go too: what was embedded in them is embedded again when it is wanted.
     """
     cell = VectorFiles(objects, model_id, _dim(objects, model_id, cell_id)).cell(cell_id)
-    kept = cell.held().filter(~pl.col("capture_id").is_in(list(capture_ids)))
-    if kept.is_empty():
-        objects.delete([cell.key])
-    cell.commit(kept, held=kept.clear())
+    for nth in count(1):
+        before = cell.stored()
+        kept = cell.held().filter(~pl.col("capture_id").is_in(list(capture_ids)))
+        if kept.is_empty():
+            objects.delete([cell.key])
+            before = None
+        try:
+            cell.commit(kept, kept.clear(), before, alone=True)
+            return
+        except ConflictError:
+            if nth == _ATTEMPTS:
+                raise
 
 
 def _dim(objects: ObjectStore, model_id: str, cell_id: str) -> int:

@@ -9,10 +9,14 @@ number of rows: a cell of 100,000 panoramas has 1.2 GB of them. What is read is 
 vectors by their length; an image with a vector that is not of unit length is not held.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from secrets import token_hex
+from types import EllipsisType
 
 import numpy as np
 import polars as pl
@@ -26,10 +30,12 @@ from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files import parquet
 from geopin_assets.files.damage import reading
-from geopin_assets.files.object_store import ObjectStore
+from geopin_assets.files.object_store import READERS, ConflictError, NoSuchObjectError, ObjectStore, Stored
 
 SPAN_ROWS = 16_384
 """Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
+_DIGITS, _CONFLICTS = 7, 20
+_log = logging.getLogger(__name__)
 PARTS_AT_ONCE = 64
 """So many small parts become one larger part: every span looks into the footer of every part."""
 
@@ -88,13 +94,24 @@ class VectorFiles:
 
     def versions(self) -> dict[str, str]:
         """The same, and the version of each one's file, which changes with every write."""
-        found = {PurePosixPath(stored.key): stored.version for stored in self.objects.look(self.model_id)[1]}
-        return {name.stem: version for name, version in found.items() if name.suffix == ".parquet"}
+        return {PurePosixPath(stored.key).stem: stored.version for stored in self._stored()}
+
+    def rows(self, cell_ids: Sequence[str], columns: list[str]) -> pl.DataFrame:
+        """Columns of the rows of these cells, as many cells at once as pays, and `cell_id`."""
+
+        def read(cell_id: str) -> pl.DataFrame:
+            return self.cell(cell_id).read(columns).with_columns(cell_id=pl.lit(cell_id))
+
+        with ThreadPoolExecutor(READERS) as pool:
+            return pl.concat(pool.map(read, ["", *cell_ids]))
+
+    def _stored(self) -> list[Stored]:
+        return [stored for stored in self.objects.look(self.model_id)[1] if stored.key.endswith(".parquet")]
 
 
 @dataclass(frozen=True, slots=True)
 class CellVectors:
-    """The vectors of one cell, `key` being its finished file; one writer at a time."""
+    """The vectors of one cell, `key` being its finished file. Of several writers none loses what others wrote."""
 
     objects: ObjectStore
     key: str
@@ -127,8 +144,8 @@ class CellVectors:
     def append(self, rows: pl.DataFrame) -> None:
         """Keep rows of `embedding_schema` as a part, at once and whatever happens afterwards."""
         parts = self._parts()
-        number = int(PurePosixPath(parts[-1]).stem.partition("-")[0]) + 1 if parts else 0
-        self._write_part(f"{number:07d}", rows)
+        number = int(PurePosixPath(parts[-1]).stem[:_DIGITS]) + 1 if parts else 0
+        self._write_part(f"{number:0{_DIGITS}d}_{token_hex(4)}", rows)  # somebody else may count the same
         self.compact(at_least=PARTS_AT_ONCE)
 
     def compact(self, *, at_least: int = 2) -> int:
@@ -136,35 +153,77 @@ class CellVectors:
         small = [part for part in self._parts() if "-" not in PurePosixPath(part).stem]
         if len(small) < at_least:
             return 0
-        with self.objects.as_files(small) as paths:
-            rows = pl.concat(map(parquet.read_frame, paths)).sort("capture_id")
+        try:
+            with self.objects.as_files(small) as paths:
+                rows = pl.concat(map(parquet.read_frame, paths)).sort("capture_id")
+        except NoSuchObjectError:
+            return 0  # somebody else did
         self._write_part(f"{PurePosixPath(small[-1]).stem}-merged", rows)
         self.objects.delete(small)
         return len(small)
 
-    def commit(self, images: pl.DataFrame, held: pl.DataFrame) -> None:
+    def stored(self) -> Stored | None:
+        """The finished file as a list says it: look before `held`, so that `commit` knows what it was made from."""
+        return self.objects.find(self.key)
+
+    def commit(
+        self,
+        images: pl.DataFrame,
+        held: pl.DataFrame,
+        before: Stored | EllipsisType | None = ...,
+        *,
+        alone: bool = False,
+    ) -> pl.DataFrame:
         """Make the file hold exactly these images (HELD_SCHEMA, complete in file or parts); parts are gone then.
 
-        Bearings become theirs. `held` is what `held()` said; a file that need not change is left alone.
+        Bearings become theirs. `held` is what `held()` said of the file that `stored()` was before (by default is now);
+        one that need not change is left alone. Where somebody else has replaced it since, what they hold beyond these
+        images stays, as the next run over the cell knows better. Returns the images it holds. Raises ConflictError
+        where others never stop, or at once if they must be `alone`.
         """
-        images, parts = images.select(HELD_SCHEMA.names()).sort("capture_id"), self._parts()
-        if parts or not _rounded(images).equals(_rounded(held)):
-            with (
-                self.objects.as_files([*reversed(parts), *self._finished()]) as sources,
-                self.objects.replacing(self.key) as path,
-                _row_groups(path, embedding_schema(self.dim)) as write,
-            ):
-                for span in _spans(images):
-                    write(self._rows(span, sources))
-        self.objects.delete_folder(self.parts_folder)
+        before = self.stored() if isinstance(before, EllipsisType) else before
+        images = images.select(HELD_SCHEMA.names()).sort("capture_id")
+        for _ in range(_CONFLICTS):
+            parts = self._parts()
+            try:
+                if parts or not _rounded(images).equals(_rounded(held)):
+                    self._replace(images, parts, before)
+                self.objects.delete(parts)
+                self.objects.prune(self.parts_folder)
+                return images
+            except (ConflictError, NoSuchObjectError, PayloadError) as error:
+                now = self.stored()
+                if now == before and parts == self._parts():
+                    raise
+                if alone:
+                    raise ConflictError(f"{self.key}: written by another process meanwhile") from error
+                _log.info("%s: written by another process too: %s", self.key, error)
+                before, held = now, self.held()
+                theirs = held.join(images, on="capture_id", how="anti")
+                images = pl.concat([images, theirs]).sort("capture_id")
+        raise ConflictError(f"{self.objects.address(self.key)}: other processes kept writing it")
+
+    def _replace(self, images: pl.DataFrame, parts: list[str], before: Stored | None) -> None:
+        with (
+            self.objects.as_files([*reversed(parts), *([self.key] if before else [])]) as sources,
+            self.objects.replacing(self.key, before=before) as path,
+            _row_groups(path, embedding_schema(self.dim)) as write,
+        ):
+            for span in _spans(images):
+                write(self._rows(span, sources))
 
     def read(self, columns: list[str] | None = None) -> pl.DataFrame:
         """Rows of the finished file, by capture_id and view; none where there is no file yet."""
-        schema = embedding_schema(self.dim)
-        if not self.objects.has(self.key):
-            return pl.DataFrame(schema=schema).select(columns or schema.names())
-        with self.objects.as_file(self.key) as path:
-            return parquet.read_frame(path, columns or schema.names())
+        wanted = columns or embedding_schema(self.dim).names()
+        for left in reversed(range(_CONFLICTS)):
+            try:
+                return parquet.read_columns(self.objects, self.key, wanted)
+            except NoSuchObjectError:
+                break
+            except ConflictError:  # replaced while it was read
+                if not left:
+                    raise
+        return pl.DataFrame(schema=embedding_schema(self.dim)).select(wanted)
 
     def snapshot(self, columns: list[str], key: str | None = None) -> Callable[[], Iterator[pl.DataFrame]]:
         """Rows of the finished file, or of a part by its key, a row group at a time, as often as it is called.

@@ -57,6 +57,14 @@ def frame(height: int, width: int) -> Frame:
     return Frame(along, across, _longer_px(aspect), SHORTER_SIDE_PX)
 
 
+def square(height: int, width: int, side_px: int) -> Frame:
+    """All of an upright image, squeezed into a square, as MegaLoc was evaluated; of longer ones than LYING and UPRIGHT
+    the middle."""
+    columns = _center(width, min(width, round(height * LYING[-1])))
+    rows = _center(height, min(height, round(width * UPRIGHT[-1])))
+    return Frame(rows, columns, side_px, side_px)
+
+
 def _center(length: int, kept: int) -> slice:
     start = (length - kept) // 2
     return slice(start, start + kept)

@@ -8,8 +8,8 @@ file is, a ledger never silently), SQLite's codes (`sqlite.py`), or S3's answers
 import errno
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
@@ -21,7 +21,7 @@ _READERS = {"polars", "pyarrow", "duckdb", "_duckdb", "orjson", "pyo3_runtime"}
 """The last is how libraries in Rust give up, polars on a footer's broken UTF-8: no `Exception`, but damage as well."""
 _NOT_ABOUT_FILES = {"BinderException", "CatalogException", "ConstraintException", "ParserException", "SyntaxException"}
 _LONGEST = 300
-_SET_ASIDE = ".damaged-"
+_SET_ASIDE, _ASIDE_AT = ".damaged-", "%Y%m%dT%H%M%S"
 
 
 @contextmanager
@@ -71,7 +71,16 @@ def of_disk(error: BaseException, what: str) -> GeoPinError | None:
 
 def aside(name: str) -> str:
     """Another name for a damaged file, which keeps it out of everyone's way."""
-    return f"{name}{_SET_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    return f"{name}{_SET_ASIDE}{datetime.now(UTC):{_ASIDE_AT}}-{secrets.token_hex(2)}"
+
+
+def set_aside_before(names: Iterable[str], moment: datetime) -> Iterator[str]:
+    """Those of the names that damaged files got before a moment."""
+    for name in names:
+        with suppress(ValueError):
+            told = name.rpartition(_SET_ASIDE)[2].partition("-")[0]
+            if datetime.strptime(told, _ASIDE_AT).replace(tzinfo=UTC) < moment:
+                yield name
 
 
 def is_aside(path: PurePath) -> bool:

@@ -1,107 +1,47 @@
 """One interface over a folder on this machine, memory, and any S3 (Amazon's, R2, SeaweedFS, …): objects by key.
 
-Here: whole objects put and got, lists, conditions for where two writers could meet, objects as files for libraries
-that read and write files themselves, and errors by what a retry would change: they name the object, the status and
-the code, nothing else that a server or the library wrote, which can hold a key id, a signature or a token. Not here:
-what the objects are, or photos of other people (`photo_folder`).
+Here: whole objects put and got, lists, conditions for where two writers could meet, and objects as files for libraries
+that read and write files themselves. Not here: buckets, and whether what they answer is believed (`bucket.py`), errors
+(`store_errors.py`), what the objects are, or photos of other people (`photo_folder`).
 
 `obstore` does the work. In a folder it writes without fsync, knows no "only if unchanged" and leaves `x#1` behind
 when killed, so there writing is ours (`atomic.py`); see docs/decisions/2026-11-29-object-store.md. Importing this
 imports no obstore.
 """
 
-import re
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from types import EllipsisType
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
+from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError
 from geopin_assets.files.atomic import is_partial, replacing
-from geopin_assets.files.damage import aside, is_aside, of_disk
+from geopin_assets.files.damage import aside, is_aside
 from geopin_assets.files.lock import locked
-
-_STATUS = re.compile(r"non-2xx status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
-_REGION = "redirect without LOCATION"  # what Amazon answers in the wrong region
-_PASSING = {408, 425, 429}
-_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY and what they may list, read and write"
-_SETTINGS = "check the address of the store, its endpoint and the AWS_ variables"
-
-
-class NoSuchObjectError(PermanentError):
-    """The object is not there."""
-
-
-class ConflictError(TransientError):
-    """Another process has written the object meanwhile: read it again and decide anew."""
-
-
-@contextmanager
-def understood(what: str) -> Iterator[None]:
-    """Raise the project's errors for those of obstore and of the disk; `what` was asked for."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise _missing(str(error), what) from None
-    except Exception as error:
-        if type(error).__module__ == "obstore.exceptions":
-            raise _refused(type(error).__name__, str(error), what) from None  # its text may quote a request
-        if not isinstance(error, GeoPinError) and (meaning := of_disk(error, what)):
-            raise meaning from error
-        raise
-
-
-def _missing(text: str, what: str) -> GeoPinError:
-    if _code(text) == "NoSuchBucket":
-        return ConfigurationError(f"{what}: there is no such bucket, {_SETTINGS}")
-    return NoSuchObjectError(f"{what}: not there")
-
-
-def _refused(kind: str, text: str, what: str) -> GeoPinError:
-    """By obstore's own class where it has one, by the status of the answer where all it says is "generic"."""
-    status, said = _status(text), f"{what}: {_said(text) or kind}"
-    if kind in ("AlreadyExistsError", "PreconditionError") or status == 409:
-        return ConflictError(f"{what}: another process has written it")
-    if _code(text) == "NoSuchBucket":
-        return ConfigurationError(f"{said}: {_SETTINGS}")
-    if kind in ("PermissionDeniedError", "UnauthenticatedError") or status in (401, 403):
-        return ConfigurationError(f"{said}: access denied, {_CREDENTIALS}")
-    if kind == "UnknownConfigurationKeyError" or 300 <= status < 400 or _REGION in text:
-        return ConfigurationError(f"{said}: {_SETTINGS}")
-    if status in _PASSING or status >= 500 or (kind == "GenericError" and not status):
-        return TransientError(said)  # without a status nobody answered
-    return PermanentError(said)
-
-
-def _said(text: str) -> str:
-    return f"answered {_status(text)} {_code(text)}".rstrip() if _status(text) else ""
-
-
-def _status(text: str) -> int:
-    found = _STATUS.search(text)
-    return int(found[1]) if found else 0
-
-
-def _code(text: str) -> str:
-    found = _CODE.search(text)
-    return found[1] if found else ""
-
+from geopin_assets.files.ranges import Ranges
+from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta, PutMode
+    from obstore import GetOptions, ObjectMeta, PutMode
+    from obstore.store import ClientConfig, RetryConfig
     from obstore.store import ObjectStore as Inner
+
+    from geopin_assets.s3_access import S3Access
 
 __all__ = ["ConflictError", "FolderStore", "NoSuchObjectError", "ObjectStore", "Stored", "memory_store", "open_store"]
 
+READERS = 16
+"""Objects fetched at once."""
 _LOCK = ".writing.lock"
 _NO_VERSION = '""'
-_RETRY_FOR = timedelta(seconds=60)
-_REQUEST_TAKES_AT_MOST = "120s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +62,15 @@ class ObjectStore:
     wrong with the connection, the disk or the settings, without anything that a server wrote.
     """
 
+    seconds_between_puts = 0.0
+    """Of one key, as often as a server takes them; who would write more often than that counts ahead."""
+
     def __init__(self, inner: "Inner", address: str, prefix: str = "") -> None:
         self._inner, self._address, self._prefix = inner, address.rstrip("/"), prefix
+
+    def below(self, folder: str) -> Self:
+        """A folder of this store as a store."""
+        return type(self)(self._inner, self.address(folder), f"{self._full(folder)}/")
 
     def address(self, key: str = "") -> str:
         """What people call the store, or an object in it."""
@@ -144,10 +91,23 @@ class ObjectStore:
         with understood(self.address(key)):
             return self._inner.get(self._full(key)).bytes().to_bytes()
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """So many bytes from `start`, fewer where the object ends. Raises NoSuchObjectError."""
+    def get_range(self, key: str, start: int, length: int, *, if_version: str | None = None) -> bytes:
+        """So many bytes from `start`, fewer where the object ends. Raises NoSuchObjectError, ConflictError."""
+        options: GetOptions = {"range": (start, start + length)}
+        if if_version is not None:
+            options["if_match"] = if_version
         with understood(self.address(key)):
-            return self._inner.get_range(self._full(key), start=start, length=length).to_bytes()
+            return self._inner.get(self._full(key), options=options).bytes().to_bytes()
+
+    def get_end(self, key: str, length: int) -> bytes:
+        """So many bytes at the end, all of a smaller object. Raises NoSuchObjectError."""
+        try:
+            with understood(self.address(key)):
+                return self._inner.get(self._full(key), options={"range": {"suffix": length}}).bytes().to_bytes()
+        except GeoPinError:
+            if (stored := self.find(key)) and not stored.bytes:  # has no range, and servers say so in several ways
+                return b""
+            raise
 
     def find(self, key: str) -> Stored | None:
         """What there is of an object, None if it is not there."""
@@ -160,6 +120,10 @@ class ObjectStore:
     def has(self, key: str) -> bool:
         """Whether there is such an object."""
         return self.find(key) is not None
+
+    def there(self, keys: Iterable[str]) -> set[str]:
+        """Those of the keys that are objects."""
+        return {key for key in keys if self.has(key)}
 
     def walk(self, folder: str = "") -> list[Stored]:
         """Every object below a folder, in the order of keys."""
@@ -181,6 +145,9 @@ class ObjectStore:
     def delete_folder(self, folder: str) -> None:
         """Remove everything below a folder, what was set aside there too."""
         self.delete([stored.key for stored in self.walk(folder)] + self.aside(folder))
+
+    def prune(self, folder: str) -> None:
+        """Have no folder where it holds no object, but what killed writers left in it; others may write there."""
 
     def set_aside(self, key: str) -> str | None:
         """Rename a damaged object: from now on it is not there; its new key, None if another process was faster."""
@@ -211,18 +178,55 @@ class ObjectStore:
     def as_files(self, keys: Iterable[str]) -> Iterator[list[Path]]:
         """Objects as files for reading, until the end, in the order of `keys`. Raises NoSuchObjectError."""
         with tempfile.TemporaryDirectory(prefix="geopin-") as folder:
-            paths = [Path(folder) / key for key in keys]
-            for path in paths:
-                self._fetch(path.relative_to(folder).as_posix(), path)
-            yield paths
+            yield self._fetched(Path(folder), keys)
 
     @contextmanager
-    def replacing(self, key: str) -> Iterator[Path]:
-        """A path to write to: what is there at the end becomes the object, after an exception nothing does."""
+    def as_folder(self, *needed: str) -> Iterator[Path]:
+        """The store as a folder, with the objects, or whole folders, that are needed: what is made, changed or removed
+        there is so at the end, after an exception nothing is. For one writer of an object at a time.
+        """
+        with tempfile.TemporaryDirectory(prefix="geopin-") as temporary:
+            root = Path(temporary)
+            keys = self.there(needed).union(stored.key for folder in needed for stored in self.walk(folder))
+            before = {path: _state(path) for path in self._fetched(root, keys)}
+            yield root
+            after = {path for path in root.rglob("*") if path.is_file()}
+            for path in after:
+                if before.get(path) != _state(path):
+                    self.put(path.relative_to(root).as_posix(), path.read_bytes())
+            self.delete(path.relative_to(root).as_posix() for path in before.keys() - after)
+
+    @contextmanager
+    def opened(self, key: str) -> Iterator[BinaryIO]:
+        """An object as an open file of which only the parts that are asked for travel: columns of large files.
+
+        Raises NoSuchObjectError, and ConflictError where it is replaced meanwhile: it is never a mixture of two.
+        """
+        if (stored := self.find(key)) is None:
+            raise NoSuchObjectError(f"{self.address(key)}: not there")
+        with Ranges(partial(self.get_range, key, if_version=stored.version), stored.bytes) as file:
+            yield cast("BinaryIO", file)
+
+    @contextmanager
+    def replacing(self, key: str, *, before: "Stored | EllipsisType | None" = ...) -> Iterator[Path]:
+        """A path to write to: what is there at the end becomes the object, after an exception nothing does.
+
+        `before`: what must still be there at the end, None for nothing. Raises ConflictError where it is not.
+        """
         with tempfile.TemporaryDirectory(prefix="geopin-") as folder:
             yield (path := Path(folder) / PurePosixPath(key).name)
             with understood(self.address(key)):
-                self._inner.put(self._full(key), path)
+                if isinstance(before, EllipsisType):
+                    self._inner.put(self._full(key), path)
+                else:
+                    self._inner.put(self._full(key), path, mode={"e_tag": before.version} if before else "create")
+
+    def _fetched(self, root: Path, keys: Iterable[str]) -> list[Path]:
+        """Objects as files under their keys."""
+        paths = {key: root / key for key in keys}
+        with ThreadPoolExecutor(READERS) if len(paths) > 1 else nullcontext() as pool:
+            list((pool.map if pool else map)(self._fetch, paths.keys(), paths.values()))
+        return list(paths.values())
 
     def _fetch(self, key: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -252,6 +256,9 @@ class FolderStore(ObjectStore):
         self.root, self._is_durable = root, is_durable
         super().__init__(LocalStore(), str(root), f"{root.resolve().as_posix()[1:]}/")
 
+    def below(self, folder: str) -> Self:
+        return type(self)(self.path(folder), is_durable=self._is_durable)
+
     def path(self, key: str) -> Path:
         """Where an object is, or would be."""
         return self.root / _checked(key)
@@ -262,6 +269,11 @@ class FolderStore(ObjectStore):
                 self._check(key, if_version)
                 return self._write(key, content)
         return self._write(key, content)
+
+    def get_end(self, key: str, length: int) -> bytes:
+        with understood(self.address(key)), self.path(key).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - length))
+            return file.read()
 
     def has(self, key: str) -> bool:
         return self.path(key).is_file()
@@ -277,6 +289,10 @@ class FolderStore(ObjectStore):
             if (path := self.path(folder)).exists():
                 shutil.rmtree(path)
 
+    def prune(self, folder: str) -> None:
+        if not self.walk(folder):
+            self.delete_folder(folder)
+
     @contextmanager
     def as_files(self, keys: Iterable[str]) -> Iterator[list[Path]]:
         paths = [self.path(key) for key in keys]
@@ -286,9 +302,27 @@ class FolderStore(ObjectStore):
         yield paths
 
     @contextmanager
-    def replacing(self, key: str) -> Iterator[Path]:
-        with understood(self.address(key)), replacing(self.path(key), is_durable=self._is_durable) as path:
+    def opened(self, key: str) -> Iterator[BinaryIO]:
+        with understood(self.address(key)), self.path(key).open("rb") as file:
+            yield file
+
+    @contextmanager
+    def as_folder(self, *needed: str) -> Iterator[Path]:
+        with understood(self.address()):
+            self.root.mkdir(parents=True, exist_ok=True)
+        yield self.root
+
+    @contextmanager
+    def replacing(self, key: str, *, before: "Stored | EllipsisType | None" = ...) -> Iterator[Path]:
+        with (
+            understood(self.address(key)),
+            ExitStack() as held,
+            replacing(self.path(key), is_durable=self._is_durable) as path,
+        ):
             yield path
+            if not isinstance(before, EllipsisType):
+                held.enter_context(locked(self.root / _LOCK))
+                self._check(key, before.version if before else None)
 
     def _write(self, key: str, content: bytes) -> str:
         with self.replacing(key) as path:
@@ -303,19 +337,26 @@ class FolderStore(ObjectStore):
             raise ConflictError(f"{self.address(key)}: another process has written it")
 
 
-def open_store(address: str | Path, *, endpoint_url: str = "", is_durable: bool = True) -> ObjectStore:
-    """The store at a local path or `s3://bucket/prefix`; nothing is asked yet.
+def open_store(
+    address: str | Path, *, endpoint_url: str = "", access: "S3Access | None" = None, is_durable: bool = True
+) -> ObjectStore:
+    """The store at a local path, `s3://bucket/prefix`, or a web server's address, which can only be read, not listed;
+    nothing is asked yet.
 
-    Credentials and region of S3 are those of the environment (AWS_…); `endpoint_url`: of a server other than Amazon's.
+    `endpoint_url`: of a server other than Amazon's. `access`: who asks it, by default whom the environment says.
     Raises ConfigurationError for any other address.
     """
     scheme, found, rest = str(address).partition("://")
     if not found:
         return FolderStore(Path(address).expanduser(), is_durable=is_durable)
+    if scheme.lower() in ("http", "https"):
+        return _web_store(str(address))
     bucket, _, prefix = rest.partition("/")
     if scheme.lower() != "s3" or not bucket:
         raise ConfigurationError(f"{address}: a store is a local path or s3://bucket/prefix")
-    return _s3_store(bucket, prefix.strip("/"), endpoint_url)
+    from geopin_assets.files.bucket import open_bucket
+
+    return open_bucket(bucket, prefix.strip("/"), endpoint_url, access)
 
 
 def memory_store() -> ObjectStore:
@@ -325,18 +366,16 @@ def memory_store() -> ObjectStore:
     return ObjectStore(MemoryStore(), "memory:")
 
 
-def _s3_store(bucket: str, prefix: str, endpoint_url: str) -> ObjectStore:
-    from obstore.store import S3Store
+def _web_store(address: str) -> ObjectStore:
+    from obstore.store import HTTPStore
 
-    address = f"s3://{bucket}/{prefix}".rstrip("/")
+    if any(mark in address for mark in "@?#"):
+        raise ConfigurationError("the address of a store holds no key, and nothing behind a ? or #")
+    options: ClientConfig = {"allow_http": True, "timeout": "120s"}
+    retry: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
     with understood(address):
-        inner = S3Store(
-            bucket,
-            config={"endpoint": endpoint_url} if endpoint_url else None,
-            client_options={"allow_http": endpoint_url.startswith("http://"), "timeout": _REQUEST_TAKES_AT_MOST},
-            retry_config={"max_retries": 5, "retry_timeout": _RETRY_FOR},
-        )
-    return ObjectStore(inner, address, f"{prefix}/" if prefix else "")
+        inner = HTTPStore.from_url(address.rstrip("/") + "/", client_options=options, retry_config=retry)
+    return ObjectStore(inner, address)
 
 
 def _checked(key: str) -> str:
@@ -344,6 +383,10 @@ def _checked(key: str) -> str:
     if key and (any(part in ("", ".", "..") for part in key.split("/")) or not key.isprintable() or "#" in key):
         raise PermanentError(f"{key!r}: not a plain relative path")
     return key
+
+
+def _state(path: Path) -> tuple[int, int]:
+    return path.stat().st_mtime_ns, path.stat().st_ino
 
 
 def _is_object(key: str) -> bool:

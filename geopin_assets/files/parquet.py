@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow.parquet as pq
 
+    from geopin_assets.files.object_store import ObjectStore
 
+_END_BYTES = 32_768
+"""More than the metadata of most files; often all of one."""
 _KEY, _DIGITS = "geopin_check", 32
 """In the metadata: a hash of the whole file, taken with noughts in its place."""
 
@@ -64,6 +67,32 @@ def read_metadata(path: Path) -> dict[str, str]:
 
     with reading(str(path)):
         found = pl.read_parquet_metadata(path)
+        found.pop(_KEY, None)
+        return found
+
+
+def read_columns(objects: "ObjectStore", key: str, columns: Sequence[str]) -> "pl.DataFrame":
+    """Some columns of an object, of which little more travels. Their pages are checked, not the whole.
+
+    Raises DamagedFileError, NoSuchObjectError, and ConflictError where it is replaced meanwhile.
+    """
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    with reading(objects.address(key)), objects.opened(key) as file:
+        parts = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=True)
+        return pl.DataFrame(parts.read(columns=list(columns), use_threads=False))
+
+
+def metadata_of(objects: "ObjectStore", key: str) -> dict[str, str]:
+    """The same of an object, of which only the end is read. Raises DamagedFileError, NoSuchObjectError."""
+    import polars as pl
+
+    with reading(objects.address(key)):
+        end = objects.get_end(key, _END_BYTES)
+        if (length := int.from_bytes(end[-8:-4], "little") + 8) > len(end):
+            end = objects.get_end(key, length)
+        found = pl.read_parquet_metadata(BytesIO(end))
         found.pop(_KEY, None)
         return found
 

@@ -5,6 +5,7 @@ for as long as it likes, in the headers as well as in the body. Here every socke
 deadline instead. Not here: when and what to send (`client.py`).
 """
 
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,9 @@ from typing import Any
 
 import httpcore
 import httpx
+
+from geopin_assets.errors import PermanentError
+from geopin_assets.http_client.addresses import AddressRule, ForbiddenAddressError
 
 _ends_at: ContextVar[float | None] = ContextVar("ends_at", default=None)
 
@@ -77,6 +81,33 @@ class DeadlineBackend(httpcore.SyncBackend):
         return _DeadlineStream(super().connect_tcp(host, port, left_s, local_address, socket_options))
 
 
+class GuardedBackend(DeadlineBackend):
+    """Sockets for addresses that strangers name: each goes to an address that the rule allows, or is not opened."""
+
+    def __init__(self, rule: AddressRule) -> None:
+        super().__init__()
+        self._rule = rule
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Raises PermanentError for a forbidden address. What was looked up is what is connected to."""
+        try:
+            found = [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+            self._rule.check_host(host)
+            self._rule.check_addresses(host, found)
+        except ForbiddenAddressError as error:
+            raise PermanentError(str(error)) from error
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host} cannot be looked up") from error
+        return super().connect_tcp(found[0], port, timeout, local_address, socket_options)
+
+
 Transport = httpx.BaseTransport
 
 
@@ -89,11 +120,16 @@ def _tls() -> ssl.SSLContext:
 class DirectTransport(httpx.HTTPTransport):
     """The library's transport on sockets that know the total deadline."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: httpcore.NetworkBackend | None = None) -> None:
         super().__init__(verify=_tls())
         self._pool = httpcore.ConnectionPool(
-            ssl_context=_tls(), keepalive_expiry=5.0, network_backend=DeadlineBackend()
+            ssl_context=_tls(), keepalive_expiry=5.0, network_backend=backend or DeadlineBackend()
         )
+
+
+def guarded_transport(rule: AddressRule) -> Transport:
+    """For addresses that strangers name; through no proxy, which would do the looking up."""
+    return DirectTransport(GuardedBackend(rule))
 
 
 def build_client(headers: dict[str, str], timeout_s: float, transport: Transport | None) -> httpx.Client:

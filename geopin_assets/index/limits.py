@@ -87,10 +87,10 @@ def check_ids(ids: Sequence[str], limit: int) -> None:
         raise PermanentError(f"40007: too many ids in payload; max id count is {limit}, got {len(ids)}")
 
 
-def check_top_k(top_k: int) -> None:
+def check_top_k(top_k: int, most: int = MAX_TOP_K) -> None:
     """Raise PermanentError 40025 when more matches are asked for than one query returns."""
-    if not 1 <= top_k <= MAX_TOP_K:
-        raise PermanentError(f"40025: topK={top_k}; between 1 and {MAX_TOP_K} for this kind of query")
+    if not 1 <= top_k <= most:
+        raise PermanentError(f"40025: topK={top_k}; between 1 and {most} for this kind of query")
 
 
 def check_query_vector(vector: "NDArray[np.float32]", dim: int) -> None:

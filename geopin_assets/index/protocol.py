@@ -90,6 +90,11 @@ class Searchable(Protocol):
     @property
     def dim(self) -> int: ...
 
+    @property
+    def deepest(self) -> int:
+        """The most that `top_k` may be."""
+        ...
+
     def query(
         self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
     ) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """What the published databases say of themselves: the table `publication`, and the short tables that go with it.
 
-Here: writing the same few rows into every database, and reading back which versions they know. Not here: which versions
+Here: writing the same few rows into every database, doubts too, and which versions they know. Not here: which versions
 there are (`versions.py`), or rows of captures and vectors (`publish.py`). Whoever searches without knowing this project
 reads one row first, the one whose `state` is `serving`: it names every index and database to ask, and the model.
 """
@@ -62,6 +62,18 @@ def announce(
         store.upsert("sources", sources)
         if _tell(store, rows, {"embedder": embedder, "published_at": now}):
             changed.append(store.name)
+    return changed
+
+
+def announce_doubts(stores: Sequence[MetadataStore], doubts: pl.DataFrame) -> int:
+    """Have `doubts` (capture_id, trust, reason) be these rows everywhere; how many changed in all of them together."""
+    changed = 0
+    for store in stores:
+        held = store.query("SELECT capture_id FROM doubts")
+        gone = sorted(set(held["capture_id"] if held.height else ()).difference(doubts["capture_id"]))
+        changed += store.upsert("doubts", doubts).changes + len(gone)
+        if gone:
+            store.delete("doubts", gone)
     return changed
 
 

@@ -85,6 +85,10 @@ class SearchedIndex:
     def dim(self) -> int:
         return self.shards.parts[0].dim
 
+    @property
+    def deepest(self) -> int:
+        return self.shards.parts[0].deepest
+
     def query(
         self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
     ) -> pl.DataFrame:

@@ -89,6 +89,7 @@ TABLES = {
             ),
         ),
         Table("vectors", ("vector_id", "capture_id", "view", "heading_deg")),
+        Table("doubts", ("capture_id", "trust", "reason")),
         Table("sources", ("source", "title", "homepage", "captures")),
         Table("licenses", ("license", "url", "asks")),
         Table(
@@ -114,6 +115,9 @@ DESCRIPTIONS = {
     "vectors.vector_id": "The id in Vectorize",
     "vectors.view": "Number of the view within its capture, clockwise from the image center; 0 for a flat image",
     "vectors.heading_deg": "Direction of the view, degrees clockwise from true north, [0, 360); null if unknown",
+    "doubts": "Captures that other sources contradict: whoever searches counts them less.",
+    "doubts.trust": "0 to 1: how likely the capture is right all the same",
+    "doubts.reason": "moved, turned or unlike",
     "sources": "The sources by their names for people.",
     "sources.title": "Name to show",
     "sources.homepage": "Page of the provider",

@@ -70,10 +70,12 @@ def comparison(verifier: Verifier, storage: Storage, embedding: Embedding, sourc
     """Links of sources are renewed where theirs have expired."""
     with sources.links() as links:
         kept = KeptFeatures(storage.settings().data_dir, verifier.model_id)
-        yield Comparison(verifier, storage.catalog().images, embedding.fetcher(), _renewing(links), kept)
+        yield Comparison(verifier, storage.catalog().images, embedding.fetcher(), renewing(links), kept)
 
 
-def _renewing(links: Links) -> Renew:
+def renewing(links: Links) -> Renew:
+    """Asks their sources for the links of images that have expired."""
+
     def renew(images: Sequence[CaptureImage]) -> Mapping[str, str | Failure]:
         renewal = links.renew(
             LinkedCapture(image.capture_id, image.source, image.source_capture_id, image.image_url) for image in images

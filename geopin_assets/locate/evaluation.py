@@ -23,6 +23,7 @@ from geopin_assets.locate.witnesses import Match
 
 FOLDS = 5
 _BINS = 15
+_TENTHS = 10
 _RESAMPLES = 1_000
 
 
@@ -34,6 +35,8 @@ class Question:
     group: str
     """Questions of one drive, or of one creator in one block, share it."""
     views: NDArray[np.float32]
+    here: float | None = None
+    """How alike it is to what other sources show there in its direction; None where fewer than two do."""
 
     @property
     def source(self) -> str:
@@ -43,6 +46,10 @@ class Question:
     def is_solvable(self) -> bool:
         """Whether another source shows the place."""
         return bool(covering(self.row))
+
+    def seen_as(self, embedding: Sequence[float] | None) -> "Question | None":
+        """The same question with another vector; None for none."""
+        return None if embedding is None else replace(self, views=np.array([embedding], dtype=np.float32))
 
     def errors_m(self, matches: pl.DataFrame) -> tuple[float, ...]:
         """How far the first ten matches are from the truth."""
@@ -76,15 +83,22 @@ Compare = Callable[[Question, Sequence[Match]], Mapping[str, int]]
 
 
 def ask(
-    questions: Iterable[Question], index: Searchable, store: Readable, compare: Compare | None = None, top: int = 10
+    questions: Iterable[Question],
+    index: Searchable,
+    store: Readable,
+    compare: Compare | None = None,
+    top: int = 10,
+    *,
+    removed: tuple[str, ...] = (),
 ) -> Iterator[Answer]:
     """The answers of the other sources; questions to which they have nothing at all are passed over.
 
-    With `compare` the first `top` matches of each are compared with its image.
+    With `compare` the first `top` matches of each are compared with its image. `removed`: as if these sources were not
+    indexed at all.
     """
     for question in questions:
-        without = (question.source,)
-        matches = search(question.views, index, store, where={"source": {"$ne": question.source}})
+        without = (question.source, *removed)
+        matches = search(question.views, index, store, where={"source": {"$nin": list(without)}})
         if matches.is_empty():
             continue
         inliers = compare(question, matches.head(top).rows(named=True)) if compare else {}
@@ -107,8 +121,8 @@ class Figures:
     """Share of solvable questions with a right one among the first 1, 5, 10 matches, at 25 and 50 m: `1@25`, …"""
     recall_by_points: dict[str, float] | None
     """The same in the order of matching points, of the questions whose points were counted."""
-    recall_interval: tuple[float, float]
-    """Of `1@25`, of the answers as they would be given."""
+    intervals: dict[str, tuple[float, float]]
+    """Of `recall` (`1@25`, of the answers as they would be given), `ece`, `inside_radius` and `false_found`."""
     median_error_m: float
     auprc: float
     """Area under precision over recall of `right within 25 m`, ordered by confidence."""
@@ -126,6 +140,8 @@ class Figures:
     """Share of wrong answers among the surest 20, 40, 60, 80 and 100 %."""
     agreement_gain: tuple[float, float, float]
     """By how much agreement of sources raises `auprc`, with its interval."""
+    agreement_at_equal_cosine: tuple[float, float, float]
+    """How much oftener answers are right where another source agrees than where none does, at equal likeness."""
     reordering_gain: tuple[float, float, float] | None
     """By how much the order of matching points raises `1@25`, with its interval; None where none were counted."""
 
@@ -185,30 +201,43 @@ def figures(answers: list[Answer], model_id: str) -> Figures:
     confidence, radius_m, status = cross_fitted(answers, model_id)
     error_m = np.array([answer.error_m for answer in answers])
     is_right, solvable = error_m <= SAME_PLACE_M, np.array([answer.question.is_solvable for answer in answers])
-    found = np.array([each == "found" for each in status])
+    is_found, is_inside = np.array([each == "found" for each in status]), error_m <= radius_m
     groups = [answer.question.group for answer in answers]
     surest = np.argsort(-confidence, kind="stable")
+    told: dict[str, _Figure] = {
+        "recall": lambda n: _share(is_right[n][solvable[n]]),
+        "ece": lambda n: ece(confidence[n], is_right[n]),
+        "inside_radius": lambda n: _share(is_inside[n]),
+        "false_found": lambda n: _share(is_found[n][~solvable[n]]),
+    }
+    everything = np.arange(len(answers))
     return Figures(
         answers=len(answers),
         solvable=int(solvable.sum()),
         recall=_recalls(by_likeness),
         recall_by_points=_recalls(by_points) if by_points else None,
-        recall_interval=_interval(groups, lambda n: float(is_right[n][solvable[n]].mean()) if solvable[n].any() else 0),
+        intervals={name: interval(groups, figure) for name, figure in told.items()},
         median_error_m=float(np.median(error_m)),
         auprc=auprc(confidence, is_right),
-        ece=ece(confidence, is_right),
+        ece=told["ece"](everything),
         brier=float(((confidence - is_right) ** 2).mean()),
-        inside_radius=float((error_m <= radius_m).mean()),
-        false_found=float(found[~solvable].mean()) if (~solvable).any() else 0.0,
-        found=float(found.mean()),
-        found_right=float(is_right[found].mean()) if found.any() else 0.0,
+        inside_radius=told["inside_radius"](everything),
+        false_found=told["false_found"](everything),
+        found=_share(is_found),
+        found_right=_share(is_right[is_found]),
         risk_at={f"{p}%": float(1 - is_right[surest[: max(1, len(surest) * p // 100)]].mean()) for p in _SHARES},
         agreement_gain=_agreement_gain(answers, is_right, groups),
+        agreement_at_equal_cosine=agreement_at_equal_cosine(answers),
         reordering_gain=reordering_gain(by_likeness),
     )
 
 
 _SHARES = (20, 40, 60, 80, 100)
+_Figure = Callable[[NDArray[np.intp]], float]
+
+
+def _share(of: NDArray[np.bool_]) -> float:
+    return float(of.mean()) if len(of) else 0.0
 
 
 def auprc(confidence: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:
@@ -244,7 +273,29 @@ def _agreement_gain(
     def gain(n: NDArray[np.intp]) -> float:
         return auprc(with_it[n], is_right[n]) - auprc(without[n], is_right[n])
 
-    return gain(np.arange(len(answers))), *_interval(groups, gain)
+    return gain(np.arange(len(answers))), *interval(groups, gain)
+
+
+def agreement_at_equal_cosine(answers: Sequence[Answer]) -> tuple[float, float, float]:
+    """Of answers whose place other sources show: the share of right ones where one agrees, less that where none does.
+
+    Compared within tenths of the answers by likeness, each weighed by how many pairs it has to compare.
+    """
+    asked = [answer for answer in answers if answer.terms.agreeing or answer.terms.disagreeing]
+    if len(asked) < _TENTHS:
+        return 0.0, 0.0, 0.0
+    is_right = np.array([answer.error_m <= SAME_PLACE_M for answer in asked])
+    agrees = np.array([bool(answer.terms.agreeing) for answer in asked])
+    tenth = np.argsort(np.argsort([answer.terms.cosine for answer in asked])) * _TENTHS // len(asked)
+
+    def gain(n: NDArray[np.intp]) -> float:
+        of = [(n[(tenth[n] == t) & agrees[n]], n[(tenth[n] == t) & ~agrees[n]]) for t in range(_TENTHS)]
+        pairs = [
+            (is_right[yes].mean() - is_right[no].mean(), min(len(yes), len(no))) for yes, no in of if len(yes) * len(no)
+        ]
+        return float(np.average([g for g, _ in pairs], weights=[w for _, w in pairs])) if pairs else 0.0
+
+    return gain(np.arange(len(asked))), *interval([a.question.group for a in asked], gain)
 
 
 def reordering_gain(answers: Sequence[Answer]) -> tuple[float, float, float] | None:
@@ -253,10 +304,10 @@ def reordering_gain(answers: Sequence[Answer]) -> tuple[float, float, float] | N
     if not compared:
         return None
     won = np.array([float(b.error_m <= SAME_PLACE_M) - float(a.error_m <= SAME_PLACE_M) for a, b in compared])
-    return float(won.mean()), *_interval([a.question.group for a, _ in compared], lambda n: float(won[n].mean()))
+    return float(won.mean()), *interval([a.question.group for a, _ in compared], lambda n: float(won[n].mean()))
 
 
-def _interval(groups: Sequence[str], figure: Callable[[NDArray[np.intp]], float]) -> tuple[float, float]:
+def interval(groups: Sequence[str], figure: _Figure) -> tuple[float, float]:
     """95 % of the figure over resampled groups; the same every time."""
     random = np.random.default_rng(0)
     members: dict[str, list[int]] = {}

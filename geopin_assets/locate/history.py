@@ -3,6 +3,7 @@
 Here: the rows that are kept, and what counts as worse. Not here: figures (`evaluation.py`), or who judges (`defs/`).
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import polars as pl
 from geopin_assets.files import parquet
 
 if TYPE_CHECKING:
-    from geopin_assets.locate.evaluation import Figures
+    from geopin_assets.locate.evaluation import Answer, Figures
 
 SCHEMA = {
     "at": pl.Datetime("us", "UTC"),
@@ -38,7 +39,9 @@ DESCRIPTIONS = {
     "found_right": "Of these, right within 25 m",
     "agreement_gain": "By how much agreement of sources raises auprc",
 }
-FILE = "retrieval.parquet"
+FILE, CELLS_FILE = "retrieval.parquet", "retrieval_cells.parquet"
+CELLS = {"cell_id": pl.String(), "asked": pl.Int64(), "failed": pl.Int64()}
+SAME_PLACE_M = 25.0
 
 
 def record(folder: Path, figures: "Figures", *, model_id: str, index_version: str, now: datetime) -> pl.DataFrame:
@@ -49,12 +52,29 @@ def record(folder: Path, figures: "Figures", *, model_id: str, index_version: st
         **{"model_id": model_id, "index_version": index_version},
         **{name: getattr(figures, name) for name in SCHEMA if hasattr(figures, name)},
         **{"recall_1_25m": told["1@25"], "recall_5_25m": told["5@25"], "recall_10_25m": told["10@25"]},
-        **{"recall_1_50m": told["1@50"], "recall_low": figures.recall_interval[0]},
-        **{"recall_high": figures.recall_interval[1], "agreement_gain": figures.agreement_gain[0]},
+        **{"recall_1_50m": told["1@50"], "recall_low": figures.intervals["recall"][0]},
+        **{"recall_high": figures.intervals["recall"][1], "agreement_gain": figures.agreement_gain[0]},
     }
     runs = pl.concat([read(folder), pl.DataFrame([row], schema=SCHEMA)])
     parquet.write_frame(folder / FILE, runs)
     return runs
+
+
+def record_cells(folder: Path, answers: "Iterable[Answer]") -> pl.DataFrame:
+    """Add how many captures of each cell were asked, and not placed right, to the file in this folder; all of it."""
+    asked = [(answer.question.row["cell_id"], 1, int(answer.error_m > SAME_PLACE_M)) for answer in answers]
+    counted = pl.concat([read_cells(folder), pl.DataFrame(asked, schema=CELLS, orient="row")])
+    cells = counted.group_by("cell_id").agg(pl.col("asked", "failed").sum()).sort("cell_id")
+    parquet.write_frame(folder / CELLS_FILE, cells)
+    return cells
+
+
+def read_cells(folder: Path) -> pl.DataFrame:
+    """The columns of CELLS; none yet where there is no file. Raises DamagedFileError."""
+    try:
+        return parquet.read_frame(folder / CELLS_FILE)
+    except FileNotFoundError:
+        return pl.DataFrame(schema=CELLS)
 
 
 def read(folder: Path) -> pl.DataFrame:

@@ -34,6 +34,8 @@ class Reference:
     score: float
     heading_deg: float | None
     """Direction of the matching view."""
+    heading_from: str | None
+    """What the capture's direction is known from: see `heading_from` in docs/schema.md."""
     captured_at: str | None
     creator: str | None
     license: str
@@ -59,6 +61,8 @@ class Location:
     radius_m: float | None
     """The truth is within this with 68 % probability."""
     heading_deg: float | None
+    heading_from: str | None
+    """What that direction is known from, as of a match."""
     confidence: float | None
     """Probability that the position is right within 25 m; None for a model that is not calibrated."""
     terms: list[str]

@@ -4,13 +4,14 @@ Here: putting the answer together. Not here: reading the photo (`photo.py`), the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from geopin_assets.geo import distance_m
+from geopin_assets.index.limits import MAX_TOP_K
 from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.confidence import Calibration
 from geopin_assets.locate.location import NOT_COVERED, UNCERTAIN, Location, Place, Reference
@@ -27,6 +28,7 @@ NOT_CALIBRATED = "this model is not calibrated: `geopin calibrate` fits confiden
 NOT_VERIFIED = (
     "not verified: that takes `pip install 'geopin-assets[verify]'` and XFeat's weights (GEOPIN_VERIFY_WEIGHTS)"
 )
+NOT_DEEPER = f"of each block of cells, about 20 km wide, only the {MAX_TOP_K} most alike captures were looked at"
 Compare = Callable[[Sequence[Match]], dict[str, int]]
 """Counts the points that match the photo: inliers by capture id, of those matches whose images can be had."""
 
@@ -40,8 +42,6 @@ class Locator:
     model_id: str
     index_version: str
     calibration: Calibration | None
-    trust: Mapping[str, float] = field(default_factory=dict)
-    """Of captures that other sources contradict: they count less (`outliers.py`)."""
 
     def locate(
         self,
@@ -60,18 +60,34 @@ class Locator:
         measured (docs/locating.md). Raises PermanentError for vectors of another dimension.
         """
         matches = search(views, self.index, self.store, area=area)
+        is_cut = area is not None and matches.height < MAX_TOP_K == self.index.deepest
+        notes = ([NOT_VERIFIED] if verify and not compare else []) + ([NOT_DEEPER] if is_cut else [])
         if matches.is_empty():
-            nothing = ["nothing is indexed there"]
-            return Location(
-                NOT_COVERED, None, None, None, None, None, nothing, [], [], self.model_id, self.index_version
-            )
-        matches = renumbered(weighed(matches, self.trust)) if self.trust else matches
+            return self._nothing(notes)
+        if matches["trust"].count():
+            matches = renumbered(weighed(matches))
         inliers = compare(matches.head(verify).rows(named=True)) if compare and verify else {}
         if inliers and self.calibration and self.calibration.reorders:
             matches = reordered(matches, inliers)
         terms = gather(views, matches, self.index, self.store, area=area, inliers=inliers)
-        notes = [NOT_VERIFIED] if verify and not compare else []
         return self._answer(matches, terms, inliers, top, notes)
+
+    def _nothing(self, notes: list[str]) -> Location:
+        return Location(
+            status=NOT_COVERED,
+            lat=None,
+            lon=None,
+            radius_m=None,
+            heading_deg=None,
+            heading_from=None,
+            confidence=None,
+            terms=["nothing is indexed there"],
+            alternatives=[],
+            matches=[],
+            model_id=self.model_id,
+            index_version=self.index_version,
+            notes=notes,
+        )
 
     def _answer(
         self, matches: pl.DataFrame, terms: Terms, inliers: dict[str, int], top: int, notes: list[str]
@@ -84,10 +100,11 @@ class Locator:
             lon=best["lon"],
             radius_m=known.radius_m(confidence) if known and confidence is not None else None,
             heading_deg=best["heading_deg"],
+            heading_from=best["heading_from"],
             confidence=confidence,
             terms=terms.in_words(),
             alternatives=self._alternatives(matches, terms),
-            matches=references(matches.head(top).rows(named=True), inliers, self.trust),
+            matches=references(matches.head(top).rows(named=True), inliers),
             model_id=self.model_id,
             index_version=self.index_version,
             notes=notes + ([] if known else [NOT_CALIBRATED]),
@@ -110,7 +127,7 @@ class Locator:
         return places
 
 
-def references(matches: Sequence[Match], inliers: Mapping[str, int], trust: Mapping[str, float]) -> list[Reference]:
+def references(matches: Sequence[Match], inliers: Mapping[str, int]) -> list[Reference]:
     """Matches as readers get them; of copies the best one is the witness."""
     originals: list[Match] = []
     told: list[Reference] = []
@@ -119,6 +136,6 @@ def references(matches: Sequence[Match], inliers: Mapping[str, int], trust: Mapp
         if copy_of is None:
             originals.append(match)
         shown = {name: match[name] for name in Reference.__slots__ if name in match}
-        id_ = match["capture_id"]
-        told.append(Reference(**shown, inliers=inliers.get(id_), copy_of=copy_of, trust=trust.get(id_, 1.0)))
+        shown["trust"] = 1.0 if match["trust"] is None else match["trust"]
+        told.append(Reference(**shown, inliers=inliers.get(match["capture_id"]), copy_of=copy_of))
     return told

@@ -16,8 +16,6 @@ from geopin_assets.index.stores import SearchedIndex, SearchedStore
 from geopin_assets.index.versions import IndexVersion
 from geopin_assets.locate.confidence import Calibration, Weights
 from geopin_assets.locate.locator import Locator
-from geopin_assets.locate.outliers import read as read_doubts
-from geopin_assets.locate.outliers import trust_of
 from geopin_assets.locate.verify import ADDRESS, MAX_BYTES, Verifier, is_installed
 from geopin_assets.platform.parts import Embedding, SearchIndex
 from geopin_assets.settings import Settings
@@ -28,16 +26,18 @@ NOTHING_YET = "the index is empty: publish a region first, e.g. `make demo`"
 def open_locator(settings: Settings, embedding: Embedding, search_index: SearchIndex) -> Locator:
     """The version that searches use. Raises ConfigurationError where there is none, or it is another model's."""
     locator = open_index(embedding, search_index)
-    trust = trust_of(read_doubts(settings.quality_dir))
-    return replace(locator, calibration=read_calibration(settings, locator.model_id), trust=trust)
+    return replace(locator, calibration=read_calibration(settings, locator.model_id))
 
 
 def open_index(embedding: Embedding, search_index: SearchIndex) -> Locator:
     """The same without a calibration."""
-    model = embedding.model()
-    serving = serving_version(search_index, model)
-    index, store = SearchedIndex(search_index.vectors(serving)), SearchedStore(search_index.metadata())
-    return Locator(index, store, model.model_id, serving.name, calibration=None)
+    return open_version(search_index, serving_version(search_index, embedding.model()))
+
+
+def open_version(search_index: SearchIndex, version: IndexVersion) -> Locator:
+    """The same of any version."""
+    index, store = SearchedIndex(search_index.vectors(version)), SearchedStore(search_index.metadata())
+    return Locator(index, store, version.model_id, version.name, calibration=None)
 
 
 def serving_version(search_index: SearchIndex, model: Model) -> IndexVersion:

@@ -6,7 +6,7 @@ one against one makes both doubtful. Here: that judgment, and the list of doubts
 `locate` weighs doubtful captures down, and people look at the list. Not here: asking, or showing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -27,9 +27,14 @@ SURE = 0.7
 """Confidence of the others' answer. Not that of `found`: captures at a wrong place are what pushes that up."""
 TURNED_DEG = 90.0
 FEWEST_COVERING = 2
-"""Other sources that show a place before a capture that looks like none of them is doubted."""
-UNLIKE_SHARE = 0.01
-"""Of captures where others show the place, the least alike."""
+"""Other sources that show the same before a capture that looks like none of them is doubted."""
+UNLIKE_SPREADS = 3.0
+"""So far below the usual likeness of sources at one place, in standard deviations (by the median, so that a few wrong
+captures don't widen it): enough by itself."""
+SUSPECT_SHARE, FEW_POINTS_SHARE = 0.15, 0.02
+"""Where points were counted: the least alike captures are suspects, and doubted with fewer points than all but so
+many of the right answers have."""
+_FEWEST_TO_KNOW = 20
 UNLIKE_TRUST = 0.5
 FILE = "outliers.parquet"
 SCHEMA = {
@@ -65,9 +70,9 @@ class Doubt(StrEnum):
 
 def judge(answers: Sequence["Answer"], calibration: "Calibration", now: datetime) -> pl.DataFrame:
     """The doubtful among the captures that were asked, least trusted first, with the columns of SCHEMA."""
-    covered = [a.terms.cosine for a in answers if len(a.others) >= FEWEST_COVERING]
-    unlike = float(pl.Series(covered, dtype=pl.Float64).quantile(UNLIKE_SHARE) or -1.0) if covered else -1.0
-    rows = [row for answer in answers if (row := _doubt(answer, calibration, unlike, now))]
+    given = [(calibration.reorders and answer.by_points) or answer for answer in answers]
+    is_unlike = _unlikeness(answers)
+    rows = [row for answer in given if (row := _doubt(answer, calibration, is_unlike(answer), now))]
     return pl.DataFrame(rows, schema=SCHEMA).sort("trust", "capture_id")
 
 
@@ -87,18 +92,13 @@ def read(folder: Path) -> pl.DataFrame:
         return pl.DataFrame(schema=SCHEMA)
 
 
-def trust_of(doubts: pl.DataFrame) -> dict[str, float]:
-    """By capture id; whoever is not in it is trusted."""
-    return dict(doubts.select("capture_id", "trust").iter_rows())
-
-
-def weighed(matches: pl.DataFrame, trust: Mapping[str, float]) -> pl.DataFrame:
+def weighed(matches: pl.DataFrame) -> pl.DataFrame:
     """The matches by their scores, of which those of doubtful captures count less: half where no trust is left."""
-    weight = pl.col("capture_id").replace_strict(dict(trust), default=1.0, return_dtype=pl.Float64)
-    return matches.sort(pl.col("score") * (0.5 + 0.5 * weight), descending=True, maintain_order=True)
+    weight = 0.5 + 0.5 * pl.col("trust").fill_null(1.0)
+    return matches.sort(pl.col("score") * weight, descending=True, maintain_order=True)
 
 
-def _doubt(answer: "Answer", calibration: "Calibration", unlike: float, now: datetime) -> dict[str, object] | None:
+def _doubt(answer: "Answer", calibration: "Calibration", is_unlike: bool, now: datetime) -> dict[str, object] | None:
     sure, mine, other = calibration.confidence(answer.terms), answer.question.row, answer.best
     witnesses = 1 + len(answer.terms.agreeing)
     off_deg = _between(mine["heading_deg"], other["heading_deg"])
@@ -107,7 +107,7 @@ def _doubt(answer: "Answer", calibration: "Calibration", unlike: float, now: dat
         reason = Doubt.MOVED
     elif sure >= SURE and answer.error_m <= SAME_PLACE_M and (off_deg or 0) > TURNED_DEG:
         reason = Doubt.TURNED
-    elif len(answer.others) >= FEWEST_COVERING and answer.terms.cosine < unlike:
+    elif is_unlike:
         reason, trust = Doubt.UNLIKE, UNLIKE_TRUST
     if reason is None:
         return None
@@ -120,6 +120,32 @@ def _doubt(answer: "Answer", calibration: "Calibration", unlike: float, now: dat
         "off_m": distance_m(mine["lon"], mine["lat"], other["lon"], other["lat"]),
         "off_deg": off_deg, "witnesses": witnesses, "at": now,
     }  # fmt: skip
+
+
+def _unlikeness(answers: Sequence["Answer"]) -> Callable[["Answer"], bool]:
+    """Whether a capture looks like nothing that two others show there, judged by what is usual among these answers."""
+    here = pl.Series([a.question.here for a in answers if a.question.here is not None], dtype=pl.Float64)
+    points = {a.question.row["capture_id"]: _points(a) for a in answers}
+    right = pl.Series([_points(a) for a in answers if a.error_m <= SAME_PLACE_M], dtype=pl.Int64).drop_nulls()
+    if len(here) < _FEWEST_TO_KNOW:
+        return lambda _: False
+    middle = float(here.median())  # type: ignore[arg-type]
+    far_below = middle - UNLIKE_SPREADS * 1.4826 * float((here - middle).abs().median())  # type: ignore[arg-type]
+    suspect = float(here.quantile(SUSPECT_SHARE) or -1.0)
+    few = float(right.quantile(FEW_POINTS_SHARE) or 0.0) if len(right) >= _FEWEST_TO_KNOW else 0.0
+
+    def is_unlike(answer: "Answer") -> bool:
+        likeness, counted = answer.question.here, points[answer.question.row["capture_id"]]
+        if likeness is None:
+            return False
+        return likeness < far_below or (counted is not None and likeness < suspect and counted < few)
+
+    return is_unlike
+
+
+def _points(answer: "Answer") -> int | None:
+    """With the match that has the most."""
+    return (answer.by_points or answer).terms.inliers
 
 
 def _between(one: float | None, other: float | None) -> float | None:

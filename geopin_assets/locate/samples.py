@@ -12,11 +12,16 @@ import polars as pl
 
 from geopin_assets.cells import cell_block
 from geopin_assets.embedding.protocol import Model
+from geopin_assets.geo import EARTH_RADIUS_M
 from geopin_assets.locate.evaluation import Question
+from geopin_assets.locate.outliers import FEWEST_COVERING
+from geopin_assets.locate.terms import SAME_PLACE_M
 from geopin_assets.platform.index_state import desired_rows
 from geopin_assets.platform.parts import Storage
 
 _CELLS_AT_ONCE = 20
+SAME_WAY_DEG = 45.0
+"""Two views that look less than that apart show much the same."""
 
 
 def draw_questions(storage: Storage, model: Model, most: int, seed: int = 0) -> Iterator[Question]:
@@ -38,13 +43,34 @@ def draw_questions(storage: Storage, model: Model, most: int, seed: int = 0) -> 
                     return
 
 
+class Around:
+    """Views of one cell: how alike each is to those of other sources at its place and in its direction."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        """Columns lon, lat, heading_deg (of the view), source and embedding."""
+        self._source = rows["source"].to_numpy()
+        self._east_m = EARTH_RADIUS_M * np.radians(rows["lon"].to_numpy()) * np.cos(np.radians(rows["lat"].to_numpy()))
+        self._north_m = EARTH_RADIUS_M * np.radians(rows["lat"].to_numpy())
+        self._heading = rows["heading_deg"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        self._vectors = np.array(rows["embedding"].to_list(), dtype=np.float32)
+
+    def likeness(self, n: int) -> float | None:
+        """The best cosine of the view in row n; None unless FEWEST_COVERING other sources show what it shows."""
+        off_deg = np.abs((self._heading - self._heading[n] + 180) % 360 - 180)
+        off_m = np.hypot(self._east_m - self._east_m[n], self._north_m - self._north_m[n])
+        shown = np.flatnonzero((off_m <= SAME_PLACE_M) & (off_deg <= SAME_WAY_DEG) & (self._source != self._source[n]))
+        if len(set(self._source[shown])) < FEWEST_COVERING:
+            return None
+        return float((self._vectors[shown] @ self._vectors[n]).max())
+
+
 def _of_cell(rows: pl.DataFrame, most: int, random: Random) -> Iterator[Question]:
     """Up to `most`, each source as often as the others as long as it has captures."""
-    order = list(range(rows.height))
+    order, around = list(range(rows.height)), Around(rows)
     random.shuffle(order)
-    shuffled = rows[order].unique("capture_id", keep="first", maintain_order=True)
+    shuffled = rows.with_row_index("number")[order].unique("capture_id", keep="first", maintain_order=True)
     turns = shuffled.with_columns(turn=pl.int_range(pl.len()).over("source")).sort("turn", maintain_order=True)
     for row in turns.head(most).iter_rows(named=True):
         group = f"{row['creator'] or row['source']}|{cell_block(row['cell_id'])}"
         views = np.array([row.pop("embedding")], dtype=np.float32)
-        yield Question(row, group, views)
+        yield Question(row, group, views, around.likeness(row.pop("number")))

@@ -21,22 +21,27 @@ from geopin_assets.index.protocol import Readable, Searchable
 
 _ROWS_SQL = """
 SELECT vectors.vector_id, vectors.view, vectors.heading_deg, captures.capture_id, captures.source, lon, lat,
-       captured_at, creator, captures.license, licenses.url AS license_url, attribution, page_url,
-       thumbnail_url, covered_by, cell_id, is_pano
+       captured_at, heading_from, creator, captures.license, licenses.url AS license_url, attribution, page_url,
+       thumbnail_url, covered_by, doubts.trust, cell_id, is_pano
 FROM json_each(?1) AS hit
 CROSS JOIN vectors ON vectors.vector_id = hit.value
 CROSS JOIN captures ON captures.capture_id = vectors.capture_id
+LEFT JOIN doubts ON doubts.capture_id = captures.capture_id
 LEFT JOIN licenses ON licenses.license = captures.license
 """  # CROSS keeps the order of the joins: the ids lead, and no plan can scan the (billed) tables
 MATCH_SCHEMA = {
     **{"rank": pl.Int64, "score": pl.Float64, "capture_id": pl.String, "source": pl.String},
     **{"lon": pl.Float64, "lat": pl.Float64, "heading_deg": pl.Float64, "captured_at": pl.String},
+    "heading_from": pl.String,
     **{"creator": pl.String, "license": pl.String, "license_url": pl.String, "attribution": pl.String},
     **{"page_url": pl.String, "thumbnail_url": pl.String, "covered_by": pl.String, "cell_id": pl.String},
+    "trust": pl.Float64,
     **{"vector_id": pl.String, "view": pl.Int64, "is_pano": pl.Boolean, "distance_m": pl.Float64},
 }
-"""Columns of a match. `score` is a cosine, `heading_deg` the direction of the matching view, `captured_at` ISO 8601
-UTC, `covered_by` a JSON list of the sources that show this place, `distance_m` how far it is from the best match."""
+"""Columns of a match. `score` is a cosine, `heading_deg` the direction of the matching view and `heading_from` what
+the capture's direction is known from (docs/schema.md), `captured_at` ISO 8601 UTC, `covered_by` a JSON list of the
+sources that show this place, `trust` null for whom nobody contradicts, `distance_m` how far it is from
+the best match."""
 _COUNTED_HERE = ("rank", "score", "distance_m")
 _COUNTED_AGAIN = ("rank", "distance_m")
 _ROW_SCHEMA = {n: t for n, t in MATCH_SCHEMA.items() if n not in _COUNTED_HERE}
@@ -78,19 +83,30 @@ def search(
 
     `views` holds the image's unit vectors, float32 [V, dim]: one for a photo, several for a panorama.
     Every view is searched; of a capture only the best pair of views counts. A vector whose row is
-    not (or no longer) in the store is passed over: the two stores change one after the other.
+    not (or no longer) in the store is passed over: the two stores change one after the other. The index knows blocks of
+    cells, 20 km wide: where an `area` is smaller, it is asked deeper until nothing more alike can be inside.
     Raises PermanentError for vectors of another dimension.
     """
     if views.ndim != 2 or views.shape[1] != index.dim or not len(views):
         raise PermanentError(f"an image is [views, {index.dim}], not {views.shape}: is it from the index's model?")
     filters = [dict(where or {}) | dict(part) for part in (area.filters() if area else ({},))]
-    hits = pl.concat([index.query(view, MAX_TOP_K, where=each or None) for view in views for each in filters])
+    deep = MAX_TOP_K
+    while True:
+        answers = [index.query(view, deep, where=each or None) for view in views for each in filters]
+        found = _inside(_best(pl.concat(answers), store), area)
+        cut = [float(answer["score"][-1]) for answer in answers if answer.height == deep]
+        is_whole = not cut or found.filter(pl.col("score") >= max(cut)).height >= top
+        if area is None or is_whole or deep >= index.deepest:
+            return _ranked(found.head(top))
+        deep = min(10 * deep, index.deepest)
+
+
+def _best(hits: pl.DataFrame, store: Readable) -> pl.DataFrame:
+    """One row per capture, its best pair of views; best first."""
     hits = hits.group_by("vector_id").agg(pl.col("score").max())
     matches = hits.join(_rows(hits["vector_id"], store), on="vector_id")
-    best = matches.sort("score", "vector_id", descending=[True, False]).unique(
-        "capture_id", keep="first", maintain_order=True
-    )
-    return _ranked(_inside(best, area).head(top))
+    best = matches.sort("score", "vector_id", descending=[True, False])
+    return best.unique("capture_id", keep="first", maintain_order=True)
 
 
 def _inside(matches: pl.DataFrame, area: Area | None) -> pl.DataFrame:

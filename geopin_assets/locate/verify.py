@@ -61,6 +61,10 @@ class Verifier:
         """Of these weights, and of what is shown to them: points of another are not comparable."""
         return f"xfeat-{weights_sha256(self.weights)[:8]}-{LONGER_SIDE_PX}-{POINTS}"
 
+    def prepare(self) -> None:
+        """Load the weights now, before the first photo."""
+        _ = self._network
+
     def features(self, image: Image) -> Features:
         """Of an image, uint8 [h, w, 3], shrunk to LONGER_SIDE_PX."""
         import torch
@@ -115,6 +119,10 @@ def mutual(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[NDArra
     if not (len(one) and len(other)):
         return np.empty(0, np.intp), np.empty(0, np.intp)
     alike = one @ other.T
-    nearest, back = alike.argmax(axis=1), alike.argmax(axis=0)
-    mine = np.flatnonzero((back[nearest] == np.arange(len(one))) & (alike.max(axis=1) >= MIN_LIKENESS))
+    nearest = alike.argmax(axis=1)
+    mine = np.flatnonzero(alike[np.arange(len(one)), nearest] >= MIN_LIKENESS)
+    back = (other[nearest[mine]] @ one.T).argmax(
+        axis=1
+    )  # of the likely ones only: down a column takes five times as long
+    mine = mine[back == mine]
     return mine, nearest[mine]

@@ -16,6 +16,7 @@ from typing import Protocol
 from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import ConfigurationError, PermanentError
 from geopin_assets.photo_folder.names import is_hidden_or_a_systems, is_inside, is_photo
+from geopin_assets.s3_access import S3Access
 
 __all__ = ["LocalFolder", "Lost", "PhotoClosedError", "PhotoFile", "PhotoFolder", "PhotoGoneError",
            "PhotoNotAllowedError", "PhotoTooLargeError", "Skip", "is_inside", "is_photo", "open_folder"]  # fmt: skip
@@ -182,10 +183,11 @@ def _listed(root: Path, path: Path, name: str) -> PhotoFile | Rejected | Lost:
         return Lost(name)
 
 
-def open_folder(address: str, endpoint_url: str = "") -> PhotoFolder:
+def open_folder(address: str, endpoint_url: str = "", access: S3Access | None = None) -> PhotoFolder:
     """The folder at a local path or `s3://bucket/prefix`; nothing is asked yet.
 
-    `endpoint_url`: of a server other than Amazon's. Raises ConfigurationError for any other address.
+    `endpoint_url`: of a server other than Amazon's; `access`: who asks it, by default whom the environment says.
+    Raises ConfigurationError for any other address.
     """
     scheme = _SCHEME.match(address)
     if scheme is None:
@@ -195,4 +197,4 @@ def open_folder(address: str, endpoint_url: str = "") -> PhotoFolder:
         raise ConfigurationError("a folder of photos is a local path or s3://bucket/prefix")
     from geopin_assets.photo_folder.s3 import S3Folder
 
-    return S3Folder(bucket, prefix, endpoint_url)
+    return S3Folder(bucket, prefix, endpoint_url, access=access)

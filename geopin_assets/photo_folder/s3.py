@@ -13,6 +13,7 @@ libraries in between take it for a path. Keys that end in `/` are the "folders" 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -30,6 +31,7 @@ from geopin_assets.photo_folder import (
     Skip,
 )
 from geopin_assets.photo_folder.names import is_inside, is_photo
+from geopin_assets.s3_access import S3Access
 
 READERS = 32
 ATTEMPTS = 4
@@ -56,13 +58,14 @@ class S3Folder:
         prefix: str = "",
         endpoint_url: str = "",
         *,
+        access: S3Access | None = None,
         connect: Connect | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         stripped = prefix.strip("/")
         self.bucket, self.prefix, self.endpoint_url = bucket, f"{stripped}/" if stripped else "", endpoint_url
-        self._connect, self._clock = connect or connect_s3, clock
+        self._connect, self._clock = connect or partial(connect_s3, access=access), clock
         self._connecting, self._connected = Lock(), None
         self._retrying = lambda: Retrying(
             retry=retry_if_exception_type(TransientError),
@@ -170,14 +173,13 @@ def _unless_skipped(file: PhotoFile, skip: Skip, verdicts: dict[str, bool]) -> I
         yield Rejected(Reason.IGNORED, file.name)
 
 
-def connect_s3(endpoint_url: str, session: Any = None) -> Any:
-    """A boto3 client, with the credentials and the region of `session` or else of the environment.
+def connect_s3(endpoint_url: str, session: Any = None, *, access: S3Access | None = None) -> Any:
+    """A boto3 client, with the credentials and the region of `session`, or `access`, or else of the environment.
 
     Retries are left to the folder, which repeats what broke in the middle of a body too. Addresses are
     `endpoint/bucket/key` at a server of one's own, which seldom has names for its buckets. Only checksums that a
     server must send are looked at: some send one of the whole object with a part of it.
     """
-    import boto3
     from botocore.config import Config
 
     config = Config(
@@ -188,7 +190,7 @@ def connect_s3(endpoint_url: str, session: Any = None) -> Any:
         s3={"addressing_style": "path"} if endpoint_url else None,
         response_checksum_validation="when_required",
     )
-    return (session or boto3.Session()).client("s3", endpoint_url=endpoint_url or None, config=config)
+    return (session or (access or S3Access()).session()).client("s3", endpoint_url=endpoint_url or None, config=config)
 
 
 def _version(answer: Mapping[str, Any]) -> str:

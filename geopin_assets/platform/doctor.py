@@ -73,7 +73,7 @@ def examine(storage: Storage, search_index: SearchIndex, *, is_deep: bool = Fals
         "ledger": partial(_database, "ledger", settings.ledger_path, "move it away, then geopin reconcile"),
         "daily use": partial(_daily_use, settings),
         "stores": partial(_stores, search_index),
-        "leftovers": partial(_leftovers, settings.data_dir, now),
+        "leftovers": partial(_leftovers, settings.folders, now),
     }
     for what, look in looks.items():
         try:
@@ -210,9 +210,9 @@ def _stores(search_index: SearchIndex) -> Iterator[Finding]:
         yield Finding("stores", State.OK, "nothing was published yet")
 
 
-def _leftovers(folder: Path, now: datetime) -> Iterator[Finding]:
-    partial_ones = list(partial_files(folder, now - _ABANDONED_AFTER))
-    aside = list(damaged_files(folder, now + CLOCK_TOLERANCE))
+def _leftovers(folders: Sequence[Path], now: datetime) -> Iterator[Finding]:
+    partial_ones = [path for one in folders for path in partial_files(one, now - _ABANDONED_AFTER)]
+    aside = [path for one in folders for path in damaged_files(one, now + CLOCK_TOLERANCE)]
     if aside:
         detail = f"{len(aside)} damaged files were set aside, e.g. {_named(aside)}"
         yield Finding("set aside", State.WARNING, detail, "test the disk; the job `maintenance` removes them in time")

@@ -52,8 +52,18 @@ class Evidence:
         Then the catalog's mark is put on everything.
         """
         mark = self.check_catalog()
+        self._storage.follow_failures()
         self._check_ledger()
         self._put_marks(mark)
+
+    def check_files(self) -> None:
+        """As `check`; where there is no catalog, what embedding needs: takedowns, and the mark of what it follows."""
+        settings = self._storage.settings()
+        if settings.is_worker:
+            self._storage.takedowns().sync()
+            self._put_marks(self._storage.cells().mark())
+        else:
+            self.check()
 
     def check_catalog(self) -> Mark | None:
         """The catalog's mark. Raises StaleCatalogError unless the catalog is the one that everything followed.

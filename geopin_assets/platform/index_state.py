@@ -5,10 +5,11 @@ record of versions (`index/versions.py`), publishing (`assets/publish.py`) or ju
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -27,8 +28,12 @@ from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets.index.versions import IndexVersion, State
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.sources import SOURCES
-from geopin_assets.store.catalog import Catalog
 
+if TYPE_CHECKING:
+    from geopin_assets.store.catalog import Catalog
+
+MayReplace = Callable[[Storage, SearchIndex, IndexVersion, IndexVersion], bool]
+"""Whether the version that searches use may give way to a complete one of another model."""
 _PUBLISHED = ["vector_id", "capture_id", "source", "embedding"]
 
 
@@ -60,7 +65,7 @@ def rows_beside(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
     return _shown(catalog, catalog.captures(others, within=boxes_around(cell_ids)))
 
 
-def _shown(catalog: Catalog, captures: pl.DataFrame) -> pl.DataFrame:
+def _shown(catalog: "Catalog", captures: pl.DataFrame) -> pl.DataFrame:
     address = pl.col("image_url").str.split("#").list.first().str  # without the one to try after it
     is_plain = address.starts_with("http") & ~address.contains("[?#@]")  # nothing signed, and no key
     shown = [
@@ -110,14 +115,12 @@ def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> 
     return frames
 
 
-def _stored(storage: Storage, cell_ids: Sequence[str], model: Model, columns: list[str] | None = None) -> pl.DataFrame:
+def _stored(storage: Storage, cell_ids: Sequence[str], model: Model, columns: list[str]) -> pl.DataFrame:
     """Columns of these cells' vectors, and the cell they are stored in.
 
     A capture that moved is still in the file of its old cell until that is embedded again.
     """
-    files = storage.vectors(model)
-    frames = [files.cell(cell_id).read(columns).with_columns(cell_id=pl.lit(cell_id)) for cell_id in cell_ids]
-    return pl.concat([files.cell("").read(columns).with_columns(cell_id=pl.lit("")), *frames])
+    return storage.vectors(model).rows(cell_ids, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +166,13 @@ def lacking(
     return found
 
 
-def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Model) -> IndexVersion | None:
+def switch_when_complete(
+    storage: Storage, search_index: SearchIndex, model: Model, may_replace: MayReplace | None = None
+) -> IndexVersion | None:
     """Let searches use the version of this model that is being built, if it is complete and reads back right.
 
-    Returns it then. Raises TransientError when it should be complete and reads back wrong.
+    Where it is of another model than the one they use, `may_replace` is asked for its consent. Returns the version
+    then. Raises TransientError when it should be complete and reads back wrong.
     """
     versions, ledger = search_index.versions(), search_index.ledger()
     version = versions.building(model.model_id)
@@ -174,6 +180,10 @@ def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Mod
         return None
     lacks = lacking(storage, search_index, version, model, is_all=False)
     if not lacks.is_nothing:
+        return None
+    serving = versions.serving()
+    is_new_model = serving is not None and serving.model_id != version.model_id
+    if may_replace and serving and is_new_model and not may_replace(storage, search_index, serving, version):
         return None
     for part, counts in search_index.vectors(version).split_counts(lacks.wanted):
         wanted = Wanted(counts, lambda cell_ids: wanted_ids(storage, cell_ids, model))
@@ -183,6 +193,12 @@ def switch_when_complete(storage: Storage, search_index: SearchIndex, model: Mod
         )
         if surplus or report.missing or report.surplus or report.mismatched:
             raise TransientError(f"{part.name} is not what it should be, searches go on using the old one: {report}")
+    return switch_to(search_index, version)
+
+
+def switch_to(search_index: SearchIndex, version: IndexVersion) -> IndexVersion | None:
+    """Let searches use a version as it is; nothing is compared. What they use then."""
+    versions = search_index.versions()
     with _changing_versions(search_index):
         versions.switch(version, datetime.now(UTC))
     return versions.serving()

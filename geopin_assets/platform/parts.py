@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geopin_assets.embedding.attempts import Attempts
+    from geopin_assets.embedding.failures import FailureFiles
     from geopin_assets.embedding.fetching import ImageFetcher
     from geopin_assets.embedding.protocol import Embedder, Model
     from geopin_assets.embedding.vectors import VectorFiles
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from geopin_assets.sources.base import Source
     from geopin_assets.sources.links import Links
     from geopin_assets.store.catalog import Catalog
+    from geopin_assets.store.cell_files import CellFiles
     from geopin_assets.store.raw import RawStore
     from geopin_assets.store.takedowns import Takedowns
 
@@ -82,25 +84,54 @@ class Sources(Parts):
 
 
 class Storage(Parts):
-    """Raw Parquet files, embedding files and the DuckDB catalog, under one data directory."""
+    """Raw files, vectors and reports in the object store; the DuckDB catalog in the data directory."""
+
+    def objects(self, folder: str = "") -> ObjectStore:
+        """The store that several machines may share, or a folder of it: `raw`, `embeddings`, `quality`, …"""
+        from geopin_assets.files.object_store import open_store
+
+        settings = self.settings()
+        store = open_store(
+            settings.store,
+            endpoint_url=settings.s3_endpoint_url,
+            access=settings.s3,
+            is_durable=not settings.is_sandbox,  # what is invented can be invented again
+        )
+        return store.below(folder) if folder else store
 
     def raw(self) -> RawStore:
         from geopin_assets.store.raw import RawStore
 
-        return RawStore(self._open(self.settings().raw_dir))
+        return RawStore(self.objects("raw"))
 
     def catalog(self) -> Catalog:
         from geopin_assets.store.catalog import Catalog
 
-        return Catalog(self.settings().catalog_path, self.takedowns())
+        return Catalog(self.settings().catalog_path, self.takedowns(), self.cells())
+
+    def cells(self) -> CellFiles:
+        """What the catalog holds of each cell."""
+        from geopin_assets.store.cell_files import CellFiles
+
+        return CellFiles(self.objects("captures"))
+
+    def failures(self) -> FailureFiles:
+        """Images that could not be embedded, by cell."""
+        from geopin_assets.embedding.failures import FailureFiles
+
+        return FailureFiles(self.objects("failures"))
+
+    def follow_failures(self) -> None:
+        """Have the catalog know what failed anywhere, where there is a catalog."""
+        self.catalog().follow_failures(self.failures().objects)
 
     def takedowns(self) -> Takedowns:
         """What never comes back; copies of the list are beside the raw files and in the embedded index's folder."""
+        from geopin_assets.files.object_store import open_store
         from geopin_assets.store.takedowns import Takedowns
 
         settings = self.settings()
-        places = settings.raw_dir, settings.index_dir
-        return Takedowns(settings.takedowns_path, lambda: [self._open(place) for place in places])
+        return Takedowns(settings.takedowns_path, lambda: [self.objects("raw"), open_store(settings.index_dir)])
 
     def vectors(self, model: Model) -> VectorFiles:
         """The vectors of one model; those of others are beside them, never among them."""
@@ -110,16 +141,19 @@ class Storage(Parts):
 
     def embeddings(self) -> ObjectStore:
         """The vectors of all models."""
-        return self._open(self.settings().embeddings_dir)
+        return self.objects("embeddings")
 
-    def quality_dir(self) -> Path:
-        return self.settings().quality_dir
+    def quality(self) -> ObjectStore:
+        """Reports: `with storage.quality().as_folder() as folder` where they are written as files."""
+        return self.objects("quality")
 
-    def _open(self, folder: Path) -> ObjectStore:
-        """What is invented can be invented again: only real data waits for the disk."""
-        from geopin_assets.files.object_store import open_store
+    def snapshots(self) -> ObjectStore:
+        """Copies of the catalog for readers elsewhere."""
+        return self.objects("catalog")
 
-        return open_store(folder, is_durable=not self.settings().is_sandbox)
+    def exports(self) -> ObjectStore:
+        """What is handed to others."""
+        return self.objects("exports")
 
 
 class Embedding(Parts):
@@ -149,9 +183,9 @@ class Embedding(Parts):
         if one was asked to.
         """
         from geopin_assets.embedding.fetching import ImageFetcher
-        from geopin_assets.embedding.hosts import AddressRule
         from geopin_assets.files.losable import clock_of
         from geopin_assets.http_client import SharedState, user_agent
+        from geopin_assets.http_client.addresses import AddressRule
         from geopin_assets.sources import SOURCES
         from geopin_assets.sources.own_photos import photo_folder
 

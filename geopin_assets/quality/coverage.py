@@ -126,9 +126,9 @@ def find_gaps(coverage: pl.DataFrame, crawled: pl.DataFrame, expectations: Expec
     `coverage` is from `coverage_by_cell`; `crawled` has source, cell_id, is_complete. A cell without any
     capture has that one reason only: the others follow from it.
     """
-    facts = _facts(coverage, crawled)
+    of_cells = facts(coverage, crawled)
     found = [
-        facts.filter(condition).with_columns(pl.lit(reason.value).alias("reason"), detail.alias("detail"))
+        of_cells.filter(condition).with_columns(pl.lit(reason.value).alias("reason"), detail.alias("detail"))
         for reason, condition, detail in _rules(expectations)
     ]
     order = pl.Series([reason.value for reason in GapReason])
@@ -140,8 +140,8 @@ def find_gaps(coverage: pl.DataFrame, crawled: pl.DataFrame, expectations: Expec
     )
 
 
-def _facts(coverage: pl.DataFrame, crawled: pl.DataFrame) -> pl.DataFrame:
-    """One row per crawled Dutch-land cell with everything the rules look at."""
+def facts(coverage: pl.DataFrame, crawled: pl.DataFrame) -> pl.DataFrame:
+    """One row per crawled Dutch-land cell with what it has and who looked. Frames as in `find_gaps`."""
     per_cell = coverage.group_by("cell_id").agg(
         pl.col("captures").sum(),
         pl.col("source").n_unique().alias("sources"),

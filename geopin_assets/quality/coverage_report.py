@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -28,6 +29,7 @@ from geopin_assets.quality.coverage import (
 from geopin_assets.quality.coverage_trend import Trend, keep_snapshot, take_snapshot, trend
 from geopin_assets.quality.map_html import render_html
 from geopin_assets.quality.map_png import render_png
+from geopin_assets.quality.wanted import NOTHING_ASKED, wanted
 from geopin_assets.regions import in_order, to_geojson
 
 
@@ -62,6 +64,8 @@ class CoverageReport:
     """One row per province, then the total."""
     gaps: pl.DataFrame = field(repr=False, compare=False)
     """One row per cell and reason, most inhabitants first."""
+    wanted: pl.DataFrame = field(repr=False, compare=False)
+    """Where imagery would help most (`wanted.py`)."""
 
     @property
     def gap_share(self) -> float:
@@ -76,13 +80,18 @@ def write_report(
     *,
     now: datetime,
     expectations: Expectations | None = None,
+    retrieval: pl.DataFrame = NOTHING_ASKED,
+    contribute: Mapping[str, str] = MappingProxyType({}),
 ) -> CoverageReport:
-    """Write the four files and keep the day's snapshot (frames as in `coverage.py`); returns what they say."""
-    coverage = coverage_by_cell(captures)
-    gaps = find_gaps(coverage, crawled, expectations or Expectations(now=now))
+    """Write the four files and keep the day's snapshot (frames as in `coverage.py`); returns what they say.
+
+    `retrieval`: cell_id, asked, failed (`wanted.py`). `contribute`: where people add imagery, by source.
+    """
+    coverage, expectations = coverage_by_cell(captures), expectations or Expectations(now=now)
+    gaps, most_wanted = find_gaps(coverage, crawled, expectations), wanted(coverage, crawled, retrieval, expectations)
     snapshot = take_snapshot(coverage, gaps, crawled, now=now)
     since = trend(snapshot, directory / "history")
-    html = render_html(coverage, gaps, crawled, now=now, trend=since)
+    html = render_html(coverage, gaps, crawled, now=now, trend=since, wanted=most_wanted, contribute=contribute)
     report = CoverageReport(
         parquet=write_frame(directory / "coverage.parquet", coverage),
         geojson=write_bytes(directory / "gaps.geojson", json.dumps(gaps_geojson(gaps)).encode()),
@@ -102,6 +111,7 @@ def write_report(
         trend=since,
         provinces=province_summary(coverage, crawled, gaps),
         gaps=gaps,
+        wanted=most_wanted,
     )
     keep_snapshot(snapshot, directory / "history")
     return report

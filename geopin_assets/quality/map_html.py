@@ -10,10 +10,11 @@ end the script element, and put into the page as text, never as markup.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -26,14 +27,28 @@ from geopin_assets.quality.coverage import GapReason, not_crawled, province_summ
 from geopin_assets.quality.coverage_trend import Trend
 
 PLACEHOLDER = "{{DATA}}"
+_WANTED_SHOWN = 500
 
 
 def render_html(
-    coverage: pl.DataFrame, gaps: pl.DataFrame, crawled: pl.DataFrame, *, now: datetime, trend: Trend | None = None
+    coverage: pl.DataFrame,
+    gaps: pl.DataFrame,
+    crawled: pl.DataFrame,
+    *,
+    now: datetime,
+    trend: Trend | None = None,
+    wanted: pl.DataFrame | None = None,
+    contribute: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The page. Frames as in `coverage.py`; `now` is printed as its date, `trend` beside the totals."""
+    """The page. Frames as in `coverage.py` and `wanted.py`; `now` is printed as its date, `trend` beside the totals.
+
+    `contribute`: where people add imagery, by source.
+    """
     template = files("geopin_assets.quality").joinpath("coverage.html").read_text(encoding="utf-8")
-    return template.replace(PLACEHOLDER, script_json(page_data(coverage, gaps, crawled, now=now, trend=trend)), 1)
+    data = page_data(coverage, gaps, crawled, now=now, trend=trend)
+    ranked = [] if wanted is None else wanted.head(_WANTED_SHOWN).select("cell_id", "lack", "failed").rows()
+    data |= {"wanted": [[cell_id, round(lack, 2), round(failed, 2)] for cell_id, lack, failed in ranked]}
+    return template.replace(PLACEHOLDER, script_json(data | {"contribute": list(contribute.items())}), 1)
 
 
 def script_json(data: Any) -> str:

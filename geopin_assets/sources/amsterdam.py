@@ -54,6 +54,7 @@ class Amsterdam(Source):
     title = "Panoramabeelden Amsterdam"
     homepage = "https://data.amsterdam.nl"
     contribute_url = "https://data.amsterdam.nl"
+    takes_photos = False
     thumbnail = (r"/panorama_4000\.jpg$", "/panorama_2000.jpg")
     endpoint = "https://api.data.amsterdam.nl"
     license = "CC-BY-4.0"

@@ -110,6 +110,8 @@ class Source(ABC):
     homepage: ClassVar[str]
     contribute_url: ClassVar[str]
     """Where people add imagery to this platform."""
+    takes_photos: ClassVar[bool] = True
+    """Whether anybody may add photos there."""
     endpoint: ClassVar[str] = ""
     """Default base address of the API, without trailing slash; empty for a source without one."""
     asks_a_server: ClassVar[bool] = True

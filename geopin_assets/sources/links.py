@@ -38,6 +38,7 @@ class LinkedCapture:
     source: str
     source_capture_id: str
     image_url: str
+    """Empty where nobody told it: of captures that another installation passed on."""
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class Links:
         except ConfigurationError:
             return []  # not registered any more: its links are as good as they look
         now = self._now()
-        return [capture for capture in captures if source.is_link_expired(capture.image_url, now)]
+        return [one for one in captures if not one.image_url or source.is_link_expired(one.image_url, now)]
 
     def _note(self, source: Source, batch: Sequence[LinkedCapture], tally: CrawlReport, renewal: Renewal) -> None:
         """Ask for one batch; a link is taken only if it is one, and good."""

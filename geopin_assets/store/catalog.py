@@ -5,20 +5,32 @@ Here: the few reads and writes that other layers need. The tables are in `schema
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 import duckdb
 import polars as pl
 
 from geopin_assets.errors import StaleCatalogError
+from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.grid import Bbox
 from geopin_assets.installation import Mark
-from geopin_assets.store.database import Database, DatabaseSpace, frame
-from geopin_assets.store.merge import MergeReport, merge_cells, replace_takedowns, unmerged_cells
+from geopin_assets.store.cell_files import CellFiles
+from geopin_assets.store.database import Database, DatabaseSpace, copy_database, frame
+from geopin_assets.store.failures import FAILURE_COLUMNS, follow_failures
+from geopin_assets.store.merge import (
+    MEMORY_LIMIT,
+    MergeReport,
+    merge_cells,
+    replace_takedowns,
+    unmerged_cells,
+    unwritten_cells,
+)
 from geopin_assets.store.raw import RawStore
+from geopin_assets.store.reading import quoted
 from geopin_assets.store.schema import CAPTURE_COLUMNS
 from geopin_assets.store.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS, Takedowns
 
@@ -34,10 +46,7 @@ _WITHIN = """and exists (
     select 1 from (select unnest(?::double[]) as west, unnest(?::double[]) as south,
                           unnest(?::double[]) as east, unnest(?::double[]) as north)
     where lon between west and east and lat between south and north)"""
-FAILURE_COLUMNS = [
-    *("capture_id", "cell_id", "source", "image_version"),
-    *("reason", "attempts", "last_tried_at", "next_try_at"),
-]
+_NEWEST = "select installation_id, generation, merge_id from generations order by generation desc limit 1"
 
 
 class Catalog:
@@ -47,14 +56,16 @@ class Catalog:
         self,
         path: Path,
         takedowns: Takedowns | None = None,
+        cells: CellFiles | None = None,
         *,
         patience_s: float = 300.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`takedowns`: the list that is kept out, by default the file beside the catalog."""
+        """`takedowns`: the list that is kept out, by default the file beside the catalog. `cells`: what follows it."""
         self._database = Database(path, patience_s=patience_s, sleep=sleep)
         self._takedowns = takedowns or Takedowns(path.with_name(TAKEDOWNS))
+        self._cells = cells
         self._clock = clock
 
     def merge(self, cell_ids: Sequence[str], raw: RawStore) -> MergeReport:
@@ -69,7 +80,9 @@ class Catalog:
         with self._database.connect() as db:
             self._apply_takedowns(db)
             self._count_generation(db)
-            return merge_cells(db, cell_ids, raw, self._clock())
+            report = merge_cells(db, cell_ids, raw, self._clock())
+            self._write_cells(db)
+            return report
 
     def unmerged(self, raw: RawStore) -> list[str]:
         """The cells whose raw files hold something that was not merged. Reads the end of every raw file."""
@@ -135,6 +148,7 @@ class Catalog:
         if self._database.path.exists() and not self._takedowns.listed().equals(here):
             with self._database.connect() as db:
                 self._apply_takedowns(db)
+                self._write_cells(db)
 
     def last_seen(self, capture_ids: Sequence[str]) -> dict[str, datetime]:
         """When a crawl last showed captures; those that none ever did are not in it."""
@@ -147,6 +161,11 @@ class Catalog:
         sql = "select distinct cell_id from capture_history where list_contains(?, capture_id) and cell_id is not null"
         found = self._if_there("capture_history", sql, [list(capture_ids)])
         return [] if found is None else found["cell_id"].to_list()
+
+    def copy_to(self, path: Path) -> None:
+        """Another database with all that it holds now, without the room that nothing uses."""
+        with self._database.connect(read_only=True) as db:
+            copy_database(db, path)
 
     def tidy(self) -> DatabaseSpace:
         """Give back what the file does not need; what it takes then."""
@@ -282,14 +301,34 @@ class Catalog:
             from embedding_failures semi join captures using (capture_id) group by all order by all"""
         )
 
-    def replace_failures(self, cell_id: str, failures: pl.DataFrame) -> None:
-        """Make `failures` (without cell_id) the embedding failures of one cell."""
-        with self._database.connect() as db:
+    def follow_failures(self, objects: ObjectStore) -> None:
+        """Have the table of embedding failures say what the files of all cells say; those that changed are read."""
+        if not self._database.path.exists():
+            return
+        stored = {PurePosixPath(one.key).stem: one for one in objects.look()[1] if one.key.endswith(".parquet")}
+        known = dict(self.query("from failure_files").iter_rows())
+        changed = [cell_id for cell_id, one in stored.items() if known.get(cell_id) != one.version]
+        if changed or known.keys() - stored.keys():
+            with self._database.connect() as db:
+                follow_failures(db, objects, {cell_id: stored[cell_id] for cell_id in changed}, known.keys() - stored)
+
+    def snapshot(self, files: Mapping[Path, Sequence[str]], columns: Sequence[str]) -> pl.DataFrame:
+        """Write captures of cells to Parquet files, by cell and capture, all as of one moment; `crawl_cells` of then.
+
+        Takes 1 GB at most, and what does not fit on the disk beside the catalog.
+        """
+        with self._database.connect(read_only=True) as db:
             db.begin()
-            db.execute("delete from embedding_failures where cell_id = ?", [cell_id])
-            db.register("failures", failures.with_columns(cell_id=pl.lit(cell_id)).select(FAILURE_COLUMNS))
-            db.execute("insert into embedding_failures by name select * from failures")
+            db.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+            for path, cell_ids in files.items():
+                chosen = "where cell_id in (select unnest(?::varchar[])) order by cell_id, capture_id"
+                found = f"select {', '.join(columns)} from captures {chosen}"  # noqa: S608
+                db.execute(f"copy ({found}) to {quoted(path)} (format parquet, row_group_size 16384)", [list(cell_ids)])
+            crawls = frame(
+                db, "from crawl_cells where cell_id in (select unnest(?::varchar[]))", [[*chain(*files.values())]]
+            )
             db.commit()
+            return crawls
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
         """Run a read-only query."""
@@ -316,6 +355,15 @@ class Catalog:
         listed = self._takedowns.listed()
         if not listed.equals(held):
             replace_takedowns(db, listed, self._clock())
+
+    def _write_cells(self, db: duckdb.DuckDBPyConnection) -> None:
+        """Have the files of cells follow. A kill in between leaves the cells on the list of the next merge."""
+        if self._cells is None:
+            return
+        written = list(self._cells.write(unwritten_cells(db)))
+        db.execute("delete from unwritten_cells")
+        if written and (row := db.execute(_NEWEST).fetchone()):
+            self._cells.put_mark(Mark(*row))
 
     def _count_generation(self, db: duckdb.DuckDBPyConnection) -> None:
         """Write the merge down. One that was never marked, as it was just made or is older than this, is not counted

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from secrets import token_hex
 
 import duckdb
 import polars as pl
@@ -22,7 +23,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_
 from geopin_assets.errors import ConfigurationError, DamagedFileError, TransientError
 from geopin_assets.files.atomic import creating
 from geopin_assets.files.damage import of_disk
-from geopin_assets.store.reading import of_this_process
+from geopin_assets.store.reading import of_this_process, quoted
 
 SQL = files("geopin_assets.store")
 REBUILD = "Move it away and materialize `catalog`: everything in it is made again from the raw files"
@@ -125,17 +126,23 @@ class Database:
 
 def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
     """Make what tables there are not, and those of an older version what they are now, keeping what they hold."""
+    tables = set(frame(db, "select table_name from duckdb_tables()")["table_name"])
     schema = (SQL / "schema.sql").read_text()
-    if frame(db, "select 1 from duckdb_tables() where table_name = 'capture_history'").height:
+    if "capture_history" in tables:
         before, after = (SQL / "migrate.sql").read_text().split("-- schema.sql\n")
         schema = f"begin; {before} {schema} {after} commit;"
     db.execute(schema)
+    if tables and "unwritten_cells" not in tables:
+        db.execute("insert into unwritten_cells select distinct cell_id from crawl_cells")
+        db.execute("delete from embedding_failures")  # files say it now; what failed before is tried once more
 
 
 def _is_older(db: duckdb.DuckDBPyConnection) -> bool:
     """Whether its tables lack the newest column; asking the list of columns takes ten times as long."""
     try:
-        db.execute("select heading_from, capture_history.cell_id from captures, capture_history limit 0")
+        db.execute(
+            "select heading_from, capture_history.cell_id from captures, capture_history, unwritten_cells limit 0"
+        )
     except (duckdb.CatalogException, duckdb.BinderException):
         return True
     return False
@@ -152,3 +159,13 @@ def frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] 
 def _is_locked(error: BaseException) -> bool:
     """DuckDB's own words; the path stands in the message too, and may hold any others."""
     return isinstance(error, duckdb.IOException) and str(error).startswith("IO Error: Could not set lock on file")
+
+
+def copy_database(db: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Make a database at `path` of all that the connection's holds."""
+    (here,), name = db.execute("select current_database()").fetchone() or ("",), f"copy_{token_hex(4)}"
+    db.execute(f"attach {quoted(path)} as {name}")
+    try:
+        db.execute(f"copy from database {here} to {name}")
+    finally:
+        db.execute(f"detach {name}")

@@ -5,13 +5,14 @@ stayed. Dagster's log knows of failures too, but it is trimmed, and a report wou
 what follows from failures (`quality/crawl_state.py`).
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import orjson
 import polars as pl
 
-from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
+from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore
 
 FAILED_SCHEMA = pl.Schema(
     {
@@ -76,11 +77,12 @@ class FailedCrawls:
         """The cell was crawled well."""
         self._objects.delete([_key(source, cell_id)])
 
-    def all(self) -> list[FailedCrawl]:
-        """Every note. A damaged one is left out: the next attempt replaces it, good or bad."""
-        sources, _ = self._objects.look()
-        found = (stored.key for source in sources for stored in self._objects.look(f"{source}/{_FOLDER}")[1])
-        return [note for note in map(self._read, found) if note]
+    def all(self, source: str = "") -> list[FailedCrawl]:
+        """Every note, or those of one source. A damaged one is left out: the next attempt replaces it, good or bad."""
+        sources = [source] if source else self._objects.look()[0]
+        found = [stored.key for one in sources for stored in self._objects.look(f"{one}/{_FOLDER}")[1]]
+        with ThreadPoolExecutor(READERS) as pool:
+            return [note for note in pool.map(self._read, found) if note]
 
     def _read(self, key: str) -> FailedCrawl | None:
         """None too for a note that says something else than its name, or in another form than FAILED_SCHEMA."""

@@ -8,7 +8,8 @@ What a batch holds in memory does not depend on how many cells are merged; what 
 only by its keys. A batch is one transaction: whatever ends a merge, the cells that it has done are done.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -18,9 +19,10 @@ import polars as pl
 
 from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError
+from geopin_assets.files.object_store import READERS
 from geopin_assets.store.database import SQL, frame
 from geopin_assets.store.raw import CrawlAccount, RawStore
-from geopin_assets.store.schema import RAW_SCHEMA
+from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
 
 MEMORY_LIMIT = "1GB"
 """Of DuckDB while it merges; what does not fit goes to the disk."""
@@ -76,6 +78,7 @@ def merge_cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: Raw
         db.begin()
         duplicates += _merge_batch(db, batch, raw, now, damaged)
         reports.append(_report(db, batch))
+        db.execute(_UNWRITTEN)
         db.commit()
     for source, cell_id in damaged:  # the next look at what is missing has it crawled again
         raw.objects.set_aside(raw.key(source, cell_id))
@@ -86,7 +89,25 @@ def merge_cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: Raw
 def unmerged_cells(db: duckdb.DuckDBPyConnection, raw: RawStore) -> list[str]:
     """Cells with raw files that `merge_cells` would read; one that cannot be read is not among them."""
     cells, _ = _cells(db, raw.crawls()["cell_id"].to_list(), raw)
-    return sorted(cell.cell_id for cell in cells.values() if cell.newer)
+    unwritten = db.execute("from unwritten_cells").fetchall()
+    return sorted({cell.cell_id for cell in cells.values() if cell.newer}.union(cell_id for (cell_id,) in unwritten))
+
+
+def unwritten_cells(db: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pl.DataFrame, set[str]]]:
+    """The cells whose files are older than the catalog: CAPTURE_COLUMNS, and the sources with a complete crawl."""
+    cells = db.execute(
+        """select cell_id, md5_number_lower(cell_id) % 4294967296 as cell_key,
+           list(source) filter (complete_number is not null)
+        from (select distinct cell_id from unwritten_cells)
+        left join crawl_cells using (cell_id) group by all order by cell_key"""
+    ).fetchall()
+    for cell_id, key, complete in cells:
+        held = f"select {', '.join(CAPTURE_COLUMNS)} from captures where cell_key = {key} and cell_id = ?"  # noqa: S608
+        yield (
+            cell_id,
+            frame(db, f"{held} order by capture_id", [cell_id]).cast(pl.Schema(CATALOG_SCHEMA)),
+            set(complete or ()),
+        )
 
 
 def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: datetime) -> None:
@@ -100,6 +121,9 @@ def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: 
         select md5_number_lower(capture_id) as id_key, * replace (?::timestamptz as removed_at) from capture_history
         where removed_at is null and capture_id in (select capture_id from takedowns)""",
         [now],
+    )
+    db.execute(
+        "insert into unwritten_cells select distinct cell_id from captures semi join takedowns using (capture_id)"
     )
     for table in ("captures", "other_sights", "embedding_failures"):
         db.execute(f"delete from {table} where capture_id in (select capture_id from takedowns)")  # noqa: S608
@@ -122,12 +146,10 @@ def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore
         {cell_id: _Cell(cell_id, keys[cell_id]) for cell_id in sorted(keys, key=keys.__getitem__)},
         _Damaged(),
     )
-    for source, cell_id in raw.sources_of(asked["cell_id"]):
+    for (source, cell_id), account in raw.some_accounts(asked["cell_id"].to_list()).items():
         cell = cells[cell_id]
-        try:
-            account = raw.account(source, cell_id)
-        except DamagedFileError as error:
-            damaged[source, cell_id] = error
+        if account is None:
+            damaged[source, cell_id] = DamagedFileError(f"raw file of {source} in {cell_id} cannot be read")
             continue
         number, complete_number, complete_at, *rest = merged.get((source, cell_id), (-1, 0, None, "", None))
         cell.captures += account.captures
@@ -144,24 +166,25 @@ def _merge_batch(
     """Returns how many rows of the files were duplicates."""
     _forget_changes(db)
     rows, accounts, files = [pl.DataFrame(schema=_COLUMNS | {"cell_key": pl.UInt32()})], [], []
-    for cell in batch:
-        for noted, (number, complete_number, complete_at) in cell.newer:
-            try:
-                account, stored = raw.read(noted.source, cell.cell_id, _COLUMNS)
-            except DamagedFileError as error:
-                damaged[noted.source, cell.cell_id] = error
+    newer = [(cell, noted.source, merged) for cell in batch for noted, merged in cell.newer]
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(lambda one: _read(raw, one[1], one[0].cell_id), newer)
+        for (cell, source, (number, complete_number, complete_at)), found in zip(newer, read, strict=True):
+            if isinstance(found, DamagedFileError):
+                damaged[source, cell.cell_id] = found
                 continue
+            account, stored = found
             rows.append(stored.with_columns(cell_key=pl.lit(cell.key, pl.UInt32())))
             accounts.append(asdict(account) | {"rejected": orjson.dumps(account.rejected).decode()})
             is_evidence = account.complete_number is not None and account.number >= number
             of_file = account.source, cell.cell_id, account.number, account.complete_number, is_evidence
-            files.append((*of_file, complete_number, complete_at))
+            files.append((*of_file, complete_number, complete_at, number < 0))
+    db.register("file_rows", pl.DataFrame(files, _FILES, orient="row"))
+    db.execute("create or replace temp table files as from file_rows")
     if not files:
         return 0
     db.register("rows", pl.concat(rows).with_row_index("nth").to_arrow(compat_level=pl.CompatLevel.newest()))
     db.register("accounts", pl.DataFrame(accounts, infer_schema_length=None))
-    db.register("file_rows", pl.DataFrame(files, _FILES, orient="row"))
-    db.execute("create or replace temp table files as from file_rows")
     _hold(db, [cell for cell in batch if cell.is_known])
     before, after = (SQL / "merge.sql").read_text().split("-- fill elsewhere\n")
     _execute(db, before, now)
@@ -173,9 +196,17 @@ def _merge_batch(
     return int(duplicates)
 
 
+def _read(raw: RawStore, source: str, cell_id: str) -> tuple[CrawlAccount, pl.DataFrame] | DamagedFileError:
+    try:
+        return raw.read(source, cell_id, _COLUMNS)
+    except DamagedFileError as error:
+        return error
+
+
 _FILES = {
     **{"source": pl.String(), "cell_id": pl.String(), "number": pl.Int64(), "complete_number": pl.Int64()},
     **{"is_evidence": pl.Boolean(), "was_complete": pl.Int64(), "was_complete_at": pl.Datetime("us", "UTC")},
+    "is_new": pl.Boolean(),
 }
 _HELD = """insert into held
 select c.rowid, c.capture_id, c.cell_id, c.source, c.row_hash, c.image_url, c.first_seen_at, c.seen_in,
@@ -191,6 +222,11 @@ select c.* replace (
        c.rowid as row_id, c.seen_in as noted_in
 from captures c left join crawl_cells k on k.source = c.source and k.cell_id = c.cell_id
 where c.rowid {which} and c.capture_id in (select capture_id from unknown)"""
+_UNWRITTEN = """insert into unwritten_cells
+select cell_id from incoming anti join changes using (capture_id)
+union select from_cell from changes where action <> 'SEEN'
+union select to_cell from changes where action <> 'SEEN' and to_cell is not null
+union select cell_id from files where is_new or (was_complete = 0 and complete_number is not null)"""
 _AFTER = "insert into after select cell_id, source, md5_number(capture_id || row_hash) from {table}"
 _REPORT = """
 select k.cell_id, coalesce(n.captures, 0) as captures, coalesce(n.sources, 0) as sources,

@@ -11,7 +11,7 @@ that lies in the future is refused when it is read: nobody knows then when the c
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,17 +20,20 @@ import orjson
 import polars as pl
 
 from geopin_assets.capture import Capture, Reason
-from geopin_assets.errors import DamagedFileError
+from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
-from geopin_assets.files.object_store import ConflictError, NoSuchObjectError, ObjectStore, Stored
-from geopin_assets.store.failed_crawls import FailedCrawls, failed_frame
+from geopin_assets.files.compacted import KEY, compacted
+from geopin_assets.files.object_store import READERS, ConflictError, NoSuchObjectError, ObjectStore, Stored
+from geopin_assets.store.failed_crawls import FailedCrawl, FailedCrawls, failed_frame
+from geopin_assets.store.numbers import next_number
 from geopin_assets.store.schema import CAPTURE_SCHEMA, RAW_SCHEMA, captures_frame, conformed, content_version
 
 _ACCOUNT = "geopin_crawl"
+_ACCOUNTS = pl.Schema({_ACCOUNT: pl.String()})
 _SUFFIX = ".parquet"
-_COUNT = "crawls.json"
+_MANY = 1_000
+"""Files whose accounts are found by a list of all rather than one by one."""
 _CONFLICTS = 100
-_MOST = 2**53
 AHEAD = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
 _VOLATILE = ("image_url", "payload")
@@ -91,7 +94,7 @@ class RawStore:
 
     def write(
         self,
-        captures: Sequence[Capture],
+        captures: Sequence[Capture] | pl.DataFrame,
         *,
         source: str,
         cell_id: str,
@@ -103,11 +106,11 @@ class RawStore:
         is_complete: bool,
         duration_s: float,
     ) -> CrawlAccount:
-        """Add this crawl to the cell's file and return the account.
+        """Add this crawl to the cell's file and return the account. `captures` may be a frame of CAPTURE_SCHEMA.
 
         What an incomplete crawl did not show stays. A damaged file is set aside.
         """
-        found = captures_frame(captures)
+        found = captures if isinstance(captures, pl.DataFrame) else captures_frame(captures)
 
         def with_crawl() -> tuple[CrawlAccount, pl.DataFrame]:
             before, older = self._read_or_set_aside(source, cell_id)
@@ -153,8 +156,8 @@ class RawStore:
     def account(self, source: str, cell_id: str) -> CrawlAccount:
         """The account of the stored crawl. Raises DamagedFileError for a file that is not ours or is damaged."""
         try:
-            with self.objects.as_file(self.key(source, cell_id)) as path:
-                return self._account(parquet.read_metadata(path), source, cell_id)
+            text = parquet.metadata_of(self.objects, self.key(source, cell_id)).get(_ACCOUNT, "")
+            return self._account(text, source, cell_id)
         except (DamagedFileError, NoSuchObjectError, FileNotFoundError) as error:
             raise _damaged(source, cell_id, error) from error
 
@@ -166,7 +169,7 @@ class RawStore:
             with self.objects.as_file(self.key(source, cell_id)) as path, parquet.reading(str(path)):
                 file = parquet.opened(path)  # both from one opening: another crawl may replace it meanwhile
                 metadata = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-                account = self._account(metadata, source, cell_id)
+                account = self._account(metadata.get(_ACCOUNT, ""), source, cell_id)
                 stored = pl.DataFrame(file.read(columns=list(schema), use_threads=False))
             if "seen_in" not in stored.columns and "seen_in" in schema:
                 stored = stored.with_columns(seen_in=pl.lit(account.number), seen_at=pl.lit(account.crawled_at))
@@ -191,14 +194,16 @@ class RawStore:
         """The cell was crawled well again."""
         self._failed.forget(source, cell_id)
 
-    def failures(self) -> pl.DataFrame:
-        """Cells whose last crawl failed, by source: FAILED_SCHEMA. A note that a good crawl has overtaken is none."""
+    def failures(self, source: str = "") -> pl.DataFrame:
+        """Cells whose last crawl failed, of one source or all: FAILED_SCHEMA. What a good crawl overtook is none."""
 
-        def is_standing(source: str, cell_id: str, good_number: int) -> bool:
-            account = self._account_or_none(source, cell_id)
-            return account is None or (account.complete_number or 0) <= good_number
+        def is_standing(note: FailedCrawl) -> bool:
+            account = self._account_or_none(note.source, note.cell_id)
+            return account is None or (account.complete_number or 0) <= note.good_number
 
-        standing = [note for note in self._failed.all() if is_standing(note.source, note.cell_id, note.good_number)]
+        notes = self._failed.all(source)
+        with ThreadPoolExecutor(READERS) as pool:
+            standing = [note for note, is_so in zip(notes, pool.map(is_standing, notes), strict=True) if is_so]
         now = self._clock()
         return failed_frame(standing).with_columns(
             pl.col("first_failed_at", "last_failed_at").clip(upper_bound=now),
@@ -209,11 +214,30 @@ class RawStore:
         """CRAWLS_SCHEMA of every stored crawl, or of those of one source.
 
         All is null but source, cell_id and `unknown` for one that is unreadable.
-        The catalog's `crawl_cells` are older where a crawl brought nothing new, as it is not merged then. Reads the
-        end of every file: 43 us each, 9 s for 200,000.
+        The catalog's `crawl_cells` are older where a crawl brought nothing new, as it is not merged then. Lists all
+        files, and reads the ends of those that changed since somebody last did.
         """
-        cells = [cell for cell in map(_source_and_cell, self.objects.walk(source)) if cell]
-        return pl.DataFrame([(*cell, *self._crawled(*cell)) for cell in cells], CRAWLS_SCHEMA, orient="row")
+        rows = [(*cell, *_crawled(account)) for cell, account in self.accounts(source).items()]
+        return pl.DataFrame(rows, CRAWLS_SCHEMA, orient="row")
+
+    def accounts(self, source: str = "") -> dict[tuple[str, str], CrawlAccount | None]:
+        """The account of every stored file, or of those of one source, by (source, cell_id); None: unreadable."""
+        found: dict[tuple[str, str], CrawlAccount | None] = {}
+        for one in [source] if source else self.objects.look()[0]:
+            stored = {cell: file for file in self.objects.look(one)[1] if (cell := _source_and_cell(file))}
+            known = compacted(self.objects, one, stored.values(), self._text, _ACCOUNTS)
+            texts = dict(row for rows in known for row in rows.select(KEY, _ACCOUNT).iter_rows())
+            found |= {cell: self._understood(texts.get(file.key), *cell) for cell, file in stored.items()}
+        return found
+
+    def some_accounts(self, cell_ids: Sequence[str]) -> dict[tuple[str, str], CrawlAccount | None]:
+        """The same of every stored file of these cells, cell by cell."""
+        cells = self.sources_of(cell_ids)
+        if len(cells) > _MANY:
+            everything = self.accounts()
+            return {cell: everything[cell] for cell in cells if cell in everything}
+        with ThreadPoolExecutor(READERS) as pool:
+            return dict(zip(cells, pool.map(lambda cell: self._account_or_none(*cell), cells), strict=True))
 
     def lost(self, source: str) -> set[str]:
         """Cells that were crawled and have no file any more, as it was damaged and set aside."""
@@ -239,29 +263,39 @@ class RawStore:
 
         None in place of the id for a file that cannot be read: it may have any. Reads every file, 1 ms each.
         """
-        for stored in self.objects.look(source)[1]:
-            found = _source_and_cell(stored)
-            if not found:
-                continue
+        wanted = list(capture_ids)
+
+        def look(stored: Stored) -> list[str] | None:
             try:
-                with self.objects.as_file(stored.key) as path:
-                    ids = parquet.read_frame(path, ["capture_id"])["capture_id"]
-            except (DamagedFileError, NoSuchObjectError, FileNotFoundError, pl.exceptions.PolarsError):
-                yield found[1], None
-                continue
-            yield from ((found[1], capture_id) for capture_id in ids.filter(ids.is_in(list(capture_ids))))
+                ids = parquet.read_columns(self.objects, stored.key, ["capture_id"])["capture_id"]
+            except (GeoPinError, FileNotFoundError, pl.exceptions.PolarsError):
+                return None
+            return ids.filter(ids.is_in(wanted)).to_list()
+
+        files = [stored for stored in self.objects.look(source)[1] if _source_and_cell(stored)]
+        with ThreadPoolExecutor(READERS) as pool:
+            for stored, ids in zip(files, pool.map(look, files), strict=True):
+                (_, cell_id) = _source_and_cell(stored) or ("", "")
+                yield from ((cell_id, capture_id) for capture_id in ([None] if ids is None else ids))
 
     def sources_of(self, cell_ids: Iterable[str]) -> list[tuple[str, str]]:
         """(source, cell_id) of every stored file among these cells."""
-        sources, _ = self.objects.look()
-        return [(s, c) for c in cell_ids for s in sources if self.objects.has(self.key(s, c))]
+        sources, cells = self.objects.look()[0], list(cell_ids)
+        there = self.objects.there(self.key(source, cell_id) for source in sources for cell_id in cells)
+        return [(source, cell_id) for cell_id in cells for source in sources if self.key(source, cell_id) in there]
 
-    def _crawled(self, source: str, cell_id: str) -> tuple[datetime | None, int | None, bool | None, str | None]:
-        account = self._account_or_none(source, cell_id)
-        if account is None:
-            return None, None, None, Unknown.UNREADABLE
-        unknown = None if account.crawled_at else Unknown.AHEAD
-        return account.crawled_at, account.captures, account.is_complete, unknown
+    def _text(self, key: str) -> pl.DataFrame:
+        """What a file says of its crawl, _ACCOUNTS; nothing if it cannot be read."""
+        try:
+            return pl.DataFrame({_ACCOUNT: [parquet.metadata_of(self.objects, key)[_ACCOUNT]]})
+        except (DamagedFileError, NoSuchObjectError, FileNotFoundError, KeyError):
+            return _ACCOUNTS.to_frame()
+
+    def _understood(self, text: str | None, source: str, cell_id: str) -> CrawlAccount | None:
+        try:
+            return self._account(text or "", source, cell_id)
+        except DamagedFileError:
+            return None
 
     def _account_or_none(self, source: str, cell_id: str) -> CrawlAccount | None:
         try:
@@ -269,10 +303,10 @@ class RawStore:
         except DamagedFileError:
             return None
 
-    def _account(self, metadata: Mapping[str, str], source: str, cell_id: str) -> CrawlAccount:
+    def _account(self, text: str, source: str, cell_id: str) -> CrawlAccount:
         """Raises DamagedFileError for the account of another file, or none."""
         try:
-            found = orjson.loads(metadata[_ACCOUNT])
+            found = orjson.loads(text)
             times = {name: self._past(found.get(name)) for name in ("crawled_at", "complete_at")}
             if "number" not in found:  # from before there were numbers
                 found |= {"number": 0, "complete_number": 0 if found["is_complete"] else None}
@@ -311,22 +345,12 @@ class RawStore:
             return None, None
 
     def _next_number(self, source: str, above: int) -> int:
-        """Higher than that of every crawl of the source before, whichever process made it."""
-        key = f"{source}/{_COUNT}"
-        for _ in range(_CONFLICTS):
-            stored = self.objects.find(key)
-            number = max(above, self._last_number(source, key)) + 1
-            if self._put(key, orjson.dumps({"number": number}), stored):
-                return number
-        raise ConflictError(f"{self.objects.address(key)}: other processes kept writing it")
+        """Where the count is lost, it goes on from what the files say."""
 
-    def _last_number(self, source: str, key: str) -> int:
-        """As counted; from every file if the count is not there or makes no sense."""
-        with suppress(NoSuchObjectError, ValueError, KeyError, TypeError):
-            if 0 <= (number := orjson.loads(self.objects.get(key))["number"]) < _MOST and isinstance(number, int):
-                return number
-        files = filter(None, map(_source_and_cell, self.objects.look(source)[1]))
-        return max((account.number for at in files if (account := self._account_or_none(*at))), default=0)
+        def last_known() -> int:
+            return max((account.number for account in self.accounts(source).values() if account), default=0)
+
+        return next_number(self.objects, source, above, last_known)
 
     def _put(self, key: str, content: bytes, before: Stored | None) -> bool:
         """False, with nothing written, if it is not as it was `before`."""
@@ -343,6 +367,13 @@ def _source_and_cell(stored: Stored) -> tuple[str, str] | None:
         case [source, cell_id] if stored.key.endswith(_SUFFIX):
             return source, cell_id
     return None
+
+
+def _crawled(account: CrawlAccount | None) -> tuple[datetime | None, int | None, bool | None, str | None]:
+    if account is None:
+        return None, None, None, Unknown.UNREADABLE
+    unknown = None if account.crawled_at else Unknown.AHEAD
+    return account.crawled_at, account.captures, account.is_complete, unknown
 
 
 def _seen(found: pl.DataFrame, cell_id: str, number: int, at: datetime) -> pl.DataFrame:

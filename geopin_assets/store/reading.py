@@ -63,9 +63,9 @@ class Files:
         db = self._engine.cursor()
         if path not in self._names:
             name = f"file_{next(self._numbers)}"
-            db.execute(f"attach {_quoted(path)} as {name} (type duckdb, read_only)")
+            db.execute(f"attach {quoted(path)} as {name} (type duckdb, read_only)")
             if not self._names:
-                db.execute(f"set temp_directory = {_quoted(path.with_name(f'{path.name}.tmp'))}")
+                db.execute(f"set temp_directory = {quoted(path.with_name(f'{path.name}.tmp'))}")
             self._names[path] = name
         db.execute(f"use {self._names[path]}")
         return db
@@ -79,7 +79,8 @@ class Files:
             self._engine = None
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """A path in a statement."""
     return "'" + str(path).replace("'", "''") + "'"
 
 

@@ -102,6 +102,10 @@ create table if not exists crawl_cells (   -- the newest crawl merged per (sourc
     data_version varchar not null          -- hash of what it stored
 );
 
+create table if not exists unwritten_cells (  -- cells whose file of canonical captures is older than this catalog
+    cell_id varchar not null               -- the crawl square
+);
+
 create table if not exists embedding_failures (  -- images that could not be embedded, and when to try again
     capture_id    varchar not null,
     cell_id       varchar not null,        -- the crawl square that was embedded
@@ -111,6 +115,11 @@ create table if not exists embedding_failures (  -- images that could not be emb
     attempts      integer not null,        -- tries so far
     last_tried_at timestamptz not null,    -- when the newest of them was
     next_try_at   timestamptz              -- null: never again
+);
+
+create table if not exists failure_files (  -- what `embedding_failures` was filled from: one file per cell that has any
+    cell_id varchar not null,              -- the crawl square that was embedded
+    version varchar not null               -- of its file then; another one is read again
 );
 
 create or replace view capture_history as (    -- one row per capture ever seen

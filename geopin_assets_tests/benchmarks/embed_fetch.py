@@ -20,12 +20,12 @@ import polars as pl
 
 from geopin_assets.embedding.decoders import Decoders
 from geopin_assets.embedding.fetching import ImageFetcher
-from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.protocol import CaptureImage, Failure, Image
 from geopin_assets.embedding.reading import ReadAhead
 from geopin_assets.embedding.repeats import digest
 from geopin_assets.embedding.seen import flat
 from geopin_assets.embedding.stages import StageClock
+from geopin_assets.http_client.addresses import AddressRule
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import Cost, alternating, machine, print_table, typical
 from geopin_assets_tests.benchmarks.tools.model import random_cosplace

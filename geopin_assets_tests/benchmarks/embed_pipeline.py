@@ -17,10 +17,10 @@ from statistics import median
 
 from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.fetching import ImageFetcher
-from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.model.checkpoints import BACKBONES
 from geopin_assets.embedding.model.inference import BATCH_SIZE, TorchEmbedder
 from geopin_assets.embedding.views import perspective_views
+from geopin_assets.http_client.addresses import AddressRule
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import (
     Cost,

@@ -17,7 +17,7 @@ import aiohttp
 import httpx
 
 from geopin_assets.embedding.fetching import ImageFetcher
-from geopin_assets.embedding.hosts import AddressRule
+from geopin_assets.http_client.addresses import AddressRule
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import alternating, machine, print_table, typical
 

@@ -28,15 +28,20 @@ LOOKS_ALIKE = 8
 """Captures of one place, whose vectors differ by noise; places look like their towns, and those like one of a few."""
 
 
-def vectors(count: int, seed: int) -> NDArray[np.float32]:
-    """Unit vectors, float32 [count, DIM], of captures of places; the places are the same whatever the seed."""
+_AT_ONCE = 50_000
+
+
+def vectors(count: int, numbers: NDArray[np.intp], seed: int) -> NDArray[np.float32]:
+    """Unit vectors, float32 [n, DIM], of these of `count` captures of places, which are the same whatever the seed."""
     places, noise = np.random.default_rng(0), np.random.default_rng(seed)
     towns = places.standard_normal((300, DIM), dtype=np.float32)
     size = -(-count // LOOKS_ALIKE)
     of = towns[places.integers(len(towns), size=size)] + places.standard_normal((size, DIM), dtype=np.float32)
-    drawn = np.repeat(of, LOOKS_ALIKE, axis=0)[:count]
-    drawn = drawn + 0.8 * noise.standard_normal(drawn.shape, dtype=np.float32)
-    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    drawn = of[numbers // LOOKS_ALIKE]
+    for first in range(0, len(drawn), _AT_ONCE):
+        part = drawn[first : first + _AT_ONCE]
+        part += 0.8 * noise.standard_normal(part.shape, dtype=np.float32)
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
     return drawn
 
 
@@ -80,8 +85,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=40)
     chosen = parser.parse_args(arguments)
-    stored = vectors(chosen.count, 1)
-    asked = vectors(chosen.count, 2)[:: max(1, chosen.count // chosen.queries)]
+    stored = vectors(chosen.count, np.arange(chosen.count), 1)
+    asked = vectors(chosen.count, np.arange(0, chosen.count, max(1, chosen.count // chosen.queries)), 2)
     with tempfile.TemporaryDirectory(prefix="geopin-bench-") as folder:
         index = filled(Path(folder), stored)
         index.query(asked[0], TOP)  # opens the files

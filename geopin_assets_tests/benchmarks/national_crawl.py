@@ -97,7 +97,8 @@ def served(places: list[Place]) -> Iterator[int]:
 
 def crawl(source: type[Source], settings: Settings, cell_ids: Sequence[str]) -> Crawl:
     """Crawl cells into raw files, as plain code."""
-    raw, captures, requests, failed, started = RawStore(open_store(settings.raw_dir)), 0, 0, 0, time.perf_counter()
+    raw = RawStore(open_store(settings.data_dir / "raw"))
+    captures, requests, failed, started = 0, 0, 0, time.perf_counter()
     with open_source(source.name, settings) as crawler:
         for where, outcome in crawl_cells(crawler, map(cell, cell_ids)):
             for _ in store_cell(raw, source.name, where.cell_id, outcome):

@@ -21,8 +21,9 @@ from PIL import Image as Pillow
 
 from geopin_assets.embedding.decoding import FLAT_AT_LEAST, PANORAMA_AT_LEAST
 from geopin_assets.embedding.model.checkpoints import Architecture
-from geopin_assets.embedding.model.cosplace import CosPlaceNetwork, load_network
+from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
 from geopin_assets.embedding.model.inference import TorchEmbedder
+from geopin_assets.embedding.model.loading import load_network
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Embedder, Image
 from geopin_assets.embedding.views import perspective_views
@@ -47,7 +48,7 @@ def models(checkpoints: Sequence[str]) -> Iterator[Embedder]:
     torch.manual_seed(0)
     yield TorchEmbedder(CosPlaceNetwork("ResNet50", 512), Architecture("cosplace", "ResNet50", 512).model("random"))
     for path in map(Path, checkpoints):
-        backbone, dim, method = path.stem.split("_")
+        backbone, dim, method = path.stem.split("_") if path.stem != "megaloc" else ("ViTB14", "8448", "megaloc")
         yield TorchEmbedder(*load_network(path, Architecture.parse(f"{method}/{backbone}/{dim}")))
     yield from imagenet()
 

@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from geopin_assets.cli.door import Door
 from geopin_assets.cli.services import reports
+from geopin_assets.files.object_store import open_store
 from geopin_assets_tests.ui.city import HOST, await_port, free_port
 
 JSON = {"Content-Type": "application/json"}
@@ -37,7 +38,7 @@ class Behind:
             Route("/{path:path}", self._http, methods=["GET", "POST", "PUT", "OPTIONS"]),
         ]
         addresses = {f"http://{HOST}:{self.port}", f"http://localhost:{self.port}", PROXY}
-        self.app = Door(Starlette(routes=routes), reports(folder), Starlette(), addresses, token)
+        self.app = Door(Starlette(routes=routes), reports(open_store(folder)), Starlette(), addresses, token)
 
     async def _http(self, request: Request) -> PlainTextResponse:
         self.reached.append(f"{request.method} {request.url.path}")

@@ -237,7 +237,7 @@ def copies(place: Installation) -> dict[str, Path]:
     settings = place.storage.settings()
     return {
         "file": settings.takedowns_path,
-        "raw": settings.raw_dir / "takedowns.jsonl",
+        "raw": settings.data_dir / "raw" / "takedowns.jsonl",
         "index": settings.index_dir / "takedowns.jsonl",
         "rows": settings.index_dir / "metadata.sqlite",
         "catalog": settings.catalog_path,

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 import torch
 
+from geopin_assets.cli.index import switch_index
 from geopin_assets.cli.listings import print_status
 from geopin_assets.defs.resources import SearchIndex
 from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
@@ -36,8 +37,12 @@ def publication(platform: Platform) -> dict[str, tuple[str, int]]:
     return {model.split("-")[0]: (state, vectors) for model, state, vectors in rows.iter_rows()}
 
 
-def test_another_model_takes_the_place_of_the_one_in_use_only_when_it_is_complete(
-    build_platform: Callable[[str], Platform], instance: dg.DagsterInstance, tmp_path: Path
+def test_another_model_takes_the_place_of_the_one_in_use_only_when_it_is_complete_and_found_no_worse(
+    build_platform: Callable[[str], Platform],
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     platform = build_platform("models")
     platform.run(instance, sources=SOURCES)
@@ -53,12 +58,19 @@ def test_another_model_takes_the_place_of_the_one_in_use_only_when_it_is_complet
     assert platform.rows.count("vectors") == count, "so are the rows of its vectors"
 
     platform.run(instance, cells=CELLS[1:], sources=SOURCES)
+    assert states(platform.search_index) == {"thumbnail": "serving", "cosplace": "building"}, (
+        "too little to judge it by"
+    )
+    for variable, value in platform.overrides.items():
+        monkeypatch.setenv(variable, value)
+    print_status(platform.storage.settings())
+    assert "searches stay with geopin-thumbnail-512-p2-v1: only" in " ".join(capsys.readouterr().out.split())
+    new = next(v for v in platform.search_index.versions().all() if v.model_id.startswith("cosplace"))
+    switch_index(new.name)
     assert states(platform.search_index) == {"thumbnail": "retired", "cosplace": "serving"}
     assert publication(platform) == {"thumbnail": ("retired", count), "cosplace": ("serving", count)}
     assert platform.index.dim == 32 and platform.index.info().vector_count == count
-    folders = {
-        path.name.split("-")[0] for path in platform.storage.settings().embeddings_dir.iterdir() if path.is_dir()
-    }
+    folders = {model_id.split("-")[0] for model_id in platform.storage.embeddings().look()[0]}
     assert folders == {"thumbnail", "cosplace"}, "vectors of two models are never in one place"
 
 

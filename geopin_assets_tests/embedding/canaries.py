@@ -16,8 +16,8 @@ from aiohttp.abc import ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from geopin_assets.embedding.fetching import ImageFetcher
-from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.protocol import Failure
+from geopin_assets.http_client.addresses import AddressRule
 from geopin_assets_tests.embedding.fetching import Names
 from geopin_assets_tests.embedding.image_server import ImageServer, body, image_server, status
 

@@ -11,9 +11,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.fetching import ImageFetcher
-from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.protocol import Failure, FailureReason, Image
 from geopin_assets.embedding.stages import TaskMemory
+from geopin_assets.http_client.addresses import AddressRule
 
 LOOPBACK = AddressRule(allow_loopback=True)
 

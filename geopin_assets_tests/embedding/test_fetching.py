@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from geopin_assets.embedding.fetching import ImageFetcher
-from geopin_assets.embedding.hosts import AddressRule
 from geopin_assets.embedding.protocol import Failure, FailureReason
 from geopin_assets.embedding.stages import TaskMemory
+from geopin_assets.http_client.addresses import AddressRule
 from geopin_assets.photo_folder import LocalFolder
 from geopin_assets_tests.embedding.fetching import fetch, fetch_at_once, loopback_fetcher, reason
 from geopin_assets_tests.embedding.image_server import ImageServer, Respond, body, endless, raw, status

@@ -6,8 +6,9 @@ import pytest
 from aiohttp.connector import AddrInfoType
 
 from geopin_assets.embedding.fetching import ImageFetcher
-from geopin_assets.embedding.hosts import AddressRule, ForbiddenAddressError, GuardedResolver
+from geopin_assets.embedding.hosts import GuardedResolver
 from geopin_assets.embedding.protocol import FailureReason
+from geopin_assets.http_client.addresses import AddressRule, ForbiddenAddressError
 from geopin_assets_tests.embedding.fetching import Names, reason
 from geopin_assets_tests.embedding.image_server import ImageServer, body
 

@@ -16,7 +16,7 @@ from geopin_assets.capture import vector_id
 from geopin_assets.embedding.attempts import Attempts
 from geopin_assets.embedding.decoders import Decoders, Limits
 from geopin_assets.embedding.fetching import ImageFetcher
-from geopin_assets.embedding.hosts import HOST_PATIENCE, AddressRule
+from geopin_assets.embedding.hosts import HOST_PATIENCE
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import EmbeddingProgress, embed_cells
 from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellStats, CellTask
@@ -33,6 +33,7 @@ from geopin_assets.embedding.protocol import (
 from geopin_assets.embedding.vectors import VectorFiles
 from geopin_assets.errors import PayloadError, TransientError
 from geopin_assets.files.object_store import open_store
+from geopin_assets.http_client.addresses import AddressRule
 from geopin_assets_tests.embedding.fetching import loopback_fetcher
 from geopin_assets_tests.embedding.image_server import ImageServer, body, endless, listening, status
 from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher

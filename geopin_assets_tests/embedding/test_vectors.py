@@ -254,3 +254,31 @@ def test_any_sequence_of_batches_and_commits_holds_what_was_wanted_last(
         commit(cell, wanted([image(name) for name in newest]))
         found = {row["capture_id"]: row["embedding"][0] for row in cell.read().iter_rows(named=True)}
         assert found == {f"s:{name}": value for name, value in newest.items()}
+
+
+def test_of_two_writers_of_a_cell_neither_loses_what_the_other_wrote(cell: CellVectors) -> None:
+    one, two = [image("a"), image("b")], [image("b"), image("c")]
+    before, held = cell.stored(), cell.held()
+    cell.append(rows(one))
+    cell.append(rows(two))
+    cell.commit(wanted(one), held, before)
+    cell.append(rows(two))  # whoever commits first takes the parts of both away
+    left = cell.commit(wanted(two), held, before)
+    assert cell.read(["capture_id"])["capture_id"].to_list() == ["s:a", "s:b", "s:c"]
+    assert left["capture_id"].to_list() == ["s:a", "s:b", "s:c"] and not parts(cell)
+
+
+def test_who_comes_second_to_the_same_images_finds_them_there(cell: CellVectors) -> None:
+    images = [image("a"), image("b")]
+    before, held = cell.stored(), cell.held()
+    cell.append(rows(images))
+    cell.append(rows(images))
+    cell.commit(wanted(images), held, before)
+    version = written(cell)
+    cell.commit(wanted(images), held, before)  # its own parts are gone: the other has them in the file
+    assert written(cell) == version and cell.read(["capture_id"]).height == 2
+
+
+def test_vectors_that_nobody_has_are_an_error_however_many_write(cell: CellVectors) -> None:
+    with pytest.raises(PayloadError, match="0 vectors where 1 should be"):
+        cell.commit(wanted([image("a")]), cell.held(), cell.stored())

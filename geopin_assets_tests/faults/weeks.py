@@ -93,15 +93,13 @@ class Platform:
 
     def embed(self, web: Web, embedder: Faint) -> None:
         """Raises Killed when the embedder dies; what was stored by then stays."""
-        catalog, evidence = self.storage.catalog(), Evidence(self.storage)
-        evidence.check()
-        files, counts = self.storage.vectors(self.model), catalog.counts_by_cell(CELLS)
-        tasks = cell_tasks(catalog, files, CELLS, counts, evidence, lambda _: True)
+        Evidence(self.storage).check_files()
+        tasks = cell_tasks(self.storage, self.model, CELLS, self.storage.takedowns().ids(), lambda _: True)
         finished = embed_cells(tasks, embedder=embedder, fetcher=web, now=self.clock, decoders=InPlace())
         for cell_id, result in finished:
             assert not isinstance(result, GeoPinError), result
             if result.failures_changed:
-                catalog.replace_failures(cell_id, result.failures)
+                self.storage.failures().write(cell_id, result.failures)
 
     def take_down(self, capture_ids: Sequence[str]) -> None:
         self.storage.takedowns().take_down(capture_ids, note="asked", now=datetime.now(UTC))

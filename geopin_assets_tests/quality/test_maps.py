@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -15,8 +16,10 @@ from geopin_assets.cells import cell_facts
 from geopin_assets.quality.coverage import Expectations, GapReason, coverage_by_cell, find_gaps
 from geopin_assets.quality.map_html import page_data, render_html, script_json
 from geopin_assets.quality.map_png import render_png
+from geopin_assets.quality.wanted import NOTHING_ASKED, wanted
 from geopin_assets.regions import region
 from geopin_assets_tests.quality.factories import CAPTURES, CITY, CRAWLED, FARM, NOW, captures, crawled
+from geopin_assets_tests.ui.browser import browser_page, needs_chromium
 
 Frames = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
 
@@ -151,3 +154,27 @@ def test_both_sources_of_map_data_are_credited_in_the_page() -> None:
     data = page_data(*frames(captures(cell_id=FARM), crawled("panoramax", cell_id=FARM)), now=NOW)
     assert any("OpenStreetMap" in text for text in data["attribution"])
     assert any("GeoNames" in text for text in data["attribution"])
+
+
+@needs_chromium
+def test_the_page_says_where_imagery_would_help_most_and_where_to_add_it(tmp_path: Path) -> None:
+    coverage, gaps, looked = crawl_of("amsterdam")
+    ranked = wanted(coverage, looked, NOTHING_ASKED, Expectations(now=NOW))
+    links = {
+        "panoramax": "https://docs.panoramax.fr",
+        "mapillary": "https://www.mapillary.com/contribute",
+        "x": "javascript:alert(1)",
+    }
+    html = render_html(coverage, gaps, looked, now=NOW, wanted=ranked, contribute=links)
+    with browser_page(tmp_path) as page:
+        page.set_content(html)
+        rows = page.locator("#wanted tr")
+        assert rows.count() == 12
+        assert ranked["cell_id"][0] in rows.first.inner_text() and "100 %" in rows.first.inner_text()
+        assert page.locator("#contribute a").evaluate_all("links => links.map(link => link.href)") == [
+            "https://docs.panoramax.fr/",
+            "https://www.mapillary.com/contribute",
+        ]
+        rows.nth(1).locator("button").click()
+        assert "No. 2 of where imagery would help most. Contribute here: panoramax" in page.inner_text("#details")
+        assert page.locator("#details a").first.get_attribute("rel") == "noopener noreferrer"

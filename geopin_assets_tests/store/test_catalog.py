@@ -13,6 +13,7 @@ from geopin_assets.files.object_store import memory_store, open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
+from geopin_assets_tests.store.failed_images import fail
 
 A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
 
@@ -221,7 +222,7 @@ def test_images_without_a_vector_are_counted_by_source_reason_and_whether_they_a
             "next_try_at": [DAY_2, None, None, None, DAY_2],
         }
     )
-    catalog.replace_failures(A, failures)
+    fail(catalog, {A: failures})
     assert catalog.image_failures().rows() == [
         ("amsterdam", "not_found", True, 1),
         ("panoramax", "not_found", True, 1),
@@ -235,8 +236,11 @@ def test_failures_of_a_cell_are_replaced_as_a_whole(raw: RawStore, catalog: Cata
     frame = pl.DataFrame(
         [failure | {"reason": "not_found", "attempts": 1, "last_tried_at": DAY_1, "next_try_at": DAY_2}]
     )
-    catalog.replace_failures(A, frame)
-    catalog.replace_failures(A, frame.with_columns(attempts=2))
+    merged(raw, catalog, range(2))
+    files = fail(catalog, {A: frame})
+    files.write(A, frame.with_columns(attempts=2))
+    catalog.follow_failures(files.objects)
     assert catalog.failures([A])["attempts"].to_list() == [2]
-    catalog.replace_failures(A, frame.clear())
+    files.write(A, frame.clear())
+    catalog.follow_failures(files.objects)
     assert catalog.failures([A]).is_empty()

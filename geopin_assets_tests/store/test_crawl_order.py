@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from geopin_assets.capture import Capture
 from geopin_assets.files.object_store import open_store
 from geopin_assets.store.catalog import Catalog
+from geopin_assets.store.cell_files import CellFiles
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.depth import examples
 from geopin_assets_tests.factories import DAY_1, DAY_2, capture, crawl
@@ -319,7 +320,8 @@ def test_any_sequence_of_crawls_and_merges_ends_in_what_the_newest_crawls_showed
     """Crawls that are incomplete, lie, or have a wrong clock; merges in any order; a catalog that is lost."""
     folder = tmp_path_factory.mktemp("model")
     raw, path = RawStore(open_store(folder / "raw", is_durable=False), clock=lambda: NOW), folder / "catalog.duckdb"
-    catalog = Catalog(path, clock=lambda: NOW)
+    cells = CellFiles(open_store(folder / "captures", is_durable=False))
+    catalog = Catalog(path, cells=cells, clock=lambda: NOW)
     files: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}  # (source, cell) -> capture -> (nth crawl, heading)
     for nth, (step, *given_) in enumerate(sequence):
         if step == "crawl":
@@ -346,6 +348,9 @@ def test_any_sequence_of_crawls_and_merges_ends_in_what_the_newest_crawls_showed
     assert catalog.query("select count(*) as n from capture_history where removed_at is null")["n"].to_list() == [
         len(rows)
     ]
+    assert {cell_id: cells.read(cell_id).captures.rows() for cell_id in CELLS} == {
+        cell_id: catalog.captures([cell_id]).rows() for cell_id in CELLS
+    }, "the files that others embed from say something else than the catalog"
     again = rebuilt(catalog, raw, folder)
     assert again.captures(CELLS).equals(rows)
     assert (

@@ -15,6 +15,7 @@ from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.depth import examples
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
+from geopin_assets_tests.store.failed_images import fail
 
 A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
 GONE = "panoramax:1"
@@ -51,7 +52,8 @@ def test_a_capture_taken_down_leaves_the_catalog_at_once_with_a_tombstone(raw: R
 def test_its_embedding_failure_leaves_too_and_no_other(catalog: Catalog) -> None:
     failure = {"source": "panoramax", "image_version": "1", "reason": "not_found", "attempts": 1}
     failures = [failure | {"capture_id": f"panoramax:{n}", "last_tried_at": DAY_1, "next_try_at": DAY_2} for n in "12"]
-    catalog.replace_failures(A, pl.DataFrame(failures))
+    catalog.ids()
+    fail(catalog, {A: pl.DataFrame(failures)})
     assert catalog.find_captures([GONE]).rows() == [("embedding_failures", GONE, A)]
     take_down(catalog, GONE)
     assert catalog.failures([A])["capture_id"].to_list() == ["panoramax:2"]

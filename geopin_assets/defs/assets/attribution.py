@@ -23,13 +23,14 @@ def attribution(storage: Storage) -> dg.MaterializeResult:
     """
     catalog, settings = storage.catalog(), storage.settings()
     crawls = catalog.crawls().select("source", "cell_id", "captures")
-    report = write_attribution(catalog.attributions(), crawls, SOURCES, settings.quality_dir, now=datetime.now(UTC))
+    with storage.quality().as_folder() as folder:
+        report = write_attribution(catalog.attributions(), crawls, SOURCES, folder, now=datetime.now(UTC))
     return dg.MaterializeResult(
         metadata={
             "notice": dg.MetadataValue.url(f"{settings.reports_url}/{report.notice.name}"),
             "creators": dg.MetadataValue.url(f"{settings.reports_url}/{report.creators_csv.name}"),
-            "notice_file": dg.MetadataValue.path(str(report.notice)),
-            "attribution_parquet": dg.MetadataValue.path(str(report.parquet)),
+            "notice_file": dg.MetadataValue.path(storage.quality().address(report.notice.name)),
+            "attribution_parquet": dg.MetadataValue.path(storage.quality().address(report.parquet.name)),
             "dagster/row_count": report.rows,
             "captures": report.captures,
             "source_count": report.sources,

@@ -5,6 +5,7 @@ Not here: expectations, counting, comparing and drawing (`quality/`).
 """
 
 import base64
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ _Metadata = dict[str, int | float | str | dg.MetadataValue]
 FEWEST_CELLS = 25
 """Land cells of a median town: of fewer, a share says nothing, and gaps stay a warning."""
 _GAPS_SHOWN = 50
+_WANTED_SHOWN = 20
 
 
 @report(
@@ -50,24 +52,30 @@ def coverage(storage: Storage) -> dg.MaterializeResult:
     Dutch-land cell that falls short of what is expected of it; a cell nobody crawled yet is counted apart.
     What changed is compared with last week's report, or the oldest there is; the numbers over time are under Plots.
     """
+    from geopin_assets.locate.history import CELLS_FILE, read_cells
     from geopin_assets.quality.coverage_report import write_report
+    from geopin_assets.sources import SOURCES
     from geopin_assets.store.catalog import COVERAGE_COLUMNS
 
     catalog, settings = storage.catalog(), storage.settings()
     now = datetime.now(UTC)
-    report = write_report(
-        catalog.all_captures(COVERAGE_COLUMNS),
-        catalog.crawls().select("source", "cell_id", "is_complete"),
-        settings.quality_dir,
-        now=now,
-        expectations=Expectations(
+    with storage.quality().as_folder("history", CELLS_FILE) as folder:
+        report = write_report(
+            catalog.all_captures(COVERAGE_COLUMNS),
+            catalog.crawls().select("source", "cell_id", "is_complete"),
+            folder,
             now=now,
-            max_age_years=settings.coverage_max_age_years,
-            captures_per_1000_inhabitants=settings.coverage_captures_per_1000,
-        ),
-    )
+            expectations=Expectations(
+                now=now,
+                max_age_years=settings.coverage_max_age_years,
+                captures_per_1000_inhabitants=settings.coverage_captures_per_1000,
+            ),
+            retrieval=read_cells(folder),
+            contribute={source.name: source.contribute_url for source in SOURCES if source.takes_photos},
+        )
+        files = _files(report, settings, storage.quality().address)
     return dg.MaterializeResult(
-        metadata=_files(report, settings) | _trend(report.trend) | _numbers(report),
+        metadata=files | _trend(report.trend) | _numbers(report),
         check_results=[gaps_check(report, settings.coverage_max_gap_share), baseline_check(report.baseline)],
     )
 
@@ -135,13 +143,13 @@ def _more(count: int) -> str:
     return f" and {count:,} more" if count > 0 else ""
 
 
-def _files(report: "CoverageReport", settings: Settings) -> _Metadata:
+def _files(report: "CoverageReport", settings: Settings, address: Callable[[str], str]) -> _Metadata:
     return {
         "map": dg.MetadataValue.md(f"![coverage map]({_data_url(report)})"),
         "interactive_map": dg.MetadataValue.url(f"{settings.reports_url}/{report.html.name}"),
-        "interactive_map_file": dg.MetadataValue.path(str(report.html)),
-        "gaps_geojson": dg.MetadataValue.path(str(report.geojson)),
-        "coverage_parquet": dg.MetadataValue.path(str(report.parquet)),
+        "interactive_map_file": dg.MetadataValue.path(address(report.html.name)),
+        "gaps_geojson": dg.MetadataValue.path(address(report.geojson.name)),
+        "coverage_parquet": dg.MetadataValue.path(address(report.parquet.name)),
     }
 
 
@@ -157,6 +165,7 @@ def _numbers(report: "CoverageReport") -> _Metadata:
         "gap_share": round(report.gap_share, 4),
         "gap_population": report.gap_population,
         "gaps_by_reason": dg.MetadataValue.json(dict(report.gaps_by_reason)),
+        "contribute_here": frame_table(report.wanted.head(_WANTED_SHOWN).with_columns(pl.col(pl.Float64).round(2))),
         "by_province": frame_table(report.provinces.with_columns(pl.col("newest").dt.strftime("%Y-%m-%d"))),
     }
 

@@ -26,7 +26,8 @@ def diversity(storage: Storage) -> dg.MaterializeResult:
     """
     from geopin_assets.store.catalog import COVERAGE_COLUMNS
 
-    report = write_diversity(storage.catalog().all_captures(COVERAGE_COLUMNS), storage.quality_dir())
+    with storage.quality().as_folder() as folder:
+        report = write_diversity(storage.catalog().all_captures(COVERAGE_COLUMNS), folder)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.by_place.height,
@@ -41,7 +42,7 @@ def diversity(storage: Storage) -> dg.MaterializeResult:
             "by_province": frame_table(report.by_province.select(_OF_A_PROVINCE)),
             "by_year": frame_table(report.by_year.head(_YEARS_SHOWN)),
             "one_sided": frame_table(report.one_sided.head(_PLACES_SHOWN).select(_OF_A_PLACE)),
-            "places_parquet": dg.MetadataValue.path(str(report.parquet)),
-            "years_parquet": dg.MetadataValue.path(str(report.years_parquet)),
+            "places_parquet": dg.MetadataValue.path(storage.quality().address(report.parquet.name)),
+            "years_parquet": dg.MetadataValue.path(storage.quality().address(report.years_parquet.name)),
         }
     )

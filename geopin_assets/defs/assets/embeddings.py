@@ -5,13 +5,14 @@ fail are rows with a reason and a next try, never an exception that loses the ce
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
 
-from geopin_assets.cells import pages
 from geopin_assets.defs.assets.publish_guard import refusing
 from geopin_assets.defs.declare import Columns, asset, settings_at_load
 from geopin_assets.defs.graph import CATALOG, EMBEDDINGS
@@ -20,20 +21,17 @@ from geopin_assets.defs.running.deadline import InTime
 from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.embedding.model.choosing import DIM, LazyEmbedder, embedding_code_version
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model, embedding_schema
-from geopin_assets.errors import GeoPinError
+from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
 if TYPE_CHECKING:
+    from geopin_assets.embedding.failures import FailureFiles
     from geopin_assets.embedding.pipeline import EmbeddingProgress
     from geopin_assets.embedding.plan import CellEmbeddings, CellTask
     from geopin_assets.embedding.reading import Renew
-    from geopin_assets.embedding.vectors import VectorFiles
-    from geopin_assets.platform.evidence import Evidence
-    from geopin_assets.store.catalog import Catalog
+    from geopin_assets.store.cell_files import CellFile
 
-CAPTURES_AT_ONCE = 20_000
-"""Captures whose rows are read together: one query for many small cells, one cell at a time where they are large."""
 COLUMNS = Columns(
     embedding_schema(DIM),
     CAPTURE_DESCRIPTIONS
@@ -65,19 +63,18 @@ def embeddings(
     from geopin_assets.embedding.pipeline import embed_cells
     from geopin_assets.platform.evidence import Evidence
 
-    evidence = Evidence(storage)
     with refusing(context):
-        evidence.check()
+        Evidence(storage).check_files()
+    down = storage.takedowns().ids()
 
     def embed(cell_ids: InTime) -> Iterator[CellDone | CellFailed]:
-        catalog, model = storage.catalog(), embedding.model()
+        model = embedding.model()
         context.log.info(f"embedder: {model.label}")
-        counts = catalog.counts_by_cell(cell_ids)
-        total = sum(counts.values())
+        total = sum(storage.cells().counts(cell_ids).values())
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             fetcher = embedding.fetcher()
             finished = embed_cells(
-                cell_tasks(catalog, storage.vectors(model), cell_ids, counts, evidence, fetcher.obeys),
+                cell_tasks(storage, model, cell_ids, down, fetcher.obeys),
                 embedder=LazyEmbedder(model, embedding.embedder),
                 fetcher=fetcher,
                 renew=_renew(links, context.log),
@@ -86,28 +83,33 @@ def embeddings(
                 is_over=lambda: cell_ids.deadline.is_over,
             )
             for cell_id, result in finished:
-                yield _outcome(catalog, model, cell_id, result)
+                yield _outcome(storage.failures(), model, cell_id, result)
 
-    yield from materialize_cells(context, embed)
+    try:
+        yield from materialize_cells(context, embed)
+    finally:
+        with suppress(TransientError):  # who publishes has the catalog follow, too
+            storage.follow_failures()
 
 
 def cell_tasks(
-    catalog: "Catalog",
-    files: "VectorFiles",
-    cell_ids: Sequence[str],
-    counts: Mapping[str, int],
-    evidence: "Evidence",
-    obeys: Callable[[str], bool],
+    storage: Storage, model: Model, cell_ids: Sequence[str], down: Collection[str], obeys: Callable[[str], bool]
 ) -> "Iterator[CellTask]":
-    """The cells to bring up to date; their captures are read as the run comes to them."""
+    """The cells to bring up to date; their captures are read as the run comes to them. `down`: taken down by now."""
     from geopin_assets.embedding.plan import CellTask
+    from geopin_assets.store.catalog import IMAGE_COLUMNS
 
-    for some in pages(cell_ids, counts, CAPTURES_AT_ONCE):
-        images, failures = catalog.images(some), catalog.failures(some)
-        for cell_id in some:
-            here = pl.col("cell_id") == cell_id
-            captures, failed = images.filter(here), failures.filter(here).drop("cell_id")
-            yield CellTask(cell_id, captures, failed, files.cell(cell_id), evidence.gone, obeys)
+    cells, failures, files = storage.cells(), storage.failures(), storage.vectors(model)
+    for cell_id in cell_ids:
+        cell = cells.read(cell_id, IMAGE_COLUMNS)
+        captures = cell.captures.filter(~pl.col("capture_id").is_in(list(down)))
+        yield CellTask(
+            cell_id, captures, failures.read(cell_id), files.cell(cell_id), partial(_gone, cell, down), obeys
+        )
+
+
+def _gone(cell: "CellFile", down: Collection[str], captures: pl.DataFrame) -> pl.Series:
+    return cell.gone(captures) | captures["capture_id"].is_in(list(down))
 
 
 def _shown_on(advance: Advance, cells: InTime) -> "Callable[[EmbeddingProgress], None]":
@@ -126,14 +128,14 @@ def _shown_on(advance: Advance, cells: InTime) -> "Callable[[EmbeddingProgress],
 
 
 def _outcome(
-    catalog: "Catalog", model: Model, cell_id: str, result: "CellEmbeddings | GeoPinError"
+    failures: "FailureFiles", model: Model, cell_id: str, result: "CellEmbeddings | GeoPinError"
 ) -> CellDone | CellFailed:
     """Store the failures of a finished cell where they changed, and say what was done."""
     try:
         if isinstance(result, GeoPinError):
             raise result
         if result.failures_changed:
-            catalog.replace_failures(cell_id, result.failures)
+            failures.write(cell_id, result.failures)
     except GeoPinError as error:
         return CellFailed(cell_id, f"{type(error).__name__}: {error}")
     return _done(cell_id, result, model)

@@ -60,12 +60,12 @@ def freshness(context: dg.AssetExecutionContext, storage: Storage, sources: Sour
     A cell is as old as its last good crawl. What a source showed then stays published for as long as it fails:
     `captures_on_old_data` counts it.
     """
-    from geopin_assets.files.parquet import write_frame
+    from geopin_assets.files.parquet import frame_bytes
 
     now, counts = datetime.now(UTC), storage.catalog().counts_by_source()
     cells = crawled_cells(storage, counts, now=now)
     summed, off = by_source(cells), _switched_off(sources)
-    write_frame(storage.quality_dir() / "freshness.parquet", cells)
+    storage.quality().put("freshness.parquet", frame_bytes(cells))
     lost, since = losses(storage, context.instance, now=now)
     return dg.MaterializeResult(
         metadata={

@@ -17,7 +17,8 @@ from geopin_assets.defs.graph import group
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import DamagedFileError
-from geopin_assets.files.parquet import read_frame, write_frame
+from geopin_assets.files.object_store import NoSuchObjectError
+from geopin_assets.files.parquet import frame_bytes, read_frame
 from geopin_assets.http_client import DailyUse
 from geopin_assets.index.cost import forecast_publish
 from geopin_assets.index.sync import SyncReport, Wanted, sampled_sync_report
@@ -62,6 +63,7 @@ def integrity(
     context: dg.AssetExecutionContext, storage: Storage, embedding: Embedding, search_index: SearchIndex
 ) -> dg.MaterializeResult:
     """Duplicates, licenses, images without a vector, budgets, and the published index compared with the catalog."""
+    storage.follow_failures()
     catalog, settings, now = storage.catalog(), storage.settings(), datetime.now(UTC)
     licenses, failures = catalog.licenses(), catalog.image_failures()
     held = int(licenses["captures"].sum())
@@ -95,13 +97,14 @@ def _audits(storage: Storage, model: Model, now: datetime) -> pl.DataFrame:
     """What is known of each cell's vectors; kept for the next report, which looks at what changed since."""
     from geopin_assets.embedding.stored_vectors import AUDITS, audit_files
 
-    path = storage.quality_dir() / "vector_audits.parquet"
+    reports, key = storage.quality(), "vector_audits.parquet"
     try:
-        known = read_frame(path).cast(AUDITS)
-    except (FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
+        with reports.as_file(key) as path:
+            known = read_frame(path).cast(AUDITS)
+    except (NoSuchObjectError, FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
         known = AUDITS.to_frame()
     audits = audit_files(storage.vectors(model), known, seed=now.toordinal())
-    write_frame(path, audits)
+    reports.put(key, frame_bytes(audits))
     return audits
 
 

@@ -6,6 +6,7 @@ because each waits for the pool of those who write the same files. Together they
 """
 
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from shutil import disk_usage
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from geopin_assets.defs.declare import asset, version_of_module
 from geopin_assets.defs.graph import EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.defs.running.history import purge_backfills, purge_runs
+from geopin_assets.files.damage import set_aside_before
 from geopin_assets.files.disk import (
     bytes_of,
     damaged_files,
@@ -26,7 +28,6 @@ from geopin_assets.files.disk import (
     untouched_folders,
 )
 from geopin_assets.index.versions import State
-from geopin_assets.locate.features import FILE
 from geopin_assets.platform.index_state import drop_version
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def search_index_upkeep(config: IndexRetention, search_index: SearchIndex) -> dg
 
 @asset("operations/catalog", decided_by=_CODE, kinds={"duckdb"})
 def catalog_upkeep(storage: Storage) -> dg.MaterializeResult:
-    """The catalog's file is shortened where its end is unused.
+    """The catalog's file is shortened where its end is unused, and a copy published where readers elsewhere are.
 
     `unused_bytes` is room inside the file that the next writes take first. Runs in the pool of the catalog's writers.
     """
@@ -92,12 +93,23 @@ def catalog_upkeep(storage: Storage) -> dg.MaterializeResult:
     space = storage.catalog().tidy()
     return dg.MaterializeResult(
         metadata={
+            "published": _published(storage),
             "bytes_before": bytes_before,
             "bytes": space.bytes,
             "freed_bytes": bytes_before - space.bytes,
             "unused_bytes": space.unused_bytes,
         }
     )
+
+
+def _published(storage: Storage) -> str:
+    """The copy for readers elsewhere; none where the store is this machine's own folder."""
+    from geopin_assets.store.snapshot import publish
+
+    settings, catalog = storage.settings(), storage.catalog()
+    if settings.store == str(settings.data_dir) or catalog.mark() is None:
+        return "not: the store is not shared"
+    return publish(catalog, storage.snapshots()).key
 
 
 class FileRetention(dg.Config):
@@ -141,8 +153,11 @@ def leftovers(
 
     settings, now = storage.settings(), datetime.now(UTC)
     vectors = storage.embeddings()
-    partial = remove_files(partial_files(settings.data_dir, now - _ABANDONED_AFTER))
-    damaged = remove_files(damaged_files(settings.data_dir, now - timedelta(days=config.damaged_days)))
+    until = now - timedelta(days=config.damaged_days)
+    partial = remove_files(chain.from_iterable(partial_files(one, now - _ABANDONED_AFTER) for one in settings.folders))
+    damaged = remove_files(chain.from_iterable(damaged_files(one, until) for one in settings.folders))
+    aside = list(set_aside_before(storage.objects().aside(), until))
+    storage.objects().delete(aside)
     folders = {folder: _cell_of(folder) for folder in parts_folders(vectors)}
     with storage.leases().free(EMBEDDINGS, folders.values()) as ours:  # what somebody embeds right now is no leftover
         idle = [folder for folder, cell_id in folders.items() if cell_id in ours]
@@ -156,7 +171,7 @@ def leftovers(
     return dg.MaterializeResult(
         metadata={
             "partial_files": partial.files,
-            "damaged_files": damaged.files,
+            "damaged_files": damaged.files + len(aside),
             "part_files": parts.files,
             "part_files_compacted": compacted,
             "files_of_unused_models": models.files,
@@ -191,19 +206,20 @@ def disk(context: dg.AssetExecutionContext, storage: Storage, search_index: Sear
 
     `history`, `schedules`, `storage` and `logs` are Dagster's own, where it keeps them in files.
     """
+    from geopin_assets.locate.features import FILE
+
     settings, home = storage.settings(), Path(context.instance.root_directory)
+    stored = {name: storage.objects(name).walk() for name in ("raw", "embeddings", "quality")}
     paths = {
-        "raw": settings.raw_dir,
-        "embeddings": settings.embeddings_dir,
         "catalog": settings.catalog_path,
         "index": settings.index_dir,
         "ledger": settings.ledger_path,
         "tiles": settings.tiles_dir,
         "points_of_references": settings.data_dir / FILE,
-        "quality": settings.quality_dir,
         **{f"dagster_{name}": home / name for name in _HISTORY},
     }
-    sizes = {f"{name}_bytes": bytes_of(path) for name, path in paths.items()}
+    sizes = {f"{name}_bytes": sum(one.bytes for one in found) for name, found in stored.items()}
+    sizes |= {f"{name}_bytes": bytes_of(path) for name, path in paths.items()}
     space = disk_usage(settings.data_dir if settings.data_dir.exists() else home)
     serving = [version.name for version in search_index.versions().all() if version.state is State.SERVING]
     return dg.MaterializeResult(

@@ -100,8 +100,11 @@ def vectorize(
     """The vectors of every cell in the searchable index: Cloudflare Vectorize, or the embedded LanceDB.
 
     Only the difference to the ledger is sent; a write counts once it was read back. Each model has an index of its
-    own. A new one is built beside the one that searches use, and takes its place when it is complete and verified.
+    own. A new one is built beside the one that searches use, and takes its place when it is complete and verified; one
+    of another model only if it also places captures no worse, or `geopin index switch` says so.
     """
+    from geopin_assets.locate.switching import may_replace
+
     refuse_losses(context, storage)
     model = embedding.model()
     with refusing(context):
@@ -122,10 +125,22 @@ def vectorize(
         context,
         _in_batches(context, storage, progress, VECTOR_CAPTURES_AT_ONCE, publish, lambda: _shown(version, model)),
     )
-    switched = switch_when_complete(storage, search_index, model)
+    switched = switch_when_complete(storage, search_index, model, may_replace)
+    _tell_switch(context, storage, search_index, model)
     if switched:
         context.log.info(f"searches now use {switched.name}; the one before is kept, see `geopin index list`")
     announce_versions(storage, search_index, model)
+
+
+def _tell_switch(context: dg.AssetExecutionContext, storage: Storage, search_index: SearchIndex, model: Model) -> None:
+    """On the asset and in the log: why searches do not go to the index of another model."""
+    from geopin_assets.locate.verdict import read_verdict
+
+    verdict = read_verdict(storage.quality())
+    building = search_index.versions().building(model.model_id)
+    if verdict and building and verdict.version == building.name:
+        context.log.warning(verdict.in_words())
+        context.log_event(dg.AssetObservation(VECTORIZE, metadata={"switch": verdict.in_words()}))
 
 
 def _shown(version: IndexVersion, model: Model) -> dict[str, object]:

@@ -70,8 +70,8 @@ UNKNOWN_WHEN = datetime.min.replace(tzinfo=UTC)
 
 
 def stored_crawls(raw: "RawStore", source: str) -> Crawls:
-    """As the raw files and the notes of failures beside them say. Reads the end of every file of the source."""
-    notes = {note["cell_id"]: note for note in raw.failures().filter(source=source).iter_rows(named=True)}
+    """As the raw files and the notes of failures beside them say. Reads the ends of files that changed."""
+    notes = {note["cell_id"]: note for note in raw.failures(source).iter_rows(named=True)}
     good_at: dict[str, datetime] = dict.fromkeys(raw.lost(source), UNKNOWN_WHEN)
     empty = set[str]()
     for _, cell_id, crawled_at, captures, is_complete, _ in raw.crawls(source).iter_rows():

@@ -119,6 +119,9 @@ _OF_SENSOR: dict[str, dict[str, Any]] = {
     "publish_rows": {"automation_condition": Follow(unless=a_blocking_check_fails("freshness"))},
     "publish_vectors": {"automation_condition": Follow(unless=a_blocking_check_fails("freshness"))},
     "make_reports": REPORT,
+    "publish_exchange": {
+        "automation_condition": AC.cron_tick_passed("0 4 * * *", "Europe/Amsterdam") & ~AC.in_progress()
+    },
 }
 _OF_ASSET: dict[str, dict[str, Any]] = {
     # whatever is under way above: a crawl that hangs, or never ends, is what this report is there to tell
@@ -166,6 +169,12 @@ sensors = [
         "publish_vectors",
         600,
         "Publishes the vectors of cells whose rows are published. Switch it off to keep the searched index as it is.",
+    ),
+    _sensor(
+        "publish_exchange",
+        HOUR_S,
+        "Each night, passes on what changed: the publication for others, and an entry of its feed. Switch it off to "
+        "pass on nothing.",
     ),
     _sensor("make_reports", HOUR_S, "Makes reports and their checks after changes, at most hourly, and each morning."),
 ]

@@ -24,7 +24,6 @@ from geopin_assets.errors import GeoPinError, PermanentError
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import LEAVING, held, withdraw
 from geopin_assets.index.targets import Target
-from geopin_assets.locate.features import of_captures
 from geopin_assets.platform.index_state import views_of
 from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
@@ -63,6 +62,8 @@ def traces_in_vectors(storage: Storage, capture_ids: Sequence[str]) -> Iterator[
 
 def traces_in_features(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
     """In what `locate` keeps of references."""
+    from geopin_assets.locate.features import of_captures
+
     for capture_id, views in of_captures(storage.settings().data_dir, capture_ids).items():
         yield Trace(capture_id, "points of references", "", views)
 
@@ -148,6 +149,8 @@ class Takedown:
 
     def _leave_index(self) -> LayerResult:
         """Out of every version of the index and the rows beside them: no search waits for the layers."""
+        from geopin_assets.locate.features import of_captures
+
         result = LayerResult("search index")
         for store in known_stores(self.search_index):
             try:

@@ -4,7 +4,7 @@ No hash of the checkpoints is published: the SHA-256 of the first download is re
 every load. Not here: the layers, what the tensors mean (`cosplace.py`). Importing this imports no torch.
 
 CosPlace and EigenPlaces (Berton et al., CVPR 2022 and ICCV 2023) are two ways of training one architecture, with the
-same names of parameters. Under which license they come: docs/embedding.md.
+same names of parameters; MegaLoc is another. Under which license they come: docs/embedding.md.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ from geopin_assets.files.atomic import replacing, write_text
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_BYTES = 400 * 2**20
-"""The largest checkpoint, ResNet152 with 2048 dimensions, has 250 MB."""
+MAX_BYTES = 1024 * 2**20
+"""The largest checkpoint, MegaLoc's, has 915 MB."""
 _READ_TIMEOUT_S, _DEADLINE_S = 30.0, 1800.0
 
 
@@ -53,45 +53,65 @@ _DIMS = (32, 64, 128, 256, 512, 1024, 2048)
 PUBLISHED: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "cosplace": {"VGG16": _DIMS[1:5], "ResNet18": _DIMS[:5], "ResNet50": _DIMS, "ResNet101": _DIMS, "ResNet152": _DIMS},
     "eigenplaces": {"VGG16": (512,), "ResNet18": (256, 512), "ResNet50": _DIMS[2:], "ResNet101": _DIMS[2:]},
+    "megaloc": {"ViTB14": (8_448,)},
 }
 """Descriptor sizes with a published checkpoint, per method and backbone."""
 
 _RELEASES = {
     "cosplace": "https://github.com/gmberton/CosPlace/releases/download/v1.0",
     "eigenplaces": "https://github.com/gmberton/EigenPlaces/releases/download/v1.0",
+    "megaloc": "https://github.com/gmberton/MegaLoc/releases/download/v1.0",
 }
+_FEWEST_DIMS = 16
+_MEGALOC_PX = 322
+"""Its images are squeezed into a square of that side, as in its evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A published model by its three facts; written `cosplace/ResNet50/512`."""
+    """A published model by its facts; written `cosplace/ResNet50/512`."""
 
     method: str
     backbone: str
     dim: int
+    whitened: int = 0
+    """Dimensions that a whitening leaves; 0: none is applied. Written as a fourth part, `megaloc/ViTB14/8448/512`."""
 
     @classmethod
     def parse(cls, name: str) -> Self:
         """The model of this name. Raises ConfigurationError that lists what is published."""
-        method, _, rest = name.partition("/")
-        backbone, _, dim = rest.partition("/")
+        method, backbone, dim, whitened, *more = [*name.split("/"), *[""] * 4]
+        is_whitened = whitened.isascii() and whitened.isdigit() and whitened == str(int(whitened))
         dims = PUBLISHED.get(method, {}).get(backbone, ())
-        if dim not in map(str, dims):
+        is_known = dim in map(str, dims) and name.count("/") == (3 if is_whitened else 2) and not any(more)
+        if not is_known or (is_whitened and not _FEWEST_DIMS <= int(whitened) < int(dim)):
             published = (f"{m}/{b}/{'|'.join(map(str, dims))}" for m, of in PUBLISHED.items() for b, dims in of.items())
-            raise ConfigurationError(f"GEOPIN_MODEL={name!r} is not published. There are: {', '.join(published)}")
-        return cls(method, backbone, int(dim))
+            raise ConfigurationError(
+                f"GEOPIN_MODEL={name!r} is not published. There are: {', '.join(published)}; "
+                "/N behind one means whitened to N dimensions"
+            )
+        return cls(method, backbone, int(dim), int(whitened or 0))
 
     def __str__(self) -> str:
-        return f"{self.method}/{self.backbone}/{self.dim}"
+        return "/".join(map(str, (self.method, self.backbone, self.dim, *([self.whitened] * bool(self.whitened)))))
 
-    def model(self, weights_sha256: str) -> Model:
-        """This architecture with these weights: `cosplace-resnet50-512-1a2b3c4d-p2`."""
-        model_id = f"{self.method}-{self.backbone.lower()}-{self.dim}-{weights_sha256[:8]}-{PREPROCESSING}"
-        return Model(model_id, self.dim, is_place_recognition=True)
+    @property
+    def vector_dim(self) -> int:
+        """Of its vectors, as they are stored."""
+        return self.whitened or self.dim
+
+    def model(self, sha256: str) -> Model:
+        """This architecture with these weights: `cosplace-resnet50-512-1a2b3c4d-p2`, or `-512w-` if whitened."""
+        size = f"{self.whitened}w" if self.whitened else f"{self.dim}"
+        model_id = f"{self.method}-{self.backbone.lower()}-{size}-{sha256[:8]}-{PREPROCESSING}"
+        square = {"side_px": _MEGALOC_PX, "is_square": True} if self.method == "megaloc" else {}
+        return Model(model_id, self.vector_dim, is_place_recognition=True, **square)  # type: ignore[arg-type]
 
     @property
     def address(self) -> str:
         """Where its checkpoint is published."""
+        if self.method == "megaloc":
+            return f"{_RELEASES[self.method]}/megaloc.torch"
         return f"{_RELEASES[self.method]}/{self.backbone}_{self.dim}_{self.method}.pth"
 
 

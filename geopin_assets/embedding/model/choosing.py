@@ -7,8 +7,10 @@ devices and to load the real model.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
@@ -37,7 +39,9 @@ def identify_model(settings: Settings) -> Model:
     Raises ConfigurationError as `build_embedder` does, except for weights of another architecture.
     """
     architecture, path = _configured(settings)
-    return architecture.model(weights_sha256(path)) if path else STAND_IN
+    if path is None:
+        return STAND_IN
+    return architecture.model(_sha256(weights_sha256(path), _whitening(settings, architecture)))
 
 
 def build_embedder(settings: Settings) -> Embedder:
@@ -52,8 +56,51 @@ def build_embedder(settings: Settings) -> Embedder:
         from geopin_assets.embedding.model.thumbnail import Thumbnail
 
         return Thumbnail()
+    return _loaded(settings, architecture, path)
+
+
+def build_unwhitened(settings: Settings) -> tuple[Embedder, Architecture]:
+    """The model without its whitening, whatever its dimensions: to fit one to its vectors (`geopin whiten`).
+
+    Raises ConfigurationError as `build_embedder` does, and for a model that none is asked of.
+    """
+    architecture = Architecture.parse(settings.model)
+    if _uses_stand_in(settings) or not architecture.whitened:
+        raise ConfigurationError(
+            f"GEOPIN_MODEL={settings.model}: nothing to whiten; name a model and the dimensions to keep, "
+            "e.g. megaloc/ViTB14/8448/512, and in the sandbox its weights too"
+        )
+    path = find_weights(settings.weights, architecture, settings.data_dir / "weights")
+    return _loaded(settings, replace(architecture, whitened=0), path), architecture
+
+
+def whitening_path(settings: Settings, architecture: Architecture) -> Path:
+    """Where the whitening of a model is, or will be."""
+    name = f"{str(architecture).replace('/', '-').lower()}.npz"
+    return Path(settings.whitening) if settings.whitening else settings.data_dir / "weights" / name
+
+
+def _loaded(settings: Settings, architecture: Architecture, path: Path) -> Embedder:
     device = choose_device(settings.device, available_devices(), settings.data_dir / "devices")
-    return _load(path, path.stat().st_mtime_ns, architecture, device, settings.precision, settings.is_compiled)
+    whitening = _whitening(settings, architecture)
+    changed = tuple(file.stat().st_mtime_ns for file in (path, whitening) if file)
+    return _load(path, changed, architecture, whitening, device, settings.precision, settings.is_compiled)
+
+
+def _whitening(settings: Settings, architecture: Architecture) -> Path | None:
+    return whitening_path(settings, architecture) if architecture.whitened else None
+
+
+def _sha256(weights: str, whitening: Path | None) -> str:
+    """Of the weights, and of what is applied behind them. Raises ConfigurationError for one fitted to other weights."""
+    if whitening is None:
+        return weights
+    from geopin_assets.embedding.model.whitening import read
+
+    held, sha256 = read(whitening)
+    if held.provenance.get("weights_sha256") != weights:
+        raise ConfigurationError(f"{whitening} was fitted to other weights: `geopin whiten` fits one to these")
+    return hashlib.sha256(f"{weights}{sha256}".encode()).hexdigest()
 
 
 def embedding_code_version(settings: Settings) -> str:
@@ -93,9 +140,10 @@ def _configured(settings: Settings) -> tuple[Architecture, Path | None]:
     Raises ConfigurationError for one whose vectors no index takes, before its weights are fetched.
     """
     architecture = Architecture.parse(settings.model)
-    if architecture.dim > MAX_DIM:
+    if architecture.vector_dim > MAX_DIM:
         raise ConfigurationError(
-            f"GEOPIN_MODEL={settings.model}: {architecture.dim:,} dimensions; an index takes {MAX_DIM:,} at most"
+            f"GEOPIN_MODEL={settings.model}: {architecture.vector_dim:,} dimensions; an index takes {MAX_DIM:,},"
+            f" and {settings.model}/512 is the same whitened to 512"
         )
     if _uses_stand_in(settings):
         return architecture, None
@@ -108,12 +156,22 @@ def _uses_stand_in(settings: Settings) -> bool:
 
 @lru_cache(maxsize=1)
 def _load(
-    path: Path, modified_ns: int, architecture: Architecture, device: str, precision: Precision, is_compiled: bool
+    path: Path,
+    changed: tuple[int, ...],
+    architecture: Architecture,
+    whitening: Path | None,
+    device: str,
+    precision: Precision,
+    is_compiled: bool,
 ) -> Embedder:
-    from geopin_assets.embedding.model.cosplace import load_network
-    from geopin_assets.embedding.model.inference import TorchEmbedder
+    from geopin_assets.embedding.model.inference import TorchEmbedder, Whitened
+    from geopin_assets.embedding.model.loading import load_network
+    from geopin_assets.embedding.model.whitening import read
 
     network, model = load_network(path, architecture)
+    if whitening:
+        model = architecture.model(_sha256(weights_sha256(path), whitening))
+        network = Whitened(network, read(whitening)[0])
     return TorchEmbedder(network, model, device=device, precision=precision, is_compiled=is_compiled)
 
 

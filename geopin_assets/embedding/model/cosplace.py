@@ -7,16 +7,11 @@ beside a CPU build of torch. Not here: what is published and where weights come 
 is run, and on what (`inference.py`).
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geopin_assets.embedding.model.checkpoints import BACKBONES, Architecture, read_weights
-from geopin_assets.embedding.protocol import Model
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.embedding.model.checkpoints import BACKBONES
 
 
 class _Block(nn.Module):
@@ -110,33 +105,3 @@ class CosPlaceNetwork(nn.Module):
         """Normalized RGB [N, 3, h, w] to float32 [N, dim]. The backbone may be in half precision, the head never is."""
         features = self.backbone(x.to(next(self.backbone.parameters()).dtype))
         return self.aggregation(features.float())
-
-
-def load_network(path: Path, architecture: Architecture) -> tuple[CosPlaceNetwork, Model]:
-    """The network of a checkpoint, a bare state_dict as published.
-
-    Raises ConfigurationError for a file that is none, that holds another architecture, or that has changed.
-    """
-    state, sha256 = read_weights(path)
-    held = architecture_of(state)
-    if held != (architecture.backbone, architecture.dim):
-        right = "/".join([architecture.method, *map(str, held)])
-        raise ConfigurationError(
-            f"GEOPIN_WEIGHTS: {path} holds {held[0]} with {held[1]} dimensions, and GEOPIN_MODEL asks for "
-            f"{architecture}: set GEOPIN_MODEL={right}, or GEOPIN_WEIGHTS to another file"
-        )
-    network = CosPlaceNetwork(*held)
-    network.load_state_dict(dict(state))
-    return network, architecture.model(sha256)
-
-
-def architecture_of(state: Mapping[str, Tensor]) -> tuple[str, int]:
-    """(backbone, dim) of a checkpoint. Raises ConfigurationError when it is not CosPlace's architecture."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    dim = shapes.get("aggregation.3.weight", (0,))[0]
-    for backbone in BACKBONES:
-        with torch.device("meta"):
-            expected = CosPlaceNetwork(backbone, dim or 1).state_dict()
-        if {name: tuple(tensor.shape) for name, tensor in expected.items()} == shapes:
-            return backbone, dim
-    raise ConfigurationError(f"GEOPIN_WEIGHTS: not a CosPlace checkpoint: {len(shapes)} tensors, {dim} dimensions")

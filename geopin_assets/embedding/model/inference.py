@@ -1,7 +1,7 @@
 """The embedder: a network on a device, in the precision that suits it, run in passes that fit its memory.
 
 Here: resizing, batch norms folded away, precision, pixels to the device, compilation, memory that runs out. Not here:
-what the network is (`cosplace.py`), which part of an image it sees (`views.py`), which device (`choosing.py`).
+the networks (`cosplace.py`, `megaloc.py`), which part of an image they see (`views.py`), which device (`choosing.py`).
 
 What `auto` chooses keeps vectors within cos 0.9999 of fp32: fp16 on GPUs does, bf16 does not, and on a CPU both were
 slower than fp32. The numbers: docs/decisions/2026-11-25-half-precision.md.
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from geopin_assets.embedding.model.whitening import Whitening
 from geopin_assets.embedding.protocol import Image, Model
-from geopin_assets.embedding.views import SHAPES, frame
+from geopin_assets.embedding.views import SHAPES, frame, square
 from geopin_assets.settings import Precision
 
 PASS_SIZE = {"cpu": 1, "mps": 16, "cuda": 64}
@@ -64,6 +65,25 @@ def fold_batch_norms(module: nn.Module) -> None:
         fold_batch_norms(child)
 
 
+class Whitened(nn.Module):
+    """A network whose vectors are whitened behind it."""
+
+    def __init__(self, network: nn.Module, whitening: Whitening) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.from_numpy(whitening.mean))
+        self.register_buffer("projection", torch.from_numpy(whitening.projection))
+
+    @property
+    def backbone(self) -> nn.Module:
+        """What may be in half precision."""
+        return self.network.backbone  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalized RGB [N, 3, h, w] to float32 [N, kept] of unit length."""
+        return F.normalize((self.network(x) - self.mean) @ self.projection.T, dim=1)
+
+
 class TorchEmbedder:
     """A network on a device; fulfills `Embedder`.
 
@@ -93,14 +113,16 @@ class TorchEmbedder:
             torch._dynamo.config.recompile_limit = 8 * len(SHAPES)  # one graph a shape, and a few sizes of a pass
 
     def preprocess(self, image: Image) -> Image:
-        """Crop to the frame, then shorter side 512 with antialiasing; uint8 [h, w, 3], one of `views.SHAPES`.
+        """Crop to the frame, then shorter side 512 with antialiasing; uint8 [h, w, 3], one of `views.SHAPES`, or the
+        square that the model wants.
 
         As a batch in channels_last an image is resized in 1.3 ms on one core and nothing is copied; with
         other strides it takes 3.5 and a team of threads (1024x768).
         """
-        target = frame(*image.shape[:2])
-        kept, size = image[target.rows, target.columns], [target.height, target.width]
-        if list(kept.shape[:2]) == size:
+        size = image.shape[:2]
+        target = square(*size, self.model.side_px) if self.model.is_square else frame(*size)
+        kept, size = image[target.rows, target.columns], (target.height, target.width)
+        if kept.shape[:2] == size:
             return image if kept.shape == image.shape else kept.copy()  # a view would keep all of a large image
         pixels = torch.from_numpy(np.require(kept, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
         resized = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)

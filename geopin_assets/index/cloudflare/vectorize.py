@@ -120,6 +120,7 @@ class VectorizeIndex:
         self._is_ready = False
 
     count_lags = True
+    deepest = limits.MAX_TOP_K
     upserts_at_once = 4
     """While one upsert of 32 MB is on the line, the next is encoded."""
 

@@ -67,6 +67,7 @@ class LanceIndex:
 
     upserts_at_once = 1
     count_lags = False
+    deepest = 1_000_000
 
     def __init__(self, folder: Path, name: str, dim: int, *, approximate_from: int = APPROXIMATE_FROM) -> None:
         if not 1 <= dim <= MAX_DIM:
@@ -126,7 +127,7 @@ class LanceIndex:
     def query(
         self, vector: "NDArray[np.float32]", top_k: int, *, where: Mapping[str, Any] | None = None
     ) -> pl.DataFrame:
-        limits.check_top_k(top_k)
+        limits.check_top_k(top_k, self.deepest)
         limits.check_query_vector(vector, self.dim)
         limits.check_filter(where or {}, self.metadata_indexes() if where else ())
         search = self._table().search(vector.astype("float32")).distance_type("cosine").limit(top_k)

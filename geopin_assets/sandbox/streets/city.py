@@ -3,8 +3,10 @@
 Here: which cells have which street, who drove along it and when, and the cells that fall short of what is expected of
 them. Not here: the streets whose captures have quirks (`drives.py`), how a drive becomes shots (`world.py`).
 
-An ordinary cell has captures of three sources, the newest of last year, and a panorama of the municipality. The gaps
-are those that real cities have, a few of each kind, so that the coverage map shows what its checks speak of.
+An ordinary cell has captures of three sources, the newest of last year, and a panorama of the municipality. They look
+the same way from the same corners, so that one source can be found by the pictures of the others; only every fifth
+third source drove the other way. The gaps are those that real cities have, a few of each kind, so that the coverage map
+shows what its checks speak of.
 """
 
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from functools import cache
 
 from geopin_assets.grid import bounds
 from geopin_assets.sandbox.streets.drives import build_world
-from geopin_assets.sandbox.streets.world import Drive, Street, World, shots
+from geopin_assets.sandbox.streets.world import Drive, Quirk, Street, World, shots
 
 _CELLS = {
     82: (54, 56), 83: (53, 55), 84: (53, 55), 85: (53, 55), 86: (53, 55), 87: (50, 55), 88: (49, 53), 89: (49, 54),
@@ -34,6 +36,9 @@ _FIRST = (
 _LAST = ("straat", "gracht", "laan", "kade")
 _BESIDE = ("kartaview", "panoramax", "flickr", "stac", "wikimedia_commons")
 """The third source of a cell, by turns."""
+_STEP_M = 24.0
+_WRONG = {3: Quirk.MOVED, 8: Quirk.TURNED, 13: Quirk.INDOOR}
+"""What is wrong with one capture of a cell: `quality/outliers` is to find it."""
 _LICENSES = {"flickr": "CC-BY-SA-2.0", "stac": "CC0-1.0"}
 _NEW, _OLD = datetime(2026, 3, 2, 9, tzinfo=UTC), datetime(2017, 4, 3, 9, tzinfo=UTC)
 
@@ -57,7 +62,7 @@ def _street(cell: tuple[int, int], rank: int) -> Street:
     east, north = (rank * 7 % 11 - 5) / 20, (rank * 5 % 9 - 4) / 20
     lon = (box.west + box.east) / 2 + east * (box.east - box.west)
     lat = (box.south + box.north) / 2 + north * (box.north - box.south)
-    return Street(name, round(lon, 5), round(lat, 5), rank * 47 % 180, 160, is_canal=name.endswith("gracht"))
+    return Street(name, round(lon, 5), round(lat, 5), rank * 150 % 360, 160, is_canal=name.endswith("gracht"))
 
 
 def _drives(cell: tuple[int, int], rank: int, street: Street) -> Iterator[Drive]:
@@ -69,21 +74,33 @@ def _drives(cell: tuple[int, int], rank: int, street: Street) -> Iterator[Drive]
         yield _drive("amsterdam", street, started_at, count=1, is_pano=True)
         yield _drive("mapillary", street, started_at, count=1)
     else:
-        yield _drive("mapillary", street, started_at + timedelta(days=40), count=3 + rank * 2 % 5)
-        yield _drive(_BESIDE[rank % len(_BESIDE)], street, started_at - timedelta(days=200), count=3, turn_deg=180)
+        wrong = _WRONG.get(rank % 15)
+        count = 3 + rank * 2 % 5
+        quirks = ((2, wrong),) if wrong else ()
+        yield _drive("mapillary", street, started_at + timedelta(days=40), count=count, quirks=quirks)
+        turn_deg = 180.0 * (rank % 5 == 4)
+        beside = _BESIDE[rank // 5 % len(_BESIDE)]
+        yield _drive(beside, street, started_at - timedelta(days=200), count=3, turn_deg=turn_deg)
         if cell not in NO_MUNICIPAL_PANORAMA:
             yield _drive("amsterdam", street, started_at, count=1, is_pano=True)
 
 
 def _drive(
-    source: str, street: Street, started_at: datetime, *, count: int, turn_deg: float = 0.0, is_pano: bool = False
+    source: str,
+    street: Street,
+    started_at: datetime,
+    *,
+    count: int,
+    turn_deg: float = 0.0,
+    is_pano: bool = False,
+    quirks: tuple[tuple[int, Quirk], ...] = (),
 ) -> Drive:
     return Drive(
         source=source,
         name=f"{street.name}-{source}".lower(),
         street=street,
-        from_m=-12.0 * (count - 1),
-        step_m=24.0,
+        from_m=-_STEP_M * (count // 2),
+        step_m=_STEP_M,
         count=count,
         started_at=started_at,
         right_m=1.5,
@@ -91,4 +108,5 @@ def _drive(
         is_pano=is_pano,
         creator="Stadsarchief" if source == "stac" else "stadsrijder",
         license=_LICENSES.get(source, "CC-BY-SA-4.0"),
+        quirks=quirks,
     )

@@ -6,18 +6,21 @@ while it does other things.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from io import BytesIO
 from threading import BoundedSemaphore, Event
 from typing import Any
 
+import numpy as np
 from PIL import Image as PillowImage
 
 from geopin_assets.embedding.protocol import Image
 from geopin_assets.sandbox.streets import painting
+from geopin_assets.sandbox.streets.indoors import room
 from geopin_assets.sandbox.streets.painting import render
 from geopin_assets.sandbox.streets.scenes import day_of, scene_of
-from geopin_assets.sandbox.streets.world import Shot
+from geopin_assets.sandbox.streets.world import Quirk, Shot
 
 PANORAMAX_SIZES = ("hd", "sd", "thumb")
 AMSTERDAM_WIDTHS = (8000, 4000, 2000)
@@ -28,6 +31,11 @@ _PANORAMAX_PANO = {"hd": (4096, 2048), "sd": (2048, 1024), "thumb": (500, 300)}
 NORTH_DEG = 0.0
 _CAMERA_HEIGHT_M = {"amsterdam": 2.4, "panoramax": 1.8}
 _PHONE_HEIGHT_M = 1.6
+_CAST = {
+    "amsterdam": (1.0, 1.0, 1.06), "mapillary": (1.05, 1.0, 0.94), "kartaview": (0.94, 1.0, 1.05),
+    "flickr": (1.08, 1.04, 1.0), "stac": (0.95, 1.02, 0.97),
+}  # fmt: skip
+"""How much red, green and blue the cameras of a source make of the same light."""
 _QUALITY = 85
 
 
@@ -74,15 +82,19 @@ def paint_ahead(shots: Iterable[Shot], is_asked: Event = _is_asked) -> None:
 
 
 def _rendered(shot: Shot, center_deg: float | None) -> Image:
+    if shot.quirk is Quirk.INDOOR:
+        return room(shot.name, _FLAT_RENDERED)
     street = shot.drive.street
-    center_deg = shot.heading_deg if center_deg is None else center_deg
+    center_deg = shot.shows_deg if center_deg is None else center_deg
     yaw_deg = center_deg - street.bearing_deg
     height_m = _CAMERA_HEIGHT_M.get(shot.drive.source, _PHONE_HEIGHT_M)
     if shot.drive.is_pano:
         camera = painting.panorama(shot.right_m, shot.along_m, height_m, yaw_deg, _PANO_RENDERED_WIDTH)
     else:
         camera = painting.perspective(shot.right_m, shot.along_m, height_m, yaw_deg, FIELD_OF_VIEW_DEG, _FLAT_RENDERED)
-    return render(scene_of(street), day_of(street, shot.drive.started_at), camera)
+    day = day_of(street, shot.drive.started_at)
+    red, green, blue = np.multiply(day.gain, _CAST.get(shot.drive.source, 1.0))
+    return render(scene_of(street), replace(day, gain=(float(red), float(green), float(blue))), camera)
 
 
 _large = BoundedSemaphore(3)

@@ -20,8 +20,9 @@ from geopin_assets.sandbox.streets.world import Street
 
 Floats = NDArray[np.float32]
 BEYOND_M = 130.0  # how far the houses go on behind both ends of a street
-_BRICKS = ((0.45, 0.24, 0.18), (0.58, 0.36, 0.27), (0.33, 0.22, 0.19), (0.70, 0.62, 0.50), (0.80, 0.77, 0.70),
-           (0.40, 0.38, 0.38), (0.62, 0.50, 0.38), (0.52, 0.20, 0.16))  # fmt: skip
+_BRICKS = ((0.45, 0.20, 0.14), (0.62, 0.36, 0.24), (0.20, 0.13, 0.12), (0.78, 0.66, 0.44), (0.88, 0.86, 0.80),
+           (0.30, 0.33, 0.38), (0.70, 0.42, 0.16), (0.55, 0.12, 0.08), (0.32, 0.42, 0.50), (0.42, 0.48, 0.34),
+           (0.80, 0.55, 0.50))  # fmt: skip
 _ACCENTS = ((0.10, 0.25, 0.16), (0.12, 0.16, 0.32), (0.45, 0.10, 0.10), (0.85, 0.83, 0.78), (0.75, 0.55, 0.12))
 _PAINTS = ((0.75, 0.75, 0.77), (0.12, 0.12, 0.14), (0.55, 0.08, 0.08), (0.10, 0.20, 0.42), (0.85, 0.85, 0.85),
            (0.20, 0.33, 0.25))  # fmt: skip
@@ -124,7 +125,7 @@ def scene_of(street: Street) -> Scene:
 def _row_style(rng: np.random.Generator) -> RowStyle:
     return RowStyle(
         palette=tuple(int(brick) for brick in rng.choice(len(_BRICKS), 4, replace=False)),
-        eaves_m=float(rng.uniform(5.5, 13)),
+        eaves_m=float(rng.uniform(4, 18)),
         width_m=float(rng.uniform(5, 13)),
         gabled=float(rng.uniform(0.2, 0.9)),
     )
@@ -170,7 +171,7 @@ def _ground(rng: np.random.Generator, half_m: float, is_canal: bool) -> tuple[Fl
 
 def _trees(rng: np.random.Generator, half_m: float, end_m: float, is_canal: bool) -> list[Thing]:
     row = 8.0 if is_canal else half_m - 2.6
-    spacing = float(rng.uniform(9, 26))
+    spacing = float(rng.uniform(18, 50))
     sides = (-1, 1) if is_canal or rng.random() < 0.5 else (int(rng.choice([-1, 1])),)
     hue = rng.uniform((0.12, 0.26, 0.06), (0.26, 0.42, 0.14))
     return [
@@ -250,5 +251,5 @@ def _cars(rng: np.random.Generator, street: Street, scene: Scene) -> list[Thing]
               _PAINTS[int(rng.integers(0, len(_PAINTS)))])
         for side in (-1, 1)
         for z in np.arange(-reach, reach, 6.5)
-        if rng.random() < 0.2
+        if rng.random() < 0.1
     ]  # fmt: skip

@@ -14,7 +14,8 @@ import numpy as np
 
 from geopin_assets.geo import destination, normalize_heading
 
-LOOK = 3  # raise it when scenes or rendering change what the same shot shows
+LOOK = 4  # raise it when scenes or rendering change what the same shot shows
+MOVED_M = 200.0
 _SEED = 20_260
 
 
@@ -52,6 +53,11 @@ class Quirk(StrEnum):
     NO_GPS = "no_gps"
     POSITION_IN_TABLE = "position_in_table"
     TRUNCATED = "truncated"
+    MOVED = "moved"
+    """Published MOVED_M from where it was taken."""
+    TURNED = "turned"
+    """Published with the opposite direction."""
+    INDOOR = "indoor"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +84,9 @@ class Drive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """One image. `heading_deg` is the bearing of the camera; `rank` counts a drive's shots from 1."""
+    """One image. Position and `heading_deg`, the bearing of the camera, are what is published of it (`shows_deg` is
+    true); `rank` counts a drive's shots from 1.
+    """
 
     drive: Drive
     rank: int
@@ -93,6 +101,11 @@ class Shot:
     @property
     def name(self) -> str:
         return f"{self.drive.name}-{self.rank:03d}"
+
+    @property
+    def shows_deg(self) -> float:
+        """Where the camera looked, whatever is published."""
+        return normalize_heading(self.heading_deg + 180 * (self.quirk is Quirk.TURNED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +133,9 @@ def shots(drive: Drive) -> Iterator[Shot]:
         along_m = drive.from_m + drive.step_m * (rank - 1) + float(off_along)
         right_m = drive.right_m + float(off_right)
         wobble_deg = float(rng.normal(0, 2)) * (drive.jitter_m > 0)
-        lon, lat = drive.street.position(along_m, right_m)
+        quirk = quirks.get(rank)
+        lon, lat = drive.street.position(along_m + MOVED_M * (quirk is Quirk.MOVED), right_m)
+        told_deg = drive.street.bearing_deg + drive.turn_deg + 180 * (quirk is Quirk.TURNED)
         yield Shot(
             drive=drive,
             rank=rank,
@@ -128,7 +143,7 @@ def shots(drive: Drive) -> Iterator[Shot]:
             right_m=right_m,
             lon=lon,
             lat=lat,
-            heading_deg=normalize_heading(drive.street.bearing_deg + drive.turn_deg + wobble_deg),
+            heading_deg=normalize_heading(told_deg + wobble_deg),
             captured_at=drive.started_at + timedelta(seconds=4 * (rank - 1)),
-            quirk=quirks.get(rank),
+            quirk=quirk,
         )

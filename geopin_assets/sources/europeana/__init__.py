@@ -39,6 +39,7 @@ class Europeana(Source):
     title = "Europeana"
     homepage = "https://www.europeana.eu"
     contribute_url = "https://pro.europeana.eu"
+    takes_photos = False
     thumbnail = AS_IT_IS
     endpoint = "https://api.europeana.eu"
     license = None

@@ -69,6 +69,7 @@ class OwnPhotos(Source):
     title = "Own photos"
     homepage = "https://exiftool.org/geotag.html"
     contribute_url = "https://exiftool.org/geotag.html"
+    takes_photos = False
     asks_a_server = False
     license = None
     attribution = "{stated by the owner}"
@@ -195,7 +196,7 @@ def photo_folder(settings: Settings) -> PhotoFolder | None:
     if endpoint_url and fields.web_url(endpoint_url) is None:
         raise ConfigurationError("GEOPIN_S3_ENDPOINT_URL: not an http(s) address without user name")
     try:
-        return open_folder(address, endpoint_url)
+        return open_folder(address, endpoint_url, settings.s3)
     except ConfigurationError as error:
         raise ConfigurationError(f"GEOPIN_OWN_PHOTOS_DIR: {error}") from error
 

@@ -19,6 +19,8 @@ from geopin_assets.sources.own_photos.kinds import plugin
 from geopin_assets.sphere import is_sphere
 
 _SILENCED = Lock()  # which warnings are shown is a setting of the whole process
+MOST_READS = 50_000
+"""Parts of a header, each read in turn: cameras write some hundred, and 32 MB of empty ones would take 20 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +63,20 @@ def read_header(data: bytes) -> PhotoHeader | None:
                 return _header(image)
         except BROKEN:
             pass
-    if file.has_run_out or opened is not JpegImageFile:
+    if file.reads <= MOST_READS and (file.has_run_out or opened is not JpegImageFile):
         raise HeaderCutError(f"not in the first {len(data)} bytes")
     return None
 
 
 class _Bytes(BytesIO):
-    """Remembers whether more was wanted than there is."""
+    """Remembers whether more was wanted than there is, and ends who wants too much of it."""
 
-    has_run_out = False
+    has_run_out, reads = False, 0
 
     def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MOST_READS:
+            raise ValueError("a header of too many parts")
         data = super().read(size)
         self.has_run_out |= size is not None and len(data) < size
         return data

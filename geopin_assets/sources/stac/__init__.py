@@ -46,6 +46,7 @@ class Stac(Source):
     title = "STAC APIs"
     homepage = "https://stacspec.org"
     contribute_url = "https://stacspec.org"
+    takes_photos = False
     thumbnail = AS_IT_IS
     endpoint = ""  # only those that GEOPIN_STAC_URLS names
     license = None

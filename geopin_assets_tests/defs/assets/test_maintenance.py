@@ -124,17 +124,17 @@ def test_only_what_nobody_writes_or_reads_any_more_is_removed(
 ) -> None:
     settings, present = installation.storage.settings(), installation.embedding.model().model_id
     installation.search_index.versions().publishing("indexed", DIM, shards=1, now=NOW)
-    vectors = settings.embeddings_dir
+    vectors = settings.data_dir / "embeddings"
     gone = [
-        aged(settings.raw_dir / "panoramax" / f".{CELL}.parquet.77.partial", 2),
-        aged(settings.raw_dir / "panoramax" / f"{CELL}.parquet.damaged-20260101T000000-ab12", 40),
+        aged(settings.data_dir / "raw" / "panoramax" / f".{CELL}.parquet.77.partial", 2),
+        aged(settings.data_dir / "raw" / "panoramax" / f"{CELL}.parquet.damaged-20260101T000000-ab12", 40),
         aged(vectors / present / f"{CELL}.parts" / "0000001.parquet", 40),
         aged(vectors / "forgotten" / f"{CELL}.parquet", 40),
     ]
     kept = [
-        aged(settings.raw_dir / "panoramax" / f".{CELL}.parquet.78.partial", 0.1),
-        aged(settings.raw_dir / "panoramax" / f"{CELL}.parquet", 400),
-        aged(settings.raw_dir / "panoramax" / f"{CELL}.parquet.damaged-20260101T000000-ab13", 4),
+        aged(settings.data_dir / "raw" / "panoramax" / f".{CELL}.parquet.78.partial", 0.1),
+        aged(settings.data_dir / "raw" / "panoramax" / f"{CELL}.parquet", 400),
+        aged(settings.data_dir / "raw" / "panoramax" / f"{CELL}.parquet.damaged-20260101T000000-ab13", 4),
         aged(vectors / present / f"{CELL}.parquet", 400),
         aged(vectors / present / "nh-amsterdam-r090c052.parts" / "0000001.parquet", 5),
         aged(vectors / "indexed" / f"{CELL}.parquet", 400),
@@ -150,7 +150,7 @@ def test_only_what_nobody_writes_or_reads_any_more_is_removed(
 def test_parts_that_are_being_written_now_are_kept_however_old_the_first_of_them_is(
     installation: Installation, memory: dg.DagsterInstance
 ) -> None:
-    folder = installation.storage.settings().embeddings_dir / installation.embedding.model().model_id
+    folder = installation.storage.settings().data_dir / "embeddings" / installation.embedding.model().model_id
     new = aged(folder / f"{CELL}.parts" / "0000002.parquet", 0)
     old = aged(folder / f"{CELL}.parts" / "0000001.parquet", 90)
     maintain(leftovers, installation, memory)
@@ -180,8 +180,8 @@ def test_old_evaluations_of_automation_are_purged(
 
 def test_the_disk_report_measures_every_folder(installation: Installation, memory: dg.DagsterInstance) -> None:
     settings = installation.storage.settings()
-    aged(settings.raw_dir / "panoramax" / f"{CELL}.parquet", 1)
-    aged(settings.embeddings_dir / "m" / f"{CELL}.parquet", 1)
+    aged(settings.data_dir / "raw" / "panoramax" / f"{CELL}.parquet", 1)
+    aged(settings.data_dir / "embeddings" / "m" / f"{CELL}.parquet", 1)
     aged(Path(memory.root_directory) / "storage" / "run" / "stdout", 1)
     shown = maintain(disk, installation, memory)
     assert (shown["raw_bytes"], shown["embeddings_bytes"], shown["dagster_storage_bytes"]) == (100, 100, 100)

@@ -31,6 +31,7 @@ from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import capture, crawl
 from geopin_assets_tests.refresh import raw_asset
 from geopin_assets_tests.simulated import SimulatedLog
+from geopin_assets_tests.store.failed_images import fail
 
 IDS = cell_ids()
 HERE, THERE = IDS[100], IDS[300]
@@ -303,7 +304,7 @@ def catalog_path(tmp_path: Path) -> Path:
 def test_without_a_catalog_or_where_it_stays_locked_no_image_is_tried_again(catalog_path: Path) -> None:
     now = datetime.now(UTC)
     row = ["a1", "panoramax", "1", "timeout", 1, now, now - timedelta(hours=1)]
-    Catalog(catalog_path).replace_failures(SEA[1], pl.DataFrame([row], FAILURE_SCHEMA, orient="row"))
+    fail(Catalog(catalog_path), {SEA[1]: pl.DataFrame([row], FAILURE_SCHEMA, orient="row")})
     missing = catalog_path.with_name("none.duckdb")
     assert in_catalog(lambda catalog: catalog.cells_to_retry(now, timedelta(days=7)), missing) == ()
     assert not missing.exists(), "a look made the catalog"
@@ -322,7 +323,7 @@ def test_cells_to_retry_are_those_whose_images_are_due(catalog_path: Path) -> No
     now = datetime.now(UTC)
     tries = {SEA[0]: now + timedelta(hours=1), SEA[1]: now - timedelta(hours=1), HERE: None}
     tries[SEA[2]] = now + timedelta(days=365)  # noted by a clock that was ahead
-    for cell_id, next_try_at in tries.items():
-        row = ["a1", "panoramax", "1", "timeout", 1, now, next_try_at]
-        Catalog(catalog_path).replace_failures(cell_id, pl.DataFrame([row], FAILURE_SCHEMA, orient="row"))
+    rows = {cell_id: ["a1", "panoramax", "1", "timeout", 1, now, due] for cell_id, due in tries.items()}
+    frames = {cell_id: pl.DataFrame([row], FAILURE_SCHEMA, orient="row") for cell_id, row in rows.items()}
+    fail(Catalog(catalog_path), frames)
     assert in_catalog(lambda catalog: catalog.cells_to_retry(now, timedelta(days=7)), catalog_path) == {SEA[1], SEA[2]}

@@ -36,8 +36,9 @@ def test_as_many_checkpoints_are_known_as_are_published() -> None:
     assert {method: sum(map(len, backbones.values())) for method, backbones in PUBLISHED.items()} == {
         "cosplace": 30,
         "eigenplaces": 13,
+        "megaloc": 1,
     }
-    assert {model.backbone for model in published()} == set(BACKBONES)
+    assert {model.backbone for model in published()} == {*BACKBONES, "ViTB14"}
 
 
 def test_every_published_model_is_found_by_its_name() -> None:
@@ -63,6 +64,12 @@ def test_the_default_is_the_recommended_one() -> None:
         "cosplace/VGG16/1024",
         "eigenplaces/ResNet152/512",
         "megaloc/ResNet50/512",
+        "megaloc/ViTB14/512",
+        "megaloc/ViTB14/8448/8448",
+        "megaloc/ViTB14/8448/0512",
+        "megaloc/ViTB14/8448/5１2",
+        "megaloc/ViTB14/8448/512/",
+        "cosplace/ResNet50/512/",
     ],
 )
 def test_what_is_not_published_is_refused_with_a_list_of_what_is(name: str) -> None:
@@ -83,6 +90,7 @@ def test_what_is_not_published_is_refused_with_a_list_of_what_is(name: str) -> N
             "eigenplaces/VGG16/512",
             "https://github.com/gmberton/EigenPlaces/releases/download/v1.0/VGG16_512_eigenplaces.pth",
         ),
+        ("megaloc/ViTB14/8448/512", "https://github.com/gmberton/MegaLoc/releases/download/v1.0/megaloc.torch"),
     ],
 )
 def test_addresses_are_the_published_ones(name: str, address: str) -> None:
@@ -98,6 +106,14 @@ def test_an_id_names_model_weights_and_preprocessing() -> None:
     model = Architecture("eigenplaces", "ResNet101", 2048).model("1a2b3c4d5e6f")
     assert model.model_id == "eigenplaces-resnet101-2048-1a2b3c4d-p2"
     assert model.dim == 2048 and model.is_place_recognition and model.label == model.model_id
+
+
+def test_a_whitened_model_is_another_one() -> None:
+    asked = Architecture.parse("megaloc/ViTB14/8448/512")
+    assert (str(asked), asked.dim, asked.vector_dim) == ("megaloc/ViTB14/8448/512", 8448, 512)
+    model = asked.model("1a2b3c4d5e6f")
+    assert (model.model_id, model.dim) == ("megaloc-vitb14-512w-1a2b3c4d-p2", 512)
+    assert (model.side_px, model.is_square) == (322, True)
 
 
 def checkpoint() -> bytes:

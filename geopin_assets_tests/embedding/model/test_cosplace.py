@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from geopin_assets.embedding.model.checkpoints import BACKBONES, Architecture
-from geopin_assets.embedding.model.cosplace import CosPlaceNetwork, architecture_of, load_network
+from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
 from geopin_assets.embedding.model.inference import TorchEmbedder
+from geopin_assets.embedding.model.loading import architecture_of, load_network
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import ConfigurationError
 from geopin_assets_tests.embedding import reference

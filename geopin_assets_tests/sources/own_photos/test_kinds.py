@@ -2,6 +2,7 @@
 
 from io import BytesIO
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from PIL import Image
@@ -9,7 +10,7 @@ from PIL import Image
 from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.sources.crawl import CellCrawl, crawl_cell
 from geopin_assets.sources.own_photos import OwnPhotos
-from geopin_assets.sources.own_photos.read import HeaderCutError, read_header
+from geopin_assets.sources.own_photos.read import MOST_READS, HeaderCutError, read_header
 from geopin_assets_tests.sources.recordings.own_photos import CELL, NOW, RIGHTS, write_photo
 
 FORMATS = {"webp": "WEBP", "png": "PNG", "tif": "TIFF", "tiff": "TIFF", "dng": "TIFF", "avif": "AVIF", "heic": "HEIF",
@@ -71,3 +72,39 @@ def test_a_jpeg_whose_header_is_whole_is_not_read_on(tmp_path: Path) -> None:
     assert read_header(b"not a photo at all" * 100) is None
     with pytest.raises(HeaderCutError):
         read_header(b"RIFF\xff\xff\0\0WEBP")
+
+
+def _jpeg_with(segment: bytes) -> tuple[bytes, bytes, bytes]:
+    data = encoded("JPEG")
+    return data[:2], segment, data[2:]
+
+
+def _png_with(name: bytes) -> tuple[bytes, bytes, bytes]:
+    data = encoded("PNG")
+    return data[:33], bytes(4) + name + crc32(name).to_bytes(4), data[33:]
+
+
+def encoded(kind: str) -> bytes:
+    made = BytesIO()
+    Image.new("RGB", (64, 48), (9, 99, 9)).save(made, kind)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("before", "part", "after"),
+    [
+        _jpeg_with(b"\xff\xe1\0\2"),
+        _jpeg_with(b"\xff\xc4\0\2"),
+        _jpeg_with(b"\xff"),
+        _png_with(b"abCd"),
+        _png_with(b"IDAT"),
+    ],
+    ids=["segments", "tables", "fill bytes", "chunks", "empty data"],
+)
+def test_a_header_of_no_end_of_parts_is_given_up_without_asking_for_more(
+    before: bytes, part: bytes, after: bytes
+) -> None:
+    """32 MB of them would take 20 s of CPU, the interpreter held, and the next 32 MB as long again."""
+    assert read_header(before + part * 100 + after) is not None
+    assert read_header(before + part * (2 * MOST_READS)) is None
+    assert read_header(before + part * (2 * MOST_READS) + after) is None

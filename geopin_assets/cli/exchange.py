@@ -1,0 +1,92 @@
+"""`geopin export`, `geopin import` and `geopin feed`: the index for others, and that of others here.
+
+Not here: publications and copies (`exchange/`), or what an import makes of Dagster's history (`defs/running/`).
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from geopin_assets.cli.console import console, print_table
+from geopin_assets.defs.graph import EXCHANGE
+from geopin_assets.exchange.manifest import Manifest
+from geopin_assets.exchange.publish import publish
+from geopin_assets.exchange.snapshot import searched_model, snapshot
+from geopin_assets.files.object_store import open_store
+from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
+from geopin_assets.regions import region as cells_of
+from geopin_assets.settings import Settings
+
+
+def export_and_report(settings: Settings, region: str, out: str) -> None:
+    """Publish a region to a folder or bucket, or what changed since the last time, and say what is there."""
+    storage = Storage()
+    store = open_store(out, endpoint_url=settings.s3_endpoint_url, access=settings.s3) if out else storage.exports()
+    model, cell_ids = searched_model(Embedding(), SearchIndex()), cells_of(region)
+    with storage.leases().held(EXCHANGE, what="export"), snapshot(storage, model, cell_ids, region) as there:
+        done = publish(
+            there,
+            store,
+            now=datetime.now(UTC),
+            takedown_days=settings.takedown_days,
+            without=settings.export_without,
+        )
+    changes = ", ".join(f"{name} {count:,}" for name, count in (done.changes or {}).items() if count)
+    _show(done.manifest, store.address())
+    console.print(f"changed since the last time: {'nothing' if done.changes is None else changes or 'first publish'}")
+
+
+def _show(manifest: Manifest, address: str) -> None:
+    kinds = ("captures", "panoramas", "vectors")
+    rows = [(name, *(part.counts.get(kind, 0) for kind in kinds)) for name, part in manifest.parts.items()]
+    print_table(f"{address}, publish {manifest.sequence}", ("province", *kinds), rows)
+    console.print(f"{sum(file.bytes for file in manifest.files()):,} bytes; vectors of {manifest.model.label}")
+    if manifest.summary.withheld:
+        console.print(
+            f"not passed on: {', '.join(f'{why} {count:,}' for why, count in manifest.summary.withheld.items())}"
+        )
+
+
+def import_and_report(settings: Settings, address: str, *, is_first: bool, max_removals: int | None) -> int:
+    """Bring a publication, or what its feed says since, into this installation. The exit code: 1 if a layer failed."""
+    from geopin_assets.cli.console import dagster_home, stand_ins, terminal
+    from geopin_assets.cli.run import ConsoleProgress, print_layer
+    from geopin_assets.defs.assemble import build_definitions
+    from geopin_assets.defs.running.adopting import Adoption
+    from geopin_assets.defs.running.home import open_instance
+
+    of, most = (
+        open_store(address, endpoint_url=settings.s3_endpoint_url, access=settings.s3),
+        _most(settings, max_removals),
+    )
+    adoption = Adoption(Storage(), SearchIndex(), Embedding().model(), of, most, max_removals)
+    dagster_home()
+    terminal()
+    failed = 0
+    with stand_ins(settings), open_instance() as instance:
+        defs = build_definitions(progress=ConsoleProgress())
+        for result in (adoption.take if is_first else adoption.follow)(defs, instance):
+            print_layer(result)
+            failed += result.failed_count
+    console.print(", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in adoption.counts.items() if count))
+    if adoption.overdue:
+        console.print("takedowns were applied later than the feed asks: apply it more often")
+    return int(failed > 0)
+
+
+def copy_and_report(settings: Settings, address: str, to: str, max_removals: int | None) -> None:
+    """Bring a copy in another folder up to date, which needs no installation."""
+    from geopin_assets.exchange.copies import bring_up_to_date
+
+    of, copy = (open_store(place, endpoint_url=settings.s3_endpoint_url, access=settings.s3) for place in (address, to))
+    manifest = None
+    for manifest in bring_up_to_date(copy, of, _most(settings, max_removals)):
+        console.print(
+            f"publish {manifest.sequence} of {manifest.published_at:%Y-%m-%d %H:%M} UTC is in {copy.address()}"
+        )
+    console.print("up to date" if manifest else "nothing has changed")
+
+
+def _most(settings: Settings, max_removals: int | None) -> Callable[[int], int]:
+    if max_removals is not None:
+        return lambda captures: max_removals
+    return lambda captures: max(settings.removal_floor, int(settings.max_removal_share * captures))

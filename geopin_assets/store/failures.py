@@ -1,0 +1,41 @@
+"""The catalog's table of images that could not be embedded, which follows the files that whoever embeds writes.
+
+Not here: those files (`embedding/failures.py`), or what else the catalog is asked (`catalog.py`).
+"""
+
+from collections.abc import Collection, Mapping
+
+import duckdb
+import polars as pl
+
+from geopin_assets.errors import DamagedFileError
+from geopin_assets.files import parquet
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore, Stored
+
+FAILURE_COLUMNS = [
+    *("capture_id", "cell_id", "source", "image_version"),
+    *("reason", "attempts", "last_tried_at", "next_try_at"),
+]
+
+
+_INSERT = "insert into embedding_failures by name select * from failures anti join takedowns using (capture_id)"
+
+
+def follow_failures(
+    db: duckdb.DuckDBPyConnection, objects: ObjectStore, changed: Mapping[str, Stored], gone: Collection[str]
+) -> None:
+    """Take in the files that changed, and forget those that are gone."""
+    db.begin()
+    for cell_id in {*changed, *gone}:
+        db.execute("delete from embedding_failures where cell_id = ?", [cell_id])
+        db.execute("delete from failure_files where cell_id = ?", [cell_id])
+    for cell_id, stored in changed.items():
+        try:
+            with objects.as_file(stored.key) as path:
+                found = parquet.read_frame(path).with_columns(cell_id=pl.lit(cell_id)).select(FAILURE_COLUMNS)
+            db.register("failures", found)
+            db.execute(_INSERT)
+        except (NoSuchObjectError, FileNotFoundError, DamagedFileError):
+            continue  # replaced or removed meanwhile, or tried again
+        db.execute("insert into failure_files values (?, ?)", [cell_id, stored.version])
+    db.commit()

@@ -1,0 +1,196 @@
+"""People are told of their areas once, whatever happens; webhooks are real servers here."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from geopin_assets.cells import cell_facts
+from geopin_assets.errors import ConfigurationError
+from geopin_assets.exchange.areas import read_areas
+from geopin_assets.exchange.notices import Teller
+from geopin_assets.files.object_store import open_store
+from geopin_assets.http_client.addresses import AddressRule
+from geopin_assets.http_client.transport import guarded_transport
+from geopin_assets.store.catalog import Catalog
+from geopin_assets.store.raw import RawStore
+from geopin_assets_tests.factories import capture, crawl
+
+CELL = "nh-amsterdam-r090c051"
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+SECRET = "T0PSECRETPATH"
+BOX = cell_facts(CELL).cell.bbox
+RING = [[BOX.west, BOX.south], [BOX.east, BOX.south], [BOX.east, BOX.north], [BOX.west, BOX.north]]
+SQUARE = {"type": "Polygon", "coordinates": [[*RING, RING[0]]]}
+
+
+class Hook(HTTPServer):
+    """Takes notices, or refuses them."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.status, self.got = 200, list[dict[str, Any]]()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hooks/{SECRET}?key={SECRET}"
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Hook
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert self.headers["Idempotency-Key"] == body["notice_id"]
+        if self.server.status == 200:
+            self.server.got.append(body)
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.wfile.write(b"no " + SECRET.encode())
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def hook() -> Iterator[Hook]:
+    with Hook() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class Place:
+    """A catalog of one cell, and an area around it."""
+
+    def __init__(self, folder: Path, webhook: str, **rule: Any) -> None:
+        self.folder, self.now = folder, NOW
+        self.raw = RawStore(open_store(folder / "raw", is_durable=False))
+        self.areas = folder / "areas.geojson"
+        self.write(webhook)
+        self.rule = AddressRule(**({"allow_loopback": True} | rule))
+
+    def write(self, webhook: str, **properties: Any) -> None:
+        about = {"id": "dam", "title": "The Dam", "webhook": webhook, "max_age_days": 365, **properties}
+        feature = {"type": "Feature", "geometry": SQUARE, "properties": about}
+        self.areas.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+
+    def catalog(self) -> Catalog:
+        return Catalog(self.folder / "catalog.duckdb", clock=lambda: self.now)
+
+    def crawl(self, source: str, *names: str, at: datetime = datetime(2026, 5, 1, tzinfo=UTC)) -> None:
+        self.now += timedelta(days=1)
+        some = [capture(name, source=source, captured_at=at) for name in names]
+        crawl(self.raw, CELL, some, source=source, crawled_at=self.now - timedelta(days=200))
+        self.catalog().merge([CELL], self.raw)
+
+    def tell(self) -> dict[str, str]:
+        self.now += timedelta(days=1)
+        url = "http://reports.example/notices"
+        teller = Teller(self.folder / "state", self.folder / "feeds", url, "", guarded_transport(self.rule))
+        return teller.tell(self.catalog(), read_areas(self.areas), self.now)
+
+
+def test_new_imagery_a_lost_source_and_age_are_told_once(tmp_path: Path) -> None:
+    with hook() as server:
+        place = Place(tmp_path, server.url)
+        place.crawl("panoramax", "a")
+        assert (place.tell(), server.got) == ({}, [])
+        place.crawl("mapillary", "b", "c")
+        assert (place.tell(), place.tell()) == ({}, {})
+        assert [(got["kind"], got["text"]) for got in server.got] == [
+            ("new_imagery", "The Dam: new images: 2 of mapillary")
+        ]
+        place.crawl("mapillary")
+        place.tell()
+        assert server.got[-1]["text"] == "The Dam: mapillary has no images here any more; it had 2"
+        place.now += timedelta(days=400)
+        assert (place.tell(), place.tell()) == ({}, {})
+        assert [got["kind"] for got in server.got] == ["new_imagery", "lost_source", "too_old"]
+        place.crawl("panoramax", "a", "d", at=place.now - timedelta(days=3))
+        place.tell()
+        place.now += timedelta(days=400)
+        place.tell()
+        assert [got["kind"] for got in server.got[3:]] == ["new_imagery", "too_old"]
+    feed = ElementTree.parse(tmp_path / "feeds/dam.xml")  # noqa: S314
+    titles = [entry.text for entry in feed.iter("{http://www.w3.org/2005/Atom}title")]
+    assert "mapillary has no images here any more; it had 2" in titles
+
+
+def test_what_a_webhook_does_not_take_is_told_later_and_once(tmp_path: Path) -> None:
+    with hook() as server:
+        place = Place(tmp_path, server.url)
+        place.crawl("panoramax", "a")
+        place.tell()
+        server.status = 503
+        place.crawl("panoramax", "a", "b")
+        assert place.tell().keys() == {"dam"}
+        server.status = 200
+        assert (place.tell(), place.tell()) == ({}, {})
+        assert [got["kind"] for got in server.got] == ["new_imagery"]
+
+
+def test_an_address_of_the_own_network_is_never_asked(tmp_path: Path) -> None:
+    with hook() as server:
+        place = Place(tmp_path, server.url, allow_loopback=False)
+        place.crawl("panoramax", "a", at=NOW - timedelta(days=4000))
+        assert "not a public address" in place.tell()["dam"]
+        place.write(f"http://localhost:{server.server_port}/{SECRET}")
+        place.now += timedelta(days=2)
+        assert "not a public address" in place.tell()["dam"]
+        assert server.got == []
+
+
+@pytest.mark.parametrize("status", [404, 503, 302])
+def test_the_secret_in_an_address_is_in_no_message_log_or_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with hook() as server:
+        server.status = status
+        place = Place(tmp_path, server.url)
+        place.crawl("panoramax", "a", at=NOW - timedelta(days=4000))
+        said = str(place.tell())
+    place.areas.unlink()
+    held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert "dam" in said
+    assert SECRET not in said + caplog.text
+    assert SECRET.encode() not in held
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"id": "../x"}, "feature 0: id"),
+        ({"max_age_days": -1}, "feature 0: max_age_days"),
+        ({"geometry": {"type": "Point", "coordinates": [4, 52]}}, "a Polygon or MultiPolygon"),
+        ({"geometry": {"type": "Polygon", "coordinates": []}}, "its shape is none"),
+        ({"geometry": {"type": "Polygon", "coordinates": "x"}}, "not a feature with a shape"),
+    ],
+)
+def test_an_area_that_cannot_be_is_named_without_its_webhook(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    place = Place(tmp_path, f"https://hooks.example/{SECRET}")
+    document = json.loads(place.areas.read_text())
+    (feature,) = document["features"]
+    feature |= {"geometry": change.pop("geometry", SQUARE)}
+    feature["properties"] |= change
+    place.areas.write_text(json.dumps(document))
+    with pytest.raises(ConfigurationError, match=said) as error:
+        read_areas(place.areas)
+    assert SECRET not in str(error.value)
+
+
+def test_a_file_that_is_no_geojson_is_said_to_be_none(tmp_path: Path) -> None:
+    (path := tmp_path / "areas.geojson").write_text("[1, 2")
+    with pytest.raises(ConfigurationError, match="no GeoJSON"):
+        read_areas(path)

@@ -1,0 +1,187 @@
+"""What a stranger may write into a publication whose hashes are right: all of it is refused, and named."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from geopin_assets.errors import GeoPinError, PayloadError
+from geopin_assets.exchange.copies import bring_up_to_date
+from geopin_assets.exchange.files import CAPTURES, vectors_of, write_whole
+from geopin_assets.exchange.following import part_files, verify
+from geopin_assets.exchange.items import withheld
+from geopin_assets.exchange.manifest import Manifest, read_manifest
+from geopin_assets.files.object_store import FolderStore, memory_store
+from geopin_assets_tests.exchange.worlds import CELLS, World
+
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def published(tmp_path: Path) -> FolderStore:
+    world, store = World(), FolderStore(tmp_path / "there", is_durable=False)
+    world.put("a", is_pano=True)
+    world.put("b", CELLS[1], seed=2)
+    world.publish(store)
+    return store
+
+
+def rewritten(store: FolderStore, *, items: Change | None = None, vectors: Change | None = None) -> Manifest:
+    """With other rows of North Holland, and a manifest that knows their hashes."""
+    manifest = read_manifest(store)
+    part = manifest.parts["nh"]
+    with part_files(store, manifest, "nh") as (captures, rows):
+        held, theirs = captures.all(), rows.all()
+    changed = {
+        "captures": write_whole(store, part.captures.key, items(held) if items else held, CAPTURES),
+        "vectors": write_whole(store, part.vectors.key, vectors(theirs) if vectors else theirs, vectors_of(4)),
+    }
+    manifest = manifest.model_copy(update={"parts": {"nh": part.model_copy(update=changed)}})
+    store.put("manifest.json", manifest.content())
+    return manifest
+
+
+def with_value(column: str, value: Any) -> Change:
+    return lambda rows: rows.with_columns(pl.lit(value).cast(rows.schema[column]).alias(column))
+
+
+ITEMS: dict[str, tuple[Change, str]] = {
+    "a heading of 400": (with_value("heading_deg", 400.0), "it looks nowhere"),
+    "a heading that is no number": (with_value("heading_deg", float("nan")), "it looks nowhere"),
+    "elsewhere": (with_value("lon", 5.5), "its position is not in its cell"),
+    "nowhere": (with_value("lat", float("nan")), "its position is not in its cell"),
+    "another province": (with_value("cell_id", CELLS[2]), "is not in it"),
+    "no cell": (with_value("cell_id", "nh-nowhere-r000c000"), "where no capture is"),
+    "a license": (with_value("license", "CC-BY-NC-4.0"), "its license is not open"),
+    "no attribution": (with_value("attribution", " "), "nothing says whose it is"),
+    "a script for a page": (with_value("page_url", "javascript:alert(1)"), "nothing says whose it is"),
+    "a file for an image": (with_value("image_url", "file:///etc/passwd"), "its image is nowhere"),
+    "another's id": (with_value("capture_id", "mapillary:1"), "its id cannot be"),
+    "a source that is a path": (with_value("source", "../x"), "its id cannot be"),
+    "a text without end": (with_value("creator", "x" * 10_000), "a text is too long"),
+    "more vectors than views": (with_value("vectors", 99), "its vectors are too many"),
+    "another number of vectors": (with_value("vectors", 3), "are not those that its item states"),
+    "another hash": (with_value("vectors_hash", "0" * 16), "are not those that its item states"),
+    "twice": (lambda rows: pl.concat([rows[:1], rows]), "twice"),
+    "a cell in two places": (lambda rows: pl.concat([rows, rows[:1]]), "not together"),
+}
+
+
+@pytest.mark.parametrize("case", ITEMS)
+def test_an_item_that_cannot_be_is_refused(tmp_path: Path, case: str) -> None:
+    change, said = ITEMS[case]
+    store = published(tmp_path)
+    with pytest.raises(PayloadError, match=said):
+        verify(store, rewritten(store, items=change))
+
+
+def scaled(rows: pl.DataFrame, by: float) -> pl.DataFrame:
+    vectors = (rows["embedding"].to_numpy().astype(np.float32) * by).astype(np.float16)
+    return rows.with_columns(embedding=pl.Series(vectors, dtype=rows.schema["embedding"]))
+
+
+VECTORS: dict[str, tuple[Change, str]] = {
+    "longer": (lambda rows: scaled(rows, 2), "not of length 1"),
+    "not finite": (lambda rows: scaled(rows, float("nan")), "not of length 1"),
+    "turned round": (lambda rows: scaled(rows, -1), "are not those that its item states"),
+    "less": (lambda rows: rows[1:], "are not those that its item states"),
+    "of nobody": (
+        lambda rows: rows.with_columns(capture_id=pl.lit("panoramax:z")),
+        "are not those that its item states",
+    ),
+    "a thirteenth view": (with_value("view", 12), "a view that there cannot be"),
+    "where nothing is": (with_value("cell_id", "nh-amsterdam-r089c051"), "where no capture is"),
+}
+
+
+@pytest.mark.parametrize("case", VECTORS)
+def test_a_vector_that_cannot_be_is_refused(tmp_path: Path, case: str) -> None:
+    change, said = VECTORS[case]
+    store = published(tmp_path)
+    with pytest.raises(PayloadError, match=said):
+        verify(store, rewritten(store, vectors=change))
+
+
+MANIFESTS: dict[str, dict[str, Any]] = {
+    "a later format": {"version": 2},
+    "something more": {"note": "hello"},
+    "no feed": {"feed_id": "1"},
+    "a province that is a path": {"parts": {"../x": {}}},
+    "a negative number": {"sequence": -1},
+    "no time": {"published_at": "yesterday"},
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_a_manifest_that_cannot_be_is_refused(tmp_path: Path, case: str) -> None:
+    store = published(tmp_path)
+    store.put("manifest.json", orjson.dumps(orjson.loads(store.get("manifest.json")) | MANIFESTS[case]))
+    with pytest.raises(PayloadError, match="none of ours"):
+        read_manifest(store)
+
+
+@pytest.mark.parametrize("key", ["../../secret", "/etc/passwd", "captures/../../x"])
+def test_a_file_outside_of_the_folder_is_never_read(tmp_path: Path, key: str) -> None:
+    (tmp_path / "secret").write_text("x")
+    store = published(tmp_path)
+    document = orjson.loads(store.get("manifest.json"))
+    document["notice"]["key"] = key
+    store.put("manifest.json", orjson.dumps(document))
+    with pytest.raises(GeoPinError, match="plain relative path"):
+        list(bring_up_to_date(memory_store(), store, lambda captures: 0))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"PAR1", b"{}" * 9_000_000])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+    store = published(tmp_path)
+    store.put("manifest.json", content)
+    with pytest.raises(PayloadError):
+        read_manifest(store)
+
+
+def test_other_columns_and_larger_row_groups_are_refused(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    manifest = read_manifest(store)
+    part = manifest.parts["nh"]
+    path = store.path(part.captures.key)
+    table = pq.read_table(path)
+    for change in (
+        lambda: pq.write_table(table.append_column("more", table["id"]), path),
+        lambda: pq.write_table(table.drop_columns(["license"]), path),
+        lambda: path.write_bytes(b"PAR1" + b"\0" * 100 + b"PAR1"),
+    ):
+        change()
+        entry = part.captures.model_copy(update=described(path))
+        forged = manifest.model_copy(update={"parts": {"nh": part.model_copy(update={"captures": entry})}})
+        with pytest.raises(PayloadError, match=r"other columns|captures/nh-000000.parquet"):
+            verify(store, forged)
+
+
+def described(path: Path) -> dict[str, Any]:
+    from hashlib import sha256
+
+    return {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
+
+
+def test_what_may_not_be_passed_on_is_counted_by_reason() -> None:
+    world, store = World(), memory_store()
+    world.put("open")
+    world.put("closed", license="CC-BY-NC-ND-4.0")
+    world.put("nobodys", attribution="")
+    world.put("page", page_url="javascript:x")
+    world.put("down")
+    world.taken_down["panoramax:down"] = world.now
+    manifest = world.publish(store).manifest
+    assert manifest.summary.counts["captures"] == 1
+    assert manifest.summary.withheld == {"license_not_open": 1, "no_attribution": 1, "malformed": 1, "taken_down": 1}
+    assert manifest.summary.licenses.keys() == {"CC-BY-SA-4.0"}
+
+
+def test_sources_whose_terms_are_against_it_stay_here() -> None:
+    frame = next(iter(World(*({"a": {}}, {"a": CELLS[0]}, {"a": 0})).snapshot().parts["nh"]())).captures
+    assert withheld(frame, (), ("panoramax",)).to_list() == ["source_terms"]
+    assert withheld(frame, (), ("mapilio",)).to_list() == [None]
