@@ -55,8 +55,7 @@ def publish_plan(captures: int = 0, pano_share: float = 0.0) -> Facts:
     if not captures:
         catalog = storage.catalog()
         (captures, _), (embedded, panoramas) = catalog.size(), catalog.size(are_wanted=True)
-    dim = dimensions(storage.settings())
-    return asdict(forecast_publish(embedded + (VIEWS - 1) * panoramas, captures, dim))
+    return asdict(forecast_publish(embedded + (VIEWS - 1) * panoramas, captures, dimensions(storage.settings())))
 
 
 def thinning_plan() -> list[Facts]:
@@ -67,8 +66,9 @@ def thinning_plan() -> list[Facts]:
     from geopin_assets.platform.parts import Storage
     from geopin_assets.store.thinning import drives, kept
 
-    catalog, dim = Storage().catalog(), dimensions(Storage().settings())
-    (captures, _), sample, plans = catalog.size(), drives(catalog, _SAMPLED), []
+    storage, plans = Storage(), list[Facts]()
+    catalog, dim = storage.catalog(), dimensions(storage.settings())
+    (captures, _), sample = catalog.size(), drives(catalog, _SAMPLED)
     for within_m in _THIN_M if captures else ():
         images, panoramas = (round(n * captures / sample.height) for n in kept(sample, within_m))
         cost = asdict(forecast_publish(images + (VIEWS - 1) * panoramas, captures, dim))

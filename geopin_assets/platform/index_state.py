@@ -86,7 +86,7 @@ def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Mo
     """
     columns = ["vector_id", "capture_id", "view", "heading_deg"]
     stored = pl.concat([_stored(storage, cell_ids, model, columns) for model in models])
-    wanted = storage.catalog().wanted(cell_ids)
+    wanted = storage.catalog().wanted(cell_ids, ("capture_id", "cell_id"))
     return stored.join(wanted, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
 
 

@@ -76,8 +76,7 @@ class Catalog:
 
         Only files of other crawls than were merged before are read: the cost follows what changed. Captures that a
         complete crawl no longer returned are removed and tombstoned; an incomplete crawl removes nothing.
-        What is on the takedown list is left out, whatever the files hold. Another `thin_m` than the last merge had
-        changes every cell.
+        What is on the takedown list is left out, whatever the files hold. Another `thin_m` changes every cell.
 
         Raises StaleCatalogError for the catalog of another installation.
         """
@@ -204,13 +203,9 @@ class Catalog:
         """capture_id and cell_id of the same."""
         return self._select("captures", ["capture_id", "cell_id"], cell_ids)
 
-    def wanted(self, cell_ids: Sequence[str], columns: Sequence[str] = ("capture_id", "cell_id")) -> pl.DataFrame:
-        """Some columns of those that the index should hold."""
+    def wanted(self, cell_ids: Sequence[str], columns: Sequence[str] = IMAGE_COLUMNS) -> pl.DataFrame:
+        """Of those that the index should hold some columns, by default what embedding needs."""
         return self._select(_WANTED, columns, cell_ids)
-
-    def images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """Of the same, what embedding needs, and `cell_id`."""
-        return self.wanted(cell_ids, IMAGE_COLUMNS)
 
     def counts_by_cell(self, cell_ids: Sequence[str]) -> dict[str, int]:
         """Captures per cell; cells without one are not in it."""

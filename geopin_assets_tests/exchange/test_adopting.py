@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 
 from geopin_assets.embedding.plan import CellTask, OpenCell
 from geopin_assets.embedding.protocol import Model
@@ -72,7 +72,9 @@ def _model(document: Manifest | Entry) -> Model:
     return Model(document.model.model_id, document.model.dim, is_place_recognition=True)
 
 
-@settings(max_examples=200 if IS_LONG else 4)
+@settings(
+    max_examples=200 if IS_LONG else 4, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)  # each takes seconds
 @given(weeks=WEEKS)
 def test_an_installation_that_imports_and_follows_equals_a_fresh_export(
     weeks: list[tuple[list[tuple[str, str, str, int]], bool]],

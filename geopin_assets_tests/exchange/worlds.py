@@ -31,7 +31,7 @@ class World:
     cell: dict[str, str] = field(default_factory=dict)
     seed: dict[str, int] = field(default_factory=dict)
     taken_down: dict[str, datetime] = field(default_factory=dict)
-    model: str = "model-1"
+    model: str = "model-4"
     dim: int = 4
     now: datetime = START
     seen_at: datetime = START

@@ -189,7 +189,7 @@ def test_the_catalog_keeps_what_is_thinned_and_a_rebuilt_one_decides_the_same(tm
     report = catalog.merge([A], raw)
     assert catalog.size() == (15, 0) and catalog.size(are_wanted=True) == (5, 0)
     assert not_indexed_counts(catalog) == {"thinned": 10}
-    assert catalog.images([A]).height == 5 and catalog.captures([A]).height == 15
+    assert catalog.wanted([A]).height == 5 and catalog.captures([A]).height == 15
     crawl(raw, A, drive(60)[:-1], crawled_at=DAY_2)  # the newest, which is a keeper, is removed
     changed = catalog.merge([A], raw)
     assert changed.cells["data_version"][0] != report.cells["data_version"][0]

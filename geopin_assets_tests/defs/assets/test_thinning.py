@@ -47,6 +47,7 @@ def test_thinning_takes_vectors_and_leaves_rows_and_undoing_it_brings_them_back(
     assert platform.index.info().vector_count == vectors - gone
     assert_in_sync(platform, ran)
 
+    platform.set(GEOPIN_REMOVAL_FLOOR="100")
     keeper, owner = _keeper_and_one_of_its_own(platform)
     platform.tell_sandbox("POST", {"vanish": [keeper.partition(":")[2]]})
     back = platform.run(ran.instance)
@@ -64,7 +65,7 @@ def test_thinning_takes_vectors_and_leaves_rows_and_undoing_it_brings_them_back(
 
 def test_what_stood_for_others_and_cannot_be_had_gives_way_to_them_in_the_same_run(ran: Ran) -> None:
     platform = ran.platform
-    platform.set(GEOPIN_THIN_M=THIN_M)
+    platform.set(GEOPIN_THIN_M="1000")  # one of each drive
     platform.run(ran.instance)
     keeper, owner = _keeper_and_one_of_its_own(platform)
     cell_id = dict(platform.storage.catalog().places(CELLS).iter_rows())[keeper]
