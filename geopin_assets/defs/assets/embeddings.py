@@ -21,7 +21,7 @@ from geopin_assets.defs.running.deadline import InTime
 from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.embedding.model.choosing import DIM, LazyEmbedder, embedding_code_version
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model, embedding_schema
-from geopin_assets.errors import GeoPinError, TransientError
+from geopin_assets.errors import DamagedFileError, GeoPinError, TransientError
 from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
@@ -71,10 +71,11 @@ def embeddings(
         model = embedding.model()
         context.log.info(f"embedder: {model.label}")
         total = sum(storage.cells().counts(cell_ids).values())
+        unread: dict[str, str] = {}
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             fetcher = embedding.fetcher()
             finished = embed_cells(
-                cell_tasks(storage, model, cell_ids, down, fetcher.obeys),
+                cell_tasks(storage, model, cell_ids, down, fetcher.obeys, unread),
                 embedder=LazyEmbedder(model, embedding.embedder),
                 fetcher=fetcher,
                 renew=_renew(links, context.log),
@@ -84,6 +85,7 @@ def embeddings(
             )
             for cell_id, result in finished:
                 yield _outcome(storage.failures(), model, cell_id, result)
+            yield from (CellFailed(cell_id, error) for cell_id, error in unread.items())
 
     try:
         yield from materialize_cells(context, embed)
@@ -93,19 +95,44 @@ def embeddings(
 
 
 def cell_tasks(
-    storage: Storage, model: Model, cell_ids: Sequence[str], down: Collection[str], obeys: Callable[[str], bool]
+    storage: Storage,
+    model: Model,
+    cell_ids: Sequence[str],
+    down: Collection[str],
+    obeys: Callable[[str], bool],
+    unread: dict[str, str],
 ) -> "Iterator[CellTask]":
-    """The cells to bring up to date; their captures are read as the run comes to them. `down`: taken down by now."""
+    """The cells to bring up to date; their captures are read as the run comes to them.
+
+    `down`: what was taken down by now; `unread` gets the cells that cannot be read, and why.
+    """
     from geopin_assets.embedding.plan import CellTask
+
+    failures, files = storage.failures(), storage.vectors(model)
+    for cell_id in cell_ids:
+        try:
+            cell = _read(storage, cell_id)
+        except GeoPinError as error:
+            unread[cell_id] = f"{type(error).__name__}: {error}"
+            continue
+        captures = cell.captures.filter(~pl.col("capture_id").is_in(list(down)))
+        failed, gone = failures.read(cell_id), partial(_gone, cell, down)
+        yield CellTask(cell_id, captures, failed, files.cell(cell_id), gone, obeys)
+
+
+def _read(storage: Storage, cell_id: str) -> "CellFile":
+    """What was merged of a cell; a damaged file is set aside, and written anew where the catalog is."""
     from geopin_assets.store.catalog import IMAGE_COLUMNS
 
-    cells, failures, files = storage.cells(), storage.failures(), storage.vectors(model)
-    for cell_id in cell_ids:
-        cell = cells.read(cell_id, IMAGE_COLUMNS)
-        captures = cell.captures.filter(~pl.col("capture_id").is_in(list(down)))
-        yield CellTask(
-            cell_id, captures, failures.read(cell_id), files.cell(cell_id), partial(_gone, cell, down), obeys
-        )
+    cells = storage.cells()
+    try:
+        return cells.read(cell_id, IMAGE_COLUMNS)
+    except DamagedFileError as error:
+        cells.set_aside(cell_id)
+        if storage.settings().is_worker:
+            raise DamagedFileError(f"{error}; `geopin merge` where the catalog is writes it anew") from error
+        storage.catalog().merge([cell_id], storage.raw())
+        return cells.read(cell_id, IMAGE_COLUMNS)
 
 
 def _gone(cell: "CellFile", down: Collection[str], captures: pl.DataFrame) -> pl.Series:
