@@ -41,14 +41,16 @@ def print_publish_plan(captures: int = 0, pano_share: float = 0.0, *, is_json: b
 
 def publish_plan(captures: int = 0, pano_share: float = 0.0) -> Facts:
     """Vectors, rows, requests, bytes, shards and money of a first load."""
+    from geopin_assets.embedding.model.choosing import dimensions
     from geopin_assets.embedding.protocol import VIEWS
     from geopin_assets.index.cost import forecast_publish
-    from geopin_assets.platform.parts import Embedding, Storage
+    from geopin_assets.platform.parts import Storage
 
-    panoramas = round(captures * pano_share)
+    storage, panoramas = Storage(), round(captures * pano_share)
     if not captures:
-        captures, panoramas = Storage().catalog().size()
-    return asdict(forecast_publish(captures + (VIEWS - 1) * panoramas, captures, Embedding().model().dim))
+        captures, panoramas = storage.catalog().size()
+    dim = dimensions(storage.settings())
+    return asdict(forecast_publish(captures + (VIEWS - 1) * panoramas, captures, dim))
 
 
 def _show_publish_plan(plan: Facts) -> None:
