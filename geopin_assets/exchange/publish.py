@@ -218,7 +218,7 @@ class _Publish:
                 return has_captures and not (self._is_same_model(before) and changes and changes.rows == rows)
 
             allowed = map(self._allowed, contents())
-            part = write_part(self.store, name, self.sequence, self.there.model.dim, allowed, see, is_new)
+            part = write_part(self.store, name, self.sequence, self.there.model, allowed, see, is_new)
         return part or (before if self.tally.counts["captures"] > captures else None)
 
     def _is_same_model(self, before: Part | None) -> bool:

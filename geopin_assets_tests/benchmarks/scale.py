@@ -69,7 +69,7 @@ def plan_embedding(country: Country, each: int) -> int:
     catalog, nothing, todo = country.storage.catalog(), pl.DataFrame(schema=HELD_SCHEMA), 0
     for cells in country.runs(EMBEDDINGS):
         failures = catalog.failures(cells)
-        for _, captures in catalog.images(cells).group_by("cell_id"):
+        for _, captures in catalog.wanted(cells).group_by("cell_id"):
             todo += plan_cell(captures, nothing, nothing, failures, NOW).todo.height
     return todo
 

@@ -31,7 +31,7 @@ class World:
     cell: dict[str, str] = field(default_factory=dict)
     seed: dict[str, int] = field(default_factory=dict)
     taken_down: dict[str, datetime] = field(default_factory=dict)
-    model: str = "model-1"
+    model: str = "model-4"
     dim: int = 4
     now: datetime = START
     seen_at: datetime = START
@@ -83,7 +83,7 @@ class World:
                     "capture_id": [f"panoramax:{name}"] * views,
                     "view": range(views),
                     "left_out": [0] * views,
-                    "heading_deg": [30.0 * view for view in range(views)],
+                    "heading_deg": [(90.0 + 30.0 * view) % 360.0 for view in range(views)],
                     "image_version": ["1"] * views,
                     "embedding": pl.Series(vectors.astype(np.float16), dtype=pl.Array(pl.Float16, self.dim)),
                 },
