@@ -6,6 +6,7 @@ are commands), Dagster's own files (`cli/doctor.py` asks them), or judging what 
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
 from geopin_assets.files.disk import damaged_files, files_dated_after, partial_files
 from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore
+from geopin_assets.files.postgres import shared_database
 from geopin_assets.files.sqlite import complaints
 from geopin_assets.platform.evidence import Evidence
 from geopin_assets.platform.known_stores import ROW_TABLES, KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
+from geopin_assets.settings import Settings
 
 LEAST_FREE_BYTES = 2 * 2**30
 LEAST_FREE_SHARE = 0.05
@@ -70,7 +73,7 @@ def examine(storage: Storage, search_index: SearchIndex, *, is_deep: bool = Fals
         "captures by cell": partial(files, "captures by cell", storage.cells().objects, "they are written anew"),
         "vectors": partial(files, "vectors", storage.embeddings(), "those cells are embedded again"),
         "ledger": partial(_database, "ledger", settings.ledger_path, "move it away, then geopin reconcile"),
-        "daily use": partial(_database, "daily use", settings.daily_use_path, "the next request makes it anew"),
+        "daily use": partial(_daily_use, settings),
         "stores": partial(_stores, search_index),
         "leftovers": partial(_leftovers, settings.folders, now),
     }
@@ -167,6 +170,18 @@ def _database(what: str, path: Path, remedy: str) -> Iterator[Finding]:
         yield Finding(what, State.ERROR, f"{path}: {'; '.join(said)[:300]}", remedy)
     else:
         yield Finding(what, State.OK, path.name)
+
+
+def _daily_use(settings: Settings) -> Iterator[Finding]:
+    """Raises TransientError where several machines share a Postgres and it does not answer."""
+    if settings.postgres_url:
+        ahead_s = shared_database(settings.postgres_url).now_s() - time.time()
+        said = (
+            f"in Postgres, whose clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"
+        )
+        yield Finding("daily use", State.OK, said)
+        return
+    yield from _database("daily use", settings.daily_use_path, "the next request makes it anew")
 
 
 def sqlite_files(paths: Iterable[Path], remedy: str) -> Iterator[Finding]:
