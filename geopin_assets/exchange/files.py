@@ -63,7 +63,7 @@ def frames_of(schema: pl.Schema) -> Kind:
     return Kind(
         arrow,
         lambda rows: rows.select(schema.names()).to_arrow().cast(arrow),
-        lambda table: pl.DataFrame(table).cast(dict(schema)),
+        lambda table: pl.DataFrame(table).cast(schema),
         {},
     )
 

@@ -95,12 +95,12 @@ def vector_file_schema(dim: int) -> pl.Schema:
 def withheld(captures: pl.DataFrame, taken_down: Collection[str], without: Collection[str]) -> pl.Series:
     """Why each capture is not passed on; null where its license is open, and whoever takes it can obey it."""
     unsaid = (pl.col("attribution").str.strip_chars() == "") | (pl.col("page_url").str.strip_chars() == "")
-    reasons = {
+    reasons: dict[Reason, pl.Expr] = {
         Reason.TAKEN_DOWN: pl.col("capture_id").is_in(list(taken_down)),
         Reason.LICENSE_NOT_OPEN: ~pl.col("license").is_in(_OPEN),
         Reason.NO_ATTRIBUTION: unsaid,
         Reason.SOURCE_TERMS: pl.col("source").is_in(list(without)),
-        Reason.MALFORMED: faults(captures).is_not_null(),
+        Reason.MALFORMED: pl.lit(faults(captures).is_not_null()),
     }
     return captures.select(
         reason=pl.coalesce(pl.when(rule).then(pl.lit(str(reason))) for reason, rule in reasons.items())
