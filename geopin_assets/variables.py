@@ -89,6 +89,9 @@ class Installation(BaseSettings):
     """S3 server other than Amazon's, as for Cloudflare R2: of the store, and of a bucket of own photos"""
     contact: str = ""
     """e-mail or URL in the User-Agent, for sources to reach whoever crawls; without it Wikimedia Commons is off"""
+    postgres_url: str = ""
+    """Postgres in which several machines keep what they must agree on: rates, pauses and budgets of a day, leases; as
+    `postgresql://user:password@host/database`. Without it files in the data directory do, for one machine"""
     sandbox_port: Whole = Field(default=SANDBOX_PORT, ge=1, le=65_535)
     """port of the stand-ins on 127.0.0.1"""
 

@@ -223,8 +223,8 @@ def daily_budgets(settings: Settings, *, now: datetime) -> list[DailyBudget]:
     """Every daily budget of the sources that are switched on, with the requests of the last days."""
     used: dict[tuple[str, str], dict[date, int]] = {}
     stops: dict[tuple[str, str], tuple[datetime, str]] = {}
-    if settings.daily_use_path.exists():
-        account = DailyUse(settings.daily_use_path, clock=now.timestamp)
+    if settings.postgres_url or settings.daily_use_path.exists():
+        account = DailyUse(settings.use_place, clock=now.timestamp)
         for name, kind, day, requests in account.used_since((now - timedelta(days=DAYS - 1)).date()):
             used.setdefault((name, kind), {})[day] = requests
         stops = {(name, kind): (until, reason) for name, kind, until, reason in account.stops()}
