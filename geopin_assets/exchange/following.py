@@ -56,8 +56,8 @@ class Opened:
         return {*self.captures.cells, *self.removals["cell_id"]}
 
 
-def steps(of: ObjectStore, feed_id: str, sequence: int, head: str) -> Iterator[Step]:
-    """The entries after `sequence`, oldest first.
+def steps(of: ObjectStore, feed_id: str, sequence: int, head: str) -> list[Step]:
+    """The entries after `sequence`, oldest first, each of them what the one after it says it is.
 
     Raises PayloadError for a gap, or another feed; ConfigurationError where the next entry is not kept any more.
     """
@@ -70,16 +70,18 @@ def steps(of: ObjectStore, feed_id: str, sequence: int, head: str) -> Iterator[S
         )
     if sequence < now.sequence and sequence + 1 < now.oldest:
         raise ConfigurationError(f"{of.address()}: entry {sequence + 1} of its feed is not kept any more: take it anew")
+    found: list[Step] = []
     for number in range(sequence + 1, now.sequence + 1):
         entry, after = _entry(of, number)
         if (entry.feed_id, entry.sequence, entry.previous) != (feed_id, number, head):
             raise PayloadError(
                 f"{of.address()}: entry {number} of its feed does not follow the one before: take it anew"
             )
-        yield Step(entry, after)
+        found.append(Step(entry, after))
         head = after
     if head != now.head:
         raise PayloadError(f"{of.address()}: its feed does not end where its manifest says")
+    return found
 
 
 def _entry(of: ObjectStore, number: int) -> tuple[Entry, str]:

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import Phase, given, settings
 
-from geopin_assets.embedding.plan import CellTask, OpenCell
+from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellTask, OpenCell
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.exchange.adopting import Adopting, Followed, note_of, undo_takedowns
 from geopin_assets.exchange.following import opened, steps, takedowns_of
@@ -16,6 +16,7 @@ from geopin_assets.exchange.snapshot import snapshot
 from geopin_assets.files.object_store import ObjectStore, memory_store
 from geopin_assets.platform.parts import Storage
 from geopin_assets.settings import Settings
+from geopin_assets.store.catalog import IMAGE_COLUMNS
 from geopin_assets.store.raw import CrawlAccount
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.exchange.test_feed import WEEKS, act
@@ -55,13 +56,12 @@ class Here(Storage):
             self.catalog().apply_takedowns()
 
     def _below(self, accounts: list[CrawlAccount], document: Manifest | Entry) -> None:
-        catalog, files = self.catalog(), self.vectors(_model(document))
-        catalog.merge(CELLS, self.raw())
-        images, failures = catalog.images(CELLS), catalog.failures(CELLS)
+        files = self.vectors(_model(document))
+        self.catalog().merge(CELLS, self.raw())
         for cell_id in CELLS:
-            captures, failed = images.filter(cell_id=cell_id), failures.filter(cell_id=cell_id).drop("cell_id")
-            cell = OpenCell.of(CellTask(cell_id, captures, failed, files.cell(cell_id)), datetime.now(UTC))
-            cell.finish(datetime.now(UTC), {})
+            captures = self.cells().read(cell_id, IMAGE_COLUMNS).captures
+            task = CellTask(cell_id, captures, FAILURE_SCHEMA.to_frame(), files.cell(cell_id))
+            OpenCell.of(task, datetime.now(UTC)).finish(datetime.now(UTC), {})
 
     def export(self, store: ObjectStore, model: Model) -> None:
         with snapshot(self, model, CELLS, "all") as there:

@@ -11,7 +11,7 @@ import polars as pl
 from geopin_assets.cells import cell_facts
 from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, CheckedFile
 from geopin_assets.exchange.following import part_files, takedowns_of
-from geopin_assets.exchange.items import vector_file_schema
+from geopin_assets.exchange.items import ITEM_SCHEMA, vector_file_schema
 from geopin_assets.exchange.manifest import ModelFacts, read_manifest
 from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import COLUMNS, Content, Snapshot, by_province
@@ -103,7 +103,7 @@ def content_of(store: ObjectStore) -> dict[str, pl.DataFrame]:
             vectors += list(_all(rows))
     schema = vector_file_schema(manifest.model.dim)
     return {
-        "captures": pl.concat(captures).sort("capture_id") if captures else pl.DataFrame(),
+        "captures": pl.concat([ITEM_SCHEMA.to_frame(), *captures]).sort("capture_id"),
         "vectors": pl.concat([schema.to_frame(), *vectors]).sort("capture_id", "view"),
         "takedowns": takedowns_of(store, manifest),
         "summary": pl.DataFrame([manifest.summary.model_dump_json(), manifest.model.model_dump_json()]),
