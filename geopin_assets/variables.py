@@ -89,6 +89,9 @@ class Installation(BaseSettings):
     """S3 server other than Amazon's, as for Cloudflare R2: of the store, and of a bucket of own photos"""
     contact: str = ""
     """e-mail or URL in the User-Agent, for sources to reach whoever crawls; without it Wikimedia Commons is off"""
+    postgres_url: str = ""
+    """Postgres in which several machines keep what they must agree on: rates, pauses and budgets of a day, leases; as
+    `postgresql://user:password@host/database`. Without it files in the data directory do, for one machine"""
     sandbox_port: Whole = Field(default=SANDBOX_PORT, ge=1, le=65_535)
     """port of the stand-ins on 127.0.0.1"""
 
@@ -110,6 +113,9 @@ class OfEmbedding(Installation):
     """`1` compiles the model with torch.compile: minutes of compiling, then faster"""
     gpu_pool: str = "gpu"
     """Dagster pool of embedding runs; its limit is how many run at once"""
+    thin_m: float = Field(default=0, ge=0, le=1000)
+    """images of one sequence that look the same way get a vector only if so far from each other, meters; `0`: all of
+    them. Another value changes every cell with the next merge"""
     verify_weights: str = ""
     """path of XFeat's weights, by which answers are verified; without it the published ones are fetched"""
     trusted_hosts: Hosts = frozenset()
@@ -228,6 +234,9 @@ class OfOperating(Installation):
     coverage_captures_per_1000: float = Field(default_factory=ByProfile(10, sandbox=0.25), ge=0, le=100_000)
     """captures that a cell needs for every 1,000 inhabitants: ten are one every 350 m of the street they share. The
     sandbox has one street a cell"""
+    streets: str = ""
+    """OpenStreetMap extract (.osm.pbf) of the streets whose coverage is measured, by municipality; needs the extra
+    `streets`"""
     max_source_loss: float = Field(default=0.2, ge=0, le=1)
     """share of its captures a source may lose in a week before nothing is published; 1 lets all pass"""
     max_embedding_failures: float = Field(default=0.05, ge=0, le=1)

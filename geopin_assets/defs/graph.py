@@ -7,6 +7,7 @@ itself, what one partition holds and where. Whoever needs one of these facts rea
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from geopin_assets.settings import Settings
@@ -36,6 +37,11 @@ class Node:
     @property
     def group(self) -> str:
         return self.key.partition("/")[0]
+
+    @property
+    def queue(self) -> str:
+        """Whose worker makes it, where runs are spread over machines."""
+        return {"raw": "crawl", "index": "gpu", "publish": "publish"}.get(self.group, "catalog")
 
 
 def _gpu_pool() -> str:
@@ -81,6 +87,9 @@ GRAPH = (
     Node("quality/coverage",     (CATALOG,),          None, None,        "make_reports",
          "coverage per cell and source, gaps with the people who live there, a table per province, what changed since "
          "last week, a map", "Parquet, GeoJSON, PNG, HTML, a snapshot a day", "quality"),
+    Node("quality/layers",       (CATALOG,),          None, None,        "make_reports",
+         "layers for maps: every capture by source, age, direction and kind at all zooms, cells and gaps; and a map of "
+         "streets and their newest image", "PMTiles, TileJSON, HTML", "quality"),
     Node("quality/diversity",    (CATALOG,),          None, None,        "make_reports",
          "seasons, years and directions that each place and province is shown in", "Parquet", "quality"),
     Node("quality/attribution",  (CATALOG,),          None, None,        "make_reports",
@@ -111,6 +120,9 @@ GRAPH = (
 )
 # fmt: on
 _BY_KEY = {node.key: node for node in GRAPH}
+QUEUES = ("catalog", "publish", "crawl", "gpu")
+"""One worker has the first two, and with them the catalog and the ledger; one the third; the last as many as there are
+GPUs."""
 
 
 def node(key: str) -> Node:
@@ -126,6 +138,11 @@ def group(name: str) -> list[Node]:
 def started_by(name: str) -> list[Node]:
     """The assets that one sensor or schedule asks for."""
     return [node for node in GRAPH if node.started_by == name]
+
+
+def queue_of(keys: Iterable[str]) -> str:
+    """The queue of a run over these assets: of several the one whose machine has what the others need, too."""
+    return min((_BY_KEY[key].queue for key in keys if key in _BY_KEY), key=QUEUES.index, default=QUEUES[0])
 
 
 def markdown_table() -> str:

@@ -24,7 +24,7 @@ class FailureFiles:
         """FAILURE_SCHEMA by capture_id. What cannot be read is forgotten: those images are tried again."""
         try:
             with self.objects.as_file(_key(cell_id)) as path:
-                return parquet.read_frame(path, FAILURE_SCHEMA.names()).cast(FAILURE_SCHEMA)  # type: ignore[arg-type]
+                return parquet.read_frame(path, FAILURE_SCHEMA.names()).cast(FAILURE_SCHEMA)
         except (NoSuchObjectError, FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
             return FAILURE_SCHEMA.to_frame()
 

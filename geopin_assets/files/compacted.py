@@ -70,6 +70,6 @@ def _of_block(objects: ObjectStore, place: str, stored: list[Stored], read: Read
 def _known(objects: ObjectStore, place: str, schema: pl.Schema) -> pl.DataFrame:
     try:
         with objects.as_file(place) as path:
-            return parquet.read_frame(path, schema.names()).cast(schema)  # type: ignore[arg-type]
+            return parquet.read_frame(path, schema.names()).cast(schema)
     except (NoSuchObjectError, FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
         return schema.to_frame()

@@ -134,14 +134,13 @@ def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
     db.execute(schema)
     if tables and "unwritten_cells" not in tables:
         db.execute("insert into unwritten_cells select distinct cell_id from crawl_cells")
+        db.execute("delete from embedding_failures")  # files say it now; what failed before is tried once more
 
 
 def _is_older(db: duckdb.DuckDBPyConnection) -> bool:
     """Whether its tables lack the newest column; asking the list of columns takes ten times as long."""
     try:
-        db.execute(
-            "select heading_from, capture_history.cell_id from captures, capture_history, unwritten_cells limit 0"
-        )
+        db.execute("select not_indexed_because, h.cell_id from captures, capture_history h, unwritten_cells limit 0")
     except (duckdb.CatalogException, duckdb.BinderException):
         return True
     return False

@@ -17,12 +17,12 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from geopin_assets.cells import cell_ids
+from geopin_assets.defs.resources import SearchIndex, Storage
 from geopin_assets.index.batching import frames_of
 from geopin_assets.index.publish import build_plan
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget
 from geopin_assets.platform.index_state import desired_rows
-from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.quality.coverage import coverage_by_cell
 from geopin_assets.store.catalog import COVERAGE_COLUMNS
 from geopin_assets_tests.benchmarks.merge import _GROW, MILLION, write_cell
@@ -33,19 +33,17 @@ TOUCHED, EACH = (1, 10, 100, 1000), 50
 class Place:
     """An installation of so many captures, of which only the first cells have files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cells: int) -> None:
         variables = {"GEOPIN_DATA": str(folder), "GEOPIN_PROFILE": "sandbox"}
-        self.storage, self.search_index = Storage(), SearchIndex()
-        for part in (self.storage, self.search_index):
-            part.settings = lambda: part_settings(variables)  # type: ignore[method-assign]
-        self.cells, self.number, self.held = cell_ids()[: TOUCHED[-1]], 1, 0
+        self.storage, self.search_index = Storage(overrides=variables), SearchIndex(overrides=variables)
+        self.cells, self.number, self.held = cell_ids()[:cells], 1, 0
         for cell_id in self.cells:
             write_cell(self.storage.raw(), cell_id, EACH, self.number)
         self.storage.catalog().merge(self.cells, self.storage.raw())
 
     def grow(self, captures: int) -> None:
         """Copies under other names, until there are so many; all of them published, as far as the ledger knows."""
-        path, base = self.storage.settings().catalog_path, TOUCHED[-1] * EACH
+        path, base = self.storage.settings().catalog_path, len(self.cells) * EACH
         copies = max(0, captures // base - 1 - self.held)
         with duckdb.connect(str(path)) as db:
             db.execute(_GROW.format(copies=copies, held=self.held), {"some": list(self.cells)})
@@ -86,12 +84,6 @@ class Place:
         assert self.search_index.ledger().claims(self.target.key, cells).height >= len(cells)
 
 
-def part_settings(variables: dict[str, str]) -> object:
-    from geopin_assets.settings import Settings
-
-    return Settings.from_env(variables)
-
-
 def took_s(step: Callable[[], object]) -> float:
     start_s = time.perf_counter()
     step()
@@ -101,18 +93,19 @@ def took_s(step: Callable[[], object]) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a row for each size and number of cells."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=float, nargs="*", default=[1, 5, 10], help="million captures")
+    parser.add_argument("--sizes", type=float, nargs="*", default=[1], help="million captures")
+    parser.add_argument("--touched", type=int, nargs="*", default=TOUCHED, help="cells that change")
     given = parser.parse_args(arguments)
     print(
         f"{'captures':>12} {'cells':>6} {'merge s':>9} {'plan s':>9} {'ledger s':>9} {'coverage s':>11} {'peak GB':>8}"
     )
     with TemporaryDirectory() as name:
-        place = Place(Path(name))
+        place = Place(Path(name), max(given.touched))
         for size in given.sizes:
             place.grow(int(size * MILLION))
             catalog = place.storage.catalog()
             coverage_s = took_s(lambda: coverage_by_cell(catalog.all_captures(COVERAGE_COLUMNS)))  # noqa: B023
-            for touched in TOUCHED:
+            for touched in given.touched:
                 cells = place.cells[:touched]
                 place.change(cells)
                 spent = [took_s(lambda: step(cells)) for step in (place.merge, place.plan, place.ask_ledger)]  # noqa: B023

@@ -88,6 +88,7 @@ def _captures(count: int, rng: np.random.Generator) -> pl.DataFrame:
             "position_from": "device",
             "position_error_m": 4.5,
             "heading_from": "device",
+            "not_indexed_because": None,
         }
     )
 
@@ -114,7 +115,7 @@ class Workplace:
         self.api = CloudflareApi(
             ACCOUNT_ID,
             TOKEN,
-            rate_file=folder / _RATE_FILE,
+            rate_place=folder / _RATE_FILE,
             base_url=address + API,
             transport=transport,
             sleep=time.sleep if keeps_rate else clock.sleep,
