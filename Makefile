@@ -4,11 +4,13 @@
 #   make test    lint, types, import rules and every test; make test-long: the same with many more random examples
 #   make test-faults   kills, full disks, several processes at once, weeks of lying sources: a table, the verdict last
 #   make test-scale    two machines with a real Postgres, Redis and S3, killed while they embed and publish
-#   make bench   what the platform costs; make bench-embed: fetching and embedding images only, beside img2dataset;
+#   make bench   what the platform costs, all in one table (OLD=bench.json beside older figures);
+#                make bench-embed: fetching and embedding images only, beside img2dataset;
 #                make bench-publish: publishing to Cloudflare only, beside a bare client;
 #                make bench-merge: merging, and looking after an index, with 1, 5 and 10 million captures;
 #                make bench-refresh: a quarter of weekly refreshes of every cell and source, on a simulated clock;
-#                make bench-ui: the UI's pages with that much history, in Chromium
+#                make bench-ui: the UI's pages with that much history, in Chromium;
+#                make bench-scale: 39 million captures, metadata only: an hour or two, 35 GB
 #   make ui      the Dagster UI on http://127.0.0.1:3000, over the same data
 #
 # PyTorch: the pinned version as the package index offers it. For a CUDA (or a CPU-only) build say
@@ -22,40 +24,50 @@ IMG2DATASET := .geopin/bench/img2dataset
 # A worker more than there are cores, as tests wait too; a module stays in one worker. Libraries that keep threads and
 # freed memory for a server's sake would take 2 GB a worker.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-LEAN := OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 ARROW_DEFAULT_MEMORY_POOL=system ONEDNN_PRIMITIVE_CACHE_CAPACITY=8 \
-  _RJEM_MALLOC_CONF=dirty_decay_ms:0,muzzy_decay_ms:0 MIMALLOC_PURGE_DELAY=0
+LEAN := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1 MALLOC_ARENA_MAX=2 \
+  ARROW_DEFAULT_MEMORY_POOL=system ONEDNN_PRIMITIVE_CACHE_CAPACITY=8 _RJEM_MALLOC_CONF=dirty_decay_ms:500,muzzy_decay_ms:0
 # Thousands of small files and databases that are synced: a disk in memory takes them without waiting, where it has room.
 IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 6000000 { print "TMPDIR=/dev/shm" }')
-PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
+IN_WORKERS := -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# What loads PyTorch, which gives no memory back: in two processes of its own, one after the other, beside the workers.
+IMAGES := geopin_assets_tests/embedding
+MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real benchmarks defs/test_index_state.py docs/test_pages.py)
 SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)
 # Modules are compiled once and kept, whatever the environment says: the demo starts four interpreters, the tests 300.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-long test-faults test-scale tests $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui ui check lock clean
+.PHONY: demo test test-long test-faults test-scale tests tests-with-torch tests-without $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
 
 # Side by side: what checks need fits into the pauses of the tests.
 test: $(VENV)/.installed
-	@$(MAKE) --no-print-directory -j 5 tests $(CHECKS)
+	@$(MAKE) --no-print-directory -j 6 tests $(CHECKS)
 
-tests: $(VENV)/.installed
-	$(PYTEST)
+tests: tests-with-torch tests-without
+
+tests-with-torch: $(VENV)/.installed
+	$(PYTEST) $(IMAGES) --ignore=$(firstword $(MODELS))
+	$(PYTEST) $(MODELS)
+
+tests-without: $(VENV)/.installed
+	$(PYTEST) $(IN_WORKERS) $(addprefix --ignore=,$(IMAGES) $(MODELS))
 
 test-long: $(VENV)/.installed check
-	GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(PYTEST) --hypothesis-seed=$(SEED) --timeout 3600
+	GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(PYTEST) $(IN_WORKERS) --hypothesis-seed=$(SEED) --timeout 3600
 
 # What holds whatever befalls it: the figures of every attempt make the table at the end.
 FAULTS := $(BIN)/python -m geopin_assets_tests.faults
 REPORT := .geopin/faults.jsonl
 test-faults: $(VENV)/.installed
 	rm -f $(REPORT) && mkdir -p .geopin
-	-GEOPIN_TEST_FAULTS_REPORT=$(REPORT) $(PYTEST) $$($(FAULTS) --files)
+	-GEOPIN_TEST_FAULTS_REPORT=$(REPORT) $(PYTEST) $(IN_WORKERS) $$($(FAULTS) --files)
 	-GEOPIN_TEST_FAULTS_REPORT=$(REPORT) GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) \
-	  $(PYTEST) --timeout 7200 $$($(FAULTS) --files long)
+	  $(PYTEST) $(IN_WORKERS) --timeout 7200 $$($(FAULTS) --files long)
 	@$(FAULTS) --table $(REPORT)
 
 # Servers that are not there are installed; where they cannot be, tests are skipped with the reason.
@@ -76,17 +88,20 @@ check-imports: $(VENV)/.installed
 check-types: $(VENV)/.installed
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed
-	$(BIN)/python -m geopin_assets_tests.benchmarks
+# All figures in one table, and in .geopin/bench.json; OLD=… says what became of those of another run.
+BENCH := $(BIN)/python -m geopin_assets_tests.benchmarks $(if $(OLD),--compare $(OLD))
+CAPTURES ?= 39e6
+bench: $(VENV)/.installed $(IMG2DATASET)
+	$(BENCH)
 
 bench-embed: $(VENV)/.installed $(IMG2DATASET)
-	$(BIN)/python -m geopin_assets_tests.benchmarks --embed
+	$(BENCH) --embed
 
 bench-publish: $(VENV)/.installed
-	$(BIN)/python -m geopin_assets_tests.benchmarks.publish
+	$(BENCH) publish
 
 bench-merge: $(VENV)/.installed
-	$(BIN)/python -m geopin_assets_tests.benchmarks.merge
+	$(BENCH) merge
 	$(BIN)/python -m geopin_assets_tests.benchmarks.index_upkeep --captures 1000000 5000000 10000000
 	$(BIN)/python -m geopin_assets_tests.benchmarks.index_memory --captures 100000 500000 1000000
 
@@ -94,7 +109,10 @@ bench-refresh: $(VENV)/.installed
 	$(BIN)/python -m geopin_assets_tests.benchmarks.quarter --weeks 13
 
 bench-ui: $(VENV)/.installed
-	$(BIN)/python -m geopin_assets_tests.benchmarks.pages
+	$(BENCH) pages
+
+bench-scale: $(VENV)/.installed
+	$(BIN)/python -m geopin_assets_tests.benchmarks.scale --captures $(CAPTURES)
 
 # The baseline in an environment of its own: it wants other versions than we do. Where it cannot be had, the
 # benchmark says so and goes on.

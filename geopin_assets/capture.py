@@ -89,6 +89,13 @@ class Capture:
         return f"{self.source}:{self.source_capture_id}"
 
 
+class NotIndexed(StrEnum):
+    """Why the index does without a capture that the catalog has."""
+
+    THINNED = "thinned"
+    """Another one of its sequence, near enough, looks the same way."""
+
+
 class Reason(StrEnum):
     """Why a record was left out. Counted per cell and shown on the asset."""
 

@@ -113,6 +113,9 @@ class OfEmbedding(Installation):
     """`1` compiles the model with torch.compile: minutes of compiling, then faster"""
     gpu_pool: str = "gpu"
     """Dagster pool of embedding runs; its limit is how many run at once"""
+    thin_m: float = Field(default=0, ge=0, le=1000)
+    """images of one sequence that look the same way get a vector only if so far from each other, meters; `0`: all of
+    them. Another value changes every cell with the next merge"""
     verify_weights: str = ""
     """path of XFeat's weights, by which answers are verified; without it the published ones are fetched"""
     trusted_hosts: Hosts = frozenset()
@@ -231,6 +234,9 @@ class OfOperating(Installation):
     coverage_captures_per_1000: float = Field(default_factory=ByProfile(10, sandbox=0.25), ge=0, le=100_000)
     """captures that a cell needs for every 1,000 inhabitants: ten are one every 350 m of the street they share. The
     sandbox has one street a cell"""
+    streets: str = ""
+    """OpenStreetMap extract (.osm.pbf) of the streets whose coverage is measured, by municipality; needs the extra
+    `streets`"""
     max_source_loss: float = Field(default=0.2, ge=0, le=1)
     """share of its captures a source may lose in a week before nothing is published; 1 lets all pass"""
     max_embedding_failures: float = Field(default=0.05, ge=0, le=1)

@@ -3,12 +3,15 @@
 import json
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from http.client import HTTPConnection
+from itertools import islice
 from pathlib import Path
 
 import dagster as dg
 
 from geopin_assets.defs.assemble import build_definitions
+from geopin_assets.defs.graph import GRAPH
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
 from geopin_assets.defs.running.local_run import LayerResult, run_region
 from geopin_assets.embedding.vectors import CellVectors
@@ -16,6 +19,7 @@ from geopin_assets.index.protocol import MetadataStore, VectorIndex
 
 CELLS = ("nh-amsterdam-r089c051", "nh-amsterdam-r089c052")
 SOURCES = ("panoramax", "amsterdam", "own_photos")
+BELOW_RAW = tuple(row.key for row in GRAPH if row.cells_per_run and row.above)
 
 
 class Installation:
@@ -31,7 +35,12 @@ class Installation:
         self.storage = Storage(overrides=self.overrides)
         self.search_index = SearchIndex(overrides=self.overrides)
         self.embedding = Embedding(overrides=self.overrides)
-        self.definitions = build_definitions(overrides=self.overrides)
+        self.__dict__.pop("definitions", None)
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        """Built when a run first asks for them: that takes longer than most of what tests do without one."""
+        return build_definitions(overrides=self.overrides)
 
     def copy(self, folder: Path) -> "Installation":
         """The same, with whatever lies beside its data, to do as one likes with."""
@@ -70,9 +79,16 @@ class Platform(Installation):
         self.port = port
 
     def run(
-        self, instance: dg.DagsterInstance, cells: tuple[str, ...] = CELLS, sources: tuple[str, ...] = SOURCES
+        self,
+        instance: dg.DagsterInstance,
+        cells: tuple[str, ...] = CELLS,
+        sources: tuple[str, ...] = SOURCES,
+        *,
+        reports: bool = True,
     ) -> dict[str, LayerResult]:
-        return {layer.asset: layer for layer in run_region(self.definitions, instance, cells, sources)}
+        """What each layer did. Reports come last and take as long as all before: without them where none is read."""
+        layers = run_region(self.definitions, instance, cells, sources)
+        return {layer.asset: layer for layer in (layers if reports else islice(layers, len(sources) + len(BELOW_RAW)))}
 
     def captures(self) -> dict[str, int]:
         """Captures per source in the catalog."""

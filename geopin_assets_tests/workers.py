@@ -8,6 +8,7 @@ import ctypes
 import gc
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,28 @@ from geopin_assets_tests.depth import IS_LONG, SEED
 FIRST = (
     *("ui/test_backfill_story", "defs/running/test_local_run", "faults/test_killed", "defs/test_index_state"),
     *("benchmarks", "faults", "cli/test_ui", "cli/test_killed_run", "defs/running", "defs", "cli", "index"),
-    *("real/test_recall", "embedding", "store", "sources/test_tenth_source", "test_packaging"),
+    *("real/test_recall", "embedding/test_decod", "embedding", "store", "sources/test_tenth_source", "test_packaging"),
 )
 """What takes longest begins first, so that no worker is left alone with it at the end."""
 
 _GROWTH_MB = 100
 _kept_mb = [0]
 _took: dict[str, str] = {}
+
+
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores interrupts. Dagster then has all that it starts ignore SIGTERM too,
+    and waits half a minute at each step for two `tail` that do not end."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and 8,000 tests are there to the end: no search for garbage needs to look at them, and few do find any.
+    It was a quarter of what some modules took."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,4 +83,5 @@ def _taken() -> str:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
     times = os.times()
     own_s, started_s = times.user + times.system, times.children_user + times.children_system
-    return f"at most {peak_mb} MB, {own_s:.0f} s of CPU, {started_s:.0f} s in what it started"
+    loaded = ", PyTorch in it" if "torch" in sys.modules else ""
+    return f"at most {peak_mb} MB{loaded}, {own_s:.0f} s of CPU, {started_s:.0f} s in what it started"

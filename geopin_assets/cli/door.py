@@ -39,6 +39,10 @@ _EVERY_ANSWER = {
 _NO_FRAMES = b"frame-ancestors 'none'"
 _REPORT = _NO_FRAMES + b"; sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox"
 """Reports show names that strangers chose: whatever one of them would run has no part in the origin of the UI."""
+LAYERS = f"{REPORTS}/layers/"
+_MAP = _NO_FRAMES + b"; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
+_MAP += b" form-action 'none'; base-uri 'none'"
+"""A page of ours with nothing of strangers in it: what its tiles say is put in as text."""
 _TRY = _NO_FRAMES + b"; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
 _TRY += b" img-src https: http: data: blob:; form-action 'none'; base-uri 'none'"
 
@@ -63,7 +67,8 @@ class Door:
         elif refusal := self._refusal(scope):
             await _refuse(scope, send, *refusal)
         elif scope["path"].startswith(f"{REPORTS}/"):
-            await self.reports(scope, receive, _guarded(send, _REPORT))
+            is_map = scope["path"].startswith(LAYERS)
+            await self.reports(scope, receive, _guarded(send, _MAP if is_map else _REPORT))
         elif scope["path"] == TRY and scope["type"] == "http":
             await self.photos(scope, receive, _guarded(send, _TRY))
         else:

@@ -90,11 +90,17 @@ def merge() -> None:
 def plan(
     source: Annotated[list[str] | None, typer.Argument(help="Only these sources")] = None,
     region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "all",
+    captures: Annotated[str, typer.Option(help="What so many captures in all would take, e.g. 39e6")] = "",
+    pano_share: Annotated[float, typer.Option(min=0, max=1, help="Share of those that are panoramas")] = 0.1,
     as_json: Json = False,
 ) -> None:
     """What crawling a region will take: runs, requests and hours per source, with rates and budgets applied."""
     from geopin_assets.cli.plans import print_plan
+    from geopin_assets.cli.scale import print_scale
 
+    if captures:
+        print_scale(Settings.from_env(), captures, pano_share, is_json=as_json)
+        return
     print_plan(Settings.from_env(), source or [], region, is_json=as_json)
 
 

@@ -13,6 +13,7 @@ from geopin_assets.regions import ranges
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
 
+_THIN_M, _SAMPLED = (0.0, 5.0, 10.0, 15.0), 200_000
 Measured = Mapping[str, Mapping[str, tuple[int, int]]]
 """source -> cell_id -> (requests, captures) of the last crawl."""
 
@@ -20,7 +21,8 @@ Measured = Mapping[str, Mapping[str, tuple[int, int]]]
 def print_plan(settings: Settings, names: Sequence[str], region: str, *, is_json: bool = False) -> None:
     """Runs, requests and hours of a crawl per source, each at its own pace, then what a first publish takes."""
     found = crawl_plan(settings, names, region)
-    found["publishing"] = publish_plan() if settings.catalog_path.exists() else None
+    is_there = settings.catalog_path.exists()
+    found |= {"publishing": publish_plan() if is_there else None, "thinning": thinning_plan() if is_there else []}
     if is_json:
         print_json(found)
         return
@@ -32,6 +34,9 @@ def print_plan(settings: Settings, names: Sequence[str], region: str, *, is_json
     if found["publishing"]:
         console.print()
         _show_publish_plan(found["publishing"])
+    if found["thinning"]:
+        console.print()
+        _show_thinning_plan(settings, found["thinning"])
 
 
 def print_publish_plan(captures: int = 0, pano_share: float = 0.0, *, is_json: bool = False) -> None:
@@ -41,14 +46,48 @@ def print_publish_plan(captures: int = 0, pano_share: float = 0.0, *, is_json: b
 
 def publish_plan(captures: int = 0, pano_share: float = 0.0) -> Facts:
     """Vectors, rows, requests, bytes, shards and money of a first load."""
+    from geopin_assets.embedding.model.choosing import dimensions
     from geopin_assets.embedding.protocol import VIEWS
     from geopin_assets.index.cost import forecast_publish
-    from geopin_assets.platform.parts import Embedding, Storage
+    from geopin_assets.platform.parts import Storage
 
-    panoramas = round(captures * pano_share)
+    storage, embedded, panoramas = Storage(), captures, round(captures * pano_share)
     if not captures:
-        captures, panoramas = Storage().catalog().size()
-    return asdict(forecast_publish(captures + (VIEWS - 1) * panoramas, captures, Embedding().model().dim))
+        catalog = storage.catalog()
+        (captures, _), (embedded, panoramas) = catalog.size(), catalog.size(are_wanted=True)
+    return asdict(forecast_publish(embedded + (VIEWS - 1) * panoramas, captures, dimensions(storage.settings())))
+
+
+def thinning_plan() -> list[Facts]:
+    """Images, vectors and money of a first load at several distances (GEOPIN_THIN_M), from a sample of the catalog."""
+    from geopin_assets.embedding.model.choosing import dimensions
+    from geopin_assets.embedding.protocol import VIEWS
+    from geopin_assets.index.cost import forecast_publish
+    from geopin_assets.platform.parts import Storage
+    from geopin_assets.store.thinning import drives, kept
+
+    storage, plans = Storage(), list[Facts]()
+    catalog, dim = storage.catalog(), dimensions(storage.settings())
+    (captures, _), sample = catalog.size(), drives(catalog, _SAMPLED)
+    for within_m in _THIN_M if captures else ():
+        images, panoramas = (round(n * captures / sample.height) for n in kept(sample, within_m))
+        cost = asdict(forecast_publish(images + (VIEWS - 1) * panoramas, captures, dim))
+        shown = {name: cost[name] for name in ("vectors", "hours", "first_load_usd", "monthly_usd")}
+        plans.append({"within_m": within_m, "images": images, "share": images / captures} | shown)
+    return plans
+
+
+def _show_thinning_plan(settings: Settings, plans: Sequence[Facts]) -> None:
+    rows = [
+        (
+            f"{plan['within_m']:g} m" + (" (in force)" if plan["within_m"] == settings.thin_m else ""),
+            *(f"{plan['images']:,}", f"{plan['share']:.0%}", f"{plan['vectors']:,}", f"{plan['hours']:.1f} h"),
+            *(f"${plan['first_load_usd']:.2f}", f"${plan['monthly_usd']:.2f}"),
+        )
+        for plan in plans
+    ]
+    title = "thinned: images of one sequence that look the same way, one within (GEOPIN_THIN_M)"
+    print_table(title, ("within", "images", "of all", "vectors", "requests", "first load", "each month"), rows)
 
 
 def _show_publish_plan(plan: Facts) -> None:

@@ -5,6 +5,7 @@ its browsers, may ask. Not here: the rules (`door.py`), or starting and stopping
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,13 +27,14 @@ from geopin_assets.cli.try_page import try_page
 from geopin_assets.defs.dagster_internals import webserver
 from geopin_assets.defs.running.home import open_instance
 from geopin_assets.errors import PermanentError
-from geopin_assets.files.object_store import ObjectStore
+from geopin_assets.files.object_store import ObjectStore, Stored
 from geopin_assets.locate import locate
 from geopin_assets.platform.parts import Storage
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"
 _CLOSE_S = 5
+_RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 _DAEMON_STOPS_S = 20
 
 
@@ -66,11 +68,24 @@ def reports(objects: ObjectStore) -> Starlette:
     def report(request: Request) -> Response:
         key = request.path_params["key"]
         try:
+            asked = _RANGE.fullmatch(request.headers.get("range", ""))
+            if asked and (stored := objects.find(key)):
+                return _part(objects, key, stored, int(asked[1]), int(asked[2] or stored.bytes))
             return Response(objects.get(key), media_type=guess_type(key)[0] or "application/octet-stream")
         except PermanentError:  # not there, or no plain name
             return Response(status_code=404)
 
     return Starlette(routes=[Route(f"{REPORTS}/{{key:path}}", report)])
+
+
+def _part(objects: ObjectStore, key: str, stored: Stored, first: int, last: int) -> Response:
+    """The bytes of an object from first to last, as readers of large archives ask for them."""
+    last = min(last, stored.bytes - 1)
+    if first > last:
+        return Response(status_code=416, headers={"content-range": f"bytes */{stored.bytes}"})
+    found = objects.get_range(key, first, last - first + 1)
+    headers = {"content-range": f"bytes {first}-{last}/{stored.bytes}", "accept-ranges": "bytes"}
+    return Response(found, status_code=206, headers=headers, media_type="application/octet-stream")
 
 
 @contextmanager

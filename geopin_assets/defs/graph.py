@@ -87,6 +87,9 @@ GRAPH = (
     Node("quality/coverage",     (CATALOG,),          None, None,        "make_reports",
          "coverage per cell and source, gaps with the people who live there, a table per province, what changed since "
          "last week, a map", "Parquet, GeoJSON, PNG, HTML, a snapshot a day", "quality"),
+    Node("quality/layers",       (CATALOG,),          None, None,        "make_reports",
+         "layers for maps: every capture by source, age, direction and kind at all zooms, cells and gaps; and a map of "
+         "streets and their newest image", "PMTiles, TileJSON, HTML", "quality"),
     Node("quality/diversity",    (CATALOG,),          None, None,        "make_reports",
          "seasons, years and directions that each place and province is shown in", "Parquet", "quality"),
     Node("quality/attribution",  (CATALOG,),          None, None,        "make_reports",

@@ -7,7 +7,7 @@ files (`vectors.py`).
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Self
 
@@ -139,6 +139,17 @@ class CellStats:
     """The stage that needed most; empty when nothing was fetched."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Views of embedded panoramas that show nothing, by reason, in this run."""
+
+    def after(self, before: Self | None) -> Self:
+        """Of a cell that was embedded a second time in one run: both together."""
+        if before is None:
+            return self
+        both = {
+            name: dict(Counter(getattr(self, name)) + Counter(getattr(before, name)))
+            for name in ("failed", "seconds", "left_out")
+        }
+        embedded, renewed = before.embedded + self.embedded, before.renewed + self.renewed
+        return replace(self, embedded=embedded, reused=self.reused - before.embedded, renewed=renewed, **both)
 
 
 @dataclass(frozen=True, slots=True)

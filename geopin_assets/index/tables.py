@@ -85,7 +85,7 @@ TABLES = {
             (
                 *("capture_id", "source", "lon", "lat", "captured_at", "heading_deg", "is_pano"),
                 *("license", "attribution", "creator", "page_url", "thumbnail_url", "covered_by", "cell_id"),
-                *("position_from", "position_error_m", "heading_from"),
+                *("position_from", "position_error_m", "heading_from", "not_indexed_because"),
             ),
         ),
         Table("vectors", ("vector_id", "capture_id", "view", "heading_deg")),
@@ -110,6 +110,8 @@ DESCRIPTIONS = {
     "captures.is_pano": "1 if it covers 360 degrees horizontally, else 0",
     "captures.thumbnail_url": "Where a page may show the image from; null where addresses expire or are not public",
     "captures.covered_by": "JSON list of the sources that show the place, this one too: a capture within 25 m",
+    "captures.not_indexed_because": "Why it has no vector though its image may be had: thinned (another one of its "
+    "sequence, near enough, looks the same way); else null",
     "captures.cell_id": "The crawl square that holds the coordinates",
     "vectors": "Which capture, and which direction of it, a vector is.",
     "vectors.vector_id": "The id in Vectorize",

@@ -29,7 +29,7 @@ class Comparison:
 
     verifier: Verifier
     catalogued: Callable[[Sequence[str]], pl.DataFrame]
-    """What the catalog has of the images of some cells: `Catalog.images`."""
+    """What the catalog has of the images of some cells: `Catalog.wanted`."""
     fetcher: Fetcher
     renew: Renew
     kept: KeptFeatures
@@ -70,7 +70,7 @@ def comparison(verifier: Verifier, storage: Storage, embedding: Embedding, sourc
     """Links of sources are renewed where theirs have expired."""
     with sources.links() as links:
         kept = KeptFeatures(storage.settings().data_dir, verifier.model_id)
-        yield Comparison(verifier, storage.catalog().images, embedding.fetcher(), renewing(links), kept)
+        yield Comparison(verifier, storage.catalog().wanted, embedding.fetcher(), renewing(links), kept)
 
 
 def renewing(links: Links) -> Renew:

@@ -52,8 +52,8 @@ class Question:
         return None if embedding is None else replace(self, views=np.array([embedding], dtype=np.float32))
 
     def errors_m(self, matches: pl.DataFrame) -> tuple[float, ...]:
-        """How far the first ten matches are from the truth."""
-        places = matches.head(10).select("lon", "lat").iter_rows()
+        """How far matches are from the truth."""
+        places = matches.select("lon", "lat").iter_rows()
         return tuple(distance_m(self.row["lon"], self.row["lat"], *place) for place in places)
 
 
@@ -65,6 +65,8 @@ class Answer:
     best: Match
     terms: Terms
     errors_m: tuple[float, ...]
+    found: tuple[tuple[str, float], ...] = ()
+    """All matches, best first: capture, and how far off it is."""
     by_points: "Answer | None" = None
     """The answer in the order of matching points, where those were counted."""
 
@@ -105,7 +107,9 @@ def ask(
 
         def answer(ordered: pl.DataFrame) -> Answer:
             terms = gather(question.views, ordered, index, store, without=without, inliers=inliers)  # noqa: B023
-            return Answer(question, ordered.row(0, named=True), terms, question.errors_m(ordered))  # noqa: B023
+            errors_m = question.errors_m(ordered)  # noqa: B023
+            found = tuple(zip(ordered["capture_id"], errors_m, strict=True))
+            return Answer(question, ordered.row(0, named=True), terms, errors_m[:10], found)  # noqa: B023
 
         by_points = answer(reordered(matches, inliers)) if inliers else None
         yield replace(answer(matches), by_points=by_points)

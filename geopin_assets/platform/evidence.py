@@ -9,7 +9,7 @@ a source (`quality/limits.py`), deleting (`index/publish.py`, `embedding/plan.py
 ledger together again (`geopin reconcile`).
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -27,6 +27,7 @@ from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, Target
 from geopin_assets.installation import Mark
 from geopin_assets.platform.parts import Storage
+from geopin_assets.store.thinning import not_indexed
 
 MERGE = "nothing was deleted. `geopin merge` merges all raw files, after which it goes on from there"
 RECONCILE = "nothing was written. `geopin reconcile` asks the stores what they hold"
@@ -44,7 +45,7 @@ class Evidence:
         self, storage: Storage, stores: Sequence[MetadataStore] = (), *, max_removals: int | None = None
     ) -> None:
         self._storage, self._stores, self._max_removals = storage, stores, max_removals
-        self._removed = Counter[str]()
+        self._removed, self._thinned = Counter[str](), defaultdict[str, set[str]](set)
 
     def check(self) -> None:
         """Raise StaleCatalogError or StaleLedgerError unless catalog and ledger are those that everything followed.
@@ -126,7 +127,7 @@ class Evidence:
         cell_ids = [cell_id for cell_id in release["cell_id"].unique() if cell_id]
         if target.id_column == "capture_id":
             return release.filter(self.gone(release.select(capture_id="id", cell_id="cell_id")))
-        return release.filter(self._views_gone(release, desired, cell_ids))
+        return release.filter(self._views_gone(release, desired, cell_ids, self._thinned[target.key]))
 
     def orphans(self, target: Target, ids: pl.Series, desired: pl.DataFrame, ledger: Ledger) -> pl.Series:
         """Of ids that a store holds beyond what is desired (id, cell_id), those that may go.
@@ -171,10 +172,10 @@ class Evidence:
     def permit(self, target_key: str, ids: pl.Series, published: Callable[[], int]) -> None:
         """Raise EvidenceError if with these a run deletes more of a store than was asked for, or than anyone expects.
 
-        What was taken down was asked for.
+        What was taken down was asked for, and what the index does without by a setting.
         """
-        asked = self.withheld()
-        self._removed[target_key] += sum(id_ not in asked for id_ in ids)
+        asked, thinned = self.withheld(), self._thinned.pop(target_key, ())
+        self._removed[target_key] += sum(id_ not in asked and id_ not in thinned for id_ in ids)
         removed = self._removed[target_key]
         if removed <= (floor := self._most(0)) or removed <= (most := self._most(held := published())):
             return
@@ -188,15 +189,21 @@ class Evidence:
         settings = self._storage.settings()
         return max(settings.removal_floor, int(settings.max_removal_share * published))
 
-    def _views_gone(self, release: pl.DataFrame, desired: pl.DataFrame, cell_ids: list[str]) -> pl.Series:
-        """A vector may go with its capture; for itself only where the capture has others, or its image was given up."""
+    def _views_gone(
+        self, release: pl.DataFrame, desired: pl.DataFrame, cell_ids: list[str], asked: set[str]
+    ) -> pl.Series:
+        """A vector may go with its capture; for itself where the capture has others, is given up, or is not wanted.
+
+        Those of the last kind are added to `asked`.
+        """
         catalog = self._storage.catalog()
-        captures = catalog.places(cell_ids)
+        captures, thinned = catalog.places(cell_ids), not_indexed(catalog, cell_ids)
         given_up = catalog.failures(cell_ids).filter(pl.col("next_try_at").is_null())["capture_id"]
         owners = {(_owner(vector_id(id_, 0)), cell_id): id_ for id_, cell_id in captures.iter_rows()}
         made = {(_owner(id_), cell_id) for id_, cell_id in desired.select("id", "cell_id").iter_rows()}
-        final, down = set(given_up), self.withheld()
+        final, down = {*given_up, *thinned}, self.withheld()
         places = [(_owner(id_), cell_id) for id_, cell_id in release.select("id", "cell_id").iter_rows()]
+        asked.update(id_ for id_, place in zip(release["id"], places, strict=True) if owners.get(place) in thinned)
         left = self.gone(pl.DataFrame(places, schema=["capture_id", "cell_id"], orient="row"))
         return pl.Series(
             [

@@ -1,6 +1,7 @@
 """The published index against what it must hold: which vectors and rows, what a version lacks, when searches switch.
 
-The index of a model must hold its vectors of the captures that the catalog holds in that very cell. Not here: our
+The index of a model must hold its vectors of the captures that the catalog holds in that very cell, but for those that
+it does without (`store/thinning.py`), which have rows and no vectors. Not here: our
 record of versions (`index/versions.py`), publishing (`assets/publish.py`) or judging (`assets/integrity.py`).
 """
 
@@ -73,7 +74,7 @@ def _shown(catalog: "Catalog", captures: pl.DataFrame) -> pl.DataFrame:
         for source in SOURCES
         if source.thumbnail
     ]
-    around = catalog.positions(cells_around(captures["cell_id"].unique()))
+    around = catalog.wanted(cells_around(captures["cell_id"].unique()), ("source", "lon", "lat"))
     return captures.with_columns(thumbnail_url=pl.coalesce(*shown, None), covered_by=covered_by(captures, around))
 
 
@@ -85,12 +86,12 @@ def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Mo
     """
     columns = ["vector_id", "capture_id", "view", "heading_deg"]
     stored = pl.concat([_stored(storage, cell_ids, model, columns) for model in models])
-    places = storage.catalog().places(cell_ids)
-    return stored.join(places, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
+    wanted = storage.catalog().wanted(cell_ids, ("capture_id", "cell_id"))
+    return stored.join(wanted, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
 
 
 def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> Frames:
-    """Vectors of one model for the captures that the catalog holds in these cells: `vector_schema` and `cell_id`.
+    """Vectors of one model for the captures that the index should hold of these cells: `vector_schema` and `cell_id`.
 
     As they are now: a file that is replaced afterwards is read on as it was, because what is sent must be what the
     ledger says was sent. A frame is a row group, 16 MB.
@@ -99,7 +100,7 @@ def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> 
     stored = {cell_id: files.cell(cell_id).snapshot(_PUBLISHED) for cell_id in cell_ids}
     places = (
         storage.catalog()
-        .captures(cell_ids)
+        .wanted(cell_ids, ("capture_id", "cell_id", "captured_at"))
         .select("capture_id", "cell_id", captured_year=pl.col("captured_at").dt.year().cast(pl.Int32))
         .partition_by("cell_id", as_dict=True)
     )
@@ -128,7 +129,7 @@ class Lacking:
     """What keeps a version from being complete, of some cells."""
 
     not_embedded: int = 0
-    """Captures without a vector of the model; those whose image cannot be had do not count."""
+    """Wanted captures without a vector of the model; those whose image cannot be had do not count."""
     not_published: int = 0
     """Vectors that the ledger does not know to be in the index."""
     wanted: Counter[str] = field(default_factory=Counter)

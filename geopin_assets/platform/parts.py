@@ -107,7 +107,8 @@ class Storage(Parts):
     def catalog(self) -> Catalog:
         from geopin_assets.store.catalog import Catalog
 
-        return Catalog(self.settings().catalog_path, self.takedowns(), self.cells())
+        settings = self.settings()
+        return Catalog(settings.catalog_path, self.takedowns(), self.cells(), thin_m=settings.thin_m)
 
     def cells(self) -> CellFiles:
         """What the catalog holds of each cell."""

@@ -60,7 +60,7 @@ def estimate_crawl(
         if number == 0:
             requests += sum(taken for taken, _ in known.values())
         quota = quotas.get(cost.kind, quotas[""])
-        kinds.append(KindCost(cost.kind, ceil(requests), _hours(requests, quota), quota))
+        kinds.append(KindCost(cost.kind, ceil(requests), hours_of(requests, quota), quota))
     known_captures = sum(count for _, count in known.values())
     return CrawlCost(source.name, len(cell_ids), len(known), round(captures) + known_captures, tuple(kinds))
 
@@ -80,7 +80,8 @@ def _share_of_people(cell_ids: Sequence[str]) -> float:
     return sum(map(people.__getitem__, cell_ids)) / sum(people.values())
 
 
-def _hours(requests: float, quota: Quota) -> float:
+def hours_of(requests: float, quota: Quota) -> float:
+    """How long so many requests take at a rate and a daily budget; infinite where that is 0."""
     at_rate = requests / quota.per_second / _HOUR_S
     if quota.per_day is None or requests <= quota.per_day:
         return at_rate

@@ -140,9 +140,7 @@ def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
 def _is_older(db: duckdb.DuckDBPyConnection) -> bool:
     """Whether its tables lack the newest column; asking the list of columns takes ten times as long."""
     try:
-        db.execute(
-            "select heading_from, capture_history.cell_id from captures, capture_history, unwritten_cells limit 0"
-        )
+        db.execute("select not_indexed_because, h.cell_id from captures, capture_history h, unwritten_cells limit 0")
     except (duckdb.CatalogException, duckdb.BinderException):
         return True
     return False

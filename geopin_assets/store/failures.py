@@ -11,6 +11,7 @@ import polars as pl
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files import parquet
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore, Stored
+from geopin_assets.store.thinning import decide, thinned_m
 
 FAILURE_COLUMNS = [
     *("capture_id", "cell_id", "source", "image_version"),
@@ -38,4 +39,8 @@ def follow_failures(
         except (NoSuchObjectError, FileNotFoundError, DamagedFileError):
             continue  # replaced or removed meanwhile, or tried again
         db.execute("insert into failure_files values (?, ?)", [cell_id, stored.version])
+    if within_m := thinned_m(db):  # what was given up stands for nothing
+        db.register("followed", pl.DataFrame({"cell_id": [*changed, *gone]}, schema={"cell_id": pl.String}))
+        keys = db.execute("select distinct md5_number_lower(cell_id) % 4294967296 from followed").fetchall()
+        decide(db, [key for (key,) in keys], within_m)
     db.commit()

@@ -10,7 +10,7 @@ only by its keys. A batch is one transaction: whatever ends a merge, the cells t
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 import duckdb
@@ -23,6 +23,7 @@ from geopin_assets.files.object_store import READERS
 from geopin_assets.store.database import SQL, frame
 from geopin_assets.store.raw import CrawlAccount, RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
+from geopin_assets.store.thinning import decide, thinned_m
 
 MEMORY_LIMIT = "1GB"
 """Of DuckDB while it merges; what does not fit goes to the disk."""
@@ -67,23 +68,48 @@ class _Cell:
     """Each with what was merged of it: number, complete number, and when that was."""
 
 
-def merge_cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore, now: datetime) -> MergeReport:
+def merge_cells(
+    db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore, now: datetime, thin_m: float = 0.0
+) -> MergeReport:
     """Merge what the raw files of these cells hold; see `Catalog.merge`."""
     for setting in _SETTINGS:
         db.execute(f"set {setting}")
     cells, damaged = _cells(db, cell_ids, raw)
-    reports, duplicates = [REPORT_SCHEMA.to_frame()], 0
+    reports, duplicates, was_m = [REPORT_SCHEMA.to_frame()], 0, thinned_m(db)
     for some in pages(list(cells), {cell.cell_id: cell.captures for cell in cells.values()}, BATCH_CAPTURES):
         batch = [cells[cell_id] for cell_id in some]
         db.begin()
         duplicates += _merge_batch(db, batch, raw, now, damaged)
-        reports.append(_report(db, batch))
+        others = _changed_elsewhere(db, batch)
+        if thin_m or was_m:
+            decide(db, [cell.key for cell in batch if cell.newer] + [cell.key for cell in others], thin_m)
+            batch = [replace(cell, is_known=True) for cell in batch]
+        reports.append(_report(db, batch, others))
         db.execute(_UNWRITTEN)
         db.commit()
+    if thin_m != was_m:
+        reports += _thin_everywhere(db, thin_m)
     for source, cell_id in damaged:  # the next look at what is missing has it crawled again
         raw.objects.set_aside(raw.key(source, cell_id))
     unreadable = {cell_id: str(error) for (_, cell_id), error in damaged.items()}
     return MergeReport(_one_row_per_cell(pl.concat(reports)), duplicates, unreadable)
+
+
+def _thin_everywhere(db: duckdb.DuckDBPyConnection, thin_m: float) -> Iterator[pl.DataFrame]:
+    """Another distance is noted when all cells follow it; all are reported, since an earlier attempt may have died."""
+    counted = "select cell_id, md5_number_lower(cell_id) % 4294967296, count(*) from captures group by cell_id"
+    found = {cell_id: (key, captures) for cell_id, key, captures in db.execute(counted).fetchall()}
+    for some in pages(list(found), {cell_id: captures for cell_id, (_, captures) in found.items()}, BATCH_CAPTURES):
+        cells = [_Cell(cell_id, found[cell_id][0], is_known=True) for cell_id in some]
+        db.begin()
+        decide(db, [cell.key for cell in cells], thin_m)
+        _forget_changes(db)
+        yield _report(db, (), cells)
+        db.commit()
+    db.begin()
+    db.execute("delete from thinning")
+    db.execute("insert into thinning values (?)", [thin_m])
+    db.commit()
 
 
 def unmerged_cells(db: duckdb.DuckDBPyConnection, raw: RawStore) -> list[str]:
@@ -103,11 +129,10 @@ def unwritten_cells(db: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pl.Dat
     ).fetchall()
     for cell_id, key, complete in cells:
         held = f"select {', '.join(CAPTURE_COLUMNS)} from captures where cell_key = {key} and cell_id = ?"  # noqa: S608
-        yield (
-            cell_id,
-            frame(db, f"{held} order by capture_id", [cell_id]).cast(pl.Schema(CATALOG_SCHEMA)),
-            set(complete or ()),
-        )
+        captures = frame(db, f"{held} order by capture_id", [cell_id])
+        if captures.schema != CATALOG_SCHEMA:  # casting takes 3 ms a cell
+            captures = captures.cast(pl.Schema(CATALOG_SCHEMA))
+        yield cell_id, captures, set(complete or ())
 
 
 def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: datetime) -> None:
@@ -122,11 +147,17 @@ def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: 
         where removed_at is null and capture_id in (select capture_id from takedowns)""",
         [now],
     )
+    changed = db.execute(
+        "select distinct cell_key from captures where capture_id in (select capture_id from takedowns)"
+    )
+    cell_keys = [key for (key,) in changed.fetchall()]
     db.execute(
         "insert into unwritten_cells select distinct cell_id from captures semi join takedowns using (capture_id)"
     )
     for table in ("captures", "other_sights", "embedding_failures"):
         db.execute(f"delete from {table} where capture_id in (select capture_id from takedowns)")  # noqa: S608
+    if within_m := thinned_m(db):
+        decide(db, cell_keys, within_m)
     db.commit()
 
 
@@ -222,12 +253,13 @@ select c.* replace (
        c.rowid as row_id, c.seen_in as noted_in
 from captures c left join crawl_cells k on k.source = c.source and k.cell_id = c.cell_id
 where c.rowid {which} and c.capture_id in (select capture_id from unknown)"""
+_AFTER = "insert into after select cell_id, source, md5_number(capture_id || row_hash{more}) from {table}"
+_REASON = " || coalesce(not_indexed_because, '')"
 _UNWRITTEN = """insert into unwritten_cells
 select cell_id from incoming anti join changes using (capture_id)
 union select from_cell from changes where action <> 'SEEN'
 union select to_cell from changes where action <> 'SEEN' and to_cell is not null
 union select cell_id from files where is_new or (was_complete = 0 and complete_number is not null)"""
-_AFTER = "insert into after select cell_id, source, md5_number(capture_id || row_hash) from {table}"
 _REPORT = """
 select k.cell_id, coalesce(n.captures, 0) as captures, coalesce(n.sources, 0) as sources,
        coalesce(n.version, 'empty') as data_version, coalesce(c.inserted, 0) as inserted,
@@ -288,24 +320,28 @@ def _execute(db: duckdb.DuckDBPyConnection, sql: str, now: datetime) -> None:
         db.execute(statement, {"now": now} if "now" in statement.named_parameters else None)
 
 
-def _report(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) -> pl.DataFrame:
-    """REPORT_SCHEMA of the cells of a batch, and of others that it changed."""
-    asked = {cell.cell_id: cell for cell in batch}
+def _changed_elsewhere(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) -> list[_Cell]:
+    """Cells outside a batch that captures came from or went to."""
+    asked = {cell.cell_id for cell in batch}
     changed = db.execute(
         """select cell_id, md5_number_lower(cell_id) % 4294967296 from (
             select cell_id from incoming anti join changes using (capture_id)
             union select from_cell from changes where action <> 'SEEN'
             union select to_cell from changes where action <> 'SEEN')"""
     ).fetchall()
-    others = [_Cell(cell_id, key, is_known=True) for cell_id, key in changed if cell_id and cell_id not in asked]
+    return [_Cell(cell_id, key, is_known=True) for cell_id, key in changed if cell_id and cell_id not in asked]
+
+
+def _report(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell], others: Sequence[_Cell]) -> pl.DataFrame:
+    """REPORT_SCHEMA of the cells of a batch, and of others that it changed."""
     db.execute("create or replace temp table after (cell_id varchar, source varchar, content uhugeint)")
     for cell in (*batch, *others):
         if cell.is_known:
-            db.execute(f"{_AFTER.format(table='captures')} where cell_key = {cell.key}")
+            db.execute(f"{_AFTER.format(table='captures', more=_REASON)} where cell_key = {cell.key}")
     new = pl.DataFrame({"cell_id": [cell.cell_id for cell in batch if not cell.is_known]}, {"cell_id": pl.String})
     db.register("new", new)
-    db.execute(f"{_AFTER.format(table='incoming')} semi join new using (cell_id)")
-    reported = [(cell_id, True) for cell_id in asked] + [(cell.cell_id, False) for cell in others]
+    db.execute(f"{_AFTER.format(table='incoming', more='')} semi join new using (cell_id)")
+    reported = [(cell.cell_id, True) for cell in batch] + [(cell.cell_id, False) for cell in others]
     db.register("reported", pl.DataFrame(reported, {"cell_id": pl.String, "is_asked": pl.Boolean}, orient="row"))
     return frame(db, _REPORT).cast(REPORT_SCHEMA)
 

@@ -51,7 +51,7 @@ create or replace temp table sights as
         select r.* exclude (nth), i.id_key, i.row_hash, true as is_incoming
         from rows r join (from incoming semi join contested using (capture_id)) i on r.nth = i.nth
         union all by name
-        select * exclude (row_id, first_seen_at, noted_in), false as is_incoming from elsewhere anti join incoming using (capture_id, cell_id)
+        select * exclude (row_id, first_seen_at, noted_in, not_indexed_because), false as is_incoming from elsewhere anti join incoming using (capture_id, cell_id)
         union all by name
         select *, false as is_incoming from others);
 delete from other_sights where capture_id in (select capture_id from contested);

@@ -37,8 +37,9 @@ RAW_SCHEMA = pl.Schema(
 
 _MAY_BE_NULL = {name for name, hint in _HINTS.items() if type(None) in get_args(hint)} | {"seen_at"}
 
-CAPTURE_COLUMNS = ["capture_id", "cell_id", *CAPTURE_SCHEMA.names()[1:-1], "row_hash"]
-"""Columns of the catalog's `captures`: everything a capture has but its payload, which stays in the raw files."""
+CAPTURE_COLUMNS = ["capture_id", "cell_id", *CAPTURE_SCHEMA.names()[1:-1], "not_indexed_because", "row_hash"]
+"""Columns of the catalog's `captures`: everything a capture has but its payload, which stays in the raw files, and why
+the index does without it."""
 
 CAPTURE_DESCRIPTIONS: dict[str, str] = {"capture_id": "Stable id: {source}:{source_capture_id}"} | {
     f.name: f.metadata["description"] for f in fields(Capture)
@@ -49,7 +50,9 @@ CATALOG_SCHEMA = {name: CAPTURE_SCHEMA.get(name, CAPTURE_SCHEMA["source"]) for n
 
 CATALOG_DESCRIPTIONS = CAPTURE_DESCRIPTIONS | {
     "cell_id": "The crawl square that holds the coordinates",
-    "row_hash": "Changes when any column but image_url changes",
+    "not_indexed_because": "Why the index does without it: thinned (another one of its sequence, near enough, looks "
+    "the same way); null: the index wants it",
+    "row_hash": "Changes when anything that its source says of it changes, but image_url",
 }
 
 

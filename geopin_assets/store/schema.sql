@@ -25,7 +25,8 @@ create table if not exists captures (      -- one row per canonical capture that
     seen_in           bigint not null,     -- number of a crawl that returned it; unchanged while later ones are complete
     seen_at           timestamptz,         -- when that crawl was; null if nobody knows
     id_key            ubigint not null,    -- of capture_id: found by a number, other rows need not be read
-    cell_key          uinteger not null    -- of cell_id
+    cell_key          uinteger not null,   -- of cell_id
+    not_indexed_because varchar            -- thinned: another one of its sequence stands for it; null: the index wants it
 );
 
 create table if not exists other_sights (  -- captures in a cell that a newer crawl of another cell returned too
@@ -58,6 +59,7 @@ create table if not exists other_sights (  -- captures in a cell that a newer cr
 alter table captures add column if not exists position_from varchar;  -- here and below: of catalogs from before
 alter table captures add column if not exists position_error_m double;
 alter table captures add column if not exists heading_from varchar;
+alter table captures add column if not exists not_indexed_because varchar;
 alter table other_sights add column if not exists position_from varchar;
 alter table other_sights add column if not exists position_error_m double;
 alter table other_sights add column if not exists heading_from varchar;
@@ -77,6 +79,10 @@ create table if not exists generations (   -- every merge, so that what was made
     installation_id varchar not null,      -- whose catalog this is
     generation      bigint  not null,      -- merges so far
     merge_id        varchar not null       -- names this merge; what was made from the catalog remembers it
+);
+
+create table if not exists thinning (      -- one row, once anything was thinned
+    within_m double not null               -- the distance that every cell was thinned by (GEOPIN_THIN_M)
 );
 
 create table if not exists takedowns (     -- a copy of the list of captures that never come back: `takedowns.jsonl`

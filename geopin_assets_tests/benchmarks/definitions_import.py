@@ -10,7 +10,9 @@ import sys
 from collections.abc import Sequence
 from statistics import median
 
-ROUNDS = 5
+from geopin_assets_tests.benchmarks.tools.figures import Figure
+
+ROUNDS, TARGET = 5, 1.8
 LOADED = {"nothing": "", "dagster": "import dagster", "definitions": "import geopin_assets.definitions"}
 
 
@@ -20,7 +22,7 @@ def cpu_s(code: str) -> float:
     return float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args(arguments)
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     print(f"{'import':14} {'cpu s':>6} {'ratio to dagster':>17}")
     for name, value in seconds.items():
         print(f"{name:14} {value:6.2f} {value / seconds['dagster']:17.2f}")
+    ratio = seconds["definitions"] / seconds["dagster"]
+    return [Figure("loading the definitions, CPU", ratio, beside="import dagster", at_most=TARGET)]
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from geopin_assets.embedding.repeats import digest
 from geopin_assets.embedding.seen import flat
 from geopin_assets.embedding.stages import StageClock
 from geopin_assets.http_client.addresses import AddressRule
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import Cost, alternating, machine, print_table, typical
 from geopin_assets_tests.benchmarks.tools.model import random_cosplace
@@ -100,7 +101,7 @@ def measure(host: str, images: int, rounds: int, *, is_alone: bool) -> dict[str,
     return {name: typical(cost) - start[name if name in start else AS_IT_IS] for name, cost in costs.items()}
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print images per CPU second of each, and how many times as many are read here."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=IMAGES, help=f"more than {FEW}")
@@ -127,8 +128,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     if AS_IT_IS in costs:
         as_it_is, same_pixels = (costs[way].cpu_s / ours.cpu_s for way in (AS_IT_IS, SAME_PIXELS))
         print(f"ratio {same_pixels:.2f} for the same pixels, target {TARGET}; {as_it_is:.2f} to img2dataset as it is")
-    else:
-        print("img2dataset is not installed (`make bench-embed` installs it where it can be had): no ratio")
+        return [Figure("images a CPU second, fetched to pixels", same_pixels, beside="img2dataset", at_least=TARGET)]
+    print("img2dataset is not installed (`make bench-embed` installs it where it can be had): no ratio")
+    return [Figure("an image, fetched to pixels", ours.cpu_s / images * 1000, "ms of CPU")]
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from geopin_assets.embedding.pipeline import embed_cells
 from geopin_assets.embedding.plan import CellTask
 from geopin_assets.embedding.protocol import VIEWS, CaptureImage, Image, Model
 from geopin_assets.embedding.vectors import vector_rows
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.image_host import street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import Cost, machine, print_table
 from geopin_assets_tests.embedding.cells import OneImage, captures, cell_task
@@ -130,7 +131,7 @@ def in_a_process(name: str, one_of: int) -> dict[str, float]:
         return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print the peak memory of each case; with a case and a folder, its figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("case", nargs="?", choices=CASES)
@@ -139,14 +140,16 @@ def main(arguments: Sequence[str] = ()) -> None:
     options = parser.parse_args(arguments)
     if options.case:
         print(json.dumps(embed(CASES[options.case].part(options.one_of), options.folder)))
-        return
+        return []
     print(f"batches of {Constant.batch_size}, {machine()}")
     rows = {name: in_a_process(name, options.one_of) for name in CASES}
     columns = list(rows["many"])
     print_table(
         ("cell", *columns), [(name, *(f"{row[column]:.0f}" for column in columns)) for name, row in rows.items()]
     )
-    print(f"at most {max(row['peak MB'] for row in rows.values()):.0f} MB, target {TARGET_MB}")
+    peak_mb = max(row["peak MB"] for row in rows.values())
+    print(f"at most {peak_mb:.0f} MB, target {TARGET_MB}")
+    return [Figure("memory of embedding the largest cells", peak_mb / 1000, "GB", at_most=TARGET_MB / 1000)]
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from geopin_assets.embedding.model.checkpoints import BACKBONES
 from geopin_assets.embedding.model.inference import BATCH_SIZE, TorchEmbedder
 from geopin_assets.embedding.views import perspective_views
 from geopin_assets.http_client.addresses import AddressRule
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import (
     Cost,
@@ -56,7 +57,8 @@ def measure(
     return costs, {name: sum(stage[name] for stage in stages[1:]) for name in stages[-1]}
 
 
-def print_costs(costs: Mapping[str, Sequence[Cost]], images: int) -> None:
+def print_costs(costs: Mapping[str, Sequence[Cost]], images: int) -> float:
+    """A line for each; images per CPU second, as a share of the bare model's."""
     rows = []
     for name, rounds in costs.items():
         cost, ratio = typical(rounds), typical_ratio(costs["bare model"], rounds)
@@ -69,6 +71,7 @@ def print_costs(costs: Mapping[str, Sequence[Cost]], images: int) -> None:
         f"throughput {median(ratios):.3f} of the bare model's per CPU second, target {TARGET}; each second round: "
         + ", ".join(f"{half:.3f}" for half in halves)
     )
+    return median(ratios)
 
 
 def print_stages(stages: Mapping[str, float]) -> None:
@@ -94,7 +97,7 @@ def print_steps(embedder: TorchEmbedder, jpeg: bytes) -> None:
     print_table(("step", "CPU ms"), [(name, f"{typical(rounds).cpu_s * 1000:.1f}") for name, rounds in costs.items()])
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print images per second of the bare model and of everything, the ratio, the stages and the steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("backbone", nargs="?", default="ResNet18", choices=BACKBONES)
@@ -105,9 +108,10 @@ def main(arguments: Sequence[str] = ()) -> None:
     print(f"{options.backbone}-512, {options.images} images 1024x768, batches of {options.batch}, {machine()}")
     embedder, jpegs = random_cosplace(options.backbone), street_jpegs(16)
     costs, stages = measure(embedder, jpegs, options.images, options.batch, options.rounds)
-    print_costs(costs, options.images)
+    ratio = print_costs(costs, options.images)
     print_stages(stages)
     print_steps(embedder, jpegs[0])
+    return [Figure(f"{options.backbone}, HTTP to Parquet", ratio, beside="the bare model", at_least=TARGET)]
 
 
 if __name__ == "__main__":

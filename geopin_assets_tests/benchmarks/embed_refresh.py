@@ -14,6 +14,7 @@ from pathlib import Path
 
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.pipeline import embed_cells
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.measure import Cost, machine, print_table
 from geopin_assets_tests.embedding.cells import Links, OneImage, Week
 from geopin_assets_tests.embedding.pictures import encoded, smooth
@@ -57,7 +58,7 @@ def _written(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print images fetched, vectors rewritten and CPU seconds of each run, and the ratios to the first one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=CELLS)
@@ -70,7 +71,9 @@ def main(arguments: Sequence[str] = ()) -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: Run.over(week, Path(folder)) for name, week in weeks.items()}
     print_table(COLUMNS, [run.row(name, runs["first"]) for name, run in runs.items()])
-    print(f"ratio {runs['1 % changed'].fetched / runs['first'].fetched:.4f}, target {TARGET}")
+    ratio = runs["1 % changed"].fetched / runs["first"].fetched
+    print(f"ratio {ratio:.4f}, target {TARGET}")
+    return [Figure("images fetched when 1 % changed", ratio, beside="a first run", at_most=TARGET)]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import httpx
 
 from geopin_assets.embedding.fetching import ImageFetcher
 from geopin_assets.http_client.addresses import AddressRule
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.image_host import image_host, street_jpegs
 from geopin_assets_tests.benchmarks.tools.measure import alternating, machine, print_table, typical
 
@@ -93,7 +94,7 @@ def run(client: Callable[[Sequence[str], int], Awaitable[int]], urls: Sequence[s
         sys.exit(f"{client.__name__}: {got} bytes of {wanted}")
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print CPU time and images per second of each client, and the ratio to aiohttp of the same run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=IMAGES, help="a multiple of 20")
@@ -121,6 +122,8 @@ def main(arguments: Sequence[str] = ()) -> None:
                 for name, cost in costs.items()
             ]
     print_table(("client", "at once", "CPU ms/img", "ratio", "img per CPU s", "img/s by the clock"), rows)
+    ratio = costs["geopin"].cpu_s / base
+    return [Figure(f"fetching, {at_once} at once, CPU", ratio, beside="bare aiohttp")]
 
 
 if __name__ == "__main__":

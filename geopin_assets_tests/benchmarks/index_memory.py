@@ -49,7 +49,7 @@ def fill(folder: Path, captures: int) -> None:
     for number, cell_id in enumerate(cells):
         vectors = np.random.default_rng(number).normal(size=(PER_CELL, DIM))
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        images = [CaptureImage(*row) for row in catalog.images([cell_id]).select(_IMAGE).iter_rows()]
+        images = [CaptureImage(*row) for row in catalog.wanted([cell_id], _IMAGE).iter_rows()]
         stored = files.cell(cell_id)
         stored.append(vector_rows(images, [0] * PER_CELL, vectors.astype(np.float16), MODEL.model_id))
         stored.commit(stored.in_parts(), HELD_SCHEMA.to_frame())

@@ -29,6 +29,7 @@ from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import publish
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.measure import Cost, cost_of, machine, print_table
 
 SIZES = (25_000, 100_000, 400_000)
@@ -98,7 +99,7 @@ def rows_of(folder: Path, before: int, captures: int, dim: int) -> Iterator[tupl
     )
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--captures", type=int, nargs="+", default=SIZES)
     parser.add_argument("--dim", type=int, default=DIM)
@@ -118,6 +119,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         for what, captures, cost, base in sorted(rows, key=lambda row: row[0])
     ]
     print_table(("", "captures", "CPU s", "CPU s, reading everything"), shown)
+    return [Figure(f"{what}, {captures:,}", cost.cpu_s, "s of CPU") for what, captures, cost, _ in rows]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.limits import VECTORS_PER_UPSERT
 from geopin_assets.index.protocol import vector_schema
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.measure import machine, print_table
 
 DIM = 512
@@ -80,7 +81,7 @@ def timed(search: Callable[[NDArray[np.float32]], list[str]], asked: NDArray[np.
     return took, time.process_time() - cpu
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=40)
@@ -111,6 +112,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         f"{chosen.count:,} vectors: {statistics.median(found) / statistics.median(bare):.2f} x the scan's time,"
         f" {cpu_s / bare_cpu_s:.2f} x its CPU; of the ten nearest {statistics.mean(same):.1f} are the same"
     )
+    ratio = statistics.median(found) / statistics.median(bare)
+    return [Figure(f"searching {chosen.count:,} vectors, p50", ratio, beside="a scan with numpy", at_most=1.2)]
 
 
 if __name__ == "__main__":

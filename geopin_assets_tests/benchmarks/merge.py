@@ -26,6 +26,7 @@ from geopin_assets.files.object_store import open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import CrawlAccount, RawStore
 from geopin_assets.store.schema import RAW_SCHEMA
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 
 MILLION = 1_000_000
 RATIO, PEAK_GB, CELL_S = 1.5, 2.5, 0.3
@@ -157,7 +158,7 @@ def _step(what: str, folder: Path, cells: int) -> None:
     sys.stdout.write(f"{_cpu_s() - cpu_s} {peak_gb}\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> list[Figure]:
     """Print both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--captures", type=int, default=2 * MILLION)
@@ -167,16 +168,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.step:
-        return _step(given.step[0], Path(given.step[1]), int(given.step[2]))
+        _step(given.step[0], Path(given.step[1]), int(given.step[2]))
+        return []
     with TemporaryDirectory() as name:
         bare_s, merge_s, peak = all_at_once(Path(name), given.captures, given.cells)
         print(f"{given.captures:,} captures in {given.cells} files, s of CPU: bare {bare_s:.1f}, merge {merge_s:.1f}")
         print(f"ratio {merge_s / bare_s:.2f} (at most {RATIO}), peak {peak:.2f} GB (at most {PEAK_GB})")
+    figures = [
+        Figure(f"merging {given.captures:,} captures, CPU", merge_s / bare_s, beside="bare DuckDB", at_most=RATIO),
+        Figure(f"memory of merging {given.captures:,}", peak, "GB", at_most=PEAK_GB),
+    ]
     with TemporaryDirectory() as name:
         for captures, wall_s, cpu_s in one_cell(Path(name), [int(size * MILLION) for size in given.sizes], given.each):
             print(
                 f"one changed cell of {given.each:,} among {captures:>10,}: {wall_s:.2f} s, CPU {cpu_s:.2f} ({CELL_S})"
             )
+            figures.append(
+                Figure(f"one changed cell of {given.each:,} among {captures:,}", cpu_s, "s of CPU", at_most=CELL_S)
+            )
+    return figures
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from playwright.sync_api import Page, Response
 
 from geopin_assets.cells import cell_ids
 from geopin_assets.definitions import defs
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.simulated import SimulatedLog
 from geopin_assets_tests.ui.browser import CHROMIUM, browser_page
 from geopin_assets_tests.ui.live_dagster import instance_at, live_dagster, prepare_home
@@ -73,7 +74,7 @@ class Timing:
     answer_s: float
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weeks", type=int, default=WEEKS)
     parser.add_argument("--cells", type=int, default=len(cell_ids()))
@@ -82,18 +83,20 @@ def main(arguments: Sequence[str] = ()) -> None:
     options = parser.parse_args(arguments)
     if CHROMIUM is None:
         print("no Chromium in PATH: apt-get install chromium")
-        return
+        return []
     logging.disable(logging.WARNING)
     cells, pages, weeks = cell_ids()[: options.cells], dict(list(PAGES.items())[: options.pages]), options.weeks
     print(f"{len(cells):,} cells, {len(_cell_assets())} assets; seconds to idle, after 1 and {weeks} weeks")
     measured = {week: timings(week, cells, pages, options.times) for week in sorted({1, weeks})}
-    short, long = measured[1], measured[weeks]
+    short, long, figures = measured[1], measured[weeks], []
     print(f"{'page':20} {'1 week':>8} {f'{weeks} weeks':>9} {'ratio':>6}   slowest GraphQL answer")
     for page, after in long.items():
         before = short[page]
         ratio = after.idle_s / before.idle_s
         answer = f"{after.answer_s:.2f} s {after.operation}"
         print(f"{page:20} {before.idle_s:8.2f} {after.idle_s:9.2f} {ratio:6.2f}   {answer}", flush=True)
+        figures.append(Figure(f"{page} after {weeks} weeks", ratio, beside="after one week"))
+    return figures
 
 
 def timings(weeks: int, cells: Sequence[str], pages: Mapping[str, str], times: int) -> dict[str, Timing]:

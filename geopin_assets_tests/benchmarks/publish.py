@@ -32,6 +32,7 @@ from geopin_assets.index.publish import PublishReport, build_plan, publish_each
 from geopin_assets.index.tables import ENCODED, TABLES, Table, row_chunks
 from geopin_assets.index.targets import RowTarget, Target, VectorTarget
 from geopin_assets_tests.benchmarks.tools.cloudflare_host import AT_ONCE, UNLIMITED, cloudflare_host
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.measure import Cost, cost_of, machine, print_table, typical, typical_ratio
 from geopin_assets_tests.benchmarks.tools.publishing import CELLS, DIM, Desired, Workplace, spent_rate
 from geopin_assets_tests.benchmarks.tools.replay import Asked, Recorder, send_again
@@ -220,7 +221,7 @@ def shares(step: Step) -> Sequence[object]:
     return (step.name, *(f"{share / step.desired * 5_000 * 1_000:.1f}" for share in seconds))
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print rates, requests and rows of each step beside the baseline, and what the CPU does."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT)
@@ -246,6 +247,12 @@ def main(arguments: Sequence[str] = ()) -> None:
     print_table(COLUMNS, [figures(step) for step in (*steps, *in_earnest)])
     print_table(SHARES, [shares(step) for step in steps])
     print(f"ratio in earnest: {', '.join(f'{step.ratio:.2f}' for step in in_earnest)}; target {TARGET}")
+    first, changed = (sum(steps[n].requests for n in numbers) for numbers in ((0, 1), (5, 6)))
+    return [
+        Figure("requests when 1 % changed", changed / first, beside="a first load", at_most=0.03),
+        *(Figure(step.name, step.ratio, beside="a bare client", at_least=TARGET) for step in in_earnest),
+        *(Figure(f"{step.name}, per million", step.requests / step.desired * 1e6, "requests") for step in steps),
+    ]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from geopin_assets.embedding.model.loading import load_network
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Embedder, Image
 from geopin_assets.embedding.views import perspective_views
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.real.panorama_queries import PANORAMAS, queries, view
 from geopin_assets_tests.real.recall import ELSEWHERE, NEAR_M, Recall, decoded, embedded, judged, recall
 from geopin_assets_tests.real.walk import ABSENT, walk
@@ -62,9 +63,10 @@ def imagenet() -> list[Embedder]:
     return [imagenet_lite0(channel_norm=False), imagenet_lite0()]
 
 
-def compare_models(embedders: Iterable[Embedder]) -> None:
+def compare_models(embedders: Iterable[Embedder]) -> list[Figure]:
     """A line a model: all references, without those within 10 m, and with photos of other towns among them."""
     photos, others = [decoded(file) for file in walk()], [decoded(file) for file in ELSEWHERE]
+    figures = []
     print(f"{len(photos)} photos of one walk, each asks the others; right within {NEAR_M:.0f} m, [95 % interval]")
     print(f"{'model':51} {'dim':>4}  {'Recall@1':25} {'@5':>4}  {'within 10 m hidden':25} {'@5':>4}  other towns too")
     for embedder in embedders:
@@ -73,7 +75,10 @@ def compare_models(embedders: Iterable[Embedder]) -> None:
         added = recall(vectors, walk(), elsewhere=embedded(embedder, others))
         cells = f"{text(near)} {near.at_5.mean():4.2f}  {text(hidden)} {hidden.at_5.mean():4.2f}  {added.rate:.2f}"
         print(f"{embedder.model.model_id:51} {embedder.model.dim:4}  {cells}", flush=True)
+        name = embedder.model.model_id.split("-")[0]
+        figures.append(Figure(f"Recall@1 of one walk, {name}", near.rate / near.chance, beside="a guess", at_least=1))
     print(f"{'chance':51} {'':4}  {near.chance:<30.2f}  {hidden.chance:<30.2f}  {added.chance:.2f}")
+    return figures
 
 
 def compare(title: str, results: Iterable[tuple[str, Recall]]) -> None:
@@ -120,7 +125,7 @@ def panoramas(embedder: Embedder) -> Iterator[tuple[str, Recall]]:
         yield name, judged(vectors @ embedded(embedder, (image for _, image in views)).T, is_right)
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print a table of models and two of decisions, which are measured with ImageNet's features."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoints", nargs="*")
@@ -128,14 +133,15 @@ def main(arguments: Sequence[str] = ()) -> None:
     options = parser.parse_args(arguments)
     if not walk():
         print(ABSENT)
-        return
-    compare_models(chain([Thumbnail()], () if options.thumbnail else models(options.checkpoints)))
+        return []
+    figures = compare_models(chain([Thumbnail()], () if options.thumbnail else models(options.checkpoints)))
     if options.thumbnail:
-        return
+        return figures
     for embedder in imagenet()[-1:]:
         title = f"{embedder.model.model_id}: {{}}; Recall@1, answers won and lost"
         compare(title.format("the walk, within 10 m hidden"), flat_photos(embedder))
         compare(title.format(f"which of {len(PANORAMAS)} panoramas a photo is cut from"), panoramas(embedder))
+    return figures
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from math import ceil
 from geopin_assets.grid import Bbox
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.splitting import Capacity, fetch_complete
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.sources.capped_server import CappedServer, Point
 
 CELL = Bbox(4.8936, 52.37, 4.9229, 52.388)
@@ -42,11 +43,12 @@ def distributions(records: int, rng: random.Random) -> dict[str, list[Point]]:
     return {name: [(n, *place()) for n in range(records)] for name, place in places.items()}
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print requests, leaves and ratios, one line a distribution."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=20_000)
     records = parser.parse_args(arguments).records
+    figures = []
     print(f"{records} records in a cell, at most {LIMIT} an answer")
     print(f"{'distribution':20} {'requests':>8} {'leaves':>7} {'ratio':>6} {'minimum':>8} {'floor':>6} {'complete':>9}")
     for name, points in distributions(records, random.Random(1)).items():
@@ -68,6 +70,12 @@ def main(arguments: Sequence[str] = ()) -> None:
             f"{name:20} {requests:8} {leaves:7} {requests / leaves:6.3f} {(4 * leaves - 1) // 3:8} "
             f"{ceil(records / LIMIT):6} {complete:>9}"
         )
+        is_said = len(found) == records or not report.is_complete
+        figures += [
+            Figure(f"requests, {name}", requests / leaves, beside="boxes that were not divided", at_most=1.34),
+            Figure(f"all found, or said to be incomplete, {name}", int(is_said), at_least=1),
+        ]
+    return figures
 
 
 if __name__ == "__main__":

@@ -4,16 +4,21 @@ import ast
 import logging
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from math import isfinite
 from pathlib import Path
 
 import pytest
 
 from geopin_assets_tests.benchmarks.__main__ import BENCHMARKS
+from geopin_assets_tests.benchmarks.__main__ import main as run_all
+from geopin_assets_tests.benchmarks.tools.figures import Figure, keep, read, records_of, show
 
 MODULES = [path for path in Path(__file__).parent.glob("[a-z]*.py") if not path.name.startswith("test_")]
 TINY: dict[str, Sequence[str]] = {
     "definitions_import": ["--rounds=1"],
     "cell_overhead": ["--cells=3", "--rounds=1"],
+    "commands": ["--rounds=1", "--listings", "sources", "--no-demo"],
+    "scale": ["--captures=2400", "--cells=6", "--here"],
     "splitting": ["--records=1500"],
     "workload": ["--captures=40", "--cells=3"],
     "national_crawl": ["--cells=3", "--captures=40000"],
@@ -39,6 +44,10 @@ TINY: dict[str, Sequence[str]] = {
 }
 
 
+MAY_MEASURE_NOTHING = ("recall", "pages")
+"""Where the photos, or Chromium, are not there."""
+
+
 @pytest.fixture
 def logs() -> Iterator[None]:
     """As they were: some benchmarks silence them."""
@@ -50,8 +59,12 @@ def logs() -> Iterator[None]:
 @pytest.mark.usefixtures("logs")
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    import_module(f"geopin_assets_tests.benchmarks.{name}").main(TINY[name])
+    figures = import_module(f"geopin_assets_tests.benchmarks.{name}").main(TINY[name])
     assert capsys.readouterr().out.strip()
+    if figures is not None:  # those that are only read
+        assert all(isfinite(figure.value) for figure in figures)
+        assert len({figure.what for figure in figures}) == len(figures)
+        assert figures or name in MAY_MEASURE_NOTHING
 
 
 def test_every_benchmark_is_run_by_the_one_command() -> None:
@@ -63,3 +76,42 @@ def test_every_benchmark_has_a_main_and_says_how_to_run_it_alone() -> None:
         module = ast.parse(path.read_text(encoding="utf-8"))
         assert "main" in {node.name for node in module.body if isinstance(node, ast.FunctionDef)}, path.name
         assert f"python -m geopin_assets_tests.benchmarks.{path.stem}" in (ast.get_docstring(module) or ""), path.name
+
+
+def test_figures_are_kept_by_benchmark_and_compared_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bench.json"
+    older = [
+        Figure("speed", 2.0, beside="bare", at_least=1),
+        Figure("memory", 1.0, "GB", at_most=1.2),
+        Figure("gone", 1),
+    ]
+    keep(file, "merge", records_of("merge", older))
+    keep(file, "publish", records_of("publish", [Figure("speed", 9.0)]))
+    old = read(file)
+    newer = [
+        Figure("speed", 1.5, beside="bare", at_least=1),
+        Figure("memory", 1.3, "GB", at_most=1.2),
+        Figure("more", 1),
+    ]
+    keep(file, "merge", records_of("merge", newer))
+    assert [(record["benchmark"], record["what"], record["value"], record["holds"]) for record in read(file)] == [
+        ("publish", "speed", 9.0, True),
+        ("merge", "speed", 1.5, True),
+        ("merge", "memory", 1.3, False),
+        ("merge", "more", 1, True),
+    ]
+    assert {"at", "machine", "commit", "versions"} < read(file)[0].keys()
+    show(read(file), old)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == [
+        "publish speed 9 × 9 as before",
+        "merge speed 1.5 × bare ≥ 1 2 WORSE",
+        "merge memory 1.3 GB ≤ 1.2 MISSED 1 WORSE",
+        "merge more 1 × new",
+    ]
+
+
+def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_all(["mergers"])
+    assert "no such benchmark: mergers" in capsys.readouterr().err

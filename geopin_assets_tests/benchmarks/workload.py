@@ -18,6 +18,7 @@ from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import crawl_cell
 from geopin_assets.sources.crawl_cost import stated_requests
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.sources.invented import Place, Truth, opened
 
 EMPTY_REGION = "fr"
@@ -63,18 +64,21 @@ def stated(source: type[Source]) -> tuple[float, float]:
     return 1 / per_cell if per_cell else float("inf"), 1 / per_capture if per_capture else float("inf")
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print both figures, measured and stated, one line a source."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--captures", type=int, default=20_000)
     parser.add_argument("--cells", type=int, help="of the country and of the town; all by default")
     options = parser.parse_args(arguments)
+    figures = []
     print(f"{'source':18} {'cells/request':>14} {'stated':>8} {'captures/request':>17} {'stated':>8}")
     for source in SOURCES:
         if source.asks_a_server:
             cells, captures = measure(source, options.captures, options.cells)
             said_cells, said_captures = stated(source)
             print(f"{source.name:18} {cells:14.2f} {said_cells:8.2f} {captures:17.0f} {said_captures:8.0f}")
+            figures.append(Figure(f"captures a request, {source.name}", captures))
+    return figures
 
 
 if __name__ == "__main__":

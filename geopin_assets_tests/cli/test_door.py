@@ -179,6 +179,27 @@ def test_reports_have_no_part_in_the_origin_of_the_ui_and_nothing_lies_beside_th
     assert behind.reached == []
 
 
+def test_archives_of_tiles_are_read_by_ranges_and_their_page_may_ask_nobody_else(
+    behind: Behind, tmp_path: Path
+) -> None:
+    (tmp_path / "quality" / "layers").mkdir()
+    (tmp_path / "quality" / "layers" / "captures.pmtiles").write_bytes(bytes(range(100)))
+    for asked, wanted, told in (
+        ("bytes=0-9", bytes(range(10)), "bytes 0-9/100"),
+        ("bytes=90-500", bytes(range(90, 100)), "bytes 90-99/100"),
+        ("bytes=99-", bytes([99]), "bytes 99-99/100"),
+    ):
+        status, headers, body = behind.ask("GET", "/reports/layers/captures.pmtiles", {"Range": asked})
+        assert (status, body, headers["content-range"]) == (206, wanted, told)
+        assert "connect-src 'self'" in headers["content-security-policy"]
+    status, headers, _ = behind.ask("GET", "/reports/layers/captures.pmtiles", {"Range": "bytes=100-200"})
+    assert (status, headers["content-range"]) == (416, "bytes */100")
+    assert behind.ask("GET", "/reports/layers/captures.pmtiles", {"Range": "cells=1-2"})[0] == 200
+    for path in ("/reports/layers/../coverage.html", "/reports/layers/%2e%2e/coverage.html"):
+        status, headers, _ = behind.ask("GET", path)
+        assert status == 404 or "sandbox" in headers["content-security-policy"], path
+
+
 def websocket(behind: Behind, path: str = "/graphql", **options: object) -> str:
     url = f"ws://{HOST}:{behind.port}{path}"
     with connect(url, proxy=None, **options) as socket:  # type: ignore[arg-type]

@@ -52,7 +52,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with another check: the three steps of "Add a check", and its test."""
     folder = tmp_path_factory.mktemp("copy")
     for name in ("geopin_assets", "geopin_assets_tests"):
-        shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "data"))
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("data"))
     shutil.copytree(CHECKOUT / "geopin_assets" / "data", folder / "geopin_assets" / "data")
     shutil.copy(CHECKOUT / "pyproject.toml", folder)
     check = (HERE / "winter.py").read_text(encoding="utf-8").partition("\n")[2]

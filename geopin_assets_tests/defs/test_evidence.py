@@ -43,7 +43,7 @@ def embed_again(place: Installation, cell_id: str) -> int:
     """As `index/embeddings` does where no image can be had; how many images the cell holds then."""
     evidence = Evidence(place.storage)
     evidence.check()
-    cell, captures = place.vectors(cell_id), place.storage.catalog().images([cell_id])
+    cell, captures = place.vectors(cell_id), place.storage.catalog().wanted([cell_id])
     OpenCell.of(CellTask(cell_id, captures, FAILURE_SCHEMA.to_frame(), cell, evidence.gone), NOW).finish(NOW, {})
     return cell.held().height
 
@@ -152,7 +152,7 @@ def test_a_lost_or_older_catalog_stops_embedding_and_publishing_until_all_raw_fi
     merge(place)
     publish(place)
     assert held(place) == before
-    assert embed_again(place, HERE) == len(place.storage.catalog().images([HERE]))
+    assert embed_again(place, HERE) == len(place.storage.catalog().wanted([HERE]))
 
 
 def test_a_catalog_of_another_installation_is_neither_published_nor_merged_into(

@@ -45,19 +45,19 @@ def test_another_model_takes_the_place_of_the_one_in_use_only_when_it_is_complet
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     platform = build_platform("models")
-    platform.run(instance, sources=SOURCES)
+    platform.run(instance, sources=SOURCES, reports=False)
     first, count = platform.index, platform.index.info().vector_count
     assert states(platform.search_index) == {"thumbnail": "serving"} and count > 1
     assert publication(platform) == {"thumbnail": ("serving", count)}
 
     with_another_model(platform, tmp_path)
-    platform.run(instance, cells=CELLS[:1], sources=SOURCES)
+    platform.run(instance, cells=CELLS[:1], sources=SOURCES, reports=False)
     assert states(platform.search_index) == {"thumbnail": "serving", "cosplace": "building"}
     assert publication(platform)["thumbnail"] == ("serving", count)
     assert first.info().vector_count == count, "the index in use is left alone"
     assert platform.rows.count("vectors") == count, "so are the rows of its vectors"
 
-    platform.run(instance, cells=CELLS[1:], sources=SOURCES)
+    platform.run(instance, cells=CELLS[1:], sources=SOURCES, reports=False)
     assert states(platform.search_index) == {"thumbnail": "serving", "cosplace": "building"}, (
         "too little to judge it by"
     )
@@ -78,12 +78,12 @@ def test_a_mass_removal_is_a_new_version_that_searches_switch_to(
     build_platform: Callable[[str], Platform], instance: dg.DagsterInstance
 ) -> None:
     platform = build_platform("removal")
-    platform.run(instance, sources=SOURCES)
+    platform.run(instance, sources=SOURCES, reports=False)
     before = platform.index.info().vector_count
     gone = platform.storage.catalog().ids().head(3).to_list()
     platform.tell_sandbox("POST", {"vanish": [id_.partition(":")[2] for id_ in gone]})
     platform.set(GEOPIN_MASS_REMOVAL="2")
-    platform.run(instance, sources=SOURCES)
+    platform.run(instance, sources=SOURCES, reports=False)
 
     first, second = platform.search_index.versions().all()
     assert [(v.number, v.state.value) for v in (first, second)] == [(1, "retired"), (2, "serving")]
@@ -121,6 +121,6 @@ def test_the_whole_path_publishes_to_cloudflare_in_shards(
         monkeypatch.setenv(variable, value)
     print_status(platform.storage.settings(), is_json=True)
     assert json.loads(capsys.readouterr().out)["index"]["vectors"] == 12
-    again = platform.run(instance, sources=SOURCES)
+    again = platform.run(instance, sources=SOURCES, reports=False)
     for asset in ("publish/vectorize", "publish/d1"):
         assert (again[asset].totals["upserted"], again[asset].totals["rows_written"]) == (0, 0)

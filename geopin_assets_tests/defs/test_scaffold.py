@@ -17,9 +17,7 @@ CHECKOUT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("checkout")
-    shutil.copytree(
-        CHECKOUT / "geopin_assets", copy / "geopin_assets", ignore=shutil.ignore_patterns("__pycache__", "foo.py")
-    )
+    shutil.copytree(CHECKOUT / "geopin_assets", copy / "geopin_assets", ignore=shutil.ignore_patterns("foo.py"))
     for name in ("pyproject.toml", "dagster.yaml"):
         shutil.copy(CHECKOUT / name, copy / name)
     return copy

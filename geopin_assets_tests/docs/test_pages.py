@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from geopin_assets_tests.docs import benchmarks
+
 CHECKOUT = Path(__file__).parents[2]
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "CHANGELOG.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 PAGES += sorted((CHECKOUT / ".github").glob("*.md"))
@@ -81,3 +83,8 @@ def test_the_readme_is_an_entrance_and_no_manual() -> None:
     assert len(readme.splitlines()) <= 160
     first = re.search(r"## Read these six files first\n\n(.*?)\n\n", readme, re.DOTALL)
     assert first and len(LINK.findall(first[1])) == 6
+
+
+def test_the_table_of_benchmarks_is_that_of_the_figures_that_are_kept() -> None:
+    again = "python -m geopin_assets_tests.docs.benchmarks"
+    assert benchmarks.PAGE.read_text(encoding="utf-8") == benchmarks.page(), f"write it again: {again}"

@@ -52,7 +52,12 @@ CLASSES = {
         "quality/test_limits.py",
         "defs/test_evidence.py",
     ],
-    "16 takedowns": ["defs/running/test_takedown.py", "cli/test_takedown.py", "store/test_takedowns.py"],
+    "16 takedowns": [
+        "defs/running/test_takedown.py",
+        "cli/test_takedown.py",
+        "store/test_takedowns.py",
+        "defs/test_covered_by.py",
+    ],
     "17 clocks, and several processes at once": [
         "faults/test_together.py",
         "store/test_crawl_order.py",

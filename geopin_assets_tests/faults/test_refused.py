@@ -50,6 +50,25 @@ def test_from_any_step_on(scene: Scene, first: First, number: int, code: int) ->
     expect_recovery(scene, fault, folder, first)
 
 
+@pytest.mark.skipif(not IS_LONG, reason="as for a first run: make test-faults")
+@at_each_backend
+@pytest.mark.parametrize("code", CODES, ids=map(errno.errorcode.get, CODES))
+@pytest.mark.parametrize("work", ["take_down", "switch", "reconcile_all", "upkeep"])
+def test_other_work_from_any_step_on(scene: Scene, first: First, work: str, code: int) -> None:
+    random, fault = Random(SEED * 100 + 60 + code), f"{scene.backend}: disk, in {work}: {os.strerror(code)}"
+    whole, folder = scene.new("whole", first), scene.new("refused", first)
+    gone = scene.do("captures_of", whole, source="amsterdam").returned[:2] if work == "take_down" else []
+    arguments = {"capture_ids": gone} if gone else {}
+    steps = len(scene.steps(work, whole, **arguments))
+    for at in sorted(random.randint(1, steps) for _ in range(3)):
+        expect_clean(fault, scene.do(work, folder, FAIL, at, code, **arguments))
+    last = scene.whole(work, folder, **arguments)
+    lost = scene.content(folder) != scene.content(whole)
+    served = len(scene.do("served", folder, capture_ids=gone).returned)
+    note(fault, recovery_s=round(last.seconds, 1), captures_lost=int(lost), taken_down_served=served)
+    assert not lost and not served
+
+
 @pytest.mark.skipif(not (IS_LONG and own_mounts()), reason="disks of any size need leave to mount: make test-faults")
 @at_each_backend
 @pytest.mark.parametrize("number", range(12))

@@ -84,6 +84,7 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
                 "position_from": "device",
                 "position_error_m": None if seed % 3 else 4.5,
                 "heading_from": None if seed % 5 == 0 else "device",
+                "not_indexed_because": None if seed % 7 else "thinned",
                 "payload": "not published",
             }
             for id_, seed in rows
@@ -94,6 +95,7 @@ def captures(rows: Iterable[tuple[str, int]], cell_id: str = "a") -> pl.DataFram
             **{"license": pl.String, "attribution": pl.String, "creator": pl.String, "page_url": pl.String},
             **{"thumbnail_url": pl.String, "covered_by": pl.String, "cell_id": pl.String, "payload": pl.String},
             **{"position_from": pl.String, "position_error_m": pl.Float64, "heading_from": pl.String},
+            "not_indexed_because": pl.String,
         },
     )
 

@@ -222,6 +222,7 @@ def test_rows_come_back_with_their_types(store: MetadataStore) -> None:
         "position_from": "device",
         "position_error_m": None,
         "heading_from": "device",
+        "not_indexed_because": None,
         "row_hash": "",
     }
     assert rows[1]["heading_deg"] is None

@@ -54,6 +54,7 @@ def test_a_hash_depends_on_every_published_column_and_on_no_other() -> None:
             "position_from": "y",
             "position_error_m": 2.0,
             "heading_from": "y",
+            "not_indexed_because": "y",
         },
     }
     assert set(changed) == set(TABLES["captures"].columns)

@@ -130,6 +130,7 @@ def _rows(shown: Sequence[Shown], places: pl.DataFrame) -> pl.DataFrame:
         position_from=pl.lit(None, pl.String),
         position_error_m=pl.lit(None, pl.Float64),
         heading_from=pl.lit(None, pl.String),
+        not_indexed_because=pl.lit(None, pl.String),
     )
 
 

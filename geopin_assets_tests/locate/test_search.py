@@ -68,6 +68,7 @@ def store(tmp_path: Path) -> SqliteStore:
                 "position_from": ["device", None, "computed"],
                 "position_error_m": [4.5, None, None],
                 "heading_from": ["pose", None, "track"],
+                "not_indexed_because": [None] * 3,
             }
         ),
     )

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geopin_assets.cells import cell_facts
+from geopin_assets.cells import all_cells, cell_facts
 from geopin_assets.quality.coverage import Expectations, coverage_by_cell
 from geopin_assets.quality.wanted import NOTHING_ASKED, WANTED_SCHEMA, wanted
 from geopin_assets_tests.quality.factories import CAPTURES, CITY, FARM, LAKE, NOW, captures, crawled
 
 EXPECT = Expectations(now=NOW)
-BOTH = pl.concat([crawled("panoramax", "kartaview", cell_id=cell) for cell in (CITY, FARM)])
+OUTSKIRTS = next(f.cell.cell_id for f in all_cells() if f.is_land and 0 < f.population < cell_facts(CITY).population)
+BOTH = pl.concat([crawled("panoramax", "kartaview", cell_id=cell) for cell in (CITY, FARM, OUTSKIRTS)])
 
 
 def asked(*cells: tuple[str, int, int]) -> pl.DataFrame:
@@ -32,9 +33,10 @@ def lack_of(found: pl.DataFrame) -> float:
 
 def test_of_two_empty_cells_the_one_with_more_people_comes_first() -> None:
     found = ranked(pl.DataFrame(schema=CAPTURES))
-    assert found["cell_id"].to_list() == [CITY, FARM]
+    assert found["cell_id"].to_list() == [CITY, OUTSKIRTS]
     assert found["lack"].to_list() == [1, 1] and found["failed"].to_list() == [1, 1]
-    assert found["score"][0] == cell_facts(CITY).population
+    assert found["score"].to_list() == [cell_facts(cell).population for cell in (CITY, OUTSKIRTS)]
+    assert cell_facts(FARM).population == 0, "where nobody lives nobody is helped"
 
 
 def test_a_cell_that_has_everything_is_not_wanted() -> None:

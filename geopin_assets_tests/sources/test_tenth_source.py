@@ -47,7 +47,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with a tenth source, added as docs/sources.md says."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in ("geopin_assets", "geopin_assets_tests", "docs"):
-        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(CHECKOUT / name, copy / name)
     for name in ("README.md", "Makefile", "pyproject.toml"):
         shutil.copy(CHECKOUT / name, copy / name)
     shutil.copy(HERE / "lantern.py", copy / "geopin_assets/sources/lantern.py")

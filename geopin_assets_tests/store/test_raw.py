@@ -1,15 +1,17 @@
 """Crawled cells in a folder, memory and S3, each with the account of its crawl."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from geopin_assets.errors import PayloadError
-from geopin_assets.files.object_store import ObjectStore, memory_store
+from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import RAW_SCHEMA
 from geopin_assets_tests.factories import DAY_1, DAY_2, capture, crawl
+from geopin_assets_tests.files.processes import end, start
 
 HERE, THERE = "nh-amsterdam-r089c051", "nh-amsterdam-r089c052"
 
@@ -143,3 +145,28 @@ def test_a_damaged_file_may_hold_any_capture_and_nothing_can_be_taken_out_of_it(
     assert list(raw.find_captures("panoramax", ["panoramax:a"])) == [(HERE, None), (THERE, "panoramax:a")]
     with pytest.raises(PayloadError, match=f"panoramax in {HERE}"):
         raw.take_down("panoramax", HERE, ["panoramax:a"])
+
+
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+def test_two_machines_that_crawl_one_cell_lose_no_crawl(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    code = """
+        import sys
+        from geopin_assets.files.object_store import open_store
+        from geopin_assets.store.raw import RawStore
+        from geopin_assets_tests.factories import capture, crawl
+        raw = RawStore(open_store(sys.argv[1], endpoint_url=sys.argv[2]))
+        found = ([capture(f"{sys.argv[3]}-{number}")] for number in range(10))
+        print(*(crawl(raw, sys.argv[4], captures, is_complete=False).number for captures in found))
+    """
+    address, endpoint_url = str(tmp_path / "raw"), ""
+    if kind == "s3":
+        endpoint_url = request.getfixturevalue("s3_address")
+        address = f"s3://{request.getfixturevalue('s3_bucket')}/raw"
+    machines = [start(code, address, endpoint_url, name, HERE) for name in "ab"]
+    ended = [end(machine) for machine in machines]
+    assert [exit_code for exit_code, _ in ended] == [0, 0]
+    assert len({number for _, said in ended for number in said.split()}) == 20, "a number twice"
+    held = RawStore(open_store(address, endpoint_url=endpoint_url)).captures("panoramax", HERE)
+    assert set(held["source_capture_id"]) == {f"{name}-{number}" for name in "ab" for number in range(10)}

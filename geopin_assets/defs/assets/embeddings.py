@@ -26,9 +26,8 @@ from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
 if TYPE_CHECKING:
-    from geopin_assets.embedding.failures import FailureFiles
     from geopin_assets.embedding.pipeline import EmbeddingProgress
-    from geopin_assets.embedding.plan import CellEmbeddings, CellTask
+    from geopin_assets.embedding.plan import CellEmbeddings, CellStats, CellTask
     from geopin_assets.embedding.reading import Renew
     from geopin_assets.store.cell_files import CellFile
 
@@ -67,23 +66,26 @@ def embeddings(
         Evidence(storage).check_files()
     down = storage.takedowns().ids()
 
-    def embed(cell_ids: InTime) -> Iterator[CellDone | CellFailed]:
+    def embed(cells: InTime) -> Iterator[CellDone | CellFailed]:
         model = embedding.model()
         context.log.info(f"embedder: {model.label}")
-        total = sum(storage.cells().counts(cell_ids).values())
+        total = sum(storage.cells().counts(cells).values())
         with sources.links() as links, progress.task(context, total, "captures") as advance:
-            fetcher = embedding.fetcher()
-            finished = embed_cells(
-                cell_tasks(storage, model, cell_ids, down, fetcher.obeys),
-                embedder=LazyEmbedder(model, embedding.embedder),
-                fetcher=fetcher,
-                renew=_renew(links, context.log),
-                on_progress=_shown_on(advance, cell_ids),
-                attempts=embedding.attempts(),
-                is_over=lambda: cell_ids.deadline.is_over,
-            )
-            for cell_id, result in finished:
-                yield _outcome(storage.failures(), model, cell_id, result)
+            fetcher, embedder = embedding.fetcher(), LazyEmbedder(model, embedding.embedder)
+            renew, attempts, on_progress = _renew(links, context.log), embedding.attempts(), _shown_on(advance, cells)
+
+            def finished(some: Sequence[str]) -> "Iterator[tuple[str, CellEmbeddings | GeoPinError]]":
+                return embed_cells(
+                    cell_tasks(storage, model, InTime(some, cells.deadline), down, fetcher.obeys),
+                    embedder=embedder,
+                    fetcher=fetcher,
+                    renew=renew,
+                    on_progress=on_progress,
+                    attempts=attempts,
+                    is_over=lambda: cells.deadline.is_over,
+                )
+
+            yield from _outcomes(storage, model, cells, down, finished)
 
     try:
         yield from materialize_cells(context, embed)
@@ -97,19 +99,31 @@ def cell_tasks(
 ) -> "Iterator[CellTask]":
     """The cells to bring up to date; their captures are read as the run comes to them. `down`: taken down by now."""
     from geopin_assets.embedding.plan import CellTask
-    from geopin_assets.store.catalog import IMAGE_COLUMNS
 
-    cells, failures, files = storage.cells(), storage.failures(), storage.vectors(model)
+    failures, files = storage.failures(), storage.vectors(model)
     for cell_id in cell_ids:
-        cell = cells.read(cell_id, IMAGE_COLUMNS)
-        captures = cell.captures.filter(~pl.col("capture_id").is_in(list(down)))
-        yield CellTask(
-            cell_id, captures, failures.read(cell_id), files.cell(cell_id), partial(_gone, cell, down), obeys
-        )
+        failed = failures.read(cell_id)
+        cell, captures = _wanted(storage, cell_id, failed, down)
+        yield CellTask(cell_id, captures, failed, files.cell(cell_id), partial(_gone, cell), obeys)
 
 
-def _gone(cell: "CellFile", down: Collection[str], captures: pl.DataFrame) -> pl.Series:
-    return cell.gone(captures) | captures["capture_id"].is_in(list(down))
+def _wanted(
+    storage: Storage, cell_id: str, failed: pl.DataFrame, down: Collection[str]
+) -> "tuple[CellFile, pl.DataFrame]":
+    """A cell, and those of its captures that the index wants, as the catalog decides once it knows of the failures."""
+    from geopin_assets.store.catalog import IMAGE_COLUMNS
+    from geopin_assets.store.thinning import THINNING_COLUMNS, decided
+
+    cell = storage.cells().read(cell_id, tuple(dict.fromkeys((*IMAGE_COLUMNS, *THINNING_COLUMNS))))
+    there = cell.captures.filter(~pl.col("capture_id").is_in(list(down)))
+    final = failed.filter(pl.col("next_try_at").is_null()).join(there, on=["capture_id", "image_version"], how="semi")
+    reasons = decided(there, storage.settings().thin_m, set(final["capture_id"]))
+    return cell, there.filter(reasons.is_null())
+
+
+def _gone(cell: "CellFile", captures: pl.DataFrame) -> pl.Series:
+    """What is in the cell and yet not wanted may go as what is gone: it was taken down, or others stand for it."""
+    return cell.gone(captures) | captures["capture_id"].is_in(cell.captures["capture_id"].implode())
 
 
 def _shown_on(advance: Advance, cells: InTime) -> "Callable[[EmbeddingProgress], None]":
@@ -127,18 +141,43 @@ def _shown_on(advance: Advance, cells: InTime) -> "Callable[[EmbeddingProgress],
     return show
 
 
-def _outcome(
-    failures: "FailureFiles", model: Model, cell_id: str, result: "CellEmbeddings | GeoPinError"
-) -> CellDone | CellFailed:
-    """Store the failures of a finished cell where they changed, and say what was done."""
-    try:
-        if isinstance(result, GeoPinError):
-            raise result
-        if result.failures_changed:
-            failures.write(cell_id, result.failures)
-    except GeoPinError as error:
-        return CellFailed(cell_id, f"{type(error).__name__}: {error}")
-    return _done(cell_id, result, model)
+def _outcomes(
+    storage: Storage,
+    model: Model,
+    cell_ids: Sequence[str],
+    down: Collection[str],
+    finished: "Callable[[Sequence[str]], Iterator[tuple[str, CellEmbeddings | GeoPinError]]]",
+) -> Iterator[CellDone | CellFailed]:
+    """Store the failures of finished cells where they changed, and say what was done.
+
+    Where images were given up that stood for others, those others are embedded too.
+    """
+    stats: dict[str, CellStats] = {}
+    while cell_ids:
+        again = []
+        for cell_id, result in finished(cell_ids):
+            try:
+                if isinstance(result, GeoPinError):
+                    raise result
+                if result.failures_changed:
+                    storage.failures().write(cell_id, result.failures)
+                is_left = result.failures_changed and _is_left(storage, cell_id, result, down)
+            except GeoPinError as error:
+                yield CellFailed(cell_id, f"{type(error).__name__}: {error}")
+                continue
+            stats[cell_id] = result.stats.after(stats.get(cell_id))
+            if is_left:
+                again.append(cell_id)
+            else:
+                yield _done(cell_id, result, stats.pop(cell_id), model)
+        cell_ids = again
+
+
+def _is_left(storage: Storage, cell_id: str, result: "CellEmbeddings", down: Collection[str]) -> bool:
+    """Whether a capture is wanted now that neither has a vector nor failed."""
+    _, wanted = _wanted(storage, cell_id, result.failures, down)
+    known = pl.concat([result.images["capture_id"], result.failures["capture_id"]])
+    return not wanted["capture_id"].is_in(known.implode()).all()
 
 
 def _renew(links: Links, log: dg.DagsterLogManager) -> "Renew":
@@ -157,8 +196,7 @@ def _renew(links: Links, log: dg.DagsterLogManager) -> "Renew":
     return renew
 
 
-def _done(cell_id: str, result: "CellEmbeddings", model: Model) -> CellDone:
-    stats = result.stats
+def _done(cell_id: str, result: "CellEmbeddings", stats: "CellStats", model: Model) -> CellDone:
     shown: dict[str, object] = {
         "embedder": model.label,
         "embedded": stats.embedded,

@@ -35,6 +35,7 @@ from geopin_assets.quality.limits import (
 )
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, quotas_of
+from geopin_assets.store.thinning import not_indexed_counts
 
 CHECKS = {
     "no_duplicates": "Every (source, image id) is one row of the catalog. If not: the merge is broken, do not publish.",
@@ -66,7 +67,7 @@ def integrity(
     storage.follow_failures()
     catalog, settings, now = storage.catalog(), storage.settings(), datetime.now(UTC)
     licenses, failures = catalog.licenses(), catalog.image_failures()
-    held = int(licenses["captures"].sum())
+    held, without = int(licenses["captures"].sum()), not_indexed_counts(catalog)
     model = embedding.model()
     audits = _audits(storage, model, now)
     vectors = int(audits["vectors"].sum())
@@ -77,6 +78,7 @@ def integrity(
             "captures": held,
             "vectors": vectors,
             "captures_without_vector": int(failures["captures"].sum()),
+            "captures_not_indexed": dg.MetadataValue.json(without),
             "embedder": model.label,
             "vectors_by_model": dg.MetadataValue.json({model.model_id: vectors} if vectors else {}),
             "licenses": frame_table(licenses),
@@ -87,7 +89,7 @@ def integrity(
             licenses_check(licenses),
             vectors_check(audits),
             sync_check(stores, stale_publications(search_index)),
-            images_check(failures, held, settings.max_embedding_failures),
+            images_check(failures, held - sum(without.values()), settings.max_embedding_failures),
             budget_check(daily_budgets(settings, now=now), month),
         ],
     )

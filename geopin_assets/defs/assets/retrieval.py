@@ -24,7 +24,7 @@ from geopin_assets.locate.outliers import SCHEMA as DOUBTS
 from geopin_assets.platform.index_state import announce_versions, switch_when_complete
 
 if TYPE_CHECKING:
-    from geopin_assets.locate.evaluation import Compare, Figures, Question
+    from geopin_assets.locate.evaluation import Answer, Compare, Figures, Question
     from geopin_assets.locate.witnesses import Match
 
 CHECKS = {
@@ -108,6 +108,7 @@ def retrieval(
             **last,
             **({"switch": switch} if switch else {}),
             **_with_points(told),
+            **_thinning(storage, answers),
             "risk": dg.MetadataValue.json(told.risk_at),
             "runs": frame_table(runs.tail(_RUNS_SHOWN).with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M"))),
             "calibration": dg.MetadataValue.path(str(path)),
@@ -135,6 +136,13 @@ def _comparing(storage: Storage, embedding: Embedding, sources: Sources, images:
             return compared.of_question(question, matches) if left >= 0 else {}
 
         yield compare
+
+
+def _thinning(storage: Storage, answers: "Sequence[Answer]") -> dict[str, dg.TableMetadataValue]:
+    """What thinning (GEOPIN_THIN_M) would cost in recall; nothing where it is done: what is out cannot be asked."""
+    from geopin_assets.locate.thinned import costs
+
+    return {} if storage.settings().thin_m else {"thinning": frame_table(costs(answers, storage.catalog()))}
 
 
 def _with_points(told: "Figures") -> dict[str, float]:

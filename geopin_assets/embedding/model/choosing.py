@@ -44,6 +44,11 @@ def identify_model(settings: Settings) -> Model:
     return architecture.model(_sha256(weights_sha256(path), _whitening(settings, architecture)))
 
 
+def dimensions(settings: Settings) -> int:
+    """Of its vectors. For plans, which are made before the weights are there."""
+    return STAND_IN.dim if _uses_stand_in(settings) else Architecture.parse(settings.model).dim
+
+
 def build_embedder(settings: Settings) -> Embedder:
     """`settings.model` with the weights in `settings.weights`, else the stand-in (sandbox), else the published ones.
 

@@ -29,7 +29,7 @@ def load_network(path: Path, architecture: Architecture) -> tuple[nn.Module, Mod
     state = named_as_here(published)
     held = architecture_of(state)
     if held != (architecture.backbone, architecture.dim):
-        methods = [method for method, of in PUBLISHED.items() if held[1] in of.get(held[0], ())]
+        methods = [method for method, of in PUBLISHED.items() if held[0] in of]
         method = architecture.method if architecture.method in methods else methods[0]
         right = "/".join([method, *map(str, held)])
         raise ConfigurationError(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import orjson
@@ -80,6 +81,6 @@ def read(path: Path) -> tuple[Whitening, str]:
         raise ConfigurationError(
             f"no whitening at {path}: `geopin whiten` fits one to the captures of the catalog"
         ) from None
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise ConfigurationError(f"{path} is no whitening: {error}") from error
     return whitening, hashlib.sha256(data).hexdigest()

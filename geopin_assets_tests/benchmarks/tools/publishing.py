@@ -88,6 +88,7 @@ def _captures(count: int, rng: np.random.Generator) -> pl.DataFrame:
             "position_from": "device",
             "position_error_m": 4.5,
             "heading_from": "device",
+            "not_indexed_because": None,
         }
     )
 

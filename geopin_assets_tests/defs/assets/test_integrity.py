@@ -81,7 +81,7 @@ def published(sandbox_port: int, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("published")
     (folder / "photos").mkdir()
     with new_instance() as instance:
-        Platform(folder, sandbox_port).run(instance, (HERE,), ("panoramax",))
+        Platform(folder, sandbox_port).run(instance, (HERE,), ("panoramax",), reports=False)
     return folder
 
 

@@ -16,7 +16,7 @@ def test_captures_that_only_tiles_show_are_linked_when_they_are_embedded(
 ) -> None:
     assert row_column(STRAAT.lon, STRAAT.lat) is not None
     platform.tell_sandbox("POST", {"cap": {"mapillary.density": 0}})  # every search is refused as too dense
-    layers = platform.run(instance, CELLS, ("mapillary",))
+    layers = platform.run(instance, CELLS, ("mapillary",), reports=False)
     held = platform.storage.catalog().captures(CELLS)
     assert held.height > 5
     assert all(distance_m(lon, lat, STRAAT.lon, STRAAT.lat) < 200 for lon, lat in held.select("lon", "lat").iter_rows())
@@ -24,5 +24,5 @@ def test_captures_that_only_tiles_show_are_linked_when_they_are_embedded(
     assert waiting.height > 0
     totals = layers["index/embeddings"].totals
     assert (totals["embedded"], totals["renewed_links"]) == (held.height, waiting.height)
-    again = platform.run(instance, CELLS, ("mapillary",))["index/embeddings"].totals
+    again = platform.run(instance, CELLS, ("mapillary",), reports=False)["index/embeddings"].totals
     assert (again["embedded"], again["reused"], again["renewed_links"]) == (0, held.height, 0)

@@ -40,7 +40,7 @@ def test_every_layer_is_materialized_and_every_check_passes(ran: Ran) -> None:
 
 
 def test_a_second_run_embeds_and_publishes_nothing(ran: Ran) -> None:
-    again = ran.platform.run(ran.instance)
+    again = ran.platform.run(ran.instance, reports=False)
     assert again["index/embeddings"].totals["embedded"] == 0
     assert again["index/embeddings"].totals["reused"] == 21
     for asset in ("publish/vectorize", "publish/d1"):
@@ -52,7 +52,7 @@ def test_a_source_failing_in_one_cell_holds_back_nothing_else(ran: Ran) -> None:
     platform, instance = ran.platform, ran.instance
     before = platform.storage.catalog().captures([HERE])
     fail(platform, "panoramax", HERE)
-    layers = platform.run(instance)
+    layers = platform.run(instance, reports=False)
 
     assert list(layers["raw/panoramax"].failed) == [HERE]
     assert layers["raw/panoramax"].cells == 1
@@ -79,7 +79,7 @@ def test_a_cell_that_one_source_failed_still_takes_what_the_others_bring(
     assert all(c.passed for layer in layers.values() for c in layer.checks if c.check_name == "index_in_sync")
 
     platform.tell_sandbox("DELETE")
-    platform.run(instance)
+    platform.run(instance, reports=False)
     assert set(platform.storage.catalog().captures([THERE])["source"]) == {"amsterdam", "panoramax"}
 
 
@@ -87,7 +87,7 @@ def test_a_capture_removed_at_its_source_leaves_the_catalog_and_the_index(ran: R
     platform, instance = ran.platform, ran.instance
     gone = platform.storage.catalog().captures([HERE]).filter(source="panoramax")["source_capture_id"][0]
     platform.tell_sandbox("POST", {"vanish": [gone]})
-    layers = platform.run(instance)
+    layers = platform.run(instance, reports=False)
     assert layers["catalog/captures"].totals["removed"] == 1
     assert layers["publish/vectorize"].totals["deleted"] == 1
     assert f"panoramax:{gone}" not in platform.storage.catalog().ids()
@@ -124,7 +124,7 @@ def test_what_was_found_once_is_asked_for_again_before_it_is_taken_for_gone(ran:
     assert held > 0
     gone = platform.storage.catalog().captures([THERE]).filter(source="panoramax")["source_capture_id"].to_list()
     platform.tell_sandbox("POST", {"vanish": gone})
-    again = platform.run(instance, (THERE,), ("panoramax",))
+    again = platform.run(instance, (THERE,), ("panoramax",), reports=False)
     assert again["raw/panoramax"].totals["requests"] >= 1
     assert again["catalog/captures"].totals["removed"] == held
     assert platform.storage.raw().ids_of("panoramax", THERE) == set()

@@ -229,10 +229,10 @@ def test_another_backend_and_what_it_left_behind(
     """Published to the account, then to the folder: a takedown and a reconciliation reach both."""
     platform = build_platform("reconciled")
     platform.set(GEOPIN_INDEX="cloudflare")
-    platform.run(instance, sources=("panoramax",))
+    platform.run(instance, sources=("panoramax",), reports=False)
     index, rows = platform.index, platform.rows
     platform.set(GEOPIN_INDEX="embedded")
-    platform.run(instance, sources=("panoramax",))
+    platform.run(instance, sources=("panoramax",), reports=False)
     gone = platform.storage.catalog().ids()[0]
     platform.storage.catalog().takedowns().take_down([gone], note="", now=NOW)
     found = put_right(platform, instance)

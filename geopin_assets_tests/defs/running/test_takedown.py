@@ -151,7 +151,7 @@ def test_a_panorama_taken_down_is_nowhere_and_crawling_again_does_not_bring_it_b
     assert all(c.passed for layer in again.values() for c in layer.checks if c.check_name == "index_in_sync")
 
     platform.storage.takedowns().undo([gone], now=NOW)
-    back = platform.run(instance, (THERE,), ("amsterdam",))
+    back = platform.run(instance, (THERE,), ("amsterdam",), reports=False)
     assert back["publish/vectorize"].totals["upserted"] == 12
     assert platform.storage.catalog().captures(CELLS).equals(before)
 

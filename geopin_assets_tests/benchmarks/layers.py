@@ -1,0 +1,61 @@
+"""Layers of a million captures: `python -m geopin_assets_tests.benchmarks.layers [--screenshot FILE]`.
+
+Time, memory and bytes of both archives; a second run of a quarter as many says how they grow. With `--screenshot` the
+map is opened in headless Chromium, through the door of `geopin ui`.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from geopin_assets.quality.layers import Layers
+from geopin_assets_tests.benchmarks.tools.measure import Cost, machine
+from geopin_assets_tests.quality.drives import drives
+from geopin_assets_tests.quality.test_layers import written
+
+
+def drawn(captures: int, folder: Path) -> Layers:
+    invented = drives(captures)
+    started = Cost.now()
+    made = written(invented, folder)
+    cost = Cost.now() - started
+    print(
+        f"{made.captures:>9,} captures: {cost.wall_s:.0f} s, {cost.cpu_s:.0f} s of CPU,"
+        f" {made.tiles:,} tiles, {made.bytes / 1e6:.1f} MB"
+    )
+    return made
+
+
+def photograph(folder: Path, file: Path) -> None:
+    """The page at two zooms, one beside the other's name."""
+    from geopin_assets_tests.cli.test_door import Behind, opened
+    from geopin_assets_tests.ui.browser import browser_page
+
+    with opened(Behind(folder)) as behind, browser_page(folder) as page:
+        for place, name in (("#13.2/52.37/4.895", file), ("#9.3/52.2/4.8", file.with_stem(f"{file.stem}_wide"))):
+            page.goto("about:blank")
+            page.goto(f"http://127.0.0.1:{behind.port}/reports/layers/index.html{place}")
+            page.wait_for_function("document.querySelectorAll('#source option').length > 3")
+            page.wait_for_load_state("networkidle")
+            page.wait_for_timeout(1500)
+            page.screenshot(path=name)
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--captures", type=int, default=1_000_000)
+    parser.add_argument("--screenshot", type=Path)
+    chosen = parser.parse_args(arguments)
+    print(machine())
+    with tempfile.TemporaryDirectory(prefix="geopin-bench-") as folder:
+        drawn(chosen.captures // 4, Path(folder) / "quarter")
+        drawn(chosen.captures, Path(folder) / "layers")
+        if chosen.screenshot:
+            photograph(Path(folder), chosen.screenshot)
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1:])

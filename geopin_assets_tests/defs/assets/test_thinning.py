@@ -1,0 +1,90 @@
+"""What is thinned has a row and no vector; what is wanted again gets one, within one run, and nothing is sent twice."""
+
+from collections import Counter
+
+import polars as pl
+
+from geopin_assets.capture import vector_id
+from geopin_assets.embedding.protocol import VIEWS
+from geopin_assets.platform.index_state import lacking
+from geopin_assets_tests.platform import CELLS, Platform, Ran
+
+THIN_M = "30"  # the sandbox has an image every 20 m
+
+
+def wanted(platform: Platform) -> set[str]:
+    return set(platform.storage.catalog().wanted(CELLS)["capture_id"])
+
+
+def assert_in_sync(platform: Platform, ran: Ran) -> Counter[str]:
+    """Run everything once more: nothing is left to do, and the check finds what should be there. Returns totals."""
+    layers = platform.run(ran.instance)
+    for asset in ("index/embeddings", "publish/d1", "publish/vectorize"):
+        assert not any(layers[asset].totals[name] for name in ("embedded", "upserted", "deleted", "removed_vectors"))
+    assert all(c.passed for layer in layers.values() for c in layer.checks if c.check_name == "index_in_sync")
+    rows = platform.rows.query("SELECT capture_id, not_indexed_because FROM captures")
+    assert set(rows["capture_id"]) == set(platform.storage.catalog().captures(CELLS)["capture_id"])
+    assert set(rows.filter(pl.col("not_indexed_because").is_null())["capture_id"]) == wanted(platform)
+    in_index = set(platform.rows.query("SELECT DISTINCT capture_id FROM vectors")["capture_id"])
+    assert in_index == wanted(platform)
+    model = platform.embedding.model()
+    version = platform.search_index.publishing(model)
+    assert lacking(platform.storage, platform.search_index, version, model).is_nothing
+    return layers["publish/vectorize"].totals
+
+
+def test_thinning_takes_vectors_and_leaves_rows_and_undoing_it_brings_them_back(ran: Ran) -> None:
+    platform = ran.platform
+    vectors, everything = platform.index.info().vector_count, wanted(platform)
+    platform.set(GEOPIN_THIN_M=THIN_M, GEOPIN_REMOVAL_FLOOR="0", GEOPIN_MAX_REMOVAL_SHARE="0")  # a setting is asking
+    done = platform.run(ran.instance)
+    panos = dict(platform.storage.catalog().captures(CELLS).select("capture_id", "is_pano").iter_rows())
+    thinned = everything - wanted(platform)
+    assert 5 < len(thinned) < len(everything)
+    gone = sum(VIEWS if panos[id_] else 1 for id_ in thinned)
+    assert done["publish/vectorize"].totals["deleted"] == gone and done["publish/vectorize"].totals["upserted"] == 0
+    assert done["index/embeddings"].totals["embedded"] == 0
+    assert platform.index.info().vector_count == vectors - gone
+    assert_in_sync(platform, ran)
+
+    platform.set(GEOPIN_REMOVAL_FLOOR="100")
+    keeper, owner = _keeper_and_one_of_its_own(platform)
+    platform.tell_sandbox("POST", {"vanish": [keeper.partition(":")[2]]})
+    back = platform.run(ran.instance)
+    assert owner in wanted(platform) and back["index/embeddings"].totals["embedded"] >= 1
+    assert not platform.index.get([vector_id(owner, 0)]).is_empty()
+    assert_in_sync(platform, ran)
+
+    platform.tell_sandbox("DELETE")
+    platform.set(GEOPIN_THIN_M="0")
+    platform.run(ran.instance)
+    assert wanted(platform) == everything
+    assert platform.index.info().vector_count == vectors
+    assert_in_sync(platform, ran)
+
+
+def test_what_stood_for_others_and_cannot_be_had_gives_way_to_them_in_the_same_run(ran: Ran) -> None:
+    platform = ran.platform
+    platform.set(GEOPIN_THIN_M="1000")  # one of each drive
+    platform.run(ran.instance)
+    keeper, owner = _keeper_and_one_of_its_own(platform)
+    cell_id = dict(platform.storage.catalog().places(CELLS).iter_rows())[keeper]
+    vectors = platform.vectors(cell_id)
+    vectors.objects.delete([vectors.key])  # all of the cell are fetched again
+    _, _, name = keeper.partition(":")
+    fault = {"source": "panoramax", "status": 410, "capture": name}
+    platform.tell_sandbox("POST", fault)
+    done = platform.run(ran.instance)
+    assert done["index/embeddings"].totals["failed_images"] == 1
+    assert owner in wanted(platform) and not platform.index.get([vector_id(owner, 0)]).is_empty()
+    assert platform.index.get([vector_id(keeper, 0)]).is_empty()
+    assert_in_sync(platform, ran)
+
+
+def _keeper_and_one_of_its_own(platform: Platform) -> tuple[str, str]:
+    """The newest image of a drive of flat images, which stands for the one before it, and that one."""
+    captures = platform.storage.catalog().captures(CELLS).filter(~pl.col("is_pano"), source="panoramax")
+    drive = captures.filter(pl.col("sequence_id") == captures["sequence_id"].mode()[0]).sort("captured_at")
+    (keeper, why_not), (owner, why) = drive.select("capture_id", "not_indexed_because").reverse().head(2).iter_rows()
+    assert why_not is None and why == "thinned"
+    return keeper, owner

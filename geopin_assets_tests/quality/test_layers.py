@@ -1,0 +1,156 @@
+"""Layers read by other readers than ours: all is there at the largest zoom, below it the newest stands for all."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from math import atan, degrees, pi, sinh
+from pathlib import Path
+from typing import Any
+
+import mapbox_vector_tile
+import polars as pl
+import pytest
+from pmtiles.reader import MmapSource, Reader, all_tiles
+
+from geopin_assets.cells import stored_facts
+from geopin_assets.geo import distance_m
+from geopin_assets.quality.coverage import Expectations, coverage_by_cell, find_gaps
+from geopin_assets.quality.layers import LAYER_COLUMNS, Layers, write_layers
+from geopin_assets_tests.cli.test_door import Behind, opened
+from geopin_assets_tests.depth import IS_LONG
+from geopin_assets_tests.quality.drives import SOURCES, drives
+from geopin_assets_tests.ui.browser import browser_page, needs_chromium
+
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+URL = "http://127.0.0.1:3000/reports/layers"
+Found = tuple[int, float, float, dict[str, Any]]
+"""zoom, lon, lat, properties."""
+
+
+def gaps_of(captures: pl.DataFrame) -> pl.DataFrame:
+    crawled = captures.select("source", "cell_id").unique().with_columns(is_complete=pl.lit(True))
+    return find_gaps(coverage_by_cell(captures), crawled, Expectations(now=NOW))
+
+
+def written(captures: pl.DataFrame, folder: Path, streets: Sequence[tuple[Any, dict[str, Any]]] = ()) -> Layers:
+    parts = captures.partition_by("cell_id", as_dict=True)
+    return write_layers(
+        lambda cell_ids: pl.concat([parts[(cell_id,)] for cell_id in cell_ids]).select(LAYER_COLUMNS),
+        {cell_id: part.height for (cell_id,), part in parts.items()},
+        coverage_by_cell(captures),
+        gaps_of(captures),
+        folder,
+        URL,
+        streets,
+    )
+
+
+@pytest.fixture(scope="module")
+def captures() -> pl.DataFrame:
+    return drives(3_000)
+
+
+@pytest.fixture(scope="module")
+def folder(captures: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    written(captures, folder := tmp_path_factory.mktemp("reports") / "layers")
+    return folder
+
+
+def points(folder: Path) -> Iterator[Found]:
+    with (folder / "captures.pmtiles").open("rb") as file:
+        for (zoom, x, y), data in all_tiles(MmapSource(file)):
+            layer = mapbox_vector_tile.decode(gzip.decompress(data), default_options={"y_coord_down": True})["captures"]
+            for feature in layer["features"]:
+                across, down = ((at + 0.5) / layer["extent"] for at in feature["geometry"]["coordinates"])
+                lat = degrees(atan(sinh(pi * (1 - 2 * (y + down) / 2**zoom))))
+                yield zoom, (x + across) / 2**zoom * 360 - 180, lat, feature["properties"]
+
+
+def test_every_capture_is_there_once_at_the_largest_zoom_and_says_what_it_is(
+    captures: pl.DataFrame, folder: Path
+) -> None:
+    found = {said["capture_id"]: (lon, lat, said) for zoom, lon, lat, said in points(folder) if zoom == 14}
+    assert len(found) == captures.height
+    for row in captures.iter_rows(named=True):
+        lon, lat, said = found[row["capture_id"]]
+        assert distance_m(lon, lat, row["lon"], row["lat"]) < 1
+        assert (said["source"], said["kind"]) == (row["source"], "pano" if row["is_pano"] else "flat")
+        assert (said["date"], said["heading_deg"]) == (f"{row['captured_at']:%Y-%m-%d}", row["heading_deg"])
+        assert (said["attribution"], said["page_url"]) == (row["attribution"], row["page_url"])
+
+
+def test_at_every_zoom_the_points_stand_for_all_captures_and_show_the_newest(
+    captures: pl.DataFrame, folder: Path
+) -> None:
+    stand_for, newest = Counter[tuple[int, str, str]](), dict[tuple[int, str], str]()
+    for zoom, _, _, said in points(folder):
+        stand_for[zoom, said["source"], said["kind"]] += said["n"]
+        newest[zoom, said["source"]] = max(said["date"], newest.get((zoom, said["source"]), ""))
+    kinds = captures.group_by("source", "is_pano").agg(pl.len(), pl.col("captured_at").max()).iter_rows()
+    dates = captures.group_by("source").agg(pl.col("captured_at").max().dt.strftime("%Y-%m-%d"))
+    for source, is_pano, count, _ in kinds:
+        assert {stand_for[zoom, source, "pano" if is_pano else "flat"] for zoom in range(15)} == {count}
+    for source, date in dates.iter_rows():
+        assert {newest[zoom, source] for zoom in range(15)} == {date}
+
+
+def test_cells_and_gaps_are_whole_at_their_largest_zoom_and_say_which_they_are(
+    captures: pl.DataFrame, folder: Path
+) -> None:
+    with (folder / "cells.pmtiles").open("rb") as file:
+        tiles = [mapbox_vector_tile.decode(gzip.decompress(data)) for _, data in all_tiles(MmapSource(file))]
+    cells = {f["properties"]["cell_id"]: f["properties"] for tile in tiles for f in tile["cells"]["features"]}
+    gaps = {f["properties"]["cell_id"]: f["properties"] for tile in tiles for f in tile["gaps"]["features"]}
+    counted = dict(captures.group_by("cell_id").len().iter_rows())
+    assert {cell_id: said["captures"] for cell_id, said in cells.items()} == counted
+    wanted = gaps_of(captures).group_by("cell_id").agg("reason")
+    assert {cell_id: set(said["reasons"].split(",")) for cell_id, said in gaps.items()} == {
+        cell_id: set(reasons) for cell_id, reasons in wanted.iter_rows()
+    }
+    assert all(said["population"] == stored_facts(cell_id).population for cell_id, said in cells.items())
+
+
+def test_what_readers_are_told_is_what_is_there_and_drawing_again_makes_the_same_files(
+    captures: pl.DataFrame, folder: Path, tmp_path: Path
+) -> None:
+    for name in ("captures", "cells"):
+        told = json.loads((folder / f"{name}.json").read_text())
+        with (folder / f"{name}.pmtiles").open("rb") as file:
+            reader = Reader(MmapSource(file))
+            header, about = reader.header(), reader.metadata()
+        assert (told["minzoom"], told["maxzoom"]) == (header["min_zoom"], header["max_zoom"])
+        assert told["vector_layers"] == about["vector_layers"]
+        assert told["bounds"] == pytest.approx(
+            [header[f"{side}_e7"] / 1e7 for side in ("min_lon", "min_lat", "max_lon", "max_lat")]
+        )
+        assert told["tiles"] == [f"pmtiles://{URL}/{name}.pmtiles/{{z}}/{{x}}/{{y}}"]
+    assert "{{" not in (folder / "index.html").read_text()
+    written(captures.reverse(), tmp_path)
+    assert all((tmp_path / file.name).read_bytes() == file.read_bytes() for file in folder.iterdir())
+
+
+def test_without_captures_there_is_a_page_and_no_archive(tmp_path: Path) -> None:
+    made = written(drives(0), tmp_path)
+    assert (made.captures, made.tiles) == (0, 0) and made.page.is_file()
+
+
+@needs_chromium
+@pytest.mark.skipif(not IS_LONG, reason="a browser takes seconds")
+def test_a_browser_reads_them_through_the_door_and_runs_nothing_that_a_capture_says(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=\"document.title='run'\">"
+    town = drives(500).with_columns(attribution=pl.lit(evil), page_url=pl.lit("javascript:document.title='run'"))
+    written(town, tmp_path / "layers")
+    lon, lat = town.row(0, named=True)["lon"], town.row(0, named=True)["lat"]
+    with opened(Behind(tmp_path)) as behind, browser_page(tmp_path) as page:
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.goto(f"http://127.0.0.1:{behind.port}/reports/layers/index.html#18/{lat:.6f}/{lon:.6f}")
+        page.wait_for_function("document.querySelectorAll('#source option').length > 1")
+        page.wait_for_timeout(300)
+        page.locator("canvas").click(position={"x": 750, "y": 500})
+        shown = page.locator("#found").inner_text()
+        assert evil in shown and "its page" not in shown and any(source in shown for source in SOURCES)
+        assert page.title() == "Streets and their newest image" and wrong == []
