@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 import polars as pl
 
@@ -144,7 +144,7 @@ class CellStats:
         """Of a cell that was embedded a second time in one run: both together."""
         if before is None:
             return self
-        both = {
+        both: dict[str, Any] = {
             name: dict(Counter(getattr(self, name)) + Counter(getattr(before, name)))
             for name in ("failed", "seconds", "left_out")
         }

@@ -118,7 +118,8 @@ class SharedDatabase:
                 said = "GEOPIN_POSTGRES_URL: choose postgresql://user:password@host/database"
                 raise ConfigurationError(said) from error
             self._pid, self.session = os.getpid(), self.session + 1
-            with self._connection as connection, connection.cursor() as cursor:
+            connection: Any = self._connection
+            with connection, connection.cursor() as cursor:
                 cursor.execute("select extract(epoch from clock_timestamp())")
                 self._ahead_s = float(cursor.fetchone()[0]) - time.time()
         return self._connection

@@ -8,6 +8,7 @@ are commands), Dagster's own files (`cli/doctor.py` asks them), or judging what 
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -19,7 +20,7 @@ from shutil import disk_usage
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
 from geopin_assets.files.disk import damaged_files, files_dated_after, partial_files
-from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
+from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore
 from geopin_assets.files.postgres import shared_database
 from geopin_assets.files.sqlite import complaints
 from geopin_assets.platform.evidence import Evidence
@@ -69,6 +70,7 @@ def examine(storage: Storage, search_index: SearchIndex, *, is_deep: bool = Fals
         "takedowns": partial(_takedowns, storage),
         "catalog": partial(_catalog, storage, search_index),
         "raw files": partial(files, "raw files", storage.raw().objects, "those cells are crawled again"),
+        "captures by cell": partial(files, "captures by cell", storage.cells().objects, "they are written anew"),
         "vectors": partial(files, "vectors", storage.embeddings(), "those cells are embedded again"),
         "ledger": partial(_database, "ledger", settings.ledger_path, "move it away, then geopin reconcile"),
         "daily use": partial(_daily_use, settings),
@@ -136,18 +138,23 @@ def _remedy_in(doubt: str) -> str:
 
 
 def _parquet(what: str, objects: ObjectStore, remedy: str, *, is_deep: bool) -> Iterator[Finding]:
-    damaged, count = [], 0
-    for stored in objects.walk():
-        if not stored.key.endswith(".parquet"):
-            continue
-        count += 1
+    def is_damaged(key: str) -> bool:
         try:
-            with objects.as_file(stored.key) as path:
-                (parquet.check if is_deep else parquet.read_metadata)(path)
+            if is_deep:
+                with objects.as_file(key) as path:
+                    parquet.check(path)
+            else:
+                parquet.metadata_of(objects, key)
         except DamagedFileError:
-            damaged.append(stored.key)
+            return True
         except NoSuchObjectError:
-            continue  # replaced meanwhile
+            return False  # replaced meanwhile
+        return False
+
+    keys = [stored.key for stored in objects.walk() if stored.key.endswith(".parquet")]
+    with ThreadPoolExecutor(READERS) as pool:
+        damaged = [key for key, is_so in zip(keys, pool.map(is_damaged, keys), strict=True) if is_so]
+    count = len(keys)
     if damaged:
         detail = f"{len(damaged)} of {count} files are damaged, e.g. {_named(damaged)}"
         yield Finding(what, State.ERROR, detail, f"geopin run over them, or wait: when they are next read, {remedy}")

@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
         storage = {"storage": {"postgres": {"postgres_url": address}}} if address else {}
         instance = stack.enter_context(dg.instance_for_test(storage, temp_dir=folder))
         refresh = Refresh(SimulatedLog(instance, is_lean=True), datetime(2026, 8, 24, tzinfo=UTC), options.sources)
-        print("Postgres" if address else "SQLite", "with 90 days of history" if options.purge else "with all history")
         cells, kept = cell_ids()[: options.cells], KEPT if options.purge else timedelta.max
+        print("Postgres" if address else "SQLite", "with 90 days of history" if options.purge else "with all history")
         return [*quarter(refresh, cells, options.weeks, kept), *layers_below(refresh, cells)]
 
 
@@ -66,7 +66,7 @@ def quarter(refresh: Refresh, cells: Sequence[str], weeks: int, kept: timedelta 
         if source != NEW:
             refresh.backfill(source, cells)
     print(f"{len(refresh.sources) - 1} sources, {len(cells)} cells each\n{HEAD}")
-    looks = []
+    looks = list[float]()
     for week in range(weeks):
         looks.append(show(f"week {week + 1}", refresh.pass_days(7)))
         if kept < timedelta.max:

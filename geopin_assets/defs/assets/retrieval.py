@@ -172,7 +172,7 @@ def _judge_switch(storage: Storage, embedding: Embedding, search_index: SearchIn
     verdict, building = read_verdict(storage.quality()), search_index.versions().building(model.model_id)
     if verdict is None or verdict.version not in {v.name for v in search_index.versions().all()}:
         return "", False
-    return verdict.in_words(), bool(building) and verdict.version == building.name
+    return verdict.in_words(), building is not None and verdict.version == building.name
 
 
 @report("quality/outliers", columns=Columns(DOUBTS, WHAT_DOUBTS_SAY), kinds={"polars"})
