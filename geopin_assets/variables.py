@@ -261,7 +261,7 @@ class OfExchange(Installation):
     """What others may take, and follow."""
 
     export_region: str = "all"
-    """what `publish/exchange` publishes: a region as in `--region`"""
+    """what `exchange/publication` publishes: a region as in `--region`"""
     export_without: Listed = ("mapilio",)
     """sources whose captures are not passed on: Mapilio's terms are against taking its metadata in bulk"""
     notice_areas: str = ""

@@ -64,7 +64,7 @@ def raw(source: type[Source]) -> Node:
 
 RAW = tuple(raw(source).key for source in SOURCES)
 CATALOG, EMBEDDINGS, VECTORIZE, D1 = "catalog/captures", "index/embeddings", "publish/vectorize", "publish/d1"
-EXCHANGE = "publish/exchange"
+EXCHANGE = "exchange/publication"
 
 GRAPH = (
     #    key                     made from           cells pool          started by
