@@ -3,6 +3,7 @@
 #   make demo    the whole path on invented streets: no key, no account, no internet after installing
 #   make test    lint, types, import rules and every test; make test-long: the same with many more random examples
 #   make test-faults   kills, full disks, several processes at once, weeks of lying sources: a table, the verdict last
+#   make test-scale    two machines with a real Postgres, Redis and S3, killed while they embed and publish
 #   make bench   what the platform costs, all in one table (OLD=bench.json beside older figures);
 #                make bench-embed: fetching and embedding images only, beside img2dataset;
 #                make bench-publish: publishing to Cloudflare only, beside a bare client;
@@ -38,7 +39,7 @@ export DAGSTER_HOME := $(CURDIR)
 # Modules are compiled once and kept, whatever the environment says: the demo starts four interpreters, the tests 300.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-long test-faults tests tests-with-torch tests-without $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
+.PHONY: demo test test-long test-faults test-scale tests tests-with-torch tests-without $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
@@ -68,6 +69,10 @@ test-faults: $(VENV)/.installed
 	-GEOPIN_TEST_FAULTS_REPORT=$(REPORT) GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) \
 	  $(PYTEST) $(IN_WORKERS) --timeout 7200 $$($(FAULTS) --files long)
 	@$(FAULTS) --table $(REPORT)
+
+# Servers that are not there are installed; where they cannot be, tests are skipped with the reason.
+test-scale: $(VENV)/.installed
+	GEOPIN_TEST_SCALE=1 $(BIN)/python -m pytest -q -s -n 0 geopin_assets_tests/scale
 
 check: $(CHECKS)
 

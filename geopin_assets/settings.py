@@ -218,6 +218,11 @@ class Settings(OfExchange, OfOperating, OfSources, OfPublishing, OfEmbedding):
         return self.data_dir / "daily_use.sqlite"
 
     @property
+    def use_place(self) -> Path | str:
+        """Where rates, pauses and budgets are kept: a file of this machine, or the Postgres that several share."""
+        return self.postgres_url or self.daily_use_path
+
+    @property
     def attempts_dir(self) -> Path:
         return self.data_dir / "attempts"
 

@@ -10,11 +10,12 @@ from geopin_assets.defs.running.local_run import LayerResult
 from geopin_assets.sandbox.server import running
 from geopin_assets.settings import Settings
 from geopin_assets_tests.depth import load_hypothesis_profile
+from geopin_assets_tests.files.places import place, postgres_place, postgres_server
 from geopin_assets_tests.files.stores import object_store, s3_address, s3_bucket
 from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.platform import Platform, Ran
 
-__all__ = ["object_store", "s3_address", "s3_bucket"]
+__all__ = ["object_store", "place", "postgres_place", "postgres_server", "s3_address", "s3_bucket"]
 pytest_plugins = ["geopin_assets_tests.workers", "geopin_assets_tests.size", "geopin_assets_tests.faults.verdict"]
 load_hypothesis_profile()
 

@@ -12,27 +12,22 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import dagster as dg
+from dagster._core.storage.event_log.schema import AssetEventTagsTable as TAGS
+from dagster._core.storage.event_log.schema import AssetKeyTable as KEYS
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as EVENTS
+from sqlalchemy import func, select
 
 from geopin_assets.cells import cell_ids
 from geopin_assets.defs.automation.cell_events import MADE, PLANNED
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
 from geopin_assets.defs.declare import cell_asset
-from geopin_assets.defs.running.materialize import CellDone, materialize_cells
+from geopin_assets.defs.running.materialize import DATA_VERSION, CellDone, materialize_cells
 from geopin_assets_tests.instances import instance_in
 
 _EVENTS = "select dagster_event_type, event, run_id, partition from event_logs where partition is not null"
-_INSERT = (
-    "insert into event_logs (run_id, event, dagster_event_type, timestamp, step_key, asset_key, partition)"
-    " values (?, ?, ?, ?, ?, ?, ?)"
-)
-_TAG = "insert into asset_event_tags (event_id, asset_key, key, value, event_timestamp) values (?, ?, ?, ?, ?)"
-_NEW_ASSET = "insert or ignore into asset_keys (asset_key) values (?)"
-_LAST = (
-    "update asset_keys set last_materialization = ?, last_run_id = ?, last_materialization_timestamp = ?"
-    " where asset_key = ?"
-)
 
 
 @cache
@@ -46,7 +41,7 @@ def _templates() -> dict[str, str]:
     first, last = cell_ids()[:2]
     with TemporaryDirectory() as folder, instance_in(Path(folder)) as instance:
         dg.materialize([asset], instance=instance, tags={RANGE_START: first, RANGE_END: last})
-        with closing(sqlite3.connect(_index(Path(folder)))) as db:
+        with closing(sqlite3.connect(next(Path(folder).rglob("index.db")))) as db:
             return {kind: _template(event, run_id, cell) for kind, event, run_id, cell in db.execute(_EVENTS)}
 
 
@@ -64,27 +59,29 @@ def _template(event: str, run_id: str, cell: str) -> str:
     return event
 
 
-def _index(folder: Path) -> Path:
-    """The file in which Dagster looks for events of assets."""
-    return next(folder.rglob("index.db"))
-
-
 class SimulatedLog:
-    """Writes events of one instance, which lives in a folder.
+    """Writes events of one instance, whichever database it is in.
 
     `is_lean` leaves payloads out, 2 KB each, but for the last: ids, times and data versions are columns of their own.
     """
 
-    def __init__(self, instance: dg.DagsterInstance, folder: Path, *, is_lean: bool = False) -> None:
+    def __init__(self, instance: dg.DagsterInstance, *, is_lean: bool = False) -> None:
         self.instance, self._is_lean, self._runs = instance, is_lean, 0
-        instance.get_asset_keys()  # makes the file
-        self._file = _index(folder)
+        instance.get_asset_keys()  # makes the tables
 
     def forget(self) -> None:
         """Empty the log."""
-        with closing(sqlite3.connect(self._file)) as db, db:
-            for table in ("event_logs", "asset_event_tags", "asset_keys"):
-                db.execute(f"delete from {table}")  # noqa: S608
+        with self._opened() as db:
+            for table in (EVENTS, TAGS, KEYS):
+                db.execute(table.delete())
+
+    def purge(self, before: datetime) -> None:
+        """What maintenance leaves of a log in which each cell has a run of its own: the newest that made each cell."""
+        newest = select(func.max(EVENTS.c.id)).where(EVENTS.c.dagster_event_type == MADE.value)
+        kept = newest.group_by(EVENTS.c.asset_key, EVENTS.c.partition)
+        with self._opened() as db:
+            db.execute(EVENTS.delete().where(EVENTS.c.timestamp < _sql_time(before), EVENTS.c.id.not_in(kept)))
+            db.execute(TAGS.delete().where(TAGS.c.event_id.not_in(select(EVENTS.c.id))))
 
     def plan(self, key: dg.AssetKey, cells: Iterable[str], when: datetime) -> None:
         """A run over these cells was created."""
@@ -99,30 +96,44 @@ class SimulatedLog:
         self.plan(key, cells, when)
         self.make(key, cells, when)
 
+    def _opened(self) -> Any:
+        return self.instance.event_log_storage.index_connection()  # type: ignore[attr-defined] # of all in databases
+
     def _write(self, key: dg.AssetKey, kind: str, versions: dict[str, str], when: datetime) -> None:
         if not versions:
             return
-        name, step, at = key.to_string(), "__".join(key.path), _sql_time(when)
+        name, at = key.to_string(), _sql_time(when)
         self._runs += 1
         run_id = f"{self._runs:08x}-0000-4000-8000-000000000000"
-        event = _templates()[kind].replace("@path@", json.dumps(key.path)).replace("@step@", step)
+        event = _templates()[kind].replace("@path@", json.dumps(key.path)).replace("@step@", "__".join(key.path))
         event = event.replace("@run@", run_id).replace("@when@", repr(when.timestamp()))
         payloads = [event.replace("@cell@", cell).replace("@version@", version) for cell, version in versions.items()]
         stored = ["" for _ in payloads[1:]] + payloads[-1:] if self._is_lean else payloads
-        rows = [(run_id, row, kind, at, step, name, cell) for cell, row in zip(versions, stored, strict=True)]
-        with closing(sqlite3.connect(self._file)) as db, db:
-            (before,) = db.execute("select coalesce(max(id), 0) from event_logs").fetchone()
-            db.executemany(_INSERT, rows)
-            db.execute(_NEW_ASSET, [name])
+        same = {"run_id": run_id, "dagster_event_type": kind, "timestamp": at, "step_key": "__".join(key.path)}
+        rows = [
+            {**same, "asset_key": name, "event": row, "partition": cell}
+            for cell, row in zip(versions, stored, strict=True)
+        ]
+        with self._opened() as db:
+            before = db.execute(select(func.max(EVENTS.c.id))).scalar() or 0
+            db.execute(EVENTS.insert(), rows)
+            if db.execute(select(KEYS.c.id).where(KEYS.c.asset_key == name)).first() is None:
+                db.execute(KEYS.insert(), {"asset_key": name})
             if kind == MADE.value:
-                ids = range(before + 1, before + 1 + len(rows))
-                tags = zip(ids, versions.values(), strict=True)
-                db.executemany(_TAG, ((id_, name, "dagster/data_version", version, at) for id_, version in tags))
-                record = (
-                    f'{{"__class__": "EventLogRecord", "event_log_entry": {payloads[-1]}, "storage_id": {ids[-1]}}}'
-                )
-                db.execute(_LAST, [record, run_id, at, name])
+                self._tag(db, name, range(before + 1, before + 1 + len(rows)), versions, at)
+                last_id = before + len(rows)
+                told = f'{{"__class__": "EventLogRecord", "event_log_entry": {payloads[-1]}, "storage_id": {last_id}}}'
+                last = {"last_materialization": told, "last_run_id": run_id, "last_materialization_timestamp": at}
+                db.execute(KEYS.update().where(KEYS.c.asset_key == name).values(last))
+
+    @staticmethod
+    def _tag(db: Any, name: str, ids: Iterable[int], versions: dict[str, str], at: datetime) -> None:
+        same = {"asset_key": name, "key": DATA_VERSION, "event_timestamp": at}
+        db.execute(
+            TAGS.insert(),
+            [{**same, "event_id": id_, "value": value} for id_, value in zip(ids, versions.values(), strict=True)],
+        )
 
 
-def _sql_time(when: datetime) -> str:
-    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+def _sql_time(when: datetime) -> datetime:
+    return when.astimezone(UTC).replace(tzinfo=None)

@@ -47,20 +47,31 @@ def _provenance(index_version: str) -> dict[str, object]:
 
 
 def _print(told: Figures) -> None:
-    low, high = told.intervals["recall"]
+
+    def between(name: str, decimals: int = 0) -> str:
+        low, high = told.intervals[name]
+        return f" ({low:.{decimals}%} to {high:.{decimals}%})"
+
     console.print(
         f"{told.answers} captures asked of the other sources, {told.solvable} of them where one shows the place",
-        f"right at once within 25 m: {told.recall['1@25']:.0%} of those ({low:.0%} to {high:.0%})",
-        *(
-            [
-                f"in the order of matching points: {told.recall_by_points['1@25']:.0%} of those compared,"
-                f" by {told.reordering_gain[0]:+.0%} ({told.reordering_gain[1]:+.0%} to {told.reordering_gain[2]:+.0%})"
-            ]
-            if told.recall_by_points and told.reordering_gain
-            else []
-        ),
+        f"right at once within 25 m: {told.recall['1@25']:.0%} of those{between('recall')}",
+        *_points(told),
         f"called found: {told.found:.0%}, right of these {told.found_right:.0%};"
-        f" of places that nobody shows {told.false_found:.1%}",
-        f"confidence off by {told.ece:.3f} (ECE), inside the radius {told.inside_radius:.0%} (68 % is right)",
+        f" of places that nobody shows {told.false_found:.1%}{between('false_found', 1)}",
+        f"confidence off by {told.ece:.3f} (ECE), inside the radius {told.inside_radius:.0%}"
+        f"{between('inside_radius')}; 68 % is right",
+        f"where another source agrees, {told.agreement_at_equal_cosine[0]:+.0%} are right of those equally alike"
+        f" ({told.agreement_at_equal_cosine[1]:+.0%} to {told.agreement_at_equal_cosine[2]:+.0%})",
         sep="\n",
     )
+
+
+def _points(told: Figures) -> list[str]:
+    """What the order of matching points finds, where any were counted."""
+    if told.recall_by_points is None or told.reordering_gain is None:
+        return []
+    gain, low, high = told.reordering_gain
+    return [
+        f"by likeness alone {told.recall_by_likeness['1@25']:.0%}; of those compared, in the order of matching points"
+        f" {told.recall_by_points['1@25']:.0%}, {gain:+.0%} ({low:+.0%} to {high:+.0%})"
+    ]

@@ -1,7 +1,8 @@
 """Everything of Dagster that has no public name and that we rely on. Nobody else imports `dagster._…`.
 
 Here: the imports, and the few look-ups in a running evaluation that go through internals. Not here: any decision, or
-the storage that instances load and definitions do not, which imports its base class itself (`event_log.py`).
+what instances load and definitions do not, which imports its base classes itself (`event_log.py`, `running/queues.py`,
+`running/celery_runs.py`).
 Dagster is pinned to its minor version; `test_dagster_internals.py` fails on an upgrade that changes one of these, and
 says which.
 """
@@ -11,6 +12,7 @@ import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -66,6 +68,7 @@ __all__ = [
     "TimeWindowFreshnessPolicy",
     "all_keys",
     "asset_freshness",
+    "delete_backfills",
     "family_tags",
     "file_backfill",
     "freshness_policy",
@@ -162,6 +165,22 @@ def file_backfill(
     )
     instance.add_backfill(backfill)
     return str(backfill.backfill_id)
+
+
+def delete_backfills(instance: dg.DagsterInstance, before: datetime) -> int:
+    """Delete what is kept of backfills that are over and began before a moment; Dagster never does. How many."""
+    from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+    from dagster._core.storage.runs.schema import BackfillTagsTable, BulkActionsTable
+    from sqlalchemy import select
+
+    backfills = BulkActionsTable.c
+    over = backfills.status.in_([status.value for status in BULK_ACTION_TERMINAL_STATUSES])
+    old = over & (backfills.timestamp < before.astimezone(UTC).replace(tzinfo=None))
+    with instance.run_storage.connect() as db:  # type: ignore[attr-defined] # of every storage in a database
+        ids = db.execute(select(backfills.key).where(old)).scalars().all()
+        db.execute(BackfillTagsTable.delete().where(BackfillTagsTable.c.backfill_id.in_(ids)))
+        db.execute(BulkActionsTable.delete().where(backfills.key.in_(ids)))
+    return len(ids)
 
 
 def family_tags(backfill: "PartitionBackfill") -> dict[str, str]:

@@ -88,6 +88,16 @@ class OpenSqliteEventLog(SqliteEventLogStorage):
         self._engines.move_to_end(shard)
         return self._engines[shard]
 
+    def delete_events(self, run_id: str) -> None:
+        """Dagster leaves the empty file."""
+        super().delete_events(run_id)
+        with self._db_lock:
+            if engine := self._engines.pop(run_id, None):
+                engine.dispose()
+            self._initialized_dbs.discard(run_id)
+            for end in ("", "-wal", "-shm"):
+                Path(f"{self.path_for_shard(run_id)}{end}").unlink(missing_ok=True)
+
     def wipe(self) -> None:
         self._close()
         super().wipe()

@@ -7,6 +7,7 @@ itself, what one partition holds and where. Whoever needs one of these facts rea
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from geopin_assets.settings import Settings
@@ -37,6 +38,11 @@ class Node:
     def group(self) -> str:
         return self.key.partition("/")[0]
 
+    @property
+    def queue(self) -> str:
+        """Whose worker makes it, where runs are spread over machines."""
+        return {"raw": "crawl", "index": "gpu", "publish": "publish"}.get(self.group, "catalog")
+
 
 def _gpu_pool() -> str:
     """Of embedding runs. Read when the definitions load, which a wrong variable must not prevent."""
@@ -58,7 +64,7 @@ def raw(source: type[Source]) -> Node:
 
 RAW = tuple(raw(source).key for source in SOURCES)
 CATALOG, EMBEDDINGS, VECTORIZE, D1 = "catalog/captures", "index/embeddings", "publish/vectorize", "publish/d1"
-EXCHANGE = "publish/exchange"
+EXCHANGE = "exchange/publication"
 
 GRAPH = (
     #    key                     made from           cells pool          started by
@@ -97,6 +103,8 @@ GRAPH = (
          "quality/notices"),
     Node("quality/integrity",    (CATALOG, EMBEDDINGS, D1, VECTORIZE), None, None, "make_reports",
          "duplicates, licenses, vectors, images without one, budgets, and the index beside the catalog", "checks"),
+    Node("quality/images",       (CATALOG, EMBEDDINGS), None, None,      "make_reports",
+         "images without a vector, by what is wrong with them, with examples as pictures", "numbers, pictures"),
     Node("quality/retrieval",    (D1, VECTORIZE),     None, None,        "weekly_maintenance",
          "how many captures the other sources place right, whether confidence and radius hold, and the calibration of "
          "`geopin locate`", "Parquet, JSON, checks", "quality"),
@@ -114,6 +122,9 @@ GRAPH = (
 )
 # fmt: on
 _BY_KEY = {node.key: node for node in GRAPH}
+QUEUES = ("catalog", "publish", "crawl", "gpu")
+"""One worker has the first two, and with them the catalog and the ledger; one the third; the last as many as there are
+GPUs."""
 
 
 def node(key: str) -> Node:
@@ -129,6 +140,11 @@ def group(name: str) -> list[Node]:
 def started_by(name: str) -> list[Node]:
     """The assets that one sensor or schedule asks for."""
     return [node for node in GRAPH if node.started_by == name]
+
+
+def queue_of(keys: Iterable[str]) -> str:
+    """The queue of a run over these assets: of several the one whose machine has what the others need, too."""
+    return min((_BY_KEY[key].queue for key in keys if key in _BY_KEY), key=QUEUES.index, default=QUEUES[0])
 
 
 def markdown_table() -> str:

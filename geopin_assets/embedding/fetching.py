@@ -25,6 +25,7 @@ from geopin_assets.embedding.hosts import GIVEN_UP, MAX_WAIT_S, GuardedResolver,
 from geopin_assets.embedding.protocol import Failure, FailureReason, FetchImage
 from geopin_assets.embedding.stages import TaskMemory
 from geopin_assets.errors import GeoPinError, TransientError
+from geopin_assets.http_client import OwnState, State
 from geopin_assets.http_client.addresses import AddressRule
 from geopin_assets.photo_folder import PhotoFolder, PhotoGoneError, PhotoNotAllowedError, PhotoTooLargeError
 
@@ -70,6 +71,8 @@ class ImageFetcher:
     """Hosts whose headers against use are not obeyed, in lower case; EVERY_HOST for all."""
     resolver: AbstractResolver | None = None
     """Resolves names; None for the system's own way."""
+    pauses: Callable[[], State] = OwnState
+    """Where it is kept which hosts want to be left alone, by `clock`, for all who share it."""
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
@@ -99,7 +102,7 @@ class ImageFetcher:
             headers={"User-Agent": self.user_agent, "Accept": _ACCEPT, "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=15),  # `deadline_s` covers the redirects too
         ) as http:
-            hosts = Hosts(self.clock, self.sleep)
+            hosts = Hosts(self.clock, self.sleep, self.pauses())
             yield _Session(self, memory or TaskMemory(sys.maxsize), hosts, Web(self, http, hosts)).fetch
 
 

@@ -2,9 +2,9 @@
 
 Image addresses come from strangers' records. Here: the two places where aiohttp is held to the rule on them: when a
 name is resolved (aiohttp connects to the very addresses that were checked, so that a name that resolves differently the
-second time gains nothing) and when a socket is opened; and how long a host is left alone in a session: as 429 and 503
-with Retry-After ask, or altogether, after failures in a row. Not here: the rule (`http_client/addresses.py`), requests
-and redirects (`answers.py`), the metadata APIs (`http_client`).
+second time gains nothing) and when a socket is opened; and how long a host is left alone: by all runs, as 429 and 503
+with Retry-After ask, or for good by the session that it failed too often in a row. Not here: the rule
+(`http_client/addresses.py`), requests and redirects (`answers.py`), the metadata APIs (`http_client`).
 """
 
 import socket
@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType
 from aiohttp.resolver import ThreadedResolver
 
 from geopin_assets.embedding.protocol import BACK_OFF, Failure, FailureReason
-from geopin_assets.http_client import asked_wait_s
+from geopin_assets.http_client import MOMENT, OwnState, State, Values, asked_wait_s
 from geopin_assets.http_client.addresses import AddressRule
 
 MAX_WAIT_S = 120.0
@@ -29,6 +30,7 @@ minute each, a dead host with thousands of images would hold a run for hours."""
 GIVEN_UP = Failure(FailureReason.HOST_DOWN, f"{HOST_PATIENCE} failures of the host in a row")
 _LONGEST_S = BACK_OFF[-1].total_seconds()
 _ASKING = (429, 503)
+_LOOKS_EVERY_S = 1.0
 
 
 class GuardedResolver(AbstractResolver):
@@ -66,8 +68,11 @@ class Hosts:
 
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[object]]
+    state: State = field(default_factory=OwnState)
+    """Pauses of all who share it; looked at every second."""
     _until_s: dict[str, float] = field(default_factory=dict)
     _failures: Counter[str] = field(default_factory=Counter)
+    _looked_s: list[float] = field(default_factory=lambda: [-inf])
 
     def count(self, hops: Sequence[str], *, has_failed: bool) -> None:
         """Hosts that were asked for one image, one led to by the other: all answered, unless the last `has_failed`."""
@@ -85,8 +90,16 @@ class Hosts:
         asked_s = asked_wait_s(retry_after, self.clock()) if status in _ASKING else None
         if not asked_s:
             return None
-        until_s = self.clock() + min(asked_s, _LONGEST_S)
-        self._until_s[host] = max(until_s, self._until_s.get(host, 0.0))
+        now_s, moment = self.clock(), f"{host}{MOMENT}"
+        until_s = now_s + min(asked_s, _LONGEST_S)
+
+        def longer(values: Values) -> None:
+            for name in [name for name, until in values.items() if until <= now_s]:
+                del values[name]
+            values[moment] = max(until_s, values.get(moment, 0.0))
+
+        self.state.change(longer)
+        self._looked_s[0] = -inf
         return self._too_far(host)
 
     async def over(self, host: str) -> datetime | None:
@@ -99,4 +112,8 @@ class Hosts:
         return datetime.fromtimestamp(self._until_s[host], UTC) if self._left_s(host) > MAX_WAIT_S else None
 
     def _left_s(self, host: str) -> float:
-        return self._until_s.get(host, 0.0) - self.clock()
+        now_s = self.clock()
+        if abs(now_s - self._looked_s[0]) >= _LOOKS_EVERY_S:
+            self._looked_s[0] = now_s
+            self._until_s.update((name.removesuffix(MOMENT), until) for name, until in self.state.read().items())
+        return self._until_s.get(host, 0.0) - now_s

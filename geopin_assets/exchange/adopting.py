@@ -5,14 +5,14 @@ right. Vectors become parts of the cells, as a run that was killed leaves them: 
 do. So merging, embedding and publishing need to know nothing of this, and a crawl that follows merges as ever. How far
 a feed was applied is noted when all that has ended: whatever ends it before, repeating is safe.
 
-Here: raw files, vectors, and that note. Not here: the list of takedowns, and the layers below raw
-(`defs/running/adopting.py`), or checking what others wrote (`following.py`).
+Here: raw files, vectors, what comes on the list of takedowns, and that note. Not here: taking down, and the layers
+below raw (`defs/running/adopting.py`), or checking what others wrote (`following.py`).
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import orjson
 import polars as pl
@@ -63,6 +63,21 @@ def note_followed(storage: Storage, done: Followed) -> None:
     """Remember it."""
     path = storage.settings().data_dir / "followed" / f"{done.feed_id}.json"
     write_bytes(path, orjson.dumps({"feed_id": done.feed_id, "sequence": done.sequence, "head": done.head}))
+
+
+def undo_takedowns(storage: Storage, acts: pl.DataFrame, feed_id: str) -> list[str]:
+    """Take off our list what only this feed had put there and takes back; what of TAKEDOWNS is to come on it."""
+    listed = storage.takedowns()
+    ours = dict(listed.listed().select("capture_id", "note").iter_rows())
+    undone = acts.filter("is_undone")["capture_id"]
+    if back := [capture_id for capture_id in undone if ours.get(capture_id) == note_of(feed_id)]:
+        listed.undo(back, now=datetime.now(UTC))
+    return [one for one in acts.filter(~pl.col("is_undone"))["capture_id"] if one not in ours]
+
+
+def note_of(feed_id: str) -> str:
+    """What stands beside a takedown on our list that came with a feed."""
+    return f"feed {feed_id}"
 
 
 @dataclass(frozen=True, slots=True)

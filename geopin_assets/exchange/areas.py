@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import polars as pl
 import shapely
@@ -119,14 +119,15 @@ def look(catalog: Catalog, area: Area, since: datetime | None, now: datetime) ->
     found = [
         _inside(catalog, area, some) for some in pages(cell_ids, catalog.counts_by_cell(cell_ids), _CAPTURES_AT_ONCE)
     ]
-    schema = {"source": pl.String(), "captured_at": pl.Datetime("us", "UTC"), "first_seen_at": pl.Datetime("us", "UTC")}
+    time = pl.Datetime("us", "UTC")
+    schema = pl.Schema({"source": pl.String(), "captured_at": time, "first_seen_at": time})
     rows = pl.concat([pl.DataFrame(schema=schema), *(one.cast(schema) for one in found)])
-    newest_at = rows["captured_at"].max()
+    newest_at, seen_until = (cast("datetime | None", rows[name].max()) for name in ("captured_at", "first_seen_at"))
     fresh = rows.filter(pl.col("first_seen_at") > since) if since else rows.clear()
     return Look(
         captures=_counts(rows),
         newest_at=newest_at,
-        seen_until=rows["first_seen_at"].max() or since,
+        seen_until=seen_until or since,
         new=_counts(fresh),
         is_too_old=newest_at is None or newest_at < now - timedelta(days=area.max_age_days),
     )

@@ -91,7 +91,7 @@ def _part(copy: ObjectStore, mine: Manifest, name: str, entry: Entry, news: Open
         contents = (
             _content(cell_id, old, news) for cell_id in sorted({*(old[0].cells if old else ()), *_in(news, name)})
         )
-        return write_part(copy, name, entry.sequence, entry.model.dim, contents, see, lambda: seen > 0)
+        return write_part(copy, name, entry.sequence, entry.model, contents, see, lambda: seen > 0)
 
 
 def _in(news: Opened, name: str) -> set[str]:

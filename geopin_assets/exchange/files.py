@@ -63,7 +63,7 @@ def frames_of(schema: pl.Schema) -> Kind:
     return Kind(
         arrow,
         lambda rows: rows.select(schema.names()).to_arrow().cast(arrow),
-        lambda table: pl.DataFrame(table).cast(dict(schema)),
+        lambda table: pl.DataFrame(table).cast(schema),
         {},
     )
 
@@ -153,10 +153,12 @@ def _leaves(schema: pa.Schema) -> list[str]:
 
 @contextmanager
 def checked(store: ObjectStore, file: FileEntry, kind: Kind) -> Iterator["CheckedFile"]:
-    """A file for reading. Raises PayloadError where it is not what its manifest says, NoSuchObjectError."""
+    """A file for reading. Raises PayloadError where it is not there, or not what its manifest says."""
     what = store.address(file.key)
     with ExitStack() as stack:
-        if (found := store.find(file.key)) and found.bytes != file.bytes:
+        if (found := store.find(file.key)) is None:
+            raise PayloadError(f"{what}: missing; if it was published anew meanwhile, repeat this")
+        if found.bytes != file.bytes:
             raise PayloadError(f"{what}: {found.bytes} bytes, not {file.bytes}")
         opened = stack.enter_context(stack.enter_context(store.as_file(file.key)).open("rb"))
         if hashlib.file_digest(opened, "sha256").hexdigest() != file.sha256:

@@ -5,7 +5,7 @@ Here: which steps lead from a copy to what is published now, and the checks: has
 folder, `adopting.py` for an installation).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -24,8 +24,8 @@ from geopin_assets.exchange.files import (
     vectors_of,
 )
 from geopin_assets.exchange.items import check_items, check_vectors
-from geopin_assets.exchange.manifest import Entry, Manifest, hash_of, read_entry, read_manifest
-from geopin_assets.exchange.parts import vectors_hashes
+from geopin_assets.exchange.manifest import Entry, Manifest, ModelFacts, hash_of, read_entry, read_manifest
+from geopin_assets.exchange.parts import Hashes
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
 _LONGEST_ID = 300
@@ -56,8 +56,8 @@ class Opened:
         return {*self.captures.cells, *self.removals["cell_id"]}
 
 
-def steps(of: ObjectStore, feed_id: str, sequence: int, head: str) -> Iterator[Step]:
-    """The entries after `sequence`, oldest first.
+def steps(of: ObjectStore, feed_id: str, sequence: int, head: str) -> list[Step]:
+    """The entries after `sequence`, oldest first, each of them what the one after it says it is.
 
     Raises PayloadError for a gap, or another feed; ConfigurationError where the next entry is not kept any more.
     """
@@ -70,16 +70,18 @@ def steps(of: ObjectStore, feed_id: str, sequence: int, head: str) -> Iterator[S
         )
     if sequence < now.sequence and sequence + 1 < now.oldest:
         raise ConfigurationError(f"{of.address()}: entry {sequence + 1} of its feed is not kept any more: take it anew")
+    found: list[Step] = []
     for number in range(sequence + 1, now.sequence + 1):
         entry, after = _entry(of, number)
         if (entry.feed_id, entry.sequence, entry.previous) != (feed_id, number, head):
             raise PayloadError(
                 f"{of.address()}: entry {number} of its feed does not follow the one before: take it anew"
             )
-        yield Step(entry, after)
+        found.append(Step(entry, after))
         head = after
     if head != now.head:
         raise PayloadError(f"{of.address()}: its feed does not end where its manifest says")
+    return found
 
 
 def _entry(of: ObjectStore, number: int) -> tuple[Entry, str]:
@@ -95,7 +97,7 @@ def opened(of: ObjectStore, entry: Entry, most: Most) -> Iterator[Opened]:
     with ExitStack() as stack:
         captures = stack.enter_context(checked(of, entry.captures, CAPTURES))
         vectors = stack.enter_context(checked(of, entry.vectors, vectors_of(entry.model.dim)))
-        _check_pair(captures, vectors, is_whole=False)
+        _check_pair(captures, vectors, entry.model, is_whole=False)
         with checked(of, entry.removals, frames_of(REMOVALS)) as file:
             _check_ids(removals := file.all(), file.what)
         takedowns, crawls = takedowns_of(of, entry), crawls_of(of, entry)
@@ -145,32 +147,30 @@ def verify(of: ObjectStore, manifest: Manifest) -> None:
         with part_files(of, manifest, name) as (captures, vectors):
             if others := [cell_id for cell_id in captures.cells if cell_id.partition("-")[0] != name]:
                 raise PayloadError(f"{captures.what}: {others[0]!r:.60} is not in it")
-            _check_pair(captures, vectors, is_whole=True)
+            _check_pair(captures, vectors, manifest.model, is_whole=True)
     takedowns_of(of, manifest)
     crawls_of(of, manifest)
     if hash_of(of.get(manifest.notice.key)) != manifest.notice.sha256:
         raise PayloadError(f"{of.address(manifest.notice.key)}: its hash is not that of the manifest")
 
 
-def _check_pair(captures: CheckedFile, vectors: CheckedFile, *, is_whole: bool) -> None:
+def _check_pair(captures: CheckedFile, vectors: CheckedFile, model: ModelFacts, *, is_whole: bool) -> None:
     """Items as they should be, and vectors that are theirs; not whole: those of some items stayed as they were."""
     if strange := vectors.cells.keys() - captures.cells.keys():
         raise PayloadError(f"{vectors.what}: vectors in {min(strange)!r:.60}, where no capture is")
     for cell_id in captures.cells:
         check_items(items := captures.all_of(cell_id), captures.what)
-        found = vectors_hashes(_sound(vectors.of(cell_id), vectors.what))
+        hashes = Hashes(model)
+        for rows in vectors.of(cell_id):
+            check_vectors(rows, vectors.what)
+            hashes.add(rows)
+        found = hashes.found()
         stated = dict(zip(items["capture_id"], items.select("vectors", "vectors_hash").iter_rows(), strict=True))
         wrong = [id_ for id_, said in found.items() if stated.get(id_) != said]
         if is_whole:
             wrong += [id_ for id_, said in stated.items() if found.get(id_, (0, "")) != said]
         if wrong:
             raise PayloadError(f"{vectors.what}: the vectors of {wrong[0]!r:.100} are not those that its item states")
-
-
-def _sound(rows: Iterable[pl.DataFrame], what: str) -> Iterator[pl.DataFrame]:
-    for some in rows:
-        check_vectors(some, what)
-        yield some
 
 
 def _check_ids(rows: pl.DataFrame, what: str, *, with_cells: bool = True) -> None:

@@ -75,6 +75,15 @@ _GEO = {
 FILE_METADATA = {b"geo": orjson.dumps(_GEO), b"stac-geoparquet": orjson.dumps({"version": "1.0.0"})}
 
 
+VECTOR_COLUMNS = {
+    "cell_id": "The crawl square of the capture",
+    "view": "Every 30 degrees of a panorama, clockwise from its center; 0 of a flat capture",
+    "left_out": "Views of the panorama that show nothing and have no vector",
+    "heading_deg": "Direction of the view, degrees clockwise from true north; null if unknown",
+    "embedding": "Unit vector of the model that the manifest names; two models' vectors say nothing of each other",
+}
+
+
 def vector_file_schema(dim: int) -> pl.Schema:
     """Of the vectors beside the items: by cell, capture and view."""
     return pl.Schema(
@@ -86,12 +95,12 @@ def vector_file_schema(dim: int) -> pl.Schema:
 def withheld(captures: pl.DataFrame, taken_down: Collection[str], without: Collection[str]) -> pl.Series:
     """Why each capture is not passed on; null where its license is open, and whoever takes it can obey it."""
     unsaid = (pl.col("attribution").str.strip_chars() == "") | (pl.col("page_url").str.strip_chars() == "")
-    reasons = {
+    reasons: dict[Reason, pl.Expr] = {
         Reason.TAKEN_DOWN: pl.col("capture_id").is_in(list(taken_down)),
         Reason.LICENSE_NOT_OPEN: ~pl.col("license").is_in(_OPEN),
         Reason.NO_ATTRIBUTION: unsaid,
         Reason.SOURCE_TERMS: pl.col("source").is_in(list(without)),
-        Reason.MALFORMED: faults(captures).is_not_null(),
+        Reason.MALFORMED: pl.lit(faults(captures).is_not_null()),
     }
     return captures.select(
         reason=pl.coalesce(pl.when(rule).then(pl.lit(str(reason))) for reason, rule in reasons.items())
@@ -186,7 +195,7 @@ def _where(chosen: pl.Series, time: datetime) -> pa.Array:
 LONGEST = {"cell_id": 100, "source": 64, "license": 64, "vectors_hash": 32}
 _LONGEST_TEXT = 2_000
 """Characters of a text that LONGEST does not name: sources give 500 at most, but for addresses."""
-_MAY_BE_NULL = ("position_from", "heading_from", "sequence_id", "creator")
+MAY_BE_NULL = ("position_from", "position_error_m", "heading_from", "sequence_id", "creator")
 _TEXTS = [name for name, dtype in ITEM_SCHEMA.items() if dtype == pl.String()]
 _OPEN = pl.Series(list(OPEN_LICENSES)).implode()
 _PAGE = "^(https?://|own-photos:)"
@@ -195,7 +204,7 @@ _PAGE = "^(https?://|own-photos:)"
 @cache
 def _rules() -> dict[str, pl.Expr]:
     """What no item may be, by what is wrong with it then."""
-    given = [name for name in (*_TEXTS, "lon", "lat", "is_pano", "vectors") if name not in _MAY_BE_NULL]
+    given = [name for name in (*_TEXTS, "lon", "lat", "is_pano", "vectors") if name not in MAY_BE_NULL]
     too_long = (pl.col(name).str.len_chars() > LONGEST.get(name, _LONGEST_TEXT) for name in _TEXTS)
     position = [pl.col("lon").is_between("west", "east", "left"), pl.col("lat").is_between("south", "north", "left")]
     return {

@@ -149,7 +149,7 @@ class Teller:
         try:
             held = orjson.loads(path.read_bytes())
             about = held["look"] and Look(**held["look"] | _times(held["look"], "newest_at", "seen_until"))
-            notices = {name: tuple(map(_notice, held[name])) for name in ("waiting", "shown")}
+            notices: dict[str, Any] = {name: tuple(map(_notice, held[name])) for name in ("waiting", "shown")}
             return State(about, **notices, failed=int(held["failed"]), **_times(held, "not_before"))
         except FileNotFoundError:
             return State()

@@ -5,7 +5,7 @@ Used for publications and for copies of them, which therefore hold the same. Not
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from hashlib import blake2b
 from typing import Any
@@ -15,7 +15,7 @@ import polars as pl
 
 from geopin_assets.exchange.files import CAPTURES, Writer, new_file, vectors_of
 from geopin_assets.exchange.items import ITEM_SCHEMA, vector_file_schema
-from geopin_assets.exchange.manifest import Part
+from geopin_assets.exchange.manifest import ModelFacts, Part, hash_of
 from geopin_assets.exchange.snapshot import Content
 from geopin_assets.files.object_store import ObjectStore
 
@@ -31,7 +31,7 @@ def write_part(
     store: ObjectStore,
     name: str,
     sequence: int,
-    dim: int,
+    model: ModelFacts,
     contents: Iterable[Content],
     see: See,
     is_new: Callable[[], bool],
@@ -41,11 +41,11 @@ def write_part(
         with ExitStack() as stack:
             captures, vectors = (
                 stack.enter_context(new_file(store, f"{folder}/{name}-{sequence:06d}.parquet", kind))
-                for folder, kind in (("captures", CAPTURES), ("vectors", vectors_of(dim)))
+                for folder, kind in (("captures", CAPTURES), ("vectors", vectors_of(model.dim)))
             )
             counts = Counter[str]()
             for content in contents:
-                items = _write_cell(content, captures.writer, vectors.writer, vector_file_schema(dim))
+                items = _write_cell(content, captures.writer, vectors.writer, model)
                 counts.update(counts_of(items))
                 see(content, items)
             if not is_new():
@@ -61,16 +61,16 @@ def counts_of(items: pl.DataFrame) -> dict[str, int]:
     return {"captures": items.height, "panoramas": int(panoramas), "vectors": int(vectors)}
 
 
-def _write_cell(content: Content, captures: Writer, vectors: Writer, schema: pl.Schema) -> pl.DataFrame:
+def _write_cell(content: Content, captures: Writer, vectors: Writer, model: ModelFacts) -> pl.DataFrame:
     """The items of a cell."""
-    hashes, counts = dict[str, Any](), Counter[str]()
+    hashes, schema = Hashes(model), vector_file_schema(model.dim)
     owned = content.captures.select("capture_id")
     for rows in content.vectors():
         kept = of_cell(rows.join(owned, on="capture_id", how="semi", maintain_order="left"), content.cell_id, schema)
-        _note(kept, hashes, counts)
+        hashes.add(kept)
         vectors.write(kept)
     found = pl.DataFrame(
-        [(id_, count, hashes[id_].hexdigest()) for id_, count in counts.items()],
+        [(id_, *counted) for id_, counted in hashes.found().items()],
         schema={"capture_id": pl.String(), "vectors": pl.Int32(), "vectors_hash": pl.String()},
         orient="row",
     )
@@ -87,21 +87,25 @@ def of_cell(rows: pl.DataFrame, cell_id: str, schema: pl.Schema) -> pl.DataFrame
     return rows.with_columns(cell_id=pl.lit(cell_id)).select(schema.names())
 
 
-def vectors_hashes(rows: Iterable[pl.DataFrame]) -> Mapping[str, tuple[int, str]]:
-    """How many vectors each capture has in these rows, and their hash."""
-    hashes, counts = dict[str, Any](), Counter[str]()
-    for some in rows:
-        _note(some, hashes, counts)
-    return {id_: (count, hashes[id_].hexdigest()) for id_, count in counts.items()}
+class Hashes:
+    """A hash of each capture's vectors of a model: view by view, so that it does not matter where a row group ends."""
 
+    def __init__(self, model: ModelFacts) -> None:
+        self._salt = hash_of(model.model_id.encode()).encode()
+        self._hashes: dict[str, Any] = {}
+        self._counts = Counter[str]()
 
-def _note(rows: pl.DataFrame, hashes: dict[str, Any], counts: Counter[str]) -> None:
-    """View by view, so that it does not matter where a row group ends."""
-    vectors = np.ascontiguousarray(rows["embedding"].to_numpy())
-    about = rows.select("capture_id", "view", "left_out", "heading_deg", "image_version")
-    for vector, (capture_id, *said) in zip(vectors, about.iter_rows(), strict=True):
-        if capture_id not in hashes:
-            hashes[capture_id] = blake2b(digest_size=8)
-        hashes[capture_id].update(repr(said).encode())
-        hashes[capture_id].update(vector)
-        counts[capture_id] += 1
+    def add(self, rows: pl.DataFrame) -> None:
+        """Rows of vectors, those of a capture in the order of its views."""
+        vectors = np.ascontiguousarray(rows["embedding"].to_numpy())
+        about = rows.select("capture_id", "view", "left_out", "heading_deg", "image_version")
+        for vector, (capture_id, *said) in zip(vectors, about.iter_rows(), strict=True):
+            if capture_id not in self._hashes:
+                self._hashes[capture_id] = blake2b(digest_size=8, key=self._salt)
+            self._hashes[capture_id].update(repr(said).encode())
+            self._hashes[capture_id].update(vector)
+            self._counts[capture_id] += 1
+
+    def found(self) -> dict[str, tuple[int, str]]:
+        """How many vectors each capture has, and their hash."""
+        return {id_: (count, self._hashes[id_].hexdigest()) for id_, count in self._counts.items()}

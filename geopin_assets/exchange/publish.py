@@ -212,13 +212,14 @@ class _Publish:
                     changes.add(content, items, was.all_of(content.cell_id) if was else items.clear())
 
             def is_new() -> bool:
-                for cell_id in sorted(gone) if changes and was else ():
-                    changes.add(Content.empty(cell_id), was.all_of(cell_id).clear(), was.all_of(cell_id))
+                if changes and was:
+                    for cell_id in sorted(gone):
+                        changes.add(Content.empty(cell_id), was.all_of(cell_id).clear(), was.all_of(cell_id))
                 has_captures = self.tally.counts["captures"] > captures
                 return has_captures and not (self._is_same_model(before) and changes and changes.rows == rows)
 
             allowed = map(self._allowed, contents())
-            part = write_part(self.store, name, self.sequence, self.there.model.dim, allowed, see, is_new)
+            part = write_part(self.store, name, self.sequence, self.there.model, allowed, see, is_new)
         return part or (before if self.tally.counts["captures"] > captures else None)
 
     def _is_same_model(self, before: Part | None) -> bool:

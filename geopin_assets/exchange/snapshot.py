@@ -81,7 +81,7 @@ def snapshot(storage: Storage, model: Model, cell_ids: Sequence[str], region: st
         try:
             provinces = by_province(cell_ids)
             crawls = storage.catalog().snapshot(
-                {folder / f"{name}.parquet": ids for name, ids in provinces.items()}, COLUMNS
+                {folder / f"{name}.parquet": ids for name, ids in provinces.items()}, COLUMNS.names()
             )
             files = storage.vectors(model)
             yield Snapshot(
@@ -115,11 +115,11 @@ def _crawls(crawls: pl.DataFrame) -> pl.DataFrame:
     seen_at = pl.when(is_complete).then("complete_at").otherwise("crawled_at")
     return (
         crawls.select("source", "cell_id", seen_at=seen_at, is_complete=is_complete)
-        .cast(dict(CRAWLS))
+        .cast(CRAWLS)
         .sort("cell_id", "source")
     )
 
 
 def _takedowns(storage: Storage) -> pl.DataFrame:
     listed = storage.takedowns().listed().select("capture_id", "taken_down_at", is_undone=pl.lit(False))
-    return listed.cast(dict(TAKEDOWNS)).sort("capture_id")
+    return listed.cast(TAKEDOWNS).sort("capture_id")

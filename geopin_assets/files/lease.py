@@ -1,4 +1,6 @@
-"""Leases: who works on which part of what, over all processes of this machine, until it lets go or ends.
+"""Leases: who works on which part of what, over all processes of an installation, until it lets go or ends.
+
+On one machine:
 
     {folder}/{thing}/{pid}-{random}.lease    one per holder, locked by it: who, since when, and which units
     {folder}/{thing}/.turn                   locked for the moment in which somebody looks and takes
@@ -8,8 +10,8 @@ or as many as are free, so nobody holds some and waits for others: no two can wa
 the file of a process that ends, however it ends, and whoever looks next removes it: nothing expires, nothing is to
 be repaired, and a full disk costs a lease but never another's. A thousand cells are one file and one descriptor.
 
-Here: taking, waiting and saying for whom. Not here: what needs a lease. One machine only: over several, the same files
-are objects put under a condition (`object_store.py`) and renewed by their holders, behind the same methods.
+Here: taking, waiting and saying for whom. Not here: what needs a lease, or where several machines write down who holds
+what (`lease_postgres.py`).
 """
 
 import fcntl
@@ -20,13 +22,15 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from math import inf
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
@@ -67,24 +71,56 @@ class Holder:
         return f"process {self.pid} ({self.command}{what}) on {self.host} since {self.since}"
 
 
-class Lease:
+class Lease(ABC):
     """What this process holds, until it lets go of it."""
 
-    def __init__(self, path: Path, descriptor: int, holder: Holder) -> None:
-        self._path, self._descriptor, self.holder = path, descriptor, holder
+    def __init__(self, holder: Holder) -> None:
+        self.holder = holder
 
     @property
     def units(self) -> frozenset[str]:
         """What was taken."""
         return self.holder.units or frozenset()
 
+    @abstractmethod
     def let_go(self, unit: str) -> None:
         """Others may have this unit from now on, the rest stays. Where that cannot be noted, it stays too."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Let go of everything. Where that cannot be noted it does no harm: who looks next removes it."""
+
+
+class Book(Protocol):
+    """Where it is written down who holds what."""
+
+    def turn(self, thing: str) -> AbstractContextManager["Page"]:
+        """Look and take, with nobody else doing so meanwhile."""
+        ...
+
+
+class Page(Protocol):
+    """What is written down of a thing."""
+
+    def standing(self) -> list[Holder]:
+        """Who holds something and lives; what others left is removed."""
+        ...
+
+    def begin(self, holder: Holder) -> Lease:
+        """Write down another one."""
+        ...
+
+
+class _FileLease(Lease):
+    def __init__(self, path: Path, descriptor: int, holder: Holder) -> None:
+        super().__init__(holder)
+        self._path, self._descriptor = path, descriptor
+
+    def let_go(self, unit: str) -> None:
         with suppress(OSError):
             os.write(self._descriptor, orjson.dumps(unit) + b"\n")
 
     def end(self) -> None:
-        """Let go of everything. A disk that keeps the file does no harm: who looks next removes it."""
         with suppress(OSError):
             self._path.unlink()
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # whatever process was forked meanwhile
@@ -92,10 +128,10 @@ class Lease:
 
 
 class Leases:
-    """All leases whose files are under `folder`. Safe to use from several threads and processes."""
+    """All leases in a folder of this machine, or in the Postgres at an address. For several threads and processes."""
 
-    def __init__(self, folder: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._folder, self._sleep = folder, sleep
+    def __init__(self, place: Path | str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._book, self._sleep = _book(place), sleep
 
     @contextmanager
     def held(
@@ -141,11 +177,8 @@ class Leases:
 
     def holders(self, thing: str) -> list[Holder]:
         """Who holds something of a thing now."""
-        folder = self._folder_of(thing)
-        if not folder.exists():
-            return []
-        with locked(folder / ".turn"), writing(str(folder)):
-            return _standing(folder)
+        with self._book.turn(thing) as page:
+            return page.standing()
 
     def take_for_life(self, thing: str, unit: str) -> None:
         """Have a unit until this process ends. Raises StillHeldError if another has it."""
@@ -189,9 +222,8 @@ class Leases:
         self, thing: str, units: Collection[str] | None, what: str, *, is_all: bool
     ) -> tuple[Lease | None, list[Holder]]:
         """The lease, or who is in the way."""
-        folder = self._folder_of(thing)
-        with locked(folder / ".turn"), writing(str(folder)):
-            others = [other for other in _standing(folder) if other.has(units) is None or other.has(units)]
+        with self._book.turn(thing) as page:
+            others = [other for other in page.standing() if other.has(units) is None or other.has(units)]
             wanted = None if units is None else frozenset(units)
             if others:
                 held = [other.has(units) for other in others]
@@ -200,11 +232,7 @@ class Leases:
                 wanted = wanted.difference(*(some for some in held if some))
                 if not wanted:
                     return None, others
-            return _begun(folder, Holder(os.getpid(), socket.gethostname(), _command(), _now(), what, wanted)), others
-
-    def _folder_of(self, thing: str) -> Path:
-        readable = re.sub(r"[^\w.-]+", "-", thing)[:80]
-        return self._folder / f"{readable}-{blake2b(thing.encode(), digest_size=4).hexdigest()}"
+            return page.begin(Holder(os.getpid(), socket.gethostname(), _command(), _now(), what, wanted)), others
 
 
 def leases_in(home: str | Path) -> Leases:
@@ -212,23 +240,52 @@ def leases_in(home: str | Path) -> Leases:
     return Leases(Path(home) / ".geopin" / LEASES)
 
 
-def _begun(folder: Path, holder: Holder) -> Lease:
-    path = folder / f"{holder.pid}-{secrets.token_hex(4)}.lease"
-    with writing(str(path)):
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o644)
-        lease = Lease(path, descriptor, holder)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            units = None if holder.units is None else sorted(holder.units)
-            os.write(descriptor, orjson.dumps(asdict(holder) | {"units": units}) + b"\n")
-        except BaseException:
-            lease.end()
-            raise
-    return lease
+def _book(place: Path | str) -> Book:
+    if isinstance(place, Path):
+        return _Folder(place)
+    from geopin_assets.files.lease_postgres import SharedBook
+
+    return SharedBook(place)
+
+
+class _Folder:
+    """A book on this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def turn(self, thing: str) -> Iterator["_Files"]:
+        readable = re.sub(r"[^\w.-]+", "-", thing)[:80]
+        folder = self._folder / f"{readable}-{blake2b(thing.encode(), digest_size=4).hexdigest()}"
+        with locked(folder / ".turn"), writing(str(folder)):
+            yield _Files(folder)
+
+
+class _Files:
+    """Leases of a thing, a file each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def begin(self, holder: Holder) -> Lease:
+        path = self._folder / f"{holder.pid}-{secrets.token_hex(4)}.lease"
+        with writing(str(path)):
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o644)
+            lease = _FileLease(path, descriptor, holder)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                os.write(descriptor, written(holder) + b"\n")
+            except BaseException:
+                lease.end()
+                raise
+        return lease
+
+    def standing(self) -> list[Holder]:
+        return _standing(self._folder)
 
 
 def _standing(folder: Path) -> list[Holder]:
-    """Who holds something; the files of those that have ended are removed. Call it when it is your turn."""
     found = []
     for path in sorted(folder.glob("*.lease")):
         try:
@@ -249,12 +306,23 @@ def _read(path: Path) -> Holder:
     """What a holder wrote. One that could not write holds everything: its lock says that it lives."""
     try:
         first, *gone = path.read_bytes().splitlines()
-        facts = orjson.loads(first)
-        units = facts.pop("units")
-        holder = Holder(**facts)
-        return holder if units is None else replace(holder, units=frozenset(units).difference(map(orjson.loads, gone)))
+        return read(first, map(orjson.loads, gone))
     except (OSError, ValueError, TypeError, AttributeError):
         return Holder(int(path.name.partition("-")[0] or 0), "this machine", "unknown", "an unknown time")
+
+
+def written(holder: Holder) -> bytes:
+    """What a holder leaves for the others to read."""
+    units = None if holder.units is None else sorted(holder.units)
+    return orjson.dumps(asdict(holder) | {"units": units})
+
+
+def read(told: bytes, gone: Iterable[str]) -> Holder:
+    """The holder that wrote this, without units that it let go of. Raises ValueError, TypeError for anything else."""
+    facts = orjson.loads(told)
+    units = facts.pop("units")
+    holder = Holder(**facts)
+    return holder if units is None else replace(holder, units=frozenset(units).difference(gone))
 
 
 def _named(units: Collection[str] | None, others: list[Holder]) -> str:

@@ -62,6 +62,8 @@ class ObjectStore:
     wrong with the connection, the disk or the settings, without anything that a server wrote.
     """
 
+    is_near = True
+    """A question about one object takes no longer than its place in a list."""
     seconds_between_puts = 0.0
     """Of one key, as often as a server takes them; who would write more often than that counts ahead."""
 

@@ -9,7 +9,7 @@ a timeout, at the beginning of a transaction and so never in its middle.
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +21,6 @@ from geopin_assets.errors import (
     StorageFullError,
     TransientError,
 )
-from geopin_assets.files.damage import set_aside
 from geopin_assets.files.damage import writing as writing_on_disk
 
 T = TypeVar("T")
@@ -88,26 +87,6 @@ def transaction(path: Path, schema: str = "", *, is_durable: bool = True) -> Ite
     """`opened` for a single transaction."""
     with opened(path, schema, is_durable=is_durable) as connection, writing(connection):
         yield connection
-
-
-def on_losable(path: Path, schema: str, work: Callable[[sqlite3.Connection], T], *, is_writing: bool = True) -> T:
-    """Work on a file that may be lost, in one transaction unless it only reads; returns what `work` does.
-
-    For budgets and caches: a damaged file is set aside, said in the log, and begun anew, so `work` may be called twice.
-    """
-    for is_last in (False, True):
-        try:
-            with opened(path, schema, is_durable=False) as connection:
-                if not is_writing:
-                    return work(connection)
-                with writing(connection):
-                    return work(connection)
-        except (DamagedFileError, sqlite3.Error) as error:  # the latter: tables of another shape
-            if is_last:
-                raise
-            if place := set_aside(path):
-                _log.warning("%s: %s; begun anew, what was there is in %s", path.name, error, place.name)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _meaning(path: Path, error: sqlite3.Error) -> GeoPinError | None:

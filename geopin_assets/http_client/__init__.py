@@ -17,7 +17,7 @@ What an answer means, unless the judge says otherwise:
     200, too large; headers     PayloadError
     larger than 100 kB
 
-A rate that a provider grants an account or an address rather than a process is kept in a file (`state.py`).
+A rate that a provider grants an account or an address, not a process, is kept where all of them look (`state.py`).
 
 Messages name the source, the URL's path and the status, never a query, header or known secret.
 """
@@ -35,9 +35,10 @@ from geopin_assets.http_client.politeness import (
 )
 from geopin_assets.http_client.rate import SharedBucket
 from geopin_assets.http_client.redaction import hide_path
-from geopin_assets.http_client.state import SharedState
+from geopin_assets.http_client.state import MOMENT, OwnState, SharedState, State, Values
 
 __all__ = [
+    "MOMENT",
     "AccessDenied",
     "Answer",
     "Body",
@@ -48,11 +49,14 @@ __all__ = [
     "Judge",
     "KeyRefused",
     "NotFound",
+    "OwnState",
     "Politeness",
     "Quota",
     "SharedBucket",
     "SharedState",
+    "State",
     "Tally",
+    "Values",
     "asked_wait_s",
     "build_politeness",
     "hide_path",

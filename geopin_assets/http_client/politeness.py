@@ -1,30 +1,30 @@
 """How one kind of request behaves over time: counted against a day, tried again, and left alone after failures.
 
-Here: quotas as facts and the file that counts against their daily part; the circuit breaker, the policy of retries (on
+Here: quotas as facts and the table that counts against their daily part; the circuit breaker, the policy of retries (on
 tenacity), and what all clients of one source share, whatever the process: crawling and the renewal of links ask at one
 rate, keep one pause, and a source that one of them found dead is not found dead again by the others. Not here: when
 the next request may go (`rate.py`), what counts as a failure (`client.py`), where it is remembered (`state.py`).
 """
 
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
 
 from geopin_assets.errors import BudgetSpent, GeoPinError, PermanentError, SourceUnavailable, TransientError
-from geopin_assets.files.sqlite import on_losable
+from geopin_assets.files.losable import Connection, Place, clock_of, on_losable
 from geopin_assets.http_client.rate import Bucket
 from geopin_assets.http_client.state import OwnState, SharedState, State, Values
 
 _DAY_S = 86_400
 _SCHEMA = """
 create table if not exists used (name text, kind text, day text, requests integer, primary key (name, kind, day));
-create table if not exists stopped (name text, kind text, until_s real, reason text, primary key (name, kind));
+create table if not exists stopped (
+  name text, kind text, until_s double precision, reason text, primary key (name, kind)
+);
 """
 
 
@@ -37,18 +37,18 @@ class Quota:
 
 
 class DailyUse:
-    """Requests sent today by (name, kind), and stops that last for days, in the SQLite file `path`.
+    """Requests sent today by (name, kind), and stops that last for days, of all who share `place`.
 
-    `clock` is the wall clock, seconds since the epoch; a day ends at midnight UTC.
+    `clock`: another wall clock than theirs, seconds since the epoch; a day ends at midnight UTC.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._path, self._clock = path, clock
+    def __init__(self, place: Place, *, clock: Callable[[], float] | None = None) -> None:
+        self._place, self._clock = place, clock or clock_of(place)
 
     def spend(self, name: str, kind: str, per_day: int | None) -> None:
         """Count one request. Raises BudgetSpent, counting nothing, if today's are used up or the kind is stopped."""
 
-        def count(db: sqlite3.Connection) -> None:
+        def count(db: Connection) -> None:
             now_s, day = self._now()
             self._raise_if_stopped(db, name, kind, now_s)
             if per_day is None:
@@ -60,15 +60,18 @@ class DailyUse:
                     f"{name}: today's budget of {per_day} requests for {kind} is spent, full again at 00:00 UTC",
                     retry_after_s=_DAY_S - now_s % _DAY_S,
                 )
-            db.execute("insert or replace into used values (?, ?, ?, ?)", (name, kind, day, used + 1))
+            insert = "insert into used values (?, ?, ?, ?) on conflict (name, kind, day) do update set requests = ?"
+            db.execute(insert, (name, kind, day, used + 1, used + 1))
 
-        on_losable(self._path, _SCHEMA, count)
+        on_losable(self._place, _SCHEMA, count)
 
     def stop(self, name: str, kind: str, seconds: float, reason: str) -> None:
         """Let no request of this kind through for `seconds`, in this run and in later ones."""
-        row = (name, kind, self._now()[0] + seconds, reason)
-        insert = "insert or replace into stopped values (?, ?, ?, ?)"
-        on_losable(self._path, _SCHEMA, lambda db: db.execute(insert, row))
+        until_s = self._now()[0] + seconds
+        insert = (
+            "insert into stopped values (?, ?, ?, ?) on conflict (name, kind) do update set until_s = ?, reason = ?"
+        )
+        on_losable(self._place, _SCHEMA, lambda db: db.execute(insert, (name, kind, until_s, reason, until_s, reason)))
 
     def used_since(self, day: date) -> list[tuple[str, str, date, int]]:
         """(name, kind, day, requests) of every day since then, oldest first; days without a request have no row."""
@@ -86,7 +89,7 @@ class DailyUse:
         now_s = self._clock()
         return now_s, datetime.fromtimestamp(now_s, UTC).date().isoformat()
 
-    def _raise_if_stopped(self, db: sqlite3.Connection, name: str, kind: str, now_s: float) -> None:
+    def _raise_if_stopped(self, db: Connection, name: str, kind: str, now_s: float) -> None:
         row = db.execute("select until_s, reason from stopped where name = ? and kind = ?", (name, kind)).fetchone()
         if row is not None and row[0] > now_s:
             until = datetime.fromtimestamp(row[0], UTC)
@@ -94,7 +97,7 @@ class DailyUse:
             raise BudgetSpent(message, retry_after_s=row[0] - now_s)
 
     def _rows(self, select: str, since: object) -> list[Any]:
-        return on_losable(self._path, _SCHEMA, lambda db: db.execute(select, (since,)).fetchall(), is_writing=False)
+        return on_losable(self._place, _SCHEMA, lambda db: db.execute(select, (since,)).fetchall(), is_writing=False)
 
 
 BREAKER_FAILURES = 10
@@ -233,9 +236,9 @@ def build_politeness(
 
 
 def shared_politeness(
-    quotas: Mapping[str, Quota], path: Path, name: str, *, sleep: Callable[[float], None] = time.sleep
+    quotas: Mapping[str, Quota], place: Place, name: str, *, sleep: Callable[[float], None] = time.sleep
 ) -> dict[str, Politeness]:
-    """Shared by all processes that use `name` in the SQLite file `path`."""
+    """Shared by all processes that use `name` in a place."""
     return build_politeness(
-        quotas, clock=time.time, sleep=sleep, state_of=lambda kind: SharedState(path, f"{name}/{kind}")
+        quotas, clock=clock_of(place), sleep=sleep, state_of=lambda kind: SharedState(place, f"{name}/{kind}")
     )

@@ -7,8 +7,8 @@ bucket: whoever shares its state, the threads of a process or all processes of a
 import time
 from collections.abc import Callable
 from math import inf
-from pathlib import Path
 
+from geopin_assets.files.losable import Place, clock_of
 from geopin_assets.http_client.state import SharedState, State, Values
 
 _NEXT, _PAUSED = "next_at_s", "paused_until_at_s"
@@ -73,23 +73,24 @@ class Bucket:
 
 
 class SharedBucket(Bucket):
-    """At most `requests` acquisitions in any `period_s` seconds by all users of `name` in the file; `burst` at once.
+    """At most `requests` acquisitions in any `period_s` seconds by all users of `name` in a place; `burst` at once.
 
-    What is not taken at once is spread evenly. `clock` is the wall clock, which processes have in common.
+    What is not taken at once is spread evenly. `clock`: another wall clock than that of all who share the place.
     """
 
     def __init__(
         self,
-        path: Path,
+        place: Place,
         name: str,
         *,
         requests: int,
         period_s: float,
         burst: int,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if not 1 <= burst < requests:
             raise ValueError(f"a burst of {burst} is no part of {requests} requests")
         interval_s = period_s / (requests - burst)  # a full burst and the steady flow make `requests`
-        super().__init__(interval_s, SharedState(path, name, clock), burst=burst, clock=clock, sleep=sleep)
+        clock = clock or clock_of(place)
+        super().__init__(interval_s, SharedState(place, name, clock), burst=burst, clock=clock, sleep=sleep)

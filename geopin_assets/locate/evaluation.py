@@ -122,11 +122,14 @@ class Figures:
     answers: int
     solvable: int
     recall: dict[str, float]
-    """Share of solvable questions with a right one among the first 1, 5, 10 matches, at 25 and 50 m: `1@25`, …"""
+    """Of the answers as they would be given: share of solvable questions with a right one among the first 1, 5, 10
+    matches, at 25 and 50 m: `1@25`, …"""
+    recall_by_likeness: dict[str, float]
+    """The same before matching points were counted."""
     recall_by_points: dict[str, float] | None
     """The same in the order of matching points, of the questions whose points were counted."""
     intervals: dict[str, tuple[float, float]]
-    """Of `recall` (`1@25`, of the answers as they would be given), `ece`, `inside_radius` and `false_found`."""
+    """Of `recall` (`1@25`), `ece`, `inside_radius` and `false_found`."""
     median_error_m: float
     auprc: float
     """Area under precision over recall of `right within 25 m`, ordered by confidence."""
@@ -218,7 +221,8 @@ def figures(answers: list[Answer], model_id: str) -> Figures:
     return Figures(
         answers=len(answers),
         solvable=int(solvable.sum()),
-        recall=_recalls(by_likeness),
+        recall=_recalls(answers),
+        recall_by_likeness=_recalls(by_likeness),
         recall_by_points=_recalls(by_points) if by_points else None,
         intervals={name: interval(groups, figure) for name, figure in told.items()},
         median_error_m=float(np.median(error_m)),

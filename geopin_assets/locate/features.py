@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from geopin_assets.files.sqlite import on_losable
+from geopin_assets.files.losable import on_file
 from geopin_assets.locate.verify import Features
 
 FILE = "features.sqlite"
@@ -76,7 +76,7 @@ class KeptFeatures:
                     found[view.capture_id] = _unpacked(*row)
             return found
 
-        return on_losable(self.folder / FILE, _SCHEMA, work) if wanted and (self.folder / FILE).exists() else {}
+        return on_file(self.folder / FILE, _SCHEMA, work) if wanted and (self.folder / FILE).exists() else {}
 
     def keep(self, found: Mapping[View, Features]) -> None:
         """These too; what was not used for longest goes where that is too much."""
@@ -88,7 +88,7 @@ class KeptFeatures:
             connection.execute(_EVICT, (self.max_bytes,))
 
         if rows:
-            on_losable(self.folder / FILE, _SCHEMA, work)
+            on_file(self.folder / FILE, _SCHEMA, work)
 
 
 def of_captures(folder: Path, capture_ids: Sequence[str], *, forget: bool = False) -> dict[str, int]:
@@ -101,7 +101,7 @@ def of_captures(folder: Path, capture_ids: Sequence[str], *, forget: bool = Fals
             connection.execute(f"delete {_OF_CAPTURES}", wanted)
         return held
 
-    return on_losable(folder / FILE, _SCHEMA, work) if (folder / FILE).exists() else {}
+    return on_file(folder / FILE, _SCHEMA, work) if (folder / FILE).exists() else {}
 
 
 def _packed(features: Features) -> tuple[int, bytes, bytes]:

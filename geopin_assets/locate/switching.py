@@ -67,7 +67,7 @@ def _is_right(question: Question, index: SearchedIndex, store: SearchedStore) ->
 
 def _as_seen_by(storage: Storage, model: Model, questions: Sequence[Question]) -> list[Question | None]:
     """The same views of the same captures with a model's vectors; None where it has none."""
-    files, seen = storage.vectors(model), {}
+    files, seen = storage.vectors(model), dict[tuple[str, int], Sequence[float]]()
     for cell_id in sorted({question.row["cell_id"] for question in questions}):
         rows = files.cell(cell_id).read(["capture_id", "view", "embedding"])
         seen |= {(row["capture_id"], row["view"]): row["embedding"] for row in rows.iter_rows(named=True)}

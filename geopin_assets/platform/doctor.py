@@ -6,7 +6,9 @@ are commands), Dagster's own files (`cli/doctor.py` asks them), or judging what 
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -18,11 +20,13 @@ from shutil import disk_usage
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
 from geopin_assets.files.disk import damaged_files, files_dated_after, partial_files
-from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
+from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore
+from geopin_assets.files.postgres import shared_database
 from geopin_assets.files.sqlite import complaints
 from geopin_assets.platform.evidence import Evidence
 from geopin_assets.platform.known_stores import ROW_TABLES, KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
+from geopin_assets.settings import Settings
 
 LEAST_FREE_BYTES = 2 * 2**30
 LEAST_FREE_SHARE = 0.05
@@ -66,9 +70,10 @@ def examine(storage: Storage, search_index: SearchIndex, *, is_deep: bool = Fals
         "takedowns": partial(_takedowns, storage),
         "catalog": partial(_catalog, storage, search_index),
         "raw files": partial(files, "raw files", storage.raw().objects, "those cells are crawled again"),
+        "captures by cell": partial(files, "captures by cell", storage.cells().objects, "they are written anew"),
         "vectors": partial(files, "vectors", storage.embeddings(), "those cells are embedded again"),
         "ledger": partial(_database, "ledger", settings.ledger_path, "move it away, then geopin reconcile"),
-        "daily use": partial(_database, "daily use", settings.daily_use_path, "the next request makes it anew"),
+        "daily use": partial(_daily_use, settings),
         "stores": partial(_stores, search_index),
         "leftovers": partial(_leftovers, settings.folders, now),
     }
@@ -133,18 +138,23 @@ def _remedy_in(doubt: str) -> str:
 
 
 def _parquet(what: str, objects: ObjectStore, remedy: str, *, is_deep: bool) -> Iterator[Finding]:
-    damaged, count = [], 0
-    for stored in objects.walk():
-        if not stored.key.endswith(".parquet"):
-            continue
-        count += 1
+    def is_damaged(key: str) -> bool:
         try:
-            with objects.as_file(stored.key) as path:
-                (parquet.check if is_deep else parquet.read_metadata)(path)
+            if is_deep:
+                with objects.as_file(key) as path:
+                    parquet.check(path)
+            else:
+                parquet.metadata_of(objects, key)
         except DamagedFileError:
-            damaged.append(stored.key)
+            return True
         except NoSuchObjectError:
-            continue  # replaced meanwhile
+            return False  # replaced meanwhile
+        return False
+
+    keys = [stored.key for stored in objects.walk() if stored.key.endswith(".parquet")]
+    with ThreadPoolExecutor(READERS) as pool:
+        damaged = [key for key, is_so in zip(keys, pool.map(is_damaged, keys), strict=True) if is_so]
+    count = len(keys)
     if damaged:
         detail = f"{len(damaged)} of {count} files are damaged, e.g. {_named(damaged)}"
         yield Finding(what, State.ERROR, detail, f"geopin run over them, or wait: when they are next read, {remedy}")
@@ -160,6 +170,18 @@ def _database(what: str, path: Path, remedy: str) -> Iterator[Finding]:
         yield Finding(what, State.ERROR, f"{path}: {'; '.join(said)[:300]}", remedy)
     else:
         yield Finding(what, State.OK, path.name)
+
+
+def _daily_use(settings: Settings) -> Iterator[Finding]:
+    """Raises TransientError where several machines share a Postgres and it does not answer."""
+    if settings.postgres_url:
+        ahead_s = shared_database(settings.postgres_url).now_s() - time.time()
+        said = (
+            f"in Postgres, whose clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's"
+        )
+        yield Finding("daily use", State.OK, said)
+        return
+    yield from _database("daily use", settings.daily_use_path, "the next request makes it anew")
 
 
 def sqlite_files(paths: Iterable[Path], remedy: str) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from geopin_assets.embedding.attempts import Attempts
     from geopin_assets.embedding.failures import FailureFiles
     from geopin_assets.embedding.fetching import ImageFetcher
-    from geopin_assets.embedding.protocol import Embedder, Model
+    from geopin_assets.embedding.protocol import Embedder, FailureReason, Model
     from geopin_assets.embedding.vectors import VectorFiles
     from geopin_assets.files.lease import Leases
     from geopin_assets.files.object_store import ObjectStore
@@ -53,7 +53,8 @@ class Parts:
         """Who works on what of this data: assets by their keys, their units being cells."""
         from geopin_assets.files.lease import LEASES, Leases
 
-        return Leases(self.settings().data_dir / LEASES)
+        settings = self.settings()
+        return Leases(settings.postgres_url or settings.data_dir / LEASES)
 
 
 class Sources(Parts):
@@ -170,6 +171,12 @@ class Embedding(Parts):
 
         return build_embedder(self.settings())
 
+    def unwanted(self) -> frozenset[FailureReason]:
+        """Flaws of an image that leave it without a vector."""
+        from geopin_assets.embedding.protocol import FLAWS
+
+        return FLAWS & self.settings().leave_out
+
     def attempts(self) -> Attempts:
         """Which images are being read by any run over this data."""
         from geopin_assets.embedding.attempts import Attempts
@@ -179,10 +186,12 @@ class Embedding(Parts):
     def fetcher(self) -> ImageFetcher:
         """Public hosts only; loopback in the sandbox; private hosts where the settings trust them.
 
-        Hosts are asked as gently as the sources state, whichever source an image is from.
+        Hosts are asked as gently as the sources state, whichever source an image is from, and left alone by all runs
+        if one was asked to.
         """
         from geopin_assets.embedding.fetching import ImageFetcher
-        from geopin_assets.http_client import user_agent
+        from geopin_assets.files.losable import clock_of
+        from geopin_assets.http_client import SharedState, user_agent
         from geopin_assets.http_client.addresses import AddressRule
         from geopin_assets.sources import SOURCES
         from geopin_assets.sources.own_photos import photo_folder
@@ -195,6 +204,8 @@ class Embedding(Parts):
             host_limits={host: most for source in SOURCES for host, most in source.image_hosts.items()},
             user_agent=user_agent(settings.contact),
             ignore_opt_out=settings.ignore_opt_out,
+            pauses=lambda: SharedState(settings.use_place, "image hosts"),
+            clock=clock_of(settings.use_place),
         )
 
 
@@ -217,7 +228,7 @@ class SearchIndex(Parts):
 
         settings = self.settings()
         account = settings.cloudflare
-        api = _api(account.account_id, account.token, account.base_url, settings.daily_use_path, settings.contact)
+        api = _api(account.account_id, account.token, account.base_url, settings.use_place, settings.contact)
         return CloudflareBackend(api, settings.d1_database)
 
     def backends(self) -> dict[str, Backend]:
@@ -307,10 +318,10 @@ class SearchIndex(Parts):
 
 
 @cache
-def _api(account_id: str, token: str, base_url: str, rate_file: Path, contact: str) -> CloudflareApi:
+def _api(account_id: str, token: str, base_url: str, rate_place: Path | str, contact: str) -> CloudflareApi:
     """One client per account and process: it keeps connections, and the rate of the account."""
     from geopin_assets.index.cloudflare import CloudflareApi
 
-    api = CloudflareApi(account_id, token, base_url=base_url, rate_file=rate_file, contact=contact)
+    api = CloudflareApi(account_id, token, base_url=base_url, rate_place=rate_place, contact=contact)
     atexit.register(api.close)
     return api

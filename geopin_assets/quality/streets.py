@@ -6,7 +6,7 @@ near the middle of a piece shows it. Here: reading an extract (with the extra `s
 extract (GEOPIN_STREETS), or the layer of it (`layers.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -95,9 +95,10 @@ def read_extract(file: Path) -> Extract:
     if not file.is_file():
         raise ConfigurationError(f"GEOPIN_STREETS: there is no file {file}")
     boundaries, shapes = osmium.filter.TagFilter(("boundary", "administrative")), osmium.geom.WKBFactory()
-    found, areas = [], []
+    found, areas = list[Street](), list[tuple[str, "BaseGeometry"]]()
     wanted = osmium.filter.KeyFilter("highway", "boundary")
-    for thing in osmium.FileProcessor(str(file)).with_areas(boundaries).with_filter(wanted):
+    things: Iterable[Any] = osmium.FileProcessor(str(file)).with_areas(boundaries).with_filter(wanted)
+    for thing in things:
         if thing.is_area() and thing.tags.get("admin_level") == "8" and "name" in thing.tags:
             areas.append((thing.tags["name"], shapely.from_wkb(shapes.create_multipolygon(thing))))
         elif thing.is_way() and thing.tags.get("highway", "").removesuffix("_link") in HIGHWAYS:

@@ -101,7 +101,9 @@ def point_tiles(
         at = inside.select((pl.col("x", "y") // (1 << shift)) % EXTENT).to_numpy()
         said = properties(inside).iter_rows(named=True)
         shapes = shapely.points(at.astype(float))
-        features = [{"geometry": shape, "properties": _told(row)} for shape, row in zip(shapes, said, strict=True)]
+        features: list[Feature] = [
+            {"geometry": shape, "properties": _told(row)} for shape, row in zip(shapes, said, strict=True)
+        ]
         yield (zoom, int(str(tile_x)), int(str(tile_y))), features
 
 

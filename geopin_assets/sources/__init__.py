@@ -114,8 +114,8 @@ def open_source(
         contact=settings.contact,
         politeness=build_politeness(quotas)
         if transport
-        else _politeness(settings.daily_use_path, server, tuple(sorted(quotas.items()))),
-        daily_use=DailyUse(settings.daily_use_path),
+        else _politeness(settings.use_place, server, tuple(sorted(quotas.items()))),
+        daily_use=DailyUse(settings.use_place),
         deadline_s=source.deadline_s,
         left_s=left_s,
         max_bytes=source.max_bytes,
@@ -126,6 +126,6 @@ def open_source(
 
 
 @lru_cache
-def _politeness(path: Path, server: str, quotas: tuple[tuple[str, Quota], ...]) -> Mapping[str, Politeness]:
+def _politeness(place: Path | str, server: str, quotas: tuple[tuple[str, Quota], ...]) -> Mapping[str, Politeness]:
     """The same for the life of the process: what it heard of a source, its next client knows."""
-    return shared_politeness(dict(quotas), path, server)
+    return shared_politeness(dict(quotas), place, server)

@@ -84,13 +84,16 @@ class Catalog:
             self._apply_takedowns(db)
             self._count_generation(db)
             report = merge_cells(db, cell_ids, raw, self._clock(), self._thin_m)
+            self._note_lost_files(db, cell_ids)
             self._write_cells(db)
             return report
 
     def unmerged(self, raw: RawStore) -> list[str]:
-        """The cells whose raw files hold something that was not merged. Reads the end of every raw file."""
+        """The cells whose raw files hold something that was not merged, or whose own file is not there."""
         with self._database.connect(read_only=True) as db:
-            return unmerged_cells(db, raw)
+            found = set(unmerged_cells(db, raw))
+            merged = {cell_id for (cell_id,) in db.execute("select distinct cell_id from crawl_cells").fetchall()}
+        return sorted(found | (merged - self._cells.there(merged) if self._cells else set()))
 
     def mark(self) -> Mark | None:
         """The newest merge; None before anything was merged, and until `continue_from`."""
@@ -365,6 +368,13 @@ class Catalog:
         listed = self._takedowns.listed()
         if not listed.equals(held):
             replace_takedowns(db, listed, self._clock())
+
+    def _note_lost_files(self, db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str]) -> None:
+        """Of these cells, files that were there once."""
+        if self._cells is not None:
+            lost = sorted(set(cell_ids) - self._cells.there(cell_ids))
+            sql = "insert into unwritten_cells select distinct cell_id from crawl_cells where list_contains(?, cell_id)"
+            db.execute(sql, [lost])
 
     def _write_cells(self, db: duckdb.DuckDBPyConnection) -> None:
         """Have the files of cells follow. A kill in between leaves the cells on the list of the next merge."""

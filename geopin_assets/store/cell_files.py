@@ -47,7 +47,7 @@ class CellFiles:
         self.objects = objects
 
     def read(self, cell_id: str, columns: Sequence[str] = tuple(CATALOG_SCHEMA)) -> CellFile:
-        """Nothing of a cell that was never merged. Raises DamagedFileError, which merging it again mends."""
+        """Nothing of a cell that was never merged. Raises DamagedFileError: see `set_aside`."""
         schema = {name: CATALOG_SCHEMA[name] for name in columns}
         try:
             with self.objects.as_file(_key(cell_id)) as path:
@@ -58,6 +58,15 @@ class CellFiles:
             return CellFile(pl.DataFrame(schema=schema))
         except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
             raise DamagedFileError(f"{self.objects.address(_key(cell_id))}: no cell of ours: {error!r}") from error
+
+    def there(self, cell_ids: Collection[str]) -> set[str]:
+        """Those that have a file."""
+        found = self.objects.there(map(_key, cell_ids))
+        return {cell_id for cell_id in cell_ids if _key(cell_id) in found}
+
+    def set_aside(self, cell_id: str) -> None:
+        """Have a damaged file out of the way: the next merge that is asked for the cell writes it anew."""
+        self.objects.set_aside(_key(cell_id))
 
     def counts(self, cell_ids: Sequence[str]) -> dict[str, int]:
         """Captures per cell, from the ends of the files; cells without a file are not in it."""

@@ -233,7 +233,7 @@ class RawStore:
     def some_accounts(self, cell_ids: Sequence[str]) -> dict[tuple[str, str], CrawlAccount | None]:
         """The same of every stored file of these cells, cell by cell."""
         cells = self.sources_of(cell_ids)
-        if len(cells) > _MANY:
+        if len(cells) > _MANY and not self.objects.is_near:
             everything = self.accounts()
             return {cell: everything[cell] for cell in cells if cell in everything}
         with ThreadPoolExecutor(READERS) as pool:

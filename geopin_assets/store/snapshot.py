@@ -1,7 +1,7 @@
 """The catalog as readers elsewhere get it: a copy of the database as of one merge, and one object that says which.
 
     current.json                            the newest snapshot
-    {generation}-{merge_id}.duckdb          it, and the one before it, which somebody may still be reading
+    {generation}-{merge}-{takedowns}.duckdb it, and the one before it, which somebody may still be reading
 
 DuckDB takes one process that writes and no reader beside it, on one machine; a snapshot is a file that nobody writes.
 Here: publishing, fetching. Not here: when (weekly maintenance, `geopin catalog publish`), or merging.
@@ -44,15 +44,19 @@ def current(objects: ObjectStore) -> Snapshot | None:
         raise DamagedFileError(f"{objects.address(_POINTER)}: `geopin catalog publish` makes it anew") from error
 
 
-def publish(catalog: Catalog, objects: ObjectStore, *, now: datetime | None = None) -> Snapshot:
-    """Publish the catalog as it is now; nothing to do where its newest merge is out already.
+def publish(
+    catalog: Catalog, objects: ObjectStore, *, now: datetime | None = None, keeps_before: bool = True
+) -> Snapshot:
+    """Publish the catalog as it is now; nothing to do where its newest merge and takedown are out already.
 
-    Readers see the one before until the pointer is replaced. Raises ConflictError if another process publishes too.
+    Readers see the one before until the pointer is replaced; it goes too where something in it was taken down. Raises
+    ConflictError if another process publishes too.
     """
     mark = catalog.mark()
     if mark is None:
         raise ConfigurationError("there is no catalog to publish here: `geopin merge` makes it")
-    pointer, key = objects.find(_POINTER), f"{mark.generation:010d}-{mark.merge_id}{_SUFFIX}"
+    down = catalog.query("select count(*) as n from takedowns").item()
+    pointer, key = objects.find(_POINTER), f"{mark.generation:010d}-{mark.merge_id[:12]}-{down:07d}{_SUFFIX}"
     before = current(objects) if pointer else None
     if before and before.key == key:
         return before
@@ -62,7 +66,7 @@ def publish(catalog: Catalog, objects: ObjectStore, *, now: datetime | None = No
     made = Snapshot(key, mark.generation, (now or datetime.now(UTC)).isoformat(timespec="seconds"), size)
     version = pointer.version if pointer else None
     objects.put(_POINTER, orjson.dumps(asdict(made)), if_absent=pointer is None, if_version=version)
-    kept = {key, before.key if before else key}
+    kept = {key, before.key if before and keeps_before else key}
     old = (stored.key for stored in objects.walk() if stored.key.endswith(_SUFFIX))
     objects.delete(key for key in old if key not in kept)
     return made

@@ -141,8 +141,8 @@ def _print_figures(told: Mapping[str, Figures]) -> None:
 
     rows = [
         ["answers, solvable", *(f"{f.answers}, {f.solvable}" for f in told.values())],
-        ["right at once within 25 m", *(share(f, _given(f)["1@25"], "recall") for f in told.values())],
-        ["among the first 10", *(share(f, _given(f)["10@25"]) for f in told.values())],
+        ["right at once within 25 m", *(share(f, f.recall["1@25"], "recall") for f in told.values())],
+        ["among the first 10", *(share(f, f.recall["10@25"]) for f in told.values())],
         ["by the order of points", *(gain(f.reordering_gain) for f in told.values())],
         ["precision over recall (area)", *(share(f, f.auprc) for f in told.values())],
         ["calibration error", *(share(f, f.ece, "ece") for f in told.values())],
@@ -153,12 +153,6 @@ def _print_figures(told: Mapping[str, Figures]) -> None:
         ["agreement for the area", *(gain(f.agreement_gain) for f in told.values())],
     ]
     print_table(["", *told], rows)
-
-
-def _given(f: Figures) -> dict[str, float]:
-    """Recall in the order that answers would have."""
-    reorders = f.recall_by_points and f.reordering_gain and f.reordering_gain[1] > 0
-    return f.recall_by_points if reorders and f.recall_by_points else f.recall
 
 
 def _print_removals(everything: Sequence[Answer], without: Mapping[str, Sequence[Answer]]) -> None:

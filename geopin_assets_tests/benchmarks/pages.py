@@ -118,7 +118,7 @@ def _cell_assets() -> list[dg.AssetKey]:
 def _fill(instance: dg.DagsterInstance, home: Path, weeks: int, cells: Sequence[str]) -> float:
     """Every cell of every asset once a week. Payloads only where a page reads them: the last week of two assets."""
     now = datetime.now(UTC)
-    lean, whole = (SimulatedLog(instance, home, is_lean=is_lean) for is_lean in (True, False))
+    lean, whole = (SimulatedLog(instance, is_lean=is_lean) for is_lean in (True, False))
     for week in range(weeks, 0, -1):
         for key in _cell_assets():
             has_payload = week == 1 and key.to_user_string() in (LOOKED_AT, "catalog/captures")

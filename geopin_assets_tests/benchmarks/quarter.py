@@ -1,12 +1,13 @@
 """A quarter of automatic refresh of all cells and sources: `python -m geopin_assets_tests.benchmarks.quarter`.
 
-Also `make bench-refresh`. The event log is SQLite and is written by SQL; what the conditions ask for is crawled two
+Also `make bench-refresh`. The event log is written by SQL; what the conditions ask for is crawled two
 hours later, on a simulated clock. A line is a week: CPU seconds of one look at all sources together (mean, most), cells
 asked for, contiguous ranges, runs of 250, most runs that one source asks for at once, the age in days of the oldest
 cell, and cells that were crawled early. Then one source fails for ten days and recovers, a new source is filled in one
 province, and the layers below are looked at. `--weeks 13` is a quarter, as in `make bench-refresh`; `--cells 2000` is a
-part of the country, `--sources europeana panoramax` are those two. The targets are 3 s for all sources and no cell
-older than 9 days.
+part of the country, `--sources europeana panoramax` are those two; `--weeks 52 --purge` is a year of which maintenance
+leaves 90 days, `--postgres` the same in a Postgres that is started for it. The targets are 3 s for all sources and no
+cell older than 9 days.
 """
 
 import argparse
@@ -16,8 +17,8 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 
@@ -27,8 +28,10 @@ from geopin_assets.regions import ranges
 from geopin_assets.sources import SOURCES
 from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.refresh import Refresh, Tick
+from geopin_assets_tests.scale.servers import postgres
 from geopin_assets_tests.simulated import SimulatedLog
 
+KEPT = timedelta(days=90)
 NEW, FAILING = "europeana", "panoramax"
 TARGET_S = 3.0
 LAYERS = ("catalog/captures", "index/embeddings", "publish/d1")
@@ -41,23 +44,33 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser.add_argument("--weeks", type=int, default=3)
     parser.add_argument("--cells", type=int, default=len(cell_ids()))
     parser.add_argument("--sources", nargs="+", default=[source.name for source in SOURCES])
+    parser.add_argument("--postgres", action="store_true")
+    parser.add_argument("--purge", action="store_true")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder, dg.instance_for_test(temp_dir=folder) as instance:
-        log = SimulatedLog(instance, Path(folder), is_lean=True)
-        refresh = Refresh(log, datetime(2026, 8, 24, tzinfo=UTC), options.sources)
-        cells = cell_ids()[: options.cells]
-        return [*quarter(refresh, cells, options.weeks), *layers_below(refresh, cells)]
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        address = stack.enter_context(postgres()) if options.postgres else ""
+        storage = {"storage": {"postgres": {"postgres_url": address}}} if address else {}
+        instance = stack.enter_context(dg.instance_for_test(storage, temp_dir=folder))
+        refresh = Refresh(SimulatedLog(instance, is_lean=True), datetime(2026, 8, 24, tzinfo=UTC), options.sources)
+        cells, kept = cell_ids()[: options.cells], KEPT if options.purge else timedelta.max
+        print("Postgres" if address else "SQLite", "with 90 days of history" if options.purge else "with all history")
+        return [*quarter(refresh, cells, options.weeks, kept), *layers_below(refresh, cells)]
 
 
-def quarter(refresh: Refresh, cells: Sequence[str], weeks: int) -> list[Figure]:
+def quarter(refresh: Refresh, cells: Sequence[str], weeks: int, kept: timedelta = timedelta.max) -> list[Figure]:
     """Every source but one is complete at the start; then what may happen."""
     for source in refresh.sources:
         if source != NEW:
             refresh.backfill(source, cells)
     print(f"{len(refresh.sources) - 1} sources, {len(cells)} cells each\n{HEAD}")
-    looks = [show(f"week {week + 1}", refresh.pass_days(7)) for week in range(weeks)]
+    looks = list[float]()
+    for week in range(weeks):
+        looks.append(show(f"week {week + 1}", refresh.pass_days(7)))
+        if kept < timedelta.max:
+            refresh.log.purge(refresh.now - kept)
     refresh.failing.add(FAILING)
     show(f"{FAILING} fails, 10 d", refresh.pass_days(10))
     refresh.failing.clear()

@@ -10,7 +10,7 @@ from geopin_assets_tests.simulated import SimulatedLog
 def shared_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedLog]:
     folder = tmp_path_factory.mktemp("log")
     with instance_in(folder) as instance:
-        yield SimulatedLog(instance, folder)
+        yield SimulatedLog(instance)
 
 
 @pytest.fixture

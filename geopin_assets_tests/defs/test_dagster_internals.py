@@ -16,6 +16,7 @@ from geopin_assets.defs import dagster_internals, event_log
 from geopin_assets.defs.automation.cell_events import MADE, PLANNED, CellLog
 from geopin_assets.defs.automation.refresh import WEEKLY
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, InstanceRef, TimeWindowFreshnessPolicy
+from geopin_assets.defs.running import celery_runs, queues
 from geopin_assets_tests.refresh import raw_asset
 from geopin_assets_tests.simulated import SimulatedLog
 
@@ -37,20 +38,22 @@ def private_imports(module: Path) -> set[str]:
     return found
 
 
-def test_one_module_and_a_storage_that_definitions_do_not_load_import_what_dagster_keeps_private() -> None:
+def test_one_module_and_what_instances_load_and_definitions_do_not_import_what_dagster_keeps_private() -> None:
     modules = (CHECKOUT / "geopin_assets").rglob("*.py")
     found = {path.relative_to(CHECKOUT).as_posix() for path in modules if private_imports(path)}
-    assert found == {"geopin_assets/defs/dagster_internals.py", "geopin_assets/defs/event_log.py"}
+    of_instances = {"event_log", "running.celery_runs", "running.queues"}
+    files = {f"geopin_assets/defs/{name.replace('.', '/')}.py" for name in of_instances}
+    assert found == files | {"geopin_assets/defs/dagster_internals.py"}
     code = "import sys, geopin_assets.definitions as d; d.defs.get_repository_def(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "geopin_assets.defs.dagster_internals" in loaded
-    assert "geopin_assets.defs.event_log" not in loaded
+    assert not {f"geopin_assets.defs.{name}" for name in of_instances} & set(loaded)
 
 
 def test_every_private_import_says_why_it_is_needed() -> None:
     lines = [
         line
-        for module in (dagster_internals, event_log)
+        for module in (dagster_internals, event_log, celery_runs, queues)
         for line in Path(module.__file__).read_text(encoding="utf-8").splitlines()
     ]
     bare = [

@@ -12,9 +12,12 @@ from geopin_assets.cli.index import switch_index
 from geopin_assets.cli.listings import print_status
 from geopin_assets.defs.resources import SearchIndex
 from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
+from geopin_assets.locate.verdict import FEWEST, read_verdict
 from geopin_assets_tests.platform import CELLS, Platform
 
 SOURCES = ("panoramax",)
+SEVERAL = ("panoramax", "kartaview", "stac")
+"""Two of them show the same street, so that each can be asked of the other."""
 ERROR = dg.AssetCheckSeverity.ERROR
 
 
@@ -45,22 +48,24 @@ def test_another_model_takes_the_place_of_the_one_in_use_only_when_it_is_complet
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     platform = build_platform("models")
-    platform.run(instance, sources=SOURCES, reports=False)
+    platform.run(instance, sources=SEVERAL, reports=False)
     first, count = platform.index, platform.index.info().vector_count
     assert states(platform.search_index) == {"thumbnail": "serving"} and count > 1
     assert publication(platform) == {"thumbnail": ("serving", count)}
 
     with_another_model(platform, tmp_path)
-    platform.run(instance, cells=CELLS[:1], sources=SOURCES, reports=False)
+    platform.run(instance, cells=CELLS[:1], sources=SEVERAL, reports=False)
     assert states(platform.search_index) == {"thumbnail": "serving", "cosplace": "building"}
     assert publication(platform)["thumbnail"] == ("serving", count)
     assert first.info().vector_count == count, "the index in use is left alone"
     assert platform.rows.count("vectors") == count, "so are the rows of its vectors"
 
-    platform.run(instance, cells=CELLS[1:], sources=SOURCES, reports=False)
+    platform.run(instance, cells=CELLS[1:], sources=SEVERAL, reports=False)
     assert states(platform.search_index) == {"thumbnail": "serving", "cosplace": "building"}, (
         "too little to judge it by"
     )
+    verdict = read_verdict(platform.storage.quality())
+    assert verdict and 0 < verdict.questions < FEWEST and 0 <= verdict.before <= 1 >= verdict.after >= 0
     for variable, value in platform.overrides.items():
         monkeypatch.setenv(variable, value)
     print_status(platform.storage.settings())

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from geopin_assets.exchange.items import ARROW_SCHEMA, ITEM_COLUMNS, MAY_BE_NULL, VECTOR_COLUMNS, vector_file_schema
 from geopin_assets.index.protocol import METADATA, METADATA_DESCRIPTIONS
 from geopin_assets.index.tables import DESCRIPTIONS, TABLES, migrations
 from geopin_assets.store.database import SQL
@@ -55,6 +56,13 @@ CATALOG = """\
 The DuckDB file `catalog.duckdb` in the data folder. It is not published; D1's `captures` are a part of its columns.
 """
 
+PUBLICATION = """\
+## Publications
+
+What `geopin export` writes: [exchange](exchange.md). `type`, `stac_version`, `stac_extensions`, `bbox` and the
+beginning and end of a `datetime` that nobody knows are STAC's own.
+"""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -74,6 +82,7 @@ class Relation:
 def page() -> str:
     """The whole page."""
     parts = [HEAD, VECTORIZE, _rows(_vectorize()), D1, *map(_section, _d1()), CATALOG, *map(_section, _catalog())]
+    parts += [PUBLICATION, *map(_section, _publication())]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
@@ -118,6 +127,19 @@ def _catalog() -> Iterator[Relation]:
                 for column, kind, is_needed, *_ in db.execute(f"describe {name}").fetchall()
             ]
             yield Relation(name, comments[name], columns)
+
+
+def _publication() -> Iterator[Relation]:
+    empty = {"datetime", "view:azimuth", "assets", *(f"geopin:{name}" for name in MAY_BE_NULL)}
+    kinds = {name: str(ARROW_SCHEMA.field(name).type).partition("<")[0] for name in ITEM_COLUMNS}
+    items = [Column(name, kinds[name], name not in empty, said) for name, said in ITEM_COLUMNS.items()]
+    yield Relation("captures/*.parquet", "STAC items in GeoParquet, by cell and capture", items)
+    schema, said = vector_file_schema(1), CAPTURE_DESCRIPTIONS | VECTOR_COLUMNS
+    vectors = [
+        Column(name, str(kind).partition("(")[0].lower(), name != "heading_deg", said[name])
+        for name, kind in schema.items()
+    ]
+    yield Relation("vectors/*.parquet", "Their vectors, by cell, capture and view", vectors)
 
 
 def _comments(script: str) -> Iterator[tuple[str, str]]:

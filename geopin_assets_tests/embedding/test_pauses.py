@@ -9,6 +9,8 @@ from time import sleep
 import pytest
 
 from geopin_assets.embedding.protocol import BACK_OFF, Failure, FailureReason, next_try_at
+from geopin_assets.files.losable import Place
+from geopin_assets.http_client import SharedState
 from geopin_assets_tests.embedding.fetching import FakeTime, fetch, loopback_fetcher
 from geopin_assets_tests.embedding.image_server import ImageServer, Respond, body, status
 from geopin_assets_tests.embedding.pictures import encoded, smooth
@@ -62,6 +64,19 @@ def test_a_host_that_asks_twice_has_said_no(server: ImageServer) -> None:
     (result,) = fetch(loopback_fetcher(clock=time.clock, sleep=time.sleep), server.url("/a.jpg"))
     assert result == Failure(FailureReason.RATE_LIMITED, "status 429")
     assert server.hits["/a.jpg"] == 2
+
+
+def test_a_host_that_asked_one_run_for_a_pause_is_left_alone_by_all(server: ImageServer, place: Place) -> None:
+    time = FakeTime()
+    pauses = {"pauses": lambda: SharedState(place, "image hosts", time.clock)}
+    one, other = (loopback_fetcher(clock=time.clock, sleep=time.sleep, **pauses) for _ in range(2))
+    server.routes |= {"/a.jpg": status(429, retry_after="400"), "/b.jpg": body(JPEG)}
+    fetch(one, server.url("/a.jpg"))
+    (result,) = fetch(other, server.url("/b.jpg"))
+    assert isinstance(result, Failure) and result.reason is FailureReason.HOST_DOWN
+    assert server.hits["/b.jpg"] == 0
+    time.now += 401
+    assert fetch(other, server.url("/b.jpg")) == [JPEG]
 
 
 class StoppedTime(FakeTime):

@@ -66,7 +66,8 @@ def test_an_import_and_three_weeks_of_feed_equal_a_fresh_export(
 ) -> None:
     there, here, instance = ran.platform, build_platform("here"), ran.instance
     feed = FolderStore(tmp_path / "feed")
-    export(there, feed)
+    assert export(there, feed).manifest.summary.counts["captures"] == sum(there.captures().values()) > 0
+    assert export(there, feed).changes is None
     with pytest.raises(ConfigurationError, match="geopin import"):
         totals(adoption(here, feed).follow(here.definitions, instance))
     ended = adoption(here, feed).take(here.definitions, instance)
@@ -119,4 +120,5 @@ def test_a_stranger_is_refused_before_anything_is_changed(
     path.write_bytes(content)
     with pytest.raises(PayloadError, match="its hash is not that of the manifest"):
         totals(adoption(here, feed).take(here.definitions, ran.instance))
-    assert not here.storage.settings().raw_dir.exists()
+    assert here.storage.raw().crawls().is_empty()
+    assert not here.storage.takedowns().ids()

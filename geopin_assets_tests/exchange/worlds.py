@@ -11,7 +11,7 @@ import polars as pl
 from geopin_assets.cells import cell_facts
 from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, CheckedFile
 from geopin_assets.exchange.following import part_files, takedowns_of
-from geopin_assets.exchange.items import vector_file_schema
+from geopin_assets.exchange.items import ITEM_SCHEMA, vector_file_schema
 from geopin_assets.exchange.manifest import ModelFacts, read_manifest
 from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import COLUMNS, Content, Snapshot, by_province
@@ -31,7 +31,7 @@ class World:
     cell: dict[str, str] = field(default_factory=dict)
     seed: dict[str, int] = field(default_factory=dict)
     taken_down: dict[str, datetime] = field(default_factory=dict)
-    model: str = "model-1"
+    model: str = "model-4"
     dim: int = 4
     now: datetime = START
     seen_at: datetime = START
@@ -83,7 +83,7 @@ class World:
                     "capture_id": [f"panoramax:{name}"] * views,
                     "view": range(views),
                     "left_out": [0] * views,
-                    "heading_deg": [30.0 * view for view in range(views)],
+                    "heading_deg": [(90.0 + 30.0 * view) % 360.0 for view in range(views)],
                     "image_version": ["1"] * views,
                     "embedding": pl.Series(vectors.astype(np.float16), dtype=pl.Array(pl.Float16, self.dim)),
                 },
@@ -103,7 +103,7 @@ def content_of(store: ObjectStore) -> dict[str, pl.DataFrame]:
             vectors += list(_all(rows))
     schema = vector_file_schema(manifest.model.dim)
     return {
-        "captures": pl.concat(captures).sort("capture_id") if captures else pl.DataFrame(),
+        "captures": pl.concat([ITEM_SCHEMA.to_frame(), *captures]).sort("capture_id"),
         "vectors": pl.concat([schema.to_frame(), *vectors]).sort("capture_id", "view"),
         "takedowns": takedowns_of(store, manifest),
         "summary": pl.DataFrame([manifest.summary.model_dump_json(), manifest.model.model_dump_json()]),

@@ -94,7 +94,7 @@ class Platform:
     def embed(self, web: Web, embedder: Faint) -> None:
         """Raises Killed when the embedder dies; what was stored by then stays."""
         Evidence(self.storage).check_files()
-        tasks = cell_tasks(self.storage, self.model, CELLS, self.storage.takedowns().ids(), lambda _: True)
+        tasks = cell_tasks(self.storage, self.model, CELLS, self.storage.takedowns().ids(), lambda _: True, {})
         finished = embed_cells(tasks, embedder=embedder, fetcher=web, now=self.clock, decoders=InPlace())
         for cell_id, result in finished:
             assert not isinstance(result, GeoPinError), result

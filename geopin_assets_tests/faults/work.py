@@ -34,7 +34,7 @@ from geopin_assets.files import atomic
 from geopin_assets.platform.index_state import announce_versions
 from geopin_assets.platform.reconcile import reconcile
 from geopin_assets_tests.instances import instance_in, prepared_files
-from geopin_assets_tests.platform import CELLS, Platform
+from geopin_assets_tests.platform import CELLS, Installation, Platform
 
 SOURCES = ("panoramax", "amsterdam")
 ROOT = Path(__file__).parents[2]
@@ -161,24 +161,29 @@ def failures(layers: Iterable[LayerResult]) -> Failures:
 def content(where: Where) -> dict[str, Any]:
     """A digest of everything that is there, except when it happened, and counts of it."""
     with where.opened() as (platform, _):
-        embedded = pl.concat([platform.vectors(cell_id).read() for cell_id in CELLS]).sort("vector_id")
-        rows, ids = platform.rows, embedded["vector_id"].to_list()
-        version = platform.search_index.versions().serving()
-        assert version is not None
-        (index,) = platform.search_index.vectors(version).parts
-        vectors = [index.get(ids[start : start + 20]) for start in range(0, len(ids), 20)]
-        frames = {
-            "captures": platform.storage.catalog().captures(CELLS),
-            "embeddings": embedded,
-            "vectors": pl.concat(vectors).sort("vector_id"),
-            "rows": rows.query("SELECT * FROM captures ORDER BY capture_id"),
-            "vector rows": rows.query("SELECT * FROM vectors ORDER BY vector_id"),
-        }
-        lacking = {name: frame.height for name, frame in frames.items() if not frame.height}
-        assert not lacking, lacking
-        return {name: [frame.height, _digest(frame, where.port)] for name, frame in frames.items()} | {
-            "in index": index.info().vector_count
-        }
+        return content_of(platform, CELLS, where.port)
+
+
+def content_of(platform: Installation, cells: Sequence[str], port: int) -> dict[str, Any]:
+    """The same of any installation. `port`: of its sandbox."""
+    embedded = pl.concat([platform.vectors(cell_id).read() for cell_id in cells]).sort("vector_id")
+    rows, ids = platform.rows, embedded["vector_id"].to_list()
+    version = platform.search_index.versions().serving()
+    assert version is not None
+    (index,) = platform.search_index.vectors(version).parts
+    vectors = [index.get(ids[start : start + 20]) for start in range(0, len(ids), 20)]
+    frames = {
+        "captures": platform.storage.catalog().captures(cells),
+        "embeddings": embedded,
+        "vectors": pl.concat(vectors).sort("vector_id"),
+        "rows": rows.query("SELECT * FROM captures ORDER BY capture_id"),
+        "vector rows": rows.query("SELECT * FROM vectors ORDER BY vector_id"),
+    }
+    lacking = {name: frame.height for name, frame in frames.items() if not frame.height}
+    assert not lacking, lacking
+    return {name: [frame.height, _digest(frame, port)] for name, frame in frames.items()} | {
+        "in index": index.info().vector_count
+    }
 
 
 def _digest(frame: pl.DataFrame, port: int) -> str:

@@ -8,13 +8,15 @@ import pytest
 
 from geopin_assets.errors import TransientError
 from geopin_assets.files.lease import Leases
+from geopin_assets.files.losable import Place
 from geopin_assets_tests.files.processes import at_work, end, start
 
 HOLD = """
-    import pathlib, sys
+    import sys
     from geopin_assets.files.lease import Leases
-    folder, *units = sys.argv[1:]
-    with Leases(pathlib.Path(folder)).held("raw/town", units or None, what="run 1a2b") as lease:
+    from geopin_assets_tests.files.places import place_of
+    place, *units = sys.argv[1:]
+    with Leases(place_of(place)).held("raw/town", units or None, what="run 1a2b") as lease:
         print("held", flush=True)
         for line in sys.stdin:
             lease.let_go(line.strip())
@@ -23,10 +25,11 @@ HOLD = """
 COUNT_IN_EVERY_CELL = """
     import pathlib, random, sys
     from geopin_assets.files.lease import Leases
-    folder, seed = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+    from geopin_assets_tests.files.places import place_of
+    folder, seed, leases = pathlib.Path(sys.argv[1]), int(sys.argv[2]), Leases(place_of(sys.argv[3]))
     for _ in range(20):
         cells = random.Random(seed).sample([f"c{n}" for n in range(8)], 5)
-        with Leases(folder).held("raw/town", cells):
+        with leases.held("raw/town", cells):
             for cell in cells:
                 number = int((folder / cell).read_text())
                 (folder / cell).write_text(str(number + 1))
@@ -35,7 +38,7 @@ COUNT_IN_EVERY_CELL = """
 CELLS = [f"c{number}" for number in range(8)]
 
 
-def test_processes_that_want_overlapping_cells_in_any_order_take_turns(tmp_path: Path) -> None:
+def test_processes_that_want_overlapping_cells_in_any_order_take_turns(tmp_path: Path, place: Place) -> None:
     expected = dict.fromkeys(CELLS, 0)
     for seed in (1, 2, 3):
         for step in range(20):
@@ -43,29 +46,29 @@ def test_processes_that_want_overlapping_cells_in_any_order_take_turns(tmp_path:
                 expected[cell] += 1
     for cell in CELLS:
         (tmp_path / cell).write_text("0")
-    processes = [start(COUNT_IN_EVERY_CELL, tmp_path, seed) for seed in (1, 2, 3)]
+    processes = [start(COUNT_IN_EVERY_CELL, tmp_path, seed, place) for seed in (1, 2, 3)]
     assert [end(process)[0] for process in processes] == [0, 0, 0]
     assert {cell: int((tmp_path / cell).read_text()) for cell in CELLS} == expected
 
 
-def test_waiting_names_the_holder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_waiting_names_the_holder(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     said: list[str] = []
     with (
-        at_work(HOLD, tmp_path, "c1", "c2") as other,
+        at_work(HOLD, place, "c1", "c2") as other,
         pytest.raises(
             TransientError, match=rf"raw/town c2 is held by process {other.pid} \(-c, run 1a2b\) on .+ since"
         ),
-        Leases(tmp_path).held("raw/town", ["c2", "c3"], patience_s=1.5, say=said.append),
+        Leases(place).held("raw/town", ["c2", "c3"], patience_s=1.5, say=said.append),
     ):
         pass
     assert len(said) == 1 and f"process {other.pid}" in said[0]
     assert [record.message for record in caplog.records if "waiting" in record.message] == said
 
 
-def test_other_cells_and_other_assets_are_free(tmp_path: Path) -> None:
-    leases = Leases(tmp_path)
-    with at_work(HOLD, tmp_path, "c1", "c2"):
+def test_other_cells_and_other_assets_are_free(place: Place) -> None:
+    leases = Leases(place)
+    with at_work(HOLD, place, "c1", "c2"):
         with leases.held("raw/town", ["c3"], patience_s=0), leases.held("raw/city", ["c1"], patience_s=0):
             pass
         with leases.some("raw/town", ["c1", "c2", "c3"]) as mine:
@@ -74,20 +77,20 @@ def test_other_cells_and_other_assets_are_free(tmp_path: Path) -> None:
             assert free == frozenset()
 
 
-def test_a_thing_as_a_whole_meets_every_cell_of_it(tmp_path: Path) -> None:
-    leases = Leases(tmp_path)
-    with at_work(HOLD, tmp_path, "c1"), pytest.raises(TransientError), leases.held("raw/town", patience_s=0):
+def test_a_thing_as_a_whole_meets_every_cell_of_it(place: Place) -> None:
+    leases = Leases(place)
+    with at_work(HOLD, place, "c1"), pytest.raises(TransientError), leases.held("raw/town", patience_s=0):
         pass
-    with at_work(HOLD, tmp_path):
+    with at_work(HOLD, place):
         with pytest.raises(TransientError), leases.some("raw/town", ["c9"], patience_s=0):
             pass
         with leases.free("raw/town", ["c9"]) as free:
             assert free == frozenset()
 
 
-def test_a_killed_process_lets_go_at_once(tmp_path: Path) -> None:
-    leases = Leases(tmp_path)
-    with at_work(HOLD, tmp_path, "c1") as other:
+def test_a_killed_process_lets_go_at_once(place: Place) -> None:
+    leases = Leases(place)
+    with at_work(HOLD, place, "c1") as other:
         (holder,) = leases.holders("raw/town")
         assert (holder.pid, holder.units) == (other.pid, {"c1"})
         other.kill()
@@ -95,12 +98,13 @@ def test_a_killed_process_lets_go_at_once(tmp_path: Path) -> None:
         with leases.held("raw/town", ["c1"], patience_s=0):
             assert [found.pid for found in leases.holders("raw/town")] == [os.getpid()]
     assert leases.holders("raw/town") == []
-    assert list(tmp_path.rglob("*.lease")) == []
+    if isinstance(place, Path):
+        assert list(place.rglob("*.lease")) == []
 
 
-def test_what_is_let_go_is_free_while_the_rest_stays(tmp_path: Path) -> None:
-    leases = Leases(tmp_path)
-    with at_work(HOLD, tmp_path, "c1", "c2") as other:
+def test_what_is_let_go_is_free_while_the_rest_stays(place: Place) -> None:
+    leases = Leases(place)
+    with at_work(HOLD, place, "c1", "c2") as other:
         assert other.stdin and other.stdout
         other.stdin.write("c1\n")
         other.stdin.flush()
@@ -111,8 +115,8 @@ def test_what_is_let_go_is_free_while_the_rest_stays(tmp_path: Path) -> None:
             pass
 
 
-def test_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
-    leases, counted = Leases(tmp_path), 0
+def test_threads_of_one_process_exclude_each_other(place: Place) -> None:
+    leases, counted = Leases(place), 0
 
     def add(_: int) -> None:
         nonlocal counted
@@ -135,16 +139,17 @@ def test_a_holder_that_could_not_say_what_it_holds_holds_everything(tmp_path: Pa
             pass
 
 
-def test_for_life_is_until_the_process_ends(tmp_path: Path) -> None:
+def test_for_life_is_until_the_process_ends(place: Place) -> None:
     code = """
-        import pathlib, sys
+        import sys
         from geopin_assets.files.lease import Leases
-        Leases(pathlib.Path(sys.argv[1])).take_for_life("process", sys.argv[2])
+        from geopin_assets_tests.files.places import place_of
+        Leases(place_of(sys.argv[1])).take_for_life("process", sys.argv[2])
         print("held", flush=True)
         sys.stdin.read()
     """
-    leases = Leases(tmp_path)
-    with at_work(code, tmp_path, "p1") as other, at_work(code, tmp_path, "p2"):
+    leases = Leases(place)
+    with at_work(code, place, "p1") as other, at_work(code, place, "p2"):
         with pytest.raises(TransientError, match=str(other.pid)):
             leases.take_for_life("process", "p1")
         other.kill()

@@ -4,11 +4,11 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pytest
 
 from geopin_assets.errors import BudgetSpent
+from geopin_assets.files.losable import Place
 from geopin_assets.http_client import DailyUse, Quota
 from geopin_assets_tests.http_client.world import client_of, json_reply
 
@@ -17,9 +17,9 @@ URL = "https://api.example/tiles/1"
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Callable[[float], DailyUse]:
+def at(place: Place) -> Callable[[float], DailyUse]:
     """The account as a process sees it that starts at a time of day."""
-    return lambda now_s: DailyUse(tmp_path / "use.sqlite", clock=lambda: now_s)
+    return lambda now_s: DailyUse(place, clock=lambda: now_s)
 
 
 def test_a_budget_lasts_a_day_over_all_runs_and_is_full_again_at_midnight_utc(at):
@@ -75,8 +75,8 @@ def test_threads_never_spend_more_than_there_is(at):
         assert sum(pool.map(spend, range(100))) == 50
 
 
-def _spend_until_empty(path: Path) -> int:
-    use, spent = DailyUse(path, clock=lambda: NOON_S), 0
+def _spend_until_empty(place: Place) -> int:
+    use, spent = DailyUse(place, clock=lambda: NOON_S), 0
     while True:
         try:
             use.spend("flickr", "search", 120)
@@ -85,12 +85,12 @@ def _spend_until_empty(path: Path) -> int:
         spent += 1
 
 
-def test_processes_never_spend_more_than_there_is(tmp_path: Path):
+def test_processes_never_spend_more_than_there_is(place: Place):
     with multiprocessing.get_context("spawn").Pool(3) as pool:
-        assert sum(pool.map(_spend_until_empty, [tmp_path / "use.sqlite"] * 3)) == 120
+        assert sum(pool.map(_spend_until_empty, [place] * 3)) == 120
 
 
-def test_a_client_sends_nothing_beyond_its_budget_and_attempts_count(at, tmp_path: Path):
+def test_a_client_sends_nothing_beyond_its_budget_and_attempts_count(at):
     options = {"quotas": {"tiles": Quota(per_second=1000.0, per_day=3)}, "daily_use": at(NOON_S)}
     client, server, _ = client_of(json_reply(status=500), json_reply(status=500), json_reply([1]), **options)
     assert client.get_json(URL, kind="tiles") == [1]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geopin_assets.files.losable import Place
 from geopin_assets.http_client import SharedBucket
 from geopin_assets.http_client.rate import Bucket
 from geopin_assets.http_client.state import OwnState
@@ -130,20 +131,20 @@ def test_what_a_clock_far_ahead_has_written_holds_nobody_up_for_long(tmp_path: P
     assert taken(bucket(tmp_path, right), right, 1)[0] <= 3600
 
 
-def _slots(path: Path) -> list[float]:
+def _slots(place: Place) -> list[float]:
     """What one process gets, by a clock that stands still: the waits it is told are its slots."""
     slots: list[float] = []
     shared = SharedBucket(
-        path, "cloudflare", requests=1_000, period_s=300.0, burst=100, clock=lambda: NOON_S, sleep=slots.append
+        place, "cloudflare", requests=1_000, period_s=300.0, burst=100, clock=lambda: NOON_S, sleep=slots.append
     )
     for _ in range(80):
         shared.acquire()
     return [0.0] * (80 - len(slots)) + slots
 
 
-def test_processes_share_one_rate(tmp_path: Path) -> None:
+def test_processes_share_one_rate(place: Place) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        slots = sorted(slot for part in pool.map(_slots, [tmp_path / "rate.sqlite"] * 2) for slot in part)
+        slots = sorted(slot for part in pool.map(_slots, [place] * 2) for slot in part)
     assert slots == pytest.approx([0.0] * 100 + [number / 3 for number in range(1, 61)], abs=1e-3)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from geopin_assets.errors import PermanentError, SourceUnavailable, TransientError
+from geopin_assets.files.losable import Place
 from geopin_assets.http_client import CircuitBreaker, DailyUse, Quota, build_politeness, shared_politeness
 from geopin_assets.http_client.state import SharedState, Values
 from geopin_assets_tests.http_client.world import Clock, client_of, json_reply
@@ -22,11 +23,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breaker(tmp_path: Path, clock: Clock) -> Callable[[], CircuitBreaker]:
+def breaker(place: Place, clock: Clock) -> Callable[[], CircuitBreaker]:
     """That of another process each time."""
-    return lambda: CircuitBreaker(
-        failures=3, clock=clock, state=SharedState(tmp_path / "use.sqlite", "panoramax/", clock)
-    )
+    return lambda: CircuitBreaker(failures=3, clock=clock, state=SharedState(place, "panoramax/", clock))
 
 
 def hears(breaker: CircuitBreaker) -> CircuitBreaker:
@@ -81,8 +80,8 @@ def test_one_process_probes_for_all_and_old_failures_are_forgotten(
     first.check()  # one failure, not the fourth
 
 
-def test_a_clock_that_was_put_back_keeps_the_length_of_a_pause(tmp_path: Path, clock: Clock) -> None:
-    state = SharedState(tmp_path / "use.sqlite", "x", clock)
+def test_a_clock_that_was_put_back_keeps_the_length_of_a_pause(place: Place, clock: Clock) -> None:
+    state = SharedState(place, "x", clock)
     state.change(lambda values: values.update(paused_until_at_s=clock.now + 300, failures=2))
     clock.now -= 900_000
     assert state.read() == {"paused_until_at_s": clock.now + 300, "failures": 2}

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from geopin_assets.errors import TransientError
+from geopin_assets.errors import DamagedFileError, TransientError
 from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.cell_files import CellFiles
@@ -123,3 +123,18 @@ def test_a_catalog_from_before_there_were_files_writes_all_of_them(raw: RawStore
         db.execute("drop table unwritten_cells")
     Catalog(path, cells=cells).apply_takedowns()  # as whoever embeds or publishes does first
     assert ids(cells) == ["panoramax:1"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no parquet"])
+def test_a_damaged_or_lost_file_is_written_anew_by_the_next_merge_of_its_cell(
+    raw: RawStore, catalog: Catalog, cells: CellFiles, content: bytes
+) -> None:
+    crawl(raw, A, [capture("1")])
+    catalog.merge([A], raw)
+    cells.objects.put(f"{A}.parquet", content)
+    with pytest.raises(DamagedFileError):
+        cells.read(A)
+    cells.set_aside(A)
+    assert catalog.unmerged(raw) == [A]
+    catalog.merge([A], raw)
+    assert ids(cells) == ["panoramax:1"] and catalog.unmerged(raw) == []

@@ -78,3 +78,16 @@ def test_a_pointer_whose_snapshot_is_gone_is_said_to_be_nothing(
     with pytest.raises(ConfigurationError):
         fetch(object_store, tmp_path / "x.duckdb")
     assert orjson.loads(object_store.get("current.json"))["generation"] >= 1
+
+
+def test_what_was_taken_down_is_in_no_snapshot_that_could_be_fetched(
+    catalog: Catalog, raw: RawStore, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    merged(catalog, raw, "1", "2")
+    publish(catalog, object_store)
+    catalog.takedowns().take_down(["panoramax:1"], note="asked", now=DAY_1)
+    catalog.apply_takedowns()
+    publish(catalog, object_store, keeps_before=False)
+    assert len([stored for stored in object_store.walk() if stored.key.endswith(".duckdb")]) == 1
+    fetch(object_store, tmp_path / "x.duckdb")
+    assert held(tmp_path / "x.duckdb") == [("panoramax:2",)]

@@ -21,7 +21,7 @@ from geopin_assets.defs.running.deadline import InTime
 from geopin_assets.defs.running.materialize import Advance, CellDone, CellFailed, Progress, materialize_cells
 from geopin_assets.embedding.model.choosing import DIM, LazyEmbedder, embedding_code_version
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Model, embedding_schema
-from geopin_assets.errors import GeoPinError, TransientError
+from geopin_assets.errors import DamagedFileError, GeoPinError, TransientError
 from geopin_assets.sources.links import LinkedCapture, Links
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, content_version
 
@@ -38,6 +38,11 @@ COLUMNS = Columns(
         "vector_id": "Capture id and view: the id of the vector in the published index",
         "view": "0 looks at the image center; panoramas have 12, one every 30 degrees clockwise",
         "left_out": "How many views of the image have no vector, as they show nothing: padding, black, one color",
+        "blur": "0 to 1: how little another blurring changes the view; null: not known, as with the next four",
+        "light": "0 to 1: the level that a tenth of the view's pixels exceed",
+        "clipped": "Share of the pixels of its lower half that are white",
+        "contrast": "Standard deviation of its levels, 0 to 1",
+        "detail": "Share of its blocks that are not flat",
         "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
         "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
         "image_version": "Version of the image that was embedded",
@@ -73,19 +78,23 @@ def embeddings(
         with sources.links() as links, progress.task(context, total, "captures") as advance:
             fetcher, embedder = embedding.fetcher(), LazyEmbedder(model, embedding.embedder)
             renew, attempts, on_progress = _renew(links, context.log), embedding.attempts(), _shown_on(advance, cells)
+            unread: dict[str, str] = {}
+            unwanted = embedding.unwanted()
 
             def finished(some: Sequence[str]) -> "Iterator[tuple[str, CellEmbeddings | GeoPinError]]":
                 return embed_cells(
-                    cell_tasks(storage, model, InTime(some, cells.deadline), down, fetcher.obeys),
+                    cell_tasks(storage, model, InTime(some, cells.deadline), down, fetcher.obeys, unread),
                     embedder=embedder,
                     fetcher=fetcher,
                     renew=renew,
                     on_progress=on_progress,
                     attempts=attempts,
+                    unwanted=unwanted,
                     is_over=lambda: cells.deadline.is_over,
                 )
 
             yield from _outcomes(storage, model, cells, down, finished)
+            yield from (CellFailed(cell_id, error) for cell_id, error in unread.items())
 
     try:
         yield from materialize_cells(context, embed)
@@ -95,15 +104,27 @@ def embeddings(
 
 
 def cell_tasks(
-    storage: Storage, model: Model, cell_ids: Sequence[str], down: Collection[str], obeys: Callable[[str], bool]
+    storage: Storage,
+    model: Model,
+    cell_ids: Sequence[str],
+    down: Collection[str],
+    obeys: Callable[[str], bool],
+    unread: dict[str, str],
 ) -> "Iterator[CellTask]":
-    """The cells to bring up to date; their captures are read as the run comes to them. `down`: taken down by now."""
+    """The cells to bring up to date; their captures are read as the run comes to them.
+
+    `down`: what was taken down by now; `unread` gets the cells that cannot be read, and why.
+    """
     from geopin_assets.embedding.plan import CellTask
 
     failures, files = storage.failures(), storage.vectors(model)
     for cell_id in cell_ids:
         failed = failures.read(cell_id)
-        cell, captures = _wanted(storage, cell_id, failed, down)
+        try:
+            cell, captures = _wanted(storage, cell_id, failed, down)
+        except GeoPinError as error:
+            unread[cell_id] = f"{type(error).__name__}: {error}"
+            continue
         yield CellTask(cell_id, captures, failed, files.cell(cell_id), partial(_gone, cell), obeys)
 
 
@@ -114,11 +135,24 @@ def _wanted(
     from geopin_assets.store.catalog import IMAGE_COLUMNS
     from geopin_assets.store.thinning import THINNING_COLUMNS, decided
 
-    cell = storage.cells().read(cell_id, tuple(dict.fromkeys((*IMAGE_COLUMNS, *THINNING_COLUMNS))))
+    cell = _read(storage, cell_id, list(dict.fromkeys((*IMAGE_COLUMNS, *THINNING_COLUMNS))))
     there = cell.captures.filter(~pl.col("capture_id").is_in(list(down)))
     final = failed.filter(pl.col("next_try_at").is_null()).join(there, on=["capture_id", "image_version"], how="semi")
     reasons = decided(there, storage.settings().thin_m, set(final["capture_id"]))
     return cell, there.filter(reasons.is_null())
+
+
+def _read(storage: Storage, cell_id: str, columns: Sequence[str]) -> "CellFile":
+    """What was merged of a cell; a damaged file is set aside, and written anew where the catalog is."""
+    cells = storage.cells()
+    try:
+        return cells.read(cell_id, columns)
+    except DamagedFileError as error:
+        cells.set_aside(cell_id)
+        if storage.settings().is_worker:
+            raise DamagedFileError(f"{error}; `geopin merge` where the catalog is writes it anew") from error
+        storage.catalog().merge([cell_id], storage.raw())
+        return cells.read(cell_id, columns)
 
 
 def _gone(cell: "CellFile", captures: pl.DataFrame) -> pl.Series:

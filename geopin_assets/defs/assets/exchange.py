@@ -1,4 +1,4 @@
-"""publish/exchange: the index as others may take it, and a feed of what changed.
+"""exchange/publication: the index as others may take it, and a feed of what changed.
 
 Not here: what is passed on, and the files (`exchange/`).
 """

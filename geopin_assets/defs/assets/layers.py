@@ -49,17 +49,15 @@ def layers(storage: Storage) -> dg.MaterializeResult:
             url,
             streets.lines if streets else (),
         )
-    return dg.MaterializeResult(
-        metadata={
-            "map": dg.MetadataValue.url(f"{url}/{made.page.name}"),
-            "captures_tilejson": dg.MetadataValue.url(f"{url}/captures.json"),
-            "cells_tilejson": dg.MetadataValue.url(f"{url}/cells.json"),
-            "captures": made.captures,
-            "tiles": made.tiles,
-            "bytes": made.bytes,
-        }
-        | ({} if streets is None else _of_streets(streets))
-    )
+    shown: dict[str, Any] = {
+        "map": dg.MetadataValue.url(f"{url}/{made.page.name}"),
+        "captures_tilejson": dg.MetadataValue.url(f"{url}/captures.json"),
+        "cells_tilejson": dg.MetadataValue.url(f"{url}/cells.json"),
+        "captures": made.captures,
+        "tiles": made.tiles,
+        "bytes": made.bytes,
+    }
+    return dg.MaterializeResult(metadata=shown | ({} if streets is None else _of_streets(streets)))
 
 
 def _coverage(storage: Storage) -> pl.DataFrame:
@@ -70,7 +68,7 @@ def _coverage(storage: Storage) -> pl.DataFrame:
 
     try:
         with storage.quality().as_file("coverage.parquet") as path:
-            return read_frame(path).cast(COVERAGE_SCHEMA)  # type: ignore[arg-type]
+            return read_frame(path).cast(COVERAGE_SCHEMA)
     except (NoSuchObjectError, FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
         return coverage_by_cell(storage.catalog().all_captures(COVERAGE_COLUMNS))
 

@@ -17,6 +17,7 @@ from pydantic import Field
 from geopin_assets.defs.declare import asset, version_of_module
 from geopin_assets.defs.graph import EMBEDDINGS, VECTORIZE
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
+from geopin_assets.defs.running.history import purge_backfills, purge_runs
 from geopin_assets.files.damage import set_aside_before
 from geopin_assets.files.disk import (
     bytes_of,
@@ -127,6 +128,11 @@ class FileRetention(dg.Config):
         "one nor in any version of the index",
     )
     damaged_days: int = Field(default=30, ge=1, description="Days that a file is kept that was damaged and set aside")
+    history_days: int = Field(
+        default=90,
+        ge=14,
+        description="Days that Dagster's runs and backfills stay; a run that made what is there now stays longer",
+    )
     evaluations_days: int = Field(default=30, ge=1, description="Days that Dagster's evaluations of automation stay")
 
 
@@ -138,7 +144,7 @@ def leftovers(
     embedding: Embedding,
     search_index: SearchIndex,
 ) -> dg.MaterializeResult:
-    """What killed runs, forgotten models and Dagster's automation left behind is removed, by age.
+    """What killed runs, forgotten models and Dagster's runs and automation left behind is removed, by age.
 
     Small Parquet files that the embedding of a killed run left in a cell become one; the next run continues from it.
     A finished cell is one file already, replaced whole. Runs in the pool of those who embed.
@@ -158,6 +164,8 @@ def leftovers(
         parts = remove_folders(vectors, untouched_folders(vectors, idle, now - timedelta(days=config.parts_days)))
         compacted = compact_parts(vectors, untouched_folders(vectors, idle, now - _ABANDONED_AFTER))
     _purge_evaluations(context.instance, now - timedelta(days=config.evaluations_days))
+    history = now - timedelta(days=config.history_days)
+    runs, backfills = purge_runs(context.instance, history), purge_backfills(context.instance, history)
     unused = _unused_models(vectors, embedding, search_index)
     models = remove_folders(vectors, untouched_folders(vectors, unused, now - timedelta(days=config.model_days)))
     return dg.MaterializeResult(
@@ -167,6 +175,8 @@ def leftovers(
             "part_files": parts.files,
             "part_files_compacted": compacted,
             "files_of_unused_models": models.files,
+            "old_runs": runs,
+            "old_backfills": backfills,
             "freed_bytes": partial.bytes + damaged.bytes + parts.bytes + models.bytes,
         }
     )

@@ -18,7 +18,7 @@ from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below
 from geopin_assets.defs.running.takedown import Takedown
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.exchange.adopting import Adopting, Followed, followed, note_followed
+from geopin_assets.exchange.adopting import Adopting, Followed, followed, note_followed, note_of, undo_takedowns
 from geopin_assets.exchange.following import Most, opened, refuse_losses, steps, takedowns_of, verify
 from geopin_assets.exchange.manifest import Entry, Manifest, read_manifest
 from geopin_assets.files.object_store import ObjectStore
@@ -87,14 +87,9 @@ class Adoption:
         self, defs: dg.Definitions, instance: dg.DagsterInstance, acts: pl.DataFrame, feed_id: str
     ) -> Iterator[LayerResult]:
         """What the list of the others says: on ours from now on, or off it again where only they had put it there."""
-        listed, note = self.storage.takedowns(), f"feed {feed_id}"
-        ours = dict(listed.listed().select("capture_id", "note").iter_rows())
-        undone = acts.filter("is_undone")["capture_id"]
-        if back := [capture_id for capture_id in undone if ours.get(capture_id) == note]:
-            listed.undo(back, now=datetime.now(UTC))
-        if new := [one for one in acts.filter(~pl.col("is_undone"))["capture_id"] if one not in ours]:
+        if new := undo_takedowns(self.storage, acts, feed_id):
             takedown = Takedown(tuple(new), self.storage, self.search_index)
-            yield from takedown.finish(defs, instance, takedown.begin(note))
+            yield from takedown.finish(defs, instance, takedown.begin(note_of(feed_id)))
             self.counts["taken_down"] += len(new)
 
     def _finish(self, defs: dg.Definitions, instance: dg.DagsterInstance) -> Iterator[LayerResult]:

@@ -128,7 +128,7 @@ class _Turns:
 
     def __init__(self, context: dg.AssetExecutionContext, work: Work) -> None:
         self._context, self._work, self._deadline = context, work, Deadline.of(context)
-        self._has_begun_some = False
+        self._has_kept_some = False
         self._is_struck = False
 
     def over(self, cell_ids: Sequence[str]) -> Iterator[tuple[CellDone | CellFailed, Callable[[str], None]]]:
@@ -151,10 +151,12 @@ class _Turns:
                 taken = leases.some(key, left, what=what, patience_s=deadline.beginning_s, say=context.log.info)
                 with taken as lease:
                     mine = InTime([cell_id for cell_id in left if cell_id in lease.units], deadline)
-                    for outcome in self._work(mine):
-                        self._has_begun_some = True
-                        yield outcome, lease.let_go
-                    self._has_begun_some |= mine.is_kept
+                    try:
+                        for outcome in self._work(mine):
+                            self._has_kept_some |= isinstance(outcome, CellDone)
+                            yield outcome, lease.let_go
+                    finally:
+                        self._has_kept_some |= mine.is_kept
             except StillHeldError as error:
                 context.log.warning(str(error))
                 return
@@ -167,7 +169,7 @@ class _Turns:
 
     def stopped(self, keys: Collection[str], left: Collection[str], failed: Mapping[str, str]) -> dg.Failure:
         """The failure that says so, after the rest was handed on where that leads any further."""
-        rest = "handed on to another run" if self._has_begun_some and hand_on(self._context) else "left to the next run"
+        rest = "handed on to another run" if self._has_kept_some and hand_on(self._context) else "left to the next run"
         how = f"ended by {self._deadline}" if self._is_struck else f"stopped in time for {self._deadline}"
         text = f"{how}: {len(keys) - len(left) - len(failed)} of {len(keys)} cells done, {len(left)} {rest}"
         if not failed:

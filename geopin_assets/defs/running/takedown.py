@@ -164,8 +164,12 @@ class Takedown:
 
     def _leave_catalog(self) -> Iterator[LayerResult]:
         """Out of the catalog, and the list into all its copies; nothing to show unless it failed."""
+        from geopin_assets.store.snapshot import current, publish
+
         try:
             self.storage.catalog().apply_takedowns()
+            if current(snapshots := self.storage.snapshots()):  # copies that somebody could still fetch
+                publish(self.storage.catalog(), snapshots, keeps_before=False)
         except GeoPinError as error:
             result = LayerResult("catalog and list")
             _note(result, "catalog", error)

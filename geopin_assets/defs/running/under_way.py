@@ -15,6 +15,7 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from functools import cache, wraps
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -53,7 +54,8 @@ def living_runs(
 
 def process_tag(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
     """The tag of a run in this process. It names the run too: whoever repeats a run copies its tags."""
-    return {PROCESS_TAG: _tag_start(run_id) + _token(instance.root_directory, os.getpid())}
+    home = instance.root_directory
+    return {PROCESS_TAG: _tag_start(run_id, home) + _token(home, os.getpid())}
 
 
 def tell_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
@@ -85,20 +87,23 @@ def alone(make: Callable[..., T]) -> Callable[..., T]:
 
 
 def _gone(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun]) -> list[dg.DagsterRun]:
-    """Those of this machine whose process, by their tag, does not live."""
-    tokens = {run.run_id: run.tags.get(PROCESS_TAG, "").removeprefix(_tag_start(run.run_id)) for run in runs}
+    """Those of this machine and home whose process, by their tag, does not live."""
+    home = instance.root_directory
+    tokens = {run.run_id: run.tags.get(PROCESS_TAG, "").removeprefix(_tag_start(run.run_id, home)) for run in runs}
     here = {run_id: token for run_id, token in tokens.items() if token and " " not in token}
     if not here:
         return []
-    alive = {unit for holder in leases_in(instance.root_directory).holders(_THING) for unit in holder.units or ()}
+    alive = {unit for holder in leases_in(home).holders(_THING) for unit in holder.units or ()}
     suspects = [run_id for run_id, token in here.items() if token not in alive]
     fresh = instance.get_runs(dg.RunsFilter(run_ids=suspects)) if suspects else []  # it may just have ended well
     still = {run.run_id for run in fresh if run.status in _IN_A_PROCESS}
     return [run for run in runs if run.run_id in still]
 
 
-def _tag_start(run_id: str) -> str:
-    return f"{run_id} {socket.gethostname()} "
+def _tag_start(run_id: str, home: str) -> str:
+    """Of runs in processes that leave their leases in this home. No space but the one that ends it."""
+    place = blake2b(home.encode(), digest_size=4).hexdigest()
+    return f"{run_id} {socket.gethostname()}:{place} "
 
 
 @cache

@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -37,6 +36,7 @@ from geopin_assets.errors import (
     SourceUnavailable,
     TransientError,
 )
+from geopin_assets.files.losable import Place, clock_of
 from geopin_assets.http_client import (
     AccessDenied,
     Answer,
@@ -167,7 +167,7 @@ class Requests:
 class CloudflareApi:
     """Asks for results, and gets them or an error of `errors.py`. Thread-safe; close it or use it as a context manager.
 
-    `rate_file` holds the account's rate for all processes. At most `max_concurrency` calls are under way at once.
+    `rate_place` holds the account's rate for all who share it. At most `max_concurrency` calls are under way at once.
     `transport`, `clock`, `sleep` and `wall_clock` are the outside world.
     """
 
@@ -176,7 +176,7 @@ class CloudflareApi:
         account_id: str,
         token: str,
         *,
-        rate_file: Path,
+        rate_place: Place,
         base_url: str = BASE_URL,
         contact: str = "",
         max_concurrency: int = 4,
@@ -185,16 +185,17 @@ class CloudflareApi:
         transport: "Transport | None" = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        wall_clock: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] | None = None,
     ) -> None:
         if not (account_id and token):
             raise ConfigurationError("Cloudflare needs an account id and an API token")
+        wall_clock = wall_clock or clock_of(rate_place)
         self._account_id, self._wall_clock = account_id, wall_clock
         self._root = f"{base_url.rstrip('/')}/accounts/{quote(account_id, safe='')}"
         self._authorization = {"Authorization": f"Bearer {token}"}
         self._slots = BoundedSemaphore(max_concurrency)
         rate = SharedBucket(
-            rate_file,
+            rate_place,
             "cloudflare",
             requests=OUR_REQUESTS_PER_WINDOW,
             period_s=WINDOW_S,
@@ -204,7 +205,7 @@ class CloudflareApi:
         )
         products = {}
         for product in ("vectorize", "d1"):
-            state = SharedState(rate_file, f"cloudflare/{self.account_key}/{product}", wall_clock)
+            state = SharedState(rate_place, f"cloudflare/{self.account_key}/{product}", wall_clock)
             breaker = CircuitBreaker(failures=2 * attempts, clock=wall_clock, state=state)
             products[product] = Politeness(rate, breaker)
         self._client = HttpClient(

@@ -115,7 +115,7 @@ class Workplace:
         self.api = CloudflareApi(
             ACCOUNT_ID,
             TOKEN,
-            rate_file=folder / _RATE_FILE,
+            rate_place=folder / _RATE_FILE,
             base_url=address + API,
             transport=transport,
             sleep=time.sleep if keeps_rate else clock.sleep,

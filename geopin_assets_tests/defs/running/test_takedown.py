@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import CellCrawl
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_2, capture, crawl
+from geopin_assets_tests.files.processes import at_work
 from geopin_assets_tests.index.frames import NOW, Faults, Killed, publish_rows
 from geopin_assets_tests.index.test_publish import INDEX_CALLS, LEDGER_CALLS
 from geopin_assets_tests.instances import instance_in
@@ -396,3 +398,40 @@ def test_a_crawl_stores_nothing_that_was_taken_down_and_counts_it(tmp_path: Path
     assert done.metadata["rejected_by_reason"].value == {"taken_down": 1}
     assert done.metadata["rejected_examples"].value == {"taken_down": ["gone"]}
     assert orjson.loads(orjson.dumps(done.metadata["rejected"])) == 1
+
+
+OTHER_MACHINE = """
+    import pathlib, sys
+    from geopin_assets.files.lease import Leases
+    from geopin_assets_tests.files.places import place_of
+    place, cell_id, file = place_of(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
+    with Leases(place).held("index/embeddings", [cell_id]):
+        before = file.read_bytes()
+        print("read", flush=True)
+        sys.stdin.readline()
+        file.write_bytes(before)
+"""
+
+
+def test_what_another_machine_embeds_meanwhile_leaves_too(
+    place: Installation, tmp_path: Path, postgres_place: str
+) -> None:
+    """It read the cell before the takedown, and writes it after what searches see was cleaned."""
+    place.set(GEOPIN_POSTGRES_URL=postgres_place)
+    (file,) = (tmp_path / "data" / "embeddings").rglob(f"{HERE}.parquet")
+    with (
+        instance_in(tmp_path) as instance,
+        at_work(OTHER_MACHINE, postgres_place, HERE, file) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        taken = pool.submit(take_down, place, instance)
+        assert other.stdin
+        with pytest.raises(TimeoutError):
+            taken.result(timeout=3)  # it waits for the cell
+        other.stdin.write("\n")
+        other.stdin.flush()
+        results = taken.result(timeout=60)
+    assert not {asset: result.failed for asset, result in results.items() if result.failed}
+    assert set(place.vectors(HERE).read()["capture_id"]) == {STAYS}
+    assert list(place.storage.raw().find_captures("panoramax", [GONE])) == []
+    assert takedown_of(place).traces() == []

@@ -1,6 +1,5 @@
 """Runs whose process is gone are closed; what two doors do at once is done once."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -75,8 +74,9 @@ def test_a_run_of_a_living_process_stays_whatever_tags_it_copied(tmp_path: Path)
         started = {"status": dg.DagsterRunStatus.STARTED}
         mine, copied, other, plain = (dg.DagsterRun("job", tags=tags, **started) for tags in ({}, {}, {}, {}))
         mine = mine.with_tags(process_tag(instance, mine.run_id))
-        copied = copied.with_tags({PROCESS_TAG: f"{other.run_id} {os.uname().nodename} 1-gone"})
-        other = other.with_tags({PROCESS_TAG: f"{other.run_id} another-host 1-gone"})
+        place = process_tag(instance, other.run_id)[PROCESS_TAG].rpartition(" ")[0]
+        copied = copied.with_tags({PROCESS_TAG: f"{place} 1-gone"})
+        other = other.with_tags({PROCESS_TAG: f"{other.run_id} another-host:0 1-gone"})
         for run in (mine, copied, other, plain):
             instance.add_run(run)
         assert {run.run_id for run in living_runs(instance)} == {r.run_id for r in (mine, copied, other, plain)}

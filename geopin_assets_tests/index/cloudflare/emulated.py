@@ -32,7 +32,7 @@ def emulated(
         CloudflareApi(
             emulator.account_id,
             emulator.token,
-            rate_file=folder / "rate.sqlite",
+            rate_place=folder / "rate.sqlite",
             base_url=emulator.base_url,
             attempts=attempts,
             transport=transport(emulator),

@@ -28,7 +28,7 @@ def real_d1(url: str, folder: Path, clock: Clock) -> Iterator[D1Store]:
     with CloudflareApi(
         ACCOUNT,
         TOKEN,
-        rate_file=folder / "rate.sqlite",
+        rate_place=folder / "rate.sqlite",
         base_url=f"{url}/client/v4",
         transport=_OneDatabase(),
         wall_clock=lambda: clock().timestamp(),

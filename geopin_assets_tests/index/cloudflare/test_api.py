@@ -288,11 +288,11 @@ def test_an_upload_address_that_expired_is_not_tried_again(tmp_path: Path) -> No
 @pytest.mark.parametrize(("account", "token"), [("", TOKEN), (ACCOUNT, "")])
 def test_without_account_or_token_there_is_no_client(tmp_path: Path, account: str, token: str) -> None:
     with pytest.raises(ConfigurationError, match="needs an account id and an API token"):
-        CloudflareApi(account, token, rate_file=tmp_path / "rate.sqlite")
+        CloudflareApi(account, token, rate_place=tmp_path / "rate.sqlite")
 
 
 def test_a_token_with_a_line_end_is_refused_without_being_shown(tmp_path: Path) -> None:
-    api = CloudflareApi(ACCOUNT, f"{TOKEN}\n", rate_file=tmp_path / "rate.sqlite")
+    api = CloudflareApi(ACCOUNT, f"{TOKEN}\n", rate_place=tmp_path / "rate.sqlite")
     with pytest.raises(ConfigurationError, match="header Authorization") as caught:
         api.call("GET", "d1/x")
     assert TOKEN not in str(caught.value)

@@ -56,7 +56,7 @@ def api_on(
     """A client of a server."""
     defaults: dict[str, Any] = {"clock": clock, "sleep": clock.sleep, "wall_clock": clock}
     transport = httpx.MockTransport(handler)
-    return CloudflareApi(ACCOUNT, TOKEN, rate_file=folder / "rate.sqlite", transport=transport, **defaults | options)
+    return CloudflareApi(ACCOUNT, TOKEN, rate_place=folder / "rate.sqlite", transport=transport, **defaults | options)
 
 
 def wait_of(clock: Clock, **options: float) -> Wait:

@@ -1,0 +1,136 @@
+"""A Postgres that several machines share, for the little that they must agree on: one connection a process.
+
+Here: opening, one transaction at a time, the time that everybody goes by, and what errors mean. Not here: tables;
+whoever uses it brings its schema. An address is never in a message: it can hold a password. Importing this imports no
+psycopg2.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import blake2b
+from threading import RLock
+from typing import Any, TypeVar
+
+from geopin_assets.errors import ConfigurationError, TransientError
+
+T = TypeVar("T")
+_NAME = "the Postgres that machines share"
+_TRIES = 2
+_WITHIN: dict[str, Any] = {
+    "connect_timeout": 10,
+    "application_name": "geopin",
+    "options": "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
+    **{"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3},
+}
+"""Both ends notice within a minute that the other is gone."""
+
+
+class Statements:
+    """As SQLite's connections take them: a `?` for each value."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """The cursor, to fetch rows from."""
+        self._cursor.execute(sql.replace("?", "%s"), tuple(values))
+        return self._cursor
+
+
+class SharedDatabase:
+    """The database at an address, for the threads of this process. `session` changes whenever a connection was lost."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address.replace("+psycopg2", "", 1)
+        self._lock, self._connection, self._made = RLock(), None, set[str]()
+        self._pid = self.session = 0
+        self._ahead_s: float | None = None
+
+    def work(self, schema: str, work: Callable[[Statements], T], *, turn: str = "") -> T:
+        """One transaction; returns what `work` does, which may be called twice.
+
+        `turn`: nobody else is in a transaction of that name meanwhile. Raises TransientError where there is no answer.
+        """
+        import psycopg2
+
+        with self._lock:
+            for attempt in range(_TRIES):
+                try:
+                    return self._once(schema, work, turn)
+                except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+                    self._connection = None
+                    if attempt + 1 == _TRIES:
+                        raise TransientError(f"{_NAME}: {type(error).__name__}") from error
+        raise AssertionError("the last attempt returns or raises")
+
+    @contextmanager
+    def exclusive(self, schema: str, turn: str) -> Iterator[Statements]:
+        """One transaction with nobody else in one of that name. Raises TransientError where there is no answer."""
+        import psycopg2
+
+        with self._lock:
+            self.work(schema, lambda db: db.execute("select 1"))  # a connection that was lost is made anew
+            try:
+                with self._opened() as connection, connection.cursor() as cursor:
+                    cursor.execute("select pg_advisory_xact_lock(%s)", [number_of(turn)])
+                    yield Statements(cursor)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+                self._connection = None
+                raise TransientError(f"{_NAME}: {type(error).__name__}") from error
+
+    def now_s(self) -> float:
+        """Seconds since the epoch by the server's clock: those of machines differ."""
+        if self._ahead_s is None:
+            self.work("", lambda _: None)
+        return time.time() + (self._ahead_s or 0.0)
+
+    def close(self) -> None:
+        """Until it is needed again."""
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def _once(self, schema: str, work: Callable[[Statements], T], turn: str) -> T:
+        connection = self._opened()
+        with connection, connection.cursor() as cursor:
+            db = Statements(cursor)
+            if schema not in self._made and schema:
+                db.execute("select pg_advisory_xact_lock(?)", [number_of("schema")])
+                cursor.execute(schema)
+            if turn:
+                db.execute("select pg_advisory_xact_lock(?)", [number_of(turn)])
+            result = work(db)
+        self._made.add(schema)
+        return result
+
+    def _opened(self) -> Any:
+        """The connection of this process: one that was forked has the other's, which is not to be touched."""
+        import psycopg2
+
+        if self._connection is None or self._connection.closed or self._pid != os.getpid():
+            try:
+                self._connection = psycopg2.connect(self._address, **_WITHIN)
+            except psycopg2.ProgrammingError as error:
+                said = "GEOPIN_POSTGRES_URL: choose postgresql://user:password@host/database"
+                raise ConfigurationError(said) from error
+            self._pid, self.session = os.getpid(), self.session + 1
+            connection: Any = self._connection
+            with connection, connection.cursor() as cursor:
+                cursor.execute("select extract(epoch from clock_timestamp())")
+                self._ahead_s = float(cursor.fetchone()[0]) - time.time()
+        return self._connection
+
+
+def number_of(text: str) -> int:
+    """A number for a name, as Postgres' advisory locks want it."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+@lru_cache
+def shared_database(address: str) -> SharedDatabase:
+    """The same for the life of the process."""
+    return SharedDatabase(address)

@@ -1,0 +1,111 @@
+"""Runs are put into the queue of their asset, and one whose worker is gone is not healthy."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from celery.contrib.testing.worker import start_worker
+from dagster._core.launcher import WorkerStatus
+from dagster._core.run_coordinator import SubmitRunContext
+
+from geopin_assets.defs.graph import GRAPH, QUEUES, queue_of
+from geopin_assets.defs.running.celery_runs import AskingCeleryRunLauncher
+from geopin_assets.defs.running.queues import QUEUE_TAG
+
+TASK_TAG = "dagster-celery/task_id"
+GPU = {"dagster-k8s/config": '{"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}'}
+COORDINATOR = {
+    "module": "geopin_assets.defs.running.queues",
+    "class": "QueueByAsset",
+    "config": {"tags": {"gpu": GPU}},
+}
+
+
+def test_every_asset_has_a_queue_and_what_writes_the_catalog_and_the_ledger_has_one_worker() -> None:
+    assert {row.queue for row in GRAPH} == set(QUEUES)
+    assert {row.queue for row in GRAPH if row.group == "raw"} == {"crawl"}
+    assert {row.queue for row in GRAPH if row.pool == "duckdb"} == {"catalog"}
+    assert {row.key for row in GRAPH if row.queue == "gpu"} == {"index/embeddings"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "queue"),
+    [
+        (["raw/mapillary"], "crawl"),
+        (["index/embeddings"], "gpu"),
+        (["publish/d1", "publish/vectorize"], "publish"),
+        (["raw/mapillary", "catalog/captures", "index/embeddings"], "catalog"),
+        (["raw/mapillary", "index/embeddings"], "crawl"),
+        (["quality/coverage"], "catalog"),
+        (["somebody/elses"], "catalog"),
+        ([], "catalog"),
+    ],
+)
+def test_a_run_goes_where_everything_is_that_its_assets_need(keys: list[str], queue: str) -> None:
+    assert queue_of(keys) == queue
+
+
+@pytest.mark.parametrize(
+    ("key", "own", "tags"),
+    [
+        ("raw/mapillary", {}, {QUEUE_TAG: "crawl"}),
+        ("index/embeddings", {}, {QUEUE_TAG: "gpu", **GPU}),
+        ("index/embeddings", {QUEUE_TAG: "gpu-large"}, {QUEUE_TAG: "gpu-large", **GPU}),
+    ],
+)
+def test_a_run_is_tagged_when_it_is_queued(key: str, own: dict[str, str], tags: dict[str, str], tmp_path: Path) -> None:
+    with dg.instance_for_test({"run_coordinator": COORDINATOR}, temp_dir=str(tmp_path)) as instance:
+        selected = frozenset([dg.AssetKey(key.split("/"))])  # past the queue: that wants to know where its code is
+        run = dg.DagsterRun("job", tags=own, asset_selection=selected, status=dg.DagsterRunStatus.STARTING)
+        instance.add_run(run)
+        workspace: Any = None
+        instance.run_coordinator.submit_run(SubmitRunContext(run, workspace))
+        queued = instance.get_run_by_id(run.run_id)
+        assert queued is not None
+        assert queued.tags == own | tags
+
+
+class Impatient(AskingCeleryRunLauncher):
+    asked, answers_within_s = 2, 0.3
+
+
+@pytest.fixture
+def launcher() -> Iterator[AskingCeleryRunLauncher]:
+    launcher = Impatient("catalog", broker="memory://", backend="cache+memory://")
+    yield launcher
+    launcher.celery.close()
+
+
+def health(launcher: AskingCeleryRunLauncher, task_id: str) -> WorkerStatus:
+    return launcher.check_run_worker_health(dg.DagsterRun("job", tags={TASK_TAG: task_id})).status
+
+
+def test_a_run_is_healthy_as_long_as_its_worker_says_so(launcher: AskingCeleryRunLauncher) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    @launcher.celery.task(track_started=True)
+    def work() -> None:
+        begun.set()
+        may_end.wait(30)
+
+    with start_worker(launcher.celery, pool="threads", perform_ping_check=False, queues=["catalog"]):
+        task = work.apply_async(queue="catalog")
+        assert begun.wait(30)
+        assert health(launcher, task.id) is WorkerStatus.RUNNING
+        may_end.set()
+        task.get(timeout=30)
+        assert health(launcher, task.id) is WorkerStatus.FAILED  # a run that has ended is not asked about
+
+
+def test_a_run_whose_worker_does_not_answer_or_does_not_know_it_is_lost(launcher: AskingCeleryRunLauncher) -> None:
+    where = {"hostname": "gone@nowhere", "pid": 1}
+    launcher.celery.backend.store_result("lost", where, "STARTED")
+    assert health(launcher, "lost") is WorkerStatus.FAILED
+    with start_worker(launcher.celery, pool="threads", perform_ping_check=False, queues=["catalog"]) as worker:
+        launcher.celery.backend.store_result(
+            "before it was started anew", {**where, "hostname": worker.hostname}, "STARTED"
+        )
+        assert health(launcher, "before it was started anew") is WorkerStatus.FAILED
