@@ -10,17 +10,19 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from geopin_assets.environment import UNSET, Address, ByProfile, Flag, Hosts, Listed, Whole, variable_of
+from geopin_assets.environment import UNSET, Address, ByProfile, Flag, Hosts, Listed, Whole, listed, variable_of
 
 SANDBOX_PORT = 8791
 CLOUDFLARE_URL = "https://api.cloudflare.com/client/v4"
 Index = Literal["embedded", "cloudflare"]
+Flaw = Literal["blurred", "dark", "overexposed", "veiled", "no_detail", "none"]
+Flaws = Annotated[frozenset[Flaw], BeforeValidator(lambda given: listed(given) if isinstance(given, str) else given)]
 PER_SOURCE = re.compile(r"GEOPIN_([A-Z0-9_]{1,60}?)_(?:REQUESTS_PER_SECOND|PER_DAY)")
 """Variables that every source has: which exist is known where the sources are."""
 PATTERNS = {
@@ -111,6 +113,8 @@ class OfEmbedding(Installation):
     """of the backbone; `auto` is fp16 on GPUs that have it, else fp32; the head is always fp32"""
     is_compiled: Flag = Field(default=False, validation_alias="GEOPIN_COMPILE")
     """`1` compiles the model with torch.compile: minutes of compiling, then faster"""
+    leave_out: Flaws = frozenset(get_args(Flaw)) - {"none"}
+    """flaws for which an image or view gets no vector, with commas; `none` keeps all"""
     gpu_pool: str = "gpu"
     """Dagster pool of embedding runs; its limit is how many run at once"""
     thin_m: float = Field(default=0, ge=0, le=1000)
@@ -257,7 +261,7 @@ class OfExchange(Installation):
     """What others may take, and follow."""
 
     export_region: str = "all"
-    """what `publish/exchange` publishes: a region as in `--region`"""
+    """what `exchange/publication` publishes: a region as in `--region`"""
     export_without: Listed = ("mapilio",)
     """sources whose captures are not passed on: Mapilio's terms are against taking its metadata in bulk"""
     notice_areas: str = ""

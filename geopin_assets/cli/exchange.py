@@ -67,7 +67,8 @@ def import_and_report(settings: Settings, address: str, *, is_first: bool, max_r
         for result in (adoption.take if is_first else adoption.follow)(defs, instance):
             print_layer(result)
             failed += result.failed_count
-    console.print(", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in adoption.counts.items() if count))
+    done = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in adoption.counts.items() if count)
+    console.print(done or "nothing has changed")
     if adoption.overdue:
         console.print("takedowns were applied later than the feed asks: apply it more often")
     return int(failed > 0)

@@ -144,7 +144,7 @@ def demo() -> None:
 @app.command()
 def export(
     region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "",
-    out: Annotated[str, typer.Option(help="Folder, or s3://bucket/prefix; by default where publish/exchange is")] = "",
+    out: Annotated[str, typer.Option(help="Folder, or s3://bucket/prefix; else where the asset is")] = "",
 ) -> None:
     """Pass on captures and vectors as STAC-GeoParquet; again into the same place: what changed goes into its feed."""
     from geopin_assets.cli.exchange import export_and_report

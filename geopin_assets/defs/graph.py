@@ -64,7 +64,7 @@ def raw(source: type[Source]) -> Node:
 
 RAW = tuple(raw(source).key for source in SOURCES)
 CATALOG, EMBEDDINGS, VECTORIZE, D1 = "catalog/captures", "index/embeddings", "publish/vectorize", "publish/d1"
-EXCHANGE = "publish/exchange"
+EXCHANGE = "exchange/publication"
 
 GRAPH = (
     #    key                     made from           cells pool          started by
@@ -103,6 +103,8 @@ GRAPH = (
          "quality/notices"),
     Node("quality/integrity",    (CATALOG, EMBEDDINGS, D1, VECTORIZE), None, None, "make_reports",
          "duplicates, licenses, vectors, images without one, budgets, and the index beside the catalog", "checks"),
+    Node("quality/images",       (CATALOG, EMBEDDINGS), None, None,      "make_reports",
+         "images without a vector, by what is wrong with them, with examples as pictures", "numbers, pictures"),
     Node("quality/retrieval",    (D1, VECTORIZE),     None, None,        "weekly_maintenance",
          "how many captures the other sources place right, whether confidence and radius hold, and the calibration of "
          "`geopin locate`", "Parquet, JSON, checks", "quality"),

@@ -28,7 +28,7 @@ from geopin_assets.embedding.plan import CellEmbeddings, CellTask, OpenCell
 from geopin_assets.embedding.protocol import CaptureImage, Embedder, Failure, FailureReason
 from geopin_assets.embedding.reading import IN_FLIGHT, Fetcher, ReadAhead, Renew
 from geopin_assets.embedding.repeats import MANY, Repeats, digest
-from geopin_assets.embedding.seen import Seen, flat, panorama
+from geopin_assets.embedding.seen import Flaws, Seen, flat, panorama
 from geopin_assets.embedding.stages import StageClock, ThreadMemory
 from geopin_assets.embedding.vectors import vector_rows
 from geopin_assets.errors import GeoPinError
@@ -70,6 +70,7 @@ def embed_cells(
     attempts: Attempts | None = None,
     many: int = MANY,
     decoders: Decoders | None = None,
+    unwanted: Flaws = frozenset(),
     is_over: Callable[[], bool] = lambda: False,
 ) -> Generator[Finished]:
     """Bring the vectors of cells up to date with their captures; yields each cell as it is finished.
@@ -78,7 +79,7 @@ def embed_cells(
     gets the same object after every change. A bad image is a failure row; a cell that cannot be read or stored is
     an error, and the others go on; what the embedder raises is raised. Every batch is stored at once, as a part of
     its cell, and a run that follows a killed one continues from there; `attempts` finds the image that killed it. The
-    same bytes at so `many` captures of a source are no picture.
+    same bytes at so `many` captures of a source are no picture; what has an `unwanted` flaw has no vector.
     Close the generator to leave early; when `is_over`, it leaves by itself, with what it has embedded stored.
     """
     clock = StageClock()
@@ -86,8 +87,8 @@ def embed_cells(
         thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="model"))
         batches = Batches(lambda: batch_size or embedder.batch_size)
         repeats = Repeats(many, attempts)
-        run = _Run(embedder, ModelThread(thread, embedder, clock), batches, repeats, clock, now, on_progress)
-        prepare = _Prepare(embedder, stack.enter_context(decoders or Decoders()), clock)
+        run = _Run(embedder, ModelThread(thread, embedder, clock), batches, repeats, clock, now, on_progress, unwanted)
+        prepare = _Prepare(embedder, stack.enter_context(decoders or Decoders()), clock, unwanted)
         tried = stack.enter_context(attempts.of_run(IN_FLIGHT)) if attempts else None
         reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew), tried))
         for task in tasks:
@@ -116,6 +117,7 @@ class _Run:
     clock: StageClock
     now: Callable[[], datetime]
     on_progress: Callable[[EmbeddingProgress], None]
+    unwanted: Flaws
     _progress: EmbeddingProgress = field(default_factory=EmbeddingProgress)
     _open: dict[str, OpenCell] = field(default_factory=dict)
     _finished: deque[Finished] = field(default_factory=deque)
@@ -129,7 +131,7 @@ class _Run:
         """Plan a cell; returns the images to read. One that needs none is finished at once."""
         try:
             with self.clock.stage("plan"):
-                cell = OpenCell.of(task, self.now())
+                cell = OpenCell.of(task, self.now(), self.unwanted)
         except GeoPinError as error:
             self._finished.append((task.cell_id, error))
             return []
@@ -161,7 +163,7 @@ class _Run:
             self._after_change(cell)
             return
         seen, digest = read
-        cell.expect(image, len(seen.views), seen.left_out)
+        cell.expect(image, len(seen.views), seen.left_out, seen.quality)
         if repeated := list(self.repeats.of(image, digest)):
             self._withdraw(repeated)
             return
@@ -198,7 +200,8 @@ class _Run:
             try:
                 with self.clock.stage("write"):
                     left_out = [cell.left_out(image) for image in images]
-                    new = vector_rows(images, views, vectors[rows], self.embedder.model.model_id, left_out)
+                    found = [cell.quality(image, view) for image, view in zip(images, views, strict=True)]
+                    new = vector_rows(images, views, vectors[rows], self.embedder.model.model_id, left_out, found)
                     cell.task.vectors.append(new)
             except GeoPinError as error:
                 self._close(cell, error)
@@ -233,6 +236,7 @@ class _Prepare:
     embedder: Embedder
     decoders: Decoders
     clock: StageClock
+    unwanted: Flaws
 
     def __call__(self, image: CaptureImage, data: bytes) -> _Prepared | Failure:
         side_px = self.embedder.model.side_px
@@ -243,7 +247,7 @@ class _Prepare:
             if isinstance(pixels, Failure):
                 return pixels
             with self.clock.stage("preprocess"):
-                seen = panorama(pixels, data, side_px) if image.is_pano else flat(pixels)
+                seen = panorama(pixels, data, side_px, self.unwanted) if image.is_pano else flat(pixels, self.unwanted)
                 if isinstance(seen, Failure):
                     return seen
                 prepared = {number: self.embedder.preprocess(view) for number, view in seen.views.items()}

@@ -6,14 +6,23 @@ files (`vectors.py`).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
 import polars as pl
 
-from geopin_assets.embedding.protocol import LONGEST_WAIT, VIEWS, CaptureImage, Failure, FailureReason, next_try_at
+from geopin_assets.embedding.protocol import (
+    FLAWS,
+    LONGEST_WAIT,
+    VIEWS,
+    CaptureImage,
+    Failure,
+    FailureReason,
+    next_try_at,
+)
+from geopin_assets.embedding.quality import Quality
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
 from geopin_assets.files.object_store import Stored
 
@@ -179,15 +188,18 @@ class OpenCell:
     _embedded: dict[str, int] = field(default_factory=dict)
     _views_left: dict[str, int] = field(default_factory=dict)
     _left_out: dict[str, Counter[FailureReason]] = field(default_factory=dict)
+    _quality: dict[str, Mapping[int, Quality]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, task: CellTask, now: datetime) -> Self:
-        """Plan it. What was in files that are damaged now is planned to be embedded again."""
+    def of(cls, task: CellTask, now: datetime, unwanted: Set[FailureReason] = FLAWS) -> Self:
+        """Plan it. What was in files that are damaged now is planned to be embedded again, and what failed for a flaw
+        that is not unwanted any more is tried."""
         task.vectors.set_damaged_aside()
         before = task.vectors.stored()
         held, in_parts = task.vectors.held(), task.vectors.in_parts()
         current = task.captures.select("capture_id", pl.col("image_version").fill_null(""))
-        is_known = pl.col("reason").is_in(list(FailureReason))  # what is none any more is tried again, too
+        reasons = [reason for reason in FailureReason if reason in unwanted or reason not in FLAWS]
+        is_known = pl.col("reason").is_in(reasons)  # what is none any more is tried again, too
         failures = task.failures.filter(is_known).join(current, on=current.columns, how="semi")  # as is a new image
         failures = _without_waived(failures, task.captures, task.obeys)
         lost = held.join(task.captures, on="capture_id", how="anti")
@@ -207,10 +219,17 @@ class OpenCell:
         self._failed[image] = failure
         self.left -= 1
 
-    def expect(self, image: CaptureImage, views: int, left_out: Counter[FailureReason]) -> None:
-        """So many views of the image will be embedded, and so many not."""
+    def expect(
+        self, image: CaptureImage, views: int, left_out: Counter[FailureReason], found: Mapping[int, Quality]
+    ) -> None:
+        """So many views of the image will be embedded, and so many not; and how good they are."""
         self._views_left[image.capture_id] = views
         self._left_out[image.capture_id] = left_out
+        self._quality[image.capture_id] = found
+
+    def quality(self, image: CaptureImage, view: int) -> Quality | None:
+        """Of a view that will be embedded."""
+        return self._quality[image.capture_id].get(view)
 
     def left_out(self, image: CaptureImage) -> int:
         """How many views of the image are not embedded."""
@@ -223,6 +242,7 @@ class OpenCell:
         self._views_left[image.capture_id] -= 1
         is_last = not self._views_left[image.capture_id]
         if is_last:
+            self._quality.pop(image.capture_id, None)
             self._embedded[image.capture_id] = self.left_out(image)
             self.left -= 1
         return is_last

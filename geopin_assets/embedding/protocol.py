@@ -67,6 +67,14 @@ class FailureReason(StrEnum):
     """Nothing to see, nearly everywhere. A server may have the picture another time."""
     ONE_COLOR = "one_color"
     """The same in another color: what is sent in place of a picture, or what is left of a damaged one."""
+    BLURRED = "blurred"
+    """These and the next four: a picture, but of no use for finding its place (`quality.py`)."""
+    DARK = "dark"
+    OVEREXPOSED = "overexposed"
+    VEILED = "veiled"
+    """Hardly any contrast: fog, a wet or dirty windscreen all over."""
+    NO_DETAIL = "no_detail"
+    """Sky, a wall, snow: even nearly everywhere."""
     PADDING = "padding"
     """Of a view: most of it lies outside of what the panorama shows."""
     REPEATED = "repeated"
@@ -89,6 +97,8 @@ class FailureReason(StrEnum):
 
 
 _R = FailureReason
+FLAWS = frozenset({_R.DARK, _R.OVEREXPOSED, _R.NO_DETAIL, _R.VEILED, _R.BLURRED})
+"""What `quality.py` finds: of use or not is a matter of thresholds, and of GEOPIN_LEAVE_OUT."""
 _OF_HOST = frozenset({_R.TIMEOUT, _R.UNREACHABLE, _R.SERVER_ERROR, _R.RATE_LIMITED})
 _SAYS_NOTHING = frozenset({_R.HOST_DOWN, _R.LINK_EXPIRED, _R.RATE_LIMITED})
 _ANOTHER_TIME = {_R.REFUSED, _R.NOT_READY, _R.NOT_UNDERSTOOD, _R.TOO_MANY_REDIRECTS, _R.NOT_AN_IMAGE, _R.DAMAGED}
@@ -204,6 +214,7 @@ def embedding_schema(dim: int) -> pl.Schema:
     return pl.Schema(
         {"vector_id": pl.String(), "capture_id": pl.String(), "source": pl.String(), "view": pl.Int16()}
         | {"left_out": pl.Int16()}
+        | dict.fromkeys(("blur", "light", "clipped", "contrast", "detail"), pl.Float32())
         | {"heading_deg": pl.Float64(), "model_id": pl.String(), "image_version": pl.String()}
         | {"embedding": pl.Array(pl.Float16(), dim)}
     )

@@ -1,18 +1,21 @@
 """What a model is shown of one decoded image: the image itself, or those views of a panorama that show something.
 
-Here: which views, and why not the others. Not here: cutting (`views.py`), looking for
-emptiness (`content.py`), what part of a sphere an image is (`geopin_assets/sphere.py`).
+Here: which views, and why not the others. Not here: cutting (`views.py`), looking for emptiness (`content.py`) and
+flaws (`quality.py`), what part of a sphere an image is (`geopin_assets/sphere.py`).
 """
 
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
 from geopin_assets.embedding.content import emptiness, filled
 from geopin_assets.embedding.protocol import VIEWS, Failure, FailureReason, Image
+from geopin_assets.embedding.quality import Quality, flaw, quality
 from geopin_assets.embedding.views import is_equirectangular, perspective_views, shown
 from geopin_assets.sphere import Part, by_gpano, by_shape
 from geopin_assets.xmp import GPANO, properties
 
+Flaws = Set[FailureReason]
 _HALF = 0.5
 _MOSTLY_THERE = 0.8
 """Of a sphere's height: of less, a clear sky at the upper end says nothing."""
@@ -30,31 +33,45 @@ class Seen:
     views: dict[int, Image]
     left_out: Counter[FailureReason] = field(default_factory=Counter)
     """Views that are missing, by reason."""
+    quality: dict[int, Quality] = field(default_factory=dict)
+    """Of the views, where they are large enough for it to be known."""
 
 
-def flat(pixels: Image) -> Seen | Failure:
-    """An image as it is."""
-    if reason := emptiness(pixels):
+def flat(pixels: Image, unwanted: Flaws = frozenset()) -> Seen | Failure:
+    """An image as it is, unless it shows nothing, or has one of these flaws."""
+    reason, found = _judged(pixels, unwanted)
+    if reason:
         return Failure(reason, f"{pixels.shape[1]}x{pixels.shape[0]}")
-    return Seen({0: pixels})
+    return Seen({0: pixels}, quality={0: found} if found else {})
 
 
-def panorama(pixels: Image, data: bytes, side_px: int) -> Seen | Failure:
+def _judged(view: Image, unwanted: Flaws) -> tuple[FailureReason | None, Quality | None]:
+    """Why a view is left out, if it is, and how good it is."""
+    if reason := emptiness(view):
+        return reason, None
+    found = quality(view)
+    reason = flaw(found) if found else None
+    return (reason if reason in unwanted else None), found
+
+
+def panorama(pixels: Image, data: bytes, side_px: int, unwanted: Flaws = frozenset()) -> Seen | Failure:
     """The views of an image (`data`, decoded) that is said to go all around, by what the file says, or its shape.
 
     What shows too little of a sphere for any view, or is too small to be cut, is taken as it is.
     """
     height, width = pixels.shape[:2]
     if width < _LEAST_WIDTH * side_px:
-        return flat(pixels)
+        return flat(pixels, unwanted)
     part = _part(pixels, properties(data, GPANO))
-    seen = _views(pixels, part, side_px) if part else Seen({})
+    seen = _views(pixels, part, side_px, unwanted) if part else Seen({})
     if seen.views:
         return seen
     if empty := [reason for reason, _ in seen.left_out.most_common() if reason is not FailureReason.PADDING]:
         return Failure(empty[0], f"{width}x{height}")
-    whole = flat(pixels)
-    return whole if isinstance(whole, Failure) else Seen(whole.views, Counter({FailureReason.PADDING: VIEWS - 1}))
+    whole = flat(pixels, unwanted)
+    if isinstance(whole, Failure):
+        return whole
+    return replace(whole, left_out=Counter({FailureReason.PADDING: VIEWS - 1}))
 
 
 def _part(pixels: Image, gpano: dict[str, str]) -> Part | None:
@@ -74,14 +91,18 @@ def _part(pixels: Image, gpano: dict[str, str]) -> Part | None:
     return replace(part, top=0.0 if zenith else 1 - part.height) if zenith or nadir else part
 
 
-def _views(pixels: Image, part: Part, side_px: int) -> Seen:
+def _views(pixels: Image, part: Part, side_px: int, unwanted: Flaws) -> Seen:
     """Of views of which half or more is no padding, those that show something."""
     shares = shown(*filled(pixels), part)
     if part.width < _HALF or max(shares) < _HALF:
         return Seen({}, Counter({FailureReason.PADDING: VIEWS}))
     views = dict(enumerate(perspective_views(pixels, part=part, size_px=side_px)))
-    reasons = {
-        number: emptiness(view) if shares[number] >= _HALF else FailureReason.PADDING for number, view in views.items()
+    judged = {
+        number: _judged(view, unwanted) if shares[number] >= _HALF else (FailureReason.PADDING, None)
+        for number, view in views.items()
     }
-    seen = {number: view for number, view in views.items() if reasons[number] is None}
-    return Seen(seen, Counter(reason for reason in reasons.values() if reason))
+    return Seen(
+        {number: view for number, view in views.items() if judged[number][0] is None},
+        Counter(reason for reason, _ in judged.values() if reason),
+        {number: found for number, (reason, found) in judged.items() if found and reason is None},
+    )

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from geopin_assets.capture import vector_id
 from geopin_assets.embedding.audit import UNIT_TOLERANCE, Audit, audit_of, lengths, noted
 from geopin_assets.embedding.protocol import CaptureImage, embedding_schema
+from geopin_assets.embedding.quality import Quality
 from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files import parquet
@@ -51,8 +52,11 @@ def vector_rows(
     vectors: NDArray[np.float16],
     model_id: str,
     left_out: Sequence[int] = (),
+    found: Sequence[Quality | None] = (),
 ) -> pl.DataFrame:
-    """Rows of `embedding_schema`: row i of `vectors` is view `views[i]` of `images[i]`, which lacks `left_out[i]`."""
+    """Rows of `embedding_schema`: row i of `vectors` is view `views[i]`, as good as `found[i]`, of `images[i]`, which
+    lacks `left_out[i]`."""
+    known = found or [None] * len(views)
     return pl.DataFrame(
         {
             "vector_id": [vector_id(image.capture_id, view) for image, view in zip(images, views, strict=True)],
@@ -60,12 +64,13 @@ def vector_rows(
             "source": [image.source for image in images],
             "view": views,
             "left_out": left_out or [0] * len(views),
+            **{name: [each and each[n] for each in known] for n, name in enumerate(Quality._fields)},
             "center_deg": pl.Series([image.center_deg for image in images], dtype=pl.Float64),
             "model_id": [model_id] * len(images),
             "image_version": [image.image_version for image in images],
             "embedding": pl.Series(vectors, dtype=pl.Array(pl.Float16, vectors.shape[1])),
         },
-        schema_overrides={"view": pl.Int16, "left_out": pl.Int16},
+        schema_overrides={"view": pl.Int16, "left_out": pl.Int16} | dict.fromkeys(Quality._fields, pl.Float32),
     ).select(*(heading_of_view() if name == "heading_deg" else name for name in embedding_schema(vectors.shape[1])))
 
 
@@ -262,7 +267,7 @@ class CellVectors:
     def _held(self, keys: list[str]) -> pl.DataFrame:
         columns = ["capture_id", "image_version", "view", "heading_deg", "left_out", "embedding"]
         found = [
-            _with_left_out(rows.lazy()).select(*columns[:5], is_sound=_are_unit(rows["embedding"])).collect()
+            _completed(rows.lazy()).select(*columns[:5], is_sound=_are_unit(rows["embedding"])).collect()
             for key in keys
             for rows in self.snapshot(columns, key)()
         ]
@@ -286,7 +291,7 @@ class CellVectors:
         images = span.select("capture_id", "image_version", "views", "center_deg").lazy()
         scanned = [pl.scan_parquet(file, low_memory=True, glob=False).filter(within) for file in files]
         rows = (
-            pl.concat([_with_left_out(one).select(embedding_schema(self.dim).names()) for one in scanned])
+            pl.concat([_completed(one).select(embedding_schema(self.dim).names()) for one in scanned])
             .join(images, on=["capture_id", "image_version"], maintain_order="left")
             .filter(
                 pl.col("view") < pl.col("views"), pl.col("left_out") == pl.col("left_out").first().over("capture_id")
@@ -302,11 +307,11 @@ class CellVectors:
         return rows
 
 
-def _with_left_out(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Rows of a file from before views were left out have none."""
-    if "left_out" in rows.collect_schema():
-        return rows
-    return rows.with_columns(left_out=pl.lit(0, pl.Int16))
+def _completed(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of a file from before views were left out have none left out, and of one from before nothing is known."""
+    there = rows.collect_schema()
+    since = {"left_out": pl.lit(0, pl.Int16)} | dict.fromkeys(Quality._fields, pl.lit(None, pl.Float32))
+    return rows.with_columns(**{name: value for name, value in since.items() if name not in there})
 
 
 def _rounded(images: pl.DataFrame) -> pl.DataFrame:
@@ -342,6 +347,7 @@ def _row_groups(path: Path, schema: pl.Schema, *, is_final: bool = True) -> Iter
         arrow,
         compression=compression | {"embedding.list.element": "none"},
         use_dictionary=["source", "model_id"],
+        write_statistics=[name for name in schema if name not in Quality._fields],  # nobody looks for a blur
         write_page_checksum=True,
     ) as file:
         audit = Audit()

@@ -26,11 +26,18 @@ SCHEMA = {
 }
 DESCRIPTIONS = {
     "at": "When, UTC",
+    "model_id": "Model whose vectors were searched",
+    "index_version": "Version of the index that was asked",
     "answers": "Captures that were asked of the other sources",
     "solvable": "Of these, where another source shows the place",
     "recall_1_25m": "Share of the solvable ones whose first match is within 25 m",
     "recall_low": "Lower end of its 95 % interval, over creators and blocks of cells",
     "recall_high": "Upper end",
+    "recall_5_25m": "Share of them with one of the first five within 25 m",
+    "recall_10_25m": "The same of the first ten",
+    "recall_1_50m": "Share of them whose first match is within 50 m",
+    "median_error_m": "Distance of the first match from the truth, median of all answers",
+    "brier": "Mean squared difference of confidence and what was right",
     "auprc": "Area under precision over recall, ordered by confidence",
     "ece": "Expected calibration error of the confidence",
     "inside_radius": "Share of answers whose error is within their radius; 0.68 is right",

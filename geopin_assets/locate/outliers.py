@@ -48,15 +48,25 @@ SCHEMA = {
     **{"thumbnail_url": pl.String(), "says_thumbnail_url": pl.String(), "at": pl.Datetime("us", "UTC")},
 }
 DESCRIPTIONS = {
+    "capture_id": "The doubtful capture",
+    "source": "Its source",
+    "lon": "Where it says it was taken",
+    "lat": "Where it says it was taken",
+    "heading_deg": "Direction of the view that was asked about",
     "reason": "moved, turned or unlike",
     "trust": "0 to 1: how likely the capture is right all the same",
     "says": "The capture of another source that looks the same",
     "said_lon": "Where that one was taken",
+    "said_lat": "Where that one was taken",
+    "said_heading_deg": "Its direction",
     "off_m": "How far the two are apart",
     "off_deg": "Angle between their directions",
     "witnesses": "Independent sources that say so",
     "page_url": "The capture at its source, to look at",
     "says_page_url": "The other one",
+    "thumbnail_url": "Its picture, where one is public",
+    "says_thumbnail_url": "That of the other one",
+    "at": "When it was asked, UTC",
 }
 
 

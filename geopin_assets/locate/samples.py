@@ -15,13 +15,12 @@ from geopin_assets.embedding.protocol import Model
 from geopin_assets.geo import EARTH_RADIUS_M
 from geopin_assets.locate.evaluation import Question
 from geopin_assets.locate.outliers import FEWEST_COVERING
-from geopin_assets.locate.terms import SAME_PLACE_M
 from geopin_assets.platform.index_state import desired_rows
 from geopin_assets.platform.parts import Storage
 
 _CELLS_AT_ONCE = 20
-SAME_WAY_DEG = 45.0
-"""Two views that look less than that apart show much the same."""
+SAME_SIGHT_M, SAME_WAY_DEG = 10.0, 30.0
+"""Two views that are no farther apart show much the same, to the side as well."""
 
 
 def draw_questions(storage: Storage, model: Model, most: int, seed: int = 0) -> Iterator[Question]:
@@ -58,7 +57,7 @@ class Around:
         """The best cosine of the view in row n; None unless FEWEST_COVERING other sources show what it shows."""
         off_deg = np.abs((self._heading - self._heading[n] + 180) % 360 - 180)
         off_m = np.hypot(self._east_m - self._east_m[n], self._north_m - self._north_m[n])
-        shown = np.flatnonzero((off_m <= SAME_PLACE_M) & (off_deg <= SAME_WAY_DEG) & (self._source != self._source[n]))
+        shown = np.flatnonzero((off_m <= SAME_SIGHT_M) & (off_deg <= SAME_WAY_DEG) & (self._source != self._source[n]))
         if len(set(self._source[shown])) < FEWEST_COVERING:
             return None
         return float((self._vectors[shown] @ self._vectors[n]).max())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from geopin_assets.embedding.attempts import Attempts
     from geopin_assets.embedding.failures import FailureFiles
     from geopin_assets.embedding.fetching import ImageFetcher
-    from geopin_assets.embedding.protocol import Embedder, Model
+    from geopin_assets.embedding.protocol import Embedder, FailureReason, Model
     from geopin_assets.embedding.vectors import VectorFiles
     from geopin_assets.files.lease import Leases
     from geopin_assets.files.object_store import ObjectStore
@@ -170,6 +170,12 @@ class Embedding(Parts):
         from geopin_assets.embedding.model.choosing import build_embedder
 
         return build_embedder(self.settings())
+
+    def unwanted(self) -> frozenset[FailureReason]:
+        """Flaws of an image that leave it without a vector."""
+        from geopin_assets.embedding.protocol import FLAWS
+
+        return FLAWS & self.settings().leave_out
 
     def attempts(self) -> Attempts:
         """Which images are being read by any run over this data."""

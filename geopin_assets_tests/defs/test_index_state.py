@@ -16,8 +16,8 @@ from geopin_assets.locate.verdict import FEWEST, read_verdict
 from geopin_assets_tests.platform import CELLS, Platform
 
 SOURCES = ("panoramax",)
-BOTH = ("panoramax", "own_photos")
-"""They show the same places, so that each can be asked of the other."""
+SEVERAL = ("panoramax", "kartaview", "stac")
+"""Two of them show the same street, so that each can be asked of the other."""
 ERROR = dg.AssetCheckSeverity.ERROR
 
 
@@ -48,19 +48,19 @@ def test_another_model_takes_the_place_of_the_one_in_use_only_when_it_is_complet
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     platform = build_platform("models")
-    platform.run(instance, sources=BOTH, reports=False)
+    platform.run(instance, sources=SEVERAL, reports=False)
     first, count = platform.index, platform.index.info().vector_count
     assert states(platform.search_index) == {"thumbnail": "serving"} and count > 1
     assert publication(platform) == {"thumbnail": ("serving", count)}
 
     with_another_model(platform, tmp_path)
-    platform.run(instance, cells=CELLS[:1], sources=BOTH, reports=False)
+    platform.run(instance, cells=CELLS[:1], sources=SEVERAL, reports=False)
     assert states(platform.search_index) == {"thumbnail": "serving", "cosplace": "building"}
     assert publication(platform)["thumbnail"] == ("serving", count)
     assert first.info().vector_count == count, "the index in use is left alone"
     assert platform.rows.count("vectors") == count, "so are the rows of its vectors"
 
-    platform.run(instance, cells=CELLS[1:], sources=BOTH, reports=False)
+    platform.run(instance, cells=CELLS[1:], sources=SEVERAL, reports=False)
     assert states(platform.search_index) == {"thumbnail": "serving", "cosplace": "building"}, (
         "too little to judge it by"
     )

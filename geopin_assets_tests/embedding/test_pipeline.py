@@ -145,6 +145,26 @@ def test_a_flat_capture_yields_one_view_and_a_panorama_one_per_heading(run: Run)
     assert result.stats.bottleneck in result.stats.seconds
 
 
+def test_flaws_cost_vectors_where_they_are_unwanted_and_stand_beside_them_where_not(run: Run) -> None:
+    """Images that were left out for a flaw that is not unwanted any more are tried again."""
+
+    class Demanding(Thumbnail):
+        model = replace(Thumbnail.model, side_px=512)
+
+    blurred, dark = smooth(640, 480), smooth(640, 480) // 12
+    fetcher = MemoryFetcher({"http://a/flat": encoded(blurred), "http://a/dark": encoded(dark)})
+    cell, options = captures({}, {"image_url": "http://a/dark"}), {"fetcher": fetcher, "embedder": Demanding()}
+    first = run(cell, unwanted=frozenset({FailureReason.DARK}), **options)
+    assert first.stats.failed == {"dark": 1} and first.failures["next_try_at"].to_list() == [None]
+    row = first.vectors.row(0, named=True)
+    assert row["blur"] > 0.55 > row["contrast"] and row["light"] > 0.2 and row["detail"] is not None
+    again = run(cell, before=first, unwanted=frozenset({FailureReason.DARK}), **options)
+    assert (again.stats.embedded, again.stats.deferred) == (0, 1)
+    taken_back = run(cell, before=again, **options)
+    assert (taken_back.stats.embedded, taken_back.failures.height) == (1, 0)
+    assert taken_back.vectors["light"][1] < 0.16
+
+
 def test_no_more_is_decoded_than_the_model_sees(run: Run) -> None:
     """And what is seen stays the same: the stand-in's vectors are those of pictures decoded whole."""
     seen: list[Image] = []

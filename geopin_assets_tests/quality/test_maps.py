@@ -177,4 +177,4 @@ def test_the_page_says_where_imagery_would_help_most_and_where_to_add_it(tmp_pat
         ]
         rows.nth(1).locator("button").click()
         assert "No. 2 of where imagery would help most. Contribute here: panoramax" in page.inner_text("#details")
-        assert page.locator("#details a").first.get_attribute("rel") == "noopener noreferrer"
+        assert page.locator("#details div a").first.get_attribute("rel") == "noopener noreferrer"

@@ -38,6 +38,11 @@ COLUMNS = Columns(
         "vector_id": "Capture id and view: the id of the vector in the published index",
         "view": "0 looks at the image center; panoramas have 12, one every 30 degrees clockwise",
         "left_out": "How many views of the image have no vector, as they show nothing: padding, black, one color",
+        "blur": "0 to 1: how little another blurring changes the view; null: not known, as with the next four",
+        "light": "0 to 1: the level that a tenth of the view's pixels exceed",
+        "clipped": "Share of the pixels of its lower half that are white",
+        "contrast": "Standard deviation of its levels, 0 to 1",
+        "detail": "Share of its blocks that are not flat",
         "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
         "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
         "image_version": "Version of the image that was embedded",
@@ -74,6 +79,7 @@ def embeddings(
             fetcher, embedder = embedding.fetcher(), LazyEmbedder(model, embedding.embedder)
             renew, attempts, on_progress = _renew(links, context.log), embedding.attempts(), _shown_on(advance, cells)
             unread: dict[str, str] = {}
+            unwanted = embedding.unwanted()
 
             def finished(some: Sequence[str]) -> "Iterator[tuple[str, CellEmbeddings | GeoPinError]]":
                 return embed_cells(
@@ -83,6 +89,7 @@ def embeddings(
                     renew=renew,
                     on_progress=on_progress,
                     attempts=attempts,
+                    unwanted=unwanted,
                     is_over=lambda: cells.deadline.is_over,
                 )
 

@@ -1,4 +1,4 @@
-"""publish/exchange: the index as others may take it, and a feed of what changed.
+"""exchange/publication: the index as others may take it, and a feed of what changed.
 
 Not here: what is passed on, and the files (`exchange/`).
 """
@@ -26,10 +26,7 @@ def exchange(storage: Storage, embedding: Embedding, search_index: SearchIndex) 
     from geopin_assets.exchange.snapshot import searched_model, snapshot
 
     settings, model = storage.settings(), searched_model(embedding, search_index)
-    with (
-        storage.leases().held(EXCHANGE, what="publishing"),
-        snapshot(storage, model, region(settings.export_region), settings.export_region) as there,
-    ):
+    with snapshot(storage, model, region(settings.export_region), settings.export_region) as there:
         done = publish(
             there,
             storage.exports(),

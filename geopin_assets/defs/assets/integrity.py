@@ -15,7 +15,7 @@ import polars as pl
 from geopin_assets.defs.declare import asset_key, frame_table, report, verdict, version_of_module
 from geopin_assets.defs.graph import group
 from geopin_assets.defs.resources import Embedding, SearchIndex, Storage
-from geopin_assets.embedding.protocol import Model
+from geopin_assets.embedding.protocol import FLAWS, Model
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.object_store import NoSuchObjectError
 from geopin_assets.files.parquet import frame_bytes, read_frame
@@ -47,7 +47,8 @@ CHECKS = {
     "embedding_failures": "Few captures are without a vector because their image could not be fetched or used. If it "
     "warns: see `images_not_embedded`. Reasons of a host (timeout, refused, host_down) mostly pass: failed images are "
     "tried again when index/embeddings runs for their cells. Given up are those that cannot succeed; many not_found or "
-    "not_an_image of one source mean that its image links have changed; opted_out: their owners say so in headers.",
+    "not_an_image of one source mean that its image links have changed; opted_out: their owners say so in headers. "
+    "Flaws (GEOPIN_LEAVE_OUT) do not count: `quality/images` has them.",
     "budget": "Requests that sources allow a day, and what publishing cost in 30 days. If a source's budget is spent: "
     "nothing is lost, its cells fail and are tried again after 00:00 UTC; day after day means that refreshing needs "
     "more days than it has, so ask the provider for more and raise GEOPIN_<SOURCE>_<KIND>_PER_DAY. If the month costs "
@@ -89,7 +90,11 @@ def integrity(
             licenses_check(licenses),
             vectors_check(audits),
             sync_check(stores, stale_publications(search_index)),
-            images_check(failures, held - sum(without.values()), settings.max_embedding_failures),
+            images_check(
+                failures.filter(~pl.col("reason").is_in(list(FLAWS))),
+                held - sum(without.values()),
+                settings.max_embedding_failures,
+            ),
             budget_check(daily_budgets(settings, now=now), month),
         ],
     )

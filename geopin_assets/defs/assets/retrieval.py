@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import dagster as dg
 import polars as pl
@@ -35,7 +34,8 @@ CHECKS = {
     "took another's place no less than that did. What to do: set GEOPIN_MODEL back, or let searches use it all the "
     "same (`geopin index switch`).",
 }
-_RUNS_SHOWN, _DOUBTS_SHOWN, _PICTURES_SHOWN = 20, 50, 12
+_RUNS_SHOWN, _DOUBTS_SHOWN = 20, 50
+_TOLD = ["capture_id", "reason", "trust", "says", "off_m", "off_deg", "witnesses", "page_url", "says_page_url"]
 _COMPARED = 5
 """Matches whose points are counted with a question's."""
 
@@ -185,9 +185,11 @@ def outliers(storage: Storage, search_index: SearchIndex) -> dg.MaterializeResul
     """
     from geopin_assets.index.publication import announce_doubts
     from geopin_assets.locate.outliers import read
+    from geopin_assets.locate.outliers_page import FILE, page
 
     with storage.quality().as_folder(DOUBTED) as folder:
         doubts = read(folder)
+    storage.quality().put(FILE, page(doubts).encode())
     known = storage.catalog().find_captures(doubts["capture_id"].to_list()).filter(held_in="captures")
     listed = doubts.join(known, on="capture_id", how="semi").select("capture_id", pl.col("trust").round(3), "reason")
     return dg.MaterializeResult(
@@ -198,28 +200,7 @@ def outliers(storage: Storage, search_index: SearchIndex) -> dg.MaterializeResul
                 f"{reason}_captures": count
                 for reason, count in doubts["reason"].value_counts().sort("reason").iter_rows()
             },
-            "worst": frame_table(doubts.head(_DOUBTS_SHOWN).drop("at")),
-            "side_by_side": dg.MetadataValue.md(_side_by_side(doubts.head(_PICTURES_SHOWN))),
+            "worst": frame_table(doubts.head(_DOUBTS_SHOWN).select(_TOLD)),
+            "side_by_side": dg.MetadataValue.url(f"{storage.settings().reports_url}/{FILE}"),
         }
-    )
-
-
-def _side_by_side(doubts: pl.DataFrame) -> str:
-    """A table of pictures; addresses are of the sources, and nothing else of theirs is shown."""
-    lines = ["| doubtful | what contradicts it | |", "|---|---|---|"]
-    for row in doubts.iter_rows(named=True):
-        pictures = [
-            _picture(row["thumbnail_url"], row["page_url"]),
-            _picture(row["says_thumbnail_url"], row["says_page_url"]),
-        ]
-        lines.append(f"| {pictures[0]} | {pictures[1]} | {row['reason']}, {row['off_m']:.0f} m apart |")
-    return "\n".join(lines)
-
-
-def _picture(thumbnail_url: str | None, page_url: str) -> str:
-    page = quote(page_url, safe=":/?#=&%@,;+~.-_!*")
-    return (
-        f"[![picture]({quote(thumbnail_url, safe=':/?#=&%@,;+~.-_!*')})]({page})"
-        if thumbnail_url
-        else f"[page]({page})"
     )

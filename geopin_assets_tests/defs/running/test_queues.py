@@ -58,8 +58,8 @@ def test_a_run_goes_where_everything_is_that_its_assets_need(keys: list[str], qu
 )
 def test_a_run_is_tagged_when_it_is_queued(key: str, own: dict[str, str], tags: dict[str, str], tmp_path: Path) -> None:
     with dg.instance_for_test({"run_coordinator": COORDINATOR}, temp_dir=str(tmp_path)) as instance:
-        selected = frozenset([dg.AssetKey(key.split("/"))])  # already queued: nobody has a place to load its code from
-        run = dg.DagsterRun("job", tags=own, asset_selection=selected, status=dg.DagsterRunStatus.QUEUED)
+        selected = frozenset([dg.AssetKey(key.split("/"))])  # past the queue: that wants to know where its code is
+        run = dg.DagsterRun("job", tags=own, asset_selection=selected, status=dg.DagsterRunStatus.STARTING)
         instance.add_run(run)
         workspace: Any = None
         instance.run_coordinator.submit_run(SubmitRunContext(run, workspace))

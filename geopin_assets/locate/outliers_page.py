@@ -1,0 +1,49 @@
+"""Doubtful captures beside what contradicts them, as a page: `outliers.html` among the reports.
+
+Here: the page. Not here: which captures are doubted, and why (`outliers.py`). Pictures come from their sources when
+somebody looks; none is kept.
+"""
+
+from html import escape
+from typing import Any
+
+import polars as pl
+
+FILE = "outliers.html"
+_SHOWN = 100
+_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Doubtful captures</title>
+<meta name="referrer" content="no-referrer">
+<style>body{font:15px system-ui;margin:24px;max-width:1000px}section{display:flex;gap:16px;margin:0 0 28px}
+figure{flex:1;margin:0;min-width:0}img{width:100%;height:230px;object-fit:cover;background:#ddd;border-radius:4px}
+figcaption{color:#444;overflow-wrap:anywhere}h2{font-size:16px;margin:0 0 6px}</style>
+<h1>Doubtful captures</h1>
+<p>Left the capture, right what another source shows that contradicts it.
+Nothing is dropped: searches count these less.</p>
+"""
+
+
+def page(doubts: pl.DataFrame) -> str:
+    """The least trusted, with the columns of `outliers.SCHEMA`."""
+    return _HEAD + "".join(map(_pair, doubts.head(_SHOWN).iter_rows(named=True))) + "</html>\n"
+
+
+def _pair(row: dict[str, Any]) -> str:
+    apart = f"{row['off_m']:,.0f} m apart" + ("" if row["off_deg"] is None else f", {row['off_deg']:.0f}° turned")
+    witnesses = f"{row['witnesses']} independent source{'s' * (row['witnesses'] != 1)}"
+    told = f"{row['reason']}: {apart}; {witnesses}; trust {row['trust']:.0%}"
+    return (
+        f"<h2>{escape(told)}</h2><section>"
+        + _figure(row["capture_id"], row["thumbnail_url"], row["page_url"])
+        + _figure(row["says"], row["says_thumbnail_url"], row["says_page_url"])
+        + "</section>\n"
+    )
+
+
+def _figure(name: str, thumbnail_url: str | None, page_url: str) -> str:
+    picture = f'<img loading="lazy" alt="" src="{escape(thumbnail_url)}">' if _is_web(thumbnail_url) else ""
+    shown = f'<a href="{escape(page_url)}">{escape(name)}</a>' if _is_web(page_url) else escape(name)
+    return f"<figure>{picture}<figcaption>{shown}</figcaption></figure>"
+
+
+def _is_web(url: str | None) -> bool:
+    return bool(url) and str(url).startswith(("https://", "http://"))
