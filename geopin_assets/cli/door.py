@@ -41,7 +41,7 @@ _REPORT = _NO_FRAMES + b"; sandbox allow-scripts allow-popups allow-popups-to-es
 """Reports show names that strangers chose: whatever one of them would run has no part in the origin of the UI."""
 LAYERS = f"{REPORTS}/layers/"
 _MAP = _NO_FRAMES + b"; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
-_MAP += b" form-action 'none'; base-uri 'none'"
+_MAP += b" img-src data:; form-action 'none'; base-uri 'none'"
 """A page of ours with nothing of strangers in it: what its tiles say is put in as text."""
 _TRY = _NO_FRAMES + b"; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
 _TRY += b" img-src https: http: data: blob:; form-action 'none'; base-uri 'none'"

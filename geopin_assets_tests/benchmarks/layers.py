@@ -5,6 +5,7 @@ map is opened in headless Chromium, through the door of `geopin ui`.
 """
 
 import argparse
+import resource
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,13 @@ def drawn(captures: int, folder: Path) -> Layers:
     cost = Cost.now() - started
     print(
         f"{made.captures:>9,} captures: {cost.wall_s:.0f} s, {cost.cpu_s:.0f} s of CPU,"
-        f" {made.tiles:,} tiles, {made.bytes / 1e6:.1f} MB"
+        f" {made.tiles:,} tiles, {made.bytes / 1e6:.1f} MB; {peak_mb():.0f} MB of memory at most"
     )
     return made
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def photograph(folder: Path, file: Path) -> None:
@@ -36,7 +41,7 @@ def photograph(folder: Path, file: Path) -> None:
         for place, name in (("#13.2/52.37/4.895", file), ("#9.3/52.2/4.8", file.with_stem(f"{file.stem}_wide"))):
             page.goto("about:blank")
             page.goto(f"http://127.0.0.1:{behind.port}/reports/layers/index.html{place}")
-            page.wait_for_function("document.querySelectorAll('#source option').length > 3")
+            page.locator("#source option").nth(3).wait_for(state="attached")
             page.wait_for_load_state("networkidle")
             page.wait_for_timeout(1500)
             page.screenshot(path=name)

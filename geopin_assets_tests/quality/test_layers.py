@@ -148,7 +148,7 @@ def test_a_browser_reads_them_through_the_door_and_runs_nothing_that_a_capture_s
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
         page.goto(f"http://127.0.0.1:{behind.port}/reports/layers/index.html#18/{lat:.6f}/{lon:.6f}")
-        page.wait_for_function("document.querySelectorAll('#source option').length > 1")
+        page.locator("#source option").nth(1).wait_for(state="attached")
         page.wait_for_timeout(300)
         page.locator("canvas").click(position={"x": 750, "y": 500})
         shown = page.locator("#found").inner_text()
