@@ -17,6 +17,8 @@ MODULES = [path for path in Path(__file__).parent.glob("[a-z]*.py") if not path.
 TINY: dict[str, Sequence[str]] = {
     "definitions_import": ["--rounds=1"],
     "cell_overhead": ["--cells=3", "--rounds=1"],
+    "layers": ["--captures=300"],
+    "thinning": ["--streets=0", "--no-walk"],
     "commands": ["--rounds=1", "--listings", "sources", "--no-demo"],
     "scale": ["--captures=2400", "--cells=6", "--here"],
     "splitting": ["--records=1500"],
