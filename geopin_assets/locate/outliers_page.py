@@ -40,7 +40,7 @@ def _pair(row: dict[str, Any]) -> str:
 
 
 def _figure(name: str, thumbnail_url: str | None, page_url: str) -> str:
-    picture = f'<img loading="lazy" alt="" src="{escape(thumbnail_url)}">' if _is_web(thumbnail_url) else ""
+    picture = f'<img loading="lazy" alt="" src="{escape(thumbnail_url or "")}">' if _is_web(thumbnail_url) else ""
     shown = f'<a href="{escape(page_url)}">{escape(name)}</a>' if _is_web(page_url) else escape(name)
     return f"<figure>{picture}<figcaption>{shown}</figcaption></figure>"
 
