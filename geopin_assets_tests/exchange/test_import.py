@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from geopin_assets.defs.graph import EXCHANGE
 from geopin_assets.defs.running.adopting import Adoption
 from geopin_assets.defs.running.local_run import LayerResult, run_below_raw
 from geopin_assets.errors import ConfigurationError, PayloadError
@@ -107,6 +108,11 @@ def test_an_import_and_three_weeks_of_feed_equal_a_fresh_export(
     export(there, fresh := FolderStore(tmp_path / "fresh"))
     assert_same(mine, fresh)
     assert totals(adoption(here, feed).follow(here.definitions, instance)) == Counter()
+
+    job = there.definitions.resolve_implicit_global_asset_job_def()
+    assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(EXCHANGE.split("/"))]).success
+    published = content_of(there.storage.exports())
+    assert all(published[name].equals(content_of(fresh)[name]) for name in ("captures", "vectors"))
 
 
 def test_a_stranger_is_refused_before_anything_is_changed(

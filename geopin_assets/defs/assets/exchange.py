@@ -26,10 +26,7 @@ def exchange(storage: Storage, embedding: Embedding, search_index: SearchIndex) 
     from geopin_assets.exchange.snapshot import searched_model, snapshot
 
     settings, model = storage.settings(), searched_model(embedding, search_index)
-    with (
-        storage.leases().held(EXCHANGE, what="publishing"),
-        snapshot(storage, model, region(settings.export_region), settings.export_region) as there,
-    ):
+    with snapshot(storage, model, region(settings.export_region), settings.export_region) as there:
         done = publish(
             there,
             storage.exports(),
