@@ -9,6 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from geopin_assets.locate.outliers import Doubt
+
 FILE = "outliers.html"
 _SHOWN = 100
 _HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Doubtful captures</title>
@@ -30,7 +32,11 @@ def page(doubts: pl.DataFrame) -> str:
 def _pair(row: dict[str, Any]) -> str:
     apart = f"{row['off_m']:,.0f} m apart" + ("" if row["off_deg"] is None else f", {row['off_deg']:.0f}° turned")
     witnesses = f"{row['witnesses']} independent source{'s' * (row['witnesses'] != 1)}"
-    told = f"{row['reason']}: {apart}; {witnesses}; trust {row['trust']:.0%}"
+    if row["reason"] == Doubt.UNLIKE:
+        why = f"like nothing that others show there; likest to this, {row['off_m']:,.0f} m away"
+    else:
+        why = f"{apart}; {witnesses}"
+    told = f"{row['reason']}: {why}; trust {row['trust']:.0%}"
     return (
         f"<h2>{escape(told)}</h2><section>"
         + _figure(row["capture_id"], row["thumbnail_url"], row["page_url"])
@@ -40,10 +46,12 @@ def _pair(row: dict[str, Any]) -> str:
 
 
 def _figure(name: str, thumbnail_url: str | None, page_url: str) -> str:
-    picture = f'<img loading="lazy" alt="" src="{escape(thumbnail_url)}">' if _is_web(thumbnail_url) else ""
+    picture = "<p>no public picture: see its page</p>"
+    if thumbnail_url and _is_web(thumbnail_url):
+        picture = f'<img loading="lazy" alt="" src="{escape(thumbnail_url)}">'
     shown = f'<a href="{escape(page_url)}">{escape(name)}</a>' if _is_web(page_url) else escape(name)
     return f"<figure>{picture}<figcaption>{shown}</figcaption></figure>"
 
 
-def _is_web(url: str | None) -> bool:
-    return bool(url) and str(url).startswith(("https://", "http://"))
+def _is_web(url: str) -> bool:
+    return url.startswith(("https://", "http://"))
