@@ -52,9 +52,8 @@ test: $(VENV)/.installed
 tests: tests-with-torch tests-without
 
 tests-with-torch: $(VENV)/.installed
-	$(PYTEST) $(IMAGES) --ignore=$(firstword $(MODELS))
-	$(PYTEST) $(MODELS)
-	$(PYTEST) $(BENCHMARKS)
+	failed=0; for part in "$(IMAGES) --ignore=$(firstword $(MODELS))" "$(MODELS)" "$(BENCHMARKS)"; do \
+	  $(PYTEST) $$part || failed=1; done; exit $$failed
 
 tests-without: $(VENV)/.installed
 	$(PYTEST) $(IN_WORKERS) $(addprefix --ignore=,$(IMAGES) $(MODELS) $(BENCHMARKS))
