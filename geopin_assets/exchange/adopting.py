@@ -202,19 +202,25 @@ class Adopting:
         if self.facts.model_id != self.model.model_id or self.facts.dim != self.model.dim:
             self.counts["vectors_of_another_model"] += taken.height
             return
-        cell, schema = self.storage.vectors(self.model).cell(cell_id), embedding_schema(self.model.dim)
+        cell = self.storage.vectors(self.model).cell(cell_id)
         with self.storage.leases().held("index/embeddings", [cell_id], what="import"):
             for rows in _owned(vectors.of(cell_id), taken):
-                ids = map(vector_id, rows["capture_id"], rows["view"])
-                cell.append(
-                    rows.with_columns(
-                        vector_id=pl.Series(list(ids), dtype=pl.String),
-                        source=pl.col("capture_id").str.split(":").list.first(),
-                        model_id=pl.lit(self.model.model_id),
-                    ).select(schema.names())
-                )
+                cell.append(_stored(rows, self.model))
                 self.counts["vectors"] += rows.height
                 self.cells.add(cell_id)
+
+
+def _stored(rows: pl.DataFrame, model: Model) -> pl.DataFrame:
+    """As this installation stores vectors; how good the pixels were nobody says."""
+    ids = map(vector_id, rows["capture_id"], rows["view"])
+    known = rows.with_columns(
+        vector_id=pl.Series(list(ids), dtype=pl.String),
+        source=pl.col("capture_id").str.split(":").list.first(),
+        model_id=pl.lit(model.model_id),
+    )
+    schema = embedding_schema(model.dim)
+    unknown = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in known.columns]
+    return known.with_columns(unknown).select(schema.names())
 
 
 def _owned(rows: Iterable[pl.DataFrame], taken: pl.DataFrame) -> Iterator[pl.DataFrame]:

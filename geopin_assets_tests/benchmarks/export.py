@@ -120,7 +120,9 @@ def _embed(storage: Here, cell_id: str, rows: pl.DataFrame, dim: int, seed: int)
         "capture_id", image_version=pl.lit("1"), views=1, center_deg="heading_deg", left_out=pl.lit(0, pl.Int64)
     ).cast(dict(HELD_SCHEMA))
     cell = storage.vectors(Model("bench", dim, is_place_recognition=True)).cell(cell_id)
-    cell.append(frame.select(embedding_schema(dim).names()))
+    schema = embedding_schema(dim)
+    unknown = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in frame.columns]
+    cell.append(frame.with_columns(unknown).select(schema.names()))
     cell.commit(held, held.clear())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from geopin_assets_tests.cli.typed import Place
-from geopin_assets_tests.platform import CELLS, Platform, Ran
+from geopin_assets_tests.platform import CELLS, Platform
 
 CHECKOUT = Path(__file__).parents[2]
 REGION = "+".join(CELLS)
@@ -49,9 +49,10 @@ def content(platform: Platform) -> dict[str, pl.DataFrame]:
 
 
 def test_a_killed_run_repeated_ends_as_if_it_had_never_been_killed(
-    build_platform: Callable[[str], Platform], ran: Ran, tmp_path: Path
+    build_platform: Callable[[str], Platform], tmp_path: Path
 ) -> None:
-    killed, there = build_platform("killed"), Place(tmp_path / "there")
+    killed, whole = build_platform("killed"), build_platform("whole")
+    there, elsewhere = Place(tmp_path / "there"), Place(tmp_path / "elsewhere")
     with start(killed, there) as process:
         while not any(finished(killed)):
             assert process.poll() is None, "the run ended before it could be killed"
@@ -60,9 +61,10 @@ def test_a_killed_run_repeated_ends_as_if_it_had_never_been_killed(
     assert not all(finished(killed))
     assert killed.rows.count("captures") == 0
 
-    ended = there.geopin(*command(), **killed.overrides)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    expected, found = content(ran.platform), content(killed)
+    for platform, place in ((killed, there), (whole, elsewhere)):
+        ended = place.geopin(*command(), **platform.overrides)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    expected, found = content(whole), content(killed)
     assert expected["vectors"].height > 100
     for what, frame in expected.items():
         assert found[what].equals(frame), what

@@ -97,6 +97,7 @@ def test_stopping_the_ui_leaves_no_process_behind(tmp_path: Path) -> None:
         assert ready == f"GeoPin is ready: http://127.0.0.1:{port} · logs: {log} · Ctrl-C ends it"
         assert status(port, "/server_info") == 200
         assert status(port, "/reports/coverage.html") == 404  # nothing was reported yet
+        (data / "quality").mkdir(exist_ok=True)
         (data / "quality" / "coverage.html").write_text("<h1>map</h1>")
         assert status(port, "/reports/coverage.html") == 200
         assert len(processes_of(home)) >= 4  # ours, Dagster's webserver, daemon and code server

@@ -7,7 +7,7 @@ and what is there afterwards. Not here: faults, or what is right.
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -49,7 +49,8 @@ def warm() -> None:
     Thumbnail().embed([np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)])
     for module in walk_packages(geopin_assets.__path__, "geopin_assets."):
         if not module.name.endswith("__main__"):
-            import_module(module.name)
+            with suppress(ModuleNotFoundError):  # of an extra that is not installed
+                import_module(module.name)
     for name in ("lancedb", "torch", "matplotlib.figure", "aiohttp"):
         import_module(name)
 

@@ -37,7 +37,7 @@ def test_thinning_takes_vectors_and_leaves_rows_and_undoing_it_brings_them_back(
     platform = ran.platform
     vectors, everything = platform.index.info().vector_count, wanted(platform)
     platform.set(GEOPIN_THIN_M=THIN_M, GEOPIN_REMOVAL_FLOOR="0", GEOPIN_MAX_REMOVAL_SHARE="0")  # a setting is asking
-    done = platform.run(ran.instance)
+    done = platform.run(ran.instance, reports=False)
     panos = dict(platform.storage.catalog().captures(CELLS).select("capture_id", "is_pano").iter_rows())
     thinned = everything - wanted(platform)
     assert 5 < len(thinned) < len(everything)
@@ -50,14 +50,14 @@ def test_thinning_takes_vectors_and_leaves_rows_and_undoing_it_brings_them_back(
     platform.set(GEOPIN_REMOVAL_FLOOR="100")
     keeper, owner = _keeper_and_one_of_its_own(platform)
     platform.tell_sandbox("POST", {"vanish": [keeper.partition(":")[2]]})
-    back = platform.run(ran.instance)
+    back = platform.run(ran.instance, reports=False)
     assert owner in wanted(platform) and back["index/embeddings"].totals["embedded"] >= 1
     assert not platform.index.get([vector_id(owner, 0)]).is_empty()
     assert_in_sync(platform, ran)
 
     platform.tell_sandbox("DELETE")
     platform.set(GEOPIN_THIN_M="0")
-    platform.run(ran.instance)
+    platform.run(ran.instance, reports=False)
     assert wanted(platform) == everything
     assert platform.index.info().vector_count == vectors
     assert_in_sync(platform, ran)
@@ -66,7 +66,7 @@ def test_thinning_takes_vectors_and_leaves_rows_and_undoing_it_brings_them_back(
 def test_what_stood_for_others_and_cannot_be_had_gives_way_to_them_in_the_same_run(ran: Ran) -> None:
     platform = ran.platform
     platform.set(GEOPIN_THIN_M="1000")  # one of each drive
-    platform.run(ran.instance)
+    platform.run(ran.instance, reports=False)
     keeper, owner = _keeper_and_one_of_its_own(platform)
     cell_id = dict(platform.storage.catalog().places(CELLS).iter_rows())[keeper]
     vectors = platform.vectors(cell_id)
@@ -74,7 +74,7 @@ def test_what_stood_for_others_and_cannot_be_had_gives_way_to_them_in_the_same_r
     _, _, name = keeper.partition(":")
     fault = {"source": "panoramax", "status": 410, "capture": name}
     platform.tell_sandbox("POST", fault)
-    done = platform.run(ran.instance)
+    done = platform.run(ran.instance, reports=False)
     assert done["index/embeddings"].totals["failed_images"] == 1
     assert owner in wanted(platform) and not platform.index.get([vector_id(owner, 0)]).is_empty()
     assert platform.index.get([vector_id(keeper, 0)]).is_empty()

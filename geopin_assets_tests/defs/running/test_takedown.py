@@ -130,7 +130,7 @@ def test_a_panorama_taken_down_is_nowhere_and_crawling_again_does_not_bring_it_b
 
     done = take_down(platform, instance, gone)
     assert takedown.traces() == []
-    assert done["search index"].totals == {"vectors_deleted": 12, "rows_deleted": 13}
+    assert done["search index"].totals == {"vectors_deleted": 12, "rows_deleted": 13, "points_deleted": 0}
     assert [done[asset].cells for asset in ("raw/amsterdam", *LAYERS)] == [1] * 5
     assert not any(result.failed for result in done.values())
     ids = [vector_id(gone, view) for view in range(12)]
@@ -272,7 +272,7 @@ def test_vectors_of_other_models_and_in_other_versions_of_the_index_leave_too(
     assert {v.model_id: v.state for v in place.search_index.versions().all()}[older.model_id] is State.RETIRED
 
     done = take_down(place, instance)
-    assert done["search index"].totals == {"vectors_deleted": 24, "rows_deleted": 13}
+    assert done["search index"].totals == {"vectors_deleted": 24, "rows_deleted": 13, "points_deleted": 0}
     assert done["stored vectors"].totals == {"removed_vectors": 12}
     assert takedown_of(place).traces() == []
     assert part.get(VIEWS).is_empty()
@@ -308,7 +308,7 @@ def test_a_capture_is_taken_down_wherever_it_is_whatever_our_records_say(
     index, rows = place.index, place.rows
     mishap(place)
     done = take_down(place, instance, steps=1)
-    assert done["search index"].totals == {"vectors_deleted": 12, "rows_deleted": 13}
+    assert done["search index"].totals == {"vectors_deleted": 12, "rows_deleted": 13, "points_deleted": 0}
     assert index.get(VIEWS).is_empty()
     for table in ("captures", "vectors"):
         assert set(rows.query(f"SELECT capture_id FROM {table}")["capture_id"]) == {STAYS}  # noqa: S608
@@ -336,7 +336,7 @@ def test_a_store_that_cannot_be_asked_is_not_said_to_hold_nothing(
     place = published
     place.search_index.registry().record([Recorded("d1:0a1b2c3d:geopin")])
     done = take_down(place, instance, steps=1)
-    assert done["search index"].totals == {"vectors_deleted": 12, "rows_deleted": 13}
+    assert done["search index"].totals == {"vectors_deleted": 12, "rows_deleted": 13, "points_deleted": 0}
     assert "GEOPIN_CLOUDFLARE_ACCOUNT_ID" in done["search index"].failed["d1:0a1b2c3d:geopin"]
     (unasked,) = (trace for trace in takedown_of(place).traces() if trace.capture_id is None)
     assert unasked.place.startswith("d1:0a1b2c3d:geopin (")
