@@ -30,9 +30,10 @@ LEAN := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1 M
 IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 6000000 { print "TMPDIR=/dev/shm" }')
 PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
 IN_WORKERS := -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
-# What loads PyTorch, which gives no memory back: in two processes of its own, one after the other, beside the workers.
+# What loads PyTorch, which gives no memory back: in three processes, one after the other, beside the workers.
 IMAGES := geopin_assets_tests/embedding
-MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real benchmarks defs/test_index_state.py docs/test_pages.py)
+MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real defs/test_index_state.py docs/test_pages.py)
+BENCHMARKS := geopin_assets_tests/benchmarks
 SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)
@@ -51,11 +52,11 @@ test: $(VENV)/.installed
 tests: tests-with-torch tests-without
 
 tests-with-torch: $(VENV)/.installed
-	$(PYTEST) $(IMAGES) --ignore=$(firstword $(MODELS))
-	$(PYTEST) $(MODELS)
+	failed=0; for part in "$(IMAGES) --ignore=$(firstword $(MODELS))" "$(MODELS)" "$(BENCHMARKS)"; do \
+	  $(PYTEST) $$part || failed=1; done; exit $$failed
 
 tests-without: $(VENV)/.installed
-	$(PYTEST) $(IN_WORKERS) $(addprefix --ignore=,$(IMAGES) $(MODELS))
+	$(PYTEST) $(IN_WORKERS) $(addprefix --ignore=,$(IMAGES) $(MODELS) $(BENCHMARKS))
 
 test-long: $(VENV)/.installed check
 	GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(PYTEST) $(IN_WORKERS) --hypothesis-seed=$(SEED) --timeout 3600

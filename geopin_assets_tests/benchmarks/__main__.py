@@ -17,7 +17,7 @@ EMBED_BENCHMARKS = ("http_clients", "embed_fetch", "embed_pipeline", "embed_gpu"
 BENCHMARKS = (
     *("definitions_import", "commands", "cell_overhead", "splitting", "workload", "national_crawl", "merge", "growth"),
     *("recall", "real_photos", "publish", "quarter", "index_upkeep", "index_memory", "locate_search", "export"),
-    *("locate_answer", "locate_sandbox", "scale", "pages"),
+    *("locate_answer", "locate_sandbox", "layers", "thinning", "scale", "pages"),
     *EMBED_BENCHMARKS,
 )
 OUT = Path(".geopin/bench.json")

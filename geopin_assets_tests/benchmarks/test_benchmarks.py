@@ -12,11 +12,14 @@ import pytest
 from geopin_assets_tests.benchmarks.__main__ import BENCHMARKS
 from geopin_assets_tests.benchmarks.__main__ import main as run_all
 from geopin_assets_tests.benchmarks.tools.figures import Figure, keep, read, records_of, show
+from geopin_assets_tests.depth import IS_LONG
 
 MODULES = [path for path in Path(__file__).parent.glob("[a-z]*.py") if not path.name.startswith("test_")]
 TINY: dict[str, Sequence[str]] = {
     "definitions_import": ["--rounds=1"],
     "cell_overhead": ["--cells=3", "--rounds=1"],
+    "layers": ["--captures=300"],
+    "thinning": ["--streets=0", "--no-walk"],
     "commands": ["--rounds=1", "--listings", "sources", "--no-demo"],
     "scale": ["--captures=2400", "--cells=6", "--here"],
     "splitting": ["--records=1500"],
@@ -44,6 +47,8 @@ TINY: dict[str, Sequence[str]] = {
 }
 
 
+WHOLE_MODELS = ("locate_sandbox", "real_photos", "index_memory")
+"""A quarter of a minute and more at any size: `make test` sees that they load and take their arguments."""
 MAY_MEASURE_NOTHING = ("recall", "pages")
 """Where the photos, or Chromium, are not there."""
 
@@ -59,7 +64,13 @@ def logs() -> Iterator[None]:
 @pytest.mark.usefixtures("logs")
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    figures = import_module(f"geopin_assets_tests.benchmarks.{name}").main(TINY[name])
+    main = import_module(f"geopin_assets_tests.benchmarks.{name}").main
+    if name in WHOLE_MODELS and not IS_LONG:
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main(["--help"])
+        assert "usage:" in capsys.readouterr().out
+        return
+    figures = main(TINY[name])
     assert capsys.readouterr().out.strip()
     if figures is not None:  # those that are only read
         assert all(isfinite(figure.value) for figure in figures)

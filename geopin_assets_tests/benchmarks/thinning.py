@@ -205,12 +205,14 @@ def _meters(places: pl.DataFrame) -> NDArray[np.float64]:
 def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--streets", type=int, default=24, help="painted ones; 0 for none")
+    parser.add_argument("--no-walk", action="store_true", help="without real photos")
     chosen = parser.parse_args(arguments)
     if RECORDED.is_dir():
         savings(recorded(), "recorded positions, one town")
     else:
         print("the recorded positions are not beside this checkout")
-    of_walk()
+    if not chosen.no_walk:
+        of_walk()
     if chosen.streets:
         of_streets(chosen.streets)
 

@@ -1,7 +1,7 @@
 """Takes docs/images/lineage.png from a demo that ran: `python -m geopin_assets_tests.ui.screenshots FOLDER`.
 
-FOLDER is the DAGSTER_HOME of `geopin demo`, with its data in `.geopin/sandbox`. The picture is taken on a webserver of
-its own, in Chromium. Not here: any assertion.
+All groups are open; the README's picture is cut below `operations`. FOLDER is the DAGSTER_HOME of `geopin demo`, with
+its data in `.geopin/sandbox`. The picture is taken on a webserver of its own, in Chromium. Not here: any assertion.
 """
 
 import sys
@@ -31,9 +31,11 @@ def take(page: Page, url: str, picture: Path) -> None:
     """The lineage with every group open, and nothing beside it."""
     page.set_viewport_size(SIZE)  # type: ignore[arg-type]
     page.goto(f"{url}/asset-groups", wait_until="networkidle")
-    page.mouse.click(SIZE["width"] - 300, SIZE["height"] - 300)
-    page.keyboard.press("Alt+KeyE")  # opens all groups
-    page.wait_for_timeout(4_000)
+    page.locator("button:has([aria-label=panel_show_right])").first.click()  # the keyboard is the page's from now on
+    while not page.get_by_text("captures", exact=True).count():
+        page.keyboard.press("Alt+KeyE")  # opens all groups, once the page listens
+        page.wait_for_timeout(3_000)
+    page.wait_for_timeout(3_000)
     clip = page.evaluate(_TO_THE_CORNER, EDGE_PX)
     page.wait_for_timeout(500)
     page.screenshot(path=picture, clip=clip)
