@@ -9,7 +9,6 @@ from geopin_assets.cli.console import Facts, console, print_facts, print_table, 
 from geopin_assets.defs.graph import VECTORIZE
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.index.versions import State
-from geopin_assets.locate.switching import model_of
 from geopin_assets.platform.index_state import (
     announce_versions,
     drop_version,
@@ -81,6 +80,8 @@ def switch_index(name: str) -> None:
 
     Raises ConfigurationError for one that lacks something.
     """
+    from geopin_assets.locate.switching import model_of
+
     search_index, storage = SearchIndex(), Storage()
     version, model = search_index.versions().named(name), Embedding().model()
     with search_index.leases().held(VECTORIZE, what=f"switching to {name}"):

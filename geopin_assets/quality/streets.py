@@ -44,15 +44,7 @@ STREETS_SCHEMA = pl.Schema(
         "newest": pl.Datetime("us", "UTC"),
     }
 )
-STREETS_DESCRIPTIONS = {
-    "municipality": "As in the extract; empty: in none of them; the last row is the total",
-    "street_km": "Kilometers of streets",
-    "shown_km": "Of these, with an image within 25 m",
-    "recent_km": "Of these, with one that is not older than GEOPIN_COVERAGE_MAX_AGE_YEARS",
-    "shown_share": "Share of the kilometers with an image",
-    "recent_share": "Share of the kilometers with a recent one",
-    "newest": "Shutter time of the newest of those images, UTC",
-}
+"""Kilometers, and the share of them, with an image within NEAR_M, and with a recent one; the total comes last."""
 _CAPTURES_AT_ONCE = 250_000
 _MARGIN_DEG = 0.0005
 _UNKNOWN, _NEVER = np.int64(-1), np.int64(-2)

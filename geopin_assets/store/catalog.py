@@ -7,7 +7,6 @@ Here: the few reads and writes that other layers need. The tables are in `schema
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
@@ -19,7 +18,7 @@ from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.grid import Bbox
 from geopin_assets.installation import Mark
 from geopin_assets.store.cell_files import CellFiles
-from geopin_assets.store.database import Database, DatabaseSpace, copy_database, frame
+from geopin_assets.store.database import Database, DatabaseSpace, copy_captures, copy_database, frame
 from geopin_assets.store.failures import FAILURE_COLUMNS, follow_failures
 from geopin_assets.store.merge import (
     MEMORY_LIMIT,
@@ -30,7 +29,6 @@ from geopin_assets.store.merge import (
     unwritten_cells,
 )
 from geopin_assets.store.raw import RawStore
-from geopin_assets.store.reading import quoted
 from geopin_assets.store.schema import CAPTURE_COLUMNS
 from geopin_assets.store.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS, Takedowns
 
@@ -331,17 +329,8 @@ class Catalog:
         Takes 1 GB at most, and what does not fit on the disk beside the catalog.
         """
         with self._database.connect(read_only=True) as db:
-            db.begin()
             db.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
-            for path, cell_ids in files.items():
-                chosen = "where cell_id in (select unnest(?::varchar[])) order by cell_id, capture_id"
-                found = f"select {', '.join(columns)} from captures {chosen}"  # noqa: S608
-                db.execute(f"copy ({found}) to {quoted(path)} (format parquet, row_group_size 16384)", [list(cell_ids)])
-            crawls = frame(
-                db, "from crawl_cells where cell_id in (select unnest(?::varchar[]))", [[*chain(*files.values())]]
-            )
-            db.commit()
-            return crawls
+            return copy_captures(db, files, columns)
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
         """Run a read-only query."""

@@ -9,7 +9,7 @@ since a kill or a full disk in between would leave one that can never be opened 
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -152,6 +152,21 @@ def frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] 
         return pl.DataFrame(db.sql(sql, params=list(parameters)))
     except pl.exceptions.ComputeError as error:
         raise duckdb.Error(str(error)) from error
+
+
+def copy_captures(
+    db: duckdb.DuckDBPyConnection, files: Mapping[Path, Sequence[str]], columns: Sequence[str]
+) -> pl.DataFrame:
+    """Captures of cells into Parquet files, all as of one moment; `crawl_cells` of the same."""
+    db.begin()
+    for path, cell_ids in files.items():
+        chosen = "where cell_id in (select unnest(?::varchar[])) order by cell_id, capture_id"
+        found = f"select {', '.join(columns)} from captures {chosen}"  # noqa: S608
+        db.execute(f"copy ({found}) to {quoted(path)} (format parquet, row_group_size 16384)", [list(cell_ids)])
+    crawled = [cell_id for cell_ids in files.values() for cell_id in cell_ids]
+    crawls = frame(db, "from crawl_cells where cell_id in (select unnest(?::varchar[]))", [crawled])
+    db.commit()
+    return crawls
 
 
 def _is_locked(error: BaseException) -> bool:

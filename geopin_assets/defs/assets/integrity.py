@@ -35,7 +35,6 @@ from geopin_assets.quality.limits import (
 )
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES, quotas_of
-from geopin_assets.store.thinning import not_indexed_counts
 
 CHECKS = {
     "no_duplicates": "Every (source, image id) is one row of the catalog. If not: the merge is broken, do not publish.",
@@ -66,6 +65,8 @@ def integrity(
 ) -> dg.MaterializeResult:
     """Duplicates, licenses, images without a vector, budgets, and the published index compared with the catalog."""
     storage.follow_failures()
+    from geopin_assets.store.thinning import not_indexed_counts
+
     catalog, settings, now = storage.catalog(), storage.settings(), datetime.now(UTC)
     licenses, failures = catalog.licenses(), catalog.image_failures()
     held, without = int(licenses["captures"].sum()), not_indexed_counts(catalog)

@@ -5,21 +5,23 @@ Not here: what is in them (`quality/layers.py`), or coverage itself (`coverage.p
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
 
-from geopin_assets.defs.declare import Columns, frame_table, report
+from geopin_assets.defs.declare import frame_table, report
 from geopin_assets.defs.resources import Storage
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.object_store import NoSuchObjectError
-from geopin_assets.quality.streets import STREETS_DESCRIPTIONS, STREETS_SCHEMA, Measured
+
+if TYPE_CHECKING:
+    from geopin_assets.quality.streets import Measured
 
 _SHOWN = 50
 
 
-@report("quality/layers", columns=Columns(STREETS_SCHEMA, STREETS_DESCRIPTIONS), kinds={"pmtiles"})
+@report("quality/layers", kinds={"pmtiles"})
 def layers(storage: Storage) -> dg.MaterializeResult:
     """Vector tiles of every capture (source, age, direction, kind), of crawled cells and of gaps, and a map of them.
 
@@ -73,7 +75,7 @@ def _coverage(storage: Storage) -> pl.DataFrame:
         return coverage_by_cell(storage.catalog().all_captures(COVERAGE_COLUMNS))
 
 
-def _streets(storage: Storage) -> Measured | None:
+def _streets(storage: Storage) -> "Measured | None":
     from geopin_assets.files.parquet import write_frame
     from geopin_assets.quality.streets import measure, read_extract
 
@@ -91,7 +93,7 @@ def _streets(storage: Storage) -> Measured | None:
     return measured
 
 
-def _of_streets(measured: Measured) -> dict[str, Any]:
+def _of_streets(measured: "Measured") -> dict[str, Any]:
     table = measured.by_municipality
     total = table.row(-1, named=True)
     shown = pl.concat([table.tail(1), table.head(-1)]).head(_SHOWN)
