@@ -60,7 +60,7 @@ Instant.__module__ = panoramax.__name__  # whose code an asset follows: a source
 class Only(Sources):
     """The registry of one source, without a network."""
 
-    def open(self, name: str) -> AbstractContextManager[Source]:
+    def open(self, name: str, **_: object) -> AbstractContextManager[Source]:
         return nullcontext(Instant())
 
 
