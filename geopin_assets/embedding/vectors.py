@@ -290,6 +290,7 @@ class CellVectors:
         within = pl.col("capture_id").is_between(pl.lit(span["capture_id"][0]), pl.lit(span["capture_id"][-1]))
         images = span.select("capture_id", "image_version", "views", "center_deg").lazy()
         scanned = [pl.scan_parquet(file, low_memory=True, glob=False).filter(within) for file in files]
+        scanned = scanned or [pl.LazyFrame(schema=embedding_schema(self.dim))]
         rows = (
             pl.concat([_completed(one).select(embedding_schema(self.dim).names()) for one in scanned])
             .join(images, on=["capture_id", "image_version"], maintain_order="left")

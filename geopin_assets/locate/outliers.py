@@ -45,6 +45,7 @@ SCHEMA = {
     **{"says": pl.String(), "said_lon": pl.Float64(), "said_lat": pl.Float64(), "said_heading_deg": pl.Float64()},
     **{"off_m": pl.Float64(), "off_deg": pl.Float64(), "witnesses": pl.Int64()},
     **{"page_url": pl.String(), "says_page_url": pl.String()},
+    **{"attribution": pl.String(), "says_attribution": pl.String()},
     **{"thumbnail_url": pl.String(), "says_thumbnail_url": pl.String(), "at": pl.Datetime("us", "UTC")},
 }
 DESCRIPTIONS = {
@@ -64,6 +65,8 @@ DESCRIPTIONS = {
     "witnesses": "Independent sources that say so",
     "page_url": "The capture at its source, to look at",
     "says_page_url": "The other one",
+    "attribution": "Whose it is and under which license, as it has to be shown beside its picture",
+    "says_attribution": "That of the other one",
     "thumbnail_url": "Its picture, where one is public",
     "says_thumbnail_url": "That of the other one",
     "at": "When it was asked, UTC",
@@ -108,6 +111,9 @@ def weighed(matches: pl.DataFrame) -> pl.DataFrame:
     return matches.sort(pl.col("score") * weight, descending=True, maintain_order=True)
 
 
+_OF_MINE = ("source", "lon", "lat", "heading_deg", "page_url", "attribution", "thumbnail_url")
+
+
 def _doubt(answer: "Answer", calibration: "Calibration", is_unlike: bool, now: datetime) -> dict[str, object] | None:
     sure, mine, other = calibration.confidence(answer.terms), answer.question.row, answer.best
     witnesses = 1 + len(answer.terms.agreeing)
@@ -123,10 +129,10 @@ def _doubt(answer: "Answer", calibration: "Calibration", is_unlike: bool, now: d
         return None
     return {
         "capture_id": mine["capture_id"], "reason": reason.value, "trust": trust,
-        **{name: mine[name] for name in ("source", "lon", "lat", "heading_deg", "page_url", "thumbnail_url")},
+        **{name: mine[name] for name in _OF_MINE},
         "says": other["capture_id"], "said_lon": other["lon"], "said_lat": other["lat"],
         "said_heading_deg": other["heading_deg"], "says_page_url": other["page_url"],
-        "says_thumbnail_url": other["thumbnail_url"],
+        "says_thumbnail_url": other["thumbnail_url"], "says_attribution": other["attribution"],
         "off_m": distance_m(mine["lon"], mine["lat"], other["lon"], other["lat"]),
         "off_deg": off_deg, "witnesses": witnesses, "at": now,
     }  # fmt: skip

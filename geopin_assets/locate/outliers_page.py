@@ -39,18 +39,18 @@ def _pair(row: dict[str, Any]) -> str:
     told = f"{row['reason']}: {why}; trust {row['trust']:.0%}"
     return (
         f"<h2>{escape(told)}</h2><section>"
-        + _figure(row["capture_id"], row["thumbnail_url"], row["page_url"])
-        + _figure(row["says"], row["says_thumbnail_url"], row["says_page_url"])
+        + _figure(row["capture_id"], row["thumbnail_url"], row["page_url"], row["attribution"])
+        + _figure(row["says"], row["says_thumbnail_url"], row["says_page_url"], row["says_attribution"])
         + "</section>\n"
     )
 
 
-def _figure(name: str, thumbnail_url: str | None, page_url: str) -> str:
+def _figure(name: str, thumbnail_url: str | None, page_url: str, attribution: str | None) -> str:
     picture = "<p>no public picture: see its page</p>"
     if thumbnail_url and _is_web(thumbnail_url):
         picture = f'<img loading="lazy" alt="" src="{escape(thumbnail_url)}">'
     shown = f'<a href="{escape(page_url)}">{escape(name)}</a>' if _is_web(page_url) else escape(name)
-    return f"<figure>{picture}<figcaption>{shown}</figcaption></figure>"
+    return f"<figure>{picture}<figcaption>{shown}<br>{escape(attribution or '')}</figcaption></figure>"
 
 
 def _is_web(url: str) -> bool:

@@ -1,7 +1,7 @@
 """The catalog: the canonical captures in DuckDB, merged from the raw files of every source.
 
 Here: the few reads and writes that other layers need. The tables are in `schema.sql`. Not here: connections
-(`database.py`), the merge itself (`merge.py`), crawling, embedding, publishing.
+(`database.py`), what reports count (`counts.py`), the merge itself (`merge.py`), crawling, embedding, publishing.
 """
 
 import time
@@ -18,6 +18,7 @@ from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.grid import Bbox
 from geopin_assets.installation import Mark
 from geopin_assets.store.cell_files import CellFiles
+from geopin_assets.store.counts import Counts
 from geopin_assets.store.database import Database, DatabaseSpace, copy_captures, copy_database, frame
 from geopin_assets.store.failures import FAILURE_COLUMNS, follow_failures
 from geopin_assets.store.merge import (
@@ -37,8 +38,6 @@ IMAGE_COLUMNS = [
     *("is_pano", "image_url", "image_version"),
 ]
 REBUILD = "`geopin merge` makes it anew from the raw files, and sets this one aside"
-COVERAGE_COLUMNS = ["cell_id", "source", "captured_at", "heading_deg", "is_pano"]
-"""What coverage and diversity are judged by."""
 _THERE = "select 1 from information_schema.tables where table_catalog = current_database() and table_name = ?"
 _WANTED = "(from captures where not_indexed_because is null)"
 """Those that the index should hold."""
@@ -49,7 +48,7 @@ _WITHIN = """and exists (
 _NEWEST = "select installation_id, generation, merge_id from generations order by generation desc limit 1"
 
 
-class Catalog:
+class Catalog(Counts):
     """The DuckDB file at `path`. Safe to use from several processes; each call is one short connection."""
 
     def __init__(
@@ -220,23 +219,6 @@ class Catalog:
         """Embedding failures of some cells, ordered by capture_id."""
         return self._select("embedding_failures", FAILURE_COLUMNS, cell_ids)
 
-    def all_captures(self, columns: Sequence[str]) -> pl.DataFrame:
-        """Some columns of every capture. Name few: of 5 million captures COVERAGE_COLUMNS are 0.9 GB."""
-        return self.query(f"select {', '.join(columns)} from captures")  # noqa: S608
-
-    def crawls(self) -> pl.DataFrame:
-        """The newest merged crawl of every (source, cell): table `crawl_cells`."""
-        return self.query("from crawl_cells order by source, cell_id")
-
-    def crawl_totals(self) -> pl.DataFrame:
-        """Per source: its crawled cells, what their crawls took, the newest of them, and what each left out (JSON)."""
-        return self.query(
-            """select source, count(*) as cells, sum(requests)::bigint as requests,
-                      sum(duplicates)::bigint as duplicates, max(crawled_at) as crawled_at,
-                      coalesce(list(rejected) filter (rejected <> '{}'), []) as rejected
-               from crawl_cells group by source order by source"""
-        )
-
     def size(self, *, are_wanted: bool = False) -> tuple[int, int]:
         """How many captures there are, or should be in the index, and how many of them are panoramas."""
         sql = f"select count(*), count(*) filter (is_pano) from {_WANTED if are_wanted else 'captures'}"  # noqa: S608
@@ -247,44 +229,6 @@ class Catalog:
         """The cells with images that failed and may be tried again; no right clock notes a time beyond the longest."""
         sql = "select distinct cell_id from embedding_failures where next_try_at <= ? or next_try_at > ?"
         return self.query(sql, [now, now + longest_wait])["cell_id"]
-
-    def counts_by_source(self) -> pl.DataFrame:
-        """source, cell_id and how many captures of it are in the catalog."""
-        return self.query("select source, cell_id, count(*) as captures from captures group by all order by all")
-
-    def losses(self, since: datetime) -> pl.DataFrame:
-        """What each source has lost since a moment: source, had, lost; sources that lost nothing are not in it.
-
-        Both count from when the loss began: what had existed just before its first removal after `since`. What was
-        taken down is as if it had never been.
-        """
-        return self.query(
-            """with known as (
-                select source, first_seen_at, removed_at from capture_history
-                where removed_at is null
-                   or (removed_at > $1 and capture_id not in (select capture_id from takedowns))
-            ), begun as (select source, min(removed_at) as began_at from known group by source)
-            select source, count(*) as had, count(removed_at) as lost
-            from known join begun using (source) where first_seen_at <= began_at group by source order by source""",
-            [since],
-        )
-
-    def licenses(self) -> pl.DataFrame:
-        """Captures per source, license and whether all of attribution, page link and license are there."""
-        return self.query(
-            """select source, license, count(*) as captures,
-                      count(*) filter (trim(attribution) = '' or trim(page_url) = '') as unattributed
-               from captures group by all order by source, license"""
-        )
-
-    def attributions(self) -> pl.DataFrame:
-        """Captures per source, license and creator, most first, with one of their attribution texts."""
-        return self.query("from attribution_summary order by captures desc, source, license, creator")
-
-    def duplicates(self) -> int:
-        """Rows beyond the first per (source, source_capture_id); 0 in a sound catalog."""
-        found = self.query("select count(*) - count(distinct (source, source_capture_id)) as n from captures")
-        return int(found.item())
 
     def ids(self) -> pl.Series:
         """Every capture_id."""
@@ -299,17 +243,6 @@ class Catalog:
         """Cells with a wanted capture whose image could be had at the last try, or was not tried yet."""
         sql = f"select distinct cell_id from {_WANTED} anti join embedding_failures using (capture_id)"  # noqa: S608
         return self.query(sql)["cell_id"].to_list()
-
-    def cell_counts(self) -> dict[str, int]:
-        """Captures per cell."""
-        return dict(self.query("select cell_id, count(*) from captures group by cell_id").iter_rows())
-
-    def image_failures(self) -> pl.DataFrame:
-        """source, reason, is_final (never tried again) and captures of what could not be embedded at the last try."""
-        return self.query(
-            """select source, reason, next_try_at is null as is_final, count(distinct capture_id) as captures
-            from embedding_failures semi join captures using (capture_id) group by all order by all"""
-        )
 
     def follow_failures(self, objects: ObjectStore) -> None:
         """Have the table of embedding failures say what the files of all cells say; those that changed are read."""

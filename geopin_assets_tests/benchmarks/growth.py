@@ -24,7 +24,7 @@ from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget
 from geopin_assets.platform.index_state import desired_rows
 from geopin_assets.quality.coverage import coverage_by_cell
-from geopin_assets.store.catalog import COVERAGE_COLUMNS
+from geopin_assets.store.counts import COVERAGE_COLUMNS
 from geopin_assets_tests.benchmarks.merge import _GROW, MILLION, write_cell
 
 TOUCHED, EACH = (1, 10, 100, 1000), 50

@@ -51,6 +51,8 @@ def doubt(place: Installation, asked: list[str] | None = None, **trust: float) -
     row |= {
         "reason": "moved",
         "off_m": 200.0,
+        "says": "kartaview:z",
+        "witnesses": 1,
         "page_url": "p",
         "says_page_url": "q",
         "at": datetime(2026, 11, 29, tzinfo=UTC),

@@ -110,7 +110,7 @@ def questions(shown: Sequence[Shown], groups: Sequence[str] | None = None) -> It
         row = {
             "capture_id": each.capture_id, "source": each.source, "lon": lon, "lat": lat,
             "heading_deg": each.heading_deg, "page_url": "https://example.org/", "thumbnail_url": None,
-            "covered_by": orjson.dumps(near).decode(),
+            "covered_by": orjson.dumps(near).decode(), "attribution": f"© {each.source}",
         }  # fmt: skip
         yield Question(row, groups[number] if groups else each.name, each.looks[None], around.likeness(number))
 

@@ -14,6 +14,7 @@ ROW = {
     "said_heading_deg": 90.0, "off_m": 200.4, "off_deg": None, "witnesses": 2,
     "page_url": "javascript:alert(1)", "says_page_url": "https://example.org/?a=1&b=\"2",
     "thumbnail_url": "https://example.org/a.jpg?<x>", "says_thumbnail_url": None,
+    "attribution": "© <b>Jan</b>, CC BY 4.0", "says_attribution": "Panoramax / x, etalab-2.0",
     "at": datetime(2026, 11, 29, tzinfo=UTC),
 }  # fmt: skip
 
@@ -35,4 +36,5 @@ def test_what_strangers_wrote_stays_text_and_only_web_addresses_are_followed() -
     assert [about["src"] for tag, about in seen.tags if tag == "img"] == ["https://example.org/a.jpg?<x>"]
     assert [about["href"] for tag, about in seen.tags if tag == "a"] == [ROW["says_page_url"]]
     assert not [tag for tag, _ in seen.tags if tag == "script"]
+    assert text.index("© &lt;b&gt;Jan&lt;/b&gt;, CC BY 4.0") < text.index("Panoramax / x, etalab-2.0")
     assert "moved: 200 m apart; 2 independent sources; trust 25%" in text

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from geopin_assets.files.object_store import open_store
-from geopin_assets.store.catalog import COVERAGE_COLUMNS, Catalog
+from geopin_assets.store.catalog import Catalog
+from geopin_assets.store.counts import COVERAGE_COLUMNS
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import capture, crawl
 

@@ -55,7 +55,7 @@ def coverage(storage: Storage) -> dg.MaterializeResult:
     from geopin_assets.locate.history import CELLS_FILE, read_cells
     from geopin_assets.quality.coverage_report import write_report
     from geopin_assets.sources import SOURCES
-    from geopin_assets.store.catalog import COVERAGE_COLUMNS
+    from geopin_assets.store.counts import COVERAGE_COLUMNS
 
     catalog, settings = storage.catalog(), storage.settings()
     now = datetime.now(UTC)

@@ -66,7 +66,7 @@ def _coverage(storage: Storage) -> pl.DataFrame:
     """Of the last report; counted here where there was none yet."""
     from geopin_assets.files.parquet import read_frame
     from geopin_assets.quality.coverage import COVERAGE_SCHEMA, coverage_by_cell
-    from geopin_assets.store.catalog import COVERAGE_COLUMNS
+    from geopin_assets.store.counts import COVERAGE_COLUMNS
 
     try:
         with storage.quality().as_file("coverage.parquet") as path:

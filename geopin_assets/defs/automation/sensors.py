@@ -120,7 +120,9 @@ _OF_SENSOR: dict[str, dict[str, Any]] = {
     "publish_vectors": {"automation_condition": Follow(unless=a_blocking_check_fails("freshness"))},
     "make_reports": REPORT,
     "publish_exchange": {
-        "automation_condition": AC.cron_tick_passed("0 4 * * *", "Europe/Amsterdam") & ~AC.in_progress()
+        "automation_condition": (AC.cron_tick_passed("0 4 * * *", "Europe/Amsterdam") & ~AC.in_progress()).with_label(
+            "each_night"
+        )
     },
 }
 _OF_ASSET: dict[str, dict[str, Any]] = {

@@ -1,0 +1,87 @@
+"""What reports count in the catalog: captures by cell, source, license and creator, crawls, losses, images without one.
+
+Here: questions over all of it. Not here: what other layers read of some cells (`catalog.py`), or judging (`quality/`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+
+COVERAGE_COLUMNS = ["cell_id", "source", "captured_at", "heading_deg", "is_pano"]
+"""What coverage and diversity are judged by."""
+
+
+class Counts(ABC):
+    """Whatever answers a query over the tables of `schema.sql`."""
+
+    @abstractmethod
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
+        """Run a read-only query."""
+
+    def all_captures(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Some columns of every capture. Name few: of 5 million captures COVERAGE_COLUMNS are 0.9 GB."""
+        return self.query(f"select {', '.join(columns)} from captures")  # noqa: S608
+
+    def crawls(self) -> pl.DataFrame:
+        """The newest merged crawl of every (source, cell): table `crawl_cells`."""
+        return self.query("from crawl_cells order by source, cell_id")
+
+    def crawl_totals(self) -> pl.DataFrame:
+        """Per source: its crawled cells, what their crawls took, the newest of them, and what each left out (JSON)."""
+        return self.query(
+            """select source, count(*) as cells, sum(requests)::bigint as requests,
+                      sum(duplicates)::bigint as duplicates, max(crawled_at) as crawled_at,
+                      coalesce(list(rejected) filter (rejected <> '{}'), []) as rejected
+               from crawl_cells group by source order by source"""
+        )
+
+    def counts_by_source(self) -> pl.DataFrame:
+        """source, cell_id and how many captures of it are in the catalog."""
+        return self.query("select source, cell_id, count(*) as captures from captures group by all order by all")
+
+    def losses(self, since: datetime) -> pl.DataFrame:
+        """What each source has lost since a moment: source, had, lost; sources that lost nothing are not in it.
+
+        Both count from when the loss began: what had existed just before its first removal after `since`. What was
+        taken down is as if it had never been.
+        """
+        return self.query(
+            """with known as (
+                select source, first_seen_at, removed_at from capture_history
+                where removed_at is null
+                   or (removed_at > $1 and capture_id not in (select capture_id from takedowns))
+            ), begun as (select source, min(removed_at) as began_at from known group by source)
+            select source, count(*) as had, count(removed_at) as lost
+            from known join begun using (source) where first_seen_at <= began_at group by source order by source""",
+            [since],
+        )
+
+    def licenses(self) -> pl.DataFrame:
+        """Captures per source, license and whether all of attribution, page link and license are there."""
+        return self.query(
+            """select source, license, count(*) as captures,
+                      count(*) filter (trim(attribution) = '' or trim(page_url) = '') as unattributed
+               from captures group by all order by source, license"""
+        )
+
+    def attributions(self) -> pl.DataFrame:
+        """Captures per source, license and creator, most first, with one of their attribution texts."""
+        return self.query("from attribution_summary order by captures desc, source, license, creator")
+
+    def duplicates(self) -> int:
+        """Rows beyond the first per (source, source_capture_id); 0 in a sound catalog."""
+        found = self.query("select count(*) - count(distinct (source, source_capture_id)) as n from captures")
+        return int(found.item())
+
+    def cell_counts(self) -> dict[str, int]:
+        """Captures per cell."""
+        return dict(self.query("select cell_id, count(*) from captures group by cell_id").iter_rows())
+
+    def image_failures(self) -> pl.DataFrame:
+        """source, reason, is_final (never tried again) and captures of what could not be embedded at the last try."""
+        return self.query(
+            """select source, reason, next_try_at is null as is_final, count(distinct capture_id) as captures
+            from embedding_failures semi join captures using (capture_id) group by all order by all"""
+        )
