@@ -37,7 +37,10 @@ def copy(here: ObjectStore, there: ObjectStore) -> int:
 
 
 def _is_copy(there: Stored | None, here: Stored) -> bool:
-    return there is not None and there.bytes == here.bytes and there.modified_at >= here.modified_at
+    """Buckets say when in whole seconds."""
+    return (
+        there is not None and there.bytes == here.bytes and there.modified_at >= here.modified_at.replace(microsecond=0)
+    )
 
 
 def surplus(here: ObjectStore, there: ObjectStore) -> list[str]:

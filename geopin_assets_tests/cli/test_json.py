@@ -25,6 +25,7 @@ SECTIONS = dict(re.findall(r"^## `geopin ([a-z -]+) --json`\n(.*?)(?=^## |\Z)", 
 SLOW = ("dagster", "torch", "matplotlib", "lancedb", "aiohttp", "boto3", "uvicorn", "httpx", "numpy", "pyarrow")
 ALONE = f"""
 import json, sys, time
+sys.modules["pandas"] = None  # DuckDB loads it where it is: here, for tests, and not where the product is installed
 from geopin_assets.cli.main import app
 app(sys.argv[1:], standalone_mode=False)
 print(json.dumps([[name for name in {SLOW} if name in sys.modules], time.process_time()]), file=sys.stderr)

@@ -24,7 +24,7 @@ from geopin_assets_tests.ui.city import HOST, await_port, free_port
 
 EVIL = "</script><script>document.title='ran'</script><img src=x onerror=\"document.title='ran'\">"
 MATCH = Reference(
-    1, "panoramax:1", "panoramax", 52.373, 4.893, 0.0, 0.91, 90.0, "2024-05-01T10:00:00Z", "Anna", "CC-BY-SA-4.0",
+    1, "panoramax:1", "panoramax", 52.373, 4.893, 0.0, 0.91, 90.0, "device", "2024-05-01T10:00:00Z", "Anna", "CC-BY-SA-4.0",
     "https://creativecommons.org/licenses/by-sa/4.0/", f"© Anna {EVIL}", "javascript:alert(1)", None, inliers=118,
 )  # fmt: skip
 FOUND = Location(

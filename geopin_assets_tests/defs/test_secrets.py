@@ -90,7 +90,7 @@ def _with(value: Any, said: str) -> Any:
 class TelltaleSources(Sources):
     """Every source as it is live, asking a telltale."""
 
-    def open(self, name: str) -> AbstractContextManager[Source]:
+    def open(self, name: str, **_: object) -> AbstractContextManager[Source]:
         telltale = Telltale(name, SECRETS[name][1])
         _opened.append(telltale)
         return open_source(name, self.settings(), transport=telltale)

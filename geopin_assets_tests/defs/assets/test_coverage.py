@@ -35,7 +35,13 @@ def report(
     found = gaps(*rows)
     files = dict.fromkeys(("parquet", "geojson", "png", "html"), Path("unused"))
     numbers = dict.fromkeys(("land_cells", "not_crawled_cells", "covered_cells", "captures", "coverage_rows"), 0)
-    given: dict[str, Any] = {**files, **numbers, "captures_by_source": {}, "provinces": pl.DataFrame()}
+    given: dict[str, Any] = {
+        **files,
+        **numbers,
+        "captures_by_source": {},
+        "provinces": pl.DataFrame(),
+        "wanted": pl.DataFrame(),
+    }
     return CoverageReport(
         **given,
         crawled_cells=crawled,

@@ -18,7 +18,7 @@ def shown(*failures: tuple[str, str]) -> dict[str, object]:
     stats = CellStats(0, 0, {}, 0, len(rows), 0, 0, {}, "")
     nothing = pl.DataFrame(schema=HELD_SCHEMA)
     table = pl.DataFrame(rows, schema=FAILURE_SCHEMA, orient="row")
-    return _done("cell", CellEmbeddings(nothing, table, False, stats), STAND_IN).metadata
+    return _done("cell", CellEmbeddings(nothing, table, False, stats), stats, STAND_IN).metadata
 
 
 def test_images_whose_owners_said_no_are_counted_per_source_in_later_runs_too() -> None:
