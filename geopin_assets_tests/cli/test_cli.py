@@ -174,8 +174,7 @@ def test_a_run_accounts_for_what_it_did_and_ends_with_0(published: tuple[Geopin,
     assert layers == [
         *("raw/panoramax", "catalog/captures", "index/embeddings", "publish/d1", "publish/vectorize"),
         *("quality/coverage", "quality/layers", "quality/diversity", "quality/attribution", "quality/freshness"),
-        "quality/integrity",
-        "quality/images",
+        *("quality/notices", "quality/integrity", "quality/images"),
     ]
     assert (data / "quality" / "coverage.html").as_uri() in ended.stdout
 

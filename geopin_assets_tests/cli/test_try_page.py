@@ -24,11 +24,12 @@ from geopin_assets_tests.ui.city import HOST, await_port, free_port
 
 EVIL = "</script><script>document.title='ran'</script><img src=x onerror=\"document.title='ran'\">"
 MATCH = Reference(
-    1, "panoramax:1", "panoramax", 52.373, 4.893, 0.0, 0.91, 90.0, "device", "2024-05-01T10:00:00Z", "Anna", "CC-BY-SA-4.0",
+    1, "panoramax:1", "panoramax", 52.373, 4.893, 0.0, 0.91, 90.0, "device", "2024-05-01T10:00:00Z", "Anna",
+    "CC-BY-SA-4.0",
     "https://creativecommons.org/licenses/by-sa/4.0/", f"© Anna {EVIL}", "javascript:alert(1)", None, inliers=118,
 )  # fmt: skip
 FOUND = Location(
-    "found", 52.373, 4.893, 21.0, 90.0, 0.93, ["118 matching points with the best match", EVIL],
+    "found", 52.373, 4.893, 21.0, 90.0, "device", 0.93, ["118 matching points with the best match", EVIL],
     [Place(52.38, 4.9, 0.06, 0.8, "b:1")], [MATCH, replace(MATCH, rank=2, lat=52.3732, distance_m=22.0)], "model", "v1",
 )  # fmt: skip
 

@@ -48,7 +48,7 @@ def warm() -> None:
     all_cells()
     Thumbnail().embed([np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)])
     for module in walk_packages(geopin_assets.__path__, "geopin_assets."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", "celery_worker")):  # which run when they are imported
             with suppress(ModuleNotFoundError):  # of an extra that is not installed
                 import_module(module.name)
     for name in ("lancedb", "torch", "matplotlib.figure", "aiohttp"):

@@ -124,7 +124,7 @@ def test_only_what_nobody_writes_or_reads_any_more_is_removed(
 ) -> None:
     settings, present = installation.storage.settings(), installation.embedding.model().model_id
     installation.search_index.versions().publishing("indexed", DIM, shards=1, now=NOW)
-    vectors = settings.data_dir / "embeddings"
+    vectors, lately = settings.data_dir / "embeddings", datetime.now(UTC) - timedelta(days=4)
     gone = [
         aged(settings.data_dir / "raw" / "panoramax" / f".{CELL}.parquet.77.partial", 2),
         aged(settings.data_dir / "raw" / "panoramax" / f"{CELL}.parquet.damaged-20260101T000000-ab12", 40),
@@ -134,7 +134,7 @@ def test_only_what_nobody_writes_or_reads_any_more_is_removed(
     kept = [
         aged(settings.data_dir / "raw" / "panoramax" / f".{CELL}.parquet.78.partial", 0.1),
         aged(settings.data_dir / "raw" / "panoramax" / f"{CELL}.parquet", 400),
-        aged(settings.data_dir / "raw" / "panoramax" / f"{CELL}.parquet.damaged-20260101T000000-ab13", 4),
+        aged(settings.data_dir / "raw" / "panoramax" / f"{CELL}.parquet.damaged-{lately:%Y%m%dT%H%M%S}-ab13", 4),
         aged(vectors / present / f"{CELL}.parquet", 400),
         aged(vectors / present / "nh-amsterdam-r090c052.parts" / "0000001.parquet", 5),
         aged(vectors / "indexed" / f"{CELL}.parquet", 400),
