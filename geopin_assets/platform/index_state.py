@@ -243,6 +243,7 @@ def announce_versions(
     storage: Storage, search_index: SearchIndex, model: Model, unused: Sequence[MetadataStore] = ()
 ) -> list[str]:
     """Tell searchers, in every database, which index to use and what is in it; the databases that said otherwise."""
+    _make_empty_shards(search_index)
     held = storage.catalog().licenses().group_by("source").agg(pl.col("captures").sum())
     about = pl.DataFrame([{"source": s.name, "title": s.title, "homepage": s.homepage} for s in SOURCES])
     return announce(
@@ -255,6 +256,14 @@ def announce_versions(
         installation_id=storage.takedowns().installation_id(),
         unused=unused,
     )
+
+
+def _make_empty_shards(search_index: SearchIndex) -> None:
+    """Whoever searches asks every index that it is told of, also one that no vector belongs to yet."""
+    ledger, version = search_index.ledger(), search_index.versions().serving()
+    for part in search_index.vectors(version).parts if version else ():
+        if not ledger.count(part.store_key):
+            part.create()
 
 
 def drop_version(search_index: SearchIndex, version: IndexVersion) -> None:

@@ -23,6 +23,8 @@ from geopin_assets.settings import Settings
 from geopin_assets_tests.files.stores import CREDENTIALS
 from geopin_assets_tests.platform import CELLS, Platform, Ran
 
+pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run:DeprecationWarning")
+"""Dagster's own call, where a resource holds another."""
 KEYS = {name.lower(): value for name, value in CREDENTIALS.items()}
 
 

@@ -187,6 +187,11 @@ def _add_failures(ended: dg.ExecuteInProcessResult, default: str, result: LayerR
         count, cells = failed_cells(event.step_failure_data)
         result.failed_count += count or 1
         result.failed |= cells or {default: root_cause(event.step_failure_data.error)}
+    if ended.get_step_failure_events():
+        return
+    for run in (event for event in ended.all_events if event.event_type is dg.DagsterEventType.RUN_FAILURE):
+        result.failed_count += 1  # before any step began, as where a resource cannot be made
+        result.failed[default] = root_cause(run.job_failure_data.error)
 
 
 def crawl_side_by_side(
