@@ -197,7 +197,7 @@ _LONGEST_TEXT = 2_000
 """Characters of a text that LONGEST does not name: sources give 500 at most, but for addresses."""
 MAY_BE_NULL = ("position_from", "position_error_m", "heading_from", "sequence_id", "creator")
 _TEXTS = [name for name, dtype in ITEM_SCHEMA.items() if dtype == pl.String()]
-_OPEN = pl.Series(list(OPEN_LICENSES)).implode()
+_OPEN = list(OPEN_LICENSES)
 _PAGE = "^(https?://|own-photos:)"
 
 
