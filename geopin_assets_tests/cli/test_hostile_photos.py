@@ -29,7 +29,7 @@ from geopin_assets_tests.embedding.pictures import black_png, encoded, gray_jpeg
 from geopin_assets_tests.embedding.test_seen import packet
 from geopin_assets_tests.ui.city import HOST, await_port, free_port
 
-NOWHERE = Location(NOT_COVERED, None, None, None, None, None, [], [], [], "model", "v1")
+NOWHERE = Location(NOT_COVERED, None, None, None, None, None, None, [], [], [], "model", "v1")
 JPEG = encoded(smooth(96, 64))
 DEADLINE_S = 30
 """Of the client: whoever gets no answer fails."""
