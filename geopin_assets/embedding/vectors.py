@@ -12,7 +12,7 @@ vectors by their length; an image with a vector that is not of unit length is no
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
@@ -261,15 +261,21 @@ class CellVectors:
 
     def _write_part(self, name: str, rows: pl.DataFrame) -> None:
         key = f"{self.parts_folder}/{name}.parquet"
-        with self.objects.replacing(key) as path, _row_groups(path, rows.schema, is_final=False) as write:
-            write(rows)
+        for left in reversed(range(_CONFLICTS)):
+            try:
+                with self.objects.replacing(key) as path, _row_groups(path, rows.schema, is_final=False) as write:
+                    write(rows)
+                return
+            except NoSuchObjectError:  # the folder was empty for a moment, and another process removed it
+                if not left:
+                    raise
 
     def _held(self, keys: list[str]) -> pl.DataFrame:
         columns = ["capture_id", "image_version", "view", "heading_deg", "left_out", "embedding"]
         found = [
             _completed(rows.lazy()).select(*columns[:5], is_sound=_are_unit(rows["embedding"])).collect()
             for key in keys
-            for rows in self.snapshot(columns, key)()
+            for rows in self._still_there(columns, key)
         ]
         if not found:
             return pl.DataFrame(schema=HELD_SCHEMA)
@@ -284,6 +290,11 @@ class CellVectors:
             is_sound=pl.col("is_sound").all(),
         )
         return held.filter("is_sound").select(HELD_SCHEMA.names()).sort("capture_id", "image_version")
+
+    def _still_there(self, columns: list[str], key: str) -> Iterator[pl.DataFrame]:
+        """Its rows; none where another process has put them into the file, or into another part, meanwhile."""
+        with suppress(NoSuchObjectError):
+            yield from self.snapshot(columns, key)()
 
     def _rows(self, span: pl.DataFrame, files: list[Path]) -> pl.DataFrame:
         """The vectors of a span; where files repeat one, the first file's."""
