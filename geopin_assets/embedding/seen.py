@@ -61,17 +61,20 @@ def panorama(pixels: Image, data: bytes, side_px: int, unwanted: Flaws = frozens
     """
     height, width = pixels.shape[:2]
     if width < _LEAST_WIDTH * side_px:
-        return flat(pixels, unwanted)
+        return _uncut(pixels, unwanted, FailureReason.TOO_SMALL)
     part = _part(pixels, properties(data, GPANO))
     seen = _views(pixels, part, side_px, unwanted) if part else Seen({})
     if seen.views:
         return seen
     if empty := [reason for reason, _ in seen.left_out.most_common() if reason is not FailureReason.PADDING]:
         return Failure(empty[0], f"{width}x{height}")
+    return _uncut(pixels, unwanted, FailureReason.PADDING)
+
+
+def _uncut(pixels: Image, unwanted: Flaws, why: FailureReason) -> Seen | Failure:
+    """What is said to go all around, as it is: its other views are missing."""
     whole = flat(pixels, unwanted)
-    if isinstance(whole, Failure):
-        return whole
-    return replace(whole, left_out=Counter({FailureReason.PADDING: VIEWS - 1}))
+    return whole if isinstance(whole, Failure) else replace(whole, left_out=Counter({why: VIEWS - 1}))
 
 
 def _part(pixels: Image, gpano: dict[str, str]) -> Part | None:

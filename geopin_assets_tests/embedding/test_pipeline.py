@@ -186,6 +186,22 @@ def test_no_more_is_decoded_than_the_model_sees(run: Run) -> None:
     assert (modest * demanding).sum(axis=1).min() > 0.999
 
 
+@pytest.mark.parametrize(
+    ("size", "views"),
+    [((256, 128), 12), ((256, 115), 12), ((256, 64), 12), ((300, 256), 1), ((80, 40), 1), ((40, 80), 1)],
+)
+def test_a_panorama_of_any_size_and_shape_ends_its_cell_with_the_views_that_it_has(
+    run: Run, size: tuple[int, int], views: int
+) -> None:
+    fetcher = MemoryFetcher(IMAGES | {"http://b/pano": encoded(smooth(*size, 2))})
+    cell = captures({}, PANO)
+    first = run(cell, fetcher=fetcher, embedder=Thumbnail())
+    assert Counter(first.vectors["capture_id"]) == {"s:0": 1, "s:1": views} and first.failures.is_empty()
+    assert sum(first.stats.left_out.values()) == 12 - views
+    again = run(cell, first, MemoryFetcher(IMAGES), embedder=Thumbnail())
+    assert (again.stats.embedded, again.stats.reused) == (0, 2), "what is left out is known not to be missing"
+
+
 def test_an_empty_cell_is_no_problem(run: Run) -> None:
     result = run(captures())
     assert result.vectors.schema == embedding_schema(512) and result.failures.schema == FAILURE_SCHEMA
