@@ -13,7 +13,8 @@ GPANO = b"http://ns.google.com/photos/1.0/panorama/"
 EXIF = b"http://ns.adobe.com/exif/1.0/"
 XMP = b"http://ns.adobe.com/xap/1.0/"
 PHOTOSHOP = b"http://ns.adobe.com/photoshop/1.0/"
-_USUAL = {GPANO: b"GPano", EXIF: b"exif", XMP: b"xmp", PHOTOSHOP: b"photoshop"}
+DJI = b"http://www.dji.com/drone-dji/1.0/"
+_USUAL = {GPANO: b"GPano", EXIF: b"exif", XMP: b"xmp", PHOTOSHOP: b"photoshop", DJI: b"drone-dji"}
 """Prefixes that mean a namespace also where no packet says so."""
 _BEFORE, _BEHIND = 2**16, 2**20
 """Bytes looked at around where it is first named: packets hold depth maps and sound too."""

@@ -62,7 +62,7 @@ class Said:
         """Whatever can be read of it."""
         tags, xmp = {**_directory(image, 0), **_directory(image, IFD.Exif)}, xmp_of(image)
         in_xmp = {tag.value: xmp[f"exif:{tag.name}"] for tag in GPS if f"exif:{tag.name}" in xmp}
-        return cls(tags, (_directory(image, IFD.GPSInfo), in_xmp, _described(tags)), xmp)
+        return cls(tags, (_directory(image, IFD.GPSInfo), in_xmp, _by_drone(xmp), _described(tags)), xmp)
 
     @property
     def gpano(self) -> dict[str, str]:
@@ -148,6 +148,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("latin-1").strip("\0 ")
     return value.strip("\0 ") if isinstance(value, str) else value
+
+
+def _by_drone(xmp: Mapping[str, str]) -> dict[int, Any]:
+    """Signed degrees, and `GpsLongtitude` is how DJI spelled it for years, as tags of a receiver."""
+    lon = xmp.get("drone-dji:GpsLongitude", xmp.get("drone-dji:GpsLongtitude"))
+    found = {GPS.GPSLatitude: xmp.get("drone-dji:GpsLatitude"), GPS.GPSLongitude: lon}
+    return {int(tag): value for tag, value in found.items() if value is not None}
 
 
 def _described(tags: Tags) -> dict[int, Any]:

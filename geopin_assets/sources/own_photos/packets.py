@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 
 from PIL import Image
 
-from geopin_assets.xmp import EXIF, GPANO, PHOTOSHOP, XMP, properties
+from geopin_assets.xmp import DJI, EXIF, GPANO, PHOTOSHOP, XMP, properties
 
 _MAIN, _EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _ID, _HEAD = slice(len(_EXTENSION), len(_EXTENSION) + 32), len(_EXTENSION) + 40
 _IN_EXIF = 700
 MAX_BYTES = 2**20
 """Of one that came in parts: what does not fit is depth maps and sound."""
-_SPACES = {"GPano": GPANO, "exif": EXIF, "xmp": XMP, "photoshop": PHOTOSHOP}
+_SPACES = {"GPano": GPANO, "exif": EXIF, "xmp": XMP, "photoshop": PHOTOSHOP, "drone-dji": DJI}
 
 
 def xmp_of(image: Image.Image) -> dict[str, str]:

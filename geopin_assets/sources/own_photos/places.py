@@ -45,12 +45,19 @@ def coordinate(value: Any, hemisphere: Any, axis: Axis) -> float | None:
         parts, words_within = _read(value)
         words += words_within
     else:
-        parts = [number(part) for part in (value if isinstance(value, tuple) else (value,))]
+        parts = _stated([number(part) for part in (value if isinstance(value, tuple) else (value,))])
     signs = {_sign(word, axis) for word in words}
     degrees = _sum([part for part in parts if part is not None]) if None not in parts else None
     if degrees is None or None in signs or len(signs) > 1 or (degrees < 0 and 1 in signs):
         return None
     return -abs(degrees) if -1 in signs else degrees
+
+
+def _stated(parts: list[float | None]) -> list[float | None]:
+    """Without what is not measured (0/0) behind a part that has a fraction, where nothing can follow."""
+    end = next((n for n, part in enumerate(parts, 1) if part is None or not part.is_integer()), len(parts))
+    is_all = end and parts[end - 1] is not None and not any(part is not None for part in parts[end:])
+    return parts[:end] if is_all else parts
 
 
 def _read(text: str) -> tuple[list[float | None], list[str]]:

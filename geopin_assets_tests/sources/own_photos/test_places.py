@@ -11,6 +11,7 @@ from PIL.TiffImagePlugin import IFDRational
 from geopin_assets.capture import PositionFrom, Rejected
 from geopin_assets.sources.own_photos.places import coordinate, number
 from geopin_assets.sources.own_photos.scan import Reading
+from geopin_assets.xmp import DJI
 from geopin_assets_tests.sources.own_photos.photos import looked_at, packet, seen
 
 LAT_REF, LAT, LON_REF, LON, STATUS, ERROR = 1, 2, 3, 4, 9, 31
@@ -107,7 +108,9 @@ AS_TEXT = RAW = b"Exif\0\0MM\0*\0\0\0\x08" + (
         {"gps": {LAT_REF: "North", LON_REF: "East"}},
         {"gps": {LAT: 52.37, LON: 4.895}},
         {"gps": {LAT: (52.0, 22.2), LON: (4.0, 53.7)}},
+        {"gps": {LAT: (52.0, 22.2, IFDRational(0, 0)), LON: (4.895, IFDRational(0, 0), IFDRational(0, 0))}},
         {"lon": None, "xmp": IN_XMP},
+        {"lon": None, "xmp": packet('d:GpsLatitude="+52.37" d:GpsLongtitude="4.895"', "d", DJI.decode())},
         {"lon": None, "xmp": packet('exif:GPSLatitude="52.37" exif:GPSLatitudeRef="N" exif:GPSLongitude="4.895"')},
         {"lon": None, "xmp": packet('a:GPSLatitude="52,22,12N" a:GPSLongitude="4,53,42E"', "a")},
         {"lon": None, "root": {270: '{"MAPLatitude": 52.37, "MAPLongitude": 4.895}'}},
@@ -131,6 +134,7 @@ def test_a_position_in_exif_may_be_text(tmp_path: Path):
 @pytest.mark.parametrize(
     ("gps", "reason"),
     [
+        ({LAT: (52.0, 22.0, IFDRational(0, 0))}, "bad_coordinates"),  # a nautical mile of places
         ({LAT: (91.0, 0.0, 0.0)}, "bad_coordinates"),
         ({LAT: (0.0, 0.0, 0.0), LON: (0.0, 0.0, 0.0)}, "bad_coordinates"),
         ({LAT: (IFDRational(0, 0), 0.0, 0.0)}, "bad_coordinates"),
