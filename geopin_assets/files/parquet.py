@@ -61,6 +61,20 @@ def read_frame(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFram
         return pl.DataFrame(opened(path).read(columns=None if columns is None else list(columns)))
 
 
+def read_if_there(path: Path, schema: "pl.Schema") -> "pl.DataFrame":
+    """The columns of a schema, of a file that any version wrote: what it lacks is null. Empty where there is no file.
+
+    Raises DamagedFileError.
+    """
+    import polars as pl
+
+    try:
+        found = read_frame(path)
+    except FileNotFoundError:
+        return schema.to_frame()
+    return pl.concat([schema.to_frame(), found], how="diagonal").select(schema.names())
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """What was written with the rows. Raises DamagedFileError, FileNotFoundError."""
     import polars as pl

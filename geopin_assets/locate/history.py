@@ -78,18 +78,12 @@ def record_cells(folder: Path, answers: "Iterable[Answer]") -> pl.DataFrame:
 
 def read_cells(folder: Path) -> pl.DataFrame:
     """The columns of CELLS; none yet where there is no file. Raises DamagedFileError."""
-    try:
-        return parquet.read_frame(folder / CELLS_FILE)
-    except FileNotFoundError:
-        return pl.DataFrame(schema=CELLS)
+    return parquet.read_if_there(folder / CELLS_FILE, pl.Schema(CELLS))
 
 
 def read(folder: Path) -> pl.DataFrame:
     """All runs, oldest first; none yet where there is no file. Raises DamagedFileError."""
-    try:
-        return parquet.read_frame(folder / FILE)
-    except FileNotFoundError:
-        return pl.DataFrame(schema=SCHEMA)
+    return parquet.read_if_there(folder / FILE, pl.Schema(SCHEMA))
 
 
 def worse_than_before(runs: pl.DataFrame) -> str:

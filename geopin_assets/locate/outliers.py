@@ -99,10 +99,7 @@ def keep(folder: Path, doubts: pl.DataFrame, asked: Sequence[str]) -> pl.DataFra
 
 def read(folder: Path) -> pl.DataFrame:
     """All doubts; none where there is no file yet. Raises DamagedFileError."""
-    try:
-        return parquet.read_frame(folder / FILE)
-    except FileNotFoundError:
-        return pl.DataFrame(schema=SCHEMA)
+    return parquet.read_if_there(folder / FILE, pl.Schema(SCHEMA))
 
 
 def weighed(matches: pl.DataFrame) -> pl.DataFrame:

@@ -39,12 +39,31 @@ def keys(store: ObjectStore, folder: str = "") -> list[str]:
     return [stored.key for stored in store.walk(folder)]
 
 
+class _Quiet(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def _served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server of ours."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 @contextmanager
 def _answering(*statuses: int) -> Iterator[str]:
     """The address of a server that answers with these, one after the other, the last one again and again."""
     left = list(statuses)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(_Quiet):
         def do_GET(self) -> None:
             status = left.pop(0) if len(left) > 1 else left[0]
             body = b"ok" if status == 200 else b"<Error><Code>Told</Code><Message>secret</Message></Error>"
@@ -55,18 +74,8 @@ def _answering(*statuses: int) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with _served(Handler) as address:
+        yield address
 
 
 def test_an_object_comes_back_as_it_was_put(object_store: ObjectStore) -> None:
@@ -284,7 +293,7 @@ def test_what_passes_is_tried_again(s3_bucket: str) -> None:
 def _web_page(*, has_put: bool) -> Iterator[str]:
     """The address of a server that answers everything with a page and status 200, as a proxy or a wrong one does."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(_Quiet):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             body = b"<html><body>Welcome</body></html>"
@@ -299,18 +308,8 @@ def _web_page(*, has_put: bool) -> Iterator[str]:
 
         do_PUT = do_GET
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with _served(Handler) as address:
+        yield address
 
 
 @pytest.mark.parametrize("has_put", [True, False])
