@@ -2,12 +2,15 @@
 
 import multiprocessing
 from functools import partial
+from pathlib import Path
 
 import dagster as dg
 
 from geopin_assets.cells import cell
 from geopin_assets.defs.assemble import build_definitions
-from geopin_assets.defs.running.local_run import crawl_side_by_side
+from geopin_assets.defs.resources import Sources
+from geopin_assets.defs.running.local_run import crawl_side_by_side, crawl_source
+from geopin_assets.errors import ConfigurationError
 from geopin_assets_tests.platform import CELLS, Platform, Ran
 
 HERE, THERE = CELLS
@@ -19,6 +22,11 @@ def fail(platform: Platform, source: str, cell_id: str) -> None:
     lon, lat = box.center
     bbox = [lon - 1e-4, lat - 1e-4, lon + 1e-4, lat + 1e-4]
     platform.tell_sandbox("POST", {"source": source, "status": 500, "bbox": bbox})
+
+
+class Unready(Sources):
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        raise ConfigurationError("no credentials")
 
 
 def materialized(instance: dg.DagsterInstance, asset: str) -> set[str]:
@@ -46,6 +54,14 @@ def test_a_second_run_embeds_and_publishes_nothing(ran: Ran) -> None:
     for asset in ("publish/vectorize", "publish/d1"):
         totals = again[asset].totals
         assert (totals["upserted"], totals["deleted"], totals["store_requests"]) == (0, 0, 0)
+
+
+def test_a_run_that_fails_before_its_first_step_has_failed(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    overrides = {"GEOPIN_PROFILE": "sandbox", "GEOPIN_DATA": str(tmp_path)}
+    defs = build_definitions(overrides=overrides, sources=Unready(overrides=overrides))
+    result = crawl_source(defs.resolve_implicit_global_asset_job_def(), instance, CELLS, "panoramax")
+    assert (result.cells, result.failed_count) == (0, 1)
+    assert "no credentials" in result.failed["raw/panoramax"]
 
 
 def test_a_source_failing_in_one_cell_holds_back_nothing_else(ran: Ran) -> None:
