@@ -1,5 +1,6 @@
 """Runs are put into the queue of their asset, and one whose worker is gone is not healthy."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,9 +75,13 @@ class Impatient(AskingCeleryRunLauncher):
 
 @pytest.fixture
 def launcher() -> Iterator[AskingCeleryRunLauncher]:
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
     launcher = Impatient("catalog", broker="memory://", backend="cache+memory://")
     yield launcher
     launcher.celery.close()
+    root.setLevel(level)  # a worker of Celery takes the logs of its process over
+    root.handlers[:] = handlers
 
 
 def health(launcher: AskingCeleryRunLauncher, task_id: str) -> WorkerStatus:
