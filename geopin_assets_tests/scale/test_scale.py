@@ -5,6 +5,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,7 @@ import pytest
 from geopin_assets.defs.declare import asset_key
 from geopin_assets.defs.graph import EMBEDDINGS, GRAPH, RAW, node
 from geopin_assets.defs.running.backfills import InstanceBackfills
+from geopin_assets.defs.running.queues import QUEUE_TAG
 from geopin_assets.defs.running.under_way import living_runs
 from geopin_assets.regions import region
 from geopin_assets.sandbox.server import running
@@ -131,6 +133,8 @@ def test_two_machines_that_are_killed_make_what_one_makes(
         with dg.DagsterInstance.get() as instance:
             figures = lose_two(instance, first, second, third)
             once = {key: made(instance, key) for key in (*RAW, *LAYERS)}
+            for queue in ("catalog", "publish"):
+                assert_one_at_a_time(instance, queue)
         two = Installation(tmp_path, variables)
         two.set(GEOPIN_DATA=str(first.home / ".geopin" / "sandbox"))
         assert content_of(two, CELLS, port) == wanted
@@ -140,6 +144,13 @@ def test_two_machines_that_are_killed_make_what_one_makes(
     noticed = ", ".join(f"lost in {what}: noticed after {after_s:.0f} s" for what, after_s in figures.items())
     print(f"\ntest-scale: {len(CELLS)} cells, three machines, Postgres, Redis, S3: as one machine; {noticed}; {took}")
     assert max(figures.values()) < MINUTE_S
+
+
+def assert_one_at_a_time(instance: dg.DagsterInstance, queue: str) -> None:
+    """No run of the queue began before the one before it had ended."""
+    records = instance.get_run_records(dg.RunsFilter(tags={QUEUE_TAG: queue}))
+    times = sorted((record.start_time or 0.0, record.end_time or 0.0) for record in records)
+    assert times and all(ended <= begins for (_, ended), (begins, _) in pairwise(times)), (queue, times)
 
 
 def lose_two(instance: dg.DagsterInstance, first: Machine, second: Machine, third: Machine) -> dict[str, float]:
