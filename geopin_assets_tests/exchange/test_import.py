@@ -17,7 +17,7 @@ from geopin_assets.exchange.following import crawls_of
 from geopin_assets.exchange.manifest import read_manifest
 from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import searched_model, snapshot
-from geopin_assets.files.object_store import FolderStore
+from geopin_assets.files.folder_store import FolderStore
 from geopin_assets_tests.exchange.worlds import content_of
 from geopin_assets_tests.platform import CELLS, Platform, Ran
 

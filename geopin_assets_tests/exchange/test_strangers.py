@@ -16,7 +16,8 @@ from geopin_assets.exchange.files import CAPTURES, vectors_of, write_whole
 from geopin_assets.exchange.following import part_files, verify
 from geopin_assets.exchange.items import withheld
 from geopin_assets.exchange.manifest import Manifest, read_manifest
-from geopin_assets.files.object_store import FolderStore, memory_store
+from geopin_assets.files.folder_store import FolderStore
+from geopin_assets.files.object_store import memory_store
 from geopin_assets_tests.exchange.worlds import CELLS, World
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]

@@ -24,7 +24,7 @@ from geopin_assets_tests.faults.work import content_of
 from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.platform import Installation, Platform
 from geopin_assets_tests.scale.machines import Machine, machines, materialize, switch_off_automation, until
-from geopin_assets_tests.scale.page import PAGE
+from geopin_assets_tests.scale.page import CHECKOUT, PAGE
 
 pytestmark = [
     pytest.mark.skipif("GEOPIN_TEST_SCALE" not in os.environ, reason="minutes of several machines: make test-scale"),
@@ -124,8 +124,11 @@ def test_two_machines_that_are_killed_make_what_one_makes(
     assert once == {key: Counter(CELLS) for key in LAYERS}
     took = f"{time.monotonic() - began_s:.0f} s in all"
     noticed = ", ".join(f"lost in {what}: noticed after {after_s:.0f} s" for what, after_s in figures.items())
-    print(f"\ntest-scale: {len(CELLS)} cells, three machines, Postgres, Redis, S3: as one machine; {noticed}; {took}")
     assert max(figures.values()) < MINUTE_S
+    summary = f"test-scale: {len(CELLS)} cells, three machines, Postgres, Redis, S3: as one machine; {noticed}; {took}"
+    if os.sep in (to := os.environ["GEOPIN_TEST_SCALE"]):
+        (CHECKOUT / to).write_text(f"{summary}\n")
+    print(f"\n{summary}")
 
 
 def assert_one_at_a_time(instance: dg.DagsterInstance, queue: str) -> None:
