@@ -43,6 +43,8 @@ COLUMNS = Columns(
         "clipped": "Share of the pixels of its lower half that are white",
         "contrast": "Standard deviation of its levels, 0 to 1",
         "detail": "Share of its blocks that are not flat",
+        "indoor": "How likely it shows a room; null: nobody was asked (GEOPIN_SCENES), as with the next",
+        "in_vehicle": "How likely it shows the inside of a car, bus, train or airplane",
         "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
         "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
         "image_version": "Version of the image that was embedded",
@@ -79,7 +81,7 @@ def embeddings(
             fetcher, embedder = embedding.fetcher(), LazyEmbedder(model, embedding.embedder)
             renew, attempts, on_progress = _renew(links, context.log), embedding.attempts(), _shown_on(advance, cells)
             unread: dict[str, str] = {}
-            unwanted = embedding.unwanted()
+            unwanted, scene_of = embedding.unwanted(), embedding.scene_of()
 
             def finished(some: Sequence[str]) -> "Iterator[tuple[str, CellEmbeddings | GeoPinError]]":
                 return embed_cells(
@@ -90,6 +92,7 @@ def embeddings(
                     on_progress=on_progress,
                     attempts=attempts,
                     unwanted=unwanted,
+                    scene_of=scene_of,
                     is_over=lambda: cells.deadline.is_over,
                 )
 
@@ -116,10 +119,10 @@ def cell_tasks(
     `down`: what was taken down by now; `unread` gets the cells that cannot be read, and why.
     """
     from geopin_assets.embedding.plan import CellTask
+    from geopin_assets.store.thinning import standing_in
 
     failures, files = storage.failures(), storage.vectors(model)
     for cell_id in cell_ids:
-    from geopin_assets.store.thinning import standing_in
         failed = failures.read(cell_id)
         try:
             cell, there, captures = _wanted(storage, cell_id, failed, down)
