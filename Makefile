@@ -10,7 +10,7 @@
 #                make bench-merge: merging, and looking after an index, with 1, 5 and 10 million captures;
 #                make bench-refresh: a quarter of weekly refreshes of every cell and source, on a simulated clock;
 #                make bench-ui: the UI's pages with that much history, in Chromium;
-#                make bench-scale: 39 million captures, metadata only: an hour or two, 35 GB
+#                make bench-scale: 1 to 39 million captures, metadata only: an hour or two, 35 GB
 #   make ui      the Dagster UI on http://127.0.0.1:3000, over the same data
 #
 # PyTorch: the pinned version as the package index offers it. For a CUDA (or a CPU-only) build say
@@ -91,7 +91,7 @@ check-types: $(VENV)/.installed
 
 # All figures in one table, and in .geopin/bench.json; OLD=… says what became of those of another run.
 BENCH := $(BIN)/python -m geopin_assets_tests.benchmarks $(if $(OLD),--compare $(OLD))
-CAPTURES ?= 39e6
+CAPTURES ?= 1e6 5e6 10e6 39e6
 bench: $(VENV)/.installed $(IMG2DATASET)
 	$(BENCH)
 

@@ -22,11 +22,10 @@ from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.object_store import READERS
 from geopin_assets.store.database import SQL, frame
 from geopin_assets.store.raw import CrawlAccount, RawStore
+from geopin_assets.store.reading import MEMORY_LIMIT
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
 from geopin_assets.store.thinning import decide, thinned_m
 
-MEMORY_LIMIT = "1GB"
-"""Of DuckDB while it merges; what does not fit goes to the disk."""
 _SETTINGS = (f"memory_limit = '{MEMORY_LIMIT}'", "threads = 1", "disabled_optimizers = 'join_filter_pushdown'")
 """On two threads small pieces are copied together to keep their order, for half as much CPU again. Filters that go down
 to `rows` would be pyarrow's, which copies, and cannot."""

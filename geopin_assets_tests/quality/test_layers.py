@@ -20,11 +20,12 @@ from geopin_assets.cells import stored_facts
 from geopin_assets.cli.services import reports
 from geopin_assets.files.object_store import open_store
 from geopin_assets.geo import distance_m
-from geopin_assets.quality.coverage import Expectations, coverage_by_cell, find_gaps
+from geopin_assets.quality.coverage import Expectations, find_gaps
 from geopin_assets.quality.layers import LAYER_COLUMNS, Layers, write_layers
 from geopin_assets_tests.cli.test_door import Behind, opened
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.quality.drives import SOURCES, drives
+from geopin_assets_tests.quality.factories import coverage_by_cell
 from geopin_assets_tests.ui.browser import browser_page, needs_chromium
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)

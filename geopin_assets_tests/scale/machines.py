@@ -19,25 +19,21 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from geopin_assets.defs.running.backfills import InstanceBackfills
+from geopin_assets_tests.scale.page import CHECKOUT, documented
 from geopin_assets_tests.scale.servers import free_port
 
-CHECKOUT = Path(__file__).parents[2]
 _POLL_S = 0.1
 T = TypeVar("T")
 
 
-PAGE = CHECKOUT / "docs" / "scale-out.md"
 _SERVICES = ("celery ", "dagster-daemon ", "dagster-webserver ")
 _INSTALLS = ("export ", "cd ", "python3 -m venv ", "$DAGSTER_HOME/.venv/bin/python -m pip ")
 """What is there already where tests run: the environment, and what is installed into it."""
 
 
-def documented(heading: str) -> list[str]:
-    """The commands of a section of the page."""
-    section = PAGE.read_text(encoding="utf-8").partition(f"### {heading}\n")[2].partition("\n### ")[0]
-    block = section.partition("```\n")[2].partition("```")[0]
-    assert block, f"{PAGE.name} has no commands under {heading}"
-    return [line for line in block.splitlines() if not line.startswith(_INSTALLS)]
+def steps(heading: str) -> list[str]:
+    """What is to be typed there, but for what tests have already."""
+    return [line for line in documented(heading) if not line.startswith(_INSTALLS)]
 
 
 @dataclass
@@ -53,7 +49,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         self.home.mkdir()
-        for line in documented("On both"):
+        for line in steps("On both"):
             self.do(line, CHECKOUT)
 
     @property
@@ -63,13 +59,13 @@ class Machine:
 
     def set_up(self, heading: str) -> None:
         """Do what the page says of it, but for services."""
-        for line in documented(heading):
+        for line in steps(heading):
             if not line.startswith(_SERVICES):
                 self.do(line)
 
     def serve(self, heading: str, *services: str) -> None:
         """Start the services that the page says, or those of them."""
-        for line in documented(heading):
+        for line in steps(heading):
             if line.startswith(services or _SERVICES):
                 self.start(line.replace("%h", self.name).replace("3000", self.port))
 

@@ -21,7 +21,8 @@ from geopin_assets_tests.faults.work import content_of
 from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.platform import Installation, Platform
 from geopin_assets_tests.scale import servers
-from geopin_assets_tests.scale.machines import PAGE, Machine, begin, machines, switch_off_automation, until
+from geopin_assets_tests.scale.machines import Machine, begin, machines, switch_off_automation, until
+from geopin_assets_tests.scale.page import PAGE
 
 pytestmark = [
     pytest.mark.skipif("GEOPIN_TEST_SCALE" not in os.environ, reason="minutes of several machines: make test-scale"),
