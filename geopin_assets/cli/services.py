@@ -84,7 +84,7 @@ def reports(objects: ObjectStore) -> Starlette:
         name, *at = (request.path_params[part] for part in ("name", "z", "x", "y"))
         try:
             found = Reader(partial(objects.get_range, f"{FOLDER}/{name}.pmtiles")).get(*at)
-        except (PermanentError, ValueError):  # not there, or no tile of any map
+        except (PermanentError, ValueError, OverflowError):  # not there, or no tile of any map
             return Response(status_code=404)
         if found is None:
             return Response(status_code=204)
