@@ -12,9 +12,9 @@ import pytest
 from geopin_assets.defs.graph import EXCHANGE
 from geopin_assets.defs.running.adopting import Adoption
 from geopin_assets.defs.running.local_run import LayerResult, run_below_raw
-from geopin_assets.errors import ConfigurationError, PayloadError
-from geopin_assets.exchange.following import crawls_of
-from geopin_assets.exchange.manifest import read_manifest
+from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError
+from geopin_assets.exchange.following import Most, crawls_of
+from geopin_assets.exchange.manifest import Manifest, hash_of, read_entry, read_manifest
 from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import searched_model, snapshot
 from geopin_assets.files.object_store import FolderStore
@@ -36,9 +36,8 @@ def exported(platform: Platform, folder: Path, cell_ids: Sequence[str] = CELLS) 
     return store
 
 
-def adoption(platform: Platform, store: FolderStore) -> Adoption:
-    model = platform.embedding.model()
-    return Adoption(platform.storage, platform.search_index, model, store, lambda captures: 10**6, 10**6)
+def adoption(platform: Platform, store: FolderStore, most: Most = lambda captures: 10**6) -> Adoption:
+    return Adoption(platform.storage, platform.search_index, platform.embedding.model(), store, most, 10**6)
 
 
 def totals(results: Iterator[LayerResult]) -> Counter[str]:
@@ -126,6 +125,22 @@ def test_an_import_and_three_weeks_of_feed_equal_a_fresh_export(
     assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(EXCHANGE.split("/"))]).success
     published = content_of(there.storage.exports())
     assert all(published[name].equals(content_of(fresh)[name]) for name in ("captures", "vectors"))
+
+    crawl_again(there, instance, lambda rows: rows.filter(pl.col("capture_id").is_in(names.head(6).to_list()).not_()))
+    state_more_captures(feed, export(there, feed).manifest)
+    careful = adoption(here, feed, lambda captures: captures // 1000)
+    with pytest.raises(EvidenceError, match="captures, 0 are let go unasked"):
+        totals(careful.follow(here.definitions, instance))
+
+
+def state_more_captures(feed: FolderStore, manifest: Manifest) -> None:
+    """As somebody does who wants many to be removed: a share of all of them may be."""
+    entry, _ = read_entry(feed, manifest.sequence)
+    more = entry.summary.model_copy(update={"counts": {"captures": 10**12}})
+    feed.put(
+        f"feed/{manifest.sequence:06d}/entry.json", content := entry.model_copy(update={"summary": more}).content()
+    )
+    feed.put("manifest.json", manifest.model_copy(update={"head": hash_of(content)}).content())
 
 
 def test_a_region_of_it_is_what_the_whole_holds_there(ran: Ran, tmp_path: Path) -> None:

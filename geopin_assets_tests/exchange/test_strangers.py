@@ -178,14 +178,14 @@ def test_other_columns_and_larger_row_groups_are_refused(tmp_path: Path) -> None
 def test_a_small_file_that_becomes_a_large_one_when_it_is_read_ends_the_import_and_not_the_machine(
     tmp_path: Path,
 ) -> None:
-    """One long text in a dictionary, of which every row of a row group is a copy: 800 GB in 100 kB."""
+    """One long text in a dictionary, of which every row of a row group is a copy: 160 GB in 100 kB."""
     store = published(tmp_path)
     manifest = read_manifest(store)
     part = manifest.parts["nh"]
     path = store.path(part.captures.key)
     table = pq.read_table(path)
     rows = pa.concat_tables([*[table[:1]] * (GROUP_ROWS - 1), table[1:]]).combine_chunks()
-    bomb = pa.DictionaryArray.from_arrays(np.zeros(GROUP_ROWS, np.int32), ["x" * 50_000_000])
+    bomb = pa.DictionaryArray.from_arrays(np.zeros(GROUP_ROWS, np.int32), ["x" * 10_000_000])
     number = rows.schema.get_field_index("geopin:creator")
     pq.write_table(rows.set_column(number, "geopin:creator", bomb), path, compression="zstd", store_schema=False)
     entry = part.captures.model_copy(update={**described(path), "rows": GROUP_ROWS})
@@ -193,7 +193,7 @@ def test_a_small_file_that_becomes_a_large_one_when_it_is_read_ends_the_import_a
     forged = manifest.model_copy(update={"parts": {"nh": part.model_copy(update={"captures": entry})}})
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with pytest.raises(GeoPinError, match=r"captures/nh-000000.parquet|more memory"):
-        verify(store, forged, memory_bytes=300 * 1024**2)
+        verify(store, forged, memory_bytes=100 * 1024**2)
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
