@@ -32,7 +32,7 @@ PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
 IN_WORKERS := -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 # What loads PyTorch, which gives no memory back: in three processes, one after the other, beside the workers.
 IMAGES := geopin_assets_tests/embedding
-MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real defs/test_index_state.py docs/test_pages.py)
+MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real cli/test_whiten.py defs/test_index_state.py docs/test_pages.py)
 BENCHMARKS := geopin_assets_tests/benchmarks
 SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
