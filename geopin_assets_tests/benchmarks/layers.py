@@ -15,10 +15,11 @@ from pathlib import Path
 import polars as pl
 
 from geopin_assets.cells import pages
-from geopin_assets.quality.coverage import Expectations, coverage_by_cell, find_gaps
+from geopin_assets.quality.coverage import Expectations, find_gaps
 from geopin_assets.quality.layers import Layers, write_layers
 from geopin_assets_tests.benchmarks.tools.measure import Cost, machine
 from geopin_assets_tests.quality.drives import Country, drives
+from geopin_assets_tests.quality.factories import coverage_by_cell
 from geopin_assets_tests.quality.test_layers import NOW, URL, written
 
 
