@@ -65,7 +65,7 @@ class FolderStore(ObjectStore):
             self.delete_folder(folder)
 
     @contextmanager
-    def as_files(self, keys: Iterable[str]) -> Iterator[list[Path]]:
+    def as_files(self, keys: Iterable[str], *, most: int | None = None) -> Iterator[list[Path]]:
         paths = [self.path(key) for key in keys]
         for path in paths:
             if not path.is_file():

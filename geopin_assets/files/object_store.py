@@ -12,21 +12,20 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import EllipsisType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError
+from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, PermanentError
 from geopin_assets.files.atomic import is_partial
 from geopin_assets.files.damage import aside, is_aside
 from geopin_assets.files.ranges import Ranges
 from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta, PutMode
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore import GetOptions, GetResult, ObjectMeta, PutMode
     from obstore.store import ObjectStore as Inner
 
     from geopin_assets.s3_access import S3Access
@@ -83,10 +82,10 @@ class ObjectStore:
         with understood(self.address(key)):
             return self._inner.put(self._full(key), content, mode=mode)["e_tag"] or ""
 
-    def get(self, key: str) -> bytes:
-        """Raises NoSuchObjectError."""
+    def get(self, key: str, *, most: int | None = None) -> bytes:
+        """Raises NoSuchObjectError; PayloadError where there are more bytes than `most`."""
         with understood(self.address(key)):
-            return self._inner.get(self._full(key)).bytes().to_bytes()
+            return self._got(key, most).bytes().to_bytes()
 
     def get_range(self, key: str, start: int, length: int, *, if_version: str | None = None) -> bytes:
         """So many bytes from `start`, fewer where the object ends. Raises NoSuchObjectError, ConflictError."""
@@ -163,19 +162,20 @@ class ObjectStore:
         return sorted(key.removeprefix(self._prefix) for key in found if is_aside(PurePosixPath(key)))
 
     @contextmanager
-    def as_file(self, key: str) -> Iterator[Path]:
+    def as_file(self, key: str, *, most: int | None = None) -> Iterator[Path]:
         """An object as a file for reading, until the end. Raises NoSuchObjectError.
 
         Opened meanwhile, it can be read for as long as it is open, and stays the same whatever takes its place.
+        Raises PayloadError instead of fetching more bytes than `most`.
         """
-        with self.as_files([key]) as (path,):
+        with self.as_files([key], most=most) as (path,):
             yield path
 
     @contextmanager
-    def as_files(self, keys: Iterable[str]) -> Iterator[list[Path]]:
+    def as_files(self, keys: Iterable[str], *, most: int | None = None) -> Iterator[list[Path]]:
         """Objects as files for reading, until the end, in the order of `keys`. Raises NoSuchObjectError."""
         with tempfile.TemporaryDirectory(prefix="geopin-") as folder:
-            yield self._fetched(Path(folder), keys)
+            yield self._fetched(Path(folder), keys, most)
 
     @contextmanager
     def as_folder(self, *needed: str) -> Iterator[Path]:
@@ -218,18 +218,25 @@ class ObjectStore:
                 else:
                     self._inner.put(self._full(key), path, mode={"e_tag": before.version} if before else "create")
 
-    def _fetched(self, root: Path, keys: Iterable[str]) -> list[Path]:
+    def _fetched(self, root: Path, keys: Iterable[str], most: int | None = None) -> list[Path]:
         """Objects as files under their keys."""
         paths = {key: root / key for key in keys}
         with ThreadPoolExecutor(READERS) if len(paths) > 1 else nullcontext() as pool:
-            list((pool.map if pool else map)(self._fetch, paths.keys(), paths.values()))
+            list((pool.map if pool else map)(partial(self._fetch, most=most), paths.keys(), paths.values()))
         return list(paths.values())
 
-    def _fetch(self, key: str, path: Path) -> None:
+    def _fetch(self, key: str, path: Path, most: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with understood(self.address(key)), path.open("wb") as file:
-            for chunk in self._inner.get(self._full(key)):
+            for chunk in self._got(key, most):
                 file.write(chunk)
+
+    def _got(self, key: str, most: int | None) -> "GetResult":
+        """An answer that has begun; it holds as many bytes as it says, or ends with an error."""
+        found = self._inner.get(self._full(key))
+        if most is not None and found.meta["size"] > most:
+            raise PayloadError(f"{self.address(key)}: {found.meta['size']} bytes, more than {most}")
+        return found
 
     def _full(self, key: str) -> str:
         return self._prefix + checked(key)
@@ -259,7 +266,9 @@ def open_store(
 
         return FolderStore(Path(address).expanduser(), is_durable=is_durable)
     if scheme.lower() in ("http", "https"):
-        return _web_store(str(address))
+        from geopin_assets.files.web import open_web
+
+        return ObjectStore(open_web(str(address)), str(address))
     bucket, _, prefix = rest.partition("/")
     if scheme.lower() != "s3" or not bucket:
         raise ConfigurationError(f"{address}: a store is a local path or s3://bucket/prefix")
@@ -273,18 +282,6 @@ def memory_store() -> ObjectStore:
     from obstore.store import MemoryStore
 
     return ObjectStore(MemoryStore(), "memory:")
-
-
-def _web_store(address: str) -> ObjectStore:
-    from obstore.store import HTTPStore
-
-    if any(mark in address for mark in "@?#"):
-        raise ConfigurationError("the address of a store holds no key, and nothing behind a ? or #")
-    options: ClientConfig = {"allow_http": True, "timeout": "120s"}
-    retry: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-    with understood(address):
-        inner = HTTPStore.from_url(address.rstrip("/") + "/", client_options=options, retry_config=retry)
-    return ObjectStore(inner, address)
 
 
 def checked(key: str) -> str:
