@@ -7,8 +7,8 @@ cell, and cells that were crawled early. Then one source fails for ten days and 
 province, and the layers below are looked at. `--weeks 13` is a quarter, as in `make bench-refresh`; `--cells 2000` is a
 part of the country, `--sources europeana panoramax` are those two. `--weeks 52 --unwatched 50 --purge` is a year of
 which maintenance leaves 90 days: of the first fifty weeks the log is written, with as many events as crawling every
-cell of every source once a week leaves, and nobody looks. `--postgres` is the same in a Postgres that is started for
-it. The targets are 3 s for all sources and no cell older than 9 days.
+cell of every source once a week leaves, and nobody looks; with `--calm` no source fails and none is added. `--postgres`
+is the same in a Postgres that is started for it. The targets are 3 s for all sources and no cell older than 9 days.
 """
 
 import argparse
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser = argparse.ArgumentParser()
     parser.add_argument("--weeks", type=int, default=3)
     parser.add_argument("--unwatched", type=int, default=0, help="of these, at the beginning, without a look")
+    parser.add_argument("--calm", action="store_true", help="nothing but weeks, and the layers below")
     parser.add_argument("--cells", type=int, default=len(cell_ids()))
     parser.add_argument("--sources", nargs="+", default=[source.name for source in SOURCES])
     parser.add_argument("--postgres", action="store_true")
@@ -62,14 +63,17 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
         refresh = Refresh(SimulatedLog(instance, is_lean=True), datetime(2026, 8, 24, tzinfo=UTC), options.sources)
         cells, kept = cell_ids()[: options.cells], KEPT if options.purge else timedelta.max
         print("Postgres" if address else "SQLite", "with 90 days of history" if options.purge else "with all history")
-        looks = [*quarter(refresh, cells, options.weeks, kept, options.unwatched), *layers_below(refresh, cells)]
+        looks = [quarter(refresh, cells, options.weeks, kept, options.unwatched)]
+        if not options.calm:
+            troubles(refresh, cells)
+        looks += layers_below(refresh, cells)
         return [replace(figure, what=f"{figure.what}, Postgres") for figure in looks] if address else looks
 
 
 def quarter(
     refresh: Refresh, cells: Sequence[str], weeks: int, kept: timedelta = timedelta.max, unwatched: int = 0
-) -> list[Figure]:
-    """Every source but one is complete at the start; then what may happen."""
+) -> Figure:
+    """Every source but one is complete at the start."""
     for source in refresh.sources:
         if source != NEW:
             refresh.backfill(source, cells)
@@ -82,6 +86,11 @@ def quarter(
             looks.append(show(f"week {week + 1}", refresh.pass_days(7)))
         if kept < timedelta.max and (week % PURGED_EVERY == 0 or week >= unwatched - 1):
             refresh.log.purge(refresh.now - kept)
+    return Figure(f"a look at all sources after {weeks} weeks", looks[-1], "s of CPU", at_most=TARGET_S)
+
+
+def troubles(refresh: Refresh, cells: Sequence[str]) -> None:
+    """What may happen."""
     refresh.failing.add(FAILING)
     show(f"{FAILING} fails, 10 d", refresh.pass_days(10))
     refresh.failing.clear()
@@ -90,7 +99,6 @@ def quarter(
     refresh.backfill(NEW, [cell for cell in cells if cell_facts(cell).province == cells[0][:2]])
     for week in range(2):
         show(f"{NEW} added, week {week + 1}", refresh.pass_days(7))
-    return [Figure(f"a look at all sources after {weeks} weeks", looks[-1], "s of CPU", at_most=TARGET_S)]
 
 
 def show(name: str, ticks: list[Tick]) -> float:

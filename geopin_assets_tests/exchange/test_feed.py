@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError
 from geopin_assets.exchange.copies import bring_up_to_date
 from geopin_assets.exchange.manifest import read_entry, read_manifest
-from geopin_assets.files.object_store import FolderStore, ObjectStore, memory_store, open_store
+from geopin_assets.files.folder_store import FolderStore
+from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.exchange.worlds import CELLS, START, World, content_of, same
 
