@@ -21,12 +21,12 @@ TINY: dict[str, Sequence[str]] = {
     "layers": ["--captures=300"],
     "thinning": ["--streets=0", "--no-walk"],
     "commands": ["--rounds=1", "--listings", "sources", "--no-demo"],
-    "scale": ["--captures=2400", "--cells=6", "--here"],
+    "scale": ["--captures", "1200", "2400", "--cells=6", "--here"],
     "splitting": ["--records=1500"],
     "workload": ["--captures=40", "--cells=3"],
     "national_crawl": ["--cells=3", "--captures=40000"],
     "merge": ["--captures=60", "--cells=3", "--sizes", "0.0001", "--each=50"],
-    "growth": ["--sizes", "0.0004", "--touched", "1", "3"],
+    "growth": ["--sizes", "0.0004", "--touched", "1", "3", "--grid=4"],
     "recall": ["--thumbnail"],
     "real_photos": ["--thumbnail"],
     "publish": ["--count=400", "--rounds=1", "--rounds-in-earnest=1"],
@@ -47,7 +47,10 @@ TINY: dict[str, Sequence[str]] = {
 }
 
 
-WHOLE_MODELS = ("locate_sandbox", "real_photos", "index_memory")
+WHOLE_MODELS = (
+    *("locate_sandbox", "locate_answer", "real_photos", "index_memory"),
+    *("embed_memory", "embed_pipeline", "embed_gpu", "pages"),
+)
 """A quarter of a minute and more at any size: `make test` sees that they load and take their arguments."""
 MAY_MEASURE_NOTHING = ("recall", "pages")
 """Where the photos, or Chromium, are not there."""
