@@ -103,7 +103,7 @@ class Verifier:
             raise ConfigurationError(f"{self.weights} are not XFeat's weights: {error}") from error
         network.eval()
         fold_batch_norms(network.net)  # the same points in three quarters of the time, with colors side by side
-        network.net.to(memory_format=torch.channels_last)
+        network.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # kornia's stub
         return network
 
 

@@ -16,7 +16,6 @@ from math import sqrt
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from geopin_assets.embedding.model.thumbnail import Thumbnail
@@ -178,7 +177,7 @@ def _plain(answer: Answer) -> Answer:
 def _print_nowhere(columns: Mapping[str, tuple[list[Answer], list[Answer]]], captures: Mapping[str, Shot]) -> None:
     """What is called found though it is nowhere, by who asks: strangers by a calibration that never saw them, and what
     only its own source shows by one that has not seen its street."""
-    rows = []
+    columns_told: dict[str, list[str]] = {}
     for name, (asked, nowhere) in columns.items():
         calibration, given = calibrate(asked, "", {}), final(asked)
         status = cross_fitted(given, "").status
@@ -187,20 +186,23 @@ def _print_nowhere(columns: Mapping[str, tuple[list[Answer], list[Answer]]], cap
         is_right = np.array([a.error_m <= SAME_PLACE_M for a in given])
         strange = [(calibration.reorders and a.by_points) or a for a in nowhere]
         told = np.array([calibration.status(each) for each in calibration.confidences_of([a.terms for a in strange])])
-        rows.append(
-            [
-                name,
-                f"{calibration.found_from:.2f}",
-                _of(told == "found"),
-                f"{(told == 'not_covered').mean():.3f}",
-                _of(status[alone & ~moved] == "found"),
-                _of(status[moved] == "found"),
-                _of(status[is_right] == "found"),
-                _of(status[is_right] == "not_covered"),
-            ]
-        )
-    head = ["", "found from", "strangers found", "told not covered", "shown by nobody else", "published 200 m off"]
-    print_table([*head, "right ones found", "told not covered"], rows)
+        columns_told[name] = [
+            f"{calibration.found_from:.2f}",
+            _of(told == "found"),
+            _of(told == "not_covered"),
+            _of(status[alone & ~moved] == "found"),
+            _of(status[moved] == "found"),
+            _of(status[is_right] == "found"),
+            _of(status[is_right] == "not_covered"),
+        ]
+    rows = zip(_NOWHERE, *columns_told.values(), strict=True)
+    print_table(["", *columns_told], [list(row) for row in rows])
+
+
+_NOWHERE = (
+    "found from", "strangers called found", "strangers called not covered", "shown by nobody else, found",
+    "published 200 m off, found", "right ones called found", "right ones called not covered",
+)  # fmt: skip
 
 
 def _of(is_so: NDArray[np.bool_]) -> str:
@@ -263,7 +265,7 @@ def _print_doubts(answers: Sequence[Answer], calibration: Calibration, captures:
     for name, quirks, reason in (*((r, (q,), r) for q, r in _SAYS.items()), ("any", _WRONG, None)):
         wrong = [id_ for id_ in asked if captures[id_].quirk in quirks]
         shown = [id_ for id_ in wrong if _is_shown(captures[id_], captures)]
-        listed, sure = (each.filter(pl.lit(reason is None) | (pl.col("reason") == reason)) for each in (doubts, blamed))
+        listed, sure = (each.filter(reason=reason) if reason else each for each in (doubts, blamed))
         found = [np.isin(each, doubts["capture_id"].to_list()) for each in (wrong, shown)]
         right = [
             np.array([captures[id_].quirk is not None for id_ in each["capture_id"]], bool) for each in (listed, sure)
