@@ -98,7 +98,7 @@ def keep(folder: Path, doubts: pl.DataFrame, asked: Sequence[str]) -> pl.DataFra
 
 
 def read(folder: Path) -> pl.DataFrame:
-    """All doubts; none where there is no file yet. Raises DamagedFileError."""
+    """All doubts; none where there is no file yet."""
     return parquet.read_if_there(folder / FILE, pl.Schema(SCHEMA))
 
 
