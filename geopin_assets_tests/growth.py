@@ -12,7 +12,7 @@ Text = TypeVar("Text", str, bytes)
 
 MOST = 8.0
 _TRIES = 5
-_MEASURABLE_S = 0.001
+_MEASURABLE_S, _NOTICEABLE_S = 0.001, 0.003
 _SMALLEST, _LARGEST = 1024, 2**20
 
 
@@ -23,7 +23,7 @@ def growth(read: Callable[[Text], object], grain: Text, *, before: Text | None =
     while size < _LARGEST and _cpu_s(read, head + grain * (size // len(grain))) < _MEASURABLE_S:
         size *= 2
     times = [_cpu_s(read, head + grain * (factor * size // len(grain))) for factor in (1, 2, 4)]
-    return times[2] / max(times[0], times[1] / 2)
+    return times[2] / max(times[0], times[1] / 2) if times[2] > _NOTICEABLE_S else 1.0
 
 
 def _cpu_s(read: Callable[[Text], object], text: Text) -> float:
