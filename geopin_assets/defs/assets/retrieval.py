@@ -189,9 +189,12 @@ def outliers(storage: Storage, search_index: SearchIndex) -> dg.MaterializeResul
 
     with storage.quality().as_folder(DOUBTED) as folder:
         doubts = read(folder)
+    named = pl.concat([doubts["capture_id"], doubts["says"]]).drop_nulls().unique()
+    there = storage.catalog().find_captures(named.to_list()).filter(held_in="captures")["capture_id"].implode()
+    is_there = pl.col("capture_id").is_in(there) & pl.col("says").is_in(there).fill_null(True)
+    doubts = doubts.filter(is_there)  # the others were taken down, or their sources show them no more
     storage.quality().put(FILE, page(doubts).encode())
-    known = storage.catalog().find_captures(doubts["capture_id"].to_list()).filter(held_in="captures")
-    listed = doubts.join(known, on="capture_id", how="semi").select("capture_id", pl.col("trust").round(3), "reason")
+    listed = doubts.select("capture_id", pl.col("trust").round(3), "reason")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": doubts.height,
