@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import polars as pl
 import shapely
@@ -124,7 +124,8 @@ def look(catalog: Catalog, area: Area, since: datetime | None, now: datetime) ->
     schema = pl.Schema({"source": pl.String(), "captured_at": time, "first_seen_at": time})
     rows = pl.concat([pl.DataFrame(schema=schema), *(one.cast(schema) for one in found)])
     past = rows.filter(pl.col("first_seen_at") <= now)
-    newest_at, seen_until = rows["captured_at"].max(), past["first_seen_at"].max()
+    newest_at = cast("datetime | None", rows["captured_at"].max())
+    seen_until = cast("datetime | None", past["first_seen_at"].max())
     fresh = past.filter(pl.col("first_seen_at") > since) if since else past.clear()
     return Look(
         captures=_counts(rows),

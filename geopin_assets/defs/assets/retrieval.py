@@ -191,9 +191,8 @@ def outliers(storage: Storage, search_index: SearchIndex) -> dg.MaterializeResul
         doubts = read(folder)
     named = pl.concat([doubts["capture_id"], doubts["says"]]).drop_nulls().unique()
     there = storage.catalog().find_captures(named.to_list()).filter(held_in="captures")["capture_id"].implode()
-    is_there = pl.col("capture_id").is_in(there) & pl.col("says").is_in(there).fill_null(True)
-    doubts = doubts.filter(is_there)  # the others were taken down, or their sources show them no more
-    storage.quality().put(FILE, page(doubts).encode())
+    doubts = doubts.filter(pl.col("capture_id").is_in(there))  # others were taken down, or are not shown any more
+    storage.quality().put(FILE, page(doubts.filter(pl.col("says").is_in(there))).encode())
     listed = doubts.select("capture_id", pl.col("trust").round(3), "reason")
     return dg.MaterializeResult(
         metadata={
