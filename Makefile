@@ -4,13 +4,14 @@
 #   make test    lint, types, import rules and every test; make test-long: the same with many more random examples
 #   make test-faults   kills, full disks, several processes at once, weeks of lying sources: a table, the verdict last
 #   make test-scale    two machines with a real Postgres, Redis and S3, killed while they embed and publish
+#   make test-image    the image of deploy/Dockerfile, built and run by Buildah, without Docker
 #   make bench   what the platform costs, all in one table (OLD=bench.json beside older figures);
 #                make bench-embed: fetching and embedding images only, beside img2dataset;
 #                make bench-publish: publishing to Cloudflare only, beside a bare client;
 #                make bench-merge: merging, and looking after an index, with 1, 5 and 10 million captures;
 #                make bench-refresh: a quarter of weekly refreshes of every cell and source, on a simulated clock;
 #                make bench-ui: the UI's pages with that much history, in Chromium;
-#                make bench-scale: 39 million captures, metadata only: an hour or two, 35 GB
+#                make bench-scale: 1 to 39 million captures, metadata only: an hour or two, 35 GB
 #   make ui      the Dagster UI on http://127.0.0.1:3000, over the same data
 #
 # PyTorch: the pinned version as the package index offers it. For a CUDA (or a CPU-only) build say
@@ -32,7 +33,7 @@ PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
 IN_WORKERS := -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 # What loads PyTorch, which gives no memory back: in three processes, one after the other, beside the workers.
 IMAGES := geopin_assets_tests/embedding
-MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real defs/test_index_state.py docs/test_pages.py)
+MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real cli/test_whiten.py defs/test_index_state.py docs/test_pages.py)
 BENCHMARKS := geopin_assets_tests/benchmarks
 SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
@@ -40,7 +41,7 @@ export DAGSTER_HOME := $(CURDIR)
 # Modules are compiled once and kept, whatever the environment says: the demo starts four interpreters, the tests 300.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-long test-faults test-scale tests tests-with-torch tests-without $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
+.PHONY: demo test test-long test-faults test-scale test-image tests tests-with-torch tests-without $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
@@ -72,8 +73,15 @@ test-faults: $(VENV)/.installed
 	@$(FAULTS) --table $(REPORT)
 
 # Servers that are not there are installed; where they cannot be, tests are skipped with the reason.
+SUMMARY := .geopin/scale.txt
 test-scale: $(VENV)/.installed
-	GEOPIN_TEST_SCALE=1 $(BIN)/python -m pytest -q -s -n 0 geopin_assets_tests/scale
+	@mkdir -p .geopin && rm -f $(SUMMARY)
+	GEOPIN_TEST_SCALE=$(SUMMARY) $(BIN)/python -m pytest -q -rs -n 0 geopin_assets_tests/scale; failed=$$?; \
+	  cat $(SUMMARY) 2>/dev/null || echo "test-scale: no summary, as it was skipped or failed: see above"; exit $$failed
+
+# Needs root, buildah and debootstrap; minutes and 10 GB.
+test-image: $(VENV)/.installed
+	GEOPIN_TEST_IMAGE=1 $(BIN)/python -m pytest -q -rs -n 0 geopin_assets_tests/deploy
 
 check: $(CHECKS)
 
@@ -91,7 +99,7 @@ check-types: $(VENV)/.installed
 
 # All figures in one table, and in .geopin/bench.json; OLD=… says what became of those of another run.
 BENCH := $(BIN)/python -m geopin_assets_tests.benchmarks $(if $(OLD),--compare $(OLD))
-CAPTURES ?= 39e6
+CAPTURES ?= 1e6 5e6 10e6 39e6
 bench: $(VENV)/.installed $(IMG2DATASET)
 	$(BENCH)
 

@@ -1,9 +1,10 @@
 """Whether reading foreign text takes time in proportion to its length: CPU seconds at n, 2n and 4n.
 
-Here: the measure. Not here: texts and readers. CPU of the calling thread, the least of several tries, and a wide bound:
-four times the text may take eight times as long; what is quadratic takes sixteen.
+Here: the measure. Not here: texts and readers. CPU of the calling thread, the least of several tries where the first
+looks like growth, and a wide bound: four times the text may take eight times as long; what is quadratic takes sixteen.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,15 +23,16 @@ def growth(read: Callable[[Text], object], grain: Text, *, before: Text | None =
     size = _SMALLEST
     while size < _LARGEST and _cpu_s(read, head + grain * (size // len(grain))) < _MEASURABLE_S:
         size *= 2
-    times = [_cpu_s(read, head + grain * (factor * size // len(grain))) for factor in (1, 2, 4)]
-    return times[2] / max(times[0], times[1] / 2) if times[2] > _NOTICEABLE_S else 1.0
+    texts = [head + grain * (factor * size // len(grain)) for factor in (1, 2, 4)]
+    least = [math.inf] * len(texts)
+    for _ in range(_TRIES):
+        least = [min(time_s, _cpu_s(read, text)) for time_s, text in zip(least, texts, strict=True)]
+        if (ratio := least[2] / max(least[0], least[1] / 2)) < MOST or least[2] > 1:
+            break
+    return ratio if least[2] > _NOTICEABLE_S else 1.0
 
 
 def _cpu_s(read: Callable[[Text], object], text: Text) -> float:
-    def once() -> float:
-        started = time.thread_time()
-        read(text)
-        return time.thread_time() - started
-
-    first = once()
-    return first if first > 1 else min(first, *(once() for _ in range(_TRIES - 1)))
+    started = time.thread_time()
+    read(text)
+    return time.thread_time() - started

@@ -25,7 +25,7 @@ from geopin_assets.errors import ConfigurationError, GeoPinError
 from geopin_assets.exchange.areas import Area, Kind, Look, Notice, look, news
 from geopin_assets.files.atomic import write_bytes
 from geopin_assets.files.notes import read_note
-from geopin_assets.files.object_store import FolderStore
+from geopin_assets.files.object_store import open_store
 from geopin_assets.http_client import HttpClient, hide_path
 from geopin_assets.store.catalog import Catalog
 
@@ -147,7 +147,7 @@ class Teller:
         return ElementTree.tostring(feed, encoding="utf-8", xml_declaration=True)
 
     def _read(self, area_id: str) -> State:
-        return read_note(FolderStore(self.folder), f"{area_id}.json", _state) or State()
+        return read_note(open_store(self.folder), f"{area_id}.json", _state) or State()
 
     def _write(self, area_id: str, state: State) -> None:
         write_bytes(self.folder / f"{area_id}.json", orjson.dumps(asdict(state)))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _END_BYTES = 32_768
 """More than the metadata of most files; often all of one."""
+_DICTIONARY_BYTES = 16_384
+"""What a column may say of values that come back; one that says more, as ids do, is written as it is."""
 _KEY, _DIGITS = "geopin_check", 32
 """In the metadata: a hash of the whole file, taken with noughts in its place."""
 
@@ -44,7 +46,13 @@ def frame_bytes(frame: "pl.DataFrame", metadata: Mapping[str, str] | None = None
     import pyarrow.parquet as pq
 
     table = frame.to_arrow().replace_schema_metadata({**(metadata or {}), _KEY: "0" * _DIGITS})
-    pq.write_table(table, buffer := BytesIO(), compression="zstd", write_page_checksum=True)
+    pq.write_table(
+        table,
+        buffer := BytesIO(),
+        compression="zstd",
+        write_page_checksum=True,
+        dictionary_pagesize_limit=_DICTIONARY_BYTES,
+    )
     content = bytearray(buffer.getvalue())
     place = content.rfind(b"0" * _DIGITS, content.rfind(_KEY.encode()))
     content[place : place + _DIGITS] = _hash(bytes(content))

@@ -122,7 +122,7 @@ def _catalog(storage: Storage, search_index: SearchIndex) -> Iterator[Finding]:
         yield Finding("catalog", state, "there is none" + (" yet" if is_first else ", but there are raw files"), remedy)
         return
     try:
-        size = storage.catalog().size()
+        captures, panoramas = storage.catalog().size()
     except DamagedFileError as error:
         yield Finding("catalog", State.ERROR, str(error), f"mv {path} {path}.damaged, then geopin merge")
         return
@@ -130,7 +130,7 @@ def _catalog(storage: Storage, search_index: SearchIndex) -> Iterator[Finding]:
     doubts = list(Evidence(storage, in_use).doubts())
     yield from (Finding("catalog", State.ERROR, doubt, _remedy_in(doubt)) for doubt in doubts)
     if not doubts:
-        yield Finding("catalog", State.OK, f"{size} captures")
+        yield Finding("catalog", State.OK, f"{captures} captures, {panoramas} of them panoramas")
 
 
 def _remedy_in(doubt: str) -> str:

@@ -1,7 +1,7 @@
 """Coverage: what there is per cell, source and province, and where it falls short of a stated expectation.
 
-Here: counting, the expectations with their defaults, and the baseline that a municipality's own survey gives. Not
-here: pictures of it (`map_png.py`, `map_html.py`), files (`coverage_report.py`), or where the captures come from.
+Here: the expectations with their defaults, and the baseline that a municipality's own survey gives. Not
+here: counting the captures (`store/counts.py`), pictures (`map_png.py`, `map_html.py`) or files (`coverage_report.py`).
 
 Gaps are only claimed where somebody looked: a Dutch-land cell that no source ever crawled is "not crawled yet" and
 counted apart, and a source is only missed in a cell that it crawled.
@@ -17,7 +17,6 @@ import polars as pl
 
 from geopin_assets.cells import ELSEWHERE, PROVINCES, all_cells, place_name
 
-SECTOR_DEG = 45
 SECTORS = 8
 MUNICIPAL_SOURCE = "amsterdam"
 
@@ -95,26 +94,6 @@ def land_cells() -> pl.DataFrame:
     )
 
 
-def coverage_by_cell(captures: pl.DataFrame) -> pl.DataFrame:
-    """One row per cell and source, sorted (columns: COVERAGE_SCHEMA).
-
-    `captures` has cell_id, source, captured_at (UTC, nullable), heading_deg (nullable), is_pano.
-    `heading_sectors` is the number of distinct 45-degree sectors looked into; a panorama looks into all eight.
-    """
-    sectors = (pl.col("heading_deg") % 360 // SECTOR_DEG).drop_nulls().n_unique()
-    has_pano = pl.col("is_pano").fill_null(False).any()
-    return (
-        captures.group_by("cell_id", "source")
-        .agg(
-            pl.len().cast(pl.Int64).alias("captures"),
-            pl.col("is_pano").sum().cast(pl.Int64).alias("panos"),
-            pl.col("captured_at").max().alias("newest"),
-            pl.when(has_pano).then(SECTORS).otherwise(sectors).cast(pl.Int64).alias("heading_sectors"),
-        )
-        .sort("cell_id", "source")
-    )
-
-
 def not_crawled(crawled: pl.DataFrame) -> pl.DataFrame:
     """Dutch-land cells that no source has crawled yet."""
     return land_cells().join(crawled, on="cell_id", how="anti")
@@ -123,7 +102,7 @@ def not_crawled(crawled: pl.DataFrame) -> pl.DataFrame:
 def find_gaps(coverage: pl.DataFrame, crawled: pl.DataFrame, expectations: Expectations) -> pl.DataFrame:
     """One row per crawled Dutch-land cell and reason, most inhabitants first (columns: GAPS_SCHEMA).
 
-    `coverage` is from `coverage_by_cell`; `crawled` has source, cell_id, is_complete. A cell without any
+    `coverage` has the columns of COVERAGE_SCHEMA; `crawled` has source, cell_id, is_complete. A cell without any
     capture has that one reason only: the others follow from it.
     """
     of_cells = facts(coverage, crawled)

@@ -19,7 +19,6 @@ from geopin_assets.files.parquet import write_frame
 from geopin_assets.quality.coverage import (
     Baseline,
     Expectations,
-    coverage_by_cell,
     find_gaps,
     land_cells,
     municipal_baseline,
@@ -74,7 +73,7 @@ class CoverageReport:
 
 
 def write_report(
-    captures: pl.DataFrame,
+    coverage: pl.DataFrame,
     crawled: pl.DataFrame,
     directory: Path,
     *,
@@ -87,7 +86,7 @@ def write_report(
 
     `retrieval`: cell_id, asked, failed (`wanted.py`). `contribute`: where people add imagery, by source.
     """
-    coverage, expectations = coverage_by_cell(captures), expectations or Expectations(now=now)
+    expectations = expectations or Expectations(now=now)
     gaps, most_wanted = find_gaps(coverage, crawled, expectations), wanted(coverage, crawled, retrieval, expectations)
     snapshot = take_snapshot(coverage, gaps, crawled, now=now)
     since = trend(snapshot, directory / "history")

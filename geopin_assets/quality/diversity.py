@@ -3,7 +3,8 @@
 A photo is found by images that look alike: snow by snow, and a house front only by what looked at that side. So
 many captures of one drive on one summer day help less than few of every season and direction.
 
-Here: counting, per place, province and year. Not here: whether there is anything at all (`coverage.py`).
+Here: what a place, a province and a year show. Not here: counting the captures (`store/counts.py`), or whether there is
+anything at all (`coverage.py`).
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import polars as pl
 
 from geopin_assets.cells import PROVINCES, place_name
 from geopin_assets.files.parquet import write_frame
-from geopin_assets.quality.coverage import SECTOR_DEG, SECTORS, land_cells
+from geopin_assets.quality.coverage import SECTORS, land_cells
 
 SEASONS = ("winter", "spring", "summer", "autumn")
 """Meteorological, of the northern hemisphere: winter is December to February."""
@@ -66,9 +67,8 @@ class DiversityReport:
         return found.sort("population", "province", "place", descending=[True, False, False])
 
 
-def write_diversity(captures: pl.DataFrame, directory: Path) -> DiversityReport:
-    """Write both files. `captures` has cell_id, captured_at (UTC, nullable), heading_deg (nullable), is_pano."""
-    counted = tally(captures)
+def write_diversity(counted: pl.DataFrame, directory: Path) -> DiversityReport:
+    """Write both files. `counted`: `Counts.tally`, here and below."""
     places, years = by_place(counted), by_place_and_year(counted)
     covered = places.filter(pl.col("captures") > 0)
     total, dated, directed = (int(places[name].sum()) for name in ("captures", "dated", "directed"))
@@ -86,22 +86,6 @@ def write_diversity(captures: pl.DataFrame, directory: Path) -> DiversityReport:
         by_place=places,
         by_province=by_province(counted, places),
         by_year=by_year(years),
-    )
-
-
-def tally(captures: pl.DataFrame) -> pl.DataFrame:
-    """Captures counted by place, season, year, sector and kind: all that the tables below need, in few rows."""
-    taken = pl.col("captured_at").dt
-    return (
-        captures.group_by(
-            pl.col("cell_id").str.head(-9).alias("region"),  # without "-r090c052"
-            (taken.month() % 12 // 3).alias("season"),
-            taken.year().cast(pl.Int64).alias("year"),
-            (pl.col("heading_deg") % 360 // SECTOR_DEG).alias("sector"),
-            "is_pano",
-        )
-        .len("captures")
-        .with_columns(pl.col("captures").cast(pl.Int64), province=pl.col("region").str.split("-").list.first())
     )
 
 

@@ -22,7 +22,6 @@ from geopin_assets.store.counts import Counts
 from geopin_assets.store.database import Database, DatabaseSpace, copy_captures, copy_database, frame
 from geopin_assets.store.failures import FAILURE_COLUMNS, follow_failures
 from geopin_assets.store.merge import (
-    MEMORY_LIMIT,
     MergeReport,
     merge_cells,
     replace_takedowns,
@@ -262,7 +261,6 @@ class Catalog(Counts):
         Takes 1 GB at most, and what does not fit on the disk beside the catalog.
         """
         with self._database.connect(read_only=True) as db:
-            db.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
             return copy_captures(db, files, columns)
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:

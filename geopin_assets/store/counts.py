@@ -9,8 +9,8 @@ from datetime import datetime
 
 import polars as pl
 
-COVERAGE_COLUMNS = ["cell_id", "source", "captured_at", "heading_deg", "is_pano"]
-"""What coverage and diversity are judged by."""
+_SECTOR = "floor(heading_deg % 360 / 45)::integer"
+"""Eighths of a turn."""
 
 
 class Counts(ABC):
@@ -20,9 +20,26 @@ class Counts(ABC):
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
         """Run a read-only query."""
 
-    def all_captures(self, columns: Sequence[str]) -> pl.DataFrame:
-        """Some columns of every capture. Name few: of 5 million captures COVERAGE_COLUMNS are 0.9 GB."""
-        return self.query(f"select {', '.join(columns)} from captures")  # noqa: S608
+    def coverage(self) -> pl.DataFrame:
+        """One row per cell and source, sorted: captures, panos, newest, and heading_sectors, the eighths of a turn that
+        are looked into; a panorama looks into all of them."""
+        return self.query(
+            f"""select cell_id, source, count(*) as captures, count(*) filter (is_pano) as panos,
+                       max(captured_at) as newest,
+                       if(bool_or(is_pano), 8, coalesce(bit_count(bit_or(1 << {_SECTOR})), 0))::bigint
+                       as heading_sectors
+                from captures group by cell_id, source order by cell_id, source"""  # noqa: S608
+        )
+
+    def tally(self) -> pl.DataFrame:
+        """Captures by place (province, region), season (0: winter), year, sector (eighth of a turn) and kind (is_pano):
+        all that diversity is judged by, in few rows."""
+        return self.query(
+            f"""select split_part(cell_id, '-', 1) as province, left(cell_id, -9) as region, -- without "-r090c052"
+                       month(captured_at) % 12 // 3 as season, year(captured_at) as year, {_SECTOR} as sector, is_pano,
+                       count(*) as captures
+                from captures group by all order by all"""  # noqa: S608
+        )
 
     def crawls(self) -> pl.DataFrame:
         """The newest merged crawl of every (source, cell): table `crawl_cells`."""
@@ -72,7 +89,12 @@ class Counts(ABC):
 
     def duplicates(self) -> int:
         """Rows beyond the first per (source, source_capture_id); 0 in a sound catalog."""
-        found = self.query("select count(*) - count(distinct (source, source_capture_id)) as n from captures")
+        found = self.query(
+            """select coalesce(sum(n - 1), 0)::bigint as n from (
+                select count(*) as n from captures
+                where id_key in (select id_key from captures group by id_key having count(*) > 1)
+                group by source, source_capture_id)"""
+        )
         return int(found.item())
 
     def cell_counts(self) -> dict[str, int]:

@@ -20,17 +20,18 @@ import polars as pl
 from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.object_store import READERS
+from geopin_assets.store.accounts import CrawlAccount
 from geopin_assets.store.database import SQL, frame
-from geopin_assets.store.raw import CrawlAccount, RawStore
+from geopin_assets.store.raw import RawStore
+from geopin_assets.store.reading import MEMORY_LIMIT
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
 from geopin_assets.store.thinning import decide, thinned_m
 
-MEMORY_LIMIT = "1GB"
-"""Of DuckDB while it merges; what does not fit goes to the disk."""
 _SETTINGS = (f"memory_limit = '{MEMORY_LIMIT}'", "threads = 1", "disabled_optimizers = 'join_filter_pushdown'")
 """On two threads small pieces are copied together to keep their order, for half as much CPU again. Filters that go down
 to `rows` would be pyarrow's, which copies, and cannot."""
-BATCH_CAPTURES = 250_000
+BATCH_CAPTURES, FILES_CAPTURES = 250_000, 50_000
+"""Captures that are merged, and written to files of their cells, at a time."""
 _FEW = 200
 _COLUMNS = {name: dtype for name, dtype in RAW_SCHEMA.items() if name != "payload"}
 REPORT_SCHEMA = pl.Schema(
@@ -121,18 +122,19 @@ def unmerged_cells(db: duckdb.DuckDBPyConnection, raw: RawStore) -> list[str]:
 
 def unwritten_cells(db: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pl.DataFrame, set[str]]]:
     """The cells whose files are older than the catalog: CAPTURE_COLUMNS, and the sources with a complete crawl."""
-    cells = db.execute(
+    rows = db.execute(
         """select cell_id, md5_number_lower(cell_id) % 4294967296 as cell_key,
-           list(source) filter (complete_number is not null)
+           list(source) filter (complete_number is not null), coalesce(sum(captures), 0)::bigint
         from (select distinct cell_id from unwritten_cells)
         left join crawl_cells using (cell_id) group by all order by cell_key"""
     ).fetchall()
-    for cell_id, key, complete in cells:
-        held = f"select {', '.join(CAPTURE_COLUMNS)} from captures where cell_key = {key} and cell_id = ?"  # noqa: S608
-        captures = frame(db, f"{held} order by capture_id", [cell_id])
-        if captures.schema != CATALOG_SCHEMA:  # casting takes 3 ms a cell
-            captures = captures.cast(pl.Schema(CATALOG_SCHEMA))
-        yield cell_id, captures, set(complete or ())
+    cells = {cell_id: (key, set(complete or ())) for cell_id, key, complete, _ in rows}
+    for some in pages(list(cells), {cell_id: captures for cell_id, *_, captures in rows}, FILES_CAPTURES):
+        keys = ", ".join(str(cells[cell_id][0]) for cell_id in some)
+        held = f"select {', '.join(CAPTURE_COLUMNS)} from captures where cell_key in ({keys})"  # noqa: S608
+        captures = frame(db, f"{held} order by cell_id, capture_id").cast(pl.Schema(CATALOG_SCHEMA))
+        of_cell = captures.partition_by("cell_id", as_dict=True)
+        yield from ((cell_id, of_cell.get((cell_id,), captures.clear()), cells[cell_id][1]) for cell_id in some)
 
 
 def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: datetime) -> None:

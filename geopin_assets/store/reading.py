@@ -2,7 +2,8 @@
 
 One engine does all that this process reads. A file is attached to it, read-only, for as long as somebody reads it, and
 locked for other processes that long. DuckDB's locks hold between processes only: what this process writes and reads is
-kept apart here, and whoever comes second gets DuckDB's own error for a file that is locked.
+kept apart here, and whoever comes second gets DuckDB's own error for a file that is locked. What a question over all of
+a large catalog does not get of memory goes to the disk beside the file.
 
 Not here: waiting, errors of ours (`database.py`), or what is asked.
 """
@@ -16,6 +17,9 @@ from pathlib import Path
 from threading import Lock
 
 import duckdb
+
+MEMORY_LIMIT = "1GB"
+"""Of an engine, whatever there is to read or to merge."""
 
 
 class Files:
@@ -59,7 +63,7 @@ class Files:
     def _attached(self, path: Path) -> duckdb.DuckDBPyConnection:
         if self._writers[path]:
             raise _locked(path)
-        self._engine = self._engine or duckdb.connect(":memory:")
+        self._engine = self._engine or duckdb.connect(":memory:", config={"memory_limit": MEMORY_LIMIT})
         db = self._engine.cursor()
         if path not in self._names:
             name = f"file_{next(self._numbers)}"

@@ -31,7 +31,8 @@ from geopin_assets_tests.benchmarks.tools.measure import (
     typical,
     typical_ratio,
 )
-from geopin_assets_tests.benchmarks.tools.model import KeptDecoders, bare_model, decoded, end_to_end, random_cosplace
+from geopin_assets_tests.benchmarks.tools.model import bare_model, decoded, end_to_end, random_cosplace
+from geopin_assets_tests.embedding.kept_decoders import KeptDecoders
 from geopin_assets_tests.embedding.pictures import smooth
 
 IMAGES, ROUNDS = 32, 16

@@ -1,6 +1,7 @@
 """What looking after an index costs at three sizes: `python -m geopin_assets_tests.benchmarks.index_upkeep`.
 
-`--captures 1000000 5000000 10000000` shows what grows, and takes half an hour. One vector and one row per capture, five
+`--captures 1000000 5000000 10000000` shows what grows, and takes half an hour; beyond READ_AT_MOST nothing is read
+whole. One vector and one row per capture, five
 hundred captures a cell, published in full. Then what every run of `publish/d1` and every report of `quality/integrity`
 does: count what is published, compare wanted, ledger and store, and count the vectors that are not sound. The baseline
 is the same answer by reading all of it, as far as it was done before. Target: what a run or a report costs does not
@@ -10,9 +11,10 @@ grow with what is stored, but for a count per cell.
 import sys
 import tempfile
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +32,14 @@ from geopin_assets.index.publish import publish
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget
 from geopin_assets_tests.benchmarks.tools.figures import Figure
-from geopin_assets_tests.benchmarks.tools.measure import Cost, cost_of, machine, print_table
+from geopin_assets_tests.benchmarks.tools.measure import Cost, cost_of, machine, peak_mb, print_table
 
 SIZES = (25_000, 100_000, 400_000)
-PER_CELL, DIM = 500, 64
+PER_CELL, DIM, PEAK_GB = 500, 64, 2.5
 LISTED_AT_MOST = 10_000
 """In place of 200,000, so that the smallest size is beyond it too."""
+READ_AT_MOST = 1_000_000
+"""Captures up to which the baseline is measured too: it takes minutes and gigabytes."""
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
@@ -71,31 +75,39 @@ def fill(folder: Path, cells: Sequence[str], dim: int) -> tuple[RowTarget, Ledge
     return target, ledger, files
 
 
-def rows_of(folder: Path, before: int, captures: int, dim: int) -> Iterator[tuple[str, int, Cost, Cost]]:
-    """What is asked, of how many, what it costs, and what reading everything costs; so many are there `before`."""
+def rows_of(folder: Path, before: int, captures: int, dim: int) -> Iterator[tuple[str, int, Cost, float, Cost]]:
+    """What is asked, of how many, what it costs, the most memory of it in GB, and what reading everything costs; so
+    many are there `before`."""
+
+    def measured(asked: Callable[[], object], everything: Callable[[], object]) -> tuple[int, Cost, float, Cost]:
+        peak_mb(anew=True)
+        cost = cost_of(asked)
+        peak_gb = peak_mb() / 1000
+        return captures, cost, peak_gb, cost_of(everything) if captures <= READ_AT_MOST else Cost(nan, nan)
+
     cells = [f"cell-{n:05d}" for n in range(captures // PER_CELL)]
     target, ledger, files = fill(folder, cells[before // PER_CELL :], dim)
     wanted = sync.Wanted(dict.fromkeys(cells, PER_CELL), ids_of)
     known = audit_files(files, AUDITS.to_frame(), counted_again=0)
-    assert ledger.count(target.key) == ledger.published(target.key).height == captures
+    assert ledger.count(target.key) == sum(page.height for page in ledger.published_pages(target.key)) == captures
     assert sync.sampled_sync_report(wanted, ledger, target).is_in_sync
     yield (
         "how much is published",
-        captures,
-        cost_of(lambda: ledger.count(target.key)),
-        cost_of(lambda: ledger.published(target.key)),
+        *measured(lambda: ledger.count(target.key), lambda: ledger.published(target.key)),
     )
     yield (
         "is it in sync",
-        captures,
-        cost_of(lambda: sync.sampled_sync_report(wanted, ledger, target)),
-        cost_of(lambda: sync.sync_report(ids_of(cells), ledger, target)),
+        *measured(
+            lambda: sync.sampled_sync_report(wanted, ledger, target),
+            lambda: sync.sync_report(ids_of(cells), ledger, target),
+        ),
     )
     yield (
         "are vectors sound",
-        captures,
-        cost_of(lambda: audit_files(files, known, counted_again=5_000)),
-        cost_of(lambda: sum((files.cell(cell).counted() for cell in cells), Audit())),
+        *measured(
+            lambda: audit_files(files, known, counted_again=5_000),
+            lambda: sum((files.cell(cell).counted() for cell in cells), Audit()),
+        ),
     )
 
 
@@ -115,11 +127,13 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
     finally:
         sync.LISTED_AT_MOST = usual
     shown = [
-        (what, f"{captures:,}", f"{cost.cpu_s:.3f}", f"{base.cpu_s:.3f}")
-        for what, captures, cost, base in sorted(rows, key=lambda row: row[0])
+        (what, f"{captures:,}", f"{cost.cpu_s:.3f}", f"{peak_gb:.2f}", f"{base.cpu_s:.3f}")
+        for what, captures, cost, peak_gb, base in sorted(rows, key=lambda row: row[0])
     ]
-    print_table(("", "captures", "CPU s", "CPU s, reading everything"), shown)
-    return [Figure(f"{what}, {captures:,}", cost.cpu_s, "s of CPU") for what, captures, cost, _ in rows]
+    print_table(("", "captures", "CPU s", "peak GB", "CPU s, reading everything"), shown)
+    costs = [Figure(f"{what}, {captures:,}", cost.cpu_s, "s of CPU") for what, captures, cost, _, _ in rows]
+    peak_gb = max(peak_gb for *_, peak_gb, _ in rows)
+    return [*costs, Figure(f"memory of any of these, {sizes[-1]:,}", peak_gb, "GB", at_most=PEAK_GB)]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What merging costs: `python -m geopin_assets_tests.benchmarks.merge [--captures 2000000 --cells 400 --sizes 1 5 10]`.
 
-1. All cells at once into an empty catalog, beside the bare DuckDB query that reads the same files, computes the same
-row hashes, drops duplicates and stores the rows in a database file: CPU and peak memory, each in its own process.
+1. All cells at once into an empty catalog, without and with the file that it writes of each cell, beside the bare
+DuckDB query that reads the same files, computes the same row hashes, drops duplicates and stores the rows in a database
+file, and beside the same without row hashes: CPU and peak memory, each in its own process.
 2. One changed cell (1 % changed, 1 % gone, 1 % new) into catalogs of several sizes: what grows shows.
 """
 
@@ -23,20 +24,25 @@ import polars as pl
 from geopin_assets.cells import cell_ids
 from geopin_assets.files import parquet
 from geopin_assets.files.object_store import open_store
+from geopin_assets.store.accounts import CrawlAccount
 from geopin_assets.store.catalog import Catalog
-from geopin_assets.store.raw import CrawlAccount, RawStore
+from geopin_assets.store.cell_files import CellFiles
+from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import RAW_SCHEMA
 from geopin_assets_tests.benchmarks.tools.figures import Figure
+from geopin_assets_tests.benchmarks.tools.measure import machine, peak_mb, print_table
 
 MILLION = 1_000_000
 RATIO, PEAK_GB, CELL_S = 1.5, 2.5, 0.3
+HASHLESS, BARE, MERGE, WITH_FILES = "bare, no row hashes", "bare", "merge", "merge, with a file of each cell"
 AT = datetime(2026, 5, 4, 3, tzinfo=UTC)
-_BARE = """
-create table captures as
-select * exclude (payload),
+_ROW_HASH = """,
        md5(json_array(cell_id, source_capture_id, lon, lat, position_from, position_error_m, epoch_us(captured_at),
                       heading_deg, heading_from, is_pano, sequence_id, creator, license, attribution, page_url,
-                      image_version)::varchar) as row_hash
+                      image_version)::varchar) as row_hash"""
+_BARE = """
+create table captures as
+select * exclude (payload) {more}
 from read_parquet($files)
 qualify row_number() over (partition by source, source_capture_id order by seen_in desc, cell_id) = 1
 """
@@ -95,13 +101,12 @@ def write_cell(raw: RawStore, cell_id: str, captures: int, number: int, changed:
     raw.objects.put(raw.key("panoramax", cell_id), content)
 
 
-def all_at_once(folder: Path, captures: int, cells: int) -> tuple[float, float, float]:
-    """CPU seconds of the bare query and of the merge, and the merge's peak in GB."""
+def all_at_once(folder: Path, captures: int, cells: int) -> dict[str, tuple[float, float]]:
+    """CPU seconds and peak GB of each step."""
     raw = RawStore(open_store(folder / "raw", is_durable=False))
     for cell_id in cell_ids()[:cells]:
         write_cell(raw, cell_id, captures // cells, 1)
-    (bare_s, _), (merge_s, peak) = (_in_process(what, folder, cells) for what in ("bare", "merge"))
-    return bare_s, merge_s, peak
+    return {what: _in_process(what, folder, cells) for what in (HASHLESS, BARE, MERGE, WITH_FILES)}
 
 
 def one_cell(folder: Path, sizes: Sequence[int], captures: int) -> list[tuple[int, float, float]]:
@@ -148,14 +153,16 @@ def _in_process(what: str, folder: Path, cells: int) -> tuple[float, float]:
 
 def _step(what: str, folder: Path, cells: int) -> None:
     wanted, cpu_s = cell_ids()[:cells], _cpu_s()
-    if what == "bare":
+    database = folder / f"{what}.duckdb"
+    if what in (HASHLESS, BARE):
         files = [str(path) for path in sorted((folder / "raw" / "panoramax").glob("*.parquet"))]
-        with duckdb.connect(str(folder / "bare.duckdb")) as db:
-            db.execute(_BARE, {"files": files})
+        with duckdb.connect(str(database)) as db:
+            db.execute(_BARE.format(more=_ROW_HASH if what == BARE else ""), {"files": files})
     else:
-        Catalog(folder / "merged.duckdb").merge(wanted, RawStore(open_store(folder / "raw")))
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    sys.stdout.write(f"{_cpu_s() - cpu_s} {peak_gb}\n")
+        cells_too = CellFiles(open_store(folder / "captures")) if what == WITH_FILES else None
+        Catalog(database, cells=cells_too).merge(wanted, RawStore(open_store(folder / "raw")))
+    sys.stdout.write(f"{_cpu_s() - cpu_s} {peak_mb() / 1000}\n")
+    database.unlink()
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Figure]:
@@ -171,12 +178,19 @@ def main(arguments: Sequence[str] | None = None) -> list[Figure]:
         _step(given.step[0], Path(given.step[1]), int(given.step[2]))
         return []
     with TemporaryDirectory() as name:
-        bare_s, merge_s, peak = all_at_once(Path(name), given.captures, given.cells)
-        print(f"{given.captures:,} captures in {given.cells} files, s of CPU: bare {bare_s:.1f}, merge {merge_s:.1f}")
-        print(f"ratio {merge_s / bare_s:.2f} (at most {RATIO}), peak {peak:.2f} GB (at most {PEAK_GB})")
+        costs = all_at_once(Path(name), given.captures, given.cells)
+    print(f"{given.captures:,} captures in {given.cells} files, {machine()}")
+    times = {what: cpu_s / costs[BARE][0] for what, (cpu_s, _) in costs.items()}
+    shown = [(what, f"{cpu_s:.1f}", f"{times[what]:.2f}", f"{gb:.2f}") for what, (cpu_s, gb) in costs.items()]
+    print_table(("", "CPU s", "times bare", "peak GB"), shown)
+    hashing_s = costs[BARE][0] - costs[HASHLESS][0]
+    without = (costs[MERGE][0] - hashing_s) / costs[HASHLESS][0]
+    merging = f"merging {given.captures:,} captures in {given.cells:,} files"
     figures = [
-        Figure(f"merging {given.captures:,} captures, CPU", merge_s / bare_s, beside="bare DuckDB", at_most=RATIO),
-        Figure(f"memory of merging {given.captures:,}", peak, "GB", at_most=PEAK_GB),
+        Figure(f"{merging}, CPU", times[MERGE], beside="bare DuckDB", at_most=RATIO),
+        Figure(f"{merging}, less row hashes, CPU", without, beside="bare DuckDB without them"),
+        Figure(f"{merging}, with a file of each cell, CPU", times[WITH_FILES], beside="bare DuckDB, which writes none"),
+        Figure(f"memory of {merging}", costs[WITH_FILES][1], "GB", at_most=PEAK_GB),
     ]
     with TemporaryDirectory() as name:
         for captures, wall_s, cpu_s in one_cell(Path(name), [int(size * MILLION) for size in given.sizes], given.each):

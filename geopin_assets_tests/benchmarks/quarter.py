@@ -5,9 +5,10 @@ hours later, on a simulated clock. A line is a week: CPU seconds of one look at 
 asked for, contiguous ranges, runs of 250, most runs that one source asks for at once, the age in days of the oldest
 cell, and cells that were crawled early. Then one source fails for ten days and recovers, a new source is filled in one
 province, and the layers below are looked at. `--weeks 13` is a quarter, as in `make bench-refresh`; `--cells 2000` is a
-part of the country, `--sources europeana panoramax` are those two; `--weeks 52 --purge` is a year of which maintenance
-leaves 90 days, `--postgres` the same in a Postgres that is started for it. The targets are 3 s for all sources and no
-cell older than 9 days.
+part of the country, `--sources europeana panoramax` are those two. `--weeks 52 --unwatched 50 --purge` is a year of
+which maintenance leaves 90 days: of the first fifty weeks the log is written, with as many events as crawling every
+cell of every source once a week leaves, and nobody looks; with `--calm` no source fails and none is added. `--postgres`
+is the same in a Postgres that is started for it. The targets are 3 s for all sources and no cell older than 9 days.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -34,6 +36,8 @@ from geopin_assets_tests.simulated import SimulatedLog
 KEPT = timedelta(days=90)
 NEW, FAILING = "europeana", "panoramax"
 TARGET_S = 3.0
+PURGED_EVERY = 8
+"""Weeks, while nobody looks: in the end as much is left."""
 LAYERS = ("catalog/captures", "index/embeddings", "publish/d1")
 COLUMNS = ("CPU s", "most", "cells", "ranges", "runs", "at once", "oldest", "early")
 HEAD = " " * 28 + "".join(f"{name:>9}" for name in COLUMNS)
@@ -42,6 +46,8 @@ HEAD = " " * 28 + "".join(f"{name:>9}" for name in COLUMNS)
 def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser = argparse.ArgumentParser()
     parser.add_argument("--weeks", type=int, default=3)
+    parser.add_argument("--unwatched", type=int, default=0, help="of these, at the beginning, without a look")
+    parser.add_argument("--calm", action="store_true", help="nothing but weeks, and the layers below")
     parser.add_argument("--cells", type=int, default=len(cell_ids()))
     parser.add_argument("--sources", nargs="+", default=[source.name for source in SOURCES])
     parser.add_argument("--postgres", action="store_true")
@@ -57,20 +63,34 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
         refresh = Refresh(SimulatedLog(instance, is_lean=True), datetime(2026, 8, 24, tzinfo=UTC), options.sources)
         cells, kept = cell_ids()[: options.cells], KEPT if options.purge else timedelta.max
         print("Postgres" if address else "SQLite", "with 90 days of history" if options.purge else "with all history")
-        return [*quarter(refresh, cells, options.weeks, kept), *layers_below(refresh, cells)]
+        looks = [quarter(refresh, cells, options.weeks, kept, options.unwatched)]
+        if not options.calm:
+            troubles(refresh, cells)
+        looks += layers_below(refresh, cells)
+        return [replace(figure, what=f"{figure.what}, Postgres") for figure in looks] if address else looks
 
 
-def quarter(refresh: Refresh, cells: Sequence[str], weeks: int, kept: timedelta = timedelta.max) -> list[Figure]:
-    """Every source but one is complete at the start; then what may happen."""
+def quarter(
+    refresh: Refresh, cells: Sequence[str], weeks: int, kept: timedelta = timedelta.max, unwatched: int = 0
+) -> Figure:
+    """Every source but one is complete at the start."""
     for source in refresh.sources:
         if source != NEW:
             refresh.backfill(source, cells)
     print(f"{len(refresh.sources) - 1} sources, {len(cells)} cells each\n{HEAD}")
     looks = list[float]()
     for week in range(weeks):
-        looks.append(show(f"week {week + 1}", refresh.pass_days(7)))
-        if kept < timedelta.max:
+        if week < unwatched:
+            refresh.pass_unwatched_week(cells)
+        else:
+            looks.append(show(f"week {week + 1}", refresh.pass_days(7)))
+        if kept < timedelta.max and (week % PURGED_EVERY == 0 or week >= unwatched - 1):
             refresh.log.purge(refresh.now - kept)
+    return Figure(f"a look at all sources after {weeks} weeks", looks[-1], "s of CPU", at_most=TARGET_S)
+
+
+def troubles(refresh: Refresh, cells: Sequence[str]) -> None:
+    """What may happen."""
     refresh.failing.add(FAILING)
     show(f"{FAILING} fails, 10 d", refresh.pass_days(10))
     refresh.failing.clear()
@@ -79,7 +99,6 @@ def quarter(refresh: Refresh, cells: Sequence[str], weeks: int, kept: timedelta 
     refresh.backfill(NEW, [cell for cell in cells if cell_facts(cell).province == cells[0][:2]])
     for week in range(2):
         show(f"{NEW} added, week {week + 1}", refresh.pass_days(7))
-    return [Figure(f"a look at all sources after {weeks} weeks", looks[-1], "s of CPU", at_most=TARGET_S)]
 
 
 def show(name: str, ticks: list[Tick]) -> float:

@@ -1,14 +1,13 @@
-"""A whole country, metadata only: `python -m geopin_assets_tests.benchmarks.scale [--captures 39e6]`.
+"""A whole country, metadata only: `python -m geopin_assets_tests.benchmarks.scale [--captures 1e6 10e6 39e6]`.
 
-Crawls, merges, plans what to embed and what to publish for a quarter, a half and all of so many captures, spread
-evenly over all 20,064 cells: nothing is fetched, embedded or sent. Each step is a process of its own and goes through
-its cells in runs as large as the graph's. What a step takes for each million captures should stay, and its memory too.
-39 million take about 35 GB of disk and an hour and a half; 1 million, the default, two minutes.
+Crawls, merges, plans what to embed and what to publish, for each of these sizes, spread evenly over all 20,064 cells:
+nothing is fetched, embedded or sent. Each step is a process of its own and goes through its cells in runs as large as
+the graph's. What a step takes for each million captures should stay, and its memory too; beside it stands what `geopin
+plan` says of it.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import polars as pl
 
 from geopin_assets.cells import cell_ids
+from geopin_assets.cli.scale import CATALOG_BYTES, EMBED_PLAN_S, MERGE_S, PUBLISH_PLAN_S, RAW_BYTES
 from geopin_assets.defs.graph import CATALOG, D1, EMBEDDINGS, node
 from geopin_assets.defs.resources import Storage
 from geopin_assets.embedding.plan import plan_cell
@@ -32,9 +32,15 @@ from geopin_assets.index.targets import RowTarget
 from geopin_assets.platform.index_state import desired_rows
 from geopin_assets_tests.benchmarks.merge import write_cell
 from geopin_assets_tests.benchmarks.tools.figures import Figure
-from geopin_assets_tests.benchmarks.tools.measure import Cost, machine, print_table
+from geopin_assets_tests.benchmarks.tools.measure import Cost, machine, peak_mb, print_table
 
-MILLION, PEAK_GB, GROWTH = 1_000_000, 2.5, 1.25
+MILLION, PEAK_GB, GROWTH, AS_PLANNED = 1_000_000, 2.5, 1.25, 1.3
+SIZES = (250_000, 500_000, MILLION)
+PLANNED_FROM = 5 * MILLION
+"""Of fewer, cells themselves cost more than their captures."""
+PLANNED_S = {"merge": MERGE_S, "embed plan": EMBED_PLAN_S, "publish plan": PUBLISH_PLAN_S}
+"""CPU of a capture, as `geopin plan` has it."""
+PLANNED_BYTES = {"raw": RAW_BYTES, "catalog.duckdb": CATALOG_BYTES}
 NOW = datetime(2026, 5, 11, tzinfo=UTC)
 
 
@@ -105,38 +111,39 @@ def here(step: str, folder: Path, cells: int, each: int) -> dict[str, float]:
     """The same in this process."""
     country, started = Country(folder, cells), Cost.now()
     counted = STEPS[step](country, each)
-    cost, peak_gb = Cost.now() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return {"s": cost.wall_s, "cpu_s": cost.cpu_s, "peak_gb": peak_gb, "counted": counted}
+    cost = Cost.now() - started
+    return {"s": cost.wall_s, "cpu_s": cost.cpu_s, "peak_gb": peak_mb() / 1000, "counted": counted}
 
 
-def stored(folder: Path) -> tuple[int, float]:
-    """Files, and GB of them."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return len(files), sum(path.stat().st_size for path in files) / 1e9
+def stored(place: Path) -> tuple[int, int]:
+    """Files, and their bytes."""
+    files = [path for path in (place.rglob("*") if place.is_dir() else [place]) if path.is_file()]
+    return len(files), sum(path.stat().st_size for path in files)
 
 
 def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print a line for each step and size."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--captures", type=lambda text: int(float(text)), default=MILLION)
+    parser.add_argument("--captures", type=lambda text: int(float(text)), nargs="+", default=SIZES)
     parser.add_argument("--cells", type=int, default=len(cell_ids()))
     parser.add_argument("--here", action="store_true", help="all steps in this process: memory is that of all")
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.step:
-        print(
-            json.dumps(here(options.step[0], Path(options.step[1]), options.cells, options.captures // options.cells))
-        )
+        each = options.captures[0] // options.cells
+        print(json.dumps(here(options.step[0], Path(options.step[1]), options.cells, each)))
         return []
-    run, found = here if options.here else in_process, dict[tuple[str, int], dict[str, float]]()
-    sizes = [max(1, options.captures // part // options.cells) for part in (4, 2, 1)]
+    run, found, held = here if options.here else in_process, dict[tuple[str, int], dict[str, float]](), {}
+    sizes = sorted(max(1, captures // options.cells) for captures in options.captures)
     for each in sizes:
         with tempfile.TemporaryDirectory(prefix="geopin-bench-") as name:
             for step in STEPS:
                 found[step, each] = run(step, Path(name), options.cells, each)
                 assert found[step, each]["counted"] == each * options.cells, (step, found[step, each])
-            files, size_gb = stored(Path(name))
-            print(f"{each * options.cells:,} captures: {files:,} files, {size_gb:.2f} GB", flush=True)
+                print(f"{each * options.cells:,} captures: {step} {found[step, each]}", file=sys.stderr, flush=True)
+            files, size = stored(Path(name))
+            held = {what: stored(Path(name) / what)[1] for what in PLANNED_BYTES}
+            print(f"{each * options.cells:,} captures: {files:,} files, {size / 1e9:.2f} GB", flush=True)
     print(f"{options.cells:,} cells, {machine()}")
     rows = [
         (step, f"{each * options.cells:,}", *(f"{took[name]:.2f}" for name in ("s", "cpu_s", "peak_gb")),
@@ -144,21 +151,32 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
         for (step, each), took in sorted(found.items(), key=lambda item: list(STEPS).index(item[0][0]))
     ]  # fmt: skip
     print_table(("step", "captures", "s", "CPU s", "peak GB", "CPU s a million"), rows)
-    return [figure for step in STEPS for figure in figures_of(step, sizes, options.cells, found)]
+    figures = [figure for step in STEPS for figure in figures_of(step, sizes, options.cells, found)]
+    captures = sizes[-1] * options.cells
+    for what, size in held.items() if captures >= PLANNED_FROM else ():
+        times = size / captures / PLANNED_BYTES[what]
+        figures.append(Figure(f"{what} of {captures:,}, bytes", times, beside="geopin plan", at_most=AS_PLANNED))
+    return figures
 
 
 def figures_of(
     step: str, sizes: Sequence[int], cells: int, found: dict[tuple[str, int], dict[str, float]]
 ) -> list[Figure]:
-    """What a capture takes, beside one of half as many; and all of them."""
-    half, whole = (found[step, each]["cpu_s"] for each in sizes[-2:])
-    growth = whole / sizes[-1] / max(half / sizes[-2], 1e-9)
-    amount = f"{sizes[-1] * cells:,} captures"
-    return [
-        Figure(f"{step}, each of {amount}, CPU", growth, beside="each of half as many", at_most=GROWTH),
-        Figure(f"{step} of {amount}", whole, "s of CPU"),
+    """What all captures take, and each of them beside each of fewer, and beside the plan."""
+    captures, cpu_s = sizes[-1] * cells, found[step, sizes[-1]]["cpu_s"]
+    amount = f"{captures:,} captures"
+    figures = [
+        Figure(f"{step} of {amount}", cpu_s, "s of CPU"),
         Figure(f"{step} of {amount}, memory", found[step, sizes[-1]]["peak_gb"], "GB", at_most=PEAK_GB),
     ]
+    if len(sizes) > 1:
+        growth = cpu_s / sizes[-1] / max(found[step, sizes[-2]]["cpu_s"] / sizes[-2], 1e-9)
+        beside = f"each of {sizes[-2] * cells:,}"
+        figures.append(Figure(f"{step}, each of {amount}, CPU", growth, beside=beside, at_most=GROWTH))
+    if step in PLANNED_S and captures >= PLANNED_FROM:
+        times = cpu_s / captures / PLANNED_S[step]
+        figures.append(Figure(f"{step} of {amount}, CPU", times, beside="geopin plan", at_most=AS_PLANNED))
+    return figures
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from geopin_assets.defs.graph import QUEUES
 from geopin_assets.defs.running.celery_runs import AskingCeleryRunLauncher
 from geopin_assets.defs.running.queues import QUEUE_TAG, QueueByAsset
 from geopin_assets.variables import VARIABLES
+from geopin_assets_tests.scale.page import called
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 VALUES: dict[str, Any] = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())
@@ -86,6 +88,50 @@ def test_amazon_takes_the_task_and_what_runs_of_a_queue_change_in_it(monkeypatch
     assert_variables_exist({one["name"] for one in container["environment"] + container["secrets"]})
 
 
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not there")
+def test_amazon_takes_what_the_page_says(tmp_path: Path) -> None:
+    service = botocore.session.get_session().get_service_model("ecs")
+    tasks, services = {}, {}
+    for program, *words in called("Amazon's ECS", ["docker", "aws"], tmp_path):
+        if program == "docker":
+            continue
+        assert words.pop(0) == "ecs"
+        operation = service.operation_model(operation_of(words.pop(0)))
+        told = as_told(words)
+        report = ParamValidator().validate(told, operation.input_shape)
+        assert not report.has_errors(), report.generate_report()
+        if operation.name == "RegisterTaskDefinition":
+            tasks[told["family"]] = told
+        else:
+            services[told["taskDefinition"]] = told
+    assert tasks.pop("geopin-run") == RUN
+    assert tasks.keys() == services.keys() == {"geopin-daemon", "geopin-webserver"}
+    for family, task in tasks.items():
+        (container,) = task["containerDefinitions"]
+        assert container.pop("command")[0] == f"dagster-{family.removeprefix('geopin-')}"
+        assert {**task, "family": "geopin-run"} == RUN, "apart from its command it is what every run is"
+
+
+def operation_of(command: str) -> str:
+    """`create-service` is CreateService."""
+    return "".join(map(str.capitalize, command.split("-")))
+
+
+def as_told(words: list[str]) -> dict[str, Any]:
+    """Amazon's command line as what it sends: `--desired-count 1` is desiredCount."""
+    told: dict[str, Any] = {}
+    for name, text in zip(words[::2], words[1::2], strict=True):
+        first, *rest = name.removeprefix("--").split("-")
+        if text.startswith("file://"):
+            text = (DEPLOY.parent / text.removeprefix("file://")).read_text()
+        value = json.loads(text) if text.startswith("{") or text.isdigit() else text
+        if name == "--cli-input-json":
+            told |= value
+        else:
+            told[first + "".join(map(str.capitalize, rest))] = value
+    return told
+
+
 def test_kubernetes_gets_a_job_on_a_node_with_a_gpu_for_runs_that_need_one() -> None:
     coordinator = VALUES["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"]
     processed = process_config(QueueByAsset.config_type(), coordinator["config"])
@@ -98,7 +144,9 @@ def test_kubernetes_gets_a_job_on_a_node_with_a_gpu_for_runs_that_need_one() -> 
         instance_config_map="instance",
         volumes=deployment["volumes"],
         volume_mounts=deployment["volumeMounts"],
+        resources=deployment["resources"],
     )
+    assert "resources" not in VALUES["runLauncher"]["config"]["k8sRunLauncher"], "the deployment's come before them"
     job = construct_dagster_k8s_job(config, ["dagster", "api", "execute_run"], "run", user_defined_k8s_config=own)
     pod = ApiClient().sanitize_for_serialization(job)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -114,12 +162,36 @@ def test_limits_count_by_the_tag_that_runs_get() -> None:
     assert {limit["value"] for limit in config["tag_concurrency_limits"]} == set(QUEUES)
 
 
+def test_an_instance_does_the_same_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    celery, ecs = instance_of("celery", monkeypatch), instance_of("ecs", monkeypatch)
+    parts = ("run_monitoring", "run_retries", "backfills", "sensors", "retention", "freshness", "concurrency")
+    assert {part: ecs[part] for part in parts} == {part: celery[part] for part in parts}
+    daemon, more = VALUES["dagsterDaemon"], VALUES["additionalInstanceConfig"]
+    queues = daemon["runCoordinator"]["config"]["customRunCoordinator"]["config"]
+    limits = {name: queues[name] for name in ("max_concurrent_runs", "tag_concurrency_limits")}
+    said = {in_snakes(name): daemon[name] for name in ("runMonitoring", "runRetries", "backfills", "sensors")}
+    said = {part: {in_snakes(name): value for name, value in told.items()} for part, told in said.items()}
+    assert {**said, **more, "concurrency": {**more["concurrency"], "runs": limits}} == {
+        part: celery[part] for part in parts
+    }
+
+
+def in_snakes(name: str) -> str:
+    """`runRetries` is run_retries: the chart's names are Dagster's own."""
+    return re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name)
+
+
 def test_the_image_belongs_to_nobody_but_its_user_and_is_looked_after() -> None:
-    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    text = (DEPLOY / "Dockerfile").read_text()
+    lines = text.splitlines()
     user = next(number for number, line in enumerate(lines) if line == "USER geopin")
     assert user > max(number for number, line in enumerate(lines) if line.startswith("RUN"))
     assert any(line.startswith("HEALTHCHECK") for line in lines)
     assert dg.__version__ in (DEPLOY / "kubernetes" / "values.yaml").read_text(), "the chart's version is Dagster's"
+    (deployment,) = VALUES["dagster-user-deployments"]["deployments"]
+    assert f"--uid {deployment['podSecurityContext']['fsGroup']} " in text
+    assert "chown -R geopin /opt/geopin /opt/dagster /data" in text, "DAGSTER_HOME, wherever it is, and the data"
+    assert VALUES["dagsterWebserver"]["service"]["port"] >= 1024 and deployment["port"] >= 1024
 
 
 def assert_variables_exist(names: Any) -> None:

@@ -143,7 +143,7 @@ def test_waiting_for_the_memory_is_not_held_against_the_server(server: ImageServ
 
 def test_no_more_bodies_are_on_the_way_than_the_memory_holds(server: ImageServer) -> None:
     """64 requests at once, of which the whole memory holds three; every one drips and is cut off at the limit."""
-    server.routes |= {f"/{i}": endless(bytes(5_000), pause_s=0.001) for i in range(64)}
+    server.routes |= {f"/{i}": endless(bytes(20_000), pause_s=0.02) for i in range(64)}
     memory, least = TaskMemory(160_000), 160_000
 
     async def run() -> list[bytes | Failure]:

@@ -102,7 +102,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, decoders: Decoders) -> Run:
     """`run(captures, before, fetcher, now, **options)`: one cell on top of what `before` left, which stays as it is."""
     folders = (tmp_path / str(number) for number in range(100))
 
@@ -117,8 +117,8 @@ def run(tmp_path: Path) -> Run:
         model = embedder.model
         vectors = VectorFiles(open_store(folder), model.model_id, model.dim).cell(CELL)
         task = CellTask(CELL, cell, before.failures if before else NO_FAILURES, vectors, **of_task)
-        options = {"fetcher": fetcher or MemoryFetcher(IMAGES), "batch_size": 128, "many": 1000} | options
-        ((cell_id, done),) = embed_cells([task], embedder=embedder, now=lambda: now, **options)
+        usual = {"fetcher": fetcher or MemoryFetcher(IMAGES), "batch_size": 128, "many": 1000, "decoders": decoders}
+        ((cell_id, done),) = embed_cells([task], embedder=embedder, now=lambda: now, **usual | options)
         assert cell_id == CELL and not isinstance(done, PayloadError)
         return Result(vectors.read(), done.failures, done.stats, folder)
 
@@ -536,7 +536,7 @@ class KilledInBatch(Thumbnail):
 
 
 @pytest.mark.parametrize("batch", range(1, 9))
-def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, batch: int) -> None:
+def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, decoders: Decoders, batch: int) -> None:
     """Whichever batch it dies in, those before are never embedded again, and the end is the same."""
     cell = captures({"image_version": "2"}, PANO, *[{}] * 5, PANO)  # 30 views, in batches of 4
     files = VectorFiles(open_store(tmp_path), "model", 512).cell(CELL)
@@ -544,7 +544,8 @@ def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, bat
     def embed(embedder: Thumbnail) -> tuple[CellStats, MemoryFetcher]:
         fetcher = MemoryFetcher(IMAGES)
         task = CellTask(CELL, cell, NO_FAILURES, files)
-        ((_, done),) = embed_cells([task], embedder=embedder, fetcher=fetcher, now=lambda: NOW, batch_size=4, many=99)
+        options: dict[str, Any] = {"now": lambda: NOW, "batch_size": 4, "many": 99, "decoders": decoders}
+        ((_, done),) = embed_cells([task], embedder=embedder, fetcher=fetcher, **options)
         return done.stats, fetcher
 
     with pytest.raises(KeyboardInterrupt):
@@ -561,7 +562,7 @@ def test_a_killed_run_loses_no_more_than_the_batch_it_was_in(tmp_path: Path, bat
 
 
 @pytest.mark.parametrize("batches", [0, 1, 3])
-def test_a_run_whose_time_is_over_leaves_and_the_next_goes_on(tmp_path: Path, batches: int) -> None:
+def test_a_run_whose_time_is_over_leaves_and_the_next_goes_on(tmp_path: Path, decoders: Decoders, batches: int) -> None:
     """What it had embedded is kept, also of a cell that no run has time for."""
     cell = captures(*[{}] * 300)
     files = VectorFiles(open_store(tmp_path), "model", 512).cell(CELL)
@@ -570,7 +571,13 @@ def test_a_run_whose_time_is_over_leaves_and_the_next_goes_on(tmp_path: Path, ba
     def embed(is_over: Callable[[], bool]) -> list[str]:
         task = CellTask(CELL, cell, NO_FAILURES, files)
         found = embed_cells(
-            [task], embedder=counting, fetcher=MemoryFetcher(IMAGES), batch_size=16, many=10**9, is_over=is_over
+            [task],
+            embedder=counting,
+            fetcher=MemoryFetcher(IMAGES),
+            batch_size=16,
+            many=10**9,
+            decoders=decoders,
+            is_over=is_over,
         )
         return [cell_id for cell_id, _ in found]
 
@@ -581,7 +588,7 @@ def test_a_run_whose_time_is_over_leaves_and_the_next_goes_on(tmp_path: Path, ba
     assert files.read().height == 300
 
 
-def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:
+def test_cells_overlap_and_each_gets_its_own(tmp_path: Path, decoders: Decoders) -> None:
     """Batches hold views of several cells; one whose file is damaged is embedded anew, one that fails is an error."""
     files = VectorFiles(open_store(tmp_path), "model", 2)
     files.objects.put("model/c2.parquet", b"PAR1 damaged")
@@ -589,7 +596,8 @@ def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:
     model = TinyModel()
     rows = {f"c{n}": captures(*({"capture_id": f"s:{n}-{i}"} for i in range(n))) for n in range(6)}
     tasks = [CellTask(cell_id, cell, NO_FAILURES, files.cell(cell_id)) for cell_id, cell in rows.items()]
-    done = dict(embed_cells(tasks, embedder=model, fetcher=MemoryFetcher(IMAGES), batch_size=5, many=99))
+    options: dict[str, Any] = {"batch_size": 5, "many": 99, "decoders": decoders}
+    done = dict(embed_cells(tasks, embedder=model, fetcher=MemoryFetcher(IMAGES), **options))
     assert set(done) == set(rows) and isinstance(done["c3"], TransientError)
     for cell_id in {"c1", "c2", "c4", "c5"}:
         assert files.cell(cell_id).read()["capture_id"].to_list() == rows[cell_id]["capture_id"].to_list()
@@ -599,7 +607,9 @@ def test_cells_overlap_and_each_gets_its_own(tmp_path: Path) -> None:
     assert not files.objects.has("model/c0.parquet"), "a cell without captures needs no file"
 
 
-def test_a_cell_is_planned_while_the_last_images_of_the_one_before_are_on_their_way(tmp_path: Path) -> None:
+def test_a_cell_is_planned_while_the_last_images_of_the_one_before_are_on_their_way(
+    tmp_path: Path, decoders: Decoders
+) -> None:
     opened: list[str] = []
     files = VectorFiles(open_store(tmp_path), "model", 512)
 
@@ -609,7 +619,8 @@ def test_a_cell_is_planned_while_the_last_images_of_the_one_before_are_on_their_
             cell = captures(*({"capture_id": f"s:{cell_id}{i}"} for i in range(300)))
             yield CellTask(cell_id, cell, NO_FAILURES, files.cell(cell_id))
 
-    run = embed_cells(tasks(), embedder=Thumbnail(), fetcher=MemoryFetcher(IMAGES), batch_size=8, many=1000)
+    options: dict[str, Any] = {"batch_size": 8, "many": 1000, "decoders": decoders}
+    run = embed_cells(tasks(), embedder=Thumbnail(), fetcher=MemoryFetcher(IMAGES), **options)
     seen = [(cell_id, list(opened)) for cell_id, _ in run]
     assert [cell_id for cell_id, _ in seen] == list("abc")
     assert seen[0][1] == ["a", "b"], "the next cell is opened before this one is finished, and not the one after"

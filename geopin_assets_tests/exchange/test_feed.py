@@ -19,7 +19,8 @@ from geopin_assets.exchange.copies import bring_up_to_date
 from geopin_assets.exchange.manifest import read_entry, read_manifest
 from geopin_assets.exchange.publish import published as taken
 from geopin_assets.exchange.publish import put_manifest
-from geopin_assets.files.object_store import ConflictError, FolderStore, ObjectStore, memory_store, open_store
+from geopin_assets.files.folder_store import FolderStore
+from geopin_assets.files.object_store import ConflictError, ObjectStore, memory_store, open_store
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.exchange.worlds import CELLS, START, World, content_of, same
 

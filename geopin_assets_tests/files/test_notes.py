@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.notes import read_note
-from geopin_assets.files.object_store import FolderStore
 from geopin_assets.installation import Mark
 from geopin_assets.locate.verdict import FILE, Verdict, keep_verdict, read_verdict
 from geopin_assets.store.cell_files import CellFiles

@@ -1,8 +1,12 @@
 """Frames as the quality layer takes them, with one keyword per thing a test is about."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import polars as pl
+
+from geopin_assets.store.counts import Counts
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 CITY = "nh-amsterdam-r090c052"
@@ -36,3 +40,24 @@ def captures(
 
 def crawled(*sources: str, cell_id: str = CITY, is_complete: bool = True) -> pl.DataFrame:
     return pl.DataFrame([(source, cell_id, is_complete) for source in sources], schema=CRAWLED, orient="row")
+
+
+class Frame(Counts):
+    """A frame of captures, asked as the catalog is."""
+
+    def __init__(self, captures: pl.DataFrame) -> None:
+        self._captures = captures
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
+        with duckdb.connect() as db:
+            db.execute("set TimeZone = 'UTC'")
+            db.register("captures", self._captures)
+            return pl.DataFrame(db.sql(sql, params=list(parameters)))
+
+
+def coverage_by_cell(captures: pl.DataFrame) -> pl.DataFrame:
+    return Frame(captures).coverage()
+
+
+def tally(captures: pl.DataFrame) -> pl.DataFrame:
+    return Frame(captures).tally()

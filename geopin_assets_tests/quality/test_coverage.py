@@ -16,13 +16,22 @@ from geopin_assets.quality.coverage import (
     Baseline,
     Expectations,
     GapReason,
-    coverage_by_cell,
     find_gaps,
     land_cells,
     municipal_baseline,
     not_crawled,
 )
-from geopin_assets_tests.quality.factories import CAPTURES, CITY, CRAWLED, FARM, LAKE, NOW, captures, crawled
+from geopin_assets_tests.quality.factories import (
+    CAPTURES,
+    CITY,
+    CRAWLED,
+    FARM,
+    LAKE,
+    NOW,
+    captures,
+    coverage_by_cell,
+    crawled,
+)
 
 ENOUGH = ceil(cell_facts(CITY).population * 10 / 1000)
 

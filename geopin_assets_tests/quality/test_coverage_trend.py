@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from geopin_assets.cells import cell_facts
 from geopin_assets.files.damage import is_aside
-from geopin_assets.quality.coverage import Expectations, GapReason, coverage_by_cell, find_gaps
+from geopin_assets.quality.coverage import Expectations, GapReason, find_gaps
 from geopin_assets.quality.coverage_trend import (
     CLOSED,
     FIRST_SEEN,
@@ -22,7 +22,17 @@ from geopin_assets.quality.coverage_trend import (
     trend,
 )
 from geopin_assets_tests.depth import examples
-from geopin_assets_tests.quality.factories import CAPTURES, CITY, CRAWLED, FARM, LAKE, NOW, captures, crawled
+from geopin_assets_tests.quality.factories import (
+    CAPTURES,
+    CITY,
+    CRAWLED,
+    FARM,
+    LAKE,
+    NOW,
+    captures,
+    coverage_by_cell,
+    crawled,
+)
 
 NEXT = "nh-amstelveen-r084c050"
 NOTHING = pl.DataFrame(schema=CAPTURES)

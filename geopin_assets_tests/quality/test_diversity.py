@@ -16,11 +16,10 @@ from geopin_assets.quality.diversity import (
     by_place_and_year,
     by_province,
     by_year,
-    tally,
     write_diversity,
 )
 from geopin_assets_tests.depth import examples
-from geopin_assets_tests.quality.factories import CAPTURES, CITY, FARM
+from geopin_assets_tests.quality.factories import CAPTURES, CITY, FARM, tally
 
 LAKE_OF_LELYSTAD = "fl-lelystad-r097c065"
 ABROAD = "be-antwerp-r026c034"
@@ -113,13 +112,13 @@ def test_years_are_counted_per_place_and_over_all_places() -> None:
 
 def test_captures_abroad_are_no_dutch_place(tmp_path: Path) -> None:
     found = pl.concat([taken(2024, cell_id=ABROAD), taken(2024, cell_id=LAKE_OF_LELYSTAD)])
-    assert write_diversity(found, tmp_path).captures == 1
+    assert write_diversity(tally(found), tmp_path).captures == 1
     assert by_place_and_year(tally(found))["place"].to_list() == ["Lelystad"]
 
 
 def test_the_report_writes_both_files_and_says_what_share_is_missing(tmp_path: Path) -> None:
     found = pl.concat([taken(2024, 1, is_pano=True), taken(2023, 7, cell_id=FARM, heading_deg=5), taken(None)])
-    report = write_diversity(found, tmp_path)
+    report = write_diversity(tally(found), tmp_path)
     assert (report.captures, report.covered_places, report.all_headings_share) == (3, 2, 0.5)
     assert (report.all_seasons_share, report.winter_share) == (0.0, 0.5)
     assert (report.undated_share, report.undirected_share) == (0.3333, 0.3333)
@@ -129,6 +128,6 @@ def test_the_report_writes_both_files_and_says_what_share_is_missing(tmp_path: P
 
 
 def test_nothing_captured_is_a_report_of_zeros(tmp_path: Path) -> None:
-    report = write_diversity(pl.DataFrame(schema=CAPTURES), tmp_path)
+    report = write_diversity(tally(pl.DataFrame(schema=CAPTURES)), tmp_path)
     assert (report.captures, report.covered_places, report.undated_share, report.all_seasons_share) == (0, 0, 0.0, 0.0)
     assert report.one_sided.is_empty() and report.by_year.is_empty()

@@ -13,12 +13,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from geopin_assets.cells import cell_facts
-from geopin_assets.quality.coverage import Expectations, GapReason, coverage_by_cell, find_gaps
+from geopin_assets.quality.coverage import Expectations, GapReason, find_gaps
 from geopin_assets.quality.map_html import page_data, render_html, script_json
 from geopin_assets.quality.map_png import render_png
 from geopin_assets.quality.wanted import NOTHING_ASKED, wanted
 from geopin_assets.regions import region
-from geopin_assets_tests.quality.factories import CAPTURES, CITY, CRAWLED, FARM, NOW, captures, crawled
+from geopin_assets_tests.quality.factories import (
+    CAPTURES,
+    CITY,
+    CRAWLED,
+    FARM,
+    NOW,
+    captures,
+    coverage_by_cell,
+    crawled,
+)
 from geopin_assets_tests.ui.browser import browser_page, needs_chromium
 
 Frames = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]

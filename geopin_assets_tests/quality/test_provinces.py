@@ -7,9 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.cells import ELSEWHERE, PROVINCES, all_cells, cell_facts, place_name
-from geopin_assets.quality.coverage import Expectations, coverage_by_cell, find_gaps, province_summary
+from geopin_assets.quality.coverage import Expectations, find_gaps, province_summary
 from geopin_assets_tests.depth import examples
-from geopin_assets_tests.quality.factories import CAPTURES, CITY, CRAWLED, FARM, LAKE, NOW, captures, crawled
+from geopin_assets_tests.quality.factories import (
+    CAPTURES,
+    CITY,
+    CRAWLED,
+    FARM,
+    LAKE,
+    NOW,
+    captures,
+    coverage_by_cell,
+    crawled,
+)
 
 ABROAD = "be-antwerp-r026c034"
 

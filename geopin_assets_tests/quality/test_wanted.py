@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geopin_assets.cells import all_cells, cell_facts
-from geopin_assets.quality.coverage import Expectations, coverage_by_cell
+from geopin_assets.quality.coverage import Expectations
 from geopin_assets.quality.wanted import NOTHING_ASKED, WANTED_SCHEMA, wanted
-from geopin_assets_tests.quality.factories import CAPTURES, CITY, FARM, LAKE, NOW, captures, crawled
+from geopin_assets_tests.quality.factories import CAPTURES, CITY, FARM, LAKE, NOW, captures, coverage_by_cell, crawled
 
 EXPECT = Expectations(now=NOW)
 OUTSKIRTS = next(f.cell.cell_id for f in all_cells() if f.is_land and 0 < f.population < cell_facts(CITY).population)

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import duckdb
+import polars as pl
 import pytest
 
 from geopin_assets.files.object_store import open_store
 from geopin_assets.store.catalog import Catalog
-from geopin_assets.store.counts import COVERAGE_COLUMNS
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import capture, crawl
 
@@ -35,7 +36,17 @@ def test_creators_are_counted_per_source_and_license_most_first(catalog: Catalog
     ]
 
 
-def test_columns_of_every_capture_are_those_that_were_asked_for(catalog: Catalog) -> None:
-    found = catalog.all_captures(COVERAGE_COLUMNS)
-    assert found.columns == COVERAGE_COLUMNS and found.height == len(catalog.ids())
-    assert (found["is_pano"].sum(), found["heading_deg"].null_count()) == (1, 1)
+def test_coverage_and_the_tally_count_every_capture_once(catalog: Catalog) -> None:
+    (cell,) = catalog.coverage().rows(named=True)
+    assert (cell["cell_id"], cell["captures"], cell["panos"], cell["heading_sectors"]) == (HERE, 4, 1, 8)
+    tally = catalog.tally()
+    assert dict(tally.group_by("is_pano").agg(pl.col("captures").sum()).iter_rows()) == {False: 3, True: 1}
+    assert tally.filter("is_pano")["sector"].to_list() == [None] and set(tally["region"]) == {"nh-amsterdam"}
+
+
+def test_a_row_that_is_there_twice_is_counted(catalog: Catalog, tmp_path: Path) -> None:
+    assert catalog.duplicates() == 0
+    with duckdb.connect(str(tmp_path / "catalog.duckdb")) as db:
+        db.execute("insert into captures from captures where source_capture_id in ('1', '2')")
+        db.execute("insert into captures from captures where source_capture_id = '1'")
+    assert catalog.duplicates() == 4

@@ -55,13 +55,12 @@ def coverage(storage: Storage) -> dg.MaterializeResult:
     from geopin_assets.locate.history import CELLS_FILE, read_cells
     from geopin_assets.quality.coverage_report import write_report
     from geopin_assets.sources import SOURCES
-    from geopin_assets.store.counts import COVERAGE_COLUMNS
 
     catalog, settings = storage.catalog(), storage.settings()
     now = datetime.now(UTC)
     with storage.quality().as_folder("history", CELLS_FILE) as folder:
         report = write_report(
-            catalog.all_captures(COVERAGE_COLUMNS),
+            catalog.coverage().cast(COVERAGE_SCHEMA),
             catalog.crawls().select("source", "cell_id", "is_complete"),
             folder,
             now=now,

@@ -24,10 +24,8 @@ def diversity(storage: Storage) -> dg.MaterializeResult:
     Seasons are meteorological (winter is December to February); directions are eighths of a turn, and a panorama
     looks into all of them.
     """
-    from geopin_assets.store.counts import COVERAGE_COLUMNS
-
     with storage.quality().as_folder() as folder:
-        report = write_diversity(storage.catalog().all_captures(COVERAGE_COLUMNS), folder)
+        report = write_diversity(storage.catalog().tally(), folder)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.by_place.height,

@@ -50,8 +50,8 @@ CHECKS = {
     "Flaws (GEOPIN_LEAVE_OUT) do not count: `quality/images` has them.",
     "budget": "Requests that sources allow a day, and what publishing cost in 30 days. If a source's budget is spent: "
     "nothing is lost, its cells fail and are tried again after 00:00 UTC; day after day means that refreshing needs "
-    "more days than it has, so ask the provider for more and raise GEOPIN_<SOURCE>_<KIND>_PER_DAY. If the month costs "
-    "too much: see `rows_written` of the publish assets for the runs that wrote most, or raise the budget.",
+    "more days than it has, so ask the provider for more and raise `GEOPIN_<SOURCE>_<KIND>_PER_DAY`. If the month "
+    "costs too much: see `rows_written` of the publish assets for the runs that wrote most, or raise the budget.",
 }
 DAYS = 7
 """Days of requests looked at: a crawl that runs out every day shows as such."""

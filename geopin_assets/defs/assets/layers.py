@@ -65,14 +65,13 @@ def layers(storage: Storage) -> dg.MaterializeResult:
 def _coverage(storage: Storage) -> pl.DataFrame:
     """Of the last report; counted here where there was none yet."""
     from geopin_assets.files.parquet import read_frame
-    from geopin_assets.quality.coverage import COVERAGE_SCHEMA, coverage_by_cell
-    from geopin_assets.store.counts import COVERAGE_COLUMNS
+    from geopin_assets.quality.coverage import COVERAGE_SCHEMA
 
     try:
         with storage.quality().as_file("coverage.parquet") as path:
             return read_frame(path).cast(COVERAGE_SCHEMA)
     except (NoSuchObjectError, FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
-        return coverage_by_cell(storage.catalog().all_captures(COVERAGE_COLUMNS))
+        return storage.catalog().coverage().cast(COVERAGE_SCHEMA)
 
 
 def _streets(storage: Storage) -> "Measured | None":

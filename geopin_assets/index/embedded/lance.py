@@ -140,7 +140,9 @@ class LanceIndex:
         return IndexInfo(self.dim, self._table().count_rows(), mutation, at)
 
     def ids(self) -> Iterator[str]:
-        yield from self._table().search().select(["vector_id"]).limit(None).to_polars()["vector_id"]
+        """Batch by batch: all of them are more than need to be in memory."""
+        for batch in self._table().search().select(["vector_id"]).limit(None).to_batches():
+            yield from batch.column("vector_id").to_pylist()
 
     def optimize(self) -> None:
         """Compact once there are many small fragments."""

@@ -5,14 +5,18 @@ both sides alike.
 """
 
 import os
+import re
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
+
+_STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,15 @@ def typical(costs: Sequence[Cost]) -> Cost:
 def typical_ratio(costs: Sequence[Cost], base: Sequence[Cost]) -> Cost:
     """The median of the ratios of each round: who was disturbed, was disturbed in both."""
     return typical([cost / of for cost, of in zip(costs, base, strict=True)])
+
+
+def peak_mb(*, anew: bool = False) -> float:
+    """The most memory that this process held, this program's alone, or since it was last counted `anew`; nought where
+    the system does not tell."""
+    if anew and _FORGET.exists():
+        _FORGET.write_text("5")
+    found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text()) if _STATUS.exists() else None
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -1,6 +1,5 @@
 """The bare model, and all of embedding around it, on so many images. Not here: what is compared, and how often."""
 
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -45,25 +44,6 @@ def bare_model(embedder: TorchEmbedder, batch: Sequence[Image], images: int) -> 
     with ThreadPoolExecutor(1) as thread:
         for start in range(0, images, len(batch)):
             thread.submit(embedder.embed, batch[: images - start]).result()
-
-
-class KeptDecoders(Decoders):
-    """Stay for the next round, as they do for the next image of a run; what they take is counted while they live."""
-
-    def __exit__(self, *_: object) -> None:
-        """Not yet."""
-
-    def cpu_s(self) -> float:
-        """Of all of them so far; nought where the system does not tell."""
-        processes = [decoder._process for decoder in self._all if decoder._process]
-        files = [Path(f"/proc/{process.pid}/stat") for process in processes]
-        return sum(sum(map(int, file.read_text().split()[13:15])) for file in files if file.exists()) / _TICKS_PER_S
-
-    def close(self) -> None:
-        super().__exit__()
-
-
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def end_to_end(

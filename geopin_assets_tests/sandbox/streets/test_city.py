@@ -5,12 +5,13 @@ import polars as pl
 import pytest
 
 from geopin_assets.grid import row_column
-from geopin_assets.quality.coverage import Expectations, coverage_by_cell, find_gaps
+from geopin_assets.quality.coverage import Expectations, find_gaps
 from geopin_assets.regions import region
 from geopin_assets.sandbox.streets import city
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Quirk
 from geopin_assets.settings import Settings
+from geopin_assets_tests.quality.factories import coverage_by_cell
 
 AMSTERDAM = region("nh-amsterdam")
 BY_ROW_COLUMN = {(int(cell_id[-7:-4]), int(cell_id[-3:])): cell_id for cell_id in AMSTERDAM}
