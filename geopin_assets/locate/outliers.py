@@ -4,7 +4,7 @@ Here: the list as it is kept, and what it means for a search. Nothing is dropped
 down, and people look at the list. Not here: who is doubted (`judging.py`), or showing them (`outliers_page.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,8 +69,19 @@ def keep(folder: Path, doubts: pl.DataFrame, asked: Sequence[str]) -> pl.DataFra
     return kept
 
 
+def forget(folder: Path, capture_ids: Collection[str]) -> pl.DataFrame | None:
+    """Have nothing of these captures in the file, nor of doubts that rest on them; what is left, None: nothing had."""
+    of_these = pl.any_horizontal(pl.col("capture_id", "says").is_in(list(capture_ids)).fill_null(False))
+    held = read(folder)
+    kept = held.filter(~of_these)
+    if kept.height == held.height:
+        return None
+    parquet.write_frame(folder / FILE, kept)
+    return kept
+
+
 def read(folder: Path) -> pl.DataFrame:
-    """All doubts; none where there is no file yet. Raises DamagedFileError."""
+    """All doubts; none where there is no file yet."""
     return parquet.read_if_there(folder / FILE, pl.Schema(SCHEMA))
 
 
