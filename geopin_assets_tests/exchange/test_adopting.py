@@ -73,7 +73,7 @@ def _model(document: Manifest | Entry) -> Model:
 
 
 @settings(
-    max_examples=200 if IS_LONG else 4, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    max_examples=200 if IS_LONG else 2, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )  # each takes seconds
 @given(weeks=WEEKS)
 def test_an_installation_that_imports_and_follows_equals_a_fresh_export(
