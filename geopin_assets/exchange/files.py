@@ -198,7 +198,7 @@ class CheckedFile:
         row, last = 0, ""
         for number in range(self._parquet.num_row_groups):  # all at once are 1 GB of a large province
             with reading(self.what):
-                ids = pl.Series(self._parquet.read_row_group(number, [column])[column], dtype=pl.String)
+                ids = pl.Series(_valid(self._parquet.read_row_group(number, [column]))[column], dtype=pl.String)
             for length, cell_id in ids.rle().struct.unnest().iter_rows():
                 if cell_id is None or (cell_id in found and cell_id != last):
                     raise PayloadError(f"{self.what}: the rows of a cell are not together")
@@ -231,6 +231,12 @@ class CheckedFile:
     def _group(self, number: int) -> pl.DataFrame:
         if self._last is None or self._last[0] != number:
             with reading(self.what):
-                table = self._parquet.read_row_group(number)
+                table = _valid(self._parquet.read_row_group(number))
             self._last = number, self._kind.decode(table)
         return self._last[1]
+
+
+def _valid(table: pa.Table) -> pa.Table:
+    """Polars takes text for UTF-8, and any other ends the process."""
+    table.validate(full=True)
+    return table

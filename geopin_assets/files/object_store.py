@@ -1,20 +1,16 @@
 """One interface over a folder on this machine, memory, and any S3 (Amazon's, R2, SeaweedFS, …): objects by key.
 
 Here: whole objects put and got, lists, conditions for where two writers could meet, and objects as files for libraries
-that read and write files themselves. Not here: buckets, and whether what they answer is believed (`bucket.py`), errors
-(`store_errors.py`), what the objects are, or photos of other people (`photo_folder`).
+that read and write files themselves. Not here: what is other in a folder (`folder_store.py`) or a bucket (`bucket.py`),
+errors (`store_errors.py`), what the objects are, or photos of other people (`photo_folder`).
 
-`obstore` does the work. In a folder it writes without fsync, knows no "only if unchanged" and leaves `x#1` behind
-when killed, so there writing is ours (`atomic.py`); see docs/decisions/2026-11-29-object-store.md. Importing this
-imports no obstore.
+`obstore` does the work, see docs/decisions/2026-11-29-object-store.md. Importing this imports no obstore.
 """
 
-import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,9 +19,8 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, PermanentError
-from geopin_assets.files.atomic import is_partial, replacing
+from geopin_assets.files.atomic import is_partial
 from geopin_assets.files.damage import aside, is_aside
-from geopin_assets.files.lock import locked
 from geopin_assets.files.ranges import Ranges
 from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
 
@@ -35,11 +30,11 @@ if TYPE_CHECKING:
 
     from geopin_assets.s3_access import S3Access
 
-__all__ = ["ConflictError", "FolderStore", "NoSuchObjectError", "ObjectStore", "Stored", "memory_store", "open_store"]
+__all__ = ["ConflictError", "NoSuchObjectError", "ObjectStore", "Stored", "memory_store", "open_store"]
 
 READERS = 16
 """Objects fetched at once."""
-_LOCK = ".writing.lock"
+WRITING_LOCK = ".writing.lock"
 _NO_VERSION = '""'
 
 
@@ -244,7 +239,7 @@ class ObjectStore:
         return found
 
     def _full(self, key: str) -> str:
-        return self._prefix + _checked(key)
+        return self._prefix + checked(key)
 
     def _in_order(self, found: "Iterable[ObjectMeta]") -> list[Stored]:
         """Some servers list folder by folder, and name the folders among the objects."""
@@ -254,96 +249,6 @@ class ObjectStore:
     def _stored(self, found: "ObjectMeta") -> Stored:
         key = found["path"].removeprefix(self._prefix)
         return Stored(key, found["size"], found["last_modified"], found["e_tag"] or "")
-
-
-class FolderStore(ObjectStore):
-    """Objects as the files of a folder, which the first write makes. Their files are at hand: nothing is copied."""
-
-    def __init__(self, root: Path, *, is_durable: bool = True) -> None:
-        from obstore.store import LocalStore
-
-        self.root, self._is_durable = root, is_durable
-        super().__init__(LocalStore(), str(root), f"{root.resolve().as_posix()[1:]}/")
-
-    def below(self, folder: str) -> Self:
-        return type(self)(self.path(folder), is_durable=self._is_durable)
-
-    def path(self, key: str) -> Path:
-        """Where an object is, or would be."""
-        return self.root / _checked(key)
-
-    def put(self, key: str, content: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
-        if if_absent or if_version is not None:
-            with locked(self.root / _LOCK):
-                self._check(key, if_version)
-                return self._write(key, content)
-        return self._write(key, content)
-
-    def get_end(self, key: str, length: int) -> bytes:
-        with understood(self.address(key)), self.path(key).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - length))
-            return file.read()
-
-    def has(self, key: str) -> bool:
-        return self.path(key).is_file()
-
-    def delete(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            with understood(self.address(key)):
-                self.path(key).unlink(missing_ok=True)
-
-    def delete_folder(self, folder: str) -> None:
-        """The folder too, and what killed writers left in it."""
-        with understood(self.address(folder)):
-            if (path := self.path(folder)).exists():
-                shutil.rmtree(path)
-
-    def prune(self, folder: str) -> None:
-        if not self.walk(folder):
-            self.delete_folder(folder)
-
-    @contextmanager
-    def as_files(self, keys: Iterable[str], *, most: int | None = None) -> Iterator[list[Path]]:
-        paths = [self.path(key) for key in keys]
-        for path in paths:
-            if not path.is_file():
-                raise NoSuchObjectError(f"{path}: not there")
-        yield paths
-
-    @contextmanager
-    def opened(self, key: str) -> Iterator[BinaryIO]:
-        with understood(self.address(key)), self.path(key).open("rb") as file:
-            yield file
-
-    @contextmanager
-    def as_folder(self, *needed: str) -> Iterator[Path]:
-        with understood(self.address()):
-            self.root.mkdir(parents=True, exist_ok=True)
-        yield self.root
-
-    @contextmanager
-    def replacing(self, key: str, *, before: "Stored | EllipsisType | None" = ...) -> Iterator[Path]:
-        with (
-            understood(self.address(key)),
-            ExitStack() as held,
-            replacing(self.path(key), is_durable=self._is_durable) as path,
-        ):
-            yield path
-            if not isinstance(before, EllipsisType):
-                held.enter_context(locked(self.root / _LOCK))
-                self._check(key, before.version if before else None)
-
-    def _write(self, key: str, content: bytes) -> str:
-        with self.replacing(key) as path:
-            path.write_bytes(content)
-        written = self.find(key)
-        return written.version if written else ""
-
-    def _check(self, key: str, version: str | None) -> None:
-        """Raises ConflictError unless the object has this version, or None is wanted and there is none."""
-        found = self.find(key)
-        if (found and found.version) != version:
-            raise ConflictError(f"{self.address(key)}: another process has written it")
 
 
 def open_store(
@@ -357,6 +262,8 @@ def open_store(
     """
     scheme, found, rest = str(address).partition("://")
     if not found:
+        from geopin_assets.files.folder_store import FolderStore
+
         return FolderStore(Path(address).expanduser(), is_durable=is_durable)
     if scheme.lower() in ("http", "https"):
         from geopin_assets.files.web import open_web
@@ -377,7 +284,7 @@ def memory_store() -> ObjectStore:
     return ObjectStore(MemoryStore(), "memory:")
 
 
-def _checked(key: str) -> str:
+def checked(key: str) -> str:
     """The key of an object or a folder. Raises PermanentError for what is not a plain relative path everywhere."""
     if key and (any(part in ("", ".", "..") for part in key.split("/")) or not key.isprintable() or "#" in key):
         raise PermanentError(f"{key!r}: not a plain relative path")
@@ -391,4 +298,4 @@ def _state(path: Path) -> tuple[int, int]:
 def _is_object(key: str) -> bool:
     """Not one of the files that a folder has beside its objects."""
     path = PurePosixPath(key)
-    return not is_partial(path) and not is_aside(path) and key != _LOCK
+    return not is_partial(path) and not is_aside(path) and key != WRITING_LOCK

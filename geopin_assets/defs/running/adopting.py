@@ -24,7 +24,7 @@ from geopin_assets.exchange.manifest import Entry, Manifest, read_manifest
 from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.regions import in_order
-from geopin_assets.store.raw import CrawlAccount
+from geopin_assets.store.accounts import CrawlAccount
 
 LEASE = "adopting publications"
 
