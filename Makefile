@@ -4,6 +4,7 @@
 #   make test    lint, types, import rules and every test; make test-long: the same with many more random examples
 #   make test-faults   kills, full disks, several processes at once, weeks of lying sources: a table, the verdict last
 #   make test-scale    two machines with a real Postgres, Redis and S3, killed while they embed and publish
+#   make test-image    the image of deploy/Dockerfile, built and run by Buildah, without Docker
 #   make bench   what the platform costs, all in one table (OLD=bench.json beside older figures);
 #                make bench-embed: fetching and embedding images only, beside img2dataset;
 #                make bench-publish: publishing to Cloudflare only, beside a bare client;
@@ -40,7 +41,7 @@ export DAGSTER_HOME := $(CURDIR)
 # Modules are compiled once and kept, whatever the environment says: the demo starts four interpreters, the tests 300.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-long test-faults test-scale tests tests-with-torch tests-without $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
+.PHONY: demo test test-long test-faults test-scale test-image tests tests-with-torch tests-without $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
@@ -72,8 +73,15 @@ test-faults: $(VENV)/.installed
 	@$(FAULTS) --table $(REPORT)
 
 # Servers that are not there are installed; where they cannot be, tests are skipped with the reason.
+SUMMARY := .geopin/scale.txt
 test-scale: $(VENV)/.installed
-	GEOPIN_TEST_SCALE=1 $(BIN)/python -m pytest -q -s -n 0 geopin_assets_tests/scale
+	@mkdir -p .geopin && rm -f $(SUMMARY)
+	GEOPIN_TEST_SCALE=$(SUMMARY) $(BIN)/python -m pytest -q -rs -n 0 geopin_assets_tests/scale; failed=$$?; \
+	  cat $(SUMMARY) 2>/dev/null || echo "test-scale: no summary, as it was skipped or failed: see above"; exit $$failed
+
+# Needs root, buildah and debootstrap; minutes and 10 GB.
+test-image: $(VENV)/.installed
+	GEOPIN_TEST_IMAGE=1 $(BIN)/python -m pytest -q -rs -n 0 geopin_assets_tests/deploy
 
 check: $(CHECKS)
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from geopin_assets.capture import Capture
-from geopin_assets.store.raw import CrawlAccount, RawStore
+from geopin_assets.store.accounts import CrawlAccount
+from geopin_assets.store.raw import RawStore
 
 DAY_1, DAY_2, DAY_3 = (datetime(2026, 5, day, 3, tzinfo=UTC) for day in (4, 11, 18))
 

@@ -3,21 +3,22 @@
 Not here: publications and copies (`exchange/`), or what an import makes of Dagster's history (`defs/running/`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from geopin_assets.cli.console import console, print_table
+from geopin_assets.cli.console import Facts, console, print_facts, print_table
 from geopin_assets.defs.graph import EXCHANGE
-from geopin_assets.exchange.manifest import Manifest
-from geopin_assets.exchange.publish import publish
+from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import searched_model, snapshot
 from geopin_assets.files.object_store import open_store
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
 
+_KINDS = ("captures", "panoramas", "vectors")
 
-def export_and_report(settings: Settings, region: str, out: str) -> None:
+
+def export_and_report(settings: Settings, region: str, out: str, *, is_json: bool = False) -> None:
     """Publish a region to a folder or bucket, or what changed since the last time, and say what is there."""
     storage = Storage()
     store = open_store(out, endpoint_url=settings.s3_endpoint_url, access=settings.s3) if out else storage.exports()
@@ -30,20 +31,40 @@ def export_and_report(settings: Settings, region: str, out: str) -> None:
             takedown_days=settings.takedown_days,
             without=settings.export_without,
         )
-    changes = ", ".join(f"{name} {count:,}" for name, count in (done.changes or {}).items() if count)
-    _show(done.manifest, store.address())
-    console.print(f"changed since the last time: {'nothing' if done.changes is None else changes or 'first publish'}")
+    print_facts(_facts(done, store.address()), is_json, _show)
 
 
-def _show(manifest: Manifest, address: str) -> None:
-    kinds = ("captures", "panoramas", "vectors")
-    rows = [(name, *(part.counts.get(kind, 0) for kind in kinds)) for name, part in manifest.parts.items()]
-    print_table(f"{address}, publish {manifest.sequence}", ("province", *kinds), rows)
-    console.print(f"{sum(file.bytes for file in manifest.files()):,} bytes; vectors of {manifest.model.label}")
-    if manifest.summary.withheld:
-        console.print(
-            f"not passed on: {', '.join(f'{why} {count:,}' for why, count in manifest.summary.withheld.items())}"
-        )
+def _facts(done: Published, address: str) -> Facts:
+    manifest = done.manifest
+    return {
+        "address": address,
+        "region": manifest.summary.region,
+        "feed_id": manifest.feed_id,
+        "sequence": manifest.sequence,
+        "published_at": manifest.published_at,
+        "model": manifest.model.label,
+        "bytes": sum(file.bytes for file in manifest.files()),
+        "provinces": [
+            {"province": name} | {kind: part.counts.get(kind, 0) for kind in _KINDS}
+            for name, part in manifest.parts.items()
+        ],
+        "withheld": dict(manifest.summary.withheld),
+        "changes": None if done.changes is None else dict(done.changes),
+    }
+
+
+def _show(facts: Facts) -> None:
+    rows = [(one["province"], *(one[kind] for kind in _KINDS)) for one in facts["provinces"]]
+    print_table(f"{facts['address']}, publish {facts['sequence']}", ("province", *_KINDS), rows)
+    console.print(f"{facts['bytes']:,} bytes; vectors of {facts['model']}")
+    if facts["withheld"]:
+        console.print(f"not passed on: {_told(facts['withheld'])}")
+    changes = "nothing" if facts["changes"] is None else _told(facts["changes"]) or "first publish"
+    console.print(f"changed since the last time: {changes}")
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{what} {count:,}" for what, count in counts.items() if count)
 
 
 def import_and_report(settings: Settings, address: str, *, is_first: bool, max_removals: int | None) -> int:

@@ -141,12 +141,13 @@ def demo() -> None:
 def export(
     region: Annotated[str, typer.Option("--region", "-r", help=REGION_HELP)] = "",
     out: Annotated[str, typer.Option(help="Folder, or s3://bucket/prefix; else where the asset is")] = "",
+    as_json: Json = False,
 ) -> None:
     """Pass on captures and vectors as STAC-GeoParquet; again into the same place: what changed goes into its feed."""
     from geopin_assets.cli.exchange import export_and_report
 
     settings = Settings.from_env()
-    export_and_report(settings, region or settings.export_region, out)
+    export_and_report(settings, region or settings.export_region, out, is_json=as_json)
 
 
 @app.command("import")

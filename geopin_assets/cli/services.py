@@ -13,10 +13,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from mimetypes import guess_type
 from pathlib import Path
 
 import uvicorn
+from pmtiles.reader import Reader
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,10 +32,12 @@ from geopin_assets.errors import PermanentError
 from geopin_assets.files.object_store import ObjectStore, Stored
 from geopin_assets.locate import locate
 from geopin_assets.platform.parts import Storage
+from geopin_assets.quality.layers import FOLDER
 from geopin_assets.settings import Settings
 
 HOST = "127.0.0.1"
 _CLOSE_S = 5
+_TILE = "application/vnd.mapbox-vector-tile"
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 _DAEMON_STOPS_S = 20
 
@@ -63,7 +67,8 @@ def main() -> int:
 
 
 def reports(objects: ObjectStore) -> Starlette:
-    """The objects of the store, under their place in the UI: no listing, nothing outside."""
+    """The objects of the store, under their place in the UI: no listing, nothing outside. And single tiles of layers,
+    for programs that read no archives."""
 
     def report(request: Request) -> Response:
         key = request.path_params["key"]
@@ -75,7 +80,18 @@ def reports(objects: ObjectStore) -> Starlette:
         except PermanentError:  # not there, or no plain name
             return Response(status_code=404)
 
-    return Starlette(routes=[Route(f"{REPORTS}/{{key:path}}", report)])
+    def tile(request: Request) -> Response:
+        name, *at = (request.path_params[part] for part in ("name", "z", "x", "y"))
+        try:
+            found = Reader(partial(objects.get_range, f"{FOLDER}/{name}.pmtiles")).get(*at)
+        except (PermanentError, ValueError, OverflowError):  # not there, or no tile of any map
+            return Response(status_code=404)
+        if found is None:
+            return Response(status_code=204)
+        return Response(found, headers={"content-encoding": "gzip"}, media_type=_TILE)
+
+    of_tile = Route(f"{REPORTS}/{FOLDER}/{{name}}/{{z:int}}/{{x:int}}/{{y:int}}.mvt", tile)
+    return Starlette(routes=[of_tile, Route(f"{REPORTS}/{{key:path}}", report)])
 
 
 def _part(objects: ObjectStore, key: str, stored: Stored, first: int, last: int) -> Response:

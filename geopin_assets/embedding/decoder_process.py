@@ -17,13 +17,13 @@ import signal
 import socket
 import struct
 from enum import IntEnum
-from pathlib import Path
 
 import numpy as np
 
 from geopin_assets.embedding.decoding import decode_image
 from geopin_assets.embedding.jpeg import Jpeg
 from geopin_assets.embedding.protocol import Failure
+from geopin_assets.files.memory import limit, mapped_bytes
 
 MAX_BYTES = 64 * 2**20
 SHARED_BYTES = MAX_BYTES + 3 * Jpeg.max_pixels
@@ -53,9 +53,9 @@ def serve(descriptor: int, file: int, cpu_ms: int, memory_bytes: int) -> None:
     """Decode what is asked for, one after another, until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks
     shared = mmap.mmap(file, SHARED_BYTES)
-    _limit(resource.RLIMIT_AS, _mapped_bytes() + memory_bytes)
+    limit(resource.RLIMIT_AS, mapped_bytes() + memory_bytes)
     for what in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
-        _limit(what, 0)
+        limit(what, 0)
     with socket.socket(fileno=descriptor) as line, contextlib.suppress(OSError):
         line.sendall(b"\1")
         while True:
@@ -79,17 +79,3 @@ def _answer(line: socket.socket, shared: mmap.mmap, length: int, at_least: tuple
     if found.ctypes.data != room.ctypes.data:
         room[: found.size] = found.reshape(-1)
     return ANSWER.pack(Said.PIXELS, *found.shape[:2])
-
-
-def _limit(what: int, value: int) -> None:
-    """Set a limit as far as the hard one allows; that one stays, so that the limit can be raised again."""
-    hard = resource.getrlimit(what)[1]
-    resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-
-
-def _mapped_bytes() -> int:
-    """What this process has mapped so far; where the system does not say, there is no limit on memory."""
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * mmap.PAGESIZE
-    except OSError:
-        return 2**40

@@ -26,6 +26,7 @@ from geopin_assets.embedding.decoders import Decoders
 from geopin_assets.embedding.decoding import needed_px
 from geopin_assets.embedding.plan import CellEmbeddings, CellTask, OpenCell
 from geopin_assets.embedding.protocol import CaptureImage, Embedder, Failure, FailureReason
+from geopin_assets.embedding.quality import SceneOf
 from geopin_assets.embedding.reading import IN_FLIGHT, Fetcher, ReadAhead, Renew
 from geopin_assets.embedding.repeats import MANY, Repeats, digest
 from geopin_assets.embedding.seen import Flaws, Seen, flat, panorama
@@ -71,6 +72,7 @@ def embed_cells(
     many: int = MANY,
     decoders: Decoders | None = None,
     unwanted: Flaws = frozenset(),
+    scene_of: SceneOf | None = None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Generator[Finished]:
     """Bring the vectors of cells up to date with their captures; yields each cell as it is finished.
@@ -79,7 +81,8 @@ def embed_cells(
     gets the same object after every change. A bad image is a failure row; a cell that cannot be read or stored is
     an error, and the others go on; what the embedder raises is raised. Every batch is stored at once, as a part of
     its cell, and a run that follows a killed one continues from there; `attempts` finds the image that killed it. The
-    same bytes at so `many` captures of a source are no picture; what has an `unwanted` flaw has no vector.
+    same bytes at so `many` captures of a source are no picture; what has an `unwanted` flaw has no vector, rooms among
+    them where `scene_of` tells them.
     Close the generator to leave early; when `is_over`, it leaves by itself, with what it has embedded stored.
     """
     clock = StageClock()
@@ -88,7 +91,7 @@ def embed_cells(
         batches = Batches(lambda: batch_size or embedder.batch_size)
         repeats = Repeats(many, attempts)
         run = _Run(embedder, ModelThread(thread, embedder, clock), batches, repeats, clock, now, on_progress, unwanted)
-        prepare = _Prepare(embedder, stack.enter_context(decoders or Decoders()), clock, unwanted)
+        prepare = _Prepare(embedder, stack.enter_context(decoders or Decoders()), clock, unwanted, scene_of)
         tried = stack.enter_context(attempts.of_run(IN_FLIGHT)) if attempts else None
         reader = stack.enter_context(ReadAhead(fetcher, prepare, clock, renew and run.noting(renew), tried))
         for task in tasks:
@@ -237,6 +240,7 @@ class _Prepare:
     decoders: Decoders
     clock: StageClock
     unwanted: Flaws
+    scene_of: SceneOf | None
 
     def __call__(self, image: CaptureImage, data: bytes) -> _Prepared | Failure:
         side_px = self.embedder.model.side_px
@@ -247,7 +251,8 @@ class _Prepare:
             if isinstance(pixels, Failure):
                 return pixels
             with self.clock.stage("preprocess"):
-                seen = panorama(pixels, data, side_px, self.unwanted) if image.is_pano else flat(pixels, self.unwanted)
+                judged = self.unwanted, self.scene_of
+                seen = panorama(pixels, data, side_px, *judged) if image.is_pano else flat(pixels, *judged)
                 if isinstance(seen, Failure):
                     return seen
                 prepared = {number: self.embedder.preprocess(view) for number, view in seen.views.items()}

@@ -6,7 +6,7 @@ files (`vectors.py`).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
@@ -36,8 +36,16 @@ Gone = Callable[[pl.DataFrame], pl.Series]
 """Of captures (capture_id, cell_id) that a cell does not have any more, whether each is known to be gone."""
 
 
+StandingIn = Callable[[Collection[str]], Collection[str]]
+"""Of captures that have vectors and are not wanted, those that stay while what shall stand for them has none."""
+
+
 def _all_gone(captures: pl.DataFrame) -> pl.Series:
     return pl.repeat(True, captures.height, eager=True)
+
+
+def _none(held: Collection[str]) -> Collection[str]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,7 @@ class CellTask:
     vectors: CellVectors
     gone: Gone = _all_gone
     """Vectors of captures that are not known to be gone are kept."""
+    standing_in: StandingIn = _none
     obeys: Callable[[str], bool] = lambda host: True
     """Whether what a host says against the use of its images counts (`opted_out`)."""
 
@@ -178,6 +187,8 @@ class OpenCell:
     task: CellTask
     held: pl.DataFrame
     failures: pl.DataFrame
+    leaving: pl.DataFrame
+    """Of `held`, images of captures that are gone, or not wanted any more."""
     before: Stored | None
     """The cell's file when it was planned."""
     plan: CellPlan
@@ -203,9 +214,9 @@ class OpenCell:
         failures = task.failures.filter(is_known).join(current, on=current.columns, how="semi")  # as is a new image
         failures = _without_waived(failures, task.captures, task.obeys)
         lost = held.join(task.captures, on="capture_id", how="anti")
-        kept = lost.filter(~task.gone(lost.select("capture_id", cell_id=pl.lit(task.cell_id))))
-        plan = plan_cell(task.captures, held, in_parts, failures, now, kept)
-        return cls(task, held, failures, before, plan, len(plan.todo))
+        is_gone = task.gone(lost.select("capture_id", cell_id=pl.lit(task.cell_id)))
+        plan = plan_cell(task.captures, held, in_parts, failures, now, lost.filter(~is_gone))
+        return cls(task, held, failures, lost.filter(is_gone), before, plan, len(plan.todo))
 
     def to_read(self) -> list[CaptureImage]:
         """The images to fetch and embed."""
@@ -258,9 +269,15 @@ class OpenCell:
         """Make the cell's file what it should be, and close the account. Raises PayloadError."""
         failures = self._failure_rows(now)
         images = self.plan.images_after(self._embedded, failures.filter(pl.col("next_try_at").is_null())["capture_id"])
-        images = self.task.vectors.commit(images, self.held, self.before)
+        images = self.task.vectors.commit(self._with_stand_ins(images), self.held, self.before)
         changed = not failures.equals(self.task.failures.select(failures.columns))
         return CellEmbeddings(images.sort("capture_id"), failures, changed, self._stats(images, seconds))
+
+    def _with_stand_ins(self, images: pl.DataFrame) -> pl.DataFrame:
+        if self.leaving.is_empty():
+            return images
+        stay = self.task.standing_in({*images["capture_id"], *self.leaving["capture_id"]})
+        return pl.concat([images, self.leaving.filter(pl.col("capture_id").is_in(list(stay)))])
 
     def _failure_rows(self, now: datetime) -> pl.DataFrame:
         """The failures that stay and those of this run, counted up."""

@@ -68,13 +68,17 @@ class FailureReason(StrEnum):
     ONE_COLOR = "one_color"
     """The same in another color: what is sent in place of a picture, or what is left of a damaged one."""
     BLURRED = "blurred"
-    """These and the next four: a picture, but of no use for finding its place (`quality.py`)."""
+    """These and the next six: a picture, but of no use for finding its place (`quality.py`)."""
     DARK = "dark"
     OVEREXPOSED = "overexposed"
     VEILED = "veiled"
     """Hardly any contrast: fog, a wet or dirty windscreen all over."""
     NO_DETAIL = "no_detail"
     """Sky, a wall, snow: even nearly everywhere."""
+    INDOOR = "indoor"
+    """A room, by the network of scenes, where one is configured (`model/scenes.py`)."""
+    IN_VEHICLE = "in_vehicle"
+    """The inside of a car, bus or train, likewise."""
     PADDING = "padding"
     """Of a view: most of it lies outside of what the panorama shows."""
     REPEATED = "repeated"
@@ -97,7 +101,7 @@ class FailureReason(StrEnum):
 
 
 _R = FailureReason
-FLAWS = frozenset({_R.DARK, _R.OVEREXPOSED, _R.NO_DETAIL, _R.VEILED, _R.BLURRED})
+FLAWS = frozenset({_R.DARK, _R.OVEREXPOSED, _R.NO_DETAIL, _R.VEILED, _R.BLURRED, _R.INDOOR, _R.IN_VEHICLE})
 """What `quality.py` finds: of use or not is a matter of thresholds, and of GEOPIN_LEAVE_OUT."""
 _OF_HOST = frozenset({_R.TIMEOUT, _R.UNREACHABLE, _R.SERVER_ERROR, _R.RATE_LIMITED})
 _SAYS_NOTHING = frozenset({_R.HOST_DOWN, _R.LINK_EXPIRED, _R.RATE_LIMITED})
@@ -214,7 +218,7 @@ def embedding_schema(dim: int) -> pl.Schema:
     return pl.Schema(
         {"vector_id": pl.String(), "capture_id": pl.String(), "source": pl.String(), "view": pl.Int16()}
         | {"left_out": pl.Int16()}
-        | dict.fromkeys(("blur", "light", "clipped", "contrast", "detail"), pl.Float32())
+        | dict.fromkeys(("blur", "light", "clipped", "contrast", "detail", "indoor", "in_vehicle"), pl.Float32())
         | {"heading_deg": pl.Float64(), "model_id": pl.String(), "image_version": pl.String()}
         | {"embedding": pl.Array(pl.Float16(), dim)}
     )

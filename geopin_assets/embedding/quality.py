@@ -1,10 +1,12 @@
 """How good a view is: sharp, lit, not washed out, and of something. Classic measures of pixels that are decoded anyway.
 
 Here: the measures, which are stored with every vector, and from where on a view is of no use. Not here: images that
-show nothing at all (`content.py`), or what follows (`seen.py`). Indoors, and what a windscreen or a drop of rain covers
-in part, no measure of this kind tells from a street (docs/embedding.md has what was tried).
+show nothing at all (`content.py`), or what follows (`seen.py`). Rooms, and what a windscreen or a drop of rain covers
+in part, no measure of this kind tells from a street (docs/embedding.md has what was tried): for rooms and insides of
+vehicles a network may be configured (`model/scenes.py`).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +25,16 @@ _FLAT = 2.5
 """Levels of 255 from pixel to pixel, in the mean of a block, below which it has no detail: sky, fog, a bare wall."""
 MOST_BLURRED, LEAST_LIGHT, MOST_CLIPPED, LEAST_CONTRAST, LEAST_DETAIL = 0.55, 0.16, 0.2, 0.07, 0.12
 """Of real photos none comes near: 0.45 at most, 0.65 at least, 0.10 at most, 0.15 at least, 0.31 at least."""
+MOST_INDOOR, MOST_IN_VEHICLE = 0.9, 0.5
+"""Shares of what the network of scenes says; nobody measured it here."""
 THRESHOLDS = {
     "dark": f"light below {LEAST_LIGHT}",
     "overexposed": f"clipped above {MOST_CLIPPED}",
     "no_detail": f"detail below {LEAST_DETAIL}",
     "veiled": f"contrast below {LEAST_CONTRAST}",
     "blurred": f"blur above {MOST_BLURRED}",
+    "indoor": f"indoor above {MOST_INDOOR}",
+    "in_vehicle": f"in_vehicle above {MOST_IN_VEHICLE}",
 }
 
 
@@ -45,6 +51,20 @@ class Quality(NamedTuple):
     """Standard deviation of its levels."""
     detail: float
     """Share of blocks that are not flat."""
+    indoor: float | None = None
+    """How likely it is a room; None: nobody was asked, as for the next."""
+    in_vehicle: float | None = None
+    """How likely it is the inside of a vehicle."""
+
+
+class Scene(NamedTuple):
+    """What a network says of a view, each from 0 to 1."""
+
+    indoor: float
+    in_vehicle: float
+
+
+SceneOf = Callable[[Image], Scene]
 
 
 def quality(view: Image) -> Quality | None:
@@ -76,7 +96,11 @@ def flaw(found: Quality) -> FailureReason | None:
         return _R.NO_DETAIL
     if found.contrast < LEAST_CONTRAST:
         return _R.VEILED
-    return _R.BLURRED if found.blur > MOST_BLURRED else None
+    if found.blur > MOST_BLURRED:
+        return _R.BLURRED
+    if (found.in_vehicle or 0) > MOST_IN_VEHICLE:
+        return _R.IN_VEHICLE
+    return _R.INDOOR if (found.indoor or 0) > MOST_INDOOR else None
 
 
 def _gray(view: Image) -> NDArray[np.uint8]:

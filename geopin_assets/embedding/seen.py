@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from geopin_assets.embedding.content import emptiness, filled
 from geopin_assets.embedding.protocol import VIEWS, Failure, FailureReason, Image
-from geopin_assets.embedding.quality import Quality, flaw, quality
+from geopin_assets.embedding.quality import Quality, SceneOf, flaw, quality
 from geopin_assets.embedding.views import is_equirectangular, perspective_views, shown
 from geopin_assets.sphere import Part, by_gpano, by_shape
 from geopin_assets.xmp import GPANO, properties
@@ -37,43 +37,48 @@ class Seen:
     """Of the views, where they are large enough for it to be known."""
 
 
-def flat(pixels: Image, unwanted: Flaws = frozenset()) -> Seen | Failure:
+def flat(pixels: Image, unwanted: Flaws = frozenset(), scene_of: SceneOf | None = None) -> Seen | Failure:
     """An image as it is, unless it shows nothing, or has one of these flaws."""
-    reason, found = _judged(pixels, unwanted)
+    reason, found = _judged(pixels, unwanted, scene_of)
     if reason:
         return Failure(reason, f"{pixels.shape[1]}x{pixels.shape[0]}")
     return Seen({0: pixels}, quality={0: found} if found else {})
 
 
-def _judged(view: Image, unwanted: Flaws) -> tuple[FailureReason | None, Quality | None]:
+def _judged(view: Image, unwanted: Flaws, scene_of: SceneOf | None) -> tuple[FailureReason | None, Quality | None]:
     """Why a view is left out, if it is, and how good it is."""
     if reason := emptiness(view):
         return reason, None
     found = quality(view)
     reason = flaw(found) if found else None
+    if scene_of and found and reason not in unwanted:
+        found = found._replace(**scene_of(view)._asdict())
+        reason = flaw(found)
     return (reason if reason in unwanted else None), found
 
 
-def panorama(pixels: Image, data: bytes, side_px: int, unwanted: Flaws = frozenset()) -> Seen | Failure:
+def panorama(
+    pixels: Image, data: bytes, side_px: int, unwanted: Flaws = frozenset(), scene_of: SceneOf | None = None
+) -> Seen | Failure:
     """The views of an image (`data`, decoded) that is said to go all around, by what the file says, or its shape.
 
     What shows too little of a sphere for any view, or is too small to be cut, is taken as it is.
     """
     height, width = pixels.shape[:2]
     if width < _LEAST_WIDTH * side_px:
-        return _uncut(pixels, unwanted, FailureReason.TOO_SMALL)
+        return _uncut(pixels, unwanted, scene_of, FailureReason.TOO_SMALL)
     part = _part(pixels, properties(data, GPANO))
-    seen = _views(pixels, part, side_px, unwanted) if part else Seen({})
+    seen = _views(pixels, part, side_px, unwanted, scene_of) if part else Seen({})
     if seen.views:
         return seen
     if empty := [reason for reason, _ in seen.left_out.most_common() if reason is not FailureReason.PADDING]:
         return Failure(empty[0], f"{width}x{height}")
-    return _uncut(pixels, unwanted, FailureReason.PADDING)
+    return _uncut(pixels, unwanted, scene_of, FailureReason.PADDING)
 
 
-def _uncut(pixels: Image, unwanted: Flaws, why: FailureReason) -> Seen | Failure:
+def _uncut(pixels: Image, unwanted: Flaws, scene_of: SceneOf | None, why: FailureReason) -> Seen | Failure:
     """What is said to go all around, as it is: its other views are missing."""
-    whole = flat(pixels, unwanted)
+    whole = flat(pixels, unwanted, scene_of)
     return whole if isinstance(whole, Failure) else replace(whole, left_out=Counter({why: VIEWS - 1}))
 
 
@@ -94,14 +99,14 @@ def _part(pixels: Image, gpano: dict[str, str]) -> Part | None:
     return replace(part, top=0.0 if zenith else 1 - part.height) if zenith or nadir else part
 
 
-def _views(pixels: Image, part: Part, side_px: int, unwanted: Flaws) -> Seen:
+def _views(pixels: Image, part: Part, side_px: int, unwanted: Flaws, scene_of: SceneOf | None) -> Seen:
     """Of views of which half or more is no padding, those that show something."""
     shares = shown(*filled(pixels), part)
     if part.width < _HALF or max(shares) < _HALF:
         return Seen({}, Counter({FailureReason.PADDING: VIEWS}))
     views = dict(enumerate(perspective_views(pixels, part=part, size_px=side_px)))
     judged = {
-        number: _judged(view, unwanted) if shares[number] >= _HALF else (FailureReason.PADDING, None)
+        number: _judged(view, unwanted, scene_of) if shares[number] >= _HALF else (FailureReason.PADDING, None)
         for number, view in views.items()
     }
     return Seen(

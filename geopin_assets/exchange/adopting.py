@@ -28,7 +28,7 @@ from geopin_assets.files.atomic import write_bytes
 from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.platform.parts import Storage
 from geopin_assets.sources import SOURCES
-from geopin_assets.store.raw import CrawlAccount
+from geopin_assets.store.accounts import CrawlAccount
 from geopin_assets.store.schema import CAPTURE_SCHEMA
 
 _KNOWN = frozenset(source.name for source in SOURCES)

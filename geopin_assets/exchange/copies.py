@@ -13,7 +13,7 @@ import polars as pl
 from geopin_assets.errors import PayloadError
 from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, CheckedFile, frames_of, write_whole
 from geopin_assets.exchange.following import Most, Opened, Step, opened, part_files, steps, takedowns_of, verify
-from geopin_assets.exchange.manifest import Entry, Manifest, Part, read_manifest
+from geopin_assets.exchange.manifest import Entry, Manifest, Part, notice_of, read_manifest
 from geopin_assets.exchange.parts import write_part
 from geopin_assets.exchange.publish import published as taken
 from geopin_assets.exchange.publish import put_manifest
@@ -36,7 +36,7 @@ def bring_up_to_date(copy: ObjectStore, of: ObjectStore, most: Most) -> Iterator
 def _take(copy: ObjectStore, of: ObjectStore) -> Manifest:
     verify(of, manifest := read_manifest(of))
     for file in manifest.files():
-        with of.as_file(file.key) as found, copy.replacing(file.key) as path:
+        with of.as_file(file.key, most=file.bytes) as found, copy.replacing(file.key) as path:
             copyfile(found, path)
     mine = manifest.model_copy(update={"oldest": manifest.sequence + 1})
     verify(copy, mine)
@@ -70,7 +70,7 @@ def _apply(copy: ObjectStore, mine: Manifest, of: ObjectStore, step: Step, most:
                 "head": step.head,
             }
         )
-        copy.put(manifest.notice.key, of.get(entry.notice.key))
+        copy.put(manifest.notice.key, notice_of(of, entry))
     if sum(part.counts.get("captures", 0) for part in manifest.parts.values()) != entry.summary.counts.get(
         "captures", 0
     ):

@@ -160,7 +160,7 @@ def checked(store: ObjectStore, file: FileEntry, kind: Kind) -> Iterator["Checke
             raise PayloadError(f"{what}: missing; if it was published anew meanwhile, repeat this")
         if found.bytes != file.bytes:
             raise PayloadError(f"{what}: {found.bytes} bytes, not {file.bytes}")
-        opened = stack.enter_context(stack.enter_context(store.as_file(file.key)).open("rb"))
+        opened = stack.enter_context(stack.enter_context(store.as_file(file.key, most=file.bytes)).open("rb"))
         if hashlib.file_digest(opened, "sha256").hexdigest() != file.sha256:
             raise PayloadError(f"{what}: it is damaged, or another file: its hash is not that of the manifest")
         opened.seek(0)

@@ -24,11 +24,22 @@ from geopin_assets.exchange.files import (
     vectors_of,
 )
 from geopin_assets.exchange.items import check_items, check_vectors
-from geopin_assets.exchange.manifest import Entry, Manifest, ModelFacts, hash_of, read_entry, read_manifest
+from geopin_assets.exchange.manifest import (
+    Entry,
+    Manifest,
+    ModelFacts,
+    entry_folder,
+    notice_of,
+    read_entry,
+    read_manifest,
+)
 from geopin_assets.exchange.parts import Hashes
+from geopin_assets.files.memory import within_memory
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
 _LONGEST_ID = 300
+_MEMORY_BYTES = 2 * 1024**3
+"""What reading may take: a row group of vectors with 1,536 dimensions is 100 MB, and is there three times."""
 Most = Callable[[int], int]
 """Of so many captures, how many may be removed or taken down at once without somebody having said so."""
 
@@ -95,12 +106,14 @@ def _entry(of: ObjectStore, number: int) -> tuple[Entry, str]:
 def opened(of: ObjectStore, entry: Entry, most: Most) -> Iterator[Opened]:
     """The files of an entry. Raises PayloadError for what no publish writes, EvidenceError for too many removals."""
     with ExitStack() as stack:
-        captures = stack.enter_context(checked(of, entry.captures, CAPTURES))
-        vectors = stack.enter_context(checked(of, entry.vectors, vectors_of(entry.model.dim)))
-        _check_pair(captures, vectors, entry.model, is_whole=False)
-        with checked(of, entry.removals, frames_of(REMOVALS)) as file:
-            _check_ids(removals := file.all(), file.what)
-        takedowns, crawls = takedowns_of(of, entry), crawls_of(of, entry)
+        with within_memory(_MEMORY_BYTES, of.address(entry_folder(entry.sequence))):
+            captures = stack.enter_context(checked(of, entry.captures, CAPTURES))
+            vectors = stack.enter_context(checked(of, entry.vectors, vectors_of(entry.model.dim)))
+            _check_pair(captures, vectors, entry.model, is_whole=False)
+            with checked(of, entry.removals, frames_of(REMOVALS)) as file:
+                _check_ids(removals := file.all(), file.what)
+            takedowns, crawls = takedowns_of(of, entry), crawls_of(of, entry)
+            notice_of(of, entry)
         lost = removals.filter(pl.col("reason") != "moved").height
         refuse_losses(max(lost, takedowns.filter(~pl.col("is_undone")).height), entry, of, most)
         yield Opened(captures, vectors, removals, takedowns, crawls)
@@ -141,8 +154,16 @@ def part_files(of: ObjectStore, manifest: Manifest, name: str) -> Iterator[tuple
         yield captures, vectors
 
 
-def verify(of: ObjectStore, manifest: Manifest) -> None:
-    """Read all of a publication. Raises PayloadError for what no publish writes."""
+def verify(of: ObjectStore, manifest: Manifest, *, memory_bytes: int = _MEMORY_BYTES) -> None:
+    """Read all of a publication, in so much memory. Raises PayloadError for what no publish writes.
+
+    What could be read once can be read again: by its hash it is the same.
+    """
+    with within_memory(memory_bytes, of.address()):
+        _verify(of, manifest)
+
+
+def _verify(of: ObjectStore, manifest: Manifest) -> None:
     for name in manifest.parts:
         with part_files(of, manifest, name) as (captures, vectors):
             if others := [cell_id for cell_id in captures.cells if cell_id.partition("-")[0] != name]:
@@ -150,8 +171,7 @@ def verify(of: ObjectStore, manifest: Manifest) -> None:
             _check_pair(captures, vectors, manifest.model, is_whole=True)
     takedowns_of(of, manifest)
     crawls_of(of, manifest)
-    if hash_of(of.get(manifest.notice.key)) != manifest.notice.sha256:
-        raise PayloadError(f"{of.address(manifest.notice.key)}: its hash is not that of the manifest")
+    notice_of(of, manifest)
 
 
 def _check_pair(captures: CheckedFile, vectors: CheckedFile, model: ModelFacts, *, is_whole: bool) -> None:

@@ -198,7 +198,10 @@ _LONGEST_TEXT = 2_000
 MAY_BE_NULL = ("position_from", "position_error_m", "heading_from", "sequence_id", "creator")
 _TEXTS = [name for name, dtype in ITEM_SCHEMA.items() if dtype == pl.String()]
 _OPEN = list(OPEN_LICENSES)
+_PROSE = ("attribution", "creator")
 _PAGE = "^(https?://|own-photos:)"
+_IMAGE = r"^https?://[^\s#@]+$"
+"""Behind a # is what is tried after it; before an @, who asks."""
 
 
 @cache
@@ -211,12 +214,14 @@ def _rules() -> dict[str, pl.Expr]:
         "something is missing": pl.any_horizontal(pl.col(name).is_null() for name in given),
         "a text is too long": pl.any_horizontal(too_long),
         "its id cannot be": (pl.col("capture_id") != pl.col("source") + ":" + pl.col("source_capture_id"))
-        | pl.col("capture_id").str.contains(r"\p{Cc}")
+        | pl.any_horizontal(
+            pl.col(name).str.contains(r"\p{Cc}").fill_null(False) for name in _TEXTS if name not in _PROSE
+        )
         | ~pl.col("source").str.contains("^[a-z_]+$"),
         "its license is not open": ~pl.col("license").is_in(_OPEN),
         "nothing says whose it is": (pl.col("attribution").str.strip_chars() == "")
         | ~pl.col("page_url").str.contains(_PAGE),
-        "its image is nowhere": (pl.col("image_url") != "") & ~pl.col("image_url").str.contains("^https?://"),
+        "its image is nowhere": (pl.col("image_url") != "") & ~pl.col("image_url").str.contains(_IMAGE),
         "it looks nowhere": ~pl.col("heading_deg").is_between(0, 360, "left"),
         "its position is not in its cell": ~pl.all_horizontal(position),
         "its position is not known so": ~pl.col("position_from").is_in(list(PositionFrom))

@@ -21,7 +21,7 @@ from geopin_assets.errors import PayloadError
 from geopin_assets.files.object_store import ObjectStore
 
 MANIFEST, ENTRY = "manifest.json", "entry.json"
-_LONGEST = 16 * 1024 * 1024
+_LONGEST, _LONGEST_NOTICE = 16 * 1024 * 1024, 256 * 1024 * 1024
 _MOST = 2**53
 Count = Annotated[int, Field(ge=0, lt=_MOST)]
 Name = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
@@ -177,4 +177,14 @@ def _bounded(store: ObjectStore, key: str) -> bytes:
     found = store.find(key)
     if found and found.bytes > _LONGEST:
         raise PayloadError(f"{store.address(key)}: larger than any of ours")
-    return store.get(key)
+    return store.get(key, most=_LONGEST)
+
+
+def notice_of(store: ObjectStore, document: _Document) -> bytes:
+    """The text that goes with it. Raises PayloadError where it is another than stated."""
+    stated, what = document.notice, store.address(document.notice.key)
+    if stated.bytes > _LONGEST_NOTICE:
+        raise PayloadError(f"{what}: larger than any of ours")
+    if hash_of(content := store.get(stated.key, most=stated.bytes)) != stated.sha256:
+        raise PayloadError(f"{what}: its hash is not that of the manifest")
+    return content

@@ -1,46 +1,40 @@
 """One interface over a folder on this machine, memory, and any S3 (Amazon's, R2, SeaweedFS, …): objects by key.
 
 Here: whole objects put and got, lists, conditions for where two writers could meet, and objects as files for libraries
-that read and write files themselves. Not here: buckets, and whether what they answer is believed (`bucket.py`), errors
-(`store_errors.py`), what the objects are, or photos of other people (`photo_folder`).
+that read and write files themselves. Not here: what is other in a folder (`folder_store.py`) or a bucket (`bucket.py`),
+errors (`store_errors.py`), what the objects are, or photos of other people (`photo_folder`).
 
-`obstore` does the work. In a folder it writes without fsync, knows no "only if unchanged" and leaves `x#1` behind
-when killed, so there writing is ours (`atomic.py`); see docs/decisions/2026-11-29-object-store.md. Importing this
-imports no obstore.
+`obstore` does the work, see docs/decisions/2026-11-29-object-store.md. Importing this imports no obstore.
 """
 
-import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import EllipsisType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError
-from geopin_assets.files.atomic import is_partial, replacing
+from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, PermanentError
+from geopin_assets.files.atomic import is_partial
 from geopin_assets.files.damage import aside, is_aside
-from geopin_assets.files.lock import locked
 from geopin_assets.files.ranges import Ranges
 from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta, PutMode
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore import GetOptions, GetResult, ObjectMeta, PutMode
     from obstore.store import ObjectStore as Inner
 
     from geopin_assets.s3_access import S3Access
 
-__all__ = ["ConflictError", "FolderStore", "NoSuchObjectError", "ObjectStore", "Stored", "memory_store", "open_store"]
+__all__ = ["ConflictError", "NoSuchObjectError", "ObjectStore", "Stored", "memory_store", "open_store"]
 
 READERS = 16
 """Objects fetched at once."""
-_LOCK = ".writing.lock"
+WRITING_LOCK = ".writing.lock"
 _NO_VERSION = '""'
 
 
@@ -88,10 +82,10 @@ class ObjectStore:
         with understood(self.address(key)):
             return self._inner.put(self._full(key), content, mode=mode)["e_tag"] or ""
 
-    def get(self, key: str) -> bytes:
-        """Raises NoSuchObjectError."""
+    def get(self, key: str, *, most: int | None = None) -> bytes:
+        """Raises NoSuchObjectError; PayloadError where there are more bytes than `most`."""
         with understood(self.address(key)):
-            return self._inner.get(self._full(key)).bytes().to_bytes()
+            return self._got(key, most).bytes().to_bytes()
 
     def get_range(self, key: str, start: int, length: int, *, if_version: str | None = None) -> bytes:
         """So many bytes from `start`, fewer where the object ends. Raises NoSuchObjectError, ConflictError."""
@@ -168,19 +162,20 @@ class ObjectStore:
         return sorted(key.removeprefix(self._prefix) for key in found if is_aside(PurePosixPath(key)))
 
     @contextmanager
-    def as_file(self, key: str) -> Iterator[Path]:
+    def as_file(self, key: str, *, most: int | None = None) -> Iterator[Path]:
         """An object as a file for reading, until the end. Raises NoSuchObjectError.
 
         Opened meanwhile, it can be read for as long as it is open, and stays the same whatever takes its place.
+        Raises PayloadError instead of fetching more bytes than `most`.
         """
-        with self.as_files([key]) as (path,):
+        with self.as_files([key], most=most) as (path,):
             yield path
 
     @contextmanager
-    def as_files(self, keys: Iterable[str]) -> Iterator[list[Path]]:
+    def as_files(self, keys: Iterable[str], *, most: int | None = None) -> Iterator[list[Path]]:
         """Objects as files for reading, until the end, in the order of `keys`. Raises NoSuchObjectError."""
         with tempfile.TemporaryDirectory(prefix="geopin-") as folder:
-            yield self._fetched(Path(folder), keys)
+            yield self._fetched(Path(folder), keys, most)
 
     @contextmanager
     def as_folder(self, *needed: str) -> Iterator[Path]:
@@ -223,21 +218,28 @@ class ObjectStore:
                 else:
                     self._inner.put(self._full(key), path, mode={"e_tag": before.version} if before else "create")
 
-    def _fetched(self, root: Path, keys: Iterable[str]) -> list[Path]:
+    def _fetched(self, root: Path, keys: Iterable[str], most: int | None = None) -> list[Path]:
         """Objects as files under their keys."""
         paths = {key: root / key for key in keys}
         with ThreadPoolExecutor(READERS) if len(paths) > 1 else nullcontext() as pool:
-            list((pool.map if pool else map)(self._fetch, paths.keys(), paths.values()))
+            list((pool.map if pool else map)(partial(self._fetch, most=most), paths.keys(), paths.values()))
         return list(paths.values())
 
-    def _fetch(self, key: str, path: Path) -> None:
+    def _fetch(self, key: str, path: Path, most: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with understood(self.address(key)), path.open("wb") as file:
-            for chunk in self._inner.get(self._full(key)):
+            for chunk in self._got(key, most):
                 file.write(chunk)
 
+    def _got(self, key: str, most: int | None) -> "GetResult":
+        """An answer that has begun; it holds as many bytes as it says, or ends with an error."""
+        found = self._inner.get(self._full(key))
+        if most is not None and found.meta["size"] > most:
+            raise PayloadError(f"{self.address(key)}: {found.meta['size']} bytes, more than {most}")
+        return found
+
     def _full(self, key: str) -> str:
-        return self._prefix + _checked(key)
+        return self._prefix + checked(key)
 
     def _in_order(self, found: "Iterable[ObjectMeta]") -> list[Stored]:
         """Some servers list folder by folder, and name the folders among the objects."""
@@ -247,96 +249,6 @@ class ObjectStore:
     def _stored(self, found: "ObjectMeta") -> Stored:
         key = found["path"].removeprefix(self._prefix)
         return Stored(key, found["size"], found["last_modified"], found["e_tag"] or "")
-
-
-class FolderStore(ObjectStore):
-    """Objects as the files of a folder, which the first write makes. Their files are at hand: nothing is copied."""
-
-    def __init__(self, root: Path, *, is_durable: bool = True) -> None:
-        from obstore.store import LocalStore
-
-        self.root, self._is_durable = root, is_durable
-        super().__init__(LocalStore(), str(root), f"{root.resolve().as_posix()[1:]}/")
-
-    def below(self, folder: str) -> Self:
-        return type(self)(self.path(folder), is_durable=self._is_durable)
-
-    def path(self, key: str) -> Path:
-        """Where an object is, or would be."""
-        return self.root / _checked(key)
-
-    def put(self, key: str, content: bytes, *, if_absent: bool = False, if_version: str | None = None) -> str:
-        if if_absent or if_version is not None:
-            with locked(self.root / _LOCK):
-                self._check(key, if_version)
-                return self._write(key, content)
-        return self._write(key, content)
-
-    def get_end(self, key: str, length: int) -> bytes:
-        with understood(self.address(key)), self.path(key).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - length))
-            return file.read()
-
-    def has(self, key: str) -> bool:
-        return self.path(key).is_file()
-
-    def delete(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            with understood(self.address(key)):
-                self.path(key).unlink(missing_ok=True)
-
-    def delete_folder(self, folder: str) -> None:
-        """The folder too, and what killed writers left in it."""
-        with understood(self.address(folder)):
-            if (path := self.path(folder)).exists():
-                shutil.rmtree(path)
-
-    def prune(self, folder: str) -> None:
-        if not self.walk(folder):
-            self.delete_folder(folder)
-
-    @contextmanager
-    def as_files(self, keys: Iterable[str]) -> Iterator[list[Path]]:
-        paths = [self.path(key) for key in keys]
-        for path in paths:
-            if not path.is_file():
-                raise NoSuchObjectError(f"{path}: not there")
-        yield paths
-
-    @contextmanager
-    def opened(self, key: str) -> Iterator[BinaryIO]:
-        with understood(self.address(key)), self.path(key).open("rb") as file:
-            yield file
-
-    @contextmanager
-    def as_folder(self, *needed: str) -> Iterator[Path]:
-        with understood(self.address()):
-            self.root.mkdir(parents=True, exist_ok=True)
-        yield self.root
-
-    @contextmanager
-    def replacing(self, key: str, *, before: "Stored | EllipsisType | None" = ...) -> Iterator[Path]:
-        with (
-            understood(self.address(key)),
-            ExitStack() as held,
-            replacing(self.path(key), is_durable=self._is_durable) as path,
-        ):
-            yield path
-            if not isinstance(before, EllipsisType):
-                held.enter_context(locked(self.root / _LOCK))
-                self._check(key, before.version if before else None)
-
-    def _write(self, key: str, content: bytes) -> str:
-        with self.replacing(key) as path:
-            path.write_bytes(content)
-        written = self.find(key)
-        return written.version if written else ""
-
-    def _check(self, key: str, version: str | None) -> None:
-        """Raises ConflictError unless the object has this version, or None is wanted and there is none."""
-        found = self.find(key)
-        if (found and found.version) != version:
-            raise ConflictError(f"{self.address(key)}: another process has written it")
 
 
 def open_store(
@@ -350,9 +262,13 @@ def open_store(
     """
     scheme, found, rest = str(address).partition("://")
     if not found:
+        from geopin_assets.files.folder_store import FolderStore
+
         return FolderStore(Path(address).expanduser(), is_durable=is_durable)
     if scheme.lower() in ("http", "https"):
-        return _web_store(str(address))
+        from geopin_assets.files.web import open_web
+
+        return ObjectStore(open_web(str(address)), str(address))
     bucket, _, prefix = rest.partition("/")
     if scheme.lower() != "s3" or not bucket:
         raise ConfigurationError(f"{address}: a store is a local path or s3://bucket/prefix")
@@ -368,19 +284,7 @@ def memory_store() -> ObjectStore:
     return ObjectStore(MemoryStore(), "memory:")
 
 
-def _web_store(address: str) -> ObjectStore:
-    from obstore.store import HTTPStore
-
-    if any(mark in address for mark in "@?#"):
-        raise ConfigurationError("the address of a store holds no key, and nothing behind a ? or #")
-    options: ClientConfig = {"allow_http": True, "timeout": "120s"}
-    retry: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-    with understood(address):
-        inner = HTTPStore.from_url(address.rstrip("/") + "/", client_options=options, retry_config=retry)
-    return ObjectStore(inner, address)
-
-
-def _checked(key: str) -> str:
+def checked(key: str) -> str:
     """The key of an object or a folder. Raises PermanentError for what is not a plain relative path everywhere."""
     if key and (any(part in ("", ".", "..") for part in key.split("/")) or not key.isprintable() or "#" in key):
         raise PermanentError(f"{key!r}: not a plain relative path")
@@ -394,4 +298,4 @@ def _state(path: Path) -> tuple[int, int]:
 def _is_object(key: str) -> bool:
     """Not one of the files that a folder has beside its objects."""
     path = PurePosixPath(key)
-    return not is_partial(path) and not is_aside(path) and key != _LOCK
+    return not is_partial(path) and not is_aside(path) and key != WRITING_LOCK

@@ -27,7 +27,7 @@ from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, Target
 from geopin_assets.installation import Mark
 from geopin_assets.platform.parts import Storage
-from geopin_assets.store.thinning import not_indexed
+from geopin_assets.store.thinning import THINNING_COLUMNS, not_indexed, standing_in
 
 MERGE = "nothing was deleted. `geopin merge` merges all raw files, after which it goes on from there"
 RECONCILE = "nothing was written. `geopin reconcile` asks the stores what they hold"
@@ -192,7 +192,7 @@ class Evidence:
     def _views_gone(
         self, release: pl.DataFrame, desired: pl.DataFrame, cell_ids: list[str], asked: set[str]
     ) -> pl.Series:
-        """A vector may go with its capture; for itself where the capture has others, is given up, or is not wanted.
+        """A vector may go with its capture; for itself where the capture has others, is given up, or is stood for.
 
         Those of the last kind are added to `asked`.
         """
@@ -201,9 +201,11 @@ class Evidence:
         given_up = catalog.failures(cell_ids).filter(pl.col("next_try_at").is_null())["capture_id"]
         owners = {(_owner(vector_id(id_, 0)), cell_id): id_ for id_, cell_id in captures.iter_rows()}
         made = {(_owner(id_), cell_id) for id_, cell_id in desired.select("id", "cell_id").iter_rows()}
-        final, down = {*given_up, *thinned}, self.withheld()
         places = [(_owner(id_), cell_id) for id_, cell_id in release.select("id", "cell_id").iter_rows()]
         asked.update(id_ for id_, place in zip(release["id"], places, strict=True) if owners.get(place) in thinned)
+        if thinned:
+            thinned -= self._standing_in(cell_ids, {owners[one] for one in (*made, *places) if one in owners})
+        final, down = {*given_up, *thinned}, self.withheld()
         left = self.gone(pl.DataFrame(places, schema=["capture_id", "cell_id"], orient="row"))
         return pl.Series(
             [
@@ -212,6 +214,11 @@ class Evidence:
             ],
             dtype=pl.Boolean,
         )
+
+    def _standing_in(self, cell_ids: Sequence[str], held: set[str]) -> set[str]:
+        """Where files of vectors were lost, neither these nor what shall stand for them are desired: these stay."""
+        captures = self._storage.catalog().captures(cell_ids, columns=("cell_id", *THINNING_COLUMNS))
+        return standing_in(captures, self._storage.settings().thin_m, held)
 
     def _unite_takedowns(self) -> None:
         takedowns = self._storage.takedowns()

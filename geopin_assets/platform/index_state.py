@@ -1,8 +1,9 @@
 """The published index against what it must hold: which vectors and rows, what a version lacks, when searches switch.
 
-The index of a model must hold its vectors of the captures that the catalog holds in that very cell, but for those that
-it does without (`store/thinning.py`), which have rows and no vectors. Not here: our
-record of versions (`index/versions.py`), publishing (`assets/publish.py`) or judging (`assets/integrity.py`).
+The index of a model must hold its vectors of the captures that the catalog holds in that very cell. Which captures it
+does without (`store/thinning.py`) whoever embeds knows: they have rows, and vectors only until others stand for them.
+Not here: our record of versions (`index/versions.py`), publishing (`assets/publish.py`) or judging
+(`assets/integrity.py`).
 """
 
 from collections import Counter
@@ -86,8 +87,8 @@ def desired_views(storage: Storage, cell_ids: Sequence[str], models: Iterable[Mo
     """
     columns = ["vector_id", "capture_id", "view", "heading_deg"]
     stored = pl.concat([_stored(storage, cell_ids, model, columns) for model in models])
-    wanted = storage.catalog().wanted(cell_ids, ("capture_id", "cell_id"))
-    return stored.join(wanted, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
+    places = storage.catalog().places(cell_ids)
+    return stored.join(places, on=["capture_id", "cell_id"]).unique("vector_id", keep="first", maintain_order=True)
 
 
 def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> Frames:
@@ -100,7 +101,7 @@ def desired_vectors(storage: Storage, cell_ids: Sequence[str], model: Model) -> 
     stored = {cell_id: files.cell(cell_id).snapshot(_PUBLISHED) for cell_id in cell_ids}
     places = (
         storage.catalog()
-        .wanted(cell_ids, ("capture_id", "cell_id", "captured_at"))
+        .captures(cell_ids, columns=("capture_id", "cell_id", "captured_at"))
         .select("capture_id", "cell_id", captured_year=pl.col("captured_at").dt.year().cast(pl.Int32))
         .partition_by("cell_id", as_dict=True)
     )

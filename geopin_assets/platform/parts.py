@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from geopin_assets.embedding.failures import FailureFiles
     from geopin_assets.embedding.fetching import ImageFetcher
     from geopin_assets.embedding.protocol import Embedder, FailureReason, Model
+    from geopin_assets.embedding.quality import SceneOf
     from geopin_assets.embedding.vectors import VectorFiles
     from geopin_assets.files.lease import Leases
     from geopin_assets.files.object_store import ObjectStore
@@ -176,6 +177,16 @@ class Embedding(Parts):
         from geopin_assets.embedding.protocol import FLAWS
 
         return FLAWS & self.settings().leave_out
+
+    def scene_of(self) -> SceneOf | None:
+        """The network that tells rooms and insides of vehicles, if one is configured."""
+        if not (folder := self.settings().scenes):
+            return None
+        from pathlib import Path
+
+        from geopin_assets.embedding.model.scenes import Scenes
+
+        return Scenes(Path(folder))
 
     def attempts(self) -> Attempts:
         """Which images are being read by any run over this data."""

@@ -45,9 +45,10 @@ LAYER_COLUMNS = (
 )
 """What a layer is drawn from."""
 FOLDER = "layers"
-AREA_ZOOM = 9
-"""Captures are read by tiles of this zoom: at most so many are held at once."""
-_AREA = EXTENT << (MAX_ZOOM - AREA_ZOOM)
+_READ_AT_ONCE, _LARGEST_READ = 250_000, 12
+"""Captures that are held at once; but a tile of this zoom, which is as large as a cell, is read whatever it holds."""
+_ONLY_WHOLE = ("license", "attribution", "page_url", "not_indexed_because")
+"""What is said of a capture at the largest zoom only; its id, too, but that keeps an order."""
 CELL_ZOOMS, STREET_ZOOMS = range(4, 11), range(10, MAX_ZOOM + 1)
 _ARCHIVES = (
     ("captures", ("captures",), (0, MAX_ZOOM)),
@@ -116,7 +117,7 @@ def write_layers(
     tiles = 0
     if counts:
         with archive(folder / "captures.pmtiles", bounds, _about("captures")) as made:
-            _add_captures(made, captures_of, sorted(counts))
+            _Captures(made, captures_of).add((0, 0, 0), _on_tiles(counts))
             tiles += made.tiles
     if coverage.height or gaps.height:
         with archive(folder / "cells.pmtiles", bounds, _about("cells", "gaps")) as made:
@@ -134,39 +135,64 @@ def write_layers(
     return Layers(page, sum(counts.values()), tiles, size)
 
 
-def _add_captures(made: Archive, captures_of: Callable[[Sequence[str]], pl.DataFrame], cell_ids: Sequence[str]) -> None:
-    """Area by area down to their own zoom; what is left of all areas makes the zooms below."""
-    above = []
-    for area, some in _areas(cell_ids):
-        points = on_grid(captures_of(some)).with_columns(n=pl.lit(1, pl.Int64))
-        inside = points.filter(pl.col("x") // _AREA == area[0], pl.col("y") // _AREA == area[1])
-        if inside.height:
-            newest_first = inside.sort("captured_at", "capture_id", descending=True, nulls_last=True)
-            above.append(_add_zooms(made, newest_first, range(MAX_ZOOM, AREA_ZOOM - 1, -1)))
-    rest = pl.concat(above).sort("captured_at", "capture_id", descending=True, nulls_last=True)
-    _add_zooms(made, rest, range(AREA_ZOOM - 1, -1, -1))
+@dataclass(frozen=True, slots=True)
+class _Captures:
+    """The archive of captures, tile by tile down to where few enough are left to be read at once, then up again."""
+
+    made: Archive
+    captures_of: Callable[[Sequence[str]], pl.DataFrame]
+
+    def add(self, tile: Tile, cells: pl.DataFrame) -> pl.DataFrame:
+        """A tile and all below it; returns what is in it, newest first, as few as its zoom shows."""
+        if tile[0] == _LARGEST_READ or cells["captures"].sum() <= _READ_AT_ONCE:
+            return self._read(tile, cells)
+        inside = ((part, cells.filter(_overlaps(part))) for part in _quarters(tile))
+        found = [self.add(part, some) for part, some in inside if some.height]
+        return self._tiles(_newest_first(pl.concat(found)), range(tile[0], tile[0] - 1, -1))
+
+    def _read(self, tile: Tile, cells: pl.DataFrame) -> pl.DataFrame:
+        points = on_grid(self.captures_of(cells["cell_id"].to_list())).with_columns(n=pl.lit(1, pl.Int64))
+        side = EXTENT << (MAX_ZOOM - tile[0])
+        inside = points.filter(pl.col("x") // side == tile[1], pl.col("y") // side == tile[2])
+        return self._tiles(_newest_first(inside), range(MAX_ZOOM, tile[0] - 1, -1))
+
+    def _tiles(self, points: pl.DataFrame, zooms: range) -> pl.DataFrame:
+        for zoom in zooms:
+            if zoom < MAX_ZOOM:
+                points = newest_of_each_bin(points.drop(_ONLY_WHOLE, strict=False), _KIND, zoom)
+            for tile, features in point_tiles(points, zoom, _said_whole if zoom == MAX_ZOOM else _said):
+                self.made.add(tile, {"captures": features})
+        return points
 
 
-def _add_zooms(made: Archive, points: pl.DataFrame, zooms: range) -> pl.DataFrame:
-    for zoom in zooms:
-        if zoom < MAX_ZOOM:
-            points = newest_of_each_bin(points, _KIND, zoom)
-        for tile, features in point_tiles(points, zoom, _said_whole if zoom == MAX_ZOOM else _said):
-            made.add(tile, {"captures": features})
-    return points
+def _newest_first(points: pl.DataFrame) -> pl.DataFrame:
+    return points.sort("captured_at", "capture_id", descending=True, nulls_last=True)
 
 
-def _areas(cell_ids: Sequence[str]) -> Iterator[tuple[tuple[int, int], list[str]]]:
-    """The tiles of AREA_ZOOM that cells lie in, each with all of its cells."""
-    boxes = [stored_facts(cell_id).cell.bbox for cell_id in cell_ids]
-    corners = pl.DataFrame(
-        [(n, lon, lat) for n, b in enumerate(boxes) for lon in (b.west, b.east) for lat in (b.south, b.north)],
-        schema=("n", "lon", "lat"),
-        orient="row",
+def _on_tiles(counts: Mapping[str, int]) -> pl.DataFrame:
+    """cell_id, captures, and from where to where each cell is on the grid: west, north, east, south."""
+    boxes = [stored_facts(cell_id).cell.bbox for cell_id in counts]
+    first, last = (
+        on_grid(pl.DataFrame(corners, schema=("lon", "lat"), orient="row"))
+        for corners in ([(box.west, box.north) for box in boxes], [(box.east, box.south) for box in boxes])
     )
-    areas = on_grid(corners).select("n", pl.col("x", "y") // _AREA).unique()  # a cell is smaller than an area
-    for (x, y), found in areas.sort("x", "y", "n").group_by("x", "y", maintain_order=True):
-        yield (int(str(x)), int(str(y))), [cell_ids[n] for n in found["n"]]
+    cells = pl.DataFrame({"cell_id": list(counts), "captures": list(counts.values())})
+    edges = [first["x"].alias("west"), first["y"].alias("north"), last["x"].alias("east"), last["y"].alias("south")]
+    return cells.with_columns(edges).sort("cell_id")
+
+
+def _overlaps(tile: Tile) -> pl.Expr:
+    side = EXTENT << (MAX_ZOOM - tile[0])
+    _, x, y = tile
+    return pl.all_horizontal(
+        *(pl.col("west") // side <= x, pl.col("east") // side >= x),
+        *(pl.col("north") // side <= y, pl.col("south") // side >= y),
+    )
+
+
+def _quarters(tile: Tile) -> Iterator[Tile]:
+    zoom, x, y = tile
+    return ((zoom + 1, 2 * x + right, 2 * y + down) for down in (0, 1) for right in (0, 1))
 
 
 def _said(points: pl.DataFrame) -> pl.DataFrame:
@@ -181,7 +207,7 @@ def _said(points: pl.DataFrame) -> pl.DataFrame:
 
 
 def _said_whole(points: pl.DataFrame) -> pl.DataFrame:
-    named = points.select("capture_id", "license", "attribution", "page_url", "not_indexed_because")
+    named = points.select("capture_id", *_ONLY_WHOLE)
     return pl.concat([_said(points), named], how="horizontal")
 
 
@@ -236,11 +262,13 @@ def _bounds(cell_ids: Sequence[str]) -> Bbox:
 
 
 def _about(*layers: str) -> dict[str, Any]:
-    return {"name": "GeoPin", "attribution": _ATTRIBUTION, "vector_layers": _vector_layers(layers)}
+    """GDAL, and QGIS with it, takes a field for a number only if nothing but that is said of it."""
+    types = {layer: {name: said.partition(":")[0] for name, said in _FIELDS[layer].items()} for layer in layers}
+    return {"name": "GeoPin", "attribution": _ATTRIBUTION, "vector_layers": _vector_layers(types)}
 
 
-def _vector_layers(layers: Sequence[str]) -> list[dict[str, Any]]:
-    return [{"id": layer, "fields": _FIELDS[layer]} for layer in layers]
+def _vector_layers(fields: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    return [{"id": layer, "fields": of_layer} for layer, of_layer in fields.items()]
 
 
 def _tilejson(name: str, layers: Sequence[str], zooms: tuple[int, int], bounds: Bbox, url: str) -> dict[str, Any]:
@@ -253,7 +281,7 @@ def _tilejson(name: str, layers: Sequence[str], zooms: tuple[int, int], bounds: 
         "maxzoom": zooms[1],
         "bounds": [bounds.west, bounds.south, bounds.east, bounds.north],
         "attribution": _ATTRIBUTION,
-        "vector_layers": _vector_layers(layers),
+        "vector_layers": _vector_layers({layer: _FIELDS[layer] for layer in layers}),
     }
 
 

@@ -20,8 +20,9 @@ import polars as pl
 from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.object_store import READERS
+from geopin_assets.store.accounts import CrawlAccount
 from geopin_assets.store.database import SQL, frame
-from geopin_assets.store.raw import CrawlAccount, RawStore
+from geopin_assets.store.raw import RawStore
 from geopin_assets.store.reading import MEMORY_LIMIT
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
 from geopin_assets.store.thinning import decide, thinned_m

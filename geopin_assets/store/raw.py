@@ -1,22 +1,20 @@
 """What each source shows, one Parquet file per (source, cell), with the newest crawl's account in the file's metadata.
 
-Here: adding a crawl to a cell's file, taking captures out of it, and reading files and accounts back. Not here:
-crawling (`sources/crawl.py`), merging (`merge.py`), notes of failed crawls (`failed_crawls.py`).
+Here: adding a crawl to a cell's file, taking captures out of it, and reading files and accounts back. Not here: what an
+account says (`accounts.py`), crawling (`sources/crawl.py`), merging (`merge.py`), notes of failed crawls
+(`failed_crawls.py`).
 
 A file is the sum of its cell's crawls, and all that a catalog needs to be made anew: a complete crawl replaces what is
 there, an incomplete one adds to it and takes nothing away, a failed one writes nothing. Crawls are ordered by number,
-never by a clock: one count per source, in `{source}/crawls.json`, and always higher than what the file holds. A time
-that lies in the future is refused when it is read: nobody knows then when the crawl was, and it counts as long ago.
+never by a clock: one count per source, in `{source}/crawls.json`, and always higher than what the file holds.
 """
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from dataclasses import replace
+from datetime import UTC, datetime
 
-import orjson
 import polars as pl
 
 from geopin_assets.capture import Capture, Reason
@@ -24,6 +22,7 @@ from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
 from geopin_assets.files.compacted import KEY, compacted
 from geopin_assets.files.object_store import READERS, ConflictError, NoSuchObjectError, ObjectStore, Stored
+from geopin_assets.store.accounts import AHEAD, CRAWLS_SCHEMA, CrawlAccount, crawl_row
 from geopin_assets.store.failed_crawls import FailedCrawl, FailedCrawls, failed_frame
 from geopin_assets.store.numbers import next_number
 from geopin_assets.store.schema import CAPTURE_SCHEMA, RAW_SCHEMA, captures_frame, conformed, content_version
@@ -34,50 +33,8 @@ _SUFFIX = ".parquet"
 _MANY = 1_000
 """Files whose accounts are found by a list of all rather than one by one."""
 _CONFLICTS = 100
-AHEAD = timedelta(minutes=5)
-"""Clocks of two machines may differ by so much."""
 _VOLATILE = ("image_url", "payload")
 """Left out of the data version: signed links and view counters change without the capture changing."""
-CRAWLS_SCHEMA = pl.Schema(
-    {
-        "source": pl.String(),
-        "cell_id": pl.String(),
-        "crawled_at": pl.Datetime("us", "UTC"),
-        "captures": pl.Int64(),
-        "is_complete": pl.Boolean(),
-        "unknown": pl.String(),
-    }
-)
-
-
-class Unknown(StrEnum):
-    """Why nobody knows when a stored crawl was."""
-
-    UNREADABLE = "unreadable"
-    AHEAD = "ahead"
-    """It says a time that has not come yet: the clock was wrong, then or now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrawlAccount:
-    """What the newest crawl of one (source, cell) took, and what its file holds: a row of `crawl_cells`."""
-
-    source: str
-    cell_id: str
-    number: int
-    """Orders the crawls of a source; 0 for files from before there were numbers."""
-    complete_number: int | None
-    """Of the newest complete crawl in it; None if there was none: then what it lacks may still exist."""
-    crawled_at: datetime | None
-    complete_at: datetime | None
-    captures: int
-    requests: int
-    splits: int
-    duplicates: int
-    rejected: Mapping[str, int]
-    is_complete: bool
-    duration_s: float
-    data_version: str
 
 
 class RawStore:
@@ -157,7 +114,7 @@ class RawStore:
         """The account of the stored crawl. Raises DamagedFileError for a file that is not ours or is damaged."""
         try:
             text = parquet.metadata_of(self.objects, self.key(source, cell_id)).get(_ACCOUNT, "")
-            return self._account(text, source, cell_id)
+            return CrawlAccount.told(text, source, cell_id, self._clock())
         except (DamagedFileError, NoSuchObjectError, FileNotFoundError) as error:
             raise _damaged(source, cell_id, error) from error
 
@@ -169,7 +126,7 @@ class RawStore:
             with self.objects.as_file(self.key(source, cell_id)) as path, parquet.reading(str(path)):
                 file = parquet.opened(path)  # both from one opening: another crawl may replace it meanwhile
                 metadata = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-                account = self._account(metadata.get(_ACCOUNT, ""), source, cell_id)
+                account = CrawlAccount.told(metadata.get(_ACCOUNT, ""), source, cell_id, self._clock())
                 stored = pl.DataFrame(file.read(columns=list(schema), use_threads=False))
             if "seen_in" not in stored.columns and "seen_in" in schema:
                 stored = stored.with_columns(seen_in=pl.lit(account.number), seen_at=pl.lit(account.crawled_at))
@@ -217,7 +174,7 @@ class RawStore:
         The catalog's `crawl_cells` are older where a crawl brought nothing new, as it is not merged then. Lists all
         files, and reads the ends of those that changed since somebody last did.
         """
-        rows = [(*cell, *_crawled(account)) for cell, account in self.accounts(source).items()]
+        rows = [crawl_row(*cell, account) for cell, account in self.accounts(source).items()]
         return pl.DataFrame(rows, CRAWLS_SCHEMA, orient="row")
 
     def accounts(self, source: str = "") -> dict[tuple[str, str], CrawlAccount | None]:
@@ -293,7 +250,7 @@ class RawStore:
 
     def _understood(self, text: str | None, source: str, cell_id: str) -> CrawlAccount | None:
         try:
-            return self._account(text or "", source, cell_id)
+            return CrawlAccount.told(text or "", source, cell_id, self._clock())
         except DamagedFileError:
             return None
 
@@ -303,25 +260,6 @@ class RawStore:
         except DamagedFileError:
             return None
 
-    def _account(self, text: str, source: str, cell_id: str) -> CrawlAccount:
-        """Raises DamagedFileError for the account of another file, or none."""
-        try:
-            found = orjson.loads(text)
-            times = {name: self._past(found.get(name)) for name in ("crawled_at", "complete_at")}
-            if "number" not in found:  # from before there were numbers
-                found |= {"number": 0, "complete_number": 0 if found["is_complete"] else None}
-                times["complete_at"] = times["crawled_at"] if found["is_complete"] else None
-            account = CrawlAccount(**found | times)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"without an account of ours ({error})") from error
-        if (account.source, account.cell_id) != (source, cell_id):
-            raise DamagedFileError(f"it is that of {account.source} in {account.cell_id}")
-        return account
-
-    def _past(self, text: str | None) -> datetime | None:
-        at = datetime.fromisoformat(text) if text else None
-        return at if at and at <= self._clock() + AHEAD else None
-
     def _change(
         self, source: str, cell_id: str, change: Callable[[], tuple[CrawlAccount, pl.DataFrame]]
     ) -> CrawlAccount:
@@ -330,7 +268,7 @@ class RawStore:
         for _ in range(_CONFLICTS):
             stored = self.objects.find(key)
             account, frame = change()
-            content = parquet.frame_bytes(frame, {_ACCOUNT: orjson.dumps(asdict(account)).decode()})
+            content = parquet.frame_bytes(frame, {_ACCOUNT: account.text()})
             if self._put(key, content, stored):
                 return account
         raise ConflictError(f"{self.objects.address(key)}: other processes kept writing it")
@@ -367,13 +305,6 @@ def _source_and_cell(stored: Stored) -> tuple[str, str] | None:
         case [source, cell_id] if stored.key.endswith(_SUFFIX):
             return source, cell_id
     return None
-
-
-def _crawled(account: CrawlAccount | None) -> tuple[datetime | None, int | None, bool | None, str | None]:
-    if account is None:
-        return None, None, None, Unknown.UNREADABLE
-    unknown = None if account.crawled_at else Unknown.AHEAD
-    return account.crawled_at, account.captures, account.is_complete, unknown
 
 
 def _seen(found: pl.DataFrame, cell_id: str, number: int, at: datetime) -> pl.DataFrame:

@@ -4,7 +4,8 @@ Along a drive there is an image every few meters: neighbors of one sequence that
 same, and each costs a vector (a panorama twelve). So of one sequence and direction of view one is kept within so many
 meters, the newest first. Other drives, creators and sources are never thinned by each other: they show a place in
 another light, and are what finds it. A keeper whose image was given up keeps nothing: what only it stood for is wanted
-again, and nothing else changes by that.
+again, and nothing else changes by that. One that has no vector yet keeps nothing yet: what has one, and is to leave for
+it, stays until then (`standing_in`), so that the index has no hole in between.
 
 Here: the decision, which follows from a cell's canonical captures, the distance and what was given up, and from nothing
 else, and writing it into the catalog. Not here: when that is (`merge.py`, `catalog.py`).
@@ -107,6 +108,18 @@ def decided(captures: pl.DataFrame, within_m: float, given_up: Collection[str] =
     is_thinned = captures["capture_id"].is_in(pl.Series(list(thinned), dtype=pl.String).implode())
     reason = pl.when(is_thinned).then(pl.lit(NotIndexed.THINNED.value)).otherwise(None)
     return captures.select(reason.alias("not_indexed_because").cast(pl.String)).to_series()
+
+
+def standing_in(captures: pl.DataFrame, within_m: float, held: Collection[str]) -> set[str]:
+    """Of captures that the index does without, those it must not be without yet: nothing that stands for them is held.
+
+    `held`: what has a vector. Nothing else stands in.
+    """
+    thinned = decided(captures, within_m).is_not_null()
+    if not thinned.any():
+        return set()
+    lasting = decided(captures, within_m, set(captures["capture_id"]).difference(held)).is_null()
+    return set(captures.filter(thinned & lasting)["capture_id"]).intersection(held)
 
 
 def _sequences(captures: pl.DataFrame) -> Iterator[list[_View]]:

@@ -1,31 +1,48 @@
 """Layers of a million captures: `python -m geopin_assets_tests.benchmarks.layers [--screenshot FILE]`.
 
-Time, memory and bytes of both archives; a second run of a quarter as many says how they grow. With `--screenshot` the
-map is opened in headless Chromium, through the door of `geopin ui`.
+Time, memory and bytes of both archives; a second run of a quarter as many says how they grow. With `--country` they are
+in all cells, and drawn while they are asked for: what is measured is the memory of the layers alone. With
+`--screenshot` the map is opened in headless Chromium, through the door of `geopin ui`.
 """
 
 import argparse
 import resource
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from geopin_assets.quality.layers import Layers
+import polars as pl
+
+from geopin_assets.cells import pages
+from geopin_assets.quality.coverage import Expectations, find_gaps
+from geopin_assets.quality.layers import Layers, write_layers
 from geopin_assets_tests.benchmarks.tools.measure import Cost, machine
-from geopin_assets_tests.quality.drives import drives
-from geopin_assets_tests.quality.test_layers import written
+from geopin_assets_tests.quality.drives import Country, drives
+from geopin_assets_tests.quality.factories import coverage_by_cell
+from geopin_assets_tests.quality.test_layers import NOW, URL, written
 
 
-def drawn(captures: int, folder: Path) -> Layers:
-    invented = drives(captures)
+def drawn(captures: int, folder: Path, *, is_country: bool = False) -> Layers:
+    write = of_country(captures) if is_country else partial(written, drives(captures))
     started = Cost.now()
-    made = written(invented, folder)
+    made = write(folder)
     cost = Cost.now() - started
     print(
         f"{made.captures:>9,} captures: {cost.wall_s:.0f} s, {cost.cpu_s:.0f} s of CPU,"
         f" {made.tiles:,} tiles, {made.bytes / 1e6:.1f} MB; {peak_mb():.0f} MB of memory at most"
     )
     return made
+
+
+def of_country(captures: int) -> Callable[[Path], Layers]:
+    """What draws them into a folder."""
+    country = Country(captures)
+    cells = pages(list(country.counts), country.counts, 100_000)
+    coverage = pl.concat([coverage_by_cell(country.captures(some)) for some in cells])
+    crawled = coverage.select("source", "cell_id", is_complete=pl.lit(True))
+    gaps = find_gaps(coverage, crawled, Expectations(now=NOW))
+    return lambda folder: write_layers(country.captures, country.counts, coverage, gaps, folder, URL)
 
 
 def peak_mb() -> float:
@@ -50,12 +67,13 @@ def photograph(folder: Path, file: Path) -> None:
 def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--captures", type=int, default=1_000_000)
+    parser.add_argument("--country", action="store_true", help="in all cells, drawn while they are asked for")
     parser.add_argument("--screenshot", type=Path)
     chosen = parser.parse_args(arguments)
     print(machine())
     with tempfile.TemporaryDirectory(prefix="geopin-bench-") as folder:
-        drawn(chosen.captures // 4, Path(folder) / "quarter")
-        drawn(chosen.captures, Path(folder) / "layers")
+        drawn(chosen.captures // 4, Path(folder) / "quarter", is_country=chosen.country)
+        drawn(chosen.captures, Path(folder) / "layers", is_country=chosen.country)
         if chosen.screenshot:
             photograph(Path(folder), chosen.screenshot)
 

@@ -24,9 +24,10 @@ import polars as pl
 from geopin_assets.cells import cell_ids
 from geopin_assets.files import parquet
 from geopin_assets.files.object_store import open_store
+from geopin_assets.store.accounts import CrawlAccount
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.cell_files import CellFiles
-from geopin_assets.store.raw import CrawlAccount, RawStore
+from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import RAW_SCHEMA
 from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.measure import machine, peak_mb, print_table

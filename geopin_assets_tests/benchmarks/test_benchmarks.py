@@ -47,7 +47,10 @@ TINY: dict[str, Sequence[str]] = {
 }
 
 
-WHOLE_MODELS = ("locate_sandbox", "real_photos", "index_memory")
+WHOLE_MODELS = (
+    *("locate_sandbox", "locate_answer", "real_photos", "index_memory"),
+    *("embed_memory", "embed_pipeline", "embed_gpu", "pages"),
+)
 """A quarter of a minute and more at any size: `make test` sees that they load and take their arguments."""
 MAY_MEASURE_NOTHING = ("recall", "pages")
 """Where the photos, or Chromium, are not there."""

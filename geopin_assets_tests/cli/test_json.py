@@ -31,17 +31,18 @@ app(sys.argv[1:], standalone_mode=False)
 print(json.dumps([[name for name in {SLOW} if name in sys.modules], time.process_time()]), file=sys.stderr)
 """
 """A command in an interpreter of its own; what it should not have loaded, and the CPU it took."""
-BY_KEY = ("sources[].left_out",)
+BY_KEY = ("sources[].left_out", "withheld", "changes")
 """Objects whose keys are data."""
 BESIDE = ("publishing.",)
 """The fields of another command."""
-WORKS = {"reconcile", "doctor", "locate"}
+WORKS = {"reconcile", "doctor", "locate", "export"}
 """No listings: what they print is what they did."""
 MORE = {
     "cells": ("--region", HERE),
     "plan": ("--region", HERE),
     "plan --captures": ("39e6",),
     "takedown --list": (),
+    "export": ("--region", HERE),
     "locate": ("queries/photo.jpg", "--verify", "0"),
 }
 ANY_ANSWER = Calibration(

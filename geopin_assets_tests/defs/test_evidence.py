@@ -288,6 +288,25 @@ def test_a_damaged_list_stops_everything_and_is_mended_from_its_copies(place: In
     assert takedowns.mend() is None
 
 
+def test_what_is_thinned_stays_in_the_index_until_what_stands_for_it_is_there(place: Installation) -> None:
+    """Where the file of vectors was lost meanwhile, one of them stands for the others until then."""
+    place.set(GEOPIN_THIN_M="10")
+    newer = capture("newer", captured_at=NOW)
+    crawl(place.storage.raw(), HERE, [*(capture(n) for n in NUMBERS[:3]), newer], crawled_at=DAY_2)
+    merge(place, HERE)
+    assert place.storage.catalog().wanted([HERE])["capture_id"].to_list() == [newer.capture_id]
+
+    def published(*numbers: str) -> bool:
+        publish(place, HERE)
+        return {id_.rpartition("/")[0] for id_ in place.index.ids()} == {f"panoramax:{n}" for n in numbers}
+
+    assert published(*NUMBERS)
+    place.vectors(HERE).objects.delete([place.vectors(HERE).key])
+    assert published(NUMBERS[0], *NUMBERS[3:])
+    embed(place, HERE, ["newer"])
+    assert published("newer", *NUMBERS[3:])
+
+
 def test_what_was_read_before_a_takedown_is_not_published_after_it(place: Installation) -> None:
     """Another process has read what it wants to publish; then the capture is taken down."""
     evidence, model = Evidence(place.storage), place.embedding.model()

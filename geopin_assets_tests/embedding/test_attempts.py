@@ -1,14 +1,13 @@
 """An image that ends whatever reads it is found by the runs that it ends, and blamed after two of them."""
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from geopin_assets.embedding.attempts import Attempts
 from geopin_assets.embedding.protocol import CaptureImage, FailureReason
+from geopin_assets_tests.files.processes import end, start
 
 RUN = """
 import os, signal, sys
@@ -42,23 +41,19 @@ print(done.stats.embedded + done.stats.reused, *done.failures.select("capture_id
 """
 
 
-def run(folder: Path, deadly: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", RUN, str(folder), deadly], capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize("deadly", ["37", "3,90"])
 def test_the_image_that_ended_two_runs_is_a_failure_and_all_others_are_embedded(tmp_path: Path, deadly: str) -> None:
     named = deadly.split(",")
     for _ in range(2 * len(named)):
-        ended = run(tmp_path, deadly)
-        if ended.returncode == 0:
+        code, printed = end(start(RUN, tmp_path, deadly))
+        if code == 0:
             break
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert code == -signal.SIGKILL
     else:
-        ended = run(tmp_path, deadly)
-    assert ended.returncode == 0, ended.stderr
+        code, printed = end(start(RUN, tmp_path, deadly))
+    assert code == 0
     said = " ".join(str((f"street:{int(number):07d}", "ended_runs")) for number in named)
-    assert ended.stdout.strip() == f"{120 - len(named)} {said}"
+    assert printed.strip() == f"{120 - len(named)} {said}"
     assert [path.name for path in (tmp_path / "attempts").iterdir()] == ["ended.sqlite"]
 
 
@@ -79,7 +74,7 @@ with Attempts(Path({str(folder)!r})).of_run(64) as run:
         run.begin(image(number))
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    assert end(start(program))[0] == -signal.SIGKILL
 
 
 def test_what_was_being_read_when_a_run_ended_is_read_alone_and_forgiven_when_it_was_read(tmp_path: Path) -> None:

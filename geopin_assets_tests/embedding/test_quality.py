@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geopin_assets.embedding.protocol import FLAWS, Failure, FailureReason
-from geopin_assets.embedding.quality import Quality, flaw, quality
+from geopin_assets.embedding.quality import Quality, Scene, flaw, quality
 from geopin_assets.embedding.seen import Seen, flat, panorama
 from geopin_assets.settings import Settings
 from geopin_assets_tests.embedding.pictures import Pixels, smooth
@@ -44,7 +44,7 @@ def known(view: Pixels) -> Quality:
 )
 def test_a_flaw_is_called_what_it_is(view: Pixels, reason: FailureReason | None) -> None:
     assert flaw(known(view)) is reason
-    assert all(0 <= value <= 1 for value in known(view))
+    assert all(0 <= value <= 1 for value in known(view)[:5])
 
 
 @pytest.mark.parametrize("size", [(192, 192), (191, 500), (64, 64), (910, 512), (512, 910), (193, 4000)])
@@ -55,7 +55,7 @@ def test_what_is_smaller_than_what_is_measured_is_not_judged(size: tuple[int, in
 @given(st.integers(192, 700), st.integers(192, 700), st.integers(0, 255))
 def test_any_picture_has_measures_within_bounds(width: int, height: int, color: int) -> None:
     for view in (np.full((height, width, 3), color, np.uint8), street(width, height)):
-        assert all(0 <= value <= 1 for value in known(view))
+        assert all(0 <= value <= 1 for value in known(view)[:5])
 
 
 def test_only_unwanted_flaws_cost_an_image_its_vector() -> None:
@@ -64,6 +64,27 @@ def test_only_unwanted_flaws_cost_an_image_its_vector() -> None:
     assert isinstance(kept, Seen) and kept.quality[0].light < 0.16
     assert flat(dark, frozenset({FailureReason.DARK})) == Failure(FailureReason.DARK, "640x480")
     assert isinstance(flat(dark, FLAWS - {FailureReason.DARK}), Seen)
+
+
+@pytest.mark.parametrize(
+    ("scene", "reason"), [(Scene(0.95, 0.0), "indoor"), (Scene(0.4, 0.6), "in_vehicle"), (Scene(0.4, 0.4), None)]
+)
+def test_a_network_of_scenes_is_asked_of_what_has_no_other_flaw(scene: Scene, reason: str | None) -> None:
+    asked: list[int] = []
+
+    def scene_of(view: Pixels) -> Scene:
+        asked.append(len(view))
+        return scene
+
+    assert flat(street() // 8, FLAWS, scene_of) == Failure(FailureReason.DARK, "640x480") and not asked
+    seen = flat(street(), FLAWS, scene_of)
+    assert len(asked) == 1
+    if reason:
+        assert seen == Failure(FailureReason(reason), "640x480")
+        seen = flat(street(), FLAWS - {FailureReason(reason)}, scene_of)
+    assert isinstance(seen, Seen) and seen.quality[0][5:] == scene
+    left = panorama(street(2000, 1000), b"", 512, FLAWS, scene_of)
+    assert left == Failure(FailureReason(reason), "2000x1000") if reason else isinstance(left, Seen)
 
 
 def test_views_that_show_only_sky_are_left_out_of_a_panorama() -> None:

@@ -16,8 +16,8 @@ from geopin_assets.exchange.snapshot import snapshot
 from geopin_assets.files.object_store import ObjectStore, memory_store
 from geopin_assets.platform.parts import Storage
 from geopin_assets.settings import Settings
+from geopin_assets.store.accounts import CrawlAccount
 from geopin_assets.store.catalog import IMAGE_COLUMNS
-from geopin_assets.store.raw import CrawlAccount
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.exchange.test_feed import WEEKS, act
 from geopin_assets_tests.exchange.worlds import CELLS, World, content_of
@@ -73,7 +73,7 @@ def _model(document: Manifest | Entry) -> Model:
 
 
 @settings(
-    max_examples=200 if IS_LONG else 4, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+    max_examples=200 if IS_LONG else 2, phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )  # each takes seconds
 @given(weeks=WEEKS)
 def test_an_installation_that_imports_and_follows_equals_a_fresh_export(

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError
 from geopin_assets.exchange.copies import bring_up_to_date
 from geopin_assets.exchange.manifest import read_entry, read_manifest
-from geopin_assets.files.object_store import FolderStore, ObjectStore, memory_store, open_store
+from geopin_assets.files.folder_store import FolderStore
+from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.exchange.worlds import CELLS, START, World, content_of, same
 
@@ -57,7 +58,7 @@ ACTS = st.tuples(
 WEEKS = st.lists(st.tuples(st.lists(ACTS, max_size=6), st.booleans()), min_size=3, max_size=5)
 
 
-@settings(max_examples=300 if IS_LONG else 8)
+@settings(max_examples=300 if IS_LONG else 4)
 @given(weeks=WEEKS)
 def test_a_copy_that_follows_the_feed_equals_a_fresh_export(
     weeks: list[tuple[list[tuple[str, str, str, int]], bool]],
@@ -268,7 +269,7 @@ def test_a_publish_or_a_copy_that_is_ended_anywhere_is_whole_and_goes_on(tmp_pat
     world.publish(fresh := memory_store())
     older, ended = content_of(copy), 0
     for name, work in (("copy", lambda store: follow(store, publication)), ("publication", world.publish)):
-        for writes in range(0, 100, 1 if IS_LONG else 4):
+        for writes in range(0, 100, 1 if IS_LONG else 9):
             shutil.copytree(tmp_path / ("copy" if name == "copy" else "there"), place := tmp_path / f"{name}-{writes}")
             if name == "publication":
                 world.put("g", CELLS[1], writes)

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from geopin_assets.exchange.manifest import read_manifest
-from geopin_assets.files.object_store import FolderStore
+from geopin_assets.files.folder_store import FolderStore
 from geopin_assets_tests.exchange.worlds import CELLS, World
 
 

@@ -1,7 +1,7 @@
 """An installation that took a publication and follows its feed holds what the other one does; no image is read."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,27 +12,32 @@ import pytest
 from geopin_assets.defs.graph import EXCHANGE
 from geopin_assets.defs.running.adopting import Adoption
 from geopin_assets.defs.running.local_run import LayerResult, run_below_raw
-from geopin_assets.errors import ConfigurationError, PayloadError
-from geopin_assets.exchange.following import crawls_of
-from geopin_assets.exchange.manifest import read_manifest
+from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError
+from geopin_assets.exchange.following import Most, crawls_of
+from geopin_assets.exchange.manifest import Manifest, hash_of, read_entry, read_manifest
 from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import searched_model, snapshot
-from geopin_assets.files.object_store import FolderStore
+from geopin_assets.files.folder_store import FolderStore
+from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.exchange.worlds import content_of
 from geopin_assets_tests.platform import CELLS, Platform, Ran
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 
-def export(platform: Platform, store: FolderStore) -> Published:
+def export(platform: Platform, store: FolderStore, cell_ids: Sequence[str] = CELLS) -> Published:
     model = searched_model(platform.embedding, platform.search_index)
-    with snapshot(platform.storage, model, CELLS, "amsterdam") as there:
+    with snapshot(platform.storage, model, cell_ids, "amsterdam") as there:
         return publish(there, store, now=datetime.now(UTC), takedown_days=7)
 
 
-def adoption(platform: Platform, store: FolderStore) -> Adoption:
-    model = platform.embedding.model()
-    return Adoption(platform.storage, platform.search_index, model, store, lambda captures: 10**6, 10**6)
+def exported(platform: Platform, folder: Path, cell_ids: Sequence[str] = CELLS) -> FolderStore:
+    export(platform, store := FolderStore(folder), cell_ids)
+    return store
+
+
+def adoption(platform: Platform, store: FolderStore, most: Most = lambda captures: 10**6) -> Adoption:
+    return Adoption(platform.storage, platform.search_index, platform.embedding.model(), store, most, 10**6)
 
 
 def totals(results: Iterator[LayerResult]) -> Counter[str]:
@@ -62,10 +67,17 @@ def assert_same(one: FolderStore, other: FolderStore) -> None:
     assert crawls[0].equals(crawls[1])
 
 
+@pytest.mark.parametrize(
+    "thin_m", ["0", pytest.param("30", marks=pytest.mark.skipif(not IS_LONG, reason="the same with less vectors"))]
+)
 def test_an_import_and_three_weeks_of_feed_equal_a_fresh_export(
-    ran: Ran, build_platform: Callable[[str], Platform], tmp_path: Path
+    ran: Ran, build_platform: Callable[[str], Platform], tmp_path: Path, thin_m: str
 ) -> None:
     there, here, instance = ran.platform, build_platform("here"), ran.instance
+    if thin_m != "0":
+        for place in (there, here):
+            place.set(GEOPIN_THIN_M=thin_m)
+        there.run(instance, reports=False)
     feed = FolderStore(tmp_path / "feed")
     assert export(there, feed).manifest.summary.counts["captures"] == sum(there.captures().values()) > 0
     assert export(there, feed).changes is None
@@ -75,7 +87,7 @@ def test_an_import_and_three_weeks_of_feed_equal_a_fresh_export(
     next(ended)
     ended.close()
     done = totals(adoption(here, feed).take(here.definitions, instance))
-    assert done["embedded"] == 0 < done["reused"] == sum(there.captures().values())
+    assert done["embedded"] == 0 < done["reused"] == there.storage.catalog().size(are_wanted=True)[0]
 
     export(here, first := FolderStore(tmp_path / "first"))
     assert_same(first, feed)
@@ -113,6 +125,31 @@ def test_an_import_and_three_weeks_of_feed_equal_a_fresh_export(
     assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(EXCHANGE.split("/"))]).success
     published = content_of(there.storage.exports())
     assert all(published[name].equals(content_of(fresh)[name]) for name in ("captures", "vectors"))
+
+    crawl_again(there, instance, lambda rows: rows.filter(pl.col("capture_id").is_in(names.head(6).to_list()).not_()))
+    state_more_captures(feed, export(there, feed).manifest)
+    careful = adoption(here, feed, lambda captures: captures // 1000)
+    with pytest.raises(EvidenceError, match="captures, 0 are let go unasked"):
+        totals(careful.follow(here.definitions, instance))
+
+
+def state_more_captures(feed: FolderStore, manifest: Manifest) -> None:
+    """As somebody does who wants many to be removed: a share of all of them may be."""
+    entry, _ = read_entry(feed, manifest.sequence)
+    more = entry.summary.model_copy(update={"counts": {"captures": 10**12}})
+    feed.put(
+        f"feed/{manifest.sequence:06d}/entry.json", content := entry.model_copy(update={"summary": more}).content()
+    )
+    feed.put("manifest.json", manifest.model_copy(update={"head": hash_of(content)}).content())
+
+
+def test_a_region_of_it_is_what_the_whole_holds_there(ran: Ran, tmp_path: Path) -> None:
+    whole, part = (
+        content_of(exported(ran.platform, tmp_path / "a")),
+        content_of(exported(ran.platform, tmp_path / "b", CELLS[:1])),
+    )
+    for name in ("captures", "vectors"):
+        assert part[name].height and part[name].equals(whole[name].filter(cell_id=CELLS[0]))
 
 
 def test_a_stranger_is_refused_before_anything_is_changed(

@@ -1,22 +1,28 @@
 """What a stranger may write into a publication whose hashes are right: all of it is refused, and named."""
 
+import resource
 from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import orjson
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from geopin_assets.errors import GeoPinError, PayloadError
 from geopin_assets.exchange.copies import bring_up_to_date
-from geopin_assets.exchange.files import CAPTURES, vectors_of, write_whole
+from geopin_assets.exchange.files import CAPTURES, GROUP_ROWS, checked, vectors_of, write_whole
 from geopin_assets.exchange.following import part_files, verify
 from geopin_assets.exchange.items import withheld
 from geopin_assets.exchange.manifest import Manifest, read_manifest
-from geopin_assets.files.object_store import FolderStore, memory_store
+from geopin_assets.files.folder_store import FolderStore
+from geopin_assets.files.object_store import memory_store, open_store
 from geopin_assets_tests.exchange.worlds import CELLS, World
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
@@ -59,7 +65,16 @@ ITEMS: dict[str, tuple[Change, str]] = {
     "a license": (with_value("license", "CC-BY-NC-4.0"), "its license is not open"),
     "no attribution": (with_value("attribution", " "), "nothing says whose it is"),
     "a script for a page": (with_value("page_url", "javascript:alert(1)"), "nothing says whose it is"),
+    "a line more in a page's address": (
+        with_value("page_url", "https://x.example/\nSet-Cookie: a"),
+        "its id cannot be",
+    ),
     "a file for an image": (with_value("image_url", "file:///etc/passwd"), "its image is nowhere"),
+    "a file after the image": (
+        with_value("image_url", "https://x.example/#file:///etc/passwd"),
+        "its image is nowhere",
+    ),
+    "a password for the image": (with_value("image_url", "https://a:b@x.example/"), "its image is nowhere"),
     "another's id": (with_value("capture_id", "mapillary:1"), "its id cannot be"),
     "a source that is a path": (with_value("source", "../x"), "its id cannot be"),
     "a text without end": (with_value("creator", "x" * 10_000), "a text is too long"),
@@ -159,6 +174,74 @@ def test_other_columns_and_larger_row_groups_are_refused(tmp_path: Path) -> None
         forged = manifest.model_copy(update={"parts": {"nh": part.model_copy(update={"captures": entry})}})
         with pytest.raises(PayloadError, match=r"other columns|captures/nh-000000.parquet"):
             verify(store, forged)
+
+
+def test_a_small_file_that_becomes_a_large_one_when_it_is_read_ends_the_import_and_not_the_machine(
+    tmp_path: Path,
+) -> None:
+    """One long text in a dictionary, of which every row of a row group is a copy: 160 GB in 100 kB."""
+    store = published(tmp_path)
+    manifest = read_manifest(store)
+    part = manifest.parts["nh"]
+    path = store.path(part.captures.key)
+    table = pq.read_table(path)
+    rows = pa.concat_tables([*[table[:1]] * (GROUP_ROWS - 1), table[1:]]).combine_chunks()
+    bomb = pa.DictionaryArray.from_arrays(np.zeros(GROUP_ROWS, np.int32), ["x" * 10_000_000])
+    number = rows.schema.get_field_index("geopin:creator")
+    pq.write_table(rows.set_column(number, "geopin:creator", bomb), path, compression="zstd", store_schema=False)
+    entry = part.captures.model_copy(update={**described(path), "rows": GROUP_ROWS})
+    assert entry.bytes < 2_000_000
+    forged = manifest.model_copy(update={"parts": {"nh": part.model_copy(update={"captures": entry})}})
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with pytest.raises(GeoPinError, match=r"captures/nh-000000.parquet|more memory"):
+        verify(store, forged, memory_bytes=100 * 1024**2)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+class Longer(BaseHTTPRequestHandler):
+    """Says that there is little, and sends more."""
+
+    def do_HEAD(self) -> None:
+        self._begin(100)
+
+    def do_GET(self) -> None:
+        self._begin(10**12)
+        with suppress(OSError):
+            self.wfile.write(b"x" * 1_000_000)
+
+    def _begin(self, length: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.send_header("Last-Modified", "Mon, 01 Jun 2026 00:00:00 GMT")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_a_server_that_sends_more_than_it_said_is_left(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Longer) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        of = open_store(f"http://127.0.0.1:{server.server_port}")
+        entry = read_manifest(published(tmp_path)).crawls.model_copy(update={"bytes": 100})
+        with pytest.raises(PayloadError, match="1000000000000 bytes, more than"):
+            read_manifest(of)
+        with pytest.raises(PayloadError, match="1000000000000 bytes, more than 100"), checked(of, entry, CAPTURES):
+            pass
+        server.shutdown()
+        thread.join()
+
+
+def test_another_notice_than_stated_is_refused(tmp_path: Path) -> None:
+    store, copy = published(tmp_path), memory_store()
+    list(bring_up_to_date(copy, store, lambda captures: 0))
+    world = World()
+    world.put("c")
+    world.publish(FolderStore(store.root, is_durable=False))
+    store.put("feed/000001/NOTICE.txt", b"it is all mine")
+    with pytest.raises(PayloadError, match="its hash is not that of the manifest"):
+        list(bring_up_to_date(copy, store, lambda captures: 9))
 
 
 def described(path: Path) -> dict[str, Any]:

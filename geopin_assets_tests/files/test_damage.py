@@ -42,7 +42,7 @@ def test_a_frame_that_was_written_is_read_back(tmp_path: Path) -> None:
 
 
 @given(place=st.floats(0, 1), flipped=st.integers(1, 255))
-@settings(max_examples=examples(40, 2000), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20, 2000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_byte_that_flipped_is_never_read_as_other_data(
     tmp_path_factory: pytest.TempPathFactory, whole: bytes, place: float, flipped: int
 ) -> None:

@@ -22,7 +22,7 @@ APPEND_100 = """
         Journal(pathlib.Path(sys.argv[1])).append([{"who": sys.argv[2], "n": n}])
         print(n, flush=True)
 """
-tmp = settings(max_examples=examples(60, 2000), suppress_health_check=[HealthCheck.function_scoped_fixture])
+tmp = settings(max_examples=examples(25, 2000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
+from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.object_store import (
     ConflictError,
-    FolderStore,
     NoSuchObjectError,
     ObjectStore,
     Stored,

@@ -26,7 +26,7 @@ from geopin_assets_tests.faults.verdict import note
 from geopin_assets_tests.index.cloudflare.emulated import emulated, wait_by
 from geopin_assets_tests.index.frames import DIM, NOW, Clock, Faults, Killed, captures, vectors
 
-SEEDS, SEEDS_AT_ONCE = examples(20, 640), 20
+SEEDS, SEEDS_AT_ONCE = examples(10, 640), examples(10, 20)
 CELLS = ("a", "b", "c")
 INDEX_CALLS = ("create", "upsert", "delete", "get", "info")
 STORE_CALLS = ("migrate", "upsert", "delete", "query")

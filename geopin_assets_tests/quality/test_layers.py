@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from math import atan, degrees, pi, sinh
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import mapbox_vector_tile
@@ -122,7 +123,8 @@ def test_what_readers_are_told_is_what_is_there_and_drawing_again_makes_the_same
             reader = Reader(MmapSource(file))
             header, about = reader.header(), reader.metadata()
         assert (told["minzoom"], told["maxzoom"]) == (header["min_zoom"], header["max_zoom"])
-        assert told["vector_layers"] == about["vector_layers"]
+        for layer, plain in zip(told["vector_layers"], about["vector_layers"], strict=True):
+            assert {name: said.partition(":")[0] for name, said in layer["fields"].items()} == plain["fields"]
         assert told["bounds"] == pytest.approx(
             [header[f"{side}_e7"] / 1e7 for side in ("min_lon", "min_lat", "max_lon", "max_lat")]
         )
@@ -130,6 +132,31 @@ def test_what_readers_are_told_is_what_is_there_and_drawing_again_makes_the_same
     assert "{{" not in (folder / "index.html").read_text()
     written(captures.reverse(), tmp_path)
     assert all((tmp_path / file.name).read_bytes() == file.read_bytes() for file in folder.iterdir())
+
+
+def test_gdal_reads_the_archives_as_qgis_does(captures: pl.DataFrame, folder: Path) -> None:
+    pyogrio = pytest.importorskip("pyogrio", reason="GDAL is not installed")
+    if "PMTiles" not in pyogrio.list_drivers():
+        pytest.skip("this GDAL is older than its reader of PMTiles")
+    about, _, points, columns = pyogrio.raw.read(folder / "captures.pmtiles")
+    held = dict(zip(about["fields"], columns, strict=True))
+    assert set(held["capture_id"]) == set(captures["capture_id"]) and len(points) == captures.height
+    years = dict(zip(captures["capture_id"], captures["captured_at"].dt.year(), strict=True))
+    assert all(years[id_] == year for id_, year in zip(held["capture_id"], held["year"], strict=True))
+    assert [name for name, _ in pyogrio.list_layers(folder / "cells.pmtiles")] == ["cells", "gaps"]
+
+
+def test_each_tile_is_served_by_itself_to_programs_that_read_no_archives(folder: Path, tmp_path: Path) -> None:
+    copytree(folder, tmp_path / "layers")
+    with (folder / "captures.pmtiles").open("rb") as file:
+        (zoom, x, y), data = max(all_tiles(MmapSource(file)))
+    others = ("captures/14/0/0", "captures/99/0/0", "secret/0/0/0", "..%2fx/0/0/0", "captures/1/9/9")
+    with opened(Behind(tmp_path)) as behind:
+        status, said, content = behind.ask("GET", f"/reports/layers/captures/{zoom}/{x}/{y}.mvt")
+        others_are = [behind.status("GET", f"/reports/layers/{other}.mvt") for other in others]
+    assert (status, content, said["content-encoding"]) == (200, data, "gzip")
+    assert said["content-type"] == "application/vnd.mapbox-vector-tile"
+    assert others_are == [204, 404, 404, 404, 404]
 
 
 def test_without_captures_there_is_a_page_and_no_archive(tmp_path: Path) -> None:

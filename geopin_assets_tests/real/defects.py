@@ -61,6 +61,31 @@ def drops(count: int) -> Spoil:
     return spoil
 
 
+def reflected(share: float) -> Spoil:
+    """What lies behind the windscreen, mirrored in it: another picture over this one."""
+
+    def spoil(photo: Image) -> Image:
+        random = np.random.default_rng(1)
+        other = random.integers(0, 255, (9, 16, 3)).astype(np.uint8)
+        mirrored = Pillow.fromarray(other).resize(photo.shape[1::-1], Pillow.Resampling.BICUBIC)
+        return _noisy(photo * (1 - share) + np.asarray(mirrored) * share, 0)
+
+    return spoil
+
+
+def dashboard(photo: Image) -> Image:
+    """The lower third of it."""
+    image = Pillow.fromarray(photo)
+    draw, (width, height) = ImageDraw.Draw(image), image.size
+    top = 0.66 * height
+    edge = [(0, 1.05 * top), (0.3 * width, top), (0.7 * width, top), (width, 1.06 * top)]
+    draw.polygon([(0, height), *edge, (width, height)], fill=(35, 33, 32))
+    for n in range(6):
+        left = width * (0.1 + 0.13 * n)
+        draw.rectangle([left, top + 0.1 * height, left + 0.08 * width, top + 0.2 * height], (60, 58, 57), (120,) * 3, 3)
+    return np.asarray(image)
+
+
 def sky_only(photo: Image) -> Image:
     """A clear sky, from its brightest to its darkest blue."""
     rows = np.linspace(0, 1, photo.shape[0])[:, None, None]
@@ -80,6 +105,7 @@ DEFECTS: Mapping[str, Mapping[str, Spoil]] = {
     "veiled": {"four fifths of gray": fogged(0.8), "six sevenths": fogged(0.857)},
     "no_detail": {"only sky": sky_only},
     "rain": {"80 drops": drops(80), "300 drops": drops(300)},
+    "windscreen": {"a third reflected": reflected(0.33), "a half": reflected(0.5), "a dashboard": dashboard},
 }
 
 

@@ -8,17 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import dagster as dg
+import httpx
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
-from geopin_assets.defs.running.backfills import InstanceBackfills
+from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
+from geopin_assets.regions import ranges
 from geopin_assets_tests.scale.page import CHECKOUT, documented
 from geopin_assets_tests.scale.servers import free_port
 
@@ -26,6 +28,14 @@ _POLL_S = 0.1
 T = TypeVar("T")
 
 
+_JOB = {
+    "repositoryLocationName": "geopin_assets",
+    "repositoryName": "__repository__",
+    "jobName": "__ASSET_JOB",
+}
+_LAUNCH = """
+mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename ... on Error { message } } }
+"""
 _SERVICES = ("celery ", "dagster-daemon ", "dagster-webserver ")
 _INSTALLS = ("export ", "cd ", "python3 -m venv ", "$DAGSTER_HOME/.venv/bin/python -m pip ")
 """What is there already where tests run: the environment, and what is installed into it."""
@@ -51,6 +61,15 @@ class Machine:
         self.home.mkdir()
         for line in steps("On both"):
             self.do(line, CHECKOUT)
+
+    @property
+    def webserver(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def has_webserver(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.webserver}/server_info").is_success
+        return False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -120,10 +139,19 @@ def switch_off_automation(instance: dg.DagsterInstance, workspace: Path) -> None
                     instance.stop_schedule(schedule.get_remote_origin_id(), schedule.selector_id, schedule)
 
 
-def begin(instance: dg.DagsterInstance, keys: Sequence[str], cells: Sequence[str]) -> list[str]:
-    """File backfills of assets over the cells; their ids."""
-    backfills = InstanceBackfills(instance)
-    return [backfills.launch(key, cells, title=f"{key}: test", tags={}) for key in keys]
+def materialize(address: str, key: str, cells: Collection[str]) -> int:
+    """Launch runs of an asset over the cells, as the UI of that webserver does; how many."""
+    blocks = ranges(cells)
+    for block in blocks:
+        tags = {RANGE_START: block[0], RANGE_END: block[-1]}
+        params = {
+            "selector": _JOB | {"assetSelection": [{"path": key.split("/")}], "assetCheckSelection": []},
+            "runConfigData": {},
+            "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
+        }
+        answer = httpx.post(f"{address}/graphql", json={"query": _LAUNCH, "variables": {"params": params}}, timeout=60)
+        assert answer.json()["data"]["launchRun"]["__typename"] == "LaunchRunSuccess", answer.text
+    return len(blocks)
 
 
 def until(look: Callable[[], T], *, patience_s: float = 300.0, what: str = "it") -> T:

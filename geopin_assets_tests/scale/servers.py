@@ -68,7 +68,14 @@ def s3() -> Iterator[str]:
         options = {"dir": folder, "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "s3.config": str(told), **ports}
         options |= {"master.telemetry": "false", "volume.max": 40, "master.volumeSizeLimitMB": 64}
         options |= {"s3.port.iceberg": 0, "s3.port.lance": 0}
-        command = [weed, "server", "-filer", "-s3", *(f"-{name}={value}" for name, value in options.items())]
+        command = [
+            weed,
+            "-logtostderr=true",
+            "server",
+            "-filer",
+            "-s3",
+            *(f"-{name}={value}" for name, value in options.items()),
+        ]
         address = f"http://127.0.0.1:{ports['s3.port']}"
         with _running(command, lambda: _takes_buckets(address), Path(folder, "log")):
             yield address

@@ -165,7 +165,7 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @every_server
-@settings(max_examples=examples(30, 600), deadline=None)
+@settings(max_examples=examples(12, 600), deadline=None)
 @given(data=st.data())
 def test_a_malformed_record_is_rejected_with_a_reason_and_never_an_exception(source: type[Source], data: st.DataObject):
     case = recording(source)
@@ -192,7 +192,7 @@ def test_a_malformed_record_is_rejected_with_a_reason_and_never_an_exception(sou
 
 
 @every_server
-@settings(max_examples=examples(40, 600), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12, 600), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_malformed_answer_costs_records_or_the_cell_with_an_error_of_ours(
     source: type[Source], data: st.DataObject, tmp_path: Path

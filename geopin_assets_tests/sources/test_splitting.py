@@ -44,7 +44,7 @@ def truths() -> st.SearchStrategy[list[Point]]:
     return lists.map(lambda places: [(number, lon, lat) for number, (lon, lat) in enumerate(places)])
 
 
-@settings(max_examples=examples(80, 1600), deadline=None)
+@settings(max_examples=examples(30, 1600), deadline=None)
 @given(truth=truths(), limit=st.integers(1, 30))
 def test_the_union_is_the_truth_or_the_box_is_reported_and_never_silently_fewer(truth: list[Point], limit: int):
     server = CappedServer(truth, limit)
@@ -133,7 +133,7 @@ def test_an_error_ends_the_crawl():
     raise AssertionError("the error was swallowed")
 
 
-@settings(max_examples=examples(60, 1200), deadline=None)
+@settings(max_examples=examples(25, 1200), deadline=None)
 @given(truth=truths(), cap=st.integers(10, 40), has_probe=st.booleans())
 def test_a_cap_that_was_lowered_without_a_word_hides_nothing(truth: list[Point], cap: int, has_probe: bool):
     """The server gives at most `cap`, whatever is asked for; the crawler believes in 1,000."""

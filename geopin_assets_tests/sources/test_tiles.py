@@ -162,7 +162,7 @@ def test_bytes_that_are_no_tile_are_a_payload_error_with_the_address(data: bytes
         points_of(DAM, data, "image")
 
 
-@settings(max_examples=examples(60, 1200))
+@settings(max_examples=examples(25, 1200))
 @given(data=st.data())
 def test_a_damaged_tile_is_read_or_refused_and_nothing_else(data: st.DataObject):
     damaged = bytearray(SYNTHETIC)

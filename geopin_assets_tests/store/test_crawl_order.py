@@ -313,7 +313,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=examples(12, 400), deadline=None)
+@settings(max_examples=examples(5, 400), deadline=None)
 @given(steps)
 def test_any_sequence_of_crawls_and_merges_ends_in_what_the_newest_crawls_showed(
     tmp_path_factory: pytest.TempPathFactory, sequence: list[tuple]

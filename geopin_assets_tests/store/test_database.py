@@ -46,9 +46,9 @@ def test_killed_at_its_birth_the_next_one_makes_it(tmp_path: Path) -> None:
         with Database(pathlib.Path(sys.argv[1]), patience_s=0).connect():
             time.sleep(9)
     """
-    for number in range(examples(6, 60)):
+    for number in range(examples(4, 60)):
         path = tmp_path / str(number) / "catalog.duckdb"
-        assert end(start(code, path, number * 0.12 / examples(6, 60)))[0] == -signal.SIGKILL
+        assert end(start(code, path, number * 0.12 / examples(4, 60)))[0] == -signal.SIGKILL
         assert opened(path) == [(0,)]
 
 

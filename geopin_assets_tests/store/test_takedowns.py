@@ -193,7 +193,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=examples(10, 300), deadline=None)
+@settings(max_examples=examples(4, 300), deadline=None)
 @given(steps)
 def test_any_sequence_of_crawls_takedowns_and_undoings_ends_without_what_is_on_the_list(
     tmp_path_factory: pytest.TempPathFactory, sequence: list[tuple]

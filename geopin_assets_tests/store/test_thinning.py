@@ -18,7 +18,7 @@ from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.cell_files import CellFiles
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import captures_frame
-from geopin_assets.store.thinning import SAME_DIRECTION_DEG, decided, not_indexed_counts
+from geopin_assets.store.thinning import SAME_DIRECTION_DEG, decided, not_indexed_counts, standing_in
 from geopin_assets_tests.factories import DAY_2, capture, crawl
 
 A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
@@ -82,6 +82,24 @@ def test_keepers_are_far_apart_and_everything_thinned_has_one_near_whatever_the_
     frame = captures_frame(captures).with_columns(cell_id=pl.lit(A))
     shuffled = frame.sample(fraction=1.0, shuffle=True, seed=random.randrange(1000))  # type: ignore[attr-defined]
     assert dict(zip(shuffled["capture_id"], decided(shuffled, WITHIN_M, lost), strict=True)) == found
+
+
+@given(st.lists(_ROW, max_size=40), st.sets(st.integers(0, 39)))
+def test_what_has_a_vector_leaves_only_when_something_near_that_stays_has_one(
+    rows: list[Mapping[str, object]], there: set[int]
+) -> None:
+    captures = [at(f"c{n:02}", **row) for n, row in enumerate(rows)]  # type: ignore[arg-type]
+    held = {c.capture_id for n, c in enumerate(captures) if n in there}
+    found = reasons(captures)
+    frame = captures_frame(captures).with_columns(cell_id=pl.lit(A))
+    stay = standing_in(frame, WITHIN_M, held)
+    assert stay <= {id_ for id_ in held if found[id_]}
+    after = [c for c in captures if c.capture_id in held and (not found[c.capture_id] or c.capture_id in stay)]
+    for each in captures:
+        if each.capture_id in held and each not in after:
+            assert any(stands_for(keeper, each) for keeper in after), each
+    assert not standing_in(frame, WITHIN_M, {c.capture_id for c in captures})
+    assert not standing_in(frame, 0.0, held)
 
 
 @given(st.lists(_ROW, max_size=20), st.lists(_ROW, max_size=20))

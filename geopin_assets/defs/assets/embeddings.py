@@ -43,6 +43,8 @@ COLUMNS = Columns(
         "clipped": "Share of the pixels of its lower half that are white",
         "contrast": "Standard deviation of its levels, 0 to 1",
         "detail": "Share of its blocks that are not flat",
+        "indoor": "How likely it shows a room; null: nobody was asked (GEOPIN_SCENES), as with the next",
+        "in_vehicle": "How likely it shows the inside of a car, bus, train or airplane",
         "heading_deg": "Direction this view looks at, degrees clockwise from true north; null if unknown",
         "model_id": "Architecture, dimension, weights and preprocessing: vectors of two models never meet",
         "image_version": "Version of the image that was embedded",
@@ -79,7 +81,7 @@ def embeddings(
             fetcher, embedder = embedding.fetcher(), LazyEmbedder(model, embedding.embedder)
             renew, attempts, on_progress = _renew(links, context.log), embedding.attempts(), _shown_on(advance, cells)
             unread: dict[str, str] = {}
-            unwanted = embedding.unwanted()
+            unwanted, scene_of = embedding.unwanted(), embedding.scene_of()
 
             def finished(some: Sequence[str]) -> "Iterator[tuple[str, CellEmbeddings | GeoPinError]]":
                 return embed_cells(
@@ -90,6 +92,7 @@ def embeddings(
                     on_progress=on_progress,
                     attempts=attempts,
                     unwanted=unwanted,
+                    scene_of=scene_of,
                     is_over=lambda: cells.deadline.is_over,
                 )
 
@@ -116,22 +119,24 @@ def cell_tasks(
     `down`: what was taken down by now; `unread` gets the cells that cannot be read, and why.
     """
     from geopin_assets.embedding.plan import CellTask
+    from geopin_assets.store.thinning import standing_in
 
     failures, files = storage.failures(), storage.vectors(model)
     for cell_id in cell_ids:
         failed = failures.read(cell_id)
         try:
-            cell, captures = _wanted(storage, cell_id, failed, down)
+            cell, there, captures = _wanted(storage, cell_id, failed, down)
         except GeoPinError as error:
             unread[cell_id] = f"{type(error).__name__}: {error}"
             continue
-        yield CellTask(cell_id, captures, failed, files.cell(cell_id), partial(_gone, cell), obeys)
+        stay = partial(standing_in, there, storage.settings().thin_m)
+        yield CellTask(cell_id, captures, failed, files.cell(cell_id), partial(_gone, cell), stay, obeys)
 
 
 def _wanted(
     storage: Storage, cell_id: str, failed: pl.DataFrame, down: Collection[str]
-) -> "tuple[CellFile, pl.DataFrame]":
-    """A cell, and those of its captures that the index wants, as the catalog decides once it knows of the failures."""
+) -> "tuple[CellFile, pl.DataFrame, pl.DataFrame]":
+    """A cell, its captures, and those that the index wants, as the catalog decides once it knows of the failures."""
     from geopin_assets.store.catalog import IMAGE_COLUMNS
     from geopin_assets.store.thinning import THINNING_COLUMNS, decided
 
@@ -139,7 +144,7 @@ def _wanted(
     there = cell.captures.filter(~pl.col("capture_id").is_in(list(down)))
     final = failed.filter(pl.col("next_try_at").is_null()).join(there, on=["capture_id", "image_version"], how="semi")
     reasons = decided(there, storage.settings().thin_m, set(final["capture_id"]))
-    return cell, there.filter(reasons.is_null())
+    return cell, there, there.filter(reasons.is_null())
 
 
 def _read(storage: Storage, cell_id: str, columns: Sequence[str]) -> "CellFile":
@@ -209,7 +214,7 @@ def _outcomes(
 
 def _is_left(storage: Storage, cell_id: str, result: "CellEmbeddings", down: Collection[str]) -> bool:
     """Whether a capture is wanted now that neither has a vector nor failed."""
-    _, wanted = _wanted(storage, cell_id, result.failures, down)
+    *_, wanted = _wanted(storage, cell_id, result.failures, down)
     known = pl.concat([result.images["capture_id"], result.failures["capture_id"]])
     return not wanted["capture_id"].is_in(known.implode()).all()
 

@@ -28,7 +28,7 @@ from geopin_assets.quality.crawl_state import (
 )
 from geopin_assets.quality.limits import losses_described, losses_too_large
 from geopin_assets.sources import SOURCES
-from geopin_assets.store.raw import Unknown
+from geopin_assets.store.accounts import Unknown
 
 _CELLS_SHOWN = 200
 _OLD_SCHEMA = pl.Schema({"source": pl.String(), "cell_id": pl.String(), "data_from": pl.Datetime("us", "UTC")})

@@ -27,7 +27,8 @@ from geopin_assets.sources.crawl import CellCrawl, crawl_cells
 from geopin_assets.store.schema import CAPTURE_DESCRIPTIONS, CAPTURE_SCHEMA
 
 if TYPE_CHECKING:
-    from geopin_assets.store.raw import CrawlAccount, RawStore
+    from geopin_assets.store.accounts import CrawlAccount
+    from geopin_assets.store.raw import RawStore
 
 COLUMNS = Columns(CAPTURE_SCHEMA, CAPTURE_DESCRIPTIONS)
 

@@ -24,7 +24,7 @@ from geopin_assets.exchange.manifest import Entry, Manifest, read_manifest
 from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.regions import in_order
-from geopin_assets.store.raw import CrawlAccount
+from geopin_assets.store.accounts import CrawlAccount
 
 LEASE = "adopting publications"
 
@@ -64,8 +64,9 @@ class Adoption:
             before = followed(self.storage, manifest.feed_id)
             if before is None:
                 raise ConfigurationError(f"nothing was taken of it yet: geopin import {self.of.address()}")
+            held = self.storage.catalog().size()[0]  # how many there are a stranger may say as well
             for step in steps(self.of, before.feed_id, before.sequence, before.head):
-                with opened(self.of, step.entry, self.most) as news:
+                with opened(self.of, step.entry, lambda captures: self.most(min(captures, held))) as news:
                     late = datetime.now(UTC) > step.entry.apply_takedowns_by and news.takedowns.height > 0
                     self.overdue = self.overdue or late
                     yield from self._take_down(defs, instance, news.takedowns, before.feed_id)

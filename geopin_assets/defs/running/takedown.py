@@ -28,7 +28,7 @@ from geopin_assets.platform.index_state import views_of
 from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.regions import in_order
-from geopin_assets.store.raw import CrawlAccount
+from geopin_assets.store.accounts import CrawlAccount
 
 
 @dataclass(frozen=True, slots=True)

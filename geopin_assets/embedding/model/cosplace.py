@@ -58,6 +58,11 @@ def _resnet(expansion: int, depths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*stem, *stages)
 
 
+def resnet18() -> nn.Sequential:
+    """Up to its last feature map."""
+    return _resnet(1, BACKBONES["ResNet18"].depths)
+
+
 def _vgg(depths: tuple[int, ...]) -> nn.Sequential:
     """Without its last ReLU and pooling: the last map has negative values, which the head clamps."""
     layers: list[nn.Module] = []

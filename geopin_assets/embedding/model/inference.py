@@ -31,7 +31,7 @@ vector does not depend on its batch."""
 BATCH_SIZE = {"cpu": 16, "mps": 64, "cuda": 256}
 """Images per call: several passes, so that one is sent while another computes."""
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of RGB in 0..1
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of RGB in 0..1
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "MPS backend out of memory", "STATUS_ALLOC_FAILED")
 """What the allocators of the CPU, MPS and cuDNN say; CUDA's own has a class for it."""
 _DTYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
@@ -104,8 +104,8 @@ class TorchEmbedder:
         self.model, self._device, self._is_compiled = model, torch.device(device), is_compiled
         self.batch_size = BATCH_SIZE[self._device.type]
         self._pass_size = pass_size or PASS_SIZE[self._device.type]
-        self._mean = torch.tensor(_MEAN, device=self._device).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(_STD, device=self._device).view(1, 3, 1, 1) * 255
+        self._mean = torch.tensor(MEAN, device=self._device).view(1, 3, 1, 1) * 255
+        self._std = torch.tensor(STD, device=self._device).view(1, 3, 1, 1) * 255
         dtype = dtype_on(self._device, precision)
         self._network = self._on_device(network, dtype)
         self._without_overflow = None if dtype is torch.float32 else network

@@ -11,6 +11,7 @@ import pytest
 from geopin_assets.cells import cell
 from geopin_assets.defs.assets.images import images
 from geopin_assets.embedding.plan import FAILURE_SCHEMA
+from geopin_assets.embedding.protocol import FLAWS
 from geopin_assets_tests.factories import capture, crawl
 from geopin_assets_tests.platform import CELLS, Installation
 
@@ -45,7 +46,7 @@ def test_images_are_counted_by_reason_and_a_few_of_each_flaw_shown(
     assert (told["images_without_vector"], told["blurred_images"], told["dark_images"]) == (6, 5, 0)
     assert told["examples"].count("https://panoramax.example/#c") == 4
     assert "| blurred |" in told["examples"] and "black" not in told["examples"]
-    assert set(told["thresholds"]) == {"blurred", "dark", "overexposed", "veiled", "no_detail"}
+    assert set(told["thresholds"]) == {reason.value for reason in FLAWS}
 
 
 def test_nothing_wrong_is_a_report_too(tmp_path: Path, instance: dg.DagsterInstance) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 import polars as pl
 
 from geopin_assets.capture import vector_id
+from geopin_assets.embedding.plan import FAILURE_SCHEMA
 from geopin_assets.embedding.protocol import VIEWS
 from geopin_assets.platform.index_state import lacking
 from geopin_assets_tests.platform import CELLS, Platform, Ran
@@ -64,17 +65,36 @@ def test_thinning_takes_vectors_and_leaves_rows_and_undoing_it_brings_them_back(
     assert_in_sync(platform, ran)
 
 
+def test_what_has_a_vector_leaves_when_its_keeper_has_one(ran: Ran) -> None:
+    """Not before, as long as the keeper's image cannot be had."""
+    platform, (keeper, owner) = ran.platform, _newest_of_a_drive(ran.platform)
+    cell_id = dict(platform.storage.catalog().places(CELLS).iter_rows())[keeper]
+    held = (vectors := platform.vectors(cell_id)).held()
+    vectors.commit(held.filter(pl.col("capture_id") != keeper), held)
+    platform.tell_sandbox("POST", {"source": "panoramax", "status": 503, "capture": keeper.partition(":")[2]})
+    platform.set(GEOPIN_THIN_M="1000", GEOPIN_REMOVAL_FLOOR="0", GEOPIN_MAX_REMOVAL_SHARE="0")
+    done = platform.run(ran.instance, reports=False)
+    assert done["index/embeddings"].totals["failed_images"] == 1
+    assert keeper in wanted(platform) and owner not in wanted(platform)
+    assert done["publish/vectorize"].totals["deleted"] > 1 and not done["publish/vectorize"].totals["upserted"]
+    assert not platform.index.get([vector_id(owner, 0)]).is_empty()
+    platform.tell_sandbox("DELETE")
+    platform.storage.failures().write(cell_id, FAILURE_SCHEMA.to_frame())  # as if it were hours later
+    done = platform.run(ran.instance, reports=False)
+    assert (done["index/embeddings"].totals["embedded"], done["publish/vectorize"].totals["deleted"]) == (1, 1)
+    assert platform.index.get([vector_id(owner, 0)]).is_empty()
+    assert not platform.index.get([vector_id(keeper, 0)]).is_empty()
+    assert_in_sync(platform, ran)
+
+
 def test_what_stood_for_others_and_cannot_be_had_gives_way_to_them_in_the_same_run(ran: Ran) -> None:
-    platform = ran.platform
+    platform, (keeper, owner) = ran.platform, _newest_of_a_drive(ran.platform)
     platform.set(GEOPIN_THIN_M="1000")  # one of each drive
     platform.run(ran.instance, reports=False)
-    keeper, owner = _keeper_and_one_of_its_own(platform)
-    cell_id = dict(platform.storage.catalog().places(CELLS).iter_rows())[keeper]
-    vectors = platform.vectors(cell_id)
+    assert keeper in wanted(platform) and owner not in wanted(platform)
+    vectors = platform.vectors(dict(platform.storage.catalog().places(CELLS).iter_rows())[keeper])
     vectors.objects.delete([vectors.key])  # all of the cell are fetched again
-    _, _, name = keeper.partition(":")
-    fault = {"source": "panoramax", "status": 410, "capture": name}
-    platform.tell_sandbox("POST", fault)
+    platform.tell_sandbox("POST", {"source": "panoramax", "status": 410, "capture": keeper.partition(":")[2]})
     done = platform.run(ran.instance, reports=False)
     assert done["index/embeddings"].totals["failed_images"] == 1
     assert owner in wanted(platform) and not platform.index.get([vector_id(owner, 0)]).is_empty()
@@ -83,9 +103,16 @@ def test_what_stood_for_others_and_cannot_be_had_gives_way_to_them_in_the_same_r
 
 
 def _keeper_and_one_of_its_own(platform: Platform) -> tuple[str, str]:
-    """The newest image of a drive of flat images, which stands for the one before it, and that one."""
-    captures = platform.storage.catalog().captures(CELLS).filter(~pl.col("is_pano"), source="panoramax")
-    drive = captures.filter(pl.col("sequence_id") == captures["sequence_id"].mode()[0]).sort("captured_at")
-    (keeper, why_not), (owner, why) = drive.select("capture_id", "not_indexed_because").reverse().head(2).iter_rows()
-    assert why_not is None and why == "thinned"
+    """The newest image of a drive, which stands for the one before it, and that one."""
+    keeper, owner = _newest_of_a_drive(platform)
+    reasons = dict(platform.storage.catalog().captures(CELLS).select("capture_id", "not_indexed_because").iter_rows())
+    assert reasons[keeper] is None and reasons[owner] == "thinned"
     return keeper, owner
+
+
+def _newest_of_a_drive(platform: Platform) -> tuple[str, str]:
+    """Two flat images."""
+    captures = platform.storage.catalog().captures(CELLS).filter(~pl.col("is_pano"), source="panoramax")
+    drive = captures.filter(pl.col("sequence_id") == captures["sequence_id"].mode().sort()[0]).sort("captured_at")
+    newest, before = drive.reverse()["capture_id"].head(2)
+    return newest, before

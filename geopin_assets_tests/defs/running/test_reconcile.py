@@ -21,6 +21,7 @@ from geopin_assets_tests.defs.running.test_takedown import GONE, HERE, STAYS, VI
 from geopin_assets_tests.defs.running.test_takedown import embedded as embedded
 from geopin_assets_tests.defs.running.test_takedown import published as published
 from geopin_assets_tests.defs.running.test_takedown import published_once as published_once
+from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.index.frames import NOW, publish_rows
 from geopin_assets_tests.platform import Installation, Platform
 
@@ -147,8 +148,9 @@ def test_whatever_was_lost_is_there_again(
     assert [v.state for v in place.search_index.versions().all()] == [State.SERVING]
     for store in place.search_index.metadata().parts:
         assert told(store).select("state", "vectors").rows() == [("serving", 24)]
-    again = below_raw(place, instance)
-    assert [again[asset].totals["upserted"] for asset in ("publish/d1", "publish/vectorize")] == [0, 0]
+    if IS_LONG or mishap in (lose_ledger_and_registry, add_orphans, divide_the_databases):
+        again = below_raw(place, instance)
+        assert [again[asset].totals["upserted"] for asset in ("publish/d1", "publish/vectorize")] == [0, 0]
 
 
 def test_looking_changes_nothing(published: Installation) -> None:

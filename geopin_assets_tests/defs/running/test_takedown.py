@@ -27,6 +27,7 @@ from geopin_assets.platform.index_state import desired_rows, desired_vectors
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import CellCrawl
 from geopin_assets.store.raw import RawStore
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.factories import DAY_2, capture, crawl
 from geopin_assets_tests.files.processes import at_work
 from geopin_assets_tests.index.frames import NOW, Faults, Killed, publish_rows
@@ -190,7 +191,7 @@ def test_a_takedown_killed_after_any_step_is_finished_by_repeating_it(
     shutil.copytree(data, tmp_path / "before")
     everything = len(take_down(place, instance))
     assert everything == 6  # index, raw, and four layers
-    for steps in range(everything):
+    for steps in range(examples(1, 0), everything, examples(2, 1)):
         shutil.rmtree(data)
         shutil.copytree(tmp_path / "before", data)
         take_down(place, instance, steps=steps)

@@ -59,7 +59,7 @@ def ids(crawl: CellCrawl) -> set[str]:
     return {capture.source_capture_id for capture in crawl.captures}
 
 
-@settings(max_examples=examples(30, 600), deadline=None)
+@settings(max_examples=examples(12, 600), deadline=None)
 @given(data=st.data(), cap=st.integers(12, 60), density=st.integers(5, 80), split_at=st.sampled_from([10, 20, 1000]))
 def test_captures_of_neighboring_cells_are_the_truth_and_each_is_in_one_of_them(
     data: st.DataObject, cap: int, density: int, split_at: int
