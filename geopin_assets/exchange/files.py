@@ -195,7 +195,7 @@ class CheckedFile:
         """Where the rows of each cell begin and end. Raises PayloadError where they are not together."""
         column = next(name for name in self._kind.schema.names if name.endswith("cell_id"))
         with reading(self.what):
-            ids = pl.Series(self._parquet.read([column])[column], dtype=pl.String)
+            ids = pl.Series(_valid(self._parquet.read([column]))[column], dtype=pl.String)
         runs = pl.DataFrame({"cell_id": ids}).with_row_index("start").with_columns(run=pl.col("cell_id").rle_id())
         found = runs.group_by("run", maintain_order=True).agg(
             pl.col("cell_id").first(), pl.col("start").first(), stop=pl.col("start").last() + 1
@@ -228,6 +228,12 @@ class CheckedFile:
     def _group(self, number: int) -> pl.DataFrame:
         if self._last is None or self._last[0] != number:
             with reading(self.what):
-                table = self._parquet.read_row_group(number)
+                table = _valid(self._parquet.read_row_group(number))
             self._last = number, self._kind.decode(table)
         return self._last[1]
+
+
+def _valid(table: pa.Table) -> pa.Table:
+    """Polars takes text for UTF-8, and any other ends the process."""
+    table.validate(full=True)
+    return table

@@ -77,12 +77,12 @@ def record_cells(folder: Path, answers: "Iterable[Answer]") -> pl.DataFrame:
 
 
 def read_cells(folder: Path) -> pl.DataFrame:
-    """The columns of CELLS; none yet where there is no file. Raises DamagedFileError."""
+    """The columns of CELLS; none yet where there is no file."""
     return parquet.read_if_there(folder / CELLS_FILE, pl.Schema(CELLS))
 
 
 def read(folder: Path) -> pl.DataFrame:
-    """All runs, oldest first; none yet where there is no file. Raises DamagedFileError."""
+    """All runs, oldest first; none yet where there is no file."""
     return parquet.read_if_there(folder / FILE, pl.Schema(SCHEMA))
 
 

@@ -6,7 +6,7 @@ one against one makes both doubtful. Here: that judgment, and the list of doubts
 `locate` weighs doubtful captures down, and people look at the list. Not here: asking, or showing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -97,8 +97,19 @@ def keep(folder: Path, doubts: pl.DataFrame, asked: Sequence[str]) -> pl.DataFra
     return kept
 
 
+def forget(folder: Path, capture_ids: Collection[str]) -> pl.DataFrame | None:
+    """Have nothing of these captures in the file, nor of doubts that rest on them; what is left, None: nothing had."""
+    of_these = pl.any_horizontal(pl.col("capture_id", "says").is_in(list(capture_ids)).fill_null(False))
+    held = read(folder)
+    kept = held.filter(~of_these)
+    if kept.height == held.height:
+        return None
+    parquet.write_frame(folder / FILE, kept)
+    return kept
+
+
 def read(folder: Path) -> pl.DataFrame:
-    """All doubts; none where there is no file yet. Raises DamagedFileError."""
+    """All doubts; none where there is no file yet."""
     return parquet.read_if_there(folder / FILE, pl.Schema(SCHEMA))
 
 

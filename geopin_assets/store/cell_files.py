@@ -17,6 +17,7 @@ import polars as pl
 
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files import parquet
+from geopin_assets.files.notes import read_note
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 from geopin_assets.installation import Mark
 from geopin_assets.store.schema import CATALOG_SCHEMA
@@ -87,10 +88,7 @@ class CellFiles:
 
     def mark(self) -> Mark | None:
         """The newest merge of all; None before the first."""
-        try:
-            return Mark.of(orjson.loads(self.objects.get(_MARK)))
-        except NoSuchObjectError:
-            return None
+        return read_note(self.objects, _MARK, Mark.of)
 
     def _count(self, cell_id: str) -> int | None:
         try:

@@ -189,9 +189,11 @@ def outliers(storage: Storage, search_index: SearchIndex) -> dg.MaterializeResul
 
     with storage.quality().as_folder(DOUBTED) as folder:
         doubts = read(folder)
-    storage.quality().put(FILE, page(doubts).encode())
-    known = storage.catalog().find_captures(doubts["capture_id"].to_list()).filter(held_in="captures")
-    listed = doubts.join(known, on="capture_id", how="semi").select("capture_id", pl.col("trust").round(3), "reason")
+    named = pl.concat([doubts["capture_id"], doubts["says"]]).drop_nulls().unique()
+    there = storage.catalog().find_captures(named.to_list()).filter(held_in="captures")["capture_id"].implode()
+    doubts = doubts.filter(pl.col("capture_id").is_in(there))  # others were taken down, or are not shown any more
+    storage.quality().put(FILE, page(doubts.filter(pl.col("says").is_in(there))).encode())
+    listed = doubts.select("capture_id", pl.col("trust").round(3), "reason")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": doubts.height,
