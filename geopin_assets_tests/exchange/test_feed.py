@@ -321,11 +321,11 @@ def test_publications_and_copies_are_in_any_store(object_store: ObjectStore) -> 
 
 def test_a_copy_follows_what_a_web_server_publishes(tmp_path: Path) -> None:
     world, publication, _ = two_weeks(tmp_path)
-    handler = partial(SilentHandler, directory=str(publication.root))
+    handler = partial(ExactHandler, directory=str(publication.root))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        of, copy = open_store(f"http://127.0.0.1:{server.server_port}"), memory_store()
+        of, copy = open_store(f"http://127.0.0.1:{server.server_port}/below/it/"), memory_store()
         follow(copy, of)
         world.put("g")
         world.publish(publication)
@@ -336,6 +336,12 @@ def test_a_copy_follows_what_a_web_server_publishes(tmp_path: Path) -> None:
     assert same(copy, fresh)
 
 
-class SilentHandler(SimpleHTTPRequestHandler):
+class ExactHandler(SimpleHTTPRequestHandler):
+    """Serves a folder at an address below its own, and nothing at one with a slash too many, as buckets do."""
+
+    def translate_path(self, path: str) -> str:
+        found = path.removeprefix("/below/it/")
+        return super().translate_path("/nothing" if found == path or found.startswith("/") else f"/{found}")
+
     def log_message(self, *_: object) -> None:
         return
