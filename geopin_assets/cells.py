@@ -69,7 +69,7 @@ def _lines(file: str) -> Iterator[list[str]]:
     return csv.reader(_text(file))
 
 
-_ID = re.compile(r"(?P<province>[a-z]+)-(?P<place>[a-z0-9-]+)-r(?P<row>\d{3})c(?P<column>\d{3})")
+_ID = re.compile(r"(?P<province>[a-z]{1,10})-(?P<place>[a-z0-9-]{1,100})-r(?P<row>\d{3})c(?P<column>\d{3})")
 
 
 @cache

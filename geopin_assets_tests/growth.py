@@ -13,7 +13,7 @@ Text = TypeVar("Text", str, bytes)
 
 MOST = 8.0
 _TRIES = 5
-_MEASURABLE_S = 0.001
+_MEASURABLE_S, _NOTICEABLE_S = 0.001, 0.003
 _SMALLEST, _LARGEST = 1024, 2**20
 
 
@@ -29,7 +29,7 @@ def growth(read: Callable[[Text], object], grain: Text, *, before: Text | None =
         least = [min(time_s, _cpu_s(read, text)) for time_s, text in zip(least, texts, strict=True)]
         if (ratio := least[2] / max(least[0], least[1] / 2)) < MOST or least[2] > 1:
             break
-    return ratio
+    return ratio if least[2] > _NOTICEABLE_S else 1.0
 
 
 def _cpu_s(read: Callable[[Text], object], text: Text) -> float:

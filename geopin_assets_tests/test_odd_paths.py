@@ -10,6 +10,7 @@ import pytest
 
 from geopin_assets.embedding.stored_vectors import stored_vectors
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.object_store import open_store
 from geopin_assets.photo_folder import LocalFolder
 from geopin_assets.settings import Settings
 from geopin_assets.sources.crawl import crawl_cell
@@ -79,3 +80,9 @@ def test_a_folder_in_which_duckdb_loses_its_journal_is_refused_before_anything_i
         Settings.from_env({"GEOPIN_DATA": str(tmp_path / "what?" / "data")})
     with pytest.raises(ConfigurationError, match="no catalog can be kept in"):
         Catalog(tmp_path / "what?" / "catalog.duckdb").captures(CELLS)
+
+
+@pytest.mark.parametrize("name", ["new\nline", "a\ttab"])
+def test_a_folder_in_which_nothing_can_be_stored_is_refused_in_words(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="a tab or line end in its name"):
+        open_store(tmp_path / name)

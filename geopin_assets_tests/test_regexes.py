@@ -17,20 +17,17 @@ from geopin_assets_tests.growth import MOST, growth
 
 parser = re._parser  # type: ignore[attr-defined]
 PACKAGE = Path(__file__).parents[1] / "geopin_assets"
-READ_FOREIGN_TEXT = ("sources", "embedding", "http_client", "index", "photo_folder", "quality", "files", "store")
-ALSO = ("environment", "licenses", "sphere", "variables", "xmp")
+OUR_OWN_TEXT = {"sandbox", "data", "declare.py"}
 ONCE = {"compile", "search", "match", "fullmatch", "findall", "finditer", "sub", "split"}
 ENOUGH = 300
 """Repeats up to so often are bounded."""
 
 
 def _modules() -> Iterator[tuple[str, Path]]:
-    for room in READ_FOREIGN_TEXT:
-        for path in sorted((PACKAGE / room).rglob("*.py")):
-            name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-            if ".model." not in name:
-                yield name, path
-    yield from ((f"geopin_assets.{name}", PACKAGE / f"{name}.py") for name in ALSO)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        if not OUR_OWN_TEXT.intersection(path.relative_to(PACKAGE).parts) and ".model." not in name:
+            yield name, path
 
 
 def _patterns() -> dict[str, tuple[str | bytes, int]]:
@@ -41,8 +38,8 @@ def _patterns() -> dict[str, tuple[str | bytes, int]]:
         if "re." not in source:
             continue
         for attribute, value in vars(importlib.import_module(name)).items():
-            for number, pattern in enumerate(value if isinstance(value, tuple) else (value,)):
-                pattern = pattern[0] if isinstance(pattern, tuple) and pattern else pattern
+            for number, pattern in enumerate(value if type(value) is tuple else (value,)):
+                pattern = pattern[0] if type(pattern) is tuple and pattern else pattern
                 if isinstance(pattern, re.Pattern):
                     found[f"{name}.{attribute}[{number}]"] = pattern.pattern, pattern.flags
         for node in ast.walk(ast.parse(source)):

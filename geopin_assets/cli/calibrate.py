@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 
 from geopin_assets.cli.console import console, stand_ins
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.locate.calibrating import calibrate
 from geopin_assets.locate.comparing import Comparison, comparison
-from geopin_assets.locate.evaluation import Figures, ask, calibrate, figures
+from geopin_assets.locate.confidence import FEWEST_NOWHERE, NEVER
+from geopin_assets.locate.evaluation import ask
+from geopin_assets.locate.figures import Figures, figures
 from geopin_assets.locate.locator import NOT_VERIFIED
 from geopin_assets.locate.opening import find_verifier, open_index, write_calibration
 from geopin_assets.locate.samples import draw_questions
@@ -29,6 +32,8 @@ def calibrate_and_report(settings: Settings, questions: int, verify: int) -> Non
         raise ConfigurationError(f"not enough to learn from: {error}") from error
     path = write_calibration(settings, calibration)
     _print(told)
+    if calibration.found_from == NEVER:
+        console.print(f"nothing will be called found: {FEWEST_NOWHERE} such are needed to know from what confidence on")
     console.print(f"kept in {path}")
 
 
@@ -56,8 +61,9 @@ def _print(told: Figures) -> None:
         f"{told.answers} captures asked of the other sources, {told.solvable} of them where one shows the place",
         f"right at once within 25 m: {told.recall['1@25']:.0%} of those{between('recall')}",
         *_points(told),
-        f"called found: {told.found:.0%}, right of these {told.found_right:.0%};"
-        f" of places that nobody shows {told.false_found:.1%}{between('false_found', 1)}",
+        f"called found: {told.found:.0%}, right of these {told.found_right:.0%}",
+        f"of {told.nowhere} where nothing around could be searched {told.false_found:.1%}"
+        f"{between('false_found', 1)} were called found, {told.nowhere_told:.0%} not covered",
         f"confidence off by {told.ece:.3f} (ECE), inside the radius {told.inside_radius:.0%}"
         f"{between('inside_radius')}; 68 % is right",
         f"where another source agrees, {told.agreement_at_equal_cosine[0]:+.0%} are right of those equally alike"

@@ -4,6 +4,7 @@ Here: which files, where to look, and how an answer is told. Not here: answers (
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import chain
 from math import isfinite
 from pathlib import Path
@@ -53,7 +54,7 @@ def locate_and_print(
     elif unread:
         console.print(f"{len(unread)} files could not be read:", *unread.values(), sep="\n  ")
     if page:
-        write_text(page, report(answers))
+        write_text(page, report(answers, unread, datetime.now(UTC)))
         console.print(f"written to {page}", soft_wrap=True) if not is_json else None
     return int(bool(unread))
 

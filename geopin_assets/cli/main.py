@@ -5,6 +5,7 @@ look something up answer at once.
 """
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from geopin_assets.cli.console import find_dagster_home
+from geopin_assets.cli.console import find_dagster_home, say_waits
 from geopin_assets.cli.groups import Json, MaxRemovals, catalog_app, index_app
 from geopin_assets.errors import GeoPinError
 from geopin_assets.settings import Settings
@@ -319,10 +320,30 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1")] = 3000) -> N
 
 
 def main() -> None:
-    """Entry point: a project error is one line on stderr and exit code 1, not a traceback."""
+    """Entry point: a project error is one line on stderr and exit code 1, not a traceback.
+
+    So is what the disk says of files that are not ours to write, Dagster's among them.
+    """
     try:
         find_dagster_home()
+        say_waits()
         app()
-    except GeoPinError as error:
-        typer.echo(f"geopin: {error}", err=True)
+    except Exception as error:
+        if (said := _said(error)) is None:
+            raise
+        typer.echo(f"geopin: {said}", err=True)
         sys.exit(1)
+
+
+def _said(error: Exception) -> GeoPinError | None:
+    """The project's error for what ended a command, if the command itself is not wrong."""
+    from sqlite3 import Error
+
+    from geopin_assets.files import damage, sqlite
+
+    cause = getattr(error, "orig", None) or error  # what SQLAlchemy was told
+    if isinstance(cause, Error):
+        return sqlite.meaning(Path(os.environ.get("DAGSTER_HOME", "")), cause)
+    if isinstance(error, GeoPinError):
+        return error
+    return damage.of_disk(error, str(getattr(error, "filename", None) or "a file"))

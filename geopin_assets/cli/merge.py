@@ -4,13 +4,12 @@ The remedy where embedding and publishing stop because the catalog was lost, dam
 another installation's. No source is asked, and nothing is deleted.
 """
 
-import dagster as dg
-
 from geopin_assets.cells import cell_ids as all_cell_ids
 from geopin_assets.cli.console import console, dagster_home, terminal
 from geopin_assets.cli.run import ConsoleProgress, print_layer
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.graph import CATALOG
+from geopin_assets.defs.running.home import open_instance
 from geopin_assets.defs.running.local_run import layer
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.damage import set_aside
@@ -23,16 +22,17 @@ from geopin_assets.settings import Settings
 def merge_and_report(settings: Settings, *, is_anew: bool = False) -> int:
     """Merge what the catalog lacks, or all of it anew. Returns the exit code: 1 when a raw file could not be merged."""
     storage = Storage()
-    if is_anew and settings.catalog_path.exists():
-        console.print(f"set aside: {set_aside(settings.catalog_path)}")
-    _set_aside_what_is_no_use(settings, storage)
+    with storage.leases().held(CATALOG, what="setting it aside" if is_anew else "looking at it"):
+        if is_anew and settings.catalog_path.exists():
+            console.print(f"set aside: {set_aside(settings.catalog_path)}")
+        _set_aside_what_is_no_use(settings, storage)
     lacking = storage.catalog().unmerged(storage.raw())
     console.print(f"{len(lacking)} cells have raw files that the catalog lacks")
     is_failed = False
     if cell_ids := in_order(set(lacking).intersection(all_cell_ids())):
         dagster_home()
         terminal()
-        with dg.DagsterInstance.get() as instance:
+        with open_instance() as instance:
             job = build_definitions(progress=ConsoleProgress()).resolve_implicit_global_asset_job_def()
             result = layer(job, instance, CATALOG, cell_ids)
         print_layer(result)

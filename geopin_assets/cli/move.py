@@ -4,9 +4,13 @@ The catalog, the ledger, the embedded index and Dagster's history stay where the
 from what is moved. Not here: copying and comparing (`files/moving.py`).
 """
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 from geopin_assets.cli.console import console
 from geopin_assets.defs.graph import GRAPH
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.lease import StillHeldError
 from geopin_assets.files.moving import copy, differences, surplus
 from geopin_assets.files.object_store import ObjectStore, open_store
 from geopin_assets.platform.parts import Storage
@@ -20,13 +24,17 @@ _SHOWN = 10
 def move_and_report(settings: Settings, to: str, *, exactly: bool) -> int:
     """Copy, then compare; exit code 1 where something differs at the end."""
     storage = Storage()
-    _check_idle(storage)
     there = open_store(to, endpoint_url=settings.s3_endpoint_url, access=settings.s3)
     if there.address() == storage.objects().address():
         raise ConfigurationError(f"{to}: the store is there already")
     if not storage.raw().objects.walk():
         raise ConfigurationError(f"{storage.objects().address()}: no raw files are there, so there is nothing to move")
     pairs = [(storage.objects(folder), there.below(folder)) for folder in FOLDERS]
+    with _alone(storage):
+        return _copied(pairs, to, exactly=exactly)
+
+
+def _copied(pairs: list[tuple[ObjectStore, ObjectStore]], to: str, *, exactly: bool) -> int:
     _make_room(pairs, exactly=exactly)
     for here, other in pairs:
         console.print(f"{copy(here, other)} objects copied to {other.address()}")
@@ -42,10 +50,16 @@ def move_and_report(settings: Settings, to: str, *, exactly: bool) -> int:
     return 0
 
 
-def _check_idle(storage: Storage) -> None:
-    held = [str(holder) for node in GRAPH for holder in storage.leases().holders(node.key)]
-    if held:
-        raise ConfigurationError(f"somebody is at work here, stop the daemon first: {held[0]}")
+@contextmanager
+def _alone(storage: Storage) -> Iterator[None]:
+    """Nobody works on anything here meanwhile; who begins to waits."""
+    try:
+        with ExitStack() as held:
+            for node in GRAPH:
+                held.enter_context(storage.leases().held(node.key, what="geopin move", patience_s=0.0))
+            yield
+    except StillHeldError as error:
+        raise ConfigurationError(f"somebody is at work here, stop the daemon first: {error}") from error
 
 
 def _make_room(pairs: list[tuple[ObjectStore, ObjectStore]], *, exactly: bool) -> None:

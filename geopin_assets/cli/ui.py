@@ -40,7 +40,7 @@ _LOOK_S = 0.2
 """The main thread hears of a signal that another thread took only between two steps of its own."""
 _SENSOR_S = "300"
 """For one look at all cells: seconds, but on a busy machine the usual 60 would not be enough."""
-_COLORS = re.compile(r"\x1b\[[0-9;]*m")
+_COLORS = re.compile(r"\x1b\[[0-9;]*+m")
 _MATTERS = re.compile(r" - (?:ERROR|CRITICAL) - ")
 _LAST_LINES = 15
 

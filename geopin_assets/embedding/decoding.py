@@ -54,7 +54,7 @@ _MEANINGS = (
 )
 """What simplejpeg says of 12 bits a sample, and of memory that it does not get."""
 _ORIENTATION, _SHORT, _DNG_VERSION = 0x0112, 3, 0xC612
-_MOST_TILES, _HEADER_BYTES = 2_000, 64 * 2**10
+_MOST_TILES, _HEADER_BYTES, _HEADER_SEGMENTS = 2_000, 64 * 2**10, 100
 """Raw images come as some hundred tiles, each a lossless JPEG."""
 
 
@@ -108,7 +108,7 @@ def _tiff(data: bytes) -> Jpeg | PillowImage:
 def _preview_px(header: bytes) -> int:
     """How many pixels a JPEG that begins so has; 0 for a lossless one, which is raw, and for none."""
     try:
-        return math.prod(Jpeg(header).size)
+        return math.prod(Jpeg(header, most_segments=_HEADER_SEGMENTS).size)
     except ValueError:
         return 0
 

@@ -44,8 +44,8 @@ class Jpeg:
 
     max_pixels = 100_000_000
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self, data: bytes, *, most_segments: int = MAX_SEGMENTS) -> None:
+        self._data, self._most = data, most_segments
         self.size = (0, 0)
         self.exif = b""
         self._components = 0
@@ -117,7 +117,7 @@ class Jpeg:
 
     def _read_header(self) -> None:
         """The segments up to the first scan."""
-        for kind, start, end in _segments(self._data):
+        for kind, start, end in _segments(self._data, self._most):
             if kind in _RARE:
                 raise ValueError(f"unsupported: frame {kind:X}")
             if kind in _SEQUENTIAL | _PROGRESSIVE and start + 5 < end:
@@ -133,19 +133,19 @@ class Jpeg:
         raise ValueError("cut short before the picture begins")
 
     def _has_end(self) -> bool:
-        return any(kind == _END for kind, _, _ in _segments(self._data))
+        return any(kind == _END for kind, _, _ in _segments(self._data, self._most))
 
     def _has_too_many_scans(self) -> bool:
         """Counting bytes is 30 times as fast as the walk, and counts too many: a video behind the picture, say."""
         if self._data.count(b"\xff\xda") <= MAX_SCANS:
             return False
-        return sum(kind == _SCAN for kind, _, _ in _segments(self._data)) > MAX_SCANS
+        return sum(kind == _SCAN for kind, _, _ in _segments(self._data, self._most)) > MAX_SCANS
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def _segments(data: bytes, most: int) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of every segment up to that which ends the picture, found as libjpeg finds them."""
     position = 2
-    for _ in range(MAX_SEGMENTS):
+    for _ in range(most):
         marker = _MARKER.match(data, position)
         if marker is None:
             return
@@ -154,4 +154,4 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         yield kind, start, position
         if kind == _END:
             return
-    raise ValueError(f"unsupported: more than {MAX_SEGMENTS} segments")
+    raise ValueError(f"unsupported: more than {most} segments")

@@ -25,6 +25,7 @@ from geopin_assets.exchange.following import Opened, crawls_of, part_files
 from geopin_assets.exchange.items import ITEM_SCHEMA
 from geopin_assets.exchange.manifest import Manifest, ModelFacts
 from geopin_assets.files.atomic import write_bytes
+from geopin_assets.files.damage import set_aside
 from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.platform.parts import Storage
 from geopin_assets.sources import SOURCES
@@ -56,7 +57,8 @@ def followed(storage: Storage, feed_id: str) -> Followed | None:
     try:
         return Followed(**orjson.loads(path.read_bytes()))
     except (orjson.JSONDecodeError, TypeError) as error:
-        raise DamagedFileError(f"{path} cannot be read: delete it, and import the publication again") from error
+        set_aside(path)
+        raise DamagedFileError(f"{path} could not be read and was set aside: import the publication again") from error
 
 
 def note_followed(storage: Storage, done: Followed) -> None:

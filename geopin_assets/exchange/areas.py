@@ -110,7 +110,8 @@ def _area(feature: Any, where: str) -> Area:
 
 
 def look(catalog: Catalog, area: Area, since: datetime | None, now: datetime) -> Look:
-    """What the catalog holds in an area."""
+    """What the catalog holds in an area. Times ahead of now are of clocks that were wrong, and count for nothing."""
+    since = since if since and since <= now else None
     west, south, east, north = area.shape.bounds
     cell_ids = (
         [cell.cell_id for cell in cells_in(Bbox(west, south, east, north))] if west < east and south < north else []
@@ -122,8 +123,10 @@ def look(catalog: Catalog, area: Area, since: datetime | None, now: datetime) ->
     time = pl.Datetime("us", "UTC")
     schema = pl.Schema({"source": pl.String(), "captured_at": time, "first_seen_at": time})
     rows = pl.concat([pl.DataFrame(schema=schema), *(one.cast(schema) for one in found)])
-    newest_at, seen_until = (cast("datetime | None", rows[name].max()) for name in ("captured_at", "first_seen_at"))
-    fresh = rows.filter(pl.col("first_seen_at") > since) if since else rows.clear()
+    past = rows.filter(pl.col("first_seen_at") <= now)
+    newest_at = cast("datetime | None", rows["captured_at"].max())
+    seen_until = cast("datetime | None", past["first_seen_at"].max())
+    fresh = past.filter(pl.col("first_seen_at") > since) if since else past.clear()
     return Look(
         captures=_counts(rows),
         newest_at=newest_at,

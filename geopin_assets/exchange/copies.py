@@ -24,13 +24,18 @@ from geopin_assets.files.object_store import ObjectStore
 def bring_up_to_date(copy: ObjectStore, of: ObjectStore, most: Most) -> Iterator[Manifest]:
     """Take a publication, or the entries of its feed since it was taken; the copy's manifest after each step.
 
-    Raises what `following.steps`, `opened` and `verify` raise; the copy is then as the last step left it.
+    Raises what `following.steps`, `opened` and `verify` raise, and ConflictError where another process does the same;
+    the copy is then as the last step left it.
     """
-    mine = taken(copy)
+    version, mine = taken(copy)
     if mine is None:
-        yield (mine := _take(copy, of))
+        mine = _take(copy, of)
+        version = put_manifest(copy, mine, version)
+        yield mine
     for step in steps(of, mine.feed_id, mine.sequence, mine.head):
-        yield (mine := _apply(copy, mine, of, step, most))
+        mine = _apply(copy, mine, of, step, most)
+        version = put_manifest(copy, mine, version)
+        yield mine
 
 
 def _take(copy: ObjectStore, of: ObjectStore) -> Manifest:
@@ -40,7 +45,6 @@ def _take(copy: ObjectStore, of: ObjectStore) -> Manifest:
             copyfile(found, path)
     mine = manifest.model_copy(update={"oldest": manifest.sequence + 1})
     verify(copy, mine)
-    put_manifest(copy, mine)
     return mine
 
 
@@ -75,7 +79,6 @@ def _apply(copy: ObjectStore, mine: Manifest, of: ObjectStore, step: Step, most:
         "captures", 0
     ):
         raise PayloadError(f"{of.address()}: publish {entry.sequence} makes another number of captures than it states")
-    put_manifest(copy, manifest)
     return manifest
 
 

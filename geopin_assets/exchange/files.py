@@ -194,15 +194,18 @@ class CheckedFile:
     def cells(self) -> dict[str, tuple[int, int]]:
         """Where the rows of each cell begin and end. Raises PayloadError where they are not together."""
         column = next(name for name in self._kind.schema.names if name.endswith("cell_id"))
-        with reading(self.what):
-            ids = pl.Series(self._parquet.read([column])[column], dtype=pl.String)
-        runs = pl.DataFrame({"cell_id": ids}).with_row_index("start").with_columns(run=pl.col("cell_id").rle_id())
-        found = runs.group_by("run", maintain_order=True).agg(
-            pl.col("cell_id").first(), pl.col("start").first(), stop=pl.col("start").last() + 1
-        )
-        if found["cell_id"].n_unique() != found.height or found["cell_id"].null_count():
-            raise PayloadError(f"{self.what}: the rows of a cell are not together")
-        return {cell_id: (start, stop) for cell_id, start, stop in found.drop("run").iter_rows()}
+        found: dict[str, tuple[int, int]] = {}
+        row, last = 0, ""
+        for number in range(self._parquet.num_row_groups):  # all at once are 1 GB of a large province
+            with reading(self.what):
+                ids = pl.Series(_valid(self._parquet.read_row_group(number, [column]))[column], dtype=pl.String)
+            for length, cell_id in ids.rle().struct.unnest().iter_rows():
+                if cell_id is None or (cell_id in found and cell_id != last):
+                    raise PayloadError(f"{self.what}: the rows of a cell are not together")
+                first, _ = found.get(cell_id, (row, row))
+                found[cell_id] = first, row + length
+                row, last = row + length, cell_id
+        return found
 
     def of(self, cell_id: str) -> Iterator[pl.DataFrame]:
         """The rows of a cell, a row group at a time; nothing for one that is not in it."""
@@ -228,6 +231,12 @@ class CheckedFile:
     def _group(self, number: int) -> pl.DataFrame:
         if self._last is None or self._last[0] != number:
             with reading(self.what):
-                table = self._parquet.read_row_group(number)
+                table = _valid(self._parquet.read_row_group(number))
             self._last = number, self._kind.decode(table)
         return self._last[1]
+
+
+def _valid(table: pa.Table) -> pa.Table:
+    """Polars takes text for UTF-8, and any other ends the process."""
+    table.validate(full=True)
+    return table

@@ -21,9 +21,11 @@ from xml.etree import ElementTree
 
 import orjson
 
-from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError
+from geopin_assets.errors import ConfigurationError, GeoPinError
 from geopin_assets.exchange.areas import Area, Kind, Look, Notice, look, news
 from geopin_assets.files.atomic import write_bytes
+from geopin_assets.files.notes import read_note
+from geopin_assets.files.object_store import open_store
 from geopin_assets.http_client import HttpClient, hide_path
 from geopin_assets.store.catalog import Catalog
 
@@ -83,7 +85,7 @@ class Teller:
         state = replace(before, look=after, waiting=waiting, shown=(*reversed(found), *before.shown)[:_SHOWN])
         self._write(area.id, state)
         write_bytes(self.feeds / f"{area.id}.xml", self._feed(area, state.shown, now))
-        if state.waiting and not (state.not_before and state.not_before > now):
+        if state.waiting and not _is_backing_off(state, now):
             self._post(area, state, now)
 
     def _post(self, area: Area, state: State, now: datetime) -> None:
@@ -145,19 +147,15 @@ class Teller:
         return ElementTree.tostring(feed, encoding="utf-8", xml_declaration=True)
 
     def _read(self, area_id: str) -> State:
-        path = self.folder / f"{area_id}.json"
-        try:
-            held = orjson.loads(path.read_bytes())
-            about = held["look"] and Look(**held["look"] | _times(held["look"], "newest_at", "seen_until"))
-            notices: dict[str, Any] = {name: tuple(map(_notice, held[name])) for name in ("waiting", "shown")}
-            return State(about, **notices, failed=int(held["failed"]), **_times(held, "not_before"))
-        except FileNotFoundError:
-            return State()
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{path} cannot be read: delete it, and the area is looked at as if anew") from error
+        return read_note(open_store(self.folder), f"{area_id}.json", _state) or State()
 
     def _write(self, area_id: str, state: State) -> None:
         write_bytes(self.folder / f"{area_id}.json", orjson.dumps(asdict(state)))
+
+
+def _is_backing_off(state: State, now: datetime) -> bool:
+    """A time that is further ahead than anyone waits was written by a clock that was wrong."""
+    return state.not_before is not None and now < state.not_before <= now + _BACK_OFF[-1]
 
 
 def _message(area: Area, notice: Notice) -> dict[str, Any]:
@@ -175,6 +173,12 @@ def _add(parent: ElementTree.Element, name: str, text: str = "") -> ElementTree.
     child = ElementTree.SubElement(parent, name)
     child.text = "".join(c for c in text if c.isprintable())
     return child
+
+
+def _state(held: dict[str, Any]) -> State:
+    about = held["look"] and Look(**held["look"] | _times(held["look"], "newest_at", "seen_until"))
+    notices: dict[str, Any] = {name: tuple(map(_notice, held[name])) for name in ("waiting", "shown")}
+    return State(about, **notices, failed=int(held["failed"]), **_times(held, "not_before"))
 
 
 def _notice(held: dict[str, Any]) -> Notice:

@@ -77,20 +77,21 @@ def publish(
 
     Raises ConfigurationError for a folder that another installation publishes to.
     """
-    before = published(store)
+    version, before = published(store)
     if before and before.installation_id != now_there.installation_id:
         raise ConfigurationError(
             f"{store.address()} is published by installation {before.installation_id}, this is another"
         )
-    return _Publish(now_there, store, now, takedown_days, frozenset(without), before).run()
+    return _Publish(now_there, store, now, takedown_days, frozenset(without), version, before).run()
 
 
-def published(store: ObjectStore) -> Manifest | None:
-    """What is there; None before the first publish."""
+def published(store: ObjectStore) -> tuple[str | None, Manifest | None]:
+    """What is there, and its version as an object, of this moment or older; None before the first publish."""
+    stored = store.find(MANIFEST)
     try:
-        return read_manifest(store)
+        return (stored.version, read_manifest(store)) if stored else (None, None)
     except NoSuchObjectError:
-        return None
+        return None, None
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class _Publish:
     now: datetime
     takedown_days: int
     without: frozenset[str]
+    version: str | None
     before: Manifest | None
     tally: Tally = field(default_factory=Tally)
 
@@ -249,17 +251,20 @@ class _Publish:
             head=head,
             oldest=oldest,
         )
-        put_manifest(self.store, manifest)
+        put_manifest(self.store, manifest, self.version)
         return manifest
 
 
-def put_manifest(store: ObjectStore, manifest: Manifest) -> None:
-    """Make this the publication, and remove what is none of it: what a killed publish left, too."""
-    store.put(MANIFEST, manifest.content())
+def put_manifest(store: ObjectStore, manifest: Manifest, version: str | None) -> str:
+    """Make this the publication in place of the one of that version, and remove what is none of it: what a killed
+    publish left, too. Its version. Raises ConflictError, changing nothing, where another one is there by now.
+    """
+    now = store.put(MANIFEST, manifest.content(), if_absent=version is None, if_version=version)
     kept = {MANIFEST, *(file.key for file in manifest.files())}
     folders = {entry_folder(number) for number in range(manifest.oldest, manifest.sequence + 1)}
     found = (stored.key for stored in store.walk())
     store.delete([key for key in found if _is_ours(key) and key not in kept and key.rpartition("/")[0] not in folders])
+    return now
 
 
 def _is_ours(key: str) -> bool:

@@ -21,6 +21,7 @@ from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, CheckedFile, frames_
 from geopin_assets.exchange.items import ITEM_SCHEMA, vector_file_schema
 from geopin_assets.exchange.manifest import ModelFacts
 from geopin_assets.index.versions import State
+from geopin_assets.platform.evidence import Evidence
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 
 COLUMNS = pl.Schema({name: dtype for name, dtype in ITEM_SCHEMA.items() if not name.startswith("vectors")})
@@ -73,7 +74,11 @@ def searched_model(embedding: Embedding, search_index: SearchIndex) -> Model:
 
 @contextmanager
 def snapshot(storage: Storage, model: Model, cell_ids: Sequence[str], region: str) -> Iterator[Snapshot]:
-    """What there is now, until the end; one at a time."""
+    """What there is now, until the end; one at a time.
+
+    Raises StaleCatalogError where the catalog was lost, or put back from a copy: others would be told that all is gone.
+    """
+    Evidence(storage).check_catalog()
     folder = storage.settings().data_dir / "exchange.tmp"
     with storage.leases().held("a snapshot of the catalog", what="export"):
         rmtree(folder, ignore_errors=True)

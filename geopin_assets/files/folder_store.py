@@ -12,6 +12,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import BinaryIO, Self
 
+from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.atomic import replacing
 from geopin_assets.files.lock import locked
 from geopin_assets.files.object_store import WRITING_LOCK, ObjectStore, Stored, checked
@@ -24,6 +25,8 @@ class FolderStore(ObjectStore):
     def __init__(self, root: Path, *, is_durable: bool = True) -> None:
         from obstore.store import LocalStore
 
+        if any(ord(character) < ord(" ") for character in str(root)):
+            raise ConfigurationError(f"{str(root)!r}: a folder with a tab or line end in its name cannot be used")
         self.root, self._is_durable = root, is_durable
         super().__init__(LocalStore(), str(root), f"{root.resolve().as_posix()[1:]}/")
 

@@ -8,6 +8,7 @@ what follows from damage (`damage.py` says what it is). Importing this imports n
 DuckDB and polars' scans do not look at the checksums: whoever hands a file to them checks it first, if it matters.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from io import BytesIO
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.atomic import replacing
-from geopin_assets.files.damage import reading
+from geopin_assets.files.damage import reading, set_aside
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from geopin_assets.files.object_store import ObjectStore
 
+_log = logging.getLogger(__name__)
 _END_BYTES = 32_768
 """More than the metadata of most files; often all of one."""
 _DICTIONARY_BYTES = 16_384
@@ -72,15 +74,18 @@ def read_frame(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFram
 def read_if_there(path: Path, schema: "pl.Schema") -> "pl.DataFrame":
     """The columns of a schema, of a file that any version wrote: what it lacks is null. Empty where there is no file.
 
-    Raises DamagedFileError.
+    Of what goes on whatever became of it: a damaged file is set aside, said in the log, and begun anew.
     """
     import polars as pl
 
     try:
         found = read_frame(path)
+        return pl.concat([schema.to_frame(), found], how="diagonal").select(schema.names())
     except FileNotFoundError:
         return schema.to_frame()
-    return pl.concat([schema.to_frame(), found], how="diagonal").select(schema.names())
+    except (DamagedFileError, pl.exceptions.PolarsError) as error:
+        _log.warning("%s: set aside as %s", error, set_aside(path))
+        return schema.to_frame()
 
 
 def read_metadata(path: Path) -> dict[str, str]:

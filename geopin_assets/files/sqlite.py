@@ -49,8 +49,8 @@ def opened(
                 connection.executescript(schema)
             yield connection
     except sqlite3.Error as error:
-        if meaning := _meaning(path, error):
-            raise meaning from error
+        if known := meaning(path, error):
+            raise known from error
         raise
 
 
@@ -89,7 +89,7 @@ def transaction(path: Path, schema: str = "", *, is_durable: bool = True) -> Ite
         yield connection
 
 
-def _meaning(path: Path, error: sqlite3.Error) -> GeoPinError | None:
+def meaning(path: Path, error: sqlite3.Error) -> GeoPinError | None:
     """The project's error for what is wrong with the file; None for what is wrong with a statement."""
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the plain code of an extended one
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:

@@ -50,7 +50,8 @@ def _missing(text: str, what: str) -> GeoPinError:
 
 def _refused(kind: str, text: str, what: str) -> GeoPinError:
     """By obstore's own class where it has one, by the status of the answer where all it says is "generic"."""
-    status, said = _status(text), f"{what}: {_said(text) or kind}"
+    nobody = "no answer" if kind == "GenericError" else kind
+    status, said = _status(text), f"{what}: {_said(text) or nobody}"
     if kind in ("AlreadyExistsError", "PreconditionError") or status == 409:
         return ConflictError(f"{what}: another process has written it")
     if _code(text) == "NoSuchBucket":

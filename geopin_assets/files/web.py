@@ -25,4 +25,4 @@ def open_web(address: str) -> "HTTPStore":
     options: ClientConfig = {"allow_http": True, "connect_timeout": "20s", "timeout": _TIMEOUT}
     retry: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
     with understood(address):
-        return HTTPStore.from_url(address.rstrip("/") + "/", client_options=options, retry_config=retry)
+        return HTTPStore.from_url(address.rstrip("/"), client_options=options, retry_config=retry)

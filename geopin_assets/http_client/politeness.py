@@ -66,8 +66,8 @@ class DailyUse:
         on_losable(self._place, _SCHEMA, count)
 
     def stop(self, name: str, kind: str, seconds: float, reason: str) -> None:
-        """Let no request of this kind through for `seconds`, in this run and in later ones."""
-        until_s = self._now()[0] + seconds
+        """Let no request of this kind through for `seconds`, a day at most, in this run and in later ones."""
+        until_s = self._now()[0] + min(seconds, _DAY_S)
         insert = (
             "insert into stopped values (?, ?, ?, ?) on conflict (name, kind) do update set until_s = ?, reason = ?"
         )
@@ -81,8 +81,9 @@ class DailyUse:
 
     def stops(self) -> list[tuple[str, str, datetime, str]]:
         """(name, kind, until, reason) of every stop that is in force."""
-        select = "select name, kind, until_s, reason from stopped where until_s > ? order by name, kind"
-        rows = self._rows(select, self._now()[0])
+        now_s, _ = self._now()
+        where = "where until_s > ? and until_s <= ? order by name, kind"
+        rows = self._rows(f"select name, kind, until_s, reason from stopped {where}", now_s, now_s + _DAY_S)  # noqa: S608
         return [(name, kind, datetime.fromtimestamp(until_s, UTC), reason) for name, kind, until_s, reason in rows]
 
     def _now(self) -> tuple[float, str]:
@@ -91,13 +92,13 @@ class DailyUse:
 
     def _raise_if_stopped(self, db: Connection, name: str, kind: str, now_s: float) -> None:
         row = db.execute("select until_s, reason from stopped where name = ? and kind = ?", (name, kind)).fetchone()
-        if row is not None and row[0] > now_s:
+        if row is not None and now_s < row[0] <= now_s + _DAY_S:  # what is farther ahead, a wrong clock wrote
             until = datetime.fromtimestamp(row[0], UTC)
             message = f"{name}: {kind} are not asked for until {until:%Y-%m-%d %H:%M} UTC: {row[1]}"
             raise BudgetSpent(message, retry_after_s=row[0] - now_s)
 
-    def _rows(self, select: str, since: object) -> list[Any]:
-        return on_losable(self._place, _SCHEMA, lambda db: db.execute(select, (since,)).fetchall(), is_writing=False)
+    def _rows(self, select: str, *within: object) -> list[Any]:
+        return on_losable(self._place, _SCHEMA, lambda db: db.execute(select, within).fetchall(), is_writing=False)
 
 
 BREAKER_FAILURES = 10

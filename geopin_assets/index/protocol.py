@@ -104,6 +104,10 @@ class Searchable(Protocol):
         """
         ...
 
+    def get(self, vector_ids: Sequence[str]) -> pl.DataFrame:
+        """The stored vectors among these ids, in any order, with the columns of `vector_schema`."""
+        ...
+
 
 class Readable(Protocol):
     """What a search asks of a metadata store, whole or in shards."""
@@ -149,10 +153,6 @@ class VectorIndex(Searchable, Protocol):
 
     def delete(self, vector_ids: Sequence[str]) -> str:
         """Remove vectors; unknown ids are ignored; a mutation id."""
-        ...
-
-    def get(self, vector_ids: Sequence[str]) -> pl.DataFrame:
-        """The stored vectors among these ids, in any order, with the columns of `vector_schema`."""
         ...
 
     def info(self) -> IndexInfo: ...

@@ -97,6 +97,11 @@ class SearchedIndex:
             found = threads.map(lambda part: part.query(vector, top_k, where=where), self.shards.parts)
             return pl.concat(list(found)).sort("score", "vector_id", descending=[True, False]).head(top_k)
 
+    def get(self, vector_ids: Sequence[str]) -> pl.DataFrame:
+        """Of whichever shard has them; see `VectorIndex.get`."""
+        with ThreadPoolExecutor(len(self.shards.parts)) as threads:
+            return pl.concat(list(threads.map(lambda part: part.get(vector_ids), self.shards.parts)))
+
 
 @dataclass(frozen=True, slots=True)
 class SearchedStore:

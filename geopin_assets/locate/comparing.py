@@ -8,6 +8,7 @@ found (`verify.py`) or kept (`features.py`), how images are read (`references.py
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 
 import polars as pl
 
@@ -23,7 +24,7 @@ from geopin_assets.sources.links import LinkedCapture, Links
 Renew = Callable[[Sequence[CaptureImage]], Mapping[str, str | Failure]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Comparison:
     """Compares with published images, fetched politely while it is open."""
 
@@ -34,13 +35,17 @@ class Comparison:
     renew: Renew
     kept: KeptFeatures
     within_s: float = WITHIN_S
+    images_left: float = inf
+    """So many may be fetched for questions; those whose points are kept cost none."""
 
     def inliers(self, frames: Sequence[Image], matches: Sequence[Match]) -> dict[str, int]:
         """Of a photo, in one frame or the views of a panorama: its best count with each match."""
         return self._counted([self.verifier.features(frame) for frame in frames], self._features(matches))
 
     def of_question(self, question: Question, matches: Sequence[Match]) -> dict[str, int]:
-        """Of a published capture; nothing if its own image cannot be had."""
+        """Of a published capture; nothing if its own image cannot be had, or no more may be fetched."""
+        if self.images_left <= 0:
+            return {}
         features = self._features([question.row, *matches])
         asked = features.pop(question.row["capture_id"], None)
         return self._counted([asked], features) if asked else {}
@@ -59,6 +64,7 @@ class Comparison:
         views = {image.capture_id: View(image.capture_id, view, image.image_version) for image, view in images.items()}
         kept = self.kept.read(views.values())
         lacking = {image: view for image, view in images.items() if image.capture_id not in kept}
+        self.images_left -= len(lacking)
         fetched = reference_images(lacking, self.fetcher, self.renew, self.within_s)
         found = {capture_id: self.verifier.features(image) for capture_id, image in fetched.items()}
         self.kept.keep({views[capture_id]: features for capture_id, features in found.items()})
@@ -66,11 +72,14 @@ class Comparison:
 
 
 @contextmanager
-def comparison(verifier: Verifier, storage: Storage, embedding: Embedding, sources: Sources) -> Iterator[Comparison]:
-    """Links of sources are renewed where theirs have expired."""
+def comparison(
+    verifier: Verifier, storage: Storage, embedding: Embedding, sources: Sources, images: float = inf
+) -> Iterator[Comparison]:
+    """Links of sources are renewed where theirs have expired. `images`: see `Comparison.images_left`."""
     with sources.links() as links:
         kept = KeptFeatures(storage.settings().data_dir, verifier.model_id)
-        yield Comparison(verifier, storage.catalog().wanted, embedding.fetcher(), renewing(links), kept)
+        wanted = storage.catalog().wanted
+        yield Comparison(verifier, wanted, embedding.fetcher(), renewing(links), kept, images_left=images)
 
 
 def renewing(links: Links) -> Renew:

@@ -7,7 +7,7 @@ ARCore's geospatial accuracy is. Not here: gathering terms (`terms.py`), or wher
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log1p
 from typing import Any
 
@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from geopin_assets.locate.terms import SAME_PLACE_M, Terms
 
 RADIUS_SHARE = 0.68
-FALSE_FOUND = 0.02
-"""Of photos of places that are not covered, at most so many may be called found."""
+FALSE_FOUND, SURELY = 0.02, 0.95
+"""Of photos of places that are not covered, at most so many may be called found: not in those that were asked, but of
+all, with this probability."""
+NEVER, FEWEST_NOWHERE = 2.0, 149
+"""A confidence that no answer has: where fewer were asked than even none of them called found says enough about."""
 MISSED = 0.05
 """Of right answers, so many may be called not covered."""
 _FEATURES = ("cosine", "margin", "agreeing", "disagreeing", "inliers")
@@ -129,33 +132,53 @@ def fit_radii(
     return tuple(float(np.mean(confidence[part])) for part in bins), tuple(map(float, falling))
 
 
-def fit_thresholds(
-    confidence: NDArray[np.float64], is_right: NDArray[np.bool_], is_covered: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """From which confidence on an answer is called found, and below which not covered.
+def at_most(passed: int, asked: int) -> float:
+    """What the share of all that would pass exceeds with a probability of 1 - SURELY only (Clopper-Pearson)."""
+    from scipy.special import betaincinv
 
-    The first so that at most FALSE_FOUND of photos of places that are not covered pass, and never below one half; the
-    second so that at most MISSED of right answers fall under it.
+    return 1.0 if passed >= asked else float(betaincinv(passed + 1, asked - passed, SURELY))
+
+
+def fit_found(nowhere: NDArray[np.float64]) -> float:
+    """From which confidence on an answer is called found, by those of photos of places that are not covered.
+
+    The lowest that at most FALSE_FOUND of all such photos reach, and never below one half.
     """
-    nowhere = confidence[~is_covered]
-    found = float(np.quantile(nowhere, 1 - FALSE_FOUND, method="higher")) if len(nowhere) else 0.0
-    found = min(max(0.5, np.nextafter(found, 1.0)), 1.0)
-    right = confidence[is_right]
-    missed = float(np.quantile(right, MISSED)) if len(right) else 0.0
-    return float(found), min(missed, float(found))
+    surest, passed = np.sort(nowhere)[::-1], 0
+    while passed < len(surest) and at_most(passed, len(surest)) <= FALSE_FOUND:
+        passed += 1
+    return max(0.5, float(np.nextafter(surest[passed - 1], NEVER))) if passed else NEVER
+
+
+def bounded(calibration: Calibration, nowhere: Sequence[Terms], confidence: NDArray[np.float64]) -> Calibration:
+    """Calling found what may be, by answers for places that are not covered and that it has not seen.
+
+    Those whose points were counted, as most answers' are, have to stay within the bound by themselves where they are
+    enough to tell.
+    """
+    is_verified = np.array([each.inliers is not None for each in nowhere], dtype=np.bool_)
+    verified = fit_found(confidence[is_verified])
+    found = max(fit_found(confidence), verified if verified < NEVER else 0.0)
+    passed = int((confidence >= found).sum())
+    told = {"nowhere": len(nowhere), "called_found": passed, "false_found_at_most": at_most(passed, len(nowhere))}
+    return replace(
+        calibration,
+        found_from=found,
+        not_covered_below=min(calibration.not_covered_below, found),
+        provenance=calibration.provenance | told,
+    )
 
 
 def fit(
     model_id: str,
     terms: Sequence[Terms],
     error_m: NDArray[np.float64],
-    is_covered: NDArray[np.bool_],
     provenance: Mapping[str, Any],
     *,
     use_agreement: bool = True,
     reorders: bool = False,
 ) -> Calibration:
-    """A calibration from answers whose error is known.
+    """A calibration from answers whose error is known. What it calls found is for `bounded` to say.
 
     Raises ValueError where all answers are right, or all wrong: nothing can be learned from them.
     """
@@ -175,7 +198,8 @@ def fit(
         plain,
         verified,
         *fit_radii(confidence, error_m),
-        *fit_thresholds(confidence, is_right, is_covered),
+        found_from=NEVER,
+        not_covered_below=float(np.quantile(confidence[is_right], MISSED)),
         reorders=reorders,
         provenance={**provenance} | {"answers": len(terms), "verified": int(is_verified.sum())},
     )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
+from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.losable import on_file
 from geopin_assets.locate.verify import Features
 
@@ -110,5 +111,9 @@ def _packed(features: Features) -> tuple[int, bytes, bytes]:
 
 
 def _unpacked(points: bytes, descriptors: bytes) -> Features:
-    found = np.frombuffer(points, "<f4").astype(np.float64).reshape(-1, 2)
-    return Features(found, np.frombuffer(descriptors, "<f2").astype(np.float32).reshape(-1, _DESCRIPTOR))
+    try:
+        found = np.frombuffer(points, "<f4").astype(np.float64).reshape(-1, 2)
+        described = np.frombuffer(descriptors, "<f2").astype(np.float32).reshape(len(found), _DESCRIPTOR)
+    except ValueError as error:
+        raise DamagedFileError(f"{FILE}: {error}") from error
+    return Features(found, described)

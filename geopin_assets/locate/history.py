@@ -1,6 +1,6 @@
 """How good answers were, run by run: what a new one is compared with.
 
-Here: the rows that are kept, and what counts as worse. Not here: figures (`evaluation.py`), or who judges (`defs/`).
+Here: the rows that are kept, and what counts as worse. Not here: figures (`figures.py`), or who judges (`defs/`).
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,8 @@ import polars as pl
 from geopin_assets.files import parquet
 
 if TYPE_CHECKING:
-    from geopin_assets.locate.evaluation import Answer, Figures
+    from geopin_assets.locate.evaluation import Answer
+    from geopin_assets.locate.figures import Figures
 
 SCHEMA = {
     "at": pl.Datetime("us", "UTC"),
@@ -23,6 +24,7 @@ SCHEMA = {
     **{"median_error_m": pl.Float64(), "auprc": pl.Float64(), "ece": pl.Float64(), "brier": pl.Float64()},
     **{"inside_radius": pl.Float64(), "false_found": pl.Float64(), "found": pl.Float64(), "found_right": pl.Float64()},
     "agreement_gain": pl.Float64(),
+    "unshown_found": pl.Float64(),
 }
 DESCRIPTIONS = {
     "at": "When, UTC",
@@ -41,7 +43,8 @@ DESCRIPTIONS = {
     "auprc": "Area under precision over recall, ordered by confidence",
     "ece": "Expected calibration error of the confidence",
     "inside_radius": "Share of answers whose error is within their radius; 0.68 is right",
-    "false_found": "Share of questions that nothing indexed can answer, but that were called found",
+    "false_found": "Share of questions called found where nothing around their place could be searched",
+    "unshown_found": "Share of captures called found that no other source shows where they are published",
     "found": "Share of answers called found",
     "found_right": "Of these, right within 25 m",
     "agreement_gain": "By how much agreement of sources raises auprc",
@@ -77,12 +80,12 @@ def record_cells(folder: Path, answers: "Iterable[Answer]") -> pl.DataFrame:
 
 
 def read_cells(folder: Path) -> pl.DataFrame:
-    """The columns of CELLS; none yet where there is no file. Raises DamagedFileError."""
+    """The columns of CELLS; none yet where there is no file."""
     return parquet.read_if_there(folder / CELLS_FILE, pl.Schema(CELLS))
 
 
 def read(folder: Path) -> pl.DataFrame:
-    """All runs, oldest first; none yet where there is no file. Raises DamagedFileError."""
+    """All runs, oldest first; none yet where there is no file."""
     return parquet.read_if_there(folder / FILE, pl.Schema(SCHEMA))
 
 

@@ -18,7 +18,7 @@ from geopin_assets.locate.location import NOT_COVERED, UNCERTAIN, Location, Plac
 from geopin_assets.locate.outliers import weighed
 from geopin_assets.locate.search import Area, renumbered, reordered, search
 from geopin_assets.locate.terms import OTHER_PLACE_M, Terms, gather
-from geopin_assets.locate.witnesses import Match, is_copy
+from geopin_assets.locate.witnesses import Match, is_copy, twins
 
 _ALTERNATIVES = 3
 _WORTH_TELLING = 0.05
@@ -104,7 +104,7 @@ class Locator:
             confidence=confidence,
             terms=terms.in_words(),
             alternatives=self._alternatives(matches, terms),
-            matches=references(matches.head(top).rows(named=True), inliers),
+            matches=references(matches.head(top).rows(named=True), inliers, self.index),
             model_id=self.model_id,
             index_version=self.index_version,
             notes=notes + ([] if known else [NOT_CALIBRATED]),
@@ -127,12 +127,14 @@ class Locator:
         return places
 
 
-def references(matches: Sequence[Match], inliers: Mapping[str, int]) -> list[Reference]:
+def references(matches: Sequence[Match], inliers: Mapping[str, int], index: Searchable) -> list[Reference]:
     """Matches as readers get them; of copies the best one is the witness."""
     originals: list[Match] = []
+    copies = twins(matches[0], matches[1:], index)
     told: list[Reference] = []
     for match in matches:
         copy_of = next((original["capture_id"] for original in originals if is_copy(original, match)), None)
+        copy_of = matches[0]["capture_id"] if match["capture_id"] in copies else copy_of
         if copy_of is None:
             originals.append(match)
         shown = {name: match[name] for name in Reference.__slots__ if name in match}

@@ -71,7 +71,7 @@ def read_calibration(settings: Settings, model_id: str) -> Calibration | None:
     except FileNotFoundError:
         return None
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(f"{path} cannot be read: delete it, and run `geopin calibrate`") from error
+        raise DamagedFileError(f"{path} cannot be read: `geopin calibrate` makes it anew") from error
 
 
 def write_calibration(settings: Settings, calibration: Calibration) -> Path:

@@ -5,7 +5,8 @@ Here: the page around the answers. Not here: what it shows and how (`page.html`)
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
@@ -24,10 +25,14 @@ def page() -> str:
     return (files(__package__) / "page.html").read_text(encoding="utf-8")
 
 
-def report(answers: Sequence[tuple[str, str, Location]]) -> str:
-    """A page that needs nothing but itself and the matches' thumbnails: names, `picture`s of photos, answers."""
-    given = [{"name": name, "picture": picture, "answer": answer.to_dict()} for name, picture, answer in answers]
-    return page().replace(_HOLE, _in_script(given))
+def report(answers: Sequence[tuple[str, str, Location]], unread: Mapping[str, str], now: datetime) -> str:
+    """A page that needs nothing but itself and the matches' thumbnails: names, `picture`s of photos, answers.
+
+    `unread`: why other photos have no answer.
+    """
+    shown = [{"name": name, "picture": picture, "answer": answer.to_dict()} for name, picture, answer in answers]
+    shown += [{"name": name, "picture": "", "answer": {"error": why}} for name, why in unread.items()]
+    return page().replace(_HOLE, _in_script({"at": now.isoformat(timespec="minutes"), "photos": shown}))
 
 
 def _in_script(facts: Any) -> str:

@@ -13,14 +13,13 @@ import polars as pl
 from geopin_assets.cells import cell_block
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.geo import EARTH_RADIUS_M
-from geopin_assets.locate.evaluation import Question
-from geopin_assets.locate.outliers import FEWEST_COVERING
+from geopin_assets.locate.evaluation import Neighbor, Question
 from geopin_assets.platform.index_state import desired_rows
 from geopin_assets.platform.parts import Storage
 
 _CELLS_AT_ONCE = 20
-SAME_SIGHT_M, SAME_WAY_DEG = 10.0, 30.0
-"""Two views that are no farther apart show much the same, to the side as well."""
+SAME_SIGHT_M = 10.0
+"""Two views from places no farther apart show much the same, if they look the same way."""
 
 
 def draw_questions(storage: Storage, model: Model, most: int, seed: int = 0) -> Iterator[Question]:
@@ -43,24 +42,29 @@ def draw_questions(storage: Storage, model: Model, most: int, seed: int = 0) -> 
 
 
 class Around:
-    """Views of one cell: how alike each is to those of other sources at its place and in its direction."""
+    """Views of one cell: what other sources show from the place of each, in its direction and in others."""
 
     def __init__(self, rows: pl.DataFrame) -> None:
-        """Columns lon, lat, heading_deg (of the view), source and embedding."""
+        """Columns lon, lat, heading_deg (of the view), source and embedding; the others are told of neighbors."""
+        self._rows = rows.drop("embedding")
         self._source = rows["source"].to_numpy()
         self._east_m = EARTH_RADIUS_M * np.radians(rows["lon"].to_numpy()) * np.cos(np.radians(rows["lat"].to_numpy()))
         self._north_m = EARTH_RADIUS_M * np.radians(rows["lat"].to_numpy())
         self._heading = rows["heading_deg"].cast(pl.Float64).fill_null(np.nan).to_numpy()
         self._vectors = np.array(rows["embedding"].to_list(), dtype=np.float32)
 
-    def likeness(self, n: int) -> float | None:
-        """The best cosine of the view in row n; None unless FEWEST_COVERING other sources show what it shows."""
+    def beside(self, n: int) -> tuple[Neighbor, ...]:
+        """Of each other source the view most like that in row n, among those that show the same and among the rest."""
         off_deg = np.abs((self._heading - self._heading[n] + 180) % 360 - 180)
         off_m = np.hypot(self._east_m - self._east_m[n], self._north_m - self._north_m[n])
-        shown = np.flatnonzero((off_m <= SAME_SIGHT_M) & (off_deg <= SAME_WAY_DEG) & (self._source != self._source[n]))
-        if len(set(self._source[shown])) < FEWEST_COVERING:
-            return None
-        return float((self._vectors[shown] @ self._vectors[n]).max())
+        near = np.flatnonzero((off_m <= SAME_SIGHT_M) & (self._source != self._source[n]) & ~np.isnan(off_deg))
+        alike = self._vectors[near] @ self._vectors[n]
+        best: dict[tuple[str, bool], Neighbor] = {}
+        for k in np.argsort(-alike, kind="stable"):
+            other = int(near[k])
+            neighbor = Neighbor(self._rows.row(other, named=True), float(alike[k]), float(off_deg[other]))
+            best.setdefault((self._source[other], neighbor.shows_the_same), neighbor)
+        return tuple(best.values())
 
 
 def _of_cell(rows: pl.DataFrame, most: int, random: Random) -> Iterator[Question]:
@@ -72,4 +76,4 @@ def _of_cell(rows: pl.DataFrame, most: int, random: Random) -> Iterator[Question
     for row in turns.head(most).iter_rows(named=True):
         group = f"{row['creator'] or row['source']}|{cell_block(row['cell_id'])}"
         views = np.array([row.pop("embedding")], dtype=np.float32)
-        yield Question(row, group, views, around.likeness(row.pop("number")))
+        yield Question(row, group, views, around.beside(row.pop("number")))

@@ -50,6 +50,8 @@ _BLOCKS_A_FILTER = 180
 
 Where = Mapping[str, Any]
 """A filter of the index: see `Searchable.query`."""
+Circle = tuple[float, float, float]
+"""Longitude, latitude, and radius in meters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,7 @@ class Area:
     """Where to look: cells, and a circle within them."""
 
     cells: frozenset[str]
-    near: tuple[float, float, float] | None = None
-    """Longitude, latitude, and radius in meters."""
+    near: Circle | None = None
 
     def filters(self) -> Iterator[Where]:
         """What the index can be asked: the blocks of cells."""
@@ -78,6 +79,7 @@ def search(
     *,
     where: Where | None = None,
     area: Area | None = None,
+    hidden: Circle | None = None,
 ) -> pl.DataFrame:
     """The `top` best captures for one image, best first, with the columns of MATCH_SCHEMA.
 
@@ -85,7 +87,8 @@ def search(
     Every view is searched; of a capture only the best pair of views counts. A vector whose row is
     not (or no longer) in the store is passed over: the two stores change one after the other. The index knows blocks of
     cells, 20 km wide: where an `area` is smaller, it is asked deeper until nothing more alike can be inside.
-    Raises PermanentError for vectors of another dimension.
+    `hidden`: as if nothing in this circle were indexed, among the MAX_TOP_K most alike. Raises PermanentError for
+    vectors of another dimension.
     """
     if views.ndim != 2 or views.shape[1] != index.dim or not len(views):
         raise PermanentError(f"an image is [views, {index.dim}], not {views.shape}: is it from the index's model?")
@@ -93,7 +96,7 @@ def search(
     deep = MAX_TOP_K
     while True:
         answers = [index.query(view, deep, where=each or None) for view in views for each in filters]
-        found = _inside(_best(pl.concat(answers), store), area)
+        found = _outside(_inside(_best(pl.concat(answers), store), area), hidden)
         cut = [float(answer["score"][-1]) for answer in answers if answer.height == deep]
         is_whole = not cut or found.filter(pl.col("score") >= max(cut)).height >= top
         if area is None or is_whole or deep >= index.deepest:
@@ -113,6 +116,14 @@ def _inside(matches: pl.DataFrame, area: Area | None) -> pl.DataFrame:
     if area is None:
         return matches
     return matches.filter([area.holds(*place) for place in matches.select("cell_id", "lon", "lat").iter_rows()])
+
+
+def _outside(matches: pl.DataFrame, hidden: Circle | None) -> pl.DataFrame:
+    if hidden is None or matches.is_empty():
+        return matches
+    lon, lat, within_m = hidden
+    places = matches.select("lon", "lat").iter_rows()
+    return matches.filter([distance_m(lon, lat, *place) > within_m for place in places])
 
 
 def _ranked(best: pl.DataFrame) -> pl.DataFrame:

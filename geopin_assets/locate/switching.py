@@ -13,7 +13,8 @@ import numpy as np
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.index.stores import SearchedIndex, SearchedStore
 from geopin_assets.index.versions import IndexVersion
-from geopin_assets.locate.evaluation import Question, interval
+from geopin_assets.locate.evaluation import Question
+from geopin_assets.locate.resampling import interval
 from geopin_assets.locate.samples import draw_questions
 from geopin_assets.locate.search import search
 from geopin_assets.locate.terms import SAME_PLACE_M

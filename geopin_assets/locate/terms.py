@@ -5,8 +5,10 @@ worth together (`confidence.py`), points that match (`verify.py`), or copies (`w
 nothing near the place says nothing; one that does and finds another place speaks against it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from types import MappingProxyType
 
 import numpy as np
@@ -16,8 +18,8 @@ from numpy.typing import NDArray
 
 from geopin_assets.geo import distance_m
 from geopin_assets.index.protocol import Readable, Searchable
-from geopin_assets.locate.search import Area, search
-from geopin_assets.locate.witnesses import Match, is_copy
+from geopin_assets.locate.search import Area, Circle, search
+from geopin_assets.locate.witnesses import Match, is_copy, twins
 
 SAME_PLACE_M = 25.0
 OTHER_PLACE_M = 50.0
@@ -62,15 +64,20 @@ def gather(
     *,
     area: Area | None = None,
     without: Collection[str] = (),
+    hidden: Circle | None = None,
     inliers: Mapping[str, int] = MappingProxyType({}),
 ) -> Terms:
     """The terms of the first of these matches, one at least (see `search`).
 
-    `without`: sources that are not asked. `inliers`: matching points by capture id, as far as they were counted.
+    `without`: sources that are not asked. `hidden`: as if nothing in that circle were indexed. `inliers`: matching
+    points by capture id, as far as they were counted.
     """
     best = matches.row(0, named=True)
     others = [source for source in covering(best) if source not in without]
-    said = {source: _agrees(best, views, index, store, source, area) for source in others}
+    asked = partial(search, views, index, store, _ASKED_OF_A_SOURCE, area=area, hidden=hidden)
+    found = {source: asked(where={"source": source}).rows(named=True) for source in others}
+    copies = twins(best, chain.from_iterable(found.values()), index)
+    said = {source: _agrees(best, found[source], copies) for source in others}
     return Terms(
         cosine=best["score"],
         margin=_margin(matches),
@@ -91,12 +98,9 @@ def _margin(matches: pl.DataFrame) -> float:
     return float(matches["score"][0] - (elsewhere[0] if len(elsewhere) else matches["score"][-1]))
 
 
-def _agrees(
-    best: Match, views: NDArray[np.float32], index: Searchable, store: Readable, source: str, area: Area | None
-) -> bool | None:
+def _agrees(best: Match, found: Sequence[Match], copies: Set[str]) -> bool | None:
     """Whether a source by itself finds the same place; None if all it has are copies of the best match."""
-    found = search(views, index, store, _ASKED_OF_A_SOURCE, where={"source": source}, area=area)
-    for match in found.iter_rows(named=True):
-        if not is_copy(best, match):
+    for match in found:
+        if match["capture_id"] not in copies and not is_copy(best, match):
             return distance_m(best["lon"], best["lat"], match["lon"], match["lat"]) <= SAME_PLACE_M
     return None

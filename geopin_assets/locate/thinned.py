@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence, Set
 import numpy as np
 import polars as pl
 
-from geopin_assets.locate.evaluation import Answer, interval
+from geopin_assets.locate.evaluation import Answer
+from geopin_assets.locate.resampling import interval
 from geopin_assets.locate.terms import SAME_PLACE_M
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.thinning import THINNING_COLUMNS, decided

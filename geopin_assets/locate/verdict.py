@@ -4,10 +4,12 @@ Not here: how the two are compared (`switching.py`).
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import orjson
 
-from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
+from geopin_assets.files.notes import read_note
+from geopin_assets.files.object_store import ObjectStore
 
 FEWEST = 50
 """Captures asked of both before anything is known."""
@@ -56,8 +58,9 @@ def keep_verdict(reports: ObjectStore, verdict: Verdict) -> None:
 
 def read_verdict(reports: ObjectStore) -> Verdict | None:
     """The last one; None where none was needed yet."""
-    try:
-        facts = orjson.loads(reports.get(FILE))
-    except NoSuchObjectError:
-        return None
-    return Verdict(**facts | {"gain": tuple(facts["gain"])})
+    return read_note(reports, FILE, _verdict)
+
+
+def _verdict(facts: dict[str, Any]) -> Verdict:
+    low, middle, high = map(float, facts["gain"])
+    return Verdict(**facts | {"gain": (low, middle, high)})

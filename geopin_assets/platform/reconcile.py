@@ -31,7 +31,7 @@ from geopin_assets.platform.index_state import desired_rows, desired_views, live
 from geopin_assets.platform.known_stores import KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
 
-_SHARD = re.compile(r"(?P<version>.+-v(?P<number>\d+))(?:-s\d+)?")
+_SHARD = re.compile(r"(?P<version>.{1,200}-v(?P<number>\d{1,9}))(?:-s\d{1,9})?")
 
 
 @dataclass(slots=True)

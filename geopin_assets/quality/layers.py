@@ -45,8 +45,8 @@ LAYER_COLUMNS = (
 )
 """What a layer is drawn from."""
 FOLDER = "layers"
-_READ_AT_ONCE, _LARGEST_READ = 250_000, 12
-"""Captures that are held at once; but a tile of this zoom, which is as large as a cell, is read whatever it holds."""
+_CELL_SIZED = 12
+"""The zoom of tiles as large as a cell."""
 _ONLY_WHOLE = ("license", "attribution", "page_url", "not_indexed_because")
 """What is said of a capture at the largest zoom only; its id, too, but that keeps an order."""
 CELL_ZOOMS, STREET_ZOOMS = range(4, 11), range(10, MAX_ZOOM + 1)
@@ -107,17 +107,20 @@ def write_layers(
     folder: Path,
     url: str,
     streets: Sequence[tuple["BaseGeometry", dict[str, Any]]] = (),
+    *,
+    at_once: int = 250_000,
 ) -> Layers:
     """Write the archives, their TileJSON and the map into `folder`, which is served at `url`.
 
     `captures_of`: LAYER_COLUMNS of some cells; `counts`: captures by cell; `coverage`, `gaps` as in `coverage.py`;
-    `streets` as in `streets.py`.
+    `streets` as in `streets.py`. `at_once`: captures that are held at once; but a tile as large as a cell is read
+    whatever it holds.
     """
     bounds = _bounds([*counts, *gaps["cell_id"]])
     tiles = 0
     if counts:
         with archive(folder / "captures.pmtiles", bounds, _about("captures")) as made:
-            _Captures(made, captures_of).add((0, 0, 0), _on_tiles(counts))
+            _Captures(made, captures_of, at_once).add((0, 0, 0), _on_tiles(counts))
             tiles += made.tiles
     if coverage.height or gaps.height:
         with archive(folder / "cells.pmtiles", bounds, _about("cells", "gaps")) as made:
@@ -141,10 +144,11 @@ class _Captures:
 
     made: Archive
     captures_of: Callable[[Sequence[str]], pl.DataFrame]
+    at_once: int
 
     def add(self, tile: Tile, cells: pl.DataFrame) -> pl.DataFrame:
         """A tile and all below it; returns what is in it, newest first, as few as its zoom shows."""
-        if tile[0] == _LARGEST_READ or cells["captures"].sum() <= _READ_AT_ONCE:
+        if tile[0] == _CELL_SIZED or cells["captures"].sum() <= self.at_once:
             return self._read(tile, cells)
         inside = ((part, cells.filter(_overlaps(part))) for part in _quarters(tile))
         found = [self.add(part, some) for part, some in inside if some.height]

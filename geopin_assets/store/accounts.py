@@ -70,7 +70,9 @@ class CrawlAccount:
                 found |= {"number": 0, "complete_number": 0 if found["is_complete"] else None}
                 times["complete_at"] = times["crawled_at"] if found["is_complete"] else None
             account = cls(**found | times)
-        except (KeyError, TypeError, ValueError) as error:
+            if not all(isinstance(getattr(account, name), int) for name in ("number", "captures", "requests")):
+                raise TypeError("numbers that are none")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"without an account of ours ({error})") from error
         if (account.source, account.cell_id) != (source, cell_id):
             raise DamagedFileError(f"it is that of {account.source} in {account.cell_id}")

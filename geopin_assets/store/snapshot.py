@@ -7,6 +7,7 @@ DuckDB takes one process that writes and no reader beside it, on one machine; a 
 Here: publishing, fetching. Not here: when (weekly maintenance, `geopin catalog publish`), or merging.
 """
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +41,7 @@ def current(objects: ObjectStore) -> Snapshot | None:
         return Snapshot(**orjson.loads(objects.get(_POINTER)))
     except NoSuchObjectError:
         return None
-    except (orjson.JSONDecodeError, TypeError) as error:
+    except (TypeError, ValueError) as error:
         raise DamagedFileError(f"{objects.address(_POINTER)}: `geopin catalog publish` makes it anew") from error
 
 
@@ -56,8 +57,10 @@ def publish(
     if mark is None:
         raise ConfigurationError("there is no catalog to publish here: `geopin merge` makes it")
     down = catalog.query("select count(*) as n from takedowns").item()
+    before = None
     pointer, key = objects.find(_POINTER), f"{mark.generation:010d}-{mark.merge_id[:12]}-{down:07d}{_SUFFIX}"
-    before = current(objects) if pointer else None
+    with suppress(DamagedFileError):
+        before = current(objects)
     if before and before.key == key:
         return before
     with objects.replacing(key) as path:

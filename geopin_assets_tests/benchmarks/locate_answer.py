@@ -1,7 +1,8 @@
 """One photo located, with ten verified matches: `python -m geopin_assets_tests.benchmarks.locate_answer`.
 
 In a process of its own: CPU until it is ready to answer (imports, the model, XFeat's weights), then of each answer
-(decoding the photo and the matches, vectors, search, points). Images lie in memory: fetching takes the network's time.
+(decoding the photo and the matches, vectors by CosPlace's network, ResNet50 with 512 dimensions and random weights,
+search, points). Images lie in memory: fetching takes the network's time.
 XFeat is left out where it is not installed.
 """
 
@@ -26,6 +27,11 @@ MOST_S, START_MOST_S = 2.0, 3.0
 
 def inside(streets: int, answers: int) -> dict[str, float]:
     """What the process of its own measures, in CPU seconds."""
+    import torch
+
+    from geopin_assets.embedding.model.checkpoints import Architecture
+    from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
+    from geopin_assets.embedding.model.inference import TorchEmbedder
     from geopin_assets.embedding.model.thumbnail import Thumbnail
     from geopin_assets.locate.comparing import Comparison
     from geopin_assets.locate.features import KeptFeatures
@@ -34,7 +40,12 @@ def inside(streets: int, answers: int) -> dict[str, float]:
     from geopin_assets.locate.verify import Verifier
     from geopin_assets_tests.locate.weights import find_weights
 
-    embedder, weights = Thumbnail(), find_weights()
+    torch.manual_seed(0)
+    known_by = (
+        Thumbnail()
+    )  # what matches is found by; the network's vectors, with random weights, are made for their cost
+    architecture = Architecture("cosplace", "ResNet50", 512)
+    embedder, weights = TorchEmbedder(CosPlaceNetwork("ResNet50", 512), architecture.model("random")), find_weights()
     verifier = Verifier(weights) if weights else None
     if verifier:
         verifier.prepare()
@@ -62,7 +73,8 @@ def inside(streets: int, answers: int) -> dict[str, float]:
                 features = KeptFeatures(kept, verifier.model_id)
                 compared = Comparison(verifier, lambda _: known, MemoryFetcher(jpegs), lambda _: {}, features)
                 compare = partial(compared.inliers, frames)
-            found = locator.locate(views_of(frames, embedder), compare=compare, verify=VERIFIED)
+            views_of(frames, embedder)
+            found = locator.locate(views_of(frames, known_by), compare=compare, verify=VERIFIED)
             return (Cost.now() - before).cpu_s, sum(match.inliers is not None for match in found.matches)
 
         shot = next(iter(captures.values()))[1]

@@ -2,7 +2,8 @@
 
 Streets as the demo's, but more of them, and up to four sources that drove through each on days of their own; every
 capture is asked of the other sources, at first by likeness alone, then with matching points (XFeat, where it is
-installed). What only one source shows is covered by none for that question. Some captures are published at a wrong
+installed). What only one source shows is covered by none for that question; photos of streets that nobody published
+are asked too, and judged by a calibration that has not seen any. Some captures are published at a wrong
 place, turned around, or show a room: they are judged by the same answers.
 """
 
@@ -11,15 +12,20 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Image
+from geopin_assets.locate.calibrating import calibrate, cross_fitted, final
 from geopin_assets.locate.confidence import Calibration
-from geopin_assets.locate.evaluation import Answer, Figures, Question, ask, calibrate, figures
-from geopin_assets.locate.outliers import judge
+from geopin_assets.locate.evaluation import SAME_WAY_DEG, Answer, Question, ask, degrees_between
+from geopin_assets.locate.figures import Figures, figures
+from geopin_assets.locate.judging import UNDECIDED, judge
+from geopin_assets.locate.terms import SAME_PLACE_M
 from geopin_assets.locate.verify import Features, Verifier
 from geopin_assets.locate.witnesses import Match
 from geopin_assets.sandbox.streets.images import draw
@@ -63,6 +69,28 @@ def drives(streets: int) -> Iterator[tuple[float, Drive]]:
                     quirks=tuple((int(n) + 1, _WRONG[int(random.integers(3))]) for n in np.flatnonzero(is_wrong)),
                 ),
             )
+
+
+def strangers(count: int) -> dict[str, tuple[float, Shot]]:
+    """Photos of streets that nobody published, each of another one: what may be asked about them, none is indexed."""
+    random = np.random.default_rng(41)
+    photos = {}
+    for number in range(count):
+        street = Street(f"Onbekende straat {number}", 4.9, 52.37, 90, PLACES * STEP_M, is_canal=number % 5 == 0)
+        drive = Drive(
+            source="phone",
+            name=f"nowhere-{number}",
+            street=street,
+            from_m=float(random.uniform(-STEP_M, STEP_M)),
+            step_m=STEP_M,
+            count=1,
+            started_at=NOW - timedelta(days=int(random.integers(1, 3000))),
+            right_m=float(random.uniform(-2, 2)),
+            turn_deg=180.0 * int(random.integers(2)),
+        )
+        shot = next(shots(drive))
+        photos[f"phone:{shot.name}"] = (-STREETS_APART_M * (number + 10), shot)
+    return photos
 
 
 def painted(streets: int) -> dict[str, tuple[float, Shot]]:
@@ -109,27 +137,84 @@ class Points:
 
 def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streets", type=int, default=200)
+    parser.add_argument("--streets", type=int, default=90)
+    parser.add_argument("--strangers", type=int, default=300, help="photos of streets that nobody published")
     parser.add_argument("--verify", type=int, default=10, help="matches compared with the photo; 0 for none")
     chosen = parser.parse_args(arguments)
-    captures = painted(chosen.streets)
-    pictures = drawn(captures)
-    shown, weights = seen(captures, pictures), find_weights() if chosen.verify else None
+    captures, unknown = painted(chosen.streets), strangers(chosen.strangers)
+    pictures = drawn(captures | unknown)
+    shown, strange = seen(captures, pictures), seen(unknown, pictures)
+    weights = find_weights() if chosen.verify else None
     points = Points(Verifier(weights), pictures) if weights else None
     with tempfile.TemporaryDirectory(prefix="geopin-bench-") as folder:
         index, store = indexed(Path(folder), shown)
-        asked = list(questions(shown, [shot.drive.street.name for _, shot in captures.values()]))
-        answers = list(ask(asked, index, store, points.of_question if points else None, chosen.verify))
-        without = {source: list(ask(asked, index, store, removed=(source,))) for source in SOURCES}
-    print(f"{machine()}; {len(captures)} captures of {chosen.streets} streets")
-    by_likeness = [replace(a, terms=replace(a.terms, inliers=None), by_points=None) for a in answers]
-    told = {"by likeness": figures(by_likeness, "")} | (
-        {"with matching points": figures(answers, "")} if points else {}
-    )
-    _print_figures(told)
+        compare = points.of_question if points else None
+        answers = list(ask(questions(shown, _streets(captures)), index, store, compare, chosen.verify))
+        nowhere = list(ask(questions(strange, _streets(unknown)), index, store, compare, chosen.verify))
+        again = list(questions(shown, _streets(captures)))
+        without = {source: list(ask(again, index, store, removed=(source,))) for source in SOURCES}
+    print(f"{machine()}; {len(captures)} captures of {chosen.streets} streets, {len(unknown)} photos of others")
+    by_likeness, plainly = list(map(_plain, answers)), list(map(_plain, nowhere))
+    columns = {"by likeness": (by_likeness, plainly)} | ({"with matching points": (answers, nowhere)} if points else {})
+    _print_figures({name: figures(asked, "") for name, (asked, _) in columns.items()})
+    shots_by_id = {id_: shot for id_, (_, shot) in captures.items()}
+    _print_nowhere(columns, shots_by_id)
     _print_removals(by_likeness, without)
-    calibration = calibrate(answers if points else by_likeness, "", {})
-    _print_doubts(answers if points else by_likeness, calibration, {id_: shot for id_, (_, shot) in captures.items()})
+    best = answers if points else by_likeness
+    _print_doubts(best, calibrate(best, "", {}), shots_by_id)
+
+
+def _streets(captures: Mapping[str, tuple[float, Shot]]) -> list[str]:
+    return [shot.drive.street.name for _, shot in captures.values()]
+
+
+def _plain(answer: Answer) -> Answer:
+    """As if no points had been counted."""
+    terms, nowhere = replace(answer.terms, inliers=None), answer.nowhere and _plain(answer.nowhere)
+    return replace(answer, terms=terms, by_points=None, nowhere=nowhere, points={})
+
+
+def _print_nowhere(columns: Mapping[str, tuple[list[Answer], list[Answer]]], captures: Mapping[str, Shot]) -> None:
+    """What is called found though it is nowhere, by who asks: strangers by a calibration that never saw them, and what
+    only its own source shows by one that has not seen its street."""
+    columns_told: dict[str, list[str]] = {}
+    for name, (asked, nowhere) in columns.items():
+        calibration, given = calibrate(asked, "", {}), final(asked)
+        status = cross_fitted(given, "").status
+        moved = np.array([captures[a.question.row["capture_id"]].quirk is Quirk.MOVED for a in given])
+        alone = ~np.array([a.question.is_solvable for a in given])
+        is_right = np.array([a.error_m <= SAME_PLACE_M for a in given])
+        strange = [(calibration.reorders and a.by_points) or a for a in nowhere]
+        told = np.array([calibration.status(each) for each in calibration.confidences_of([a.terms for a in strange])])
+        columns_told[name] = [
+            f"{calibration.found_from:.2f}",
+            _of(told == "found"),
+            _of(told == "not_covered"),
+            _of(status[alone & ~moved] == "found"),
+            _of(status[moved] == "found"),
+            _of(status[is_right] == "found"),
+            _of(status[is_right] == "not_covered"),
+        ]
+    rows = zip(_NOWHERE, *columns_told.values(), strict=True)
+    print_table(["", *columns_told], [list(row) for row in rows])
+
+
+_NOWHERE = (
+    "found from", "strangers called found", "strangers called not covered", "shown by nobody else, found",
+    "published 200 m off, found", "right ones called found", "right ones called not covered",
+)  # fmt: skip
+
+
+def _of(is_so: NDArray[np.bool_]) -> str:
+    """A share with its 95 % interval (Wilson)."""
+    count, asked = int(is_so.sum()), len(is_so)
+    if not asked:
+        return "none"
+    middle, spread = (
+        (count + 1.92) / (asked + 3.84),
+        1.96 * sqrt(count * (asked - count) / asked + 0.96) / (asked + 3.84),
+    )
+    return f"{count} of {asked} = {count / asked:.3f} ({max(0, middle - spread):.3f} to {min(1, middle + spread):.3f})"
 
 
 def _print_figures(told: Mapping[str, Figures]) -> None:
@@ -147,7 +232,7 @@ def _print_figures(told: Mapping[str, Figures]) -> None:
         ["precision over recall (area)", *(share(f, f.auprc) for f in told.values())],
         ["calibration error", *(share(f, f.ece, "ece") for f in told.values())],
         ["inside radius_m (68 %)", *(share(f, f.inside_radius, "inside_radius") for f in told.values())],
-        ["nowhere, called found", *(share(f, f.false_found, "false_found") for f in told.values())],
+        ["all around hidden, called found", *(share(f, f.false_found, "false_found") for f in told.values())],
         ["called found, right of these", *(f"{f.found:.3f}, {f.found_right:.3f}" for f in told.values())],
         ["agreement at equal likeness", *(gain(f.agreement_at_equal_cosine) for f in told.values())],
         ["agreement for the area", *(gain(f.agreement_gain) for f in told.values())],
@@ -171,22 +256,36 @@ def _print_removals(everything: Sequence[Answer], without: Mapping[str, Sequence
 
 
 def _print_doubts(answers: Sequence[Answer], calibration: Calibration, captures: Mapping[str, Shot]) -> None:
+    """By kind of error: found of the injected, of those whose sight another source shows, and of what was told those
+    that are wrong indeed; `blamed` are those that more speaks against than for."""
     doubts = judge(answers, calibration, NOW)
+    asked = {a.question.row["capture_id"] for a in answers}
+    blamed = doubts.filter(doubts["trust"] < UNDECIDED)
     rows = []
-    for quirk, reason in _SAYS.items():
-        asked = [a for a in answers if captures[a.question.row["capture_id"]].quirk is quirk]
-        wrong = {a.question.row["capture_id"] for a in asked}
-        told = set(doubts.filter(doubts["reason"] == reason)["capture_id"])
-        found = f"{len(told & wrong)} of {len(wrong)}"
-        right = sum(captures[id_].quirk is not None for id_ in told)
-        rows.append([reason, found, f"{right} of {len(told)}"])
-    rows.append(["any", f"{_wrong(doubts['capture_id'], captures)} of {_wrong(captures, captures)}",
-                 f"{_wrong(doubts['capture_id'], captures)} of {doubts.height}"])  # fmt: skip
-    print_table(["doubtful", "injected, found", "told, wrong indeed"], rows)
+    for name, quirks, reason in (*((r, (q,), r) for q, r in _SAYS.items()), ("any", _WRONG, None)):
+        wrong = [id_ for id_ in asked if captures[id_].quirk in quirks]
+        shown = [id_ for id_ in wrong if _is_shown(captures[id_], captures)]
+        listed, sure = (each.filter(reason=reason) if reason else each for each in (doubts, blamed))
+        found = [np.isin(each, doubts["capture_id"].to_list()) for each in (wrong, shown)]
+        right = [
+            np.array([captures[id_].quirk is not None for id_ in each["capture_id"]], bool) for each in (listed, sure)
+        ]
+        rows.append([name, *map(_of, found), *map(_of, right)])
+    print_table(
+        ["doubtful", "injected, found", "of those that others show", "told, wrong indeed", "blamed, wrong"], rows
+    )
 
 
-def _wrong(ids: object, captures: Mapping[str, Shot]) -> int:
-    return sum(captures[id_].quirk is not None for id_ in ids)  # type: ignore[attr-defined]
+def _is_shown(shot: Shot, captures: Mapping[str, Shot]) -> bool:
+    """Whether another source shows where it was taken in truth, looking the same way."""
+    return any(
+        other.drive.street == shot.drive.street
+        and other.drive.source != shot.drive.source
+        and other.quirk is not Quirk.INDOOR
+        and abs(other.along_m - shot.along_m) <= SAME_PLACE_M
+        and (degrees_between(other.shows_deg, shot.shows_deg) or 0) <= SAME_WAY_DEG
+        for other in captures.values()
+    )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ TINY: dict[str, Sequence[str]] = {
     "index_memory": ["--captures", "1000"],
     "locate_search": ["--count=300", "--queries=3"],
     "locate_answer": ["--streets=2", "--answers=1"],
-    "locate_sandbox": ["--streets=8", "--verify=1"],
+    "locate_sandbox": ["--streets=8", "--strangers=3", "--verify=1"],
     "quarter": ["--weeks=1", "--cells=6", "--sources", "europeana", "panoramax"],
     "pages": ["--weeks=1", "--cells=20", "--pages=1", "--times=1"],
     "http_clients": ["--images=20", "--rounds=1"],

@@ -5,9 +5,11 @@ The commands are read from docs/operating.md. Afterwards the doctor finds no err
 
 import os
 import re
+import resource
 import shutil
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,12 @@ import polars as pl
 import pytest
 
 from geopin_assets.files.damage import is_aside
+from geopin_assets.files.object_store import open_store
+from geopin_assets.store.raw import RawStore
+from geopin_assets.store.schema import CAPTURE_SCHEMA
 from geopin_assets_tests.cli.typed import Geopin, Place, with_sandbox
 from geopin_assets_tests.depth import IS_LONG
+from geopin_assets_tests.factories import crawl
 from geopin_assets_tests.faults.verdict import note
 from geopin_assets_tests.platform import CELLS, Platform
 
@@ -24,7 +30,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding=
 RECIPES = dict(re.findall(r"^### (.+?)\n.*?^```\n(.*?)^```", PAGE[PAGE.index("## Backup and") :], re.M | re.S))
 REGION = CELLS[1]
 GONE = "amsterdam:recording_2025-09-05_08-00-00_72001"
-AHEAD_S = 4_000_000_000
+SOURCES = ("--source", "amsterdam", "--source", "panoramax")
+AHEAD = datetime(2096, 10, 2, tzinfo=UTC)
+YESTERDAY = "yesterday"
 
 
 def garbage(path: Path) -> None:
@@ -47,31 +55,68 @@ def some_file(folder: Path, pattern: str = "*.parquet") -> Path:
     return sorted(path for path in folder.rglob(pattern) if not is_aside(path))[0]
 
 
-DAMAGE: dict[str, list[Callable[[Place], Any]]] = {
+def put_back(place: Place, name: str) -> None:
+    """As it was before the takedown."""
+    shutil.copy(place.folder / YESTERDAY / name, place.data / name)
+
+
+def without_room(geopin: Geopin, most_bytes: int) -> None:
+    """No file may be longer than that, whoever writes it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        ended = geopin("run", "--region", REGION, *SOURCES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ended.returncode == 1 and "Traceback" not in ended.stdout + ended.stderr, ended
+
+
+def crawled_ahead(place: Place) -> None:
+    """What a source shows, as stored by a machine whose clock is a year ahead."""
+    raw = RawStore(open_store(place.data / "raw"), clock=lambda: AHEAD)
+    found = raw.captures("panoramax", REGION).select(*CAPTURE_SCHEMA)
+    crawl(raw, REGION, found, crawled_at=AHEAD)  # type: ignore[arg-type]
+
+
+DAMAGE: dict[str, list[Callable[[Place, Geopin], Any]]] = {
     "The catalog is lost, damaged, or a day old": [
-        lambda place: remove(place.data / "catalog.duckdb"),
-        lambda place: garbage(place.data / "catalog.duckdb"),
+        lambda place, _: remove(place.data / "catalog.duckdb"),
+        lambda place, _: garbage(place.data / "catalog.duckdb"),
+        lambda place, _: put_back(place, "catalog.duckdb"),
     ],
     "The ledger is lost, damaged, or a day old": [
-        lambda place: remove(place.data / "ledger.sqlite"),
+        lambda place, _: remove(place.data / "ledger.sqlite"),
+        lambda place, _: garbage(place.data / "ledger.sqlite"),
+        lambda place, _: put_back(place, "ledger.sqlite"),
     ],
     "The list of takedowns is lost or damaged": [
-        lambda place: remove(place.data / "takedowns.jsonl"),
-        lambda place: garbage(place.data / "takedowns.jsonl"),
+        lambda place, _: remove(place.data / "takedowns.jsonl"),
+        lambda place, _: garbage(place.data / "takedowns.jsonl"),
     ],
-    "The embedded index is lost or damaged": [lambda place: remove(some_file(place.data / "index", "*.lance"))],
-    "The rows beside the index are lost": [lambda place: remove(place.data / "index" / "metadata.sqlite")],
+    "The embedded index is lost or damaged": [
+        lambda place, _: remove(some_file(place.data / "index", "*.lance")),
+        lambda place, _: garbage(some_file(place.data / "index", "data/*.lance")),
+        lambda place, _: remove(place.data / "index"),
+    ],
+    "The rows beside the index are lost": [
+        lambda place, _: remove(place.data / "index" / "metadata.sqlite"),
+        lambda place, _: garbage(place.data / "index" / "metadata.sqlite"),
+    ],
     "Raw files or vectors are damaged": [
-        lambda place: spoil(some_file(place.data / "raw" / "amsterdam")),
-        lambda place: spoil(some_file(place.data / "embeddings")),
+        lambda place, _: spoil(some_file(place.data / "raw" / "amsterdam")),
+        lambda place, _: spoil(some_file(place.data / "embeddings")),
     ],
     "The history of reports is lost or damaged": [
-        lambda place: garbage(some_file(place.data / "quality" / "history")),
+        lambda place, _: garbage(some_file(place.data / "quality" / "history")),
     ],
-    "Dagster's home is lost": [lambda place: (shutil.rmtree(place.home), Place(place.folder))],
-    "The disk is full": [lambda place: None],
+    "Dagster's home is lost": [lambda place, _: (shutil.rmtree(place.home), Place(place.folder))],
+    "The disk is full": [
+        lambda _, geopin: without_room(geopin, 3_000),
+        lambda _, geopin: without_room(geopin, 300_000),
+    ],
     "The clock was wrong": [
-        lambda place: os.utime(some_file(place.data / "raw" / "amsterdam"), (AHEAD_S, AHEAD_S)),
+        lambda place, _: os.utime(some_file(place.data / "raw" / "amsterdam"), (AHEAD.timestamp(),) * 2),
+        lambda place, _: crawled_ahead(place),
     ],
 }
 FOUND = {
@@ -92,10 +137,11 @@ def left(sandbox_port: int, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """What a run and a takedown left."""
     place = Place(tmp_path_factory.mktemp("drills") / "left")
     geopin = with_sandbox(place, sandbox_port)
-    for words in (
-        ("run", "--region", REGION, "--source", "amsterdam", "--source", "panoramax"),
-        ("takedown", GONE, "--note", "asked"),
-    ):
+    for words in (("run", "--region", REGION, *SOURCES), ("takedown", GONE, "--note", "asked")):
+        (place.folder / YESTERDAY).mkdir(exist_ok=True)
+        for name in ("catalog.duckdb", "ledger.sqlite"):
+            if (place.data / name).exists():
+                shutil.copy(place.data / name, place.folder / YESTERDAY)
         ended = geopin(*words)
         assert ended.returncode == 0, ended.stdout + ended.stderr
     return place
@@ -125,14 +171,14 @@ def test_what_the_page_says_mends_it(title: str, number: int, left: Place, sandb
     place = left.copy(tmp_path / "place")
     before = published(place, sandbox_port)
     geopin: Geopin = with_sandbox(place, sandbox_port)
-    DAMAGE[title][number](place)
+    DAMAGE[title][number](place, geopin)
     if title in FOUND:
         assert geopin("doctor", "--deep").returncode == FOUND[title]
     began_s = time.monotonic()
     for command in RECIPES[title].splitlines():
         words = command.replace("REGION", REGION).split()
         if words[1] == "run":
-            words += ["--source", "amsterdam", "--source", "panoramax"]
+            words += SOURCES
         ended = geopin(*words[1:])
         assert ended.returncode in ((0, 1) if words[1] == "doctor" else (0,)), ended.stdout + ended.stderr
     note("recovery as the page says", attempts=1, recovery_s=round(time.monotonic() - began_s, 1))

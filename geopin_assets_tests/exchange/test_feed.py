@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError
 from geopin_assets.exchange.copies import bring_up_to_date
 from geopin_assets.exchange.manifest import read_entry, read_manifest
+from geopin_assets.exchange.publish import published as taken
+from geopin_assets.exchange.publish import put_manifest
 from geopin_assets.files.folder_store import FolderStore
-from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
+from geopin_assets.files.object_store import ConflictError, ObjectStore, memory_store, open_store
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.exchange.worlds import CELLS, START, World, content_of, same
 
@@ -123,6 +125,21 @@ def test_applying_twice_changes_nothing(tmp_path: Path) -> None:
     assert (follow(copy, publication), follow(copy, publication)) == (2, 0)
     world.publish(fresh := memory_store())
     assert same(copy, fresh)
+
+
+def test_of_two_that_bring_one_copy_up_to_date_the_slower_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    world, publication, copy = two_weeks(tmp_path)
+    slow = bring_up_to_date(copy, publication, lambda captures: 10**6)
+    next(slow)
+    version, mine = taken(copy)
+    assert follow(copy, publication) == 1
+    with pytest.raises(PayloadError, match="repeat this"):
+        next(slow)
+    with pytest.raises(ConflictError):
+        put_manifest(copy, mine, version)
+    world.publish(fresh := memory_store())
+    assert same(copy, fresh)
+    assert follow(copy, publication) == 0
 
 
 def test_entries_that_hold_what_was_taken_down_are_gone(tmp_path: Path) -> None:
@@ -304,11 +321,11 @@ def test_publications_and_copies_are_in_any_store(object_store: ObjectStore) -> 
 
 def test_a_copy_follows_what_a_web_server_publishes(tmp_path: Path) -> None:
     world, publication, _ = two_weeks(tmp_path)
-    handler = partial(SilentHandler, directory=str(publication.root))
+    handler = partial(ExactHandler, directory=str(publication.root))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        of, copy = open_store(f"http://127.0.0.1:{server.server_port}"), memory_store()
+        of, copy = open_store(f"http://127.0.0.1:{server.server_port}/below/it/"), memory_store()
         follow(copy, of)
         world.put("g")
         world.publish(publication)
@@ -319,6 +336,12 @@ def test_a_copy_follows_what_a_web_server_publishes(tmp_path: Path) -> None:
     assert same(copy, fresh)
 
 
-class SilentHandler(SimpleHTTPRequestHandler):
+class ExactHandler(SimpleHTTPRequestHandler):
+    """Serves a folder at an address below its own, and nothing at one with a slash too many, as buckets do."""
+
+    def translate_path(self, path: str) -> str:
+        found = path.removeprefix("/below/it/")
+        return super().translate_path("/nothing" if found == path or found.startswith("/") else f"/{found}")
+
     def log_message(self, *_: object) -> None:
         return

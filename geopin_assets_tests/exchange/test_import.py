@@ -9,10 +9,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from geopin_assets.defs.declare import asset_key
 from geopin_assets.defs.graph import EXCHANGE
 from geopin_assets.defs.running.adopting import Adoption
 from geopin_assets.defs.running.local_run import LayerResult, run_below_raw
-from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError
+from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError, StaleCatalogError
 from geopin_assets.exchange.following import Most, crawls_of
 from geopin_assets.exchange.manifest import Manifest, hash_of, read_entry, read_manifest
 from geopin_assets.exchange.publish import Published, publish
@@ -65,6 +66,20 @@ def assert_same(one: FolderStore, other: FolderStore) -> None:
     assert set(left["takedowns"]["capture_id"]) == set(right["takedowns"]["capture_id"])
     crawls = [crawls_of(store, read_manifest(store)) for store in (one, other)]
     assert crawls[0].equals(crawls[1])
+
+
+def test_a_catalog_that_was_lost_empties_no_publication_and_tells_nobody(ran: Ran, tmp_path: Path) -> None:
+    feed, platform = FolderStore(tmp_path / "feed"), ran.platform
+    before = export(platform, feed).manifest
+    platform.storage.settings().catalog_path.unlink()
+    with pytest.raises(StaleCatalogError, match="geopin merge"):
+        export(platform, feed)
+    assert read_manifest(feed) == before
+    job = platform.definitions.resolve_implicit_global_asset_job_def()
+    told = job.get_subset(asset_selection={asset_key("quality/notices")}).execute_in_process(
+        instance=ran.instance, raise_on_error=False
+    )
+    assert not told.success
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from geopin_assets.cells import cell_facts
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.exchange.areas import read_areas
 from geopin_assets.exchange.notices import Teller
+from geopin_assets.files.damage import is_aside
 from geopin_assets.files.object_store import open_store
 from geopin_assets.http_client.addresses import AddressRule
 from geopin_assets.http_client.transport import guarded_transport
@@ -138,6 +139,38 @@ def test_what_a_webhook_does_not_take_is_told_later_and_once(tmp_path: Path) -> 
         server.status = 200
         assert (place.tell(), place.tell()) == ({}, {})
         assert [got["kind"] for got in server.got] == ["new_imagery"]
+
+
+def test_a_clock_that_was_ahead_silences_nobody_once_it_is_right(tmp_path: Path) -> None:
+    with hook() as server:
+        place = Place(tmp_path, server.url)
+        place.crawl("panoramax", "a")
+        place.tell()
+        place.now += timedelta(days=365)
+        server.status = 503
+        place.crawl("panoramax", "a", "b")
+        assert place.tell().keys() == {"dam"}
+        server.status = 200
+        place.now -= timedelta(days=364)
+        assert place.tell() == {}
+        assert [got["kind"] for got in server.got] == ["too_old", "new_imagery"]
+        place.crawl("panoramax", "a", "b", "c")
+        assert place.tell() == {}
+        assert server.got[-1]["text"] == "The Dam: new images: 1 of panoramax"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"x"', b'{"look": 1}', b'{"look": {"newest_at": 5}}', b"\xff"])
+def test_what_is_known_of_an_area_is_damaged_set_aside_and_begun_anew(tmp_path: Path, content: bytes) -> None:
+    with hook() as server:
+        place = Place(tmp_path, server.url)
+        place.crawl("panoramax", "a")
+        assert place.tell() == {}
+        (tmp_path / "state" / "dam.json").write_bytes(content)
+        assert (place.tell(), server.got) == ({}, [])
+        place.crawl("panoramax", "a", "b")
+        assert place.tell() == {}
+        assert [got["kind"] for got in server.got] == ["new_imagery"]
+    assert [is_aside(path) for path in (tmp_path / "state").iterdir()].count(True) == 1
 
 
 def test_an_address_of_the_own_network_is_never_asked(tmp_path: Path) -> None:

@@ -158,6 +158,23 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
         read_manifest(store)
 
 
+@pytest.mark.parametrize("column", ["id", "creator", "cell_id"])
+def test_text_that_is_no_utf_8_is_refused(tmp_path: Path, column: str) -> None:
+    store = published(tmp_path)
+    manifest = read_manifest(store)
+    part = manifest.parts["nh"]
+    path = store.path(part.captures.key)
+    table = pq.read_table(path)
+    column = column if column in table.column_names else next(n for n in table.column_names if n.endswith("cell_id"))
+    ill = pa.array([b"\xff\xfe\xfd"] * table.num_rows, pa.binary())
+    text = pa.StringArray.from_buffers(len(ill), *ill.buffers()[1:])
+    at = table.column_names.index(column)
+    pq.write_table(table.set_column(at, table.schema.field(at), text), path)
+    entry = part.captures.model_copy(update=described(path))
+    with pytest.raises(PayloadError, match="UTF8"):
+        verify(store, manifest.model_copy(update={"parts": {"nh": part.model_copy(update={"captures": entry})}}))
+
+
 def test_other_columns_and_larger_row_groups_are_refused(tmp_path: Path) -> None:
     store = published(tmp_path)
     manifest = read_manifest(store)

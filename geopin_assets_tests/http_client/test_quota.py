@@ -49,6 +49,12 @@ def test_a_stop_lasts_as_long_as_was_asked_and_says_why(at):
     at(NOON_S + 86_401).spend("mapillary", "tiles", 5)
 
 
+def test_a_stop_that_a_clock_far_ahead_has_written_stops_nobody_once_it_is_right(at):
+    at(NOON_S + 400 * 86_400).stop("mapillary", "tiles", 86_400, "redirected to a login page")
+    at(NOON_S).spend("mapillary", "tiles", 5)
+    assert at(NOON_S).stops() == []
+
+
 def test_the_account_tells_what_was_sent_on_which_day_and_what_is_stopped(at):
     friday_s, saturday_s = NOON_S, NOON_S + 86_400
     for now_s in (friday_s, saturday_s, saturday_s):

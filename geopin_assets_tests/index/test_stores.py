@@ -64,6 +64,8 @@ def test_searching_shards_is_searching_one_index(tmp_path: Path, index: Shards[V
             found["vector_id"].to_list()
             == expected.sort("score", "vector_id", descending=[True, False])["vector_id"].to_list()
         )
+    ids = desired["vector_id"].to_list()[:9]
+    assert sorted(SearchedIndex(index).get([*ids, "none"])["vector_id"]) == sorted(ids), "from whichever shard has them"
 
 
 def test_reading_shards_is_reading_one_store(tmp_path: Path, store: Shards[MetadataStore]) -> None:

@@ -93,26 +93,22 @@ def indexed(folder: Path, shown: Sequence[Shown]) -> tuple[LanceIndex, SqliteSto
 def questions(shown: Sequence[Shown], groups: Sequence[str] | None = None) -> Iterator[Question]:
     """Each of these captures as a question to all others; `groups`: see `Question`, by default each is one."""
     at_m = np.array([each.at_m for each in shown])
-    around = Around(
-        pl.DataFrame(
-            {
-                "lon": [east(each.at_m)[0] for each in shown],
-                "lat": [east(each.at_m)[1] for each in shown],
-                "heading_deg": [each.heading_deg for each in shown],
-                "source": [each.source for each in shown],
-                "embedding": [each.looks.tolist() for each in shown],
-            }
-        )
-    )
+    sources = np.array([each.source for each in shown])
+    rows = [_row_of(each, sorted(set(sources[np.abs(at_m - each.at_m) <= WITHIN_M]))) for each in shown]
+    looks = pl.Series("embedding", [each.looks.tolist() for each in shown])
+    around = Around(pl.DataFrame(rows).with_columns(looks))
     for number, each in enumerate(shown):
-        near = sorted({shown[n].source for n in np.flatnonzero(np.abs(at_m - each.at_m) <= WITHIN_M)})
-        lon, lat = east(each.at_m)
-        row = {
-            "capture_id": each.capture_id, "source": each.source, "lon": lon, "lat": lat,
-            "heading_deg": each.heading_deg, "page_url": "https://example.org/", "thumbnail_url": None,
-            "covered_by": orjson.dumps(near).decode(), "attribution": f"© {each.source}",
-        }  # fmt: skip
-        yield Question(row, groups[number] if groups else each.name, each.looks[None], around.likeness(number))
+        yield Question(rows[number], groups[number] if groups else each.name, each.looks[None], around.beside(number))
+
+
+def _row_of(each: Shown, near: Sequence[str]) -> dict[str, object]:
+    """As a question has it; `near`: sources that show its place."""
+    lon, lat = east(each.at_m)
+    return {
+        "capture_id": each.capture_id, "source": each.source, "lon": lon, "lat": lat,
+        "heading_deg": each.heading_deg, "page_url": "https://example.org/", "thumbnail_url": None,
+        "covered_by": orjson.dumps([str(name) for name in near]).decode(), "attribution": f"© {each.source}",
+    }  # fmt: skip
 
 
 def _rows(shown: Sequence[Shown], places: pl.DataFrame) -> pl.DataFrame:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geopin_assets.locate.confidence import Calibration, fit
-from geopin_assets.locate.evaluation import auprc, ece
+from geopin_assets.locate.confidence import FALSE_FOUND, NEVER, Calibration, at_most, bounded, fit, fit_found
+from geopin_assets.locate.figures import auprc, ece
 from geopin_assets.locate.terms import Terms
 
 
@@ -34,7 +34,10 @@ def world(count: int, seed: int) -> tuple[list[Terms], NDArray[np.float64], NDAr
 
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
-    return fit("test", *world(2_000, seed=1), provenance={"index_version": "v1"})
+    terms, error_m, covered = world(2_000, seed=1)
+    fitted = fit("test", terms, error_m, provenance={"index_version": "v1"})
+    nowhere = [each for each, is_covered in zip(terms, covered, strict=True) if not is_covered]
+    return bounded(fitted, nowhere, fitted.confidences_of(nowhere))
 
 
 def test_on_answers_it_has_not_seen_confidence_is_the_share_of_right_ones(calibration: Calibration) -> None:
@@ -53,7 +56,7 @@ def test_of_answers_it_has_not_seen_68_percent_are_inside_their_radius(calibrati
 def test_places_that_nobody_shows_are_seldom_called_found(calibration: Calibration) -> None:
     terms, error_m, covered = world(4_000, seed=4)
     status = np.array([calibration.status(each) for each in calibration.confidences_of(terms)])
-    assert (status[~covered] == "found").mean() <= 0.03
+    assert (status[~covered] == "found").mean() <= 0.02
     assert (status[error_m <= 25] == "found").mean() >= 0.5
     assert (status[error_m <= 25] == "not_covered").mean() <= 0.08
 
@@ -83,17 +86,41 @@ def test_the_radius_never_grows_with_confidence(calibration: Calibration, confid
 
 
 def test_a_term_that_never_differs_weighs_nothing_and_one_that_misleads_neither() -> None:
-    terms, error_m, covered = world(500, seed=5)
+    terms, error_m, _ = world(500, seed=5)
     silent = [replace(each, agreeing=(), disagreeing=(), inliers=None) for each in terms]
-    assert fit("test", silent, error_m, covered, {}).plain.each[2:4] == (0.0, 0.0)
+    assert fit("test", silent, error_m, {}).plain.each[2:4] == (0.0, 0.0)
     misled = [
         replace(each, agreeing=("b",) * int(error > 25), disagreeing=())
         for each, error in zip(silent, error_m, strict=True)
     ]
-    assert fit("test", misled, error_m, covered, {}).plain.each[2] == 0.0
+    assert fit("test", misled, error_m, {}).plain.each[2] == 0.0
 
 
 def test_from_answers_that_are_all_right_nothing_can_be_learned() -> None:
-    terms, _, covered = world(50, seed=6)
+    terms, *_ = world(50, seed=6)
     with pytest.raises(ValueError, match="both kinds are needed"):
-        fit("test", terms, np.zeros(50), covered, {})
+        fit("test", terms, np.zeros(50), {})
+
+
+@pytest.mark.parametrize(("passed", "asked", "expected"), [(0, 149, 0.0199), (0, 100, 0.0295), (5, 200, 0.0517)])
+def test_the_bound_is_the_upper_one_of_clopper_and_pearson(passed: int, asked: int, expected: float) -> None:
+    assert at_most(passed, asked) == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize("asked", [0, 20, 148, 149, 400, 3_000])
+def test_found_starts_where_the_share_of_all_photos_from_nowhere_is_known_to_be_small(asked: int) -> None:
+    confidence = np.linspace(0.4, 0.99, asked)
+    start = fit_found(confidence)
+    assert (start == NEVER) is (asked < 149)
+    if start < NEVER:
+        passed = int((confidence >= start).sum())
+        assert at_most(passed, asked) <= FALSE_FOUND < at_most(passed + 1, asked)
+
+
+def test_answers_with_points_stay_within_the_bound_by_themselves(calibration: Calibration) -> None:
+    """However many without points dilute them."""
+    plain, pointed = Terms(0.5, 0.1), Terms(0.5, 0.1, inliers=9)
+    confidence = np.concatenate([np.full(3_000, 0.1), np.linspace(0.6, 0.9, 200)])
+    told = bounded(calibration, [plain] * 3_000 + [pointed] * 200, confidence)
+    assert at_most(int((confidence[3_000:] >= told.found_from).sum()), 200) <= FALSE_FOUND
+    assert told.provenance["nowhere"] == 3_200

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geopin_assets.files.sqlite import transaction
 from geopin_assets.locate.features import FILE, KeptFeatures, View, of_captures
 from geopin_assets.locate.verify import Features
 from geopin_assets_tests.locate.test_verify import facade
@@ -66,6 +67,16 @@ def test_what_is_taken_down_is_forgotten_of_every_model(tmp_path: Path) -> None:
 def test_a_damaged_file_costs_what_it_held_and_nothing_else(tmp_path: Path) -> None:
     kept, view = KeptFeatures(tmp_path, "m"), View("a:1", 0, "")
     (tmp_path / FILE).write_bytes(b"no database at all, and long enough to be looked at" * 100)
+    assert kept.read([view]) == {}
+    kept.keep({view: some(1)})
+    assert set(kept.read([view])) == {"a:1"}
+
+
+def test_so_does_one_whose_points_are_cut_short(tmp_path: Path) -> None:
+    kept, view = KeptFeatures(tmp_path, "m"), View("a:1", 0, "")
+    kept.keep({view: some(1)})
+    with transaction(tmp_path / FILE) as connection:
+        connection.execute("update features set descriptors = substr(descriptors, 1, 77)")
     assert kept.read([view]) == {}
     kept.keep({view: some(1)})
     assert set(kept.read([view])) == {"a:1"}

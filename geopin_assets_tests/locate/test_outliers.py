@@ -1,5 +1,6 @@
 """Captures at a wrong place or turned around are found among many good ones, and counted less."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geopin_assets.locate.evaluation import Answer, ask, calibrate
+from geopin_assets.locate.calibrating import calibrate
+from geopin_assets.locate.evaluation import Answer, Question, ask
+from geopin_assets.locate.judging import UNDECIDED, judge, surest
 from geopin_assets.locate.locator import Locator
-from geopin_assets.locate.outliers import judge, keep, read
+from geopin_assets.locate.outliers import keep, read
+from geopin_assets.locate.witnesses import Match
 from geopin_assets_tests.locate.places import Shown, indexed, look, questions
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
@@ -60,6 +64,47 @@ def test_what_was_moved_or_turned_is_found_and_little_else(asked: tuple[list[Ans
     assert len(wrong) <= 0.2 * (len(moved) + len(turned)), wrong
     assert (doubts.filter(doubts["reason"] == "moved")["off_m"] > 100).all()
     assert doubts["trust"].is_between(0, 1).all()
+
+
+def test_a_room_and_a_turned_photo_are_told_by_points_with_what_lies_beside(tmp_path: Path) -> None:
+    """A room has few with anything, and each photo that is turned around has many with what is behind it."""
+    random = np.random.default_rng(4)
+    rooms, turned = {"c:8", "c:18", "c:28"}, {"b:11", "b:21"}
+    shown = [each for each in world() if int(each.name) < 36]
+    shown = [replace(each, heading_deg=270.0 if each.capture_id in turned else 90.0) for each in shown]
+    shown = [replace(each, looks=look(900 + n)) if each.capture_id in rooms else each for n, each in enumerate(shown)]
+
+    def compare(question: Question, matches: Sequence[Match]) -> dict[str, int]:
+        def points(other: str) -> int:
+            pair = {question.row["capture_id"], other}
+            is_same = len({id_.partition(":")[2] for id_ in pair}) == 1
+            low, high = (150, 400) if is_same else (20, 90)
+            return int(random.integers(3, 12) if pair & rooms else random.integers(low, high))
+
+        return {match["capture_id"]: points(match["capture_id"]) for match in matches}
+
+    index, store = indexed(tmp_path, shown)
+    answers = list(ask(questions(shown), index, store, compare, 5))
+    doubts = judge(answers, calibrate(answers, "test", {}), NOW)
+    blamed = doubts.filter(doubts["trust"] < UNDECIDED)
+    assert set(blamed.filter(blamed["reason"] == "unlike")["capture_id"]) == rooms
+    assert set(blamed.filter(blamed["reason"] == "turned")["capture_id"]) == turned
+
+
+@pytest.mark.parametrize(
+    ("claims", "chance", "expected"),
+    [
+        ([0.9] * 20, [0.1] * 400, 0.9),  # what chance never brings
+        ([0.5] * 20, [0.5] * 400, float("inf")),  # what chance brings as well
+        ([0.2] * 80 + [0.9] * 20, [0.2] * 400, 0.9),
+        ([0.9] * 20, [], float("inf")),  # nothing is known of chance
+        ([], [0.1] * 400, float("inf")),
+    ],
+)
+def test_claims_count_from_where_chance_brings_few_of_them(
+    claims: list[float], chance: list[float], expected: float
+) -> None:
+    assert surest(np.array(claims), np.array(chance)) == expected
 
 
 def test_the_list_keeps_what_was_not_asked_again(

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
 from geopin_assets.embedding.model.thumbnail import Thumbnail
+from geopin_assets.embedding.protocol import Image as Pixels
 from geopin_assets.embedding.views import perspective_views
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.photo import frames_of, read_photo, views_of
@@ -27,6 +29,12 @@ def test_a_photo_has_one_frame_and_what_may_be_a_panorama_its_views_too() -> Non
     assert frames(encoded(SPHERE)) == frames(encoded(smooth(1001, 500))) == 13
     assert frames(encoded(smooth(80, 40))) == 1, "too small to be cut into views"
     assert frames(encoded(smooth(640, 480), xmp=packet())) == 1, "what it says of itself is not so"
+
+
+@pytest.mark.parametrize(("picture", "count"), [(smooth(640, 480), 1), (SPHERE, 13)])
+def test_a_telephones_heic_is_a_photo_as_any_other(picture: Pixels, count: int) -> None:
+    pillow_heif.register_heif_opener()  # encodes them, too
+    assert frames(encoded(picture, "HEIF")) == count
 
 
 @pytest.mark.parametrize(("top", "bottom"), [(60, 420), (0, 400), (90, 470)])

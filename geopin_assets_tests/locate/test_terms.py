@@ -1,9 +1,10 @@
 """Likeness, margin and agreement of an answer: sources that show the place speak, the others are silent."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from geopin_assets.locate.search import search
 from geopin_assets.locate.terms import Terms, gather
@@ -53,6 +54,31 @@ def test_a_copy_at_another_platform_is_no_second_witness(tmp_path: Path) -> None
     shown = [Shown("1", "a", 0, look(HERE), creator="Anna"), Shown("9", "b", 1, look(HERE), creator="anna")]
     terms = terms_of(tmp_path, shown)
     assert (terms.agreeing, terms.disagreeing) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("creator", "seconds", "at_m", "noise", "is_witness"),
+    [
+        (None, 0.0, 3, 0.3, False),  # one shutter, whoever posted it
+        (None, 1.0, 3, 0.02, False),  # a second off and nobody named: the photo itself tells
+        (None, 7_200.0, 12, 0.02, False),  # a clock in another zone
+        (None, 1.0, 3, 0.3, True),  # another photo
+        ("Anna", 45.0, 60, 0.3, False),  # one drive
+        ("Anna", 86_400.0, 3, 0.3, True),  # another drive of hers
+        (None, 1.0, 2_000, 0.02, None),  # the same photo at another place is a contradiction, not a copy
+    ],
+)
+def test_cross_posted_copies_say_nothing_however_platforms_tell_of_them(
+    creator: str | None, seconds: float, at_m: float, noise: float, is_witness: bool | None, tmp_path: Path
+) -> None:
+    taken = datetime(2024, 5, 1, 10, 30, 15, tzinfo=UTC)
+    first = Shown("1", "a", 0, look(HERE), creator=creator, captured_at=taken)
+    posted = Shown(
+        "1", "b", at_m, look(HERE, noise, 1), creator=creator, captured_at=taken + timedelta(seconds=seconds)
+    )
+    terms = terms_of(tmp_path, [first, posted, Shown("2", "b", 3_000, look(THERE)), Shown("3", "b", 10, look(THERE))])
+    assert terms.agreeing == (("b",) if is_witness else ())
+    assert (terms.disagreeing == ("b",)) is (is_witness is None or is_witness is False)
 
 
 def test_behind_a_copy_a_source_has_a_witness_of_its_own(tmp_path: Path) -> None:

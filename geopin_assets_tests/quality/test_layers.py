@@ -36,7 +36,9 @@ def gaps_of(captures: pl.DataFrame) -> pl.DataFrame:
     return find_gaps(coverage_by_cell(captures), crawled, Expectations(now=NOW))
 
 
-def written(captures: pl.DataFrame, folder: Path, streets: Sequence[tuple[Any, dict[str, Any]]] = ()) -> Layers:
+def written(
+    captures: pl.DataFrame, folder: Path, streets: Sequence[tuple[Any, dict[str, Any]]] = (), **options: Any
+) -> Layers:
     parts = captures.partition_by("cell_id", as_dict=True)
     return write_layers(
         lambda cell_ids: pl.concat([parts[(cell_id,)] for cell_id in cell_ids]).select(LAYER_COLUMNS),
@@ -46,6 +48,7 @@ def written(captures: pl.DataFrame, folder: Path, streets: Sequence[tuple[Any, d
         folder,
         URL,
         streets,
+        **options,
     )
 
 
@@ -96,6 +99,14 @@ def test_at_every_zoom_the_points_stand_for_all_captures_and_show_the_newest(
         assert {stand_for[zoom, source, "pano" if is_pano else "flat"] for zoom in range(15)} == {count}
     for source, date in dates.iter_rows():
         assert {newest[zoom, source] for zoom in range(15)} == {date}
+
+
+def test_what_is_read_tile_by_tile_is_drawn_as_if_it_were_read_at_once(
+    captures: pl.DataFrame, folder: Path, tmp_path: Path
+) -> None:
+    written(captures, tmp_path, at_once=200)
+    with (folder / "captures.pmtiles").open("rb") as whole, (tmp_path / "captures.pmtiles").open("rb") as divided:
+        assert dict(all_tiles(MmapSource(whole))) == dict(all_tiles(MmapSource(divided)))
 
 
 def test_cells_and_gaps_are_whole_at_their_largest_zoom_and_say_which_they_are(

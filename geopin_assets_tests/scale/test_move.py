@@ -38,7 +38,7 @@ def steps(there: str, database: str, back: str) -> Iterator[list[str]]:
 
 
 def test_it_is_the_same_there_and_back(
-    variables: dict[str, str], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], postgres_place: str, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
         if not name.startswith("GEOPIN_"):
@@ -55,9 +55,9 @@ def test_it_is_the_same_there_and_back(
 
     geopin(*RUN)
     made, stores = content(), list[str]()
-    history = yaml.safe_dump({"storage": {"postgres": {"postgres_url": variables["DAGSTER_POSTGRES_URL"]}}})
+    history = yaml.safe_dump({"storage": {"postgres": {"postgres_url": postgres_place}}})
     (place.home / "dagster.yaml").write_text(history)
-    for command, *words in steps("s3://geopin/moved", variables["GEOPIN_POSTGRES_URL"], str(tmp_path / "back")):
+    for command, *words in steps("s3://geopin/moved", postgres_place, str(tmp_path / "back")):
         if command == "geopin":
             geopin(*words)
         for name, _, value in (word.partition("=") for word in words if word.startswith("GEOPIN_")):

@@ -6,8 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from geopin_assets.errors import PayloadError
+from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
+from geopin_assets.store.accounts import CrawlAccount
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import RAW_SCHEMA
 from geopin_assets_tests.factories import DAY_1, DAY_2, capture, crawl
@@ -46,6 +47,14 @@ def test_a_later_crawl_replaces_the_whole_cell(raw: RawStore) -> None:
     crawl(raw, HERE, [capture("a3")], crawled_at=DAY_2)
     assert raw.captures("panoramax", HERE)["source_capture_id"].to_list() == ["a3"]
     assert raw.account("panoramax", HERE).crawled_at == DAY_2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "7", "null", "{}", '"x"', "{", '{"number": 1}', '{"number": [], "is_complete": 1}']
+)
+def test_an_account_that_says_something_else_is_damage(text: str) -> None:
+    with pytest.raises(DamagedFileError):
+        CrawlAccount.told(text, "panoramax", HERE, DAY_2)
 
 
 def test_a_cell_where_nothing_was_found_is_a_file_too(raw: RawStore) -> None:

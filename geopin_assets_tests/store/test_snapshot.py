@@ -6,7 +6,7 @@ import duckdb
 import orjson
 import pytest
 
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.errors import ConfigurationError, DamagedFileError
 from geopin_assets.files.object_store import ObjectStore, memory_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
@@ -69,6 +69,17 @@ def test_nothing_was_published_yet(object_store: ObjectStore, tmp_path: Path) ->
     with pytest.raises(ConfigurationError, match="geopin catalog publish"):
         fetch(object_store, tmp_path / "x.duckdb")
     assert not (tmp_path / "x.duckdb").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"key": 1}'])
+def test_a_damaged_pointer_is_said_to_be_and_the_next_publish_makes_it_anew(
+    catalog: Catalog, object_store: ObjectStore, content: bytes
+) -> None:
+    made = publish(catalog, object_store, now=DAY_1)
+    object_store.put("current.json", content)
+    with pytest.raises(DamagedFileError, match="geopin catalog publish"):
+        current(object_store)
+    assert publish(catalog, object_store, now=DAY_1) == made == current(object_store)
 
 
 def test_a_pointer_whose_snapshot_is_gone_is_said_to_be_nothing(

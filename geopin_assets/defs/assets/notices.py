@@ -25,7 +25,9 @@ def notices(storage: Storage) -> dg.MaterializeResult:
     from geopin_assets.exchange.notices import Teller
     from geopin_assets.http_client.addresses import AddressRule
     from geopin_assets.http_client.transport import guarded_transport
+    from geopin_assets.platform.evidence import Evidence
 
+    Evidence(storage).check_catalog()  # of one that was lost, people would hear that there is nothing
     settings = storage.settings()
     areas = read_areas(Path(settings.notice_areas)) if settings.notice_areas else []
     rule = AddressRule(trusted_hosts=settings.trusted_hosts, allow_loopback=settings.is_sandbox)

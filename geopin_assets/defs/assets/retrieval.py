@@ -3,7 +3,7 @@
 Not here: questions, answers and figures (`locate/`), or when it is made (weekly, as asking costs searches).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,9 @@ from geopin_assets.locate.outliers import SCHEMA as DOUBTS
 from geopin_assets.platform.index_state import announce_versions, switch_when_complete
 
 if TYPE_CHECKING:
-    from geopin_assets.locate.evaluation import Answer, Compare, Figures, Question
-    from geopin_assets.locate.witnesses import Match
+    from geopin_assets.locate.confidence import Calibration
+    from geopin_assets.locate.evaluation import Answer, Compare
+    from geopin_assets.locate.figures import Figures
 
 CHECKS = {
     "retrieval_not_worse": "The share of captures that the other sources place right at once is not below last week's, "
@@ -47,14 +48,14 @@ class Evaluation(dg.Config):
         default=500,
         ge=50,
         le=20_000,
-        description="Published captures that are asked of the other sources; each costs one search, and one more for "
-        "every other source that shows its place",
+        description="Published captures that are asked of the other sources; each costs three searches, and two more "
+        "for every other source that shows its place",
     )
     images: int = Field(
         default=600,
         ge=0,
-        description="Published images that may be fetched to count matching points, six a question, where the extra "
-        "`verify` is installed; those whose points are kept are not fetched again",
+        description="Published images that may be fetched to count matching points, up to sixteen a question, where "
+        "the extra `verify` is installed; those whose points are kept are not fetched again",
     )
 
 
@@ -69,10 +70,13 @@ def retrieval(
     under Plots. A complete index of another model is asked the same questions as the one that searches use, and takes
     its place if it finds no less.
     """
-    from geopin_assets.locate.evaluation import ask, calibrate, figures
+    from geopin_assets.locate.calibrating import calibrate
+    from geopin_assets.locate.evaluation import ask
+    from geopin_assets.locate.figures import figures
     from geopin_assets.locate.history import CELLS_FILE, record, record_cells, worse_than_before, worse_than_other_model
+    from geopin_assets.locate.judging import judge
     from geopin_assets.locate.opening import NOTHING_YET, open_version, write_calibration
-    from geopin_assets.locate.outliers import judge, keep
+    from geopin_assets.locate.outliers import keep
     from geopin_assets.locate.samples import draw_questions
     from geopin_assets.locate.switching import model_of
 
@@ -108,6 +112,7 @@ def retrieval(
             **last,
             **({"switch": switch} if switch else {}),
             **_with_points(told),
+            **_found(told, calibration),
             **_thinning(storage, answers),
             "risk": dg.MetadataValue.json(told.risk_at),
             "runs": frame_table(runs.tail(_RUNS_SHOWN).with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M"))),
@@ -127,15 +132,8 @@ def _comparing(storage: Storage, embedding: Embedding, sources: Sources, images:
     if verifier is None:
         yield None
         return
-    left = images
-    with comparison(verifier, storage, embedding, sources) as compared:
-
-        def compare(question: "Question", matches: "Sequence[Match]") -> Mapping[str, int]:
-            nonlocal left
-            left -= 1 + len(matches)
-            return compared.of_question(question, matches) if left >= 0 else {}
-
-        yield compare
+    with comparison(verifier, storage, embedding, sources, images) as compared:
+        yield compared.of_question
 
 
 def _thinning(storage: Storage, answers: "Sequence[Answer]") -> dict[str, dg.TableMetadataValue]:
@@ -143,6 +141,16 @@ def _thinning(storage: Storage, answers: "Sequence[Answer]") -> dict[str, dg.Tab
     from geopin_assets.locate.thinned import costs
 
     return {} if storage.settings().thin_m else {"thinning": frame_table(costs(answers, storage.catalog()))}
+
+
+def _found(told: "Figures", calibration: "Calibration") -> dict[str, float]:
+    """What may be called found, and what that rests on."""
+    return {
+        "found_from": calibration.found_from,
+        "nowhere_asked": told.nowhere,
+        "nowhere_told_not_covered": told.nowhere_told,
+        "false_found_at_most": calibration.provenance["false_found_at_most"],
+    }
 
 
 def _with_points(told: "Figures") -> dict[str, float]:
@@ -189,9 +197,11 @@ def outliers(storage: Storage, search_index: SearchIndex) -> dg.MaterializeResul
 
     with storage.quality().as_folder(DOUBTED) as folder:
         doubts = read(folder)
-    storage.quality().put(FILE, page(doubts).encode())
-    known = storage.catalog().find_captures(doubts["capture_id"].to_list()).filter(held_in="captures")
-    listed = doubts.join(known, on="capture_id", how="semi").select("capture_id", pl.col("trust").round(3), "reason")
+    named = pl.concat([doubts["capture_id"], doubts["says"]]).drop_nulls().unique()
+    there = storage.catalog().find_captures(named.to_list()).filter(held_in="captures")["capture_id"].implode()
+    doubts = doubts.filter(pl.col("capture_id").is_in(there))  # others were taken down, or are not shown any more
+    storage.quality().put(FILE, page(doubts.filter(pl.col("says").is_in(there))).encode())
+    listed = doubts.select("capture_id", pl.col("trust").round(3), "reason")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": doubts.height,

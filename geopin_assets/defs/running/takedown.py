@@ -30,6 +30,8 @@ from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.regions import in_order
 from geopin_assets.store.accounts import CrawlAccount
 
+_MAP = "layers/captures.pmtiles"
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
@@ -128,6 +130,7 @@ class Takedown:
         if cell_ids := self._touched(found):
             yield from run_below_raw(defs.resolve_implicit_global_asset_job_def(), instance, cell_ids)
         yield from self._leave_vectors()
+        yield from self._leave_reports(was_shown=bool(cell_ids))
 
     def _touched(self, found: Sequence[Trace]) -> Sequence[str]:
         """The cells whose layers are to follow. Of a takedown that was killed there may be no trace but tombstones."""
@@ -213,6 +216,27 @@ class Takedown:
             except GeoPinError as error:
                 _note(result, cell_id, error)
         if left:
+            yield result
+
+    def _leave_reports(self, *, was_shown: bool) -> Iterator[LayerResult]:
+        """Out of what shows single captures: doubts, and the map of all, which the next report makes anew."""
+        from geopin_assets.locate.outliers import FILE as DOUBTED
+        from geopin_assets.locate.outliers import forget
+        from geopin_assets.locate.outliers_page import FILE, page
+
+        result, reports = LayerResult("reports"), self.storage.quality()
+        try:
+            with reports.as_folder(DOUBTED) as folder:
+                left = forget(folder, self.capture_ids)
+            if left is not None:
+                reports.put(FILE, page(left).encode())
+                result.totals["reports_changed"] += 1
+            if was_shown and reports.has(_MAP):
+                reports.delete([_MAP])
+                result.totals["reports_changed"] += 1
+        except GeoPinError as error:
+            _note(result, "reports", error)
+        if result.totals or result.failed:
             yield result
 
 

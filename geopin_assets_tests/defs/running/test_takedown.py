@@ -23,6 +23,7 @@ from geopin_assets.files.object_store import open_store
 from geopin_assets.index.publish import publish_vectors
 from geopin_assets.index.registry import Recorded
 from geopin_assets.index.versions import State
+from geopin_assets.locate import outliers
 from geopin_assets.platform.index_state import desired_rows, desired_vectors
 from geopin_assets.sources.base import CrawlReport
 from geopin_assets.sources.crawl import CellCrawl
@@ -108,6 +109,23 @@ def held_in_index(place: Installation) -> set[str]:
     vectors = pl.concat([place.index.get(ids[at : at + 12]) for at in (0, 12)])["vector_id"].str.head(-3)
     rows = [place.rows.query(f"SELECT capture_id FROM {t}")["capture_id"] for t in ("captures", "vectors")]  # noqa: S608
     return set(vectors) | {capture_id for found in rows for capture_id in found}
+
+
+def test_reports_show_nothing_of_it_any_more(ran: Ran) -> None:
+    platform, reports = ran.platform, ran.platform.storage.quality()
+    gone, other, *_ = platform.storage.catalog().captures(CELLS).filter(source="amsterdam")["capture_id"]
+    doubts = pl.DataFrame(
+        [{"capture_id": gone, "trust": 0.1}, {"capture_id": other, "says": gone, "trust": 0.2}], schema=outliers.SCHEMA
+    )
+    with reports.as_folder() as folder:
+        outliers.keep(folder, doubts, [])
+    reports.put("layers/captures.pmtiles", b"a map with a point for each")
+    done = take_down(platform, ran.instance, gone)
+    assert done["reports"].totals == {"reports_changed": 2}
+    with reports.as_folder(outliers.FILE) as folder:
+        assert outliers.read(folder).is_empty()
+    assert not reports.has("layers/captures.pmtiles")
+    assert not any(gone.encode() in reports.get(stored.key) for stored in reports.walk() if "outliers" in stored.key)
 
 
 def test_a_panorama_taken_down_is_nowhere_and_crawling_again_does_not_bring_it_back(ran: Ran) -> None:
