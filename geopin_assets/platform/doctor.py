@@ -20,7 +20,7 @@ from shutil import disk_usage
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
 from geopin_assets.files.disk import damaged_files, files_dated_after, partial_files
-from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 from geopin_assets.files.postgres import shared_database
 from geopin_assets.files.sqlite import complaints
 from geopin_assets.platform.evidence import Evidence
@@ -157,7 +157,7 @@ def _parquet(what: str, objects: ObjectStore, remedy: str, *, is_deep: bool) -> 
         return False
 
     keys = [stored.key for stored in objects.walk() if stored.key.endswith(".parquet")]
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(objects.readers) as pool:
         damaged = [key for key, is_so in zip(keys, pool.map(is_damaged, keys), strict=True) if is_so]
     count = len(keys)
     if damaged:
