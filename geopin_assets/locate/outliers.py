@@ -7,14 +7,10 @@ down, and people look at the list. Not here: who is doubted (`judging.py`), or s
 from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from geopin_assets.files import parquet
-
-if TYPE_CHECKING:
-    pass
 
 FILE = "outliers.parquet"
 SCHEMA = {
