@@ -1,7 +1,7 @@
 """Plugin of pytest: what each process of the suite took, and memory given back between tests.
 
 `make test` runs the suite in several workers, a module in one of them. Their peak of memory, and the CPU of them and
-of what they started, is printed at the end.
+of what they started, is printed at the end, and which modules took the most of it.
 """
 
 import ctypes
@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,21 @@ FIRST = (
 
 _GROWTH_MB = 100
 _kept_mb = [0]
+_MOST = 12
+"""So many modules are named at the end."""
 _took: dict[str, str] = {}
+_cpu_s: Counter[str] = Counter()
+_more_mb: Counter[str] = Counter()
+"""What each module took: of CPU, and how much higher the peak of memory is since."""
+_before = [0.0, 0]
+_runs_tests = [True]
+"""Not what only hands them out to workers, and hears of each."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """What a shell starts in the background ignores interrupts. Dagster then has all that it starts ignore SIGTERM too,
     and waits half a minute at each step for two `tail` that do not end."""
+    _runs_tests[0] = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -42,21 +52,31 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    _before[:] = sum(os.times()[:4]), _peak_mb()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((n for n, part in enumerate(FIRST) if part in item.nodeid), len(FIRST)))
 
 
-def pytest_runtest_logfinish() -> None:
+def pytest_runtest_logfinish(nodeid: str) -> None:
     """The allocator of glibc keeps what models and images took; a worker would grow to twice its size.
 
     Looked for by size, after each test: a search for garbage takes a tenth of a second, and few tests leave any.
     """
+    if _runs_tests[0]:
+        _note(nodeid.partition("::")[0].removeprefix("geopin_assets_tests/"))
     if sys.platform == "linux" and _resident_mb() > _kept_mb[0] + _GROWTH_MB:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         _kept_mb[0] = _resident_mb()
+
+
+def _note(module: str) -> None:
+    cpu_s, peak_mb = sum(os.times()[:4]), _peak_mb()
+    _cpu_s[module] += cpu_s - _before[0]
+    _more_mb[module] += peak_mb - _before[1]
+    _before[:] = cpu_s, peak_mb
 
 
 def _resident_mb() -> int:
@@ -65,23 +85,32 @@ def _resident_mb() -> int:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if (output := getattr(session.config, "workeroutput", None)) is not None:
-        output["took"] = _taken()
+        output |= {"took": _taken(), "cpu_s": dict(_cpu_s), "more_mb": dict(_more_mb)}
 
 
 def pytest_testnodedown(node: Any) -> None:
-    _took[node.gateway.id] = getattr(node, "workeroutput", {}).get("took", "died")
+    output = getattr(node, "workeroutput", {})
+    _took[node.gateway.id] = output.get("took", "died")
+    _cpu_s.update(output.get("cpu_s", {}))
+    _more_mb.update(output.get("more_mb", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, took in sorted((_took or {"this process": _taken()}).items()):
         terminalreporter.write_line(f"{name}: {took}")
+    for what, counts in (("s of CPU", _cpu_s), ("MB more at most", _more_mb)):
+        most = [f"{module} {amount:.0f}" for module, amount in counts.most_common(_MOST) if amount >= 1]
+        terminalreporter.write_line(f"{what}: {', '.join(most)}")
     if IS_LONG:
         terminalreporter.write_line(f"the same again: make test-long SEED={SEED}")
 
 
 def _taken() -> str:
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
     times = os.times()
     own_s, started_s = times.user + times.system, times.children_user + times.children_system
     loaded = ", PyTorch in it" if "torch" in sys.modules else ""
-    return f"at most {peak_mb} MB{loaded}, {own_s:.0f} s of CPU, {started_s:.0f} s in what it started"
+    return f"at most {_peak_mb()} MB{loaded}, {own_s:.0f} s of CPU, {started_s:.0f} s in what it started"
+
+
+def _peak_mb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)

@@ -5,6 +5,7 @@ Not here: comparing (`platform/reconcile.py`) or publishing again what is lost (
 
 from geopin_assets.cli.console import Facts, console, dagster_home, print_json, print_table, stand_ins, terminal
 from geopin_assets.index.reconcile import KINDS
+from geopin_assets.platform.damaged import set_aside_damaged
 from geopin_assets.platform.index_state import announce_versions
 from geopin_assets.platform.known_stores import known_stores
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
@@ -17,6 +18,10 @@ def reconcile_and_report(settings: Settings, *, is_dry: bool, max_removals: int 
     dagster_home()
     terminal()
     storage, search_index, model = Storage(), SearchIndex(), Embedding().model()
+    aside = [] if is_dry else list(set_aside_damaged(settings))
+    if not is_json:
+        for said in aside:
+            console.print(said)
     with stand_ins(settings):
         done = reconcile(storage, search_index, model, is_dry=is_dry, max_removals=max_removals)
         facts: Facts = _facts(done) | {"publication_rewritten": None, "failed_cells": None}

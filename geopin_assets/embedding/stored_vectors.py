@@ -19,7 +19,7 @@ from geopin_assets.embedding.audit import Audit
 from geopin_assets.embedding.vectors import CellVectors, VectorFiles
 from geopin_assets.errors import DamagedFileError, GeoPinError, PayloadError
 from geopin_assets.files import parquet
-from geopin_assets.files.object_store import READERS, ConflictError, NoSuchObjectError, ObjectStore
+from geopin_assets.files.object_store import ConflictError, NoSuchObjectError, ObjectStore
 from geopin_assets.installation import Mark
 
 _MARK = "installation.json"
@@ -65,7 +65,7 @@ def stored_vectors(objects: ObjectStore, capture_ids: Collection[str]) -> Iterat
 
     keys = [PurePosixPath(stored.key) for stored in objects.walk()]
     of_cells = [key for key in keys if key.suffix == ".parquet"]
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(objects.readers) as pool:
         for found in pool.map(look, of_cells):
             yield from found
 

@@ -31,7 +31,7 @@ from geopin_assets.embedding.views import YAW_STEP_DEG
 from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files import parquet
 from geopin_assets.files.damage import reading
-from geopin_assets.files.object_store import READERS, ConflictError, NoSuchObjectError, ObjectStore, Stored
+from geopin_assets.files.object_store import ConflictError, NoSuchObjectError, ObjectStore, Stored
 
 SPAN_ROWS = 16_384
 """Rows of a row group, and rows in memory at a time: 16 MB of vectors."""
@@ -107,7 +107,7 @@ class VectorFiles:
         def read(cell_id: str) -> pl.DataFrame:
             return self.cell(cell_id).read(columns).with_columns(cell_id=pl.lit(cell_id))
 
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(self.objects.readers) as pool:
             return pl.concat(pool.map(read, ["", *cell_ids]))
 
     def _stored(self) -> list[Stored]:

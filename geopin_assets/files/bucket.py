@@ -66,6 +66,7 @@ class BucketStore(ObjectStore):
     """Objects under a prefix of a bucket."""
 
     is_near = False
+    readers = READERS
     seconds_between_puts = 1.0  # R2 takes one a second of one key, and answers 429 to more
 
     def __init__(self, inner: "S3Store", address: str, prefix: str = "", mark: _Mark | None = None) -> None:

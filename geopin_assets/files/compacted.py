@@ -15,7 +15,7 @@ import polars as pl
 
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files import parquet
-from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore, Stored
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore, Stored
 
 KEY, _VERSION = "of_key", "of_version"
 BLOCKS = "known"
@@ -58,7 +58,7 @@ def _of_block(objects: ObjectStore, place: str, stored: list[Stored], read: Read
     known = _known(objects, place, noted) if len(stored) >= _FEWEST else noted.to_frame()
     known = known.join(there, on=[KEY, _VERSION], how="semi")
     new = there.filter(~pl.col(KEY).is_in(known[KEY].unique().implode()))
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(objects.readers) as pool:
         fresh = zip(new.iter_rows(), pool.map(read, new[KEY]), strict=True)
         named = [rows.with_columns(pl.lit(key).alias(KEY), pl.lit(v).alias(_VERSION)) for (key, v), rows in fresh]
     rows = pl.concat([known, *(one.select(noted.names()) for one in named)])

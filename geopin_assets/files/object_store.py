@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["ConflictError", "NoSuchObjectError", "ObjectStore", "Stored", "memory_store", "open_store"]
 
 READERS = 16
-"""Objects fetched at once."""
+"""Objects fetched at once from far away."""
 WRITING_LOCK = ".writing.lock"
 _NO_VERSION = '""'
 
@@ -58,6 +58,8 @@ class ObjectStore:
 
     is_near = True
     """A question about one object takes no longer than its place in a list."""
+    readers = 4
+    """Objects that are worth reading at once: at a disk more threads take turns, for three times the CPU."""
     seconds_between_puts = 0.0
     """Of one key, as often as a server takes them; who would write more often than that counts ahead."""
 
@@ -221,7 +223,7 @@ class ObjectStore:
     def _fetched(self, root: Path, keys: Iterable[str], most: int | None = None) -> list[Path]:
         """Objects as files under their keys."""
         paths = {key: root / key for key in keys}
-        with ThreadPoolExecutor(READERS) if len(paths) > 1 else nullcontext() as pool:
+        with ThreadPoolExecutor(self.readers) if len(paths) > 1 else nullcontext() as pool:
             list((pool.map if pool else map)(partial(self._fetch, most=most), paths.keys(), paths.values()))
         return list(paths.values())
 

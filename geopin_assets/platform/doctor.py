@@ -20,13 +20,14 @@ from shutil import disk_usage
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
 from geopin_assets.files.disk import damaged_files, files_dated_after, partial_files
-from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 from geopin_assets.files.postgres import shared_database
 from geopin_assets.files.sqlite import complaints
 from geopin_assets.platform.evidence import Evidence
 from geopin_assets.platform.known_stores import ROW_TABLES, KnownStore, known_stores
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.settings import Settings
+from geopin_assets.store.accounts import Unknown
 
 LEAST_FREE_BYTES = 2 * 2**30
 LEAST_FREE_SHARE = 0.05
@@ -66,7 +67,7 @@ def examine(storage: Storage, search_index: SearchIndex, *, is_deep: bool = Fals
     files = partial(_parquet, is_deep=is_deep)
     looks: dict[str, Look] = {
         "disk": partial(_disk, settings.data_dir),
-        "clock": partial(_clock, settings.data_dir, now),
+        "clock": partial(_clock, storage, now),
         "takedowns": partial(_takedowns, storage),
         "catalog": partial(_catalog, storage, search_index),
         "raw files": partial(files, "raw files", storage.raw().objects, "those cells are crawled again"),
@@ -74,6 +75,7 @@ def examine(storage: Storage, search_index: SearchIndex, *, is_deep: bool = Fals
         "vectors": partial(files, "vectors", storage.embeddings(), "those cells are embedded again"),
         "ledger": partial(_database, "ledger", settings.ledger_path, "move it away, then geopin reconcile"),
         "daily use": partial(_daily_use, settings),
+        "published": partial(_published, settings, is_deep=is_deep),
         "stores": partial(_stores, search_index),
         "leftovers": partial(_leftovers, settings.folders, now),
     }
@@ -96,12 +98,15 @@ def _disk(folder: Path) -> Iterator[Finding]:
         yield Finding("disk", State.OK, detail)
 
 
-def _clock(folder: Path, now: datetime) -> Iterator[Finding]:
-    ahead = list(islice(files_dated_after(folder, now + CLOCK_TOLERANCE), 1000))
+def _clock(storage: Storage, now: datetime) -> Iterator[Finding]:
+    ahead = list(islice(files_dated_after(storage.settings().data_dir, now + CLOCK_TOLERANCE), 1000))
+    crawls = storage.raw().crawls().filter(unknown=str(Unknown.AHEAD)).height
+    if crawls:
+        yield Finding("clock", State.WARNING, f"{crawls} crawls say a time that has not come yet", "crawl them again")
     if ahead:
         detail = f"{len(ahead)} files are dated after now, e.g. {_named(ahead)}"
         yield Finding("clock", State.WARNING, detail, "set the clock; nothing is ordered by it, but ages are wrong")
-    else:
+    elif not crawls:
         yield Finding("clock", State.OK, f"{now:%Y-%m-%d %H:%M} UTC, nothing is dated later")
 
 
@@ -152,7 +157,7 @@ def _parquet(what: str, objects: ObjectStore, remedy: str, *, is_deep: bool) -> 
         return False
 
     keys = [stored.key for stored in objects.walk() if stored.key.endswith(".parquet")]
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(objects.readers) as pool:
         damaged = [key for key, is_so in zip(keys, pool.map(is_damaged, keys), strict=True) if is_so]
     count = len(keys)
     if damaged:
@@ -170,6 +175,14 @@ def _database(what: str, path: Path, remedy: str) -> Iterator[Finding]:
         yield Finding(what, State.ERROR, f"{path}: {'; '.join(said)[:300]}", remedy)
     else:
         yield Finding(what, State.OK, path.name)
+
+
+def _published(settings: Settings, *, is_deep: bool) -> Iterator[Finding]:
+    """Every page of what publishing keeps here."""
+    from geopin_assets.platform.damaged import damaged
+
+    for path, why in damaged(settings) if is_deep else ():
+        yield Finding(path.name, State.ERROR, why[:300], "geopin reconcile")
 
 
 def _daily_use(settings: Settings) -> Iterator[Finding]:

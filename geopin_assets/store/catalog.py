@@ -44,6 +44,8 @@ _WITHIN = """and exists (
     select 1 from (select unnest(?::double[]) as west, unnest(?::double[]) as south,
                           unnest(?::double[]) as east, unnest(?::double[]) as north)
     where lon between west and east and lat between south and north)"""
+_FEW_CELLS = 100
+"""Beyond, looking at all captures once takes no longer than looking in so many places."""
 _NEWEST = "select installation_id, generation, merge_id from generations order by generation desc limit 1"
 
 
@@ -323,8 +325,21 @@ class Catalog(Counts):
         sides = () if within is None else ("west", "south", "east", "north")
         boxes = [[getattr(box, side) for box in within or ()] for side in sides]
         is_within = _WITHIN if boxes else ""
-        return self.query(
-            f"select {', '.join(columns)} from {table} where cell_id in (select unnest(?::varchar[])) {is_within}"  # noqa: S608
-            " order by capture_id",
-            [list(cell_ids), *boxes],
-        )
+        with self._database.connect(read_only=True) as db:
+            is_near = _near(db, cell_ids) if table != "embedding_failures" else ""
+            return frame(
+                db,
+                f"select {', '.join(columns)} from {table} where {is_near} cell_id in (select unnest(?::varchar[]))"  # noqa: S608
+                f" {is_within} order by capture_id",
+                [list(cell_ids), *boxes],
+            )
+
+
+def _near(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str]) -> str:
+    """A condition that leads to where the captures of few cells lie, so that those of all others are not looked at."""
+    if not 0 < len(cell_ids) <= _FEW_CELLS:
+        return ""
+    keys = db.execute(
+        "select md5_number_lower(id) % 4294967296 from (select unnest(?::varchar[]) as id)", [[*cell_ids]]
+    )
+    return f"cell_key in ({', '.join(str(key) for (key,) in keys.fetchall())}) and"

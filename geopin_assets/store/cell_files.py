@@ -18,7 +18,7 @@ import polars as pl
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files import parquet
 from geopin_assets.files.notes import read_note
-from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 from geopin_assets.installation import Mark
 from geopin_assets.store.schema import CATALOG_SCHEMA
 
@@ -71,15 +71,15 @@ class CellFiles:
 
     def counts(self, cell_ids: Sequence[str]) -> dict[str, int]:
         """Captures per cell, from the ends of the files; cells without a file are not in it."""
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(self.objects.readers) as pool:
             counted = zip(cell_ids, pool.map(self._count, cell_ids), strict=True)
             return {cell_id: count for cell_id, count in counted if count is not None}
 
     def write(self, cells: Iterable[tuple[str, pl.DataFrame, Collection[str]]]) -> Iterator[str]:
         """Replace the files of cells: (cell_id, CAPTURE_COLUMNS, complete sources). Yields those that are written."""
         left = iter(cells)
-        with ThreadPoolExecutor(READERS) as pool:
-            while some := list(islice(left, READERS)):
+        with ThreadPoolExecutor(self.objects.readers) as pool:
+            while some := list(islice(left, self.objects.readers)):
                 yield from pool.map(self._write, some)
 
     def put_mark(self, mark: Mark) -> None:

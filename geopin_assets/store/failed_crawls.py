@@ -12,7 +12,7 @@ from datetime import datetime
 import orjson
 import polars as pl
 
-from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore
+from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
 FAILED_SCHEMA = pl.Schema(
     {
@@ -81,7 +81,7 @@ class FailedCrawls:
         """Every note, or those of one source. A damaged one is left out: the next attempt replaces it, good or bad."""
         sources = [source] if source else self._objects.look()[0]
         found = [stored.key for one in sources for stored in self._objects.look(f"{one}/{_FOLDER}")[1]]
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(self._objects.readers) as pool:
             return [note for note in pool.map(self._read, found) if note]
 
     def _read(self, key: str) -> FailedCrawl | None:

@@ -19,7 +19,6 @@ import polars as pl
 
 from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError
-from geopin_assets.files.object_store import READERS
 from geopin_assets.store.accounts import CrawlAccount
 from geopin_assets.store.database import SQL, frame
 from geopin_assets.store.raw import RawStore
@@ -200,7 +199,7 @@ def _merge_batch(
     _forget_changes(db)
     rows, accounts, files = [pl.DataFrame(schema=_COLUMNS | {"cell_key": pl.UInt32()})], [], []
     newer = [(cell, noted.source, merged) for cell in batch for noted, merged in cell.newer]
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(raw.objects.readers) as pool:
         read = pool.map(lambda one: _read(raw, one[1], one[0].cell_id), newer)
         for (cell, source, (number, complete_number, complete_at)), found in zip(newer, read, strict=True):
             if isinstance(found, DamagedFileError):

@@ -21,7 +21,7 @@ from geopin_assets.capture import Capture, Reason
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
 from geopin_assets.files.compacted import KEY, compacted
-from geopin_assets.files.object_store import READERS, ConflictError, NoSuchObjectError, ObjectStore, Stored
+from geopin_assets.files.object_store import ConflictError, NoSuchObjectError, ObjectStore, Stored
 from geopin_assets.store.accounts import AHEAD, CRAWLS_SCHEMA, CrawlAccount, crawl_row
 from geopin_assets.store.failed_crawls import FailedCrawl, FailedCrawls, failed_frame
 from geopin_assets.store.numbers import next_number
@@ -159,7 +159,7 @@ class RawStore:
             return account is None or (account.complete_number or 0) <= note.good_number
 
         notes = self._failed.all(source)
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(self.objects.readers) as pool:
             standing = [note for note, is_so in zip(notes, pool.map(is_standing, notes), strict=True) if is_so]
         now = self._clock()
         return failed_frame(standing).with_columns(
@@ -193,7 +193,7 @@ class RawStore:
         if len(cells) > _MANY and not self.objects.is_near:
             everything = self.accounts()
             return {cell: everything[cell] for cell in cells if cell in everything}
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(self.objects.readers) as pool:
             return dict(zip(cells, pool.map(lambda cell: self._account_or_none(*cell), cells), strict=True))
 
     def lost(self, source: str) -> set[str]:
@@ -230,7 +230,7 @@ class RawStore:
             return ids.filter(ids.is_in(wanted)).to_list()
 
         files = [stored for stored in self.objects.look(source)[1] if _source_and_cell(stored)]
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(self.objects.readers) as pool:
             for stored, ids in zip(files, pool.map(look, files), strict=True):
                 (_, cell_id) = _source_and_cell(stored) or ("", "")
                 yield from ((cell_id, capture_id) for capture_id in ([None] if ids is None else ids))

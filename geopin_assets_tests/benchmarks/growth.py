@@ -72,6 +72,7 @@ class Place:
             duckdb.connect(str(self.storage.settings().catalog_path)) as db,
             closing(sqlite3.connect(self.search_index.settings().ledger_path)) as ours,
         ):
+            ((known,),) = db.execute("select max(rowid) from captures").fetchall() if held else [(-1,)]
             db.execute(_GROW.format(copies=copies, held=held), {"some": list(self.cells)})
             ours.executescript(_FIRST)  # counted when it is opened again
             ours.execute("insert or ignore into stores (store) values (?)", [key])
@@ -80,7 +81,7 @@ class Place:
                 ("claims", "cell_id, capture_id", ""),
                 ("published", "capture_id", ", 'x', null, null"),
             ):
-                found = db.execute(f"select {columns} from captures order by all")  # noqa: S608
+                found = db.execute(f"select {columns} from captures where rowid > ? order by all", [known])  # noqa: S608
                 places = ", ".join("?" * len(columns.split(",")))
                 sql = f"insert or ignore into {table} values ({number}, {places}{others})"  # noqa: S608
                 for page in iter(lambda: found.fetchmany(_PAGE), []):  # noqa: B023

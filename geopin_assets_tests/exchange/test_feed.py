@@ -286,7 +286,7 @@ def test_a_publish_or_a_copy_that_is_ended_anywhere_is_whole_and_goes_on(tmp_pat
     world.publish(fresh := memory_store())
     older, ended = content_of(copy), 0
     for name, work in (("copy", lambda store: follow(store, publication)), ("publication", world.publish)):
-        for writes in range(0, 100, 1 if IS_LONG else 9):
+        for writes in range(0, 100, 1 if IS_LONG else 4):
             shutil.copytree(tmp_path / ("copy" if name == "copy" else "there"), place := tmp_path / f"{name}-{writes}")
             if name == "publication":
                 world.put("g", CELLS[1], writes)

@@ -72,7 +72,9 @@ def _said(counts: Mapping[str, float]) -> str:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note how every test ended, where a report is written."""
+    """Note how every test ended, where a report is written: once, also of a test that a worker of xdist ran."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
     if report.when == "call" or report.outcome != "passed":
         file = report.nodeid.split("::")[0].partition("geopin_assets_tests/")[2]
         _write({"file": file, "outcome": report.outcome})

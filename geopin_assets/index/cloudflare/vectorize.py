@@ -12,7 +12,7 @@ as Python floats, at a twelfth of the CPU time.
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from geopin_assets.capture import MAX_DIM
 from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index import limits
 from geopin_assets.index.cloudflare.api import CloudflareApi, RequestTooLarge, field, unless
-from geopin_assets.index.protocol import METADATA, IndexInfo, Wait, await_mutation, vector_schema
+from geopin_assets.index.protocol import METADATA, IndexInfo, Wait, vector_schema
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
@@ -236,10 +236,13 @@ class VectorizeIndex:
                 f"{self.name}: no metadata index on {', '.join(missing)}, and none would cover the {count} vectors "
                 "that are there: publish into an index with another version in its name"
             )
-        mutations = [self._create_metadata_index(name) for name in missing]
-        await_mutation(self, mutations[-1], self._wait)
-        if still := self._missing_metadata_indexes():
-            raise TransientError(f"{self.name}: metadata indexes not there yet: {', '.join(still)}")
+        for name in missing:
+            self._create_metadata_index(name)
+        until = self._wait.clock() + timedelta(seconds=self._wait.timeout_s)
+        while still := self._missing_metadata_indexes():  # not our mutation: others may be making the same, after us
+            if self._wait.clock() >= until:
+                raise TransientError(f"{self.name}: metadata indexes not there yet: {', '.join(still)}")
+            self._wait.sleep(self._wait.poll_s)
 
     def _create_metadata_index(self, name: str) -> str:
         kind = "string" if METADATA[name] == pl.String else "number"

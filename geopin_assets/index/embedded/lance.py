@@ -206,6 +206,16 @@ def indexes_in(folder: Path, prefix: str) -> dict[str, int]:
     return {name: schema.field("embedding").type.list_size for name, schema in schemas.items()}
 
 
+def read_all(path: Path) -> None:
+    """Every vector of an index, which is a folder. Raises DamagedFileError."""
+    try:
+        with reading(str(path)):
+            for _ in _connected(path.parent).open_table(path.stem).search().to_batches():
+                continue
+    except (RuntimeError, ValueError) as error:
+        raise DamagedFileError(f"{path}: {error}") from error
+
+
 def _connected(folder: Path) -> Any:
     import lancedb
 
