@@ -52,8 +52,9 @@ class Started:
             raise subprocess.TimeoutExpired("forked", timeout or 0)
         return code
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
-        """What it says from now on, once it has ended; it is told no more."""
+    def communicate(self, told: str = "", timeout: float | None = None) -> tuple[str, None]:
+        """What it says from now on, once it has ended; it is told this, and no more."""
+        self.stdin.write(told)
         self._close(self.stdin)
         said = self.stdout.read()
         self.wait(timeout)

@@ -226,11 +226,12 @@ class Takedown:
 
         result, reports = LayerResult("reports"), self.storage.quality()
         try:
-            with reports.as_folder(DOUBTED) as folder:
-                left = forget(folder, self.capture_ids)
-            if left is not None:
-                reports.put(FILE, page(left).encode())
-                result.totals["reports_changed"] += 1
+            if reports.has(DOUBTED):
+                with reports.as_folder(DOUBTED) as folder:
+                    left = forget(folder, self.capture_ids)
+                if left is not None:
+                    reports.put(FILE, page(left).encode())
+                    result.totals["reports_changed"] += 1
             if was_shown and reports.has(_MAP):
                 reports.delete([_MAP])
                 result.totals["reports_changed"] += 1
