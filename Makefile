@@ -22,26 +22,29 @@ TORCH_PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 IMG2DATASET := .geopin/bench/img2dataset
-# A worker more than there are cores, as tests wait too; a module stays in one worker. Libraries that keep threads and
-# freed memory for a server's sake would take 2 GB a worker.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# A worker for each core, and one process beside them, as tests wait too; a module stays in one worker. With one more
+# each test takes a quarter more CPU. Libraries that keep threads and freed memory for a server's sake would take 2 GB a
+# worker.
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 LEAN := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1 MALLOC_ARENA_MAX=2 \
   ARROW_DEFAULT_MEMORY_POOL=system ONEDNN_PRIMITIVE_CACHE_CAPACITY=8 _RJEM_MALLOC_CONF=dirty_decay_ms:500,muzzy_decay_ms:0
 # Thousands of small files and databases that are synced: a disk in memory takes them without waiting, where it has room.
 IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 6000000 { print "TMPDIR=/dev/shm" }')
 PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
 IN_WORKERS := -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
-# What loads PyTorch, which gives no memory back: in three processes, one after the other, beside the workers.
+# What loads PyTorch, which gives no memory back: in three processes, one after the other, beside the workers; then one
+# for two rooms more, so that both sides end at once.
 IMAGES := geopin_assets_tests/embedding
 MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real cli/test_whiten.py defs/test_index_state.py docs/test_pages.py)
 BENCHMARKS := geopin_assets_tests/benchmarks
+TWO_ROOMS := geopin_assets_tests/sources geopin_assets_tests/exchange
 SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)
 # Modules are compiled once and kept, whatever the environment says: the demo starts four interpreters, the tests 300.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-long test-faults test-scale test-image tests tests-with-torch tests-without $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
+.PHONY: demo test test-long test-faults test-scale test-image tests tests-in-turn tests-in-workers $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
@@ -50,14 +53,14 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	@$(MAKE) --no-print-directory -j 6 tests $(CHECKS)
 
-tests: tests-with-torch tests-without
+tests: tests-in-turn tests-in-workers
 
-tests-with-torch: $(VENV)/.installed
-	failed=0; for part in "$(IMAGES) --ignore=$(firstword $(MODELS))" "$(MODELS)" "$(BENCHMARKS)"; do \
+tests-in-turn: $(VENV)/.installed
+	failed=0; for part in "$(IMAGES) --ignore=$(firstword $(MODELS))" "$(MODELS)" "$(BENCHMARKS)" "$(TWO_ROOMS)"; do \
 	  $(PYTEST) $$part || failed=1; done; exit $$failed
 
-tests-without: $(VENV)/.installed
-	$(PYTEST) $(IN_WORKERS) $(addprefix --ignore=,$(IMAGES) $(MODELS) $(BENCHMARKS))
+tests-in-workers: $(VENV)/.installed
+	$(PYTEST) $(IN_WORKERS) $(addprefix --ignore=,$(IMAGES) $(MODELS) $(BENCHMARKS) $(TWO_ROOMS))
 
 test-long: $(VENV)/.installed check
 	GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(PYTEST) $(IN_WORKERS) --hypothesis-seed=$(SEED) --timeout 3600
