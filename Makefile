@@ -33,7 +33,7 @@ IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 
 PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
 IN_WORKERS := -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 # What loads PyTorch, which gives no memory back: in three processes, one after the other, beside the workers; then one
-# for two rooms more, so that both sides end at once.
+# for two rooms more, so that both sides end at about the same time.
 IMAGES := geopin_assets_tests/embedding
 MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real cli/test_whiten.py defs/test_index_state.py docs/test_pages.py)
 BENCHMARKS := geopin_assets_tests/benchmarks
