@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from geopin_assets.files.journal import Journal
-from geopin_assets.index.protocol import index_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +36,6 @@ class Recorded:
         """`Backend.key` of where it is."""
         kind, _, rest = self.key.partition(":")
         return "embedded" if kind in ("lance", "sqlite") else f"cloudflare:{rest.partition(':')[0]}"
-
-    @property
-    def version_name(self) -> str:
-        return index_name(self.model_id, self.number) if self.model_id else ""
 
 
 class StoreRegistry:
