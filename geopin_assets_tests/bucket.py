@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Any, Protocol
 from uuid import uuid4
 
 import boto3
-from moto.server import ThreadedMotoServer
+from moto.moto_server.threaded_moto_server import MotoRequestHandler
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 from geopin_assets.photo_folder import LocalFolder, PhotoFolder
 from geopin_assets.photo_folder.s3 import S3Folder, connect_s3
@@ -88,13 +91,23 @@ def put_all(place: Place, folder: Path) -> None:
 
 @contextmanager
 def moto_server() -> Iterator[str]:
-    """The address of a running server; it takes any credentials."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    """The address of a running server; it takes any credentials.
+
+    Requests are answered one after the other: moto looks whether a condition holds and then writes, in two steps
+    between which another writer fits (`S3Response._key_response_put`), while S3 lets one of two writers win.
+    """
+    moto, turn = DomainDispatcherApplication(create_backend_app), Lock()
+
+    def answer(environ: Any, start_response: Any) -> Any:
+        with turn:
+            return moto(environ, start_response)
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=MotoRequestHandler)
+    Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield "http://{}:{}".format(*server.get_host_and_port())
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        server.stop()
+        server.shutdown()
 
 
 class Recorder:
