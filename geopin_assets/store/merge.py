@@ -19,7 +19,7 @@ import polars as pl
 
 from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError
-from geopin_assets.store.accounts import CrawlAccount
+from geopin_assets.store.accounts import AHEAD, CrawlAccount
 from geopin_assets.store.database import SQL, frame
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.reading import MEMORY_LIMIT
@@ -71,9 +71,13 @@ class _Cell:
 def merge_cells(
     db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore, now: datetime, thin_m: float = 0.0
 ) -> MergeReport:
-    """Merge what the raw files of these cells hold; see `Catalog.merge`."""
+    """Merge what the raw files of these cells hold; see `Catalog.merge`.
+
+    What a clock that was ahead had removed was removed now: or it would be a loss of this week for a year.
+    """
     for setting in _SETTINGS:
         db.execute(f"set {setting}")
+    db.execute("update removed_captures set removed_at = $1 where removed_at > $2", [now, now + AHEAD])
     cells, damaged = _cells(db, cell_ids, raw)
     reports, duplicates, was_m = [REPORT_SCHEMA.to_frame()], 0, thinned_m(db)
     for some in pages(list(cells), {cell.cell_id: cell.captures for cell in cells.values()}, BATCH_CAPTURES):

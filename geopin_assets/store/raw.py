@@ -14,10 +14,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 
 import polars as pl
 
 from geopin_assets.capture import Capture, Reason
+from geopin_assets.cells import is_id
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
 from geopin_assets.files.compacted import KEY, compacted
@@ -200,7 +202,7 @@ class RawStore:
         """Cells that were crawled and have no file any more, as it was damaged and set aside."""
         aside = (key.split("/") for key in self.objects.aside(source) if _SUFFIX in key)
         cells = {parts[1].partition(_SUFFIX)[0] for parts in aside if len(parts) == 2}
-        return {cell_id for cell_id in cells if not self.objects.has(self.key(source, cell_id))}
+        return {cell_id for cell_id in cells if is_id(cell_id) and not self.objects.has(self.key(source, cell_id))}
 
     def ids_of(self, source: str, cell_id: str) -> frozenset[str]:
         """Ids (source_capture_id) that the stored crawl found; one that nobody has for a file that cannot be read.
@@ -218,7 +220,8 @@ class RawStore:
     def find_captures(self, source: str, capture_ids: Collection[str]) -> Iterator[tuple[str, str | None]]:
         """(cell_id, capture_id) wherever a file of the source has one of these captures, merged or not.
 
-        None in place of the id for a file that cannot be read: it may have any. Reads every file, 1 ms each.
+        None in place of the id for a file that cannot be read: it may have any. Reads every file, 1 ms each, and copies
+        of them too that others made.
         """
         wanted = list(capture_ids)
 
@@ -229,10 +232,10 @@ class RawStore:
                 return None
             return ids.filter(ids.is_in(wanted)).to_list()
 
-        files = [stored for stored in self.objects.look(source)[1] if _source_and_cell(stored)]
+        files = [stored for stored in self.objects.look(source)[1] if stored.key.endswith(_SUFFIX)]
         with ThreadPoolExecutor(self.objects.readers) as pool:
             for stored, ids in zip(files, pool.map(look, files), strict=True):
-                (_, cell_id) = _source_and_cell(stored) or ("", "")
+                cell_id = PurePosixPath(stored.key).stem
                 yield from ((cell_id, capture_id) for capture_id in ([None] if ids is None else ids))
 
     def sources_of(self, cell_ids: Iterable[str]) -> list[tuple[str, str]]:
@@ -300,9 +303,9 @@ class RawStore:
 
 
 def _source_and_cell(stored: Stored) -> tuple[str, str] | None:
-    """Of a raw file; None for anything else."""
+    """Of a raw file; None for anything else, as a copy that whoever synchronizes the folder made of one."""
     match stored.key.removesuffix(_SUFFIX).split("/"):
-        case [source, cell_id] if stored.key.endswith(_SUFFIX):
+        case [source, cell_id] if stored.key.endswith(_SUFFIX) and is_id(cell_id):
             return source, cell_id
     return None
 

@@ -72,6 +72,18 @@ def test_only_cells_and_sources_that_were_crawled_are_listed(raw: RawStore) -> N
     assert raw.sources_of([HERE]) == [("amsterdam", HERE), ("panoramax", HERE)]
 
 
+def test_copies_that_others_made_of_a_file_are_no_cells_but_may_hold_captures(raw: RawStore) -> None:
+    crawl(raw, HERE, [capture("a1")])
+    content = raw.objects.get(raw.key("panoramax", HERE))
+    copies = [f"{HERE} (1)", f"{HERE}.sync-conflict-20261130-052000-ABCDEFG", f"Copy of {HERE}"]
+    for name in copies:
+        raw.objects.put(f"panoramax/{name}.parquet", content)
+    raw.objects.set_aside(f"panoramax/{copies.pop()}.parquet")
+    assert raw.crawls()["cell_id"].to_list() == [HERE] and raw.lost("panoramax") == set()
+    found = set(raw.find_captures("panoramax", ["panoramax:a1"]))
+    assert found == {(cell_id, "panoramax:a1") for cell_id in (HERE, *copies)}
+
+
 def test_a_signed_link_or_a_view_counter_is_no_new_version(raw: RawStore) -> None:
     before = version(raw)
     assert version(raw, image_url="https://panoramax.example/a1.jpg?signature=2") == before
