@@ -3,9 +3,9 @@
 The same images from the same server, in turn: img2dataset as its command does it by default (fetch, resize, encode
 again, write), the same with as many pixels as our model takes, img2dataset with everything after decoding left out,
 and what comes before the model here: fetch, decode, resize to pixels; and the same with what img2dataset has no word
-for, whether an image shows anything and how good it is. CPU seconds include child processes; what a
-run of few images takes is start-up and is subtracted. Target: 2.7 times the images per CPU second of img2dataset for
-the same pixels, 1.8 times as it is, where it makes 44 % fewer of them (512x384 instead of 683x512). `make bench-embed` installs
+for, whether an image shows anything and how good it is. CPU seconds include child processes; what a run of few images
+takes is start-up and is subtracted. Target: 2.7 times the images per CPU second of img2dataset for the same pixels,
+1.8 times as it is, where it makes 44 % fewer of them (512x384 instead of 683x512). `make bench-embed` installs
 img2dataset in an environment of its own, because it wants other versions than we do.
 """
 
