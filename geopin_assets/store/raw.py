@@ -189,14 +189,15 @@ class RawStore:
             found |= {cell: self._understood(texts.get(file.key), *cell) for cell, file in stored.items()}
         return found
 
-    def some_accounts(self, cell_ids: Sequence[str]) -> dict[tuple[str, str], CrawlAccount | None]:
-        """The same of every stored file of these cells, cell by cell."""
+    def some_accounts(self, cell_ids: Sequence[str]) -> dict[tuple[str, str], CrawlAccount | GeoPinError]:
+        """The same of every stored file of these cells, cell by cell, or why it cannot be read."""
         cells = self.sources_of(cell_ids)
         if len(cells) > _MANY and not self.objects.is_near:
             everything = self.accounts()
-            return {cell: everything[cell] for cell in cells if cell in everything}
+            told = {cell: everything[cell] for cell in cells if cell in everything}
+            return {cell: account or _damaged(*cell, "no account") for cell, account in told.items()}
         with ThreadPoolExecutor(self.objects.readers) as pool:
-            return dict(zip(cells, pool.map(lambda cell: self._account_or_none(*cell), cells), strict=True))
+            return dict(zip(cells, pool.map(lambda cell: self._account_or_error(*cell), cells), strict=True))
 
     def lost(self, source: str) -> set[str]:
         """Cells that were crawled and have no file any more, as it was damaged and set aside."""
@@ -263,6 +264,12 @@ class RawStore:
         except DamagedFileError:
             return None
 
+    def _account_or_error(self, source: str, cell_id: str) -> CrawlAccount | GeoPinError:
+        try:
+            return self.account(source, cell_id)
+        except GeoPinError as error:
+            return error
+
     def _change(
         self, source: str, cell_id: str, change: Callable[[], tuple[CrawlAccount, pl.DataFrame]]
     ) -> CrawlAccount:
@@ -327,5 +334,5 @@ def _version(frame: pl.DataFrame) -> str:
     return content_version(frame.select(CAPTURE_SCHEMA.names()).drop(_VOLATILE))
 
 
-def _damaged(source: str, cell_id: str, error: Exception) -> DamagedFileError:
+def _damaged(source: str, cell_id: str, error: Exception | str) -> DamagedFileError:
     return DamagedFileError(f"raw file of {source} in {cell_id} cannot be read: {error}")

@@ -1,8 +1,10 @@
 """Crawled cells in a folder, memory and S3, each with the account of its crawl."""
 
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
+import orjson
 import polars as pl
 import pytest
 
@@ -55,6 +57,16 @@ def test_a_later_crawl_replaces_the_whole_cell(raw: RawStore) -> None:
 def test_an_account_that_says_something_else_is_damage(text: str) -> None:
     with pytest.raises(DamagedFileError):
         CrawlAccount.told(text, "panoramax", HERE, DAY_2)
+
+
+def test_so_is_one_whose_values_are_of_another_kind_but_a_newer_version_may_say_more(raw: RawStore) -> None:
+    account = crawl(raw, HERE, [capture()])
+    said = orjson.loads(account.text())
+    assert CrawlAccount.told(orjson.dumps(said | {"weather": "rain"}).decode(), "panoramax", HERE, DAY_2) == account
+    for name, value in product(said, ("x", 1.5, [1], {"a": 1}, True)):
+        if type(value) is not type(said[name]) and (name, value) != ("rejected", {"a": 1}):
+            with pytest.raises(DamagedFileError):
+                CrawlAccount.told(orjson.dumps(said | {name: value}).decode(), "panoramax", HERE, DAY_2)
 
 
 def test_a_cell_where_nothing_was_found_is_a_file_too(raw: RawStore) -> None:
