@@ -95,7 +95,10 @@ def test_amazon_takes_what_the_page_says(tmp_path: Path) -> None:
     tasks, services = {}, {}
     image = RUN["containerDefinitions"][0]["image"]
     built, pushed, *calls = called("Amazon's ECS", ["docker", "aws"], tmp_path)
-    assert [built, pushed] == [["docker", "build", "-f", "deploy/Dockerfile", "-t", image, "."], ["docker", "push", image]]
+    assert [built, pushed] == [
+        ["docker", "build", "-f", "deploy/Dockerfile", "-t", image, "."],
+        ["docker", "push", image],
+    ]
     for program, *words in calls:
         assert program == "aws"
         assert words.pop(0) == "ecs"
@@ -165,7 +168,10 @@ def test_kubernetes_gets_what_the_page_says(tmp_path: Path) -> None:
     (deployment,) = VALUES["dagster-user-deployments"]["deployments"]
     images = [deployment["image"], VALUES["dagsterDaemon"]["image"], VALUES["dagsterWebserver"]["image"]]
     (image,) = {f"{one['repository']}:{one['tag']}" for one in images}
-    assert [built, pushed] == [["docker", "build", "-f", "deploy/Dockerfile", "-t", image, "."], ["docker", "push", image]]
+    assert [built, pushed] == [
+        ["docker", "build", "-f", "deploy/Dockerfile", "-t", image, "."],
+        ["docker", "push", image],
+    ]
     create = ["kubectl", "create", "secret", "generic"]
     assert secret == [*create, *(one["name"] for one in deployment["envSecrets"]), "--from-env-file=geopin.env"]
     name = VALUES["global"]["postgresqlSecretName"]
