@@ -1,15 +1,15 @@
 """A quarter of automatic refresh of all cells and sources: `python -m geopin_assets_tests.benchmarks.quarter`.
 
-Also `make bench-refresh`. The event log is written by SQL; what the conditions ask for is crawled two hours later, on a
-simulated clock. A line is a week: seconds of one look at all sources together (CPU of this process: mean, most; by the
-clock, in which a server works too: most), cells asked for, contiguous ranges, runs of 250, most runs that one source
-asks for at once, the age in days of the oldest cell, and cells that were crawled early. Then one source fails for ten
-days and recovers, a new source is filled in one province, and the layers below are looked at. `--weeks 13` is a
-quarter, as in `make bench-refresh`; `--cells 2000` is a part of the country, `--sources europeana panoramax` are those two.
-`--weeks 52 --unwatched 50 --purge` is a year of which maintenance leaves 90 days: of the first fifty weeks the log is
-written, with as many events as crawling every cell of every source once a week leaves, and nobody looks; with `--calm`
-no source fails and none is added. `--postgres` is the same in a Postgres that is started for it. The targets are 3 s
-for all sources and no cell older than 9 days.
+Also `make bench-refresh`. The event log is written by SQL; what the conditions ask for is crawled two hours later, on
+a simulated clock. A line is a week: seconds of one look at all sources together (CPU of this process: mean, most; by
+the clock, in which a server works too: most), cells asked for, contiguous ranges, runs of 250, most runs that one
+source asks for at once, the age in days of the oldest cell, and cells that were crawled early. Then one source fails
+for ten days and recovers, a new source is filled in one province, and the layers below are looked at. `--weeks 13` is
+a quarter, as in `make bench-refresh`; `--cells 2000` is a part of the country, `--sources europeana panoramax` are
+those two. `--weeks 52 --unwatched 50 --purge` is a year of which maintenance leaves 90 days: of the first fifty weeks
+the log is written, with as many events as crawling every cell of every source once a week leaves, and nobody looks;
+with `--calm` no source fails and none is added. `--postgres` is the same in a Postgres that is started for it. The
+targets are 3 s for all sources and no cell older than 9 days.
 """
 
 import argparse
