@@ -10,6 +10,7 @@ from geopin_assets.cli.console import Facts, console, print_facts, print_table
 from geopin_assets.defs.graph import EXCHANGE
 from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import searched_model, snapshot
+from geopin_assets.exchange.withdrawing import remember
 from geopin_assets.files.object_store import open_store
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 from geopin_assets.regions import region as cells_of
@@ -24,6 +25,7 @@ def export_and_report(settings: Settings, region: str, out: str, *, is_json: boo
     store = open_store(out, endpoint_url=settings.s3_endpoint_url, access=settings.s3) if out else storage.exports()
     model, cell_ids = searched_model(Embedding(), SearchIndex()), cells_of(region)
     with storage.leases().held(EXCHANGE, what="export"), snapshot(storage, model, cell_ids, region) as there:
+        remember(storage, store)
         done = publish(
             there,
             store,

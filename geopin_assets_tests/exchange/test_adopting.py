@@ -8,7 +8,7 @@ from hypothesis import Phase, given, settings
 
 from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellTask, OpenCell
 from geopin_assets.embedding.protocol import Model
-from geopin_assets.exchange.adopting import Adopting, Followed, note_of, undo_takedowns
+from geopin_assets.exchange.adopting import Adopting, Followed, followed, note_followed, note_of, undo_takedowns
 from geopin_assets.exchange.following import opened, steps, takedowns_of
 from geopin_assets.exchange.manifest import Entry, Manifest, read_manifest
 from geopin_assets.exchange.publish import publish
@@ -30,6 +30,15 @@ class Here(Storage):
     def __init__(self, folder: Path, of: ObjectStore) -> None:
         self._folder, self._of = folder, of
         self.done = Followed("", 0, "")
+
+    def bring_up_to_date(self) -> None:
+        """Take it, or what its feed says since, and note how far."""
+        before = followed(self, feed_id := read_manifest(self._of).feed_id)
+        self.done = before or Followed("", 0, "")
+        (self.follow if before else self.take)()
+        if self.done != before:
+            assert self.done.feed_id == feed_id
+            note_followed(self, self.done)
 
     def settings(self) -> Settings:
         return Settings(data_dir=self._folder)

@@ -15,6 +15,7 @@ from geopin_assets.exchange.items import ITEM_SCHEMA, vector_file_schema
 from geopin_assets.exchange.manifest import ModelFacts, read_manifest
 from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import COLUMNS, Content, Snapshot, by_province
+from geopin_assets.exchange.withdrawing import withdraw
 from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.store.schema import captures_frame
 from geopin_assets_tests.factories import capture
@@ -56,10 +57,17 @@ class World:
             crawls=pl.DataFrame(
                 [("panoramax", cell_id, self.seen_at, True) for cell_id in CELLS], CRAWLS, orient="row"
             ),
-            takedowns=pl.DataFrame(
-                [(id_, at, False) for id_, at in sorted(self.taken_down.items())], TAKEDOWNS, orient="row"
-            ),
+            takedowns=self.listed(),
         )
+
+    def listed(self) -> pl.DataFrame:
+        """TAKEDOWNS."""
+        return pl.DataFrame([(id_, at, False) for id_, at in sorted(self.taken_down.items())], TAKEDOWNS, orient="row")
+
+    def withdraw(self, store: ObjectStore) -> int:
+        """As a takedown does, before anything is published again."""
+        self.now += timedelta(hours=1)
+        return withdraw(store, self.listed(), now=self.now, takedown_days=7)
 
     def publish(self, store: ObjectStore) -> Published:
         self.now += timedelta(days=1)
