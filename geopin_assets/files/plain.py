@@ -6,6 +6,7 @@ an argument or somebody's folder names. Not here: how large it may be and what i
 
 import os
 import stat
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -33,12 +34,17 @@ def read_plain(path: Path, most: int = -1) -> bytes:
 
 def refuse_odd(path: Path) -> None:
     """Raise ConfigurationError where neither a file nor a folder is; where nothing is, whoever opens it says so."""
-    try:
+    with suppress(OSError):
+        if not stat.S_ISDIR(mode := path.stat().st_mode):
+            _check(str(path), mode)
+
+
+def refuse_no_folder(path: Path) -> None:
+    """Raise ConfigurationError where something is that is no folder."""
+    with suppress(OSError):
         mode = path.stat().st_mode
-    except OSError:
-        return
-    if not stat.S_ISDIR(mode):
-        _check(str(path), mode)
+        if not stat.S_ISDIR(mode):
+            raise ConfigurationError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'a file')}, not a folder")
 
 
 def _open(path: str, flags: int) -> int:

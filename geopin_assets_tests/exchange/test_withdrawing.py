@@ -1,18 +1,20 @@
 """What is taken down leaves what is published with the takedown, not with the next publish."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from geopin_assets.defs.running.takedown import Takedown
 from geopin_assets.errors import GeoPinError
+from geopin_assets.exchange.exporting import export, places, withdraw
 from geopin_assets.exchange.manifest import read_entry, read_manifest
-from geopin_assets.exchange.publish import publish
-from geopin_assets.exchange.snapshot import searched_model, snapshot
-from geopin_assets.exchange.withdrawing import places, remember, withdraw
+from geopin_assets.exchange.snapshot import searched_model
 from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.object_store import ConflictError, ObjectStore, memory_store
+from geopin_assets.platform.parts import Storage
 from geopin_assets_tests.exchange.test_feed import folder, follow, two_weeks
 from geopin_assets_tests.exchange.worlds import START, World, content_of, same
 from geopin_assets_tests.platform import CELLS, Ran
@@ -71,10 +73,10 @@ def test_what_nobody_published_changes_nothing_but_the_list(tmp_path: Path) -> N
 class Overtaken(FolderStore):
     """Another publish comes between reading what is published and writing it."""
 
-    def put(self, key: str, content: bytes, **condition: object) -> str:
+    def put(self, key: str, content: bytes, **condition: Any) -> str:
         if key == "manifest.json":
             super().put(key, self.get(key))
-        return super().put(key, content, **condition)  # type: ignore[arg-type]
+        return super().put(key, content, **condition)
 
 
 def test_a_publish_that_comes_between_is_not_undone(tmp_path: Path) -> None:
@@ -85,14 +87,29 @@ def test_a_publish_that_comes_between_is_not_undone(tmp_path: Path) -> None:
     assert world.withdraw(folder(publication.root)) == 1
 
 
+class TakenDownMeanwhile(FolderStore):
+    """Something comes on the list just before the manifest is there."""
+
+    def __init__(self, root: Path, act: Callable[[], None]) -> None:
+        super().__init__(root, is_durable=False)
+        self._act = act
+
+    def put(self, key: str, content: bytes, **condition: Any) -> str:
+        if key == "manifest.json":
+            self._act()
+        return super().put(key, content, **condition)
+
+
+def take_down(storage: Storage, capture_id: str) -> None:
+    storage.takedowns().take_down([capture_id], note="", now=datetime.now(UTC))
+
+
 def test_a_takedown_takes_a_capture_out_of_every_publication_of_an_installation(ran: Ran, tmp_path: Path) -> None:
     place = ran.platform
     elsewhere = FolderStore(tmp_path / "elsewhere")
-    remember(place.storage, elsewhere)
     model = searched_model(place.embedding, place.search_index)
     for store in (elsewhere, place.storage.exports()):
-        with snapshot(place.storage, model, CELLS, "amsterdam") as there:
-            publish(there, store, now=datetime.now(UTC), takedown_days=7)
+        export(place.storage, model, CELLS, "amsterdam", store)
     assert [store.address() for store in places(place.storage)] == [store.address() for store in
         (place.storage.exports(), elsewhere)]  # fmt: skip
     gone = content_of(elsewhere)["captures"]["capture_id"][0]
@@ -105,6 +122,10 @@ def test_a_takedown_takes_a_capture_out_of_every_publication_of_an_installation(
     for store in (elsewhere, place.storage.exports()):
         assert gone not in content_of(store)["captures"]["capture_id"]
         assert read_manifest(store).sequence == 1
+    late = content_of(elsewhere)["captures"]["capture_id"][0]
+    slow = TakenDownMeanwhile(tmp_path / "slow", lambda: take_down(place.storage, late))
+    export(place.storage, model, CELLS, "amsterdam", slow)
+    assert late not in content_of(slow)["captures"]["capture_id"]
 
 
 def test_a_publication_that_cannot_be_read_is_told_and_the_takedown_goes_on(ran: Ran) -> None:

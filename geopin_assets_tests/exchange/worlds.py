@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 
 from geopin_assets.cells import cell_facts
+from geopin_assets.exchange.exporting import withdraw
 from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, CheckedFile
 from geopin_assets.exchange.following import part_files, takedowns_of
 from geopin_assets.exchange.items import ITEM_SCHEMA, vector_file_schema
 from geopin_assets.exchange.manifest import ModelFacts, read_manifest
 from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import COLUMNS, Content, Snapshot, by_province
-from geopin_assets.exchange.withdrawing import withdraw
 from geopin_assets.files.object_store import ObjectStore
 from geopin_assets.store.schema import captures_frame
 from geopin_assets_tests.factories import capture

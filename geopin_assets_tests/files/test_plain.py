@@ -14,6 +14,7 @@ from geopin_assets.errors import ConfigurationError, GeoPinError
 from geopin_assets.exchange.areas import read_areas
 from geopin_assets.exchange.manifest import read_manifest
 from geopin_assets.files.folder_store import FolderStore
+from geopin_assets.files.object_store import open_store
 from geopin_assets.files.plain import open_plain, read_plain
 from geopin_assets.locate.photo import read_photo
 from geopin_assets.photo_folder import LocalFolder
@@ -48,6 +49,14 @@ def test_what_is_no_plain_file_is_called_what_it_is(tmp_path: Path, kind: str) -
         store = FolderStore(tmp_path)
         with pytest.raises(ConfigurationError, match=f"is {kind}, not a plain file"):
             store.get("file")
+
+
+def test_a_store_is_in_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("x")
+    os.mkfifo(tmp_path / "a pipe")
+    for kind in ("a file", "a pipe"):
+        with pytest.raises(ConfigurationError, match=f"is {kind}, not a folder"):
+            open_store(tmp_path / kind)
 
 
 def test_a_plain_file_is_read_as_ever_and_one_that_is_not_there_is_not(tmp_path: Path) -> None:

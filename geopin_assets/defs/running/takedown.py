@@ -72,7 +72,7 @@ def traces_in_features(storage: Storage, capture_ids: Sequence[str]) -> Iterator
 
 def traces_in_publications(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
     """In what was exported, wherever to."""
-    from geopin_assets.exchange.withdrawing import held_in, places
+    from geopin_assets.exchange.exporting import held_in, places
 
     for store in places(storage):
         try:
@@ -201,9 +201,9 @@ class Takedown:
 
     def _leave_publications(self) -> Iterator[LayerResult]:
         """Out of what others may take: their feeds say so with an entry of their own."""
+        from geopin_assets.exchange.exporting import places, withdraw
         from geopin_assets.exchange.manifest import MANIFEST
         from geopin_assets.exchange.snapshot import takedowns
-        from geopin_assets.exchange.withdrawing import places, withdraw
 
         result, days = LayerResult("publications"), self.storage.settings().takedown_days
         for store in places(self.storage):

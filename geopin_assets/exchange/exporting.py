@@ -1,24 +1,26 @@
-"""Takedowns reach what is published at once: a publish of what is published already, less those captures.
+"""An installation's exports: made, and rid of what is taken down at once.
 
-The catalog is not asked, and no province is written anew but those that hold one: of the others only whose captures
-they are is read. It is a publish like any other: an entry of the feed that says by when copies must follow, files that
-nobody names before the manifest, and those that held the captures removed after it. Places that were exported to are
-remembered, so that a takedown finds them. Not here: what else holds captures (`defs/running/takedown.py`).
+A takedown is a publish of what is published already, less those captures. The catalog is not asked, and no province is
+written anew but those that hold one: of the others only whose captures they are is read. It is a publish like any
+other: an entry of the feed that says by when copies must follow, files that nobody names before the manifest, and
+those that held the captures removed after it. Places that were exported to are remembered, so that a takedown finds
+them. Not here: what else holds captures (`defs/running/takedown.py`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import orjson
 import polars as pl
 
+from geopin_assets.embedding.protocol import Model
 from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, checked, columns_of, frames_of
 from geopin_assets.exchange.following import part_files
 from geopin_assets.exchange.manifest import Manifest
-from geopin_assets.exchange.publish import finish, publish, published
-from geopin_assets.exchange.snapshot import COLUMNS, Content, Snapshot
+from geopin_assets.exchange.publish import Published, finish, publish, published
+from geopin_assets.exchange.snapshot import COLUMNS, Content, Snapshot, snapshot, takedowns
 from geopin_assets.files.notes import read_note
 from geopin_assets.files.object_store import ObjectStore, open_store
 from geopin_assets.platform.parts import Storage
@@ -26,11 +28,27 @@ from geopin_assets.platform.parts import Storage
 _PLACES, FILE = "publications", "places.json"
 
 
+def export(storage: Storage, model: Model, cell_ids: Sequence[str], region: str, store: ObjectStore) -> Published:
+    """Publish what there is of a region, or what changed since the last time."""
+    settings = storage.settings()
+    remember(storage, store)
+    with snapshot(storage, model, cell_ids, region) as there:
+        done = publish(
+            there,
+            store,
+            now=datetime.now(UTC),
+            takedown_days=settings.takedown_days,
+            without=settings.export_without,
+        )
+    withdraw(store, takedowns(storage), now=datetime.now(UTC), takedown_days=settings.takedown_days)  # since it began
+    return done
+
+
 def remember(storage: Storage, store: ObjectStore) -> None:
     """That a publication is in this store."""
     address = store.address()
     address = address if "://" in address else str(Path(address).absolute())
-    if address not in (known := _remembered(storage)):
+    if address not in (storage.exports().address(), *(known := _remembered(storage))):
         storage.objects(_PLACES).put(FILE, orjson.dumps([*known, address]))
 
 
@@ -68,12 +86,11 @@ def withdraw(store: ObjectStore, listed: pl.DataFrame, *, now: datetime, takedow
     version, before = published(store)
     if before is None:
         return 0
-    held = _held(store, before, listed["capture_id"])
     with checked(store, before.takedowns, frames_of(TAKEDOWNS)) as file:
-        is_told = listed.join(file.all(), on="capture_id", how="anti").is_empty()
-    if is_told and not held:
-        finish(store, before)
-        return 0
+        if listed.join(file.all(), on="capture_id", how="anti").is_empty():
+            finish(store, before)
+            return 0
+    held = _held(store, before, listed["capture_id"])
     with checked(store, before.crawls, frames_of(CRAWLS)) as file:
         crawls = file.all()
     there = Snapshot(
