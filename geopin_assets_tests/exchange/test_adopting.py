@@ -133,3 +133,17 @@ def test_what_this_installation_saw_later_stays_and_its_crawls_go_on(tmp_path: P
     crawl(here.raw(), CELLS[0], [capture("c", lon=4.885, lat=52.379)], crawled_at=datetime(2026, 7, 9, tzinfo=UTC))
     where.merge(CELLS, here.raw())
     assert where.captures(CELLS)["capture_id"].to_list() == ["panoramax:c"]
+
+
+def test_vectors_of_another_model_and_sources_that_nobody_knows_here_are_left_and_counted(tmp_path: Path) -> None:
+    world, publication = World(), memory_store()
+    world.put("a", is_pano=True)
+    world.put("b", CELLS[1], seed=0, source="someone_else")
+    manifest = world.publish(publication).manifest
+    here, other = Here(tmp_path, publication), Model("another", manifest.model.dim, is_place_recognition=True)
+    adopting = Adopting(here, other, manifest.model, manifest.published_at, datetime.now(UTC))
+    accounts = list(adopting.publication(publication, manifest))
+    assert {account.source for account in accounts} == {"panoramax"}
+    assert adopting.counts == {"captures": 1, "taken_down_here": 0, "vectors_of_another_model": 1, "unknown_source": 1}
+    here.catalog().merge(CELLS, here.raw())
+    assert here.catalog().size()[0] == 1 and here.vectors(other).cell(CELLS[0]).read().is_empty()
