@@ -260,13 +260,15 @@ def open_store(
     nothing is asked yet.
 
     `endpoint_url`: of a server other than Amazon's. `access`: who asks it, by default whom the environment says.
-    Raises ConfigurationError for any other address.
+    Raises ConfigurationError for any other address, and for a path where something else is than a folder.
     """
     scheme, found, rest = str(address).partition("://")
     if not found:
         from geopin_assets.files.folder_store import FolderStore
+        from geopin_assets.files.plain import refuse_no_folder
 
-        return FolderStore(Path(address).expanduser(), is_durable=is_durable)
+        refuse_no_folder(folder := Path(address).expanduser())
+        return FolderStore(folder, is_durable=is_durable)
     if scheme.lower() in ("http", "https"):
         from geopin_assets.files.web import open_web
 
