@@ -8,7 +8,10 @@ import pytest
 from geopin_assets.cli.scale import count, scale_plan
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.settings import Settings
+from geopin_assets_tests.benchmarks.scale import PLANNED_S, amount
+from geopin_assets_tests.benchmarks.tools import figures
 from geopin_assets_tests.cli.typed import command_in, complaint
+from geopin_assets_tests.docs.benchmarks import KEPT
 
 LIVE = Settings.from_env({"GEOPIN_PROFILE": "live", "GEOPIN_CONTACT": "mailto:a@b.example"})
 
@@ -36,6 +39,17 @@ def test_two_billion_are_beyond_most_parts_but_not_beyond_the_catalogs_writer() 
     beyond = {name for name, part in parts(2e9).items() if not part["suffices"]}
     assert beyond == {"crawl", "files", "reports", "embedding", "rows", "vectors"}
     assert "conflicts" in parts(2e9)["catalog"]["then"]
+
+
+@pytest.mark.parametrize("step", PLANNED_S)
+def test_what_is_reckoned_with_for_a_capture_is_what_was_measured_last(step: str) -> None:
+    """In docs/benchmarks.json, of cells as full as those of a country of 40 million captures."""
+    (measured,) = (
+        record["value"]
+        for record in figures.read(KEPT)
+        if (record["benchmark"], record["what"]) == ("scale", f"{step} of {amount(1_000_000, 500)}")
+    )
+    assert PLANNED_S[step] == pytest.approx(measured / 1e6, rel=0.3)
 
 
 def test_panoramas_count_twelvefold_where_views_do() -> None:
