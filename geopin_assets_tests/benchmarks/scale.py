@@ -3,7 +3,7 @@
 Crawls, merges, plans what to embed and what to publish, for each of these sizes, spread evenly over all 20,064 cells:
 nothing is fetched, embedded or sent. Each step is a process of its own and goes through its cells in runs as large as
 the graph's. What a step takes for each million captures should stay, and its memory too; beside it stands what `geopin
-plan` says of it. `--captures 1e6 --cells 500` has as many captures in a cell as a country of 40 million: what `geopin
+plan` says of it. `--captures 2e5 --cells 100` has as many captures in a cell as a country of 40 million: what `geopin
 plan` reckons with.
 """
 
