@@ -18,7 +18,7 @@ from geopin_assets.locate.location import NOT_COVERED, UNCERTAIN, Location, Plac
 from geopin_assets.locate.outliers import weighed
 from geopin_assets.locate.search import Area, renumbered, reordered, search
 from geopin_assets.locate.terms import OTHER_PLACE_M, Terms, gather
-from geopin_assets.locate.witnesses import Match, is_copy, twins
+from geopin_assets.locate.witnesses import Copies, Match
 
 _ALTERNATIVES = 3
 _WORTH_TELLING = 0.05
@@ -130,11 +130,10 @@ class Locator:
 def references(matches: Sequence[Match], inliers: Mapping[str, int], index: Searchable) -> list[Reference]:
     """Matches as readers get them; of copies the best one is the witness."""
     originals: list[Match] = []
-    copies = twins(matches[0], matches[1:], index)
+    copies = Copies.among(matches, index)
     told: list[Reference] = []
     for match in matches:
-        copy_of = next((original["capture_id"] for original in originals if is_copy(original, match)), None)
-        copy_of = matches[0]["capture_id"] if match["capture_id"] in copies else copy_of
+        copy_of = next((original["capture_id"] for original in originals if copies.are(original, match)), None)
         if copy_of is None:
             originals.append(match)
         shown = {name: match[name] for name in Reference.__slots__ if name in match}
