@@ -52,8 +52,8 @@ class CellFiles:
         schema = {name: CATALOG_SCHEMA[name] for name in columns}
         try:
             with self.objects.as_file(_key(cell_id)) as path:
-                held = parquet.read_frame(path, list(columns))
-                about = orjson.loads(parquet.read_metadata(path)[_ABOUT])
+                held, told = parquet.read_whole(path, columns)
+            about = orjson.loads(told[_ABOUT])
             return CellFile(held.cast(pl.Schema(schema)), frozenset(about["complete"]), frozenset(about["left"]))
         except (NoSuchObjectError, FileNotFoundError):
             return CellFile(pl.DataFrame(schema=schema))

@@ -123,11 +123,9 @@ class RawStore:
     ) -> tuple[CrawlAccount, pl.DataFrame]:
         """The account, and what the cell holds: RAW_SCHEMA, or some columns of it. Raises as `account` does."""
         try:
-            with self.objects.as_file(self.key(source, cell_id)) as path, parquet.reading(str(path)):
-                file = parquet.opened(path)  # both from one opening: another crawl may replace it meanwhile
-                metadata = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-                account = CrawlAccount.told(metadata.get(_ACCOUNT, ""), source, cell_id, self._clock())
-                stored = pl.DataFrame(file.read(columns=list(schema), use_threads=False))
+            with self.objects.as_file(self.key(source, cell_id)) as path:
+                stored, about = parquet.read_whole(path, list(schema))
+            account = CrawlAccount.told(about.get(_ACCOUNT, ""), source, cell_id, self._clock())
             if "seen_in" not in stored.columns and "seen_in" in schema:
                 stored = stored.with_columns(seen_in=pl.lit(account.number), seen_at=pl.lit(account.crawled_at))
             held = conformed(stored, schema)
