@@ -31,7 +31,8 @@ MATCH = Reference(
 )  # fmt: skip
 FOUND = Location(
     "found", 52.373, 4.893, 21.0, 90.0, "device", 0.93, ["118 matching points with the best match", EVIL],
-    [Place(52.38, 4.9, 0.06, 0.8, "b:1")], [MATCH, replace(MATCH, rank=2, lat=52.3732, distance_m=22.0)], "model", "v1",
+    [Place(52.38, 4.9, 0.06, 0.8, "b:1")],
+    [MATCH, replace(MATCH, rank=2, lat=52.3732, distance_m=22.0, trust=0.4)], "model", "v1",
 )  # fmt: skip
 
 
@@ -115,6 +116,7 @@ def test_a_dropped_photo_is_shown_with_its_place_and_what_strangers_wrote_stays_
         assert "Found · confidence 93 %" in text
         assert "52.373000, 4.893000 within 21 m (68 %), facing 90°" in text
         assert "118 matching points" in text
+        assert text.count("contradicted by other sources") == 1
         assert "or 52.380000, 4.900000 (6 %" in text
         assert "CC-BY-SA-4.0" in text
         assert EVIL in text
