@@ -16,7 +16,7 @@ from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.confidence import Calibration
 from geopin_assets.locate.location import NOT_COVERED, UNCERTAIN, Location, Place, Reference
 from geopin_assets.locate.outliers import weighed
-from geopin_assets.locate.search import Area, renumbered, reordered, search
+from geopin_assets.locate.search import Area, looked, renumbered, reordered
 from geopin_assets.locate.terms import OTHER_PLACE_M, Terms, gather
 from geopin_assets.locate.witnesses import Copies, Match
 
@@ -59,9 +59,10 @@ class Locator:
         The position is that of the best match: averages and votes of several were farther off wherever that was
         measured (docs/locating.md). Raises PermanentError for vectors of another dimension.
         """
-        matches = search(views, self.index, self.store, area=area)
-        is_cut = area is not None and matches.height < MAX_TOP_K == self.index.deepest
-        notes = ([NOT_VERIFIED] if verify and not compare else []) + ([NOT_DEEPER] if is_cut else [])
+        matches, is_whole = looked(views, self.index, self.store, area=area)
+        notes = [NOT_VERIFIED] if verify and not compare else []
+        if area and not is_whole:
+            notes.append(NOT_DEEPER)
         if matches.is_empty():
             return self._nothing(notes)
         if matches["trust"].count():
