@@ -42,7 +42,10 @@ def locate_and_print(
     photos_read = map(_read, files)
     first = next(photos_read)  # before anything is opened
     if len(files) == 1 and isinstance(first, ConfigurationError):
-        raise first
+        if not is_json:
+            raise first
+        print_json(_facts(files, [], {str(files[0]): str(first)}))
+        return 1
     with stand_ins(settings), asking(settings, top=top, area=area, verify=verify) as ask:
         for file, image in zip(files, chain([first], photos_read), strict=True):
             if isinstance(image, ConfigurationError):

@@ -123,6 +123,8 @@ def test_a_dropped_photo_is_shown_with_its_place_and_what_strangers_wrote_stays_
         assert page.locator("svg circle").count() >= 4
         assert page.locator("a[href^='javascript']").count() == 0
         assert page.title() == "Where was this taken?"
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, "whole on a telephone"
 
 
 @needs_chromium
