@@ -131,14 +131,17 @@ def test_a_dropped_photo_is_shown_with_its_place_and_what_strangers_wrote_stays_
 def test_a_report_shows_the_same_without_any_server(tmp_path: Path) -> None:
     from numpy import zeros
 
-    shown = [(f"{EVIL}.jpg", picture(zeros((40, 60, 3), "uint8")), FOUND)]
+    nowhere = replace(FOUND, status="not_covered", confidence=0.16)
+    shown = [(f"{EVIL}.jpg", picture(zeros((40, 60, 3), "uint8")), FOUND), ("nowhere.jpg", "", nowhere)]
     text = report(shown, {"notes.jpg": f"not_an_image {EVIL}"}, datetime(2026, 11, 29, 10, tzinfo=UTC))
     (tmp_path / "out.html").write_text(text, encoding="utf-8")
     with browser_page(tmp_path) as page:
         page.set_content((tmp_path / "out.html").read_text(encoding="utf-8"))
         page.wait_for_selector(".match")
         assert "Found · confidence 93 %" in page.inner_text("main")
-        assert "2 photos, asked of the index on 2026-11-29" in page.inner_text("body")
+        assert "3 photos, asked of the index on 2026-11-29" in page.inner_text("body")
+        assert "most alike, with confidence 16 %: 52.373000" in page.inner_text("main")
+        assert page.locator("svg").count() == 1, "no map of what is not there"
         assert f"not_an_image {EVIL}" in page.inner_text("main")
         assert page.locator("#drop").count() == 0
         assert page.title() == "Where was this taken?"
