@@ -239,7 +239,8 @@ class Evidence:
 
     def _has_followed(self) -> bool:
         """Whether anything was made from a catalog before there were marks."""
-        return bool(self._storage.embeddings().look()[0]) or self._storage.settings().ledger_path.exists()
+        ledger = self._storage.settings().ledger_path
+        return bool(self._storage.embeddings().look()[0] or (ledger.exists() and Ledger(ledger).stores()))
 
     def _is_complete(self, *, is_first: bool) -> bool:
         """Whether the catalog holds what can be known. The very first run needs no proof: there is nothing to lose."""

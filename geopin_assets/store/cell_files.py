@@ -94,7 +94,7 @@ class CellFiles:
         try:
             about = parquet.metadata_of(self.objects, _key(cell_id)).get(_ABOUT, "{}")
             return int(orjson.loads(about)["captures"])
-        except (NoSuchObjectError, FileNotFoundError, DamagedFileError, KeyError, ValueError):
+        except (NoSuchObjectError, FileNotFoundError, DamagedFileError, KeyError, TypeError, ValueError):
             return None
 
     def _write(self, cell: tuple[str, pl.DataFrame, Collection[str]]) -> str:

@@ -18,8 +18,8 @@ import orjson
 import polars as pl
 
 from geopin_assets.cells import pages
-from geopin_assets.errors import DamagedFileError
-from geopin_assets.store.accounts import CrawlAccount
+from geopin_assets.errors import DamagedFileError, GeoPinError
+from geopin_assets.store.accounts import AHEAD, CrawlAccount
 from geopin_assets.store.database import SQL, frame, near
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.reading import MEMORY_LIMIT
@@ -51,8 +51,8 @@ class MergeReport:
     """cell_id -> why a raw file there could not be read; its captures of earlier merges stay."""
 
 
-_Damaged = dict[tuple[str, str], DamagedFileError]
-"""(source, cell_id) -> why its file cannot be read."""
+_Damaged = dict[tuple[str, str], GeoPinError]
+"""(source, cell_id) -> why its file cannot be read: damage, or a disk that does not give it."""
 
 
 @dataclass(slots=True)
@@ -71,9 +71,13 @@ class _Cell:
 def merge_cells(
     db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore, now: datetime, thin_m: float = 0.0
 ) -> MergeReport:
-    """Merge what the raw files of these cells hold; see `Catalog.merge`."""
+    """Merge what the raw files of these cells hold; see `Catalog.merge`.
+
+    What a clock that was ahead had removed was removed now: or it would be a loss of this week for a year.
+    """
     for setting in _SETTINGS:
         db.execute(f"set {setting}")
+    db.execute("update removed_captures set removed_at = $1 where removed_at > $2", [now, now + AHEAD])
     cells, damaged = _cells(db, cell_ids, raw)
     reports, duplicates, was_m = [REPORT_SCHEMA.to_frame()], 0, thinned_m(db)
     for some in pages(list(cells), {cell.cell_id: cell.captures for cell in cells.values()}, BATCH_CAPTURES):
@@ -89,8 +93,9 @@ def merge_cells(
         db.commit()
     if thin_m != was_m:
         reports += _thin_everywhere(db, thin_m)
-    for source, cell_id in damaged:  # the next look at what is missing has it crawled again
-        raw.objects.set_aside(raw.key(source, cell_id))
+    for (source, cell_id), error in damaged.items():  # the next look at what is missing has it crawled again
+        if isinstance(error, DamagedFileError):
+            raw.objects.set_aside(raw.key(source, cell_id))
     unreadable = {cell_id: str(error) for (_, cell_id), error in damaged.items()}
     return MergeReport(_one_row_per_cell(pl.concat(reports)), duplicates, unreadable)
 
@@ -180,8 +185,8 @@ def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore
     )
     for (source, cell_id), account in raw.some_accounts(asked["cell_id"].to_list()).items():
         cell = cells[cell_id]
-        if account is None:
-            damaged[source, cell_id] = DamagedFileError(f"raw file of {source} in {cell_id} cannot be read")
+        if isinstance(account, GeoPinError):
+            damaged[source, cell_id] = account
             continue
         number, complete_number, complete_at, *rest = merged.get((source, cell_id), (-1, 0, None, "", None))
         cell.captures += account.captures
@@ -202,7 +207,7 @@ def _merge_batch(
     with ThreadPoolExecutor(raw.objects.readers) as pool:
         read = pool.map(lambda one: _read(raw, one[1], one[0].cell_id), newer)
         for (cell, source, (number, complete_number, complete_at)), found in zip(newer, read, strict=True):
-            if isinstance(found, DamagedFileError):
+            if isinstance(found, GeoPinError):
                 damaged[source, cell.cell_id] = found
                 continue
             account, stored = found
@@ -228,10 +233,10 @@ def _merge_batch(
     return int(duplicates)
 
 
-def _read(raw: RawStore, source: str, cell_id: str) -> tuple[CrawlAccount, pl.DataFrame] | DamagedFileError:
+def _read(raw: RawStore, source: str, cell_id: str) -> tuple[CrawlAccount, pl.DataFrame] | GeoPinError:
     try:
         return raw.read(source, cell_id, _COLUMNS)
-    except DamagedFileError as error:
+    except GeoPinError as error:
         return error
 
 
