@@ -220,7 +220,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, make: Callable[[Pa
 def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
     for path in (tmp_path / "a.jpg", Path("/dev/zero"), tmp_path):
-        with pytest.raises(ConfigurationError, match="no photo at|not a plain file"):
+        with pytest.raises(ConfigurationError, match=r"no photo at|not a plain file"):
             read_photo(path)
 
 
