@@ -52,6 +52,8 @@ def opened(
         if known := meaning(path, error):
             raise known from error
         raise
+    except UnicodeDecodeError as error:  # SQLite quotes what it cannot make sense of
+        raise DamagedFileError(f"{path}: not a sound database: {error.reason}") from error
 
 
 def serialized(path: Path) -> bytes:

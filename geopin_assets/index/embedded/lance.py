@@ -48,7 +48,7 @@ _OPERATORS = {
 
 
 def _understood(method: "Callable[Concatenate[LanceIndex, P], T]") -> "Callable[Concatenate[LanceIndex, P], T]":
-    """What the disk or Lance says of the files becomes the project's error; both come as OSError or RuntimeError."""
+    """What the disk or Lance says of the files becomes the project's error, whatever it came as."""
 
     @wraps(method)
     def typed(self: "LanceIndex", *arguments: P.args, **named: P.kwargs) -> T:
@@ -56,7 +56,7 @@ def _understood(method: "Callable[Concatenate[LanceIndex, P], T]") -> "Callable[
         try:
             with reading(what):
                 return method(self, *arguments, **named)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise DamagedFileError(f"{what}: {error}") from error
 
     return typed
@@ -141,8 +141,13 @@ class LanceIndex:
 
     def ids(self) -> Iterator[str]:
         """Batch by batch: all of them are more than need to be in memory."""
-        for batch in self._table().search().select(["vector_id"]).limit(None).to_batches():
+        batches = self._table().search().select(["vector_id"]).limit(None).to_batches()
+        while (batch := self._next(batches)) is not None:
             yield from batch.column("vector_id").to_pylist()
+
+    @_understood
+    def _next(self, batches: "Iterator[Any]") -> Any:
+        return next(batches, None)
 
     def optimize(self) -> None:
         """Compact once there are many small fragments."""
