@@ -50,8 +50,10 @@ TINY: dict[str, Sequence[str]] = {
 WHOLE_MODELS = (
     *("locate_sandbox", "locate_answer", "real_photos", "index_memory"),
     *("embed_memory", "embed_pipeline", "embed_gpu", "pages"),
+    *("growth", "export", "national_crawl", "definitions_import"),
 )
-"""A quarter of a minute and more at any size: `make test` sees that they load and take their arguments."""
+"""Models, a browser, or an interpreter for each figure, which take seconds at any size: `make test` sees that these
+load and take their arguments."""
 MAY_MEASURE_NOTHING = ("recall", "pages")
 """Where the photos, or Chromium, are not there."""
 

@@ -6,6 +6,7 @@ a process that has imported everything and forks one for each piece of work, and
 """
 
 import ctypes
+import gc
 import json
 import os
 import shutil
@@ -116,6 +117,8 @@ def _serve() -> None:
     work = import_module("geopin_assets_tests.faults.work")
     os.environ.pop("LD_PRELOAD")  # not for what the work itself starts
     work.warm()
+    gc.collect()
+    gc.freeze()  # no search for garbage looks at what is loaded, nor copies its pages into each process
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         started = [_start(work, *words) for words in json.loads(line)]
