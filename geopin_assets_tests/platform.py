@@ -107,7 +107,7 @@ class Platform(Installation):
         return dict(rows.iter_rows())
 
     def tell_sandbox(self, method: str, body: object = None) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request(method, "/faults", None if body is None else json.dumps(body))
         assert connection.getresponse().status < 300
         connection.close()

@@ -47,10 +47,10 @@ TINY: dict[str, Sequence[str]] = {
 }
 
 
-WHOLE_MODELS = (
+SLOW = (
     *("locate_sandbox", "locate_answer", "real_photos", "index_memory"),
     *("embed_memory", "embed_pipeline", "embed_gpu", "pages"),
-    *("growth", "export", "national_crawl", "definitions_import"),
+    *("growth", "export", "merge", "national_crawl", "quarter", "definitions_import"),
 )
 """Models, a browser, or an interpreter for each figure, which take seconds at any size: `make test` sees that these
 load and take their arguments."""
@@ -70,7 +70,7 @@ def logs() -> Iterator[None]:
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     main = import_module(f"geopin_assets_tests.benchmarks.{name}").main
-    if name in WHOLE_MODELS and not IS_LONG:
+    if name in SLOW and not IS_LONG:
         with pytest.raises(SystemExit, match=r"^0$"):
             main(["--help"])
         assert "usage:" in capsys.readouterr().out
