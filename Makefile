@@ -30,7 +30,7 @@ IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 
 PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
 # Parts of the suite, the longest first, so that no core is left alone with one at the end. Each is a process, which
 # pays for what its own tests load and gives it back when it ends; one more than there are cores, as tests wait too.
-PARTS := defs faults sources cli networks others stored locate embedding benchmarks
+PARTS := defs others faults cli sources networks stored locate embedding benchmarks
 AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 IN := geopin_assets_tests
 part_defs := $(IN)/defs
