@@ -142,6 +142,11 @@ def stored_facts(cell_id: str) -> CellFacts:
     return CellFacts(Cell(cell_id, box), row, column, False, 0, left["province"], left["place"])
 
 
+def is_id(text: str) -> bool:
+    """Whether it could be the id of a cell, of this grid or one before: what lies beside files of cells may not."""
+    return _ID.fullmatch(text) is not None
+
+
 def left_grid(ids: Iterable[str]) -> list[str]:
     """Those among the ids of which something is stored that are no cells any more, since the grid was changed."""
     return sorted({id_ for id_ in ids if id_ not in _by_id()})

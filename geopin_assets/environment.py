@@ -65,13 +65,15 @@ _KEY = re.compile("key|token|secret|passw|pwd|auth|sig|credential", re.IGNORECAS
 
 
 def keys_in(address: str) -> tuple[str, ...]:
-    """What in an address opens a door, as it is written there: a password (or a lone user name), and values of keys."""
-    _, _, rest = address.partition("://")
-    authority, _, query = rest.partition("?")
-    user, at, _ = authority.partition("/")[0].rpartition("@")
-    fields = (field.partition("=") for field in re.split("[&;#]", query))
-    keys = [value for name, _, value in fields if _KEY.search(name)]
-    return tuple(filter(None, [user.partition(":")[2] or user if at else "", *keys]))
+    """What in an address opens a door, as it is written there: a password (or a lone user name), and values of keys.
+
+    Also where its scheme was forgotten, or what it says is a list of words, as Postgres takes them.
+    """
+    before, has_scheme, rest = address.removeprefix("mailto:").partition("://")
+    authority, *fields = re.split(r"[?&;#\s]", rest if has_scheme else before)
+    user = authority.partition("/")[0].rpartition("@")[0]
+    keys = [value for name, _, value in (field.partition("=") for field in (authority, *fields)) if _KEY.search(name)]
+    return tuple(filter(None, [user.partition(":")[2] or (user if has_scheme else ""), *keys]))
 
 
 def without_keys(address: str) -> str:

@@ -194,6 +194,10 @@ class Settings(OfExchange, OfOperating, OfSources, OfPublishing, OfEmbedding):
         return self.data_dir / "ledger.sqlite"
 
     @property
+    def stores_path(self) -> Path:
+        return self.data_dir / "stores.jsonl"
+
+    @property
     def is_over_s3(self) -> bool:
         """Whether the store, or the folder of own photos, is in a bucket."""
         return "://" in self.store or "://" in self.own_photos_dir

@@ -21,7 +21,7 @@ from geopin_assets.environment import UNSET, Address, ByProfile, Flag, Hosts, Li
 SANDBOX_PORT = 8791
 CLOUDFLARE_URL = "https://api.cloudflare.com/client/v4"
 Index = Literal["embedded", "cloudflare"]
-Flaw = Literal["blurred", "dark", "overexposed", "veiled", "no_detail", "indoor", "in_vehicle", "none"]
+Flaw = Literal["blurred", "dark", "overexposed", "veiled", "no_detail", "indoor", "in_vehicle", "windscreen", "none"]
 Flaws = Annotated[frozenset[Flaw], BeforeValidator(lambda given: listed(given) if isinstance(given, str) else given)]
 PER_SOURCE = re.compile(r"GEOPIN_([A-Z0-9_]{1,60}?)_(?:REQUESTS_PER_SECOND|PER_DAY)")
 """Variables that every source has: which exist is known where the sources are."""
@@ -113,8 +113,9 @@ class OfEmbedding(Installation):
     """of the backbone; `auto` is fp16 on GPUs that have it, else fp32; the head is always fp32"""
     is_compiled: Flag = Field(default=False, validation_alias="GEOPIN_COMPILE")
     """`1` compiles the model with torch.compile: minutes of compiling, then faster"""
-    leave_out: Flaws = frozenset(get_args(Flaw)) - {"none"}
-    """flaws for which an image or view gets no vector, with commas; `none` keeps all"""
+    leave_out: Flaws = frozenset(get_args(Flaw)) - {"windscreen", "none"}
+    """flaws for which an image or view gets no vector, with commas; `none` keeps all. `windscreen` has to be asked for:
+    of a drive behind wet or mirroring glass, or over a dashboard, it leaves out all"""
     scenes: str = ""
     """folder with a ResNet18 of Places365 and its list of categories: rooms and insides of vehicles are told, too"""
     gpu_pool: str = "gpu"

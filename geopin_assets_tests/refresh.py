@@ -42,6 +42,8 @@ class Tick:
     """In the order of cells."""
     oldest_days: float = 0.0
     """The age of the cell that was crawled longest ago, before anything was crawled."""
+    wall_s: float = 0.0
+    """By the clock, in which a database server works, too."""
     early: int = 0
     """How many of these were crawled less than a week ago: they came along with their block."""
 
@@ -88,7 +90,7 @@ class Refresh:
 
     def tick(self, source: str) -> Tick:
         """Look once at one source, and crawl what is asked for."""
-        key, started_s = self.assets[source].key, time.process_time()
+        key, started_s, began_s = self.assets[source].key, time.process_time(), time.perf_counter()
         result = dg.evaluate_automation_conditions(
             self.defs,
             self.log.instance,
@@ -96,13 +98,14 @@ class Refresh:
             evaluation_time=self.now,
             cursor=self._cursors.get(source),
         )
-        cpu_s, wanted = time.process_time() - started_s, result.get_requested_partitions(key)
+        cpu_s, wall_s = time.process_time() - started_s, time.perf_counter() - began_s
+        wanted = result.get_requested_partitions(key)
         self._cursors[source] = result.cursor
         asked = tuple(cell for cell in cell_ids() if cell in wanted)
         oldest_days = self.oldest_days(source)
         early = sum(self.now - self.crawled_at[source][cell] < WARN for cell in asked)
         self._crawl(source, asked)
-        return Tick(source, self.now, cpu_s, asked, oldest_days, early)
+        return Tick(source, self.now, cpu_s, asked, oldest_days, wall_s, early)
 
     def _crawl(self, source: str, cells: Sequence[str]) -> None:
         self.log.plan(self.assets[source].key, cells, self.now + timedelta(minutes=1))

@@ -18,7 +18,7 @@ import dagster as dg
 from dagster._core.storage.event_log.schema import AssetEventTagsTable as TAGS
 from dagster._core.storage.event_log.schema import AssetKeyTable as KEYS
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as EVENTS
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from geopin_assets.cells import cell_ids
 from geopin_assets.defs.automation.cell_events import MADE, PLANNED
@@ -80,6 +80,8 @@ class SimulatedLog:
         newest = select(func.max(EVENTS.c.id)).where(EVENTS.c.dagster_event_type == MADE.value)
         kept = newest.group_by(EVENTS.c.asset_key, EVENTS.c.partition)
         with self._opened() as db:
+            if db.dialect.name == "postgresql":  # in 4 MB it would look through all that is kept for each event
+                db.execute(text("set work_mem = '2GB'"))
             db.execute(EVENTS.delete().where(EVENTS.c.timestamp < _sql_time(before), EVENTS.c.id.not_in(kept)))
             db.execute(TAGS.delete().where(TAGS.c.event_id.not_in(select(EVENTS.c.id))))
 

@@ -226,6 +226,10 @@ def test_secrets_are_known_to_whoever_must_not_repeat_them() -> None:
         ("https://host/a?f=json&api_key=k3y&X-Sig=s1g#access_token=t0k", ("k3y", "s1g", "t0k"), None),
         ("https://host/a@b?x=1", (), "https://host/a@b?x=1"),
         ("me@example.org", (), "me@example.org"),
+        ("mailto:me@example.org", (), "mailto:me@example.org"),
+        ("me:pa55@host/api", ("pa55",), "me:***@host/api"),
+        ("https://host/a;key=k3y?x=1", ("k3y",), "https://host/a;key=***?x=1"),
+        ("host=db user=me password=pa55 dbname=x", ("pa55",), "host=db user=me password=*** dbname=x"),
     ],
 )
 def test_keys_inside_addresses_are_secrets(address: str, keys: tuple[str, ...], to_show: str | None) -> None:

@@ -4,12 +4,12 @@ Not here: publications and copies (`exchange/`), or what an import makes of Dags
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 from geopin_assets.cli.console import Facts, console, print_facts, print_table
 from geopin_assets.defs.graph import EXCHANGE
-from geopin_assets.exchange.publish import Published, publish
-from geopin_assets.exchange.snapshot import searched_model, snapshot
+from geopin_assets.exchange.exporting import export
+from geopin_assets.exchange.publish import Published
+from geopin_assets.exchange.snapshot import searched_model
 from geopin_assets.files.object_store import open_store
 from geopin_assets.platform.parts import Embedding, SearchIndex, Storage
 from geopin_assets.regions import region as cells_of
@@ -23,14 +23,8 @@ def export_and_report(settings: Settings, region: str, out: str, *, is_json: boo
     storage = Storage()
     store = open_store(out, endpoint_url=settings.s3_endpoint_url, access=settings.s3) if out else storage.exports()
     model, cell_ids = searched_model(Embedding(), SearchIndex()), cells_of(region)
-    with storage.leases().held(EXCHANGE, what="export"), snapshot(storage, model, cell_ids, region) as there:
-        done = publish(
-            there,
-            store,
-            now=datetime.now(UTC),
-            takedown_days=settings.takedown_days,
-            without=settings.export_without,
-        )
+    with storage.leases().held(EXCHANGE, what="export"):
+        done = export(storage, model, cell_ids, region, store)
     print_facts(_facts(done, store.address()), is_json, _show)
 
 

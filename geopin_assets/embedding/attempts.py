@@ -14,17 +14,19 @@ import hashlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason
 from geopin_assets.errors import TransientError
 from geopin_assets.files.damage import writing
 from geopin_assets.files.lock import locked
-from geopin_assets.files.sqlite import transaction
+from geopin_assets.files.losable import on_file
 
+T = TypeVar("T")
 ENDED_RUNS = 2
 _SLOT_BYTES = 128
 _SCHEMA = """
@@ -51,8 +53,7 @@ class Attempts:
             try:
                 with writing(str(path)):
                     os.pwrite(descriptor, bytes(_SLOT_BYTES * at_once), 0)  # a full disk is noticed here, not later
-                with self._transaction() as db:
-                    runs = dict(db.execute("select image, runs from ended"))
+                runs = self._on_file(lambda db: dict(db.execute("select image, runs from ended")))
                 run = RunAttempts(self, descriptor, runs, list(range(at_once)))
                 yield run
                 run.forgive()
@@ -63,20 +64,20 @@ class Attempts:
 
     def set_runs(self, image: str, runs: int) -> None:
         """How many runs an image ended, from now on; 0 for one that was read."""
-        with self._transaction() as db:
+
+        def note(db: sqlite3.Connection) -> None:
             db.execute("insert or replace into ended values (?, ?)", (image, runs))
             db.execute("delete from ended where runs = 0")
 
+        self._on_file(note)
+
     def repeated(self) -> set[str]:
         """What `add_repeated` was told in all runs so far."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._transaction() as db:
-            return {name for (name,) in db.execute("select bytes from repeated")}
+        return self._on_file(lambda db: {name for (name,) in db.execute("select bytes from repeated")})
 
     def add_repeated(self, name: str) -> None:
         """Remember what is sent in place of pictures."""
-        with self._transaction() as db:
-            db.execute("insert or ignore into repeated values (?)", (name,))
+        self._on_file(lambda db: db.execute("insert or ignore into repeated values (?)", (name,)))
 
     def _look_at_ended(self) -> None:
         """What runs read that are no more."""
@@ -86,16 +87,19 @@ class Attempts:
             try:
                 with locked(path.with_suffix(".lock"), patience_s=0):
                     slots = path.read_bytes() if path.exists() else b""
-                    with self._transaction() as db:
-                        db.executemany(_COUNT_UP, [(image,) for image in _images(slots)])
+                    self._count_up(_images(slots))
                     with writing(str(path)):
                         path.unlink(missing_ok=True)
             except TransientError:  # it lives
                 continue
             _remove(path.with_suffix(".lock"))
 
-    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self.folder / "ended.sqlite", _SCHEMA)
+    def _count_up(self, images: list[str]) -> None:
+        self._on_file(lambda db: db.executemany(_COUNT_UP, [(image,) for image in images]))
+
+    def _on_file(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """A damaged file is set aside: whatever ended runs before ends two more."""
+        return on_file(self.folder / "ended.sqlite", _SCHEMA, work)
 
 
 @dataclass(slots=True)

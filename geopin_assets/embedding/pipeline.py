@@ -166,7 +166,7 @@ class _Run:
             self._after_change(cell)
             return
         seen, digest = read
-        cell.expect(image, len(seen.views), seen.left_out, seen.quality)
+        cell.expect(image, seen)
         if repeated := list(self.repeats.of(image, digest)):
             self._withdraw(repeated)
             return

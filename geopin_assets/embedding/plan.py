@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import polars as pl
 
+from geopin_assets.embedding.drives import Drives
 from geopin_assets.embedding.protocol import (
     FLAWS,
     LONGEST_WAIT,
@@ -23,6 +24,7 @@ from geopin_assets.embedding.protocol import (
     next_try_at,
 )
 from geopin_assets.embedding.quality import Quality
+from geopin_assets.embedding.seen import Seen
 from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors
 from geopin_assets.files.object_store import Stored
 
@@ -53,7 +55,8 @@ class CellTask:
     """One cell to bring up to date.
 
     `captures`: all of the cell (capture_id, source, source_capture_id, image_url, image_version, is_pano,
-    heading_deg). `failures`: what the last run over the cell returned, FAILURE_SCHEMA.
+    heading_deg; sequence_id, lon and lat, too, where drives are looked at). `failures`: what the last run over the
+    cell returned, FAILURE_SCHEMA.
     """
 
     cell_id: str
@@ -200,6 +203,7 @@ class OpenCell:
     _views_left: dict[str, int] = field(default_factory=dict)
     _left_out: dict[str, Counter[FailureReason]] = field(default_factory=dict)
     _quality: dict[str, Mapping[int, Quality]] = field(default_factory=dict)
+    _drives: Drives = field(default_factory=Drives)
 
     @classmethod
     def of(cls, task: CellTask, now: datetime, unwanted: Set[FailureReason] = FLAWS) -> Self:
@@ -216,7 +220,8 @@ class OpenCell:
         lost = held.join(task.captures, on="capture_id", how="anti")
         is_gone = task.gone(lost.select("capture_id", cell_id=pl.lit(task.cell_id)))
         plan = plan_cell(task.captures, held, in_parts, failures, now, lost.filter(~is_gone))
-        return cls(task, held, failures, lost.filter(is_gone), before, plan, len(plan.todo))
+        drives = Drives.of(plan.todo)
+        return cls(task, held, failures, lost.filter(is_gone), before, plan, len(plan.todo), _drives=drives)
 
     def to_read(self) -> list[CaptureImage]:
         """The images to fetch and embed."""
@@ -230,13 +235,13 @@ class OpenCell:
         self._failed[image] = failure
         self.left -= 1
 
-    def expect(
-        self, image: CaptureImage, views: int, left_out: Counter[FailureReason], found: Mapping[int, Quality]
-    ) -> None:
-        """So many views of the image will be embedded, and so many not; and how good they are."""
-        self._views_left[image.capture_id] = views
-        self._left_out[image.capture_id] = left_out
-        self._quality[image.capture_id] = found
+    def expect(self, image: CaptureImage, seen: Seen) -> None:
+        """The views of the image that will be embedded."""
+        self._views_left[image.capture_id] = len(seen.views)
+        self._left_out[image.capture_id] = seen.left_out
+        self._quality[image.capture_id] = seen.quality
+        if seen.glance is not None:
+            self._drives.add(image, seen.glance)
 
     def quality(self, image: CaptureImage, view: int) -> Quality | None:
         """Of a view that will be embedded."""
@@ -267,6 +272,9 @@ class OpenCell:
 
     def finish(self, now: datetime, seconds: dict[str, float]) -> CellEmbeddings:
         """Make the cell's file what it should be, and close the account. Raises PayloadError."""
+        for image in self._drives.behind_glass():
+            if image.capture_id in self._embedded:
+                self.withdraw(image, Failure(FailureReason.WINDSCREEN))
         failures = self._failure_rows(now)
         images = self.plan.images_after(self._embedded, failures.filter(pl.col("next_try_at").is_null())["capture_id"])
         images = self.task.vectors.commit(self._with_stand_ins(images), self.held, self.before)

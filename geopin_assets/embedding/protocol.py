@@ -68,7 +68,7 @@ class FailureReason(StrEnum):
     ONE_COLOR = "one_color"
     """The same in another color: what is sent in place of a picture, or what is left of a damaged one."""
     BLURRED = "blurred"
-    """These and the next six: a picture, but of no use for finding its place (`quality.py`)."""
+    """These and the next seven: a picture, but of no use for finding its place (`quality.py`)."""
     DARK = "dark"
     OVEREXPOSED = "overexposed"
     VEILED = "veiled"
@@ -79,6 +79,8 @@ class FailureReason(StrEnum):
     """A room, by the network of scenes, where one is configured (`model/scenes.py`)."""
     IN_VEHICLE = "in_vehicle"
     """The inside of a car, bus or train, likewise."""
+    WINDSCREEN = "windscreen"
+    """Drops, reflections or a dashboard in one place all along a drive (`drives.py`)."""
     PADDING = "padding"
     """Of a view: most of it lies outside of what the panorama shows."""
     REPEATED = "repeated"
@@ -101,8 +103,10 @@ class FailureReason(StrEnum):
 
 
 _R = FailureReason
-FLAWS = frozenset({_R.DARK, _R.OVEREXPOSED, _R.NO_DETAIL, _R.VEILED, _R.BLURRED, _R.INDOOR, _R.IN_VEHICLE})
-"""What `quality.py` finds: of use or not is a matter of thresholds, and of GEOPIN_LEAVE_OUT."""
+FLAWS = frozenset(
+    {_R.DARK, _R.OVEREXPOSED, _R.NO_DETAIL, _R.VEILED, _R.BLURRED, _R.INDOOR, _R.IN_VEHICLE, _R.WINDSCREEN}
+)
+"""What `quality.py` and `drives.py` find: of use or not is a matter of thresholds, and of GEOPIN_LEAVE_OUT."""
 _OF_HOST = frozenset({_R.TIMEOUT, _R.UNREACHABLE, _R.SERVER_ERROR, _R.RATE_LIMITED})
 _SAYS_NOTHING = frozenset({_R.HOST_DOWN, _R.LINK_EXPIRED, _R.RATE_LIMITED})
 _ANOTHER_TIME = {_R.REFUSED, _R.NOT_READY, _R.NOT_UNDERSTOOD, _R.TOO_MANY_REDIRECTS, _R.NOT_AN_IMAGE, _R.DAMAGED}

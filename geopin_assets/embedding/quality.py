@@ -1,18 +1,19 @@
 """How good a view is: sharp, lit, not washed out, and of something. Classic measures of pixels that are decoded anyway.
 
 Here: the measures, which are stored with every vector, and from where on a view is of no use. Not here: images that
-show nothing at all (`content.py`), or what follows (`seen.py`). Rooms, and what a windscreen or a drop of rain covers
-in part, no measure of this kind tells from a street (docs/embedding.md has what was tried): for rooms and insides of
-vehicles a network may be configured (`model/scenes.py`).
+show nothing at all (`content.py`), what follows (`seen.py`), or what a windscreen shows, which no single image tells
+(`drives.py`). Rooms no measure of this kind tells from a street: for them and for insides of vehicles a network may be
+configured (`model/scenes.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from geopin_assets.embedding.drives import MOST_BELOW, MOST_STAYING
 from geopin_assets.embedding.protocol import FailureReason, Image
 
 _R = FailureReason
@@ -23,18 +24,37 @@ _BLOCK_PX = 12
 _WHITE = 250
 _FLAT = 2.5
 """Levels of 255 from pixel to pixel, in the mean of a block, below which it has no detail: sky, fog, a bare wall."""
-MOST_BLURRED, LEAST_LIGHT, MOST_CLIPPED, LEAST_CONTRAST, LEAST_DETAIL = 0.55, 0.16, 0.2, 0.07, 0.12
-"""Of real photos none comes near: 0.45 at most, 0.65 at least, 0.10 at most, 0.15 at least, 0.31 at least."""
-MOST_INDOOR, MOST_IN_VEHICLE = 0.9, 0.5
-"""Shares of what the network of scenes says; nobody measured it here."""
-THRESHOLDS = {
-    "dark": f"light below {LEAST_LIGHT}",
-    "overexposed": f"clipped above {MOST_CLIPPED}",
-    "no_detail": f"detail below {LEAST_DETAIL}",
-    "veiled": f"contrast below {LEAST_CONTRAST}",
-    "blurred": f"blur above {MOST_BLURRED}",
-    "indoor": f"indoor above {MOST_INDOOR}",
-    "in_vehicle": f"in_vehicle above {MOST_IN_VEHICLE}",
+
+
+class Limit(NamedTuple):
+    """A measure, from where on a view is of no use, and whether that is below it or above."""
+
+    measure: str
+    at: float
+    is_least: bool
+
+    def is_passed(self, found: "Quality") -> bool:
+        """Whether a view is of no use for it; not where nobody measured it."""
+        value = getattr(found, self.measure)
+        return value is not None and (value < self.at if self.is_least else value > self.at)
+
+    def __str__(self) -> str:
+        return f"{self.measure} {'below' if self.is_least else 'above'} {self.at:g}"
+
+
+LIMITS = {
+    _R.DARK: Limit("light", 0.16, is_least=True),
+    _R.OVEREXPOSED: Limit("clipped", 0.2, is_least=False),
+    _R.NO_DETAIL: Limit("detail", 0.12, is_least=True),
+    _R.VEILED: Limit("contrast", 0.07, is_least=True),
+    _R.BLURRED: Limit("blur", 0.55, is_least=False),
+    _R.IN_VEHICLE: Limit("in_vehicle", 0.5, is_least=False),
+    _R.INDOOR: Limit("indoor", 0.9, is_least=False),
+}
+"""In this order. Of real photos none comes near the first five: light 0.65 at least, clipped 0.10 at most, detail 0.31
+at least, contrast 0.15 at least, blur 0.45 at most. The network's two nobody measured here."""
+THRESHOLDS = {reason.value: str(limit) for reason, limit in LIMITS.items()} | {
+    "windscreen": f"of a drive: everywhere above {MOST_STAYING}, or below above {MOST_BELOW}"
 }
 
 
@@ -68,7 +88,7 @@ SceneOf = Callable[[Image], Scene]
 
 
 def quality(view: Image) -> Quality | None:
-    """Of a view or photo, uint8 [h, w, 3], in 1 to 2 ms; None of one that is smaller than what is measured."""
+    """Of a view or photo, uint8 [h, w, 3], in 1 ms; None of one that is smaller than what is measured."""
     if min(view.shape[:2]) < _SIDE_PX:
         return None
     levels = _gray(view)
@@ -78,7 +98,7 @@ def quality(view: Image) -> Quality | None:
     rows, columns = (side // _BLOCK_PX for side in steps.shape)
     blocks = steps[: rows * _BLOCK_PX, : columns * _BLOCK_PX].reshape(rows, _BLOCK_PX, columns, _BLOCK_PX)
     return Quality(
-        blur=max(_blur(gray, along), _blur(np.ascontiguousarray(gray.T), np.ascontiguousarray(across.T))),
+        blur=max(_blur(gray, along), _blur(gray.T, across.T)),
         light=float(np.searchsorted(counts, 0.9 * counts[-1])) / 255,
         clipped=float((levels[len(levels) // 2 :] >= _WHITE).mean()),
         contrast=float(gray.std()) / 255,
@@ -86,21 +106,9 @@ def quality(view: Image) -> Quality | None:
     )
 
 
-def flaw(found: Quality) -> FailureReason | None:
-    """Why a view is of no use: the first of FLAWS that holds."""
-    if found.light < LEAST_LIGHT:
-        return _R.DARK
-    if found.clipped > MOST_CLIPPED:
-        return _R.OVEREXPOSED
-    if found.detail < LEAST_DETAIL:
-        return _R.NO_DETAIL
-    if found.contrast < LEAST_CONTRAST:
-        return _R.VEILED
-    if found.blur > MOST_BLURRED:
-        return _R.BLURRED
-    if (found.in_vehicle or 0) > MOST_IN_VEHICLE:
-        return _R.IN_VEHICLE
-    return _R.INDOOR if (found.indoor or 0) > MOST_INDOOR else None
+def flaw(found: Quality, limits: Mapping[FailureReason, Limit] = LIMITS) -> FailureReason | None:
+    """Why a view is of no use: the first that holds."""
+    return next((reason for reason, limit in limits.items() if limit.is_passed(found)), None)
 
 
 def _gray(view: Image) -> NDArray[np.uint8]:
@@ -113,7 +121,8 @@ def _gray(view: Image) -> NDArray[np.uint8]:
 
 
 def _blur(gray: NDArray[np.float32], before: NDArray[np.float32]) -> float:
-    """Along the second axis; `before`: how much neighbors differ."""
-    sums = np.cumsum(np.pad(gray, ((0, 0), (_REBLUR_PX // 2 + 1, _REBLUR_PX // 2)), mode="edge"), axis=1)
-    after = np.abs(np.diff(sums[:, _REBLUR_PX:] - sums[:, :-_REBLUR_PX], axis=1)) / _REBLUR_PX
+    """Along the second axis; `before`: how much neighbors differ. Means of so many pixels in a row, one pixel apart,
+    differ by their first and last pixel, so none is taken."""
+    padded = np.pad(gray, ((0, 0), (_REBLUR_PX // 2, _REBLUR_PX // 2)), mode="edge")
+    after = np.abs(padded[:, _REBLUR_PX:] - padded[:, :-_REBLUR_PX]) / _REBLUR_PX
     return float(1 - np.maximum(0, before - after).sum() / max(float(before.sum()), 1e-6))

@@ -9,6 +9,7 @@ from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
 from geopin_assets.embedding.content import emptiness, filled
+from geopin_assets.embedding.drives import Glance, glance
 from geopin_assets.embedding.protocol import VIEWS, Failure, FailureReason, Image
 from geopin_assets.embedding.quality import Quality, SceneOf, flaw, quality
 from geopin_assets.embedding.views import is_equirectangular, perspective_views, shown
@@ -35,6 +36,8 @@ class Seen:
     """Views that are missing, by reason."""
     quality: dict[int, Quality] = field(default_factory=dict)
     """Of the views, where they are large enough for it to be known."""
+    glance: Glance | None = None
+    """Of a flat image, where somebody wants to know what stays the same along a drive."""
 
 
 def flat(pixels: Image, unwanted: Flaws = frozenset(), scene_of: SceneOf | None = None) -> Seen | Failure:
@@ -42,7 +45,8 @@ def flat(pixels: Image, unwanted: Flaws = frozenset(), scene_of: SceneOf | None 
     reason, found = _judged(pixels, unwanted, scene_of)
     if reason:
         return Failure(reason, f"{pixels.shape[1]}x{pixels.shape[0]}")
-    return Seen({0: pixels}, quality={0: found} if found else {})
+    stays = glance(pixels) if FailureReason.WINDSCREEN in unwanted and found else None
+    return Seen({0: pixels}, quality={0: found} if found else {}, glance=stays)
 
 
 def _judged(view: Image, unwanted: Flaws, scene_of: SceneOf | None) -> tuple[FailureReason | None, Quality | None]:

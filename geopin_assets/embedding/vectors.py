@@ -108,7 +108,7 @@ class VectorFiles:
             return self.cell(cell_id).read(columns).with_columns(cell_id=pl.lit(cell_id))
 
         with ThreadPoolExecutor(self.objects.readers) as pool:
-            return pl.concat(pool.map(read, ["", *cell_ids]))
+            return pl.concat(pool.map(read, ["none", *cell_ids]))
 
     def _stored(self) -> list[Stored]:
         return [stored for stored in self.objects.look(self.model_id)[1] if stored.key.endswith(".parquet")]

@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geopin_assets.cells import cells_in, pages
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.plain import read_plain
 from geopin_assets.grid import Bbox
 from geopin_assets.store.catalog import Catalog
 
@@ -80,7 +81,7 @@ def read_areas(path: Path) -> list[Area]:
     import orjson
 
     try:
-        content = path.read_bytes()
+        content = read_plain(path, _LONGEST_FILE + 1)
         features = orjson.loads(content)["features"] if len(content) <= _LONGEST_FILE else None
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{path}: no GeoJSON with features ({type(error).__name__})") from None

@@ -4,6 +4,7 @@ Not here: writing, or the order in which it is done (`publish.py`).
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -20,6 +21,8 @@ from geopin_assets.quality.attribution import render_notice
 from geopin_assets.sources import SOURCES
 
 _OWNERS = ["source", "license", "creator"]
+COUNTED = (*_OWNERS, "attribution", "is_pano", "vectors")
+"""What of items is counted."""
 
 
 @dataclass(slots=True)
@@ -31,9 +34,13 @@ class Tally:
     owners: list[pl.DataFrame] = field(default_factory=list)
 
     def add(self, content: Content, items: pl.DataFrame) -> None:
-        """Count a cell, and remember whose its items are."""
-        self.counts.update(counts_of(items))
+        """Count a cell."""
         self.withheld.update(content.withheld["reason"].to_list())
+        self.count(items)
+
+    def count(self, items: pl.DataFrame) -> None:
+        """Count items, and remember whose they are: COUNTED."""
+        self.counts.update(counts_of(items))
         owners = items.group_by(*_OWNERS).agg(captures=pl.len().cast(pl.Int64), text=pl.col("attribution").min())
         self.owners.append(owners)
         if len(self.owners) > 500:
@@ -84,14 +91,18 @@ class Changes:
         self.counts["changed"] += changed.height - len(added)
         self.rows += changed.height + removed.height
 
-    def removals(self) -> pl.DataFrame:
-        """REMOVALS, those of captures that are elsewhere now said to have moved; counts them all."""
+    def removals(self, taken_down: Collection[str]) -> pl.DataFrame:
+        """REMOVALS: where captures that are elsewhere now moved, others were taken down; counts them all."""
         removed, added = (
             pl.concat([REMOVALS.to_frame(), *self._removed]),
             pl.concat([pl.Series(dtype=pl.String), *self._added]),
         )
         moved = pl.col("capture_id").is_in(added.implode())
-        removed = removed.with_columns(reason=pl.when(moved).then(pl.lit("moved")).otherwise("reason"))
+        down = pl.col("capture_id").is_in(list(taken_down))
+        reason = (
+            pl.when(moved).then(pl.lit("moved")).when(down).then(pl.lit(str(Reason.TAKEN_DOWN))).otherwise("reason")
+        )
+        removed = removed.with_columns(reason=reason)
         self.counts.update(dict(removed.group_by("reason").len().iter_rows()))
         self.counts["added"] += len(added) - self.counts["moved"]
         return removed.sort("cell_id", "capture_id")

@@ -15,8 +15,8 @@ from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, CheckedFile, frames_
 from geopin_assets.exchange.following import Most, Opened, Step, opened, part_files, steps, takedowns_of, verify
 from geopin_assets.exchange.manifest import Entry, Manifest, Part, notice_of, read_manifest
 from geopin_assets.exchange.parts import write_part
+from geopin_assets.exchange.publish import finish, put_manifest
 from geopin_assets.exchange.publish import published as taken
-from geopin_assets.exchange.publish import put_manifest
 from geopin_assets.exchange.snapshot import COLUMNS, Content
 from geopin_assets.files.object_store import ObjectStore
 
@@ -32,6 +32,7 @@ def bring_up_to_date(copy: ObjectStore, of: ObjectStore, most: Most) -> Iterator
         mine = _take(copy, of)
         version = put_manifest(copy, mine, version)
         yield mine
+    finish(copy, mine)
     for step in steps(of, mine.feed_id, mine.sequence, mine.head):
         mine = _apply(copy, mine, of, step, most)
         version = put_manifest(copy, mine, version)

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from geopin_assets.cells import cell_ids as every_cell
 from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError
@@ -109,7 +111,7 @@ def opened(of: ObjectStore, entry: Entry, most: Most) -> Iterator[Opened]:
         with within_memory(_MEMORY_BYTES, of.address(entry_folder(entry.sequence))):
             captures = stack.enter_context(checked(of, entry.captures, CAPTURES))
             vectors = stack.enter_context(checked(of, entry.vectors, vectors_of(entry.model.dim)))
-            _check_pair(captures, vectors, entry.model, is_whole=False)
+            _check_once(_check_pair(captures, vectors, entry.model, is_whole=False), captures.what)
             with checked(of, entry.removals, frames_of(REMOVALS)) as file:
                 _check_ids(removals := file.all(), file.what)
             takedowns, crawls = takedowns_of(of, entry), crawls_of(of, entry)
@@ -164,22 +166,40 @@ def verify(of: ObjectStore, manifest: Manifest, *, memory_bytes: int = _MEMORY_B
 
 
 def _verify(of: ObjectStore, manifest: Manifest) -> None:
+    ids: list[NDArray[np.uint64]] = []
     for name in manifest.parts:
         with part_files(of, manifest, name) as (captures, vectors):
             if others := [cell_id for cell_id in captures.cells if cell_id.partition("-")[0] != name]:
                 raise PayloadError(f"{captures.what}: {others[0]!r:.60} is not in it")
-            _check_pair(captures, vectors, manifest.model, is_whole=True)
+            ids += _check_pair(captures, vectors, manifest.model, is_whole=True)
+    _check_once(ids, of.address())
     takedowns_of(of, manifest)
     crawls_of(of, manifest)
     notice_of(of, manifest)
 
 
-def _check_pair(captures: CheckedFile, vectors: CheckedFile, model: ModelFacts, *, is_whole: bool) -> None:
-    """Items as they should be, and vectors that are theirs; not whole: those of some items stayed as they were."""
+def _check_once(ids: list[NDArray[np.uint64]], what: str) -> None:
+    """Raise PayloadError for a capture in two cells. By hashes: 39 million ids are 2 GB, and 40 in a million of such
+    publications would be refused wrongly.
+    """
+    every = np.sort(np.concatenate([np.empty(0, np.uint64), *ids]))
+    if (every[1:] == every[:-1]).any():
+        raise PayloadError(f"{what}: a capture is in it twice")
+
+
+def _check_pair(
+    captures: CheckedFile, vectors: CheckedFile, model: ModelFacts, *, is_whole: bool
+) -> list[NDArray[np.uint64]]:
+    """Items as they should be, and vectors that are theirs; not whole: those of some items stayed as they were.
+
+    Hashes of the captures' ids.
+    """
+    ids: list[NDArray[np.uint64]] = []
     if strange := vectors.cells.keys() - captures.cells.keys():
         raise PayloadError(f"{vectors.what}: vectors in {min(strange)!r:.60}, where no capture is")
     for cell_id in captures.cells:
         check_items(items := captures.all_of(cell_id), captures.what)
+        ids.append(items["capture_id"].hash().to_numpy())
         hashes = Hashes(model)
         for rows in vectors.of(cell_id):
             check_vectors(rows, vectors.what)
@@ -191,6 +211,7 @@ def _check_pair(captures: CheckedFile, vectors: CheckedFile, model: ModelFacts, 
             wrong += [id_ for id_, said in stated.items() if found.get(id_, (0, "")) != said]
         if wrong:
             raise PayloadError(f"{vectors.what}: the vectors of {wrong[0]!r:.100} are not those that its item states")
+    return ids
 
 
 def _check_ids(rows: pl.DataFrame, what: str, *, with_cells: bool = True) -> None:

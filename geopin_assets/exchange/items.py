@@ -31,7 +31,7 @@ _OURS = (
     *("cell_id", "source", "source_capture_id", "position_from", "position_error_m", "heading_from", "is_pano"),
     *("sequence_id", "creator", "attribution", "image_version", "vectors", "vectors_hash"),
 )
-_PROPERTIES = {"capture_id": "id", "license": "license", "heading_deg": "view:azimuth"} | {
+SHOWN = {"capture_id": "id", "license": "license", "heading_deg": "view:azimuth"} | {
     name: f"geopin:{name}" for name in _OURS
 }
 """Our columns that are columns of the file under another name; the others are in STAC's own fields."""
@@ -48,7 +48,7 @@ ITEM_COLUMNS = {
     "view:azimuth": _SAID["heading_deg"],
     "links": "`alternate`: human page of the capture at its source; `license`: text of its license",
     "assets": "`image`: where the image is, unless that address is private, signed or short-lived",
-} | {_PROPERTIES[name]: _SAID[name] for name in _OURS}
+} | {SHOWN[name]: _SAID[name] for name in _OURS}
 """What a reader finds, and what it means; `type`, `stac_version`, `stac_extensions` are STAC's own."""
 
 VIEW = "https://stac-extensions.github.io/view/v1.0.0/schema.json"
@@ -64,7 +64,7 @@ ARROW_SCHEMA = pa.schema(
     {"type": pa.string(), "stac_version": pa.string(), "stac_extensions": pa.list_(pa.string())}
     | {"geometry": pa.binary(), "bbox": _BBOX, "links": pa.list_(_LINK), "assets": _ASSETS}
     | dict.fromkeys(("datetime", "start_datetime", "end_datetime"), _TIME)
-    | {shown: _ARROW[ITEM_SCHEMA[name]] for name, shown in _PROPERTIES.items()}
+    | {shown: _ARROW[ITEM_SCHEMA[name]] for name, shown in SHOWN.items()}
 )
 _COVERING = {"bbox": {side: ["bbox", side] for side in ("xmin", "ymin", "xmax", "ymax")}}
 _GEO = {
@@ -134,18 +134,16 @@ def to_table(items: pl.DataFrame) -> pa.Table:
         "start_datetime": _where(unknown, _BEGIN),
         "end_datetime": _where(unknown, _END),
     }
-    columns |= {
-        shown: items[name].to_arrow().cast(ARROW_SCHEMA.field(shown).type) for name, shown in _PROPERTIES.items()
-    }
+    columns |= {shown: items[name].to_arrow().cast(ARROW_SCHEMA.field(shown).type) for name, shown in SHOWN.items()}
     return pa.table(columns, ARROW_SCHEMA)
 
 
 def from_table(table: pa.Table) -> pl.DataFrame:
     """The items of a table of ARROW_SCHEMA: ITEM_SCHEMA. Raises PayloadError for values that no item has."""
     points = _points(table["geometry"].combine_chunks())
-    frame = pl.DataFrame(table.select([*_PROPERTIES.values(), "datetime", "links", "assets"]))
+    frame = pl.DataFrame(table.select([*SHOWN.values(), "datetime", "links", "assets"]))
     pages = pl.col("links").list.eval(pl.element().filter(pl.element().struct["rel"] == "alternate").struct["href"])
-    items = frame.rename({shown: name for name, shown in _PROPERTIES.items()}).with_columns(
+    items = frame.rename({shown: name for name, shown in SHOWN.items()}).with_columns(
         lon=pl.Series(points["lon"]),
         lat=pl.Series(points["lat"]),
         captured_at=pl.col("datetime"),

@@ -23,6 +23,11 @@ from geopin_assets.files.object_store import ObjectStore
 MANIFEST, ENTRY = "manifest.json", "entry.json"
 _LONGEST, _LONGEST_NOTICE = 16 * 1024 * 1024, 256 * 1024 * 1024
 _MOST = 2**53
+KEY = (
+    r"(?:(?:captures|vectors)/[a-z]{2,3}-(\d{6,})\.parquet|(?:crawls|takedowns)-(\d{6,})\.parquet|NOTICE-(\d{6,})\.txt"
+    r"|feed/(\d{6,})/(?:\w+\.parquet|NOTICE\.txt|entry\.json))"
+)
+"""What a file may be called, and the publish that wrote it."""
 Count = Annotated[int, Field(ge=0, lt=_MOST)]
 Name = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -38,7 +43,8 @@ class _Strict(BaseModel):
 class FileEntry(_Strict):
     """One file: where it is below the folder, and how to know it."""
 
-    key: Annotated[str, Field(pattern=r"^[a-zA-Z0-9/_.-]{1,200}$")]
+    key: Annotated[str, Field(pattern=f"^{KEY}$", max_length=200)]
+    """None that a stranger chooses: a copy has it under the same name."""
     bytes: Count
     sha256: Hash
     rows: Count
@@ -105,6 +111,8 @@ class _Document(_Strict):
             return cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
+            if any(one["loc"] == ("version",) for one in error.errors(include_url=False, include_input=False)):
+                raise PayloadError(f"{what} is of another version of the format than this software reads") from None
             where = ".".join(map(str, first["loc"])) or "it"
             raise PayloadError(f"{what} is none of ours: {where:.100}: {first['msg']}") from None
 

@@ -6,8 +6,9 @@ where that ended. Here: what is passed on, the difference, and the order of writ
 (`snapshot.py`), or the files themselves (`parts.py`, `files.py`).
 """
 
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,13 +19,14 @@ from uuid import uuid4
 import polars as pl
 
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.exchange.changes import Changes, Tally
+from geopin_assets.exchange.changes import COUNTED, Changes, Tally
 from geopin_assets.exchange.files import (
     CAPTURES,
     CRAWLS,
     REMOVALS,
     TAKEDOWNS,
     checked,
+    columns_of,
     frames_of,
     new_file,
     vectors_of,
@@ -33,6 +35,7 @@ from geopin_assets.exchange.files import (
 from geopin_assets.exchange.items import shareable_address, vector_file_schema, withheld
 from geopin_assets.exchange.manifest import (
     ENTRY,
+    KEY,
     MANIFEST,
     Entry,
     FileEntry,
@@ -51,6 +54,8 @@ from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
 KEPT_ENTRIES = 120
 """Two years of weekly publishes: a copy that is older takes the publication anew."""
+Stated = tuple[str | None, Manifest | None]
+"""A publication's version as an object, and its manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,14 @@ def publish(
     now: datetime,
     takedown_days: int,
     without: Collection[str] = (),
+    after: Stated | None = None,
 ) -> Published:
     """Make the publication in `store` what the snapshot is, and append to its feed what that changed.
 
-    Raises ConfigurationError for a folder that another installation publishes to.
+    `after`: what the snapshot was made of; by default it knows nothing of the publication. Raises ConfigurationError
+    for a folder that another installation publishes to, ConflictError where another publish comes first.
     """
-    version, before = published(store)
+    version, before = after or published(store)
     if before and before.installation_id != now_there.installation_id:
         raise ConfigurationError(
             f"{store.address()} is published by installation {before.installation_id}, this is another"
@@ -85,7 +92,7 @@ def publish(
     return _Publish(now_there, store, now, takedown_days, frozenset(without), version, before).run()
 
 
-def published(store: ObjectStore) -> tuple[str | None, Manifest | None]:
+def published(store: ObjectStore) -> Stated:
     """What is there, and its version as an object, of this moment or older; None before the first publish."""
     stored = store.find(MANIFEST)
     try:
@@ -105,6 +112,9 @@ class _Publish:
     before: Manifest | None
     tally: Tally = field(default_factory=Tally)
 
+    def __post_init__(self) -> None:
+        self.tally.withheld.update(self.there.withheld)
+
     @property
     def sequence(self) -> int:
         return self.before.sequence + 1 if self.before else 0
@@ -120,6 +130,7 @@ class _Publish:
         try:
             parts, entry = self._entry(self.before)
         except _Unchanged:
+            finish(self.store, self.before)
             return Published(self.before, None)
         self.store.put(f"{entry_folder(self.sequence)}/{ENTRY}", content := entry.content())
         oldest = max(self._oldest(self.before), self.sequence - KEPT_ENTRIES + 1)
@@ -137,7 +148,7 @@ class _Publish:
             parts = self._parts(changes)
             if not (changes.rows or takedowns.height or self._says_more(before)):
                 raise _Unchanged
-            removals = changes.removals()
+            removals = changes.removals(self.taken_down)
             counts = changes.counts + Counter(vectors=vectors.writer.rows, takedowns=takedowns.height)
             entry = Entry(
                 feed_id=before.feed_id,
@@ -182,9 +193,11 @@ class _Publish:
         return before.oldest
 
     def _says_more(self, before: Manifest) -> bool:
-        """Whether sources were looked at anew, or the vectors are another model's, though no capture is another."""
+        """Whether no capture is another, but sources were looked at anew, the model is another, or what is withheld."""
         with checked(self.store, before.crawls, frames_of(CRAWLS)) as file:
-            return not file.all().equals(self.there.crawls) or before.model != self.there.model
+            if not file.all().equals(self.there.crawls):
+                return True
+        return before.model != self.there.model or before.summary.withheld != self.tally.withheld
 
     def _changed_takedowns(self, before: Manifest) -> pl.DataFrame:
         """TAKEDOWNS since then: new ones, and those that were undone."""
@@ -196,7 +209,10 @@ class _Publish:
 
     def _parts(self, changes: Changes | None) -> dict[str, Part]:
         before = self.before.parts if self.before else {}
-        parts = {name: self._part(name, before.get(name), changes) for name in sorted({*self.there.parts, *before})}
+        stay = {name: self._as_it_was(before[name]) for name in self.there.stays}
+        names = {*self.there.parts, *before}.difference(stay)
+        parts = stay | {name: self._part(name, before.get(name), changes) for name in names}
+        parts = dict(sorted(parts.items()))
         return {name: part for name, part in parts.items() if part}
 
     def _part(self, name: str, before: Part | None, changes: Changes | None) -> Part | None:
@@ -223,6 +239,12 @@ class _Publish:
             allowed = map(self._allowed, contents())
             part = write_part(self.store, name, self.sequence, self.there.model, allowed, see, is_new)
         return part or (before if self.tally.counts["captures"] > captures else None)
+
+    def _as_it_was(self, part: Part) -> Part:
+        """Its files stay; counted is whose captures they hold."""
+        for items in columns_of(self.store, part.captures, COUNTED):
+            self.tally.count(items)
+        return part
 
     def _is_same_model(self, before: Part | None) -> bool:
         return before is not None and self.before is not None and self.before.model == self.there.model
@@ -260,15 +282,26 @@ def put_manifest(store: ObjectStore, manifest: Manifest, version: str | None) ->
     publish left, too. Its version. Raises ConflictError, changing nothing, where another one is there by now.
     """
     now = store.put(MANIFEST, manifest.content(), if_absent=version is None, if_version=version)
-    kept = {MANIFEST, *(file.key for file in manifest.files())}
-    folders = {entry_folder(number) for number in range(manifest.oldest, manifest.sequence + 1)}
-    found = (stored.key for stored in store.walk())
-    store.delete([key for key in found if _is_ours(key) and key not in kept and key.rpartition("/")[0] not in folders])
+    store.delete(_rest(store, manifest))
     return now
 
 
-def _is_ours(key: str) -> bool:
-    """The folder is somebody's: what does not look like a file of a publication stays."""
-    return key.startswith(("captures/", "vectors/", "feed/", "crawls-", "takedowns-", "NOTICE-")) and key.endswith(
-        (".parquet", ".txt", ".json")
-    )
+def finish(store: ObjectStore, manifest: Manifest) -> None:
+    """Remove what a process that was killed behind its manifest would have removed: files of this publish and of those
+    before. What another process writes right now is of the next one.
+    """
+    store.delete([key for key, number in _rest(store, manifest).items() if number <= manifest.sequence])
+
+
+def _rest(store: ObjectStore, manifest: Manifest) -> dict[str, int]:
+    """What is none of it, and of which publish. The folder is somebody's: what is called otherwise stays."""
+    kept = {file.key for file in manifest.files()}
+    folders = {entry_folder(number) for number in range(manifest.oldest, manifest.sequence + 1)}
+    ours = {key: int(found[found.lastindex or 0]) for key, found in _ours(store)}
+    return {key: n for key, n in ours.items() if key not in kept and key.rpartition("/")[0] not in folders}
+
+
+def _ours(store: ObjectStore) -> Iterator[tuple[str, re.Match[str]]]:
+    for stored in store.walk():
+        if found := re.fullmatch(KEY, stored.key):
+            yield stored.key, found

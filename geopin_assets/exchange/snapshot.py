@@ -56,6 +56,10 @@ class Snapshot:
     """By province."""
     crawls: pl.DataFrame
     takedowns: pl.DataFrame
+    stays: frozenset[str] = frozenset()
+    """Provinces of which all stays as it was published."""
+    withheld: Mapping[str, int] = field(default_factory=dict)
+    """What else there is and is not passed on, by reason."""
 
 
 def by_province(cell_ids: Sequence[str]) -> dict[str, list[str]]:
@@ -96,7 +100,7 @@ def snapshot(storage: Storage, model: Model, cell_ids: Sequence[str], region: st
                 model=ModelFacts(model_id=model.model_id, dim=model.dim, label=model.label),
                 parts={name: _part(folder / f"{name}.parquet", files) for name in provinces},
                 crawls=_crawls(crawls),
-                takedowns=_takedowns(storage),
+                takedowns=takedowns(storage),
             )
         finally:
             rmtree(folder, ignore_errors=True)
@@ -125,6 +129,7 @@ def _crawls(crawls: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _takedowns(storage: Storage) -> pl.DataFrame:
+def takedowns(storage: Storage) -> pl.DataFrame:
+    """TAKEDOWNS, none of them undone."""
     listed = storage.takedowns().listed().select("capture_id", "taken_down_at", is_undone=pl.lit(False))
     return listed.cast(TAKEDOWNS).sort("capture_id")

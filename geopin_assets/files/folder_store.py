@@ -16,6 +16,7 @@ from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.atomic import replacing
 from geopin_assets.files.lock import locked
 from geopin_assets.files.object_store import WRITING_LOCK, ObjectStore, Stored, checked
+from geopin_assets.files.plain import open_plain, refuse_odd
 from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
 
 
@@ -45,7 +46,7 @@ class FolderStore(ObjectStore):
         return self._write(key, content)
 
     def get_end(self, key: str, length: int) -> bytes:
-        with understood(self.address(key)), self.path(key).open("rb") as file:
+        with understood(self.address(key)), open_plain(self.path(key)) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - length))
             return file.read()
 
@@ -71,13 +72,14 @@ class FolderStore(ObjectStore):
     def as_files(self, keys: Iterable[str], *, most: int | None = None) -> Iterator[list[Path]]:
         paths = [self.path(key) for key in keys]
         for path in paths:
+            refuse_odd(path)
             if not path.is_file():
                 raise NoSuchObjectError(f"{path}: not there")
         yield paths
 
     @contextmanager
     def opened(self, key: str) -> Iterator[BinaryIO]:
-        with understood(self.address(key)), self.path(key).open("rb") as file:
+        with understood(self.address(key)), open_plain(self.path(key)) as file:
             yield file
 
     @contextmanager
@@ -97,6 +99,10 @@ class FolderStore(ObjectStore):
             if not isinstance(before, EllipsisType):
                 held.enter_context(locked(self.root / WRITING_LOCK))
                 self._check(key, before.version if before else None)
+
+    def _full(self, key: str) -> str:
+        refuse_odd(self.path(key))
+        return super()._full(key)
 
     def _write(self, key: str, content: bytes) -> str:
         with self.replacing(key) as path:

@@ -19,7 +19,6 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, PermanentError
-from geopin_assets.files.atomic import is_partial
 from geopin_assets.files.damage import aside, is_aside
 from geopin_assets.files.ranges import Ranges
 from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
@@ -133,7 +132,7 @@ class ObjectStore:
         with understood(self.address(folder)):
             found = self._inner.list_with_delimiter(self._full(folder))
         folders = sorted(name.removeprefix(self._prefix) for name in found["common_prefixes"])
-        return folders, self._in_order(found["objects"])
+        return [name for name in folders if _is_object(name)], self._in_order(found["objects"])
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there are no error."""
@@ -260,13 +259,15 @@ def open_store(
     nothing is asked yet.
 
     `endpoint_url`: of a server other than Amazon's. `access`: who asks it, by default whom the environment says.
-    Raises ConfigurationError for any other address.
+    Raises ConfigurationError for any other address, and for a path where something else is than a folder.
     """
     scheme, found, rest = str(address).partition("://")
     if not found:
         from geopin_assets.files.folder_store import FolderStore
+        from geopin_assets.files.plain import refuse_no_folder
 
-        return FolderStore(Path(address).expanduser(), is_durable=is_durable)
+        refuse_no_folder(folder := Path(address).expanduser())
+        return FolderStore(folder, is_durable=is_durable)
     if scheme.lower() in ("http", "https"):
         from geopin_assets.files.web import open_web
 
@@ -288,7 +289,8 @@ def memory_store() -> ObjectStore:
 
 def checked(key: str) -> str:
     """The key of an object or a folder. Raises PermanentError for what is not a plain relative path everywhere."""
-    if key and (any(part in ("", ".", "..") for part in key.split("/")) or not key.isprintable() or "#" in key):
+    parts = key.split("/")
+    if key and (not all(parts) or any(map(_is_hidden, parts)) or not key.isprintable() or "#" in key):
         raise PermanentError(f"{key!r}: not a plain relative path")
     return key
 
@@ -298,6 +300,10 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _is_object(key: str) -> bool:
-    """Not one of the files that a folder has beside its objects."""
-    path = PurePosixPath(key)
-    return not is_partial(path) and not is_aside(path) and key != WRITING_LOCK
+    """Not one of the files that a folder has beside its objects: those being written, set aside, or of other programs
+    (`._a` of a Mac, `.nfs…`, `.stfolder`)."""
+    return not is_aside(PurePosixPath(key)) and not any(map(_is_hidden, key.split("/")))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")

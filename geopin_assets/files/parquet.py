@@ -71,6 +71,32 @@ def read_frame(path: Path, columns: Sequence[str] | None = None) -> "pl.DataFram
         return pl.DataFrame(opened(path).read(columns=None if columns is None else list(columns)))
 
 
+def read_whole(path: Path, columns: Sequence[str]) -> tuple["pl.DataFrame", dict[str, str]]:
+    """Those of the columns that there are, and what was written with the rows; of one reading, as it may be replaced.
+
+    What the checksum of the whole has proven polars reads, in half of the CPU that checking each page takes too.
+    Raises DamagedFileError, FileNotFoundError.
+    """
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    with reading(str(path)):
+        content = path.read_bytes()
+        about = pl.read_parquet_metadata(BytesIO(content))
+        if told := about.pop(_KEY, None):
+            _check_whole(content, told.encode(), path)
+            there = set(pl.read_parquet_schema(BytesIO(content)))
+            wanted = [name for name in columns if name in there]
+            return pl.read_parquet(BytesIO(content), columns=wanted, parallel="none", use_statistics=False), about
+        file = pq.ParquetFile(BytesIO(content), page_checksum_verification=True)
+        return pl.DataFrame(file.read(columns=list(columns), use_threads=False)), about
+
+
+def _check_whole(content: bytes, told: bytes, path: Path) -> None:
+    if _hash(content.replace(told, b"0" * _DIGITS)) != told:
+        raise DamagedFileError(f"{path}: its checksum is not that of what is in it")
+
+
 def read_if_there(path: Path, schema: "pl.Schema") -> "pl.DataFrame":
     """The columns of a schema, of a file that any version wrote: what it lacks is null. Empty where there is no file.
 
@@ -131,9 +157,7 @@ def opened(path: Path) -> "pq.ParquetFile":
     with reading(str(path)):
         file = pq.ParquetFile(path, page_checksum_verification=True)
         if told := (file.metadata.metadata or {}).get(_KEY.encode()):
-            content = path.read_bytes()
-            if _hash(content.replace(told, b"0" * _DIGITS)) != told:
-                raise DamagedFileError(f"{path}: its checksum is not that of what is in it")
+            _check_whole(path.read_bytes(), told, path)
         return file
 
 

@@ -213,7 +213,7 @@ class HttpClient:
             ask.tally.requests += 1
         with deadline(self._deadline_s), self._client.stream(ask.method, ask.url, **ask.options) as response:
             status = 200 if response.status_code == _OF_A_PROXY else response.status_code
-            body = self._read(response, ends_at, is_ok=status in ask.ok)
+            body = self._read(response, ends_at, is_ok=status in ask.ok and not ask.only_status)
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(status, headers, self._redact.body(body))
 

@@ -132,6 +132,8 @@ class How(TypedDict, total=False):
     """Looks at every answer before the usual rules do."""
     tally: Tally | None
     """Its `requests` is incremented for every request really sent."""
+    only_status: bool
+    """Whether nobody needs the answer's body: one that is too long or too slow is an answer all the same."""
     label: str
     """What messages call the request, where the URL's path holds something private; default that path."""
     kind: str
@@ -149,6 +151,7 @@ class Ask:
     options: dict[str, Any] = field(repr=False)
     """Headers and body, as httpx takes them."""
     ok: Collection[int]
+    only_status: bool
     judge: Judge | None
     tally: Tally | None
     label: str
@@ -173,6 +176,7 @@ def build_ask(name: str, method: str, url: str, how: How) -> Ask:
         url=address,
         options=options,
         ok=how.get("ok", (200,)),
+        only_status=how.get("only_status", False),
         judge=how.get("judge"),
         tally=how.get("tally"),
         label=how.get("label", address.path),

@@ -42,13 +42,17 @@ class StoreRegistry:
     """The file at `path`. Safe to use from several processes."""
 
     def __init__(self, path: Path) -> None:
-        self._journal = Journal(path, remedy="remove the lines it names: geopin reconcile finds their stores again")
+        self._journal = Journal(path, remedy="`geopin reconcile` keeps what can be read, and finds other stores again")
 
     def record(self, stores: Iterable[Recorded]) -> None:
         """Add those that are not there yet."""
         wanted = list(stores)
         if not {store.key for store in wanted} <= {store.key for store in self.all()}:
             self._journal.extend(lambda lines: [asdict(s) for s in wanted if s.key not in {x["key"] for x in lines}])
+
+    def mend(self) -> Path | None:
+        """Set a damaged file aside, and keep its sound lines; None if no line was damaged."""
+        return self._journal.mend(lambda _: [])
 
     def all(self) -> list[Recorded]:
         """Oldest first."""

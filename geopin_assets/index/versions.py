@@ -155,6 +155,9 @@ class IndexVersions:
         raise ConfigurationError(f"no index {name!r}: {', '.join(v.name for v in self.all()) or 'there is none yet'}")
 
     def _read(self) -> list[IndexVersion]:
+        """Makes no ledger where there is none: that would say that this machine publishes."""
+        if not self._path.exists():
+            return []
         with opened(self._path, _SCHEMA) as connection:
             return self._found(connection)
 

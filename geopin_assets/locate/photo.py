@@ -15,6 +15,7 @@ from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST
 from geopin_assets.embedding.protocol import Embedder, Failure, Image
 from geopin_assets.embedding.seen import Seen, panorama
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.plain import read_plain
 from geopin_assets.sphere import Part, by_gpano, is_two_to_one
 from geopin_assets.xmp import GPANO, properties
 
@@ -48,11 +49,10 @@ def read_photo(photo: Photo) -> Image:
 
 def _read(file: Path) -> bytes:
     """Of a file no more than shows that it is too large; what is no file is never opened."""
-    if not file.is_file():
-        raise ConfigurationError(f"no photo at {file}")
     try:
-        with file.open("rb") as photo:
-            return photo.read(MAX_BYTES + 1)
+        return read_plain(file, MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigurationError(f"no photo at {file}") from None
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}") from error
 

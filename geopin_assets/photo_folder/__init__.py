@@ -15,6 +15,7 @@ from typing import Protocol
 
 from geopin_assets.capture import Reason, Rejected
 from geopin_assets.errors import ConfigurationError, PermanentError
+from geopin_assets.files.plain import open_plain, refuse_odd
 from geopin_assets.photo_folder.names import is_hidden_or_a_systems, is_inside, is_photo
 from geopin_assets.s3_access import S3Access
 
@@ -131,16 +132,16 @@ class LocalFolder:
             yield Lost(f"{Path(error.filename).relative_to(root).as_posix()}/")
 
     def head(self, file: PhotoFile, size: int) -> tuple[PhotoFile, bytes]:
-        with self._existing(file.name) as path, path.open("rb") as opened:
+        with self._existing(file.name) as path, open_plain(path) as opened:
             return file, opened.read(size)
 
     def version(self, file: PhotoFile) -> str:
         """A hash of the content: times and sizes of files change or stay without it."""
-        with self._existing(file.name) as path, path.open("rb") as opened:
+        with self._existing(file.name) as path, open_plain(path) as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
 
     def read(self, name: str, limit: int) -> bytes:
-        with self._existing(name) as path, path.open("rb") as opened:
+        with self._existing(name) as path, open_plain(path) as opened:
             data = opened.read(limit + 1)
         if len(data) > limit:
             raise PhotoTooLargeError(f"more than {limit} bytes")
@@ -159,6 +160,7 @@ class LocalFolder:
             path = (root / name).resolve()
             if not path.is_relative_to(root):
                 raise PhotoNotAllowedError("outside the folder of own photos")
+            refuse_odd(path)
             if not path.is_file():
                 raise PhotoGoneError("no such file")
             yield path

@@ -1,4 +1,4 @@
-"""What is damaged of all that publishing keeps on this machine: the ledger, rows and vectors, each read whole.
+"""What is damaged of all that publishing keeps on this machine: the record of stores, the ledger, rows and vectors.
 
 What is set aside counts as lost, and is made anew (`reconcile.py`). Not here: stores at Cloudflare, or whether what can
 be read is right.
@@ -11,11 +11,16 @@ from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.damage import set_aside
 from geopin_assets.files.sqlite import complaints
 from geopin_assets.index.embedded.lance import read_all
+from geopin_assets.index.registry import StoreRegistry
 from geopin_assets.settings import Settings
 
 
 def damaged(settings: Settings) -> Iterator[tuple[Path, str]]:
-    """Files, and folders of vectors, that cannot be read, and why."""
+    """Files, and folders of vectors, that cannot be read, and why. Each is read whole."""
+    try:
+        StoreRegistry(settings.stores_path).all()
+    except DamagedFileError as error:
+        yield settings.stores_path, str(error)
     for path in (settings.ledger_path, *sorted(settings.index_dir.glob("*.sqlite"))):
         if path.exists() and (said := complaints(path)):
             yield path, "; ".join(said)
@@ -27,6 +32,8 @@ def damaged(settings: Settings) -> Iterator[tuple[Path, str]]:
 
 
 def set_aside_damaged(settings: Settings) -> Iterator[str]:
-    """Have them out of the way; what was done, in words."""
+    """Have them out of the way; what was done, in words. Of the record of stores what can be read is kept."""
     for path, why in list(damaged(settings)):
-        yield f"{path.name} cannot be read ({why[:200]}): set aside as {set_aside(path)}"
+        is_record = path == settings.stores_path
+        aside = StoreRegistry(path).mend() if is_record else set_aside(path)
+        yield f"{path.name} cannot be read ({why[:200]}): set aside as {aside}"

@@ -27,7 +27,7 @@ from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget, Target
 from geopin_assets.installation import Mark
 from geopin_assets.platform.parts import Storage
-from geopin_assets.store.thinning import THINNING_COLUMNS, not_indexed, standing_in
+from geopin_assets.store.thinning import THINNING_COLUMNS, standing_in
 
 MERGE = "nothing was deleted. `geopin merge` merges all raw files, after which it goes on from there"
 RECONCILE = "nothing was written. `geopin reconcile` asks the stores what they hold"
@@ -197,9 +197,10 @@ class Evidence:
         Those of the last kind are added to `asked`.
         """
         catalog = self._storage.catalog()
-        captures, thinned = catalog.places(cell_ids), not_indexed(catalog, cell_ids)
+        captures = catalog.captures(cell_ids, columns=("capture_id", "cell_id", "not_indexed_because"))
+        thinned = set(captures.drop_nulls("not_indexed_because")["capture_id"])
         given_up = catalog.failures(cell_ids).filter(pl.col("next_try_at").is_null())["capture_id"]
-        owners = {(_owner(vector_id(id_, 0)), cell_id): id_ for id_, cell_id in captures.iter_rows()}
+        owners = {(_owner(vector_id(id_, 0)), cell_id): id_ for id_, cell_id, _ in captures.iter_rows()}
         made = {(_owner(id_), cell_id) for id_, cell_id in desired.select("id", "cell_id").iter_rows()}
         places = [(_owner(id_), cell_id) for id_, cell_id in release.select("id", "cell_id").iter_rows()]
         asked.update(id_ for id_, place in zip(release["id"], places, strict=True) if owners.get(place) in thinned)
@@ -238,7 +239,8 @@ class Evidence:
 
     def _has_followed(self) -> bool:
         """Whether anything was made from a catalog before there were marks."""
-        return bool(self._storage.embeddings().look()[0]) or self._storage.settings().ledger_path.exists()
+        ledger = self._storage.settings().ledger_path
+        return bool(self._storage.embeddings().look()[0] or (ledger.exists() and Ledger(ledger).stores()))
 
     def _is_complete(self, *, is_first: bool) -> bool:
         """Whether the catalog holds what can be known. The very first run needs no proof: there is nothing to lose."""

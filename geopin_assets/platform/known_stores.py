@@ -103,7 +103,6 @@ def _recorded(search_index: SearchIndex) -> Iterator[Recorded]:
 
 def _states(search_index: SearchIndex) -> dict[str, str]:
     states = {store.store_key: "in use" for store in search_index.stores()}
-    has_versions = search_index.settings().ledger_path.exists()
-    for version in search_index.versions().all() if has_versions else ():
+    for version in search_index.versions().all():
         states |= {part.store_key: version.state.value for part in search_index.vectors(version).parts}
     return states

@@ -255,7 +255,7 @@ class SearchIndex(Parts):
         """Every store that was ever published to."""
         from geopin_assets.index.registry import StoreRegistry
 
-        return StoreRegistry(self.settings().data_dir / "stores.jsonl")
+        return StoreRegistry(self.settings().stores_path)
 
     def versions(self) -> IndexVersions:
         from geopin_assets.index.versions import IndexVersions

@@ -154,11 +154,11 @@ def _read(path: Path) -> Snapshot:
     try:
         return Snapshot(
             made_at=datetime.fromisoformat(totals["made_at"]),
-            captures_by_source=json.loads(totals["captures_by_source"]),
-            gaps_by_reason=json.loads(totals["gaps_by_reason"]),
+            captures_by_source=dict(json.loads(totals["captures_by_source"])),
+            gaps_by_reason=dict(json.loads(totals["gaps_by_reason"])),
             cells=cells,
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"{path}: not a snapshot: {error!r}") from error
 
 

@@ -29,8 +29,12 @@ EXTENT = 4096
 MAX_ZOOM = 14
 BIN = 32
 """Of a point only the newest of its kind is drawn in so many units of a tile (2 pixels), below the largest zoom."""
+MOST = 20_000
+"""Points of a tile below the largest zoom: more take a browser seconds, and 1 kB each while it is written."""
 _BITS = MAX_ZOOM + 12
 _MARGIN = 64
+_AT_ONCE = 1_000
+"""Features that are made at once."""
 Tile = tuple[int, int, int]
 """zoom, x, y."""
 Feature = Mapping[str, Any]
@@ -43,8 +47,8 @@ class Archive:
     def __init__(self, writer: Writer) -> None:
         self._writer, self.tiles = writer, 0
 
-    def add(self, tile: Tile, layers: Mapping[str, Sequence[Feature]]) -> None:
-        """One tile, whose features are on its own grid."""
+    def add(self, tile: Tile, layers: Mapping[str, Iterable[Feature]]) -> None:
+        """One tile, whose features are on its own grid. They are taken one by one: all at once are 3 kB each."""
         named = [{"name": name, "features": features} for name, features in layers.items() if features]
         if named:
             data = mapbox_vector_tile.encode(named, default_options=_ON_GRID)
@@ -82,9 +86,22 @@ def on_grid(points: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def newest_of_each_bin(points: pl.DataFrame, kind: Sequence[str], zoom: int) -> pl.DataFrame:
-    """Of `on_grid` points, newest first, one of each kind in each bin of a zoom; `n` says for how many it stands."""
-    bins = [(pl.col(at) // (BIN << (MAX_ZOOM - zoom))).alias(f"bin_{at}") for at in ("x", "y")]
+def newest_of_each_bin(points: pl.DataFrame, kind: Sequence[str], zoom: int, *, most: int = MOST) -> pl.DataFrame:
+    """Of `on_grid` points, newest first, one of each kind in each bin of a zoom; `n` says for how many it stands.
+
+    Where a tile has more than `most` then, its bins are larger.
+    """
+    side, found = BIN, _of_bins(points.with_row_index("nth"), kind, zoom, BIN)
+    tile = [(pl.col(at) // (EXTENT << (MAX_ZOOM - zoom))).alias(f"tile_{at}") for at in ("x", "y")]
+    is_full = pl.len().over(tile) > most
+    while side < EXTENT and (full := found.filter(is_full)).height:
+        side *= 2
+        found = pl.concat([found.filter(~is_full), _of_bins(full, kind, zoom, side)]).sort("nth")
+    return found.drop("nth")
+
+
+def _of_bins(points: pl.DataFrame, kind: Sequence[str], zoom: int, side: int) -> pl.DataFrame:
+    bins = [(pl.col(at) // (side << (MAX_ZOOM - zoom))).alias(f"bin_{at}") for at in ("x", "y")]
     keys = [*kind, "bin_x", "bin_y"]
     grouped = points.with_columns(bins).group_by(keys, maintain_order=True)
     first = [pl.col(name).first() for name in points.columns if name not in (*kind, "n")]
@@ -93,18 +110,24 @@ def newest_of_each_bin(points: pl.DataFrame, kind: Sequence[str], zoom: int) -> 
 
 def point_tiles(
     points: pl.DataFrame, zoom: int, properties: Callable[[pl.DataFrame], pl.DataFrame]
-) -> Iterator[tuple[Tile, list[Feature]]]:
-    """The tiles of one zoom that hold `on_grid` points; `properties` makes of them what a feature says."""
+) -> Iterator[tuple[Tile, Iterable[Feature]]]:
+    """The tiles of one zoom that hold `on_grid` points; `properties` makes of them what a feature says.
+
+    Features are made as they are taken, before the next tile is.
+    """
     shift = MAX_ZOOM - zoom
     tiles = points.with_columns(tile_x=pl.col("x") // (EXTENT << shift), tile_y=pl.col("y") // (EXTENT << shift))
     for (tile_x, tile_y), inside in tiles.group_by("tile_x", "tile_y", maintain_order=True):
-        at = inside.select((pl.col("x", "y") // (1 << shift)) % EXTENT).to_numpy()
-        said = properties(inside).iter_rows(named=True)
-        shapes = shapely.points(at.astype(float))
-        features: list[Feature] = [
-            {"geometry": shape, "properties": _told(row)} for shape, row in zip(shapes, said, strict=True)
-        ]
-        yield (zoom, int(str(tile_x)), int(str(tile_y))), features
+        yield (zoom, int(str(tile_x)), int(str(tile_y))), _features(inside, shift, properties)
+
+
+def _features(
+    points: pl.DataFrame, shift: int, properties: Callable[[pl.DataFrame], pl.DataFrame]
+) -> Iterator[Feature]:
+    for some in points.iter_slices(_AT_ONCE):
+        at = some.select((pl.col("x", "y") // (1 << shift)) % EXTENT).to_numpy()
+        shapes, said = shapely.points(at.astype(float)), properties(some).iter_rows(named=True)
+        yield from ({"geometry": shape, "properties": _told(row)} for shape, row in zip(shapes, said, strict=True))
 
 
 def shape_tiles(

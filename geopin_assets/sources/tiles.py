@@ -130,7 +130,7 @@ class TileCache:
 
     def _read(self, tile: Tile, tally: Tally) -> bytes:
         path = self._folder / str(tile.z) / str(tile.x) / f"{tile.y}.mvt" if self._folder else None
-        if path and path.exists() and self._clock() - path.stat().st_mtime < self._ttl_s:
+        if path and path.exists() and abs(self._clock() - path.stat().st_mtime) < self._ttl_s:
             with suppress(PayloadError):  # a file that others have spoiled is fetched again
                 return _check(tile, path.read_bytes())
         data = _check(tile, self._fetch(tile, tally))

@@ -7,9 +7,10 @@ ago.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import NoneType
 from typing import Any, Self
 
 import orjson
@@ -69,9 +70,9 @@ class CrawlAccount:
             if "number" not in found:  # from before there were numbers
                 found |= {"number": 0, "complete_number": 0 if found["is_complete"] else None}
                 times["complete_at"] = times["crawled_at"] if found["is_complete"] else None
-            account = cls(**found | times)
-            if not all(isinstance(getattr(account, name), int) for name in ("number", "captures", "requests")):
-                raise TypeError("numbers that are none")
+            account = cls(**{one.name: found[one.name] for one in fields(cls) if one.name not in times} | times)
+            if wrong := [name for name, kinds in _KINDS.items() if type(getattr(account, name)) not in kinds]:
+                raise TypeError(f"{', '.join(wrong)} of another kind")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"without an account of ours ({error})") from error
         if (account.source, account.cell_id) != (source, cell_id):
@@ -81,6 +82,14 @@ class CrawlAccount:
     def text(self) -> str:
         """What its file says."""
         return orjson.dumps(asdict(self)).decode()
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("number", "captures", "requests", "splits", "duplicates"), (int,)),
+    **{"complete_number": (int, NoneType), "is_complete": (bool,), "duration_s": (int, float)},
+    **{"rejected": (dict,), "data_version": (str,)},
+}
+"""What a file may say; of a newer version's it may say more."""
 
 
 def past(text: str | None, now: datetime) -> datetime | None:

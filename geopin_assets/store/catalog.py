@@ -19,7 +19,7 @@ from geopin_assets.grid import Bbox
 from geopin_assets.installation import Mark
 from geopin_assets.store.cell_files import CellFiles
 from geopin_assets.store.counts import Counts
-from geopin_assets.store.database import Database, DatabaseSpace, copy_captures, copy_database, frame
+from geopin_assets.store.database import Database, DatabaseSpace, copy_captures, copy_database, frame, near_cells
 from geopin_assets.store.failures import FAILURE_COLUMNS, follow_failures
 from geopin_assets.store.merge import (
     MergeReport,
@@ -44,8 +44,6 @@ _WITHIN = """and exists (
     select 1 from (select unnest(?::double[]) as west, unnest(?::double[]) as south,
                           unnest(?::double[]) as east, unnest(?::double[]) as north)
     where lon between west and east and lat between south and north)"""
-_FEW_CELLS = 100
-"""Beyond, looking at all captures once takes no longer than looking in so many places."""
 _NEWEST = "select installation_id, generation, merge_id from generations order by generation desc limit 1"
 
 
@@ -210,11 +208,10 @@ class Catalog(Counts):
 
     def counts_by_cell(self, cell_ids: Sequence[str]) -> dict[str, int]:
         """Captures per cell; cells without one are not in it."""
-        counted = self.query(
-            "select cell_id, count(*) from captures where cell_id in (select unnest(?::varchar[])) group by cell_id",
-            [list(cell_ids)],
-        )
-        return dict(counted.iter_rows())
+        with self._database.connect(read_only=True) as db:
+            is_one = f"{near_cells(db, cell_ids)} and cell_id in (select unnest(?::varchar[]))"
+            sql = f"select cell_id, count(*) from captures where {is_one} group by cell_id"  # noqa: S608
+            return dict(db.execute(sql, [list(cell_ids)]).fetchall())
 
     def failures(self, cell_ids: Sequence[str]) -> pl.DataFrame:
         """Embedding failures of some cells, ordered by capture_id."""
@@ -326,20 +323,10 @@ class Catalog(Counts):
         boxes = [[getattr(box, side) for box in within or ()] for side in sides]
         is_within = _WITHIN if boxes else ""
         with self._database.connect(read_only=True) as db:
-            is_near = _near(db, cell_ids) if table != "embedding_failures" else ""
+            is_near = near_cells(db, cell_ids) if table != "embedding_failures" else "true"
             return frame(
                 db,
-                f"select {', '.join(columns)} from {table} where {is_near} cell_id in (select unnest(?::varchar[]))"  # noqa: S608
+                f"select {', '.join(columns)} from {table} where {is_near} and cell_id in (select unnest(?::varchar[]))"  # noqa: S608
                 f" {is_within} order by capture_id",
                 [list(cell_ids), *boxes],
             )
-
-
-def _near(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str]) -> str:
-    """A condition that leads to where the captures of few cells lie, so that those of all others are not looked at."""
-    if not 0 < len(cell_ids) <= _FEW_CELLS:
-        return ""
-    keys = db.execute(
-        "select md5_number_lower(id) % 4294967296 from (select unnest(?::varchar[]) as id)", [[*cell_ids]]
-    )
-    return f"cell_key in ({', '.join(str(key) for (key,) in keys.fetchall())}) and"

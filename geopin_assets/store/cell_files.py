@@ -52,8 +52,8 @@ class CellFiles:
         schema = {name: CATALOG_SCHEMA[name] for name in columns}
         try:
             with self.objects.as_file(_key(cell_id)) as path:
-                held = parquet.read_frame(path, list(columns))
-                about = orjson.loads(parquet.read_metadata(path)[_ABOUT])
+                held, told = parquet.read_whole(path, columns)
+            about = orjson.loads(told[_ABOUT])
             return CellFile(held.cast(pl.Schema(schema)), frozenset(about["complete"]), frozenset(about["left"]))
         except (NoSuchObjectError, FileNotFoundError):
             return CellFile(pl.DataFrame(schema=schema))
@@ -94,7 +94,7 @@ class CellFiles:
         try:
             about = parquet.metadata_of(self.objects, _key(cell_id)).get(_ABOUT, "{}")
             return int(orjson.loads(about)["captures"])
-        except (NoSuchObjectError, FileNotFoundError, DamagedFileError, KeyError, ValueError):
+        except (NoSuchObjectError, FileNotFoundError, DamagedFileError, KeyError, TypeError, ValueError):
             return None
 
     def _write(self, cell: tuple[str, pl.DataFrame, Collection[str]]) -> str:

@@ -5,7 +5,7 @@ Here: questions over all of it. Not here: what other layers read of some cells (
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -58,11 +58,11 @@ class Counts(ABC):
         """source, cell_id and how many captures of it are in the catalog."""
         return self.query("select source, cell_id, count(*) as captures from captures group by all order by all")
 
-    def losses(self, since: datetime) -> pl.DataFrame:
+    def losses(self, since: datetime, now: datetime | None = None) -> pl.DataFrame:
         """What each source has lost since a moment: source, had, lost; sources that lost nothing are not in it.
 
         Both count from when the loss began: what had existed just before its first removal after `since`. What was
-        taken down is as if it had never been.
+        taken down is as if it had never been. What was first seen at a time that has not come yet was there before.
         """
         return self.query(
             """with known as (
@@ -71,8 +71,10 @@ class Counts(ABC):
                    or (removed_at > $1 and capture_id not in (select capture_id from takedowns))
             ), begun as (select source, min(removed_at) as began_at from known group by source)
             select source, count(*) as had, count(removed_at) as lost
-            from known join begun using (source) where first_seen_at <= began_at group by source order by source""",
-            [since],
+            from known join begun using (source)
+            where first_seen_at <= began_at or (first_seen_at > $2 and began_at is not null)
+            group by source order by source""",
+            [since, now or datetime.now(UTC)],
         )
 
     def licenses(self) -> pl.DataFrame:

@@ -36,7 +36,7 @@ def follow_failures(
                 found = parquet.read_frame(path).with_columns(cell_id=pl.lit(cell_id)).select(FAILURE_COLUMNS)
             db.register("failures", found)
             db.execute(_INSERT)
-        except (NoSuchObjectError, FileNotFoundError, DamagedFileError):
+        except (NoSuchObjectError, FileNotFoundError, DamagedFileError, pl.exceptions.PolarsError):
             continue  # replaced or removed meanwhile, or tried again
         db.execute("insert into failure_files values (?, ?)", [cell_id, stored.version])
     if within_m := thinned_m(db):  # what was given up stands for nothing

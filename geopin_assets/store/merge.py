@@ -18,9 +18,9 @@ import orjson
 import polars as pl
 
 from geopin_assets.cells import pages
-from geopin_assets.errors import DamagedFileError
-from geopin_assets.store.accounts import CrawlAccount
-from geopin_assets.store.database import SQL, frame
+from geopin_assets.errors import DamagedFileError, GeoPinError
+from geopin_assets.store.accounts import AHEAD, CrawlAccount
+from geopin_assets.store.database import SQL, frame, near
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.reading import MEMORY_LIMIT
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
@@ -51,8 +51,8 @@ class MergeReport:
     """cell_id -> why a raw file there could not be read; its captures of earlier merges stay."""
 
 
-_Damaged = dict[tuple[str, str], DamagedFileError]
-"""(source, cell_id) -> why its file cannot be read."""
+_Damaged = dict[tuple[str, str], GeoPinError]
+"""(source, cell_id) -> why its file cannot be read: damage, or a disk that does not give it."""
 
 
 @dataclass(slots=True)
@@ -71,9 +71,13 @@ class _Cell:
 def merge_cells(
     db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore, now: datetime, thin_m: float = 0.0
 ) -> MergeReport:
-    """Merge what the raw files of these cells hold; see `Catalog.merge`."""
+    """Merge what the raw files of these cells hold; see `Catalog.merge`.
+
+    What a clock that was ahead had removed was removed now: or it would be a loss of this week for a year.
+    """
     for setting in _SETTINGS:
         db.execute(f"set {setting}")
+    db.execute("update removed_captures set removed_at = $1 where removed_at > $2", [now, now + AHEAD])
     cells, damaged = _cells(db, cell_ids, raw)
     reports, duplicates, was_m = [REPORT_SCHEMA.to_frame()], 0, thinned_m(db)
     for some in pages(list(cells), {cell.cell_id: cell.captures for cell in cells.values()}, BATCH_CAPTURES):
@@ -89,8 +93,9 @@ def merge_cells(
         db.commit()
     if thin_m != was_m:
         reports += _thin_everywhere(db, thin_m)
-    for source, cell_id in damaged:  # the next look at what is missing has it crawled again
-        raw.objects.set_aside(raw.key(source, cell_id))
+    for (source, cell_id), error in damaged.items():  # the next look at what is missing has it crawled again
+        if isinstance(error, DamagedFileError):
+            raw.objects.set_aside(raw.key(source, cell_id))
     unreadable = {cell_id: str(error) for (_, cell_id), error in damaged.items()}
     return MergeReport(_one_row_per_cell(pl.concat(reports)), duplicates, unreadable)
 
@@ -129,9 +134,9 @@ def unwritten_cells(db: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pl.Dat
     ).fetchall()
     cells = {cell_id: (key, set(complete or ())) for cell_id, key, complete, _ in rows}
     for some in pages(list(cells), {cell_id: captures for cell_id, *_, captures in rows}, FILES_CAPTURES):
-        keys = ", ".join(str(cells[cell_id][0]) for cell_id in some)
-        held = f"select {', '.join(CAPTURE_COLUMNS)} from captures where cell_key in ({keys})"  # noqa: S608
-        captures = frame(db, f"{held} order by cell_id, capture_id").cast(pl.Schema(CATALOG_SCHEMA))
+        is_one = f"{near(cells[cell_id][0] for cell_id in some)} and cell_id in (select unnest(?::varchar[]))"
+        held = f"select {', '.join(CAPTURE_COLUMNS)} from captures where {is_one} order by cell_id, capture_id"  # noqa: S608
+        captures = frame(db, held, [some]).cast(pl.Schema(CATALOG_SCHEMA))
         of_cell = captures.partition_by("cell_id", as_dict=True)
         yield from ((cell_id, of_cell.get((cell_id,), captures.clear()), cells[cell_id][1]) for cell_id in some)
 
@@ -180,8 +185,8 @@ def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore
     )
     for (source, cell_id), account in raw.some_accounts(asked["cell_id"].to_list()).items():
         cell = cells[cell_id]
-        if account is None:
-            damaged[source, cell_id] = DamagedFileError(f"raw file of {source} in {cell_id} cannot be read")
+        if isinstance(account, GeoPinError):
+            damaged[source, cell_id] = account
             continue
         number, complete_number, complete_at, *rest = merged.get((source, cell_id), (-1, 0, None, "", None))
         cell.captures += account.captures
@@ -202,7 +207,7 @@ def _merge_batch(
     with ThreadPoolExecutor(raw.objects.readers) as pool:
         read = pool.map(lambda one: _read(raw, one[1], one[0].cell_id), newer)
         for (cell, source, (number, complete_number, complete_at)), found in zip(newer, read, strict=True):
-            if isinstance(found, DamagedFileError):
+            if isinstance(found, GeoPinError):
                 damaged[source, cell.cell_id] = found
                 continue
             account, stored = found
@@ -228,10 +233,10 @@ def _merge_batch(
     return int(duplicates)
 
 
-def _read(raw: RawStore, source: str, cell_id: str) -> tuple[CrawlAccount, pl.DataFrame] | DamagedFileError:
+def _read(raw: RawStore, source: str, cell_id: str) -> tuple[CrawlAccount, pl.DataFrame] | GeoPinError:
     try:
         return raw.read(source, cell_id, _COLUMNS)
-    except DamagedFileError as error:
+    except GeoPinError as error:
         return error
 
 
@@ -246,7 +251,7 @@ select c.rowid, c.capture_id, c.cell_id, c.source, c.row_hash, c.image_url, c.fi
        case when c.seen_in >= f.was_complete then c.seen_at else f.was_complete_at end,
        not f.is_evidence
 from captures c join files f on f.source = c.source and f.cell_id = c.cell_id
-where c.cell_key = {key}"""
+where {is_near}"""
 _ELSEWHERE = """insert into elsewhere by name
 select c.* replace (
            greatest(c.seen_in, coalesce(k.complete_number, 0)) as seen_in,
@@ -290,15 +295,14 @@ def _forget_changes(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def _hold(db: duckdb.DuckDBPyConnection, cells: Sequence[_Cell]) -> None:
-    """What the catalog holds of these cells: by one number at a time, which is all that is then read of other rows."""
+    """What the catalog holds of these cells."""
     db.execute(
         """create or replace temp table held (
             row_id bigint, capture_id varchar, cell_id varchar, source varchar, row_hash varchar, image_url varchar,
             first_seen_at timestamptz, noted_in bigint, seen_in bigint, seen_at timestamptz, stays boolean)"""
     )
-    for cell in cells:
-        if cell.newer:
-            db.execute(_HELD.format(key=cell.key))
+    if keys := [cell.key for cell in cells if cell.newer]:
+        db.execute(_HELD.format(is_near=near(keys)))
 
 
 def _fetch_elsewhere(db: duckdb.DuckDBPyConnection) -> None:
@@ -336,12 +340,14 @@ def _changed_elsewhere(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) ->
 def _report(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell], others: Sequence[_Cell]) -> pl.DataFrame:
     """REPORT_SCHEMA of the cells of a batch, and of others that it changed."""
     db.execute("create or replace temp table after (cell_id varchar, source varchar, content uhugeint)")
-    for cell in (*batch, *others):
-        if cell.is_known:
-            db.execute(f"{_AFTER.format(table='captures', more=_REASON)} where cell_key = {cell.key}")
-    new = pl.DataFrame({"cell_id": [cell.cell_id for cell in batch if not cell.is_known]}, {"cell_id": pl.String})
-    db.register("new", new)
-    db.execute(f"{_AFTER.format(table='incoming', more='')} semi join new using (cell_id)")
+    for table, more, cells in (
+        ("captures", _REASON, [cell for cell in (*batch, *others) if cell.is_known]),
+        ("incoming", "", [cell for cell in batch if not cell.is_known]),
+    ):
+        if cells:
+            db.register("told", pl.DataFrame({"cell_id": [cell.cell_id for cell in cells]}))
+            is_near = near(cell.key for cell in cells) if more else "true"
+            db.execute(f"{_AFTER.format(table=table, more=more)} semi join told using (cell_id) where {is_near}")
     reported = [(cell.cell_id, True) for cell in batch] + [(cell.cell_id, False) for cell in others]
     db.register("reported", pl.DataFrame(reported, {"cell_id": pl.String, "is_asked": pl.Boolean}, orient="row"))
     return frame(db, _REPORT).cast(REPORT_SCHEMA)

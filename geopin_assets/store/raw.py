@@ -14,10 +14,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 
 import polars as pl
 
 from geopin_assets.capture import Capture, Reason
+from geopin_assets.cells import is_id
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.files import parquet
 from geopin_assets.files.compacted import KEY, compacted
@@ -123,11 +125,9 @@ class RawStore:
     ) -> tuple[CrawlAccount, pl.DataFrame]:
         """The account, and what the cell holds: RAW_SCHEMA, or some columns of it. Raises as `account` does."""
         try:
-            with self.objects.as_file(self.key(source, cell_id)) as path, parquet.reading(str(path)):
-                file = parquet.opened(path)  # both from one opening: another crawl may replace it meanwhile
-                metadata = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-                account = CrawlAccount.told(metadata.get(_ACCOUNT, ""), source, cell_id, self._clock())
-                stored = pl.DataFrame(file.read(columns=list(schema), use_threads=False))
+            with self.objects.as_file(self.key(source, cell_id)) as path:
+                stored, about = parquet.read_whole(path, list(schema))
+            account = CrawlAccount.told(about.get(_ACCOUNT, ""), source, cell_id, self._clock())
             if "seen_in" not in stored.columns and "seen_in" in schema:
                 stored = stored.with_columns(seen_in=pl.lit(account.number), seen_at=pl.lit(account.crawled_at))
             held = conformed(stored, schema)
@@ -187,20 +187,21 @@ class RawStore:
             found |= {cell: self._understood(texts.get(file.key), *cell) for cell, file in stored.items()}
         return found
 
-    def some_accounts(self, cell_ids: Sequence[str]) -> dict[tuple[str, str], CrawlAccount | None]:
-        """The same of every stored file of these cells, cell by cell."""
+    def some_accounts(self, cell_ids: Sequence[str]) -> dict[tuple[str, str], CrawlAccount | GeoPinError]:
+        """The same of every stored file of these cells, cell by cell, or why it cannot be read."""
         cells = self.sources_of(cell_ids)
         if len(cells) > _MANY and not self.objects.is_near:
             everything = self.accounts()
-            return {cell: everything[cell] for cell in cells if cell in everything}
+            told = {cell: everything[cell] for cell in cells if cell in everything}
+            return {cell: account or _damaged(*cell, "no account") for cell, account in told.items()}
         with ThreadPoolExecutor(self.objects.readers) as pool:
-            return dict(zip(cells, pool.map(lambda cell: self._account_or_none(*cell), cells), strict=True))
+            return dict(zip(cells, pool.map(lambda cell: self._account_or_error(*cell), cells), strict=True))
 
     def lost(self, source: str) -> set[str]:
         """Cells that were crawled and have no file any more, as it was damaged and set aside."""
         aside = (key.split("/") for key in self.objects.aside(source) if _SUFFIX in key)
         cells = {parts[1].partition(_SUFFIX)[0] for parts in aside if len(parts) == 2}
-        return {cell_id for cell_id in cells if not self.objects.has(self.key(source, cell_id))}
+        return {cell_id for cell_id in cells if is_id(cell_id) and not self.objects.has(self.key(source, cell_id))}
 
     def ids_of(self, source: str, cell_id: str) -> frozenset[str]:
         """Ids (source_capture_id) that the stored crawl found; one that nobody has for a file that cannot be read.
@@ -218,7 +219,8 @@ class RawStore:
     def find_captures(self, source: str, capture_ids: Collection[str]) -> Iterator[tuple[str, str | None]]:
         """(cell_id, capture_id) wherever a file of the source has one of these captures, merged or not.
 
-        None in place of the id for a file that cannot be read: it may have any. Reads every file, 1 ms each.
+        None in place of the id for a file that cannot be read: it may have any. Reads every file, 1 ms each, and copies
+        of them too that others made.
         """
         wanted = list(capture_ids)
 
@@ -229,10 +231,10 @@ class RawStore:
                 return None
             return ids.filter(ids.is_in(wanted)).to_list()
 
-        files = [stored for stored in self.objects.look(source)[1] if _source_and_cell(stored)]
+        files = [stored for stored in self.objects.look(source)[1] if stored.key.endswith(_SUFFIX)]
         with ThreadPoolExecutor(self.objects.readers) as pool:
             for stored, ids in zip(files, pool.map(look, files), strict=True):
-                (_, cell_id) = _source_and_cell(stored) or ("", "")
+                cell_id = PurePosixPath(stored.key).stem
                 yield from ((cell_id, capture_id) for capture_id in ([None] if ids is None else ids))
 
     def sources_of(self, cell_ids: Iterable[str]) -> list[tuple[str, str]]:
@@ -259,6 +261,12 @@ class RawStore:
             return self.account(source, cell_id)
         except DamagedFileError:
             return None
+
+    def _account_or_error(self, source: str, cell_id: str) -> CrawlAccount | GeoPinError:
+        try:
+            return self.account(source, cell_id)
+        except GeoPinError as error:
+            return error
 
     def _change(
         self, source: str, cell_id: str, change: Callable[[], tuple[CrawlAccount, pl.DataFrame]]
@@ -300,9 +308,9 @@ class RawStore:
 
 
 def _source_and_cell(stored: Stored) -> tuple[str, str] | None:
-    """Of a raw file; None for anything else."""
+    """Of a raw file; None for anything else, as a copy that whoever synchronizes the folder made of one."""
     match stored.key.removesuffix(_SUFFIX).split("/"):
-        case [source, cell_id] if stored.key.endswith(_SUFFIX):
+        case [source, cell_id] if stored.key.endswith(_SUFFIX) and is_id(cell_id):
             return source, cell_id
     return None
 
@@ -324,5 +332,5 @@ def _version(frame: pl.DataFrame) -> str:
     return content_version(frame.select(CAPTURE_SCHEMA.names()).drop(_VOLATILE))
 
 
-def _damaged(source: str, cell_id: str, error: Exception) -> DamagedFileError:
+def _damaged(source: str, cell_id: str, error: Exception | str) -> DamagedFileError:
     return DamagedFileError(f"raw file of {source} in {cell_id} cannot be read: {error}")

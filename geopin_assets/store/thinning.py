@@ -68,12 +68,6 @@ class Asked(Protocol):
         ...
 
 
-def not_indexed(catalog: Asked, cell_ids: Sequence[str]) -> set[str]:
-    """Captures of some cells that the index does without."""
-    sql = f"select capture_id from captures where {_WITHOUT} and cell_id in (select unnest(?::varchar[]))"  # noqa: S608
-    return set(catalog.query(sql, [list(cell_ids)])["capture_id"])
-
-
 def not_indexed_counts(catalog: Asked) -> dict[str, int]:
     """How many captures the index does without, by reason."""
     sql = f"select not_indexed_because, count(*) from captures where {_WITHOUT} group by all order by all"  # noqa: S608

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,14 @@ def test_amazon_takes_the_task_and_what_runs_of_a_queue_change_in_it(monkeypatch
 def test_amazon_takes_what_the_page_says(tmp_path: Path) -> None:
     service = botocore.session.get_session().get_service_model("ecs")
     tasks, services = {}, {}
-    for program, *words in called("Amazon's ECS", ["docker", "aws"], tmp_path):
-        if program == "docker":
-            continue
+    image = RUN["containerDefinitions"][0]["image"]
+    built, pushed, *calls = called("Amazon's ECS", ["docker", "aws"], tmp_path)
+    assert [built, pushed] == [
+        ["docker", "build", "-f", "deploy/Dockerfile", "-t", image, "."],
+        ["docker", "push", image],
+    ]
+    for program, *words in calls:
+        assert program == "aws"
         assert words.pop(0) == "ecs"
         operation = service.operation_model(operation_of(words.pop(0)))
         told = as_told(words)
@@ -154,6 +160,26 @@ def test_kubernetes_gets_a_job_on_a_node_with_a_gpu_for_runs_that_need_one() -> 
     assert pod["nodeSelector"] == {"geopin/gpu": "yes"}
     assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert_variables_exist(deployment["env"])
+
+
+def test_kubernetes_gets_what_the_page_says(tmp_path: Path) -> None:
+    """Each command; the names in one are those that the others, and the values, mean."""
+    built, pushed, secret, password, repository, install = called("Kubernetes", ["docker", "kubectl", "helm"], tmp_path)
+    (deployment,) = VALUES["dagster-user-deployments"]["deployments"]
+    images = [deployment["image"], VALUES["dagsterDaemon"]["image"], VALUES["dagsterWebserver"]["image"]]
+    (image,) = {f"{one['repository']}:{one['tag']}" for one in images}
+    assert [built, pushed] == [
+        ["docker", "build", "-f", "deploy/Dockerfile", "-t", image, "."],
+        ["docker", "push", image],
+    ]
+    create = ["kubectl", "create", "secret", "generic"]
+    assert secret == [*create, *(one["name"] for one in deployment["envSecrets"]), "--from-env-file=geopin.env"]
+    name = VALUES["global"]["postgresqlSecretName"]
+    assert password == [*create, name, "--from-literal=postgresql-password=PASSWORD"]
+    assert repository == ["helm", "repo", "add", "dagster", "CHARTS"]
+    values = str((DEPLOY / "kubernetes" / "values.yaml").relative_to(DEPLOY.parent))
+    chart = ["dagster/dagster", "--version", version("dagster"), "-f", values]
+    assert install == ["helm", "install", "geopin", *chart]
 
 
 def test_limits_count_by_the_tag_that_runs_get() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from geopin_assets.cli.move import FOLDERS
 from geopin_assets.files.damage import is_aside
 from geopin_assets.files.object_store import open_store
 from geopin_assets.store.raw import RawStore
@@ -60,6 +61,14 @@ def put_back(place: Place, name: str) -> None:
     shutil.copy(place.folder / YESTERDAY / name, place.data / name)
 
 
+def keep_the_store(place: Place) -> None:
+    for path in place.data.iterdir():
+        if path.name not in FOLDERS:
+            remove(path)
+    shutil.rmtree(place.home)
+    Place(place.folder)
+
+
 def without_room(geopin: Geopin, most_bytes: int) -> None:
     """No file may be longer than that, whoever writes it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -84,10 +93,11 @@ DAMAGE: dict[str, list[Callable[[Place, Geopin], Any]]] = {
         lambda place, _: garbage(place.data / "catalog.duckdb"),
         lambda place, _: put_back(place, "catalog.duckdb"),
     ],
-    "The ledger is lost, damaged, or a day old": [
+    "The ledger or the record of stores is lost, damaged, or a day old": [
         lambda place, _: remove(place.data / "ledger.sqlite"),
         lambda place, _: garbage(place.data / "ledger.sqlite"),
         lambda place, _: put_back(place, "ledger.sqlite"),
+        lambda place, _: garbage(place.data / "stores.jsonl"),
     ],
     "The list of takedowns is lost or damaged": [
         lambda place, _: remove(place.data / "takedowns.jsonl"),
@@ -109,6 +119,7 @@ DAMAGE: dict[str, list[Callable[[Place, Geopin], Any]]] = {
     "The history of reports is lost or damaged": [
         lambda place, _: garbage(some_file(place.data / "quality" / "history")),
     ],
+    "The machine is lost, and the store is not": [lambda place, _: keep_the_store(place)],
     "Dagster's home is lost": [lambda place, _: (shutil.rmtree(place.home), Place(place.folder))],
     "The disk is full": [
         lambda _, geopin: without_room(geopin, 3_000),
@@ -121,17 +132,18 @@ DAMAGE: dict[str, list[Callable[[Place, Geopin], Any]]] = {
 }
 FOUND = {
     "The catalog is lost, damaged, or a day old": 2,
-    "The ledger is lost, damaged, or a day old": 2,
+    "The ledger or the record of stores is lost, damaged, or a day old": 2,
     "The embedded index is lost or damaged": 2,
     "The rows beside the index are lost": 2,
     "Raw files or vectors are damaged": 2,
+    "The machine is lost, and the store is not": 2,
     "The clock was wrong": 1,
 }
 """What the doctor's exit code is before anything is mended."""
 CASES = [(title, number) for title, ways in DAMAGE.items() for number in range(len(ways))]
 QUICK = {
     ("The catalog is lost, damaged, or a day old", 0),
-    ("The ledger is lost, damaged, or a day old", 1),
+    ("The ledger or the record of stores is lost, damaged, or a day old", 1),
     ("The list of takedowns is lost or damaged", 1),
 }
 

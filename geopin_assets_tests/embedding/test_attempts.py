@@ -7,6 +7,7 @@ import pytest
 
 from geopin_assets.embedding.attempts import Attempts
 from geopin_assets.embedding.protocol import CaptureImage, FailureReason
+from geopin_assets.files.damage import is_aside
 from geopin_assets_tests.files.processes import end, start
 
 RUN = """
@@ -111,6 +112,14 @@ def test_runs_side_by_side_do_not_take_each_other_for_ended(tmp_path: Path) -> N
     with attempts.of_run(4) as after:  # `one` was left in an orderly way
         assert not after.is_alone(image(1))
     assert [path.name for path in tmp_path.iterdir()] == ["ended.sqlite"]
+
+
+def test_what_is_known_of_ended_runs_may_be_damaged(tmp_path: Path) -> None:
+    killed_while_reading(tmp_path, 1)
+    (tmp_path / "ended.sqlite").write_bytes(b"no database" * 500)
+    with Attempts(tmp_path).of_run(4) as run:
+        assert run.is_alone(image(1)), "it was being read when the run ended"
+    assert len([path for path in tmp_path.iterdir() if is_aside(path)]) == 1
 
 
 def test_another_version_of_the_image_is_another_image(tmp_path: Path) -> None:

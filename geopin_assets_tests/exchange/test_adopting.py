@@ -8,7 +8,7 @@ from hypothesis import Phase, given, settings
 
 from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellTask, OpenCell
 from geopin_assets.embedding.protocol import Model
-from geopin_assets.exchange.adopting import Adopting, Followed, note_of, undo_takedowns
+from geopin_assets.exchange.adopting import Adopting, Followed, followed, note_followed, note_of, undo_takedowns
 from geopin_assets.exchange.following import opened, steps, takedowns_of
 from geopin_assets.exchange.manifest import Entry, Manifest, read_manifest
 from geopin_assets.exchange.publish import publish
@@ -30,6 +30,15 @@ class Here(Storage):
     def __init__(self, folder: Path, of: ObjectStore) -> None:
         self._folder, self._of = folder, of
         self.done = Followed("", 0, "")
+
+    def bring_up_to_date(self) -> None:
+        """Take it, or what its feed says since, and note how far."""
+        before = followed(self, feed_id := read_manifest(self._of).feed_id)
+        self.done = before or Followed("", 0, "")
+        (self.follow if before else self.take)()
+        if self.done != before:
+            assert self.done.feed_id == feed_id
+            note_followed(self, self.done)
 
     def settings(self) -> Settings:
         return Settings(data_dir=self._folder)
@@ -124,3 +133,17 @@ def test_what_this_installation_saw_later_stays_and_its_crawls_go_on(tmp_path: P
     crawl(here.raw(), CELLS[0], [capture("c", lon=4.885, lat=52.379)], crawled_at=datetime(2026, 7, 9, tzinfo=UTC))
     where.merge(CELLS, here.raw())
     assert where.captures(CELLS)["capture_id"].to_list() == ["panoramax:c"]
+
+
+def test_vectors_of_another_model_and_sources_that_nobody_knows_here_are_left_and_counted(tmp_path: Path) -> None:
+    world, publication = World(), memory_store()
+    world.put("a", is_pano=True)
+    world.put("b", CELLS[1], seed=0, source="someone_else")
+    manifest = world.publish(publication).manifest
+    here, other = Here(tmp_path, publication), Model("another", manifest.model.dim, is_place_recognition=True)
+    adopting = Adopting(here, other, manifest.model, manifest.published_at, datetime.now(UTC))
+    accounts = list(adopting.publication(publication, manifest))
+    assert {account.source for account in accounts} == {"panoramax"}
+    assert adopting.counts == {"captures": 1, "taken_down_here": 0, "vectors_of_another_model": 1, "unknown_source": 1}
+    here.catalog().merge(CELLS, here.raw())
+    assert here.catalog().size()[0] == 1 and here.vectors(other).cell(CELLS[0]).read().is_empty()

@@ -1,9 +1,10 @@
 """People are told of their areas once, whatever happens; webhooks are real servers here."""
 
+import itertools
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -11,6 +12,7 @@ from threading import Thread
 from typing import Any
 from xml.etree import ElementTree
 
+import httpx
 import pytest
 
 from geopin_assets.cells import cell_facts
@@ -20,7 +22,7 @@ from geopin_assets.exchange.notices import Teller
 from geopin_assets.files.damage import is_aside
 from geopin_assets.files.object_store import open_store
 from geopin_assets.http_client.addresses import AddressRule
-from geopin_assets.http_client.transport import guarded_transport
+from geopin_assets.http_client.transport import Transport, guarded_transport
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import capture, crawl
@@ -38,7 +40,7 @@ class Hook(HTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
-        self.status, self.got = 200, list[dict[str, Any]]()
+        self.status, self.got, self.location, self.body = 200, list[dict[str, Any]](), "", b"no " + SECRET.encode()
 
     @property
     def url(self) -> str:
@@ -54,8 +56,11 @@ class _Answer(BaseHTTPRequestHandler):
         if self.server.status == 200:
             self.server.got.append(body)
         self.send_response(self.server.status)
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         self.end_headers()
-        self.wfile.write(b"no " + SECRET.encode())
+        with suppress(OSError):
+            self.wfile.write(self.server.body)
 
     def log_message(self, *_: object) -> None:
         return
@@ -95,11 +100,14 @@ class Place:
         crawl(self.raw, CELL, some, source=source, crawled_at=self.now - timedelta(days=200))
         self.catalog().merge([CELL], self.raw)
 
-    def tell(self) -> dict[str, str]:
+    def tell(self, transport: Transport | None = None, **more: Any) -> dict[str, str]:
         self.now += timedelta(days=1)
+        return self.teller(transport, **more).tell(self.catalog(), read_areas(self.areas), self.now)
+
+    def teller(self, transport: Transport | None = None, **more: Any) -> Teller:
         url = "http://reports.example/notices"
-        teller = Teller(self.folder / "state", self.folder / "feeds", url, "", guarded_transport(self.rule))
-        return teller.tell(self.catalog(), read_areas(self.areas), self.now)
+        guarded = transport or guarded_transport(self.rule)
+        return Teller(self.folder / "state", self.folder / "feeds", url, "", guarded, **more)
 
 
 def test_new_imagery_a_lost_source_and_age_are_told_once(tmp_path: Path) -> None:
@@ -139,6 +147,67 @@ def test_what_a_webhook_does_not_take_is_told_later_and_once(tmp_path: Path) -> 
         server.status = 200
         assert (place.tell(), place.tell()) == ({}, {})
         assert [got["kind"] for got in server.got] == ["new_imagery"]
+
+
+class Killed(BaseException):
+    """As if the process ended there."""
+
+
+class KilledBehindAnAnswer(httpx.BaseTransport):
+    """What was sent was taken, and nobody lived to note it."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self._inner.handle_request(request).read()
+        raise Killed
+
+
+def test_what_was_told_just_before_a_kill_comes_again_under_the_same_id(tmp_path: Path) -> None:
+    with hook() as server:
+        place = Place(tmp_path, server.url)
+        place.crawl("panoramax", "a")
+        place.tell()
+        place.crawl("panoramax", "a", "b")
+        with pytest.raises(Killed):
+            place.tell(KilledBehindAnAnswer(guarded_transport(place.rule)))
+        assert (place.tell(), place.tell()) == ({}, {})
+        first, again = (got["notice_id"] for got in server.got)
+        assert first == again
+
+
+def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    with hook() as server, hook() as other:
+        server.status, server.location = 307, other.url
+        place = Place(tmp_path, server.url)
+        place.crawl("panoramax", "a", at=NOW - timedelta(days=4000))
+        assert "redirects are not followed" in place.tell()["dam"]
+        assert other.got == []
+
+
+def test_whatever_a_webhook_answers_beside_its_status_it_has_been_told(tmp_path: Path) -> None:
+    with hook() as server:
+        server.body = b"x" * 3_000_000
+        place = Place(tmp_path, server.url)
+        place.crawl("panoramax", "a", at=NOW - timedelta(days=4000))
+        assert (place.tell(), place.tell()) == ({}, {})
+        assert len(server.got) == 1
+
+
+def test_slow_receivers_hold_a_report_up_for_so_long_and_the_rest_waits_for_the_next(tmp_path: Path) -> None:
+    with hook() as server:
+        place = Place(tmp_path, server.url)
+        place.crawl("panoramax", "a", at=NOW - timedelta(days=4000))
+        (feature,) = json.loads(place.areas.read_text())["features"]
+        every = [{**feature, "properties": {**feature["properties"], "id": f"area-{n}"}} for n in range(5)]
+        place.areas.write_text(json.dumps({"type": "FeatureCollection", "features": every}))
+        minutes = itertools.count(step=250.0)
+        slow = place.teller(clock=lambda: next(minutes))
+        assert slow.tell(place.catalog(), read_areas(place.areas), place.now) == {}
+        assert (slow.told["told"], slow.told["waiting"], len(server.got)) == (2, 3, 2)
+        assert place.tell() == {}
+        assert len({got["notice_id"] for got in server.got}) == len(server.got) == 5
 
 
 def test_a_clock_that_was_ahead_silences_nobody_once_it_is_right(tmp_path: Path) -> None:

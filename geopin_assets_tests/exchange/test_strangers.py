@@ -23,6 +23,7 @@ from geopin_assets.exchange.items import withheld
 from geopin_assets.exchange.manifest import Manifest, read_manifest
 from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.object_store import memory_store, open_store
+from geopin_assets_tests.exchange.test_feed import cut, flip
 from geopin_assets_tests.exchange.worlds import CELLS, World
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
@@ -122,7 +123,6 @@ def test_a_vector_that_cannot_be_is_refused(tmp_path: Path, case: str) -> None:
 
 
 MANIFESTS: dict[str, dict[str, Any]] = {
-    "a later format": {"version": 2},
     "something more": {"note": "hello"},
     "no feed": {"feed_id": "1"},
     "a province that is a path": {"parts": {"../x": {}}},
@@ -139,15 +139,50 @@ def test_a_manifest_that_cannot_be_is_refused(tmp_path: Path, case: str) -> None
         read_manifest(store)
 
 
-@pytest.mark.parametrize("key", ["../../secret", "/etc/passwd", "captures/../../x"])
-def test_a_file_outside_of_the_folder_is_never_read(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_a_manifest_of_another_format_is_said_to_be_that(tmp_path: Path, version: object) -> None:
+    store = published(tmp_path)
+    store.put("manifest.json", orjson.dumps(orjson.loads(store.get("manifest.json")) | {"version": version, "more": 1}))
+    with pytest.raises(PayloadError, match="another version of the format"):
+        read_manifest(store)
+
+
+@pytest.mark.parametrize(
+    "key", ["../../secret", "/etc/passwd", "captures/../../x", "index.html", "manifest.json", "feed/../manifest.json"]
+)
+def test_a_file_that_a_stranger_names_otherwise_is_neither_read_nor_written(tmp_path: Path, key: str) -> None:
     (tmp_path / "secret").write_text("x")
     store = published(tmp_path)
     document = orjson.loads(store.get("manifest.json"))
     document["notice"]["key"] = key
     store.put("manifest.json", orjson.dumps(document))
-    with pytest.raises(GeoPinError, match="plain relative path"):
+    with pytest.raises(PayloadError, match="none of ours: notice"):
         list(bring_up_to_date(memory_store(), store, lambda captures: 0))
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+def test_whichever_file_is_damaged_all_of_it_is_refused(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    store = published(tmp_path)
+    for file in (manifest := read_manifest(store)).files():
+        path = store.path(file.key)
+        content = path.read_bytes()
+        damage(path)
+        with pytest.raises(GeoPinError, match=file.key):
+            verify(store, manifest)
+        path.write_bytes(content)
+    verify(store, manifest)
+
+
+def test_a_capture_in_two_cells_is_refused(tmp_path: Path) -> None:
+    world, store = World(), FolderStore(tmp_path, is_durable=False)
+    for name, cell_id in (("a", CELLS[0]), ("b", CELLS[1]), ("c", CELLS[2])):
+        world.put(name, cell_id, seed=0)
+    world.publish(store)
+    manifest = read_manifest(store)
+    verify(store, manifest)
+    named = with_value("source_capture_id", "a"), with_value("capture_id", "panoramax:a")
+    with pytest.raises(PayloadError, match="twice"):
+        verify(store, rewritten(store, items=lambda rows: named[1](named[0](rows))))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"PAR1", b"{}" * 9_000_000])

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from geopin_assets.cells import cell_facts
+from geopin_assets.exchange.exporting import withdraw
 from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, CheckedFile
 from geopin_assets.exchange.following import part_files, takedowns_of
 from geopin_assets.exchange.items import ITEM_SCHEMA, vector_file_schema
@@ -56,10 +57,17 @@ class World:
             crawls=pl.DataFrame(
                 [("panoramax", cell_id, self.seen_at, True) for cell_id in CELLS], CRAWLS, orient="row"
             ),
-            takedowns=pl.DataFrame(
-                [(id_, at, False) for id_, at in sorted(self.taken_down.items())], TAKEDOWNS, orient="row"
-            ),
+            takedowns=self.listed(),
         )
+
+    def listed(self) -> pl.DataFrame:
+        """TAKEDOWNS."""
+        return pl.DataFrame([(id_, at, False) for id_, at in sorted(self.taken_down.items())], TAKEDOWNS, orient="row")
+
+    def withdraw(self, store: ObjectStore) -> int:
+        """As a takedown does, before anything is published again."""
+        self.now += timedelta(hours=1)
+        return withdraw(store, self.listed(), now=self.now, takedown_days=7)
 
     def publish(self, store: ObjectStore) -> Published:
         self.now += timedelta(days=1)

@@ -28,7 +28,7 @@ COMPILER = shutil.which("cc")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A function of `geopin_assets_tests.faults.work` by its name, with its arguments, and what befalls it.
+    """A function of the module of work by its name, with its arguments, and what befalls it.
 
     `mode` KILL: the process ends at step `at`. FAIL: from step `at` on each is refused with `errno`. `under`: only
     steps below this folder count. `told`: a file that gets a line for each step, the path it concerns or "network".
@@ -78,14 +78,16 @@ class Workers:
 
 
 @contextmanager
-def workers(folder: Path) -> Iterator[Workers]:
-    """Workers, their library built in `folder` by the C compiler that `COMPILER` is."""
+def workers(folder: Path, work: str = "geopin_assets_tests.faults.work") -> Iterator[Workers]:
+    """Workers, their library built in `folder` by the C compiler that `COMPILER` is. `work`: a module with `warm`, what
+    is done before anything is forked, and `do`, which does a task.
+    """
     assert COMPILER
     library = folder / "steps.so"
     source = Path(__file__).with_name("steps.c")
     subprocess.run([COMPILER, "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     environ = os.environ | {"LD_PRELOAD": str(library)}
-    words = [*own_mounts(), sys.executable, "-m", "geopin_assets_tests.faults.steps"]
+    words = [*own_mounts(), sys.executable, "-m", "geopin_assets_tests.faults.steps", work]
     with (
         (folder / "workers.log").open("w") as log,
         subprocess.Popen(
@@ -114,7 +116,7 @@ def own_mounts() -> list[str]:
 
 def _serve() -> None:
     """In the process that forks: a line of tasks in, a line of how they ended out."""
-    work = import_module("geopin_assets_tests.faults.work")
+    work = import_module(sys.argv[1])
     os.environ.pop("LD_PRELOAD")  # not for what the work itself starts
     work.warm()
     gc.collect()

@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from geopin_assets.errors import ConfigurationError, DamagedFileError, StorageFullError, TransientError
 from geopin_assets.files.damage import is_aside, of_disk, reading, set_aside, writing
 from geopin_assets.files.object_store import ObjectStore, open_store
-from geopin_assets.files.parquet import check, opened, read_frame, read_metadata, write_frame
+from geopin_assets.files.parquet import check, opened, read_frame, read_metadata, read_whole, write_frame
 from geopin_assets_tests.depth import examples
 from geopin_assets_tests.files.processes import end, start
 
@@ -27,6 +28,11 @@ FRAME = pl.DataFrame(
 )
 
 
+def read_all(path: Path) -> pl.DataFrame:
+    """By the other way to read rows."""
+    return read_whole(path, FRAME.columns)[0]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return write_frame(tmp_path_factory.mktemp("whole") / "a.parquet", FRAME, {"crawled": "today"}).read_bytes()
@@ -38,6 +44,9 @@ def test_a_frame_that_was_written_is_read_back(tmp_path: Path) -> None:
     assert pl.read_parquet(path).equals(FRAME), "for other readers too"
     assert read_frame(path, ["at", "id"]).equals(FRAME.select("at", "id"))
     assert read_metadata(path)["crawled"] == "today"
+    found, about = read_whole(path, ["at", "of another version", "id"])
+    assert found.equals(FRAME.select("at", "id")) and found.schema == FRAME.select("at", "id").schema
+    assert about["crawled"] == "today"
     check(path)
 
 
@@ -50,24 +59,36 @@ def test_a_byte_that_flipped_is_never_read_as_other_data(
     spoiled = bytearray(whole)
     spoiled[int(place * (len(whole) - 1))] ^= flipped
     path.write_bytes(spoiled)
-    try:
-        found = read_frame(path)
-    except DamagedFileError as error:
-        assert str(path) in str(error)
-        return
-    assert found.equals(FRAME), "at most what no data hangs on was hit"
+    for read in (read_frame, read_all):
+        try:
+            found = read(path)
+        except DamagedFileError as error:
+            assert str(path) in str(error)
+        else:
+            assert found.equals(FRAME), "at most what no data hangs on was hit"
+
+
+def test_a_file_from_before_there_were_checksums_of_the_whole_is_checked_page_by_page(tmp_path: Path) -> None:
+    path = tmp_path / "cell.parquet"
+    pq.write_table(FRAME.to_arrow(), path, write_page_checksum=True, compression="none", use_dictionary=False)
+    assert read_all(path).equals(FRAME)
+    content = path.read_bytes()
+    assert b"mapillary:919" in content
+    path.write_bytes(content.replace(b"mapillary:919", b"mapillary:918", 1))
+    with pytest.raises(DamagedFileError, match=r"cell\.parquet"):
+        read_all(path)
 
 
 @pytest.mark.parametrize("length", [0, 1, 4, 11, 200, -500, -8, -1])
 def test_a_file_that_was_cut_is_damaged(tmp_path: Path, whole: bytes, length: int) -> None:
     (path := tmp_path / "cell.parquet").write_bytes(whole[:length])
-    for read in (read_frame, read_metadata, opened, check):
+    for read in (read_frame, read_all, read_metadata, opened, check):
         with pytest.raises(DamagedFileError, match=r"cell\.parquet"):
             read(path)
 
 
 def test_a_file_that_is_not_there_is_not_damaged(tmp_path: Path) -> None:
-    for read in (read_frame, read_metadata, opened, check):
+    for read in (read_frame, read_all, read_metadata, opened, check):
         with pytest.raises(FileNotFoundError):
             read(tmp_path / "cell.parquet")
 

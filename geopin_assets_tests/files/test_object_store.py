@@ -167,7 +167,7 @@ def test_a_library_that_fails_replaces_nothing(object_store: ObjectStore) -> Non
     assert object_store.get("a") == b"old" and keys(object_store) == ["a"]
 
 
-@pytest.mark.parametrize("key", ["../a", "a/../b", "/a", "a//b", "a/", ".", "a\nb", "a\0", "a#1"])
+@pytest.mark.parametrize("key", ["../a", "a/../b", "/a", "a//b", "a/", ".", ".a", "a/.b/c", "a\nb", "a\0", "a#1"])
 def test_a_key_is_a_plain_relative_path(object_store: ObjectStore, key: str) -> None:
     for ask in (object_store.get, object_store.find, lambda key: object_store.put(key, b"x")):
         with pytest.raises(PermanentError, match="not a plain relative path"):
@@ -225,6 +225,16 @@ def test_what_a_killed_writer_left_in_a_folder_is_no_object(tmp_path: Path) -> N
     assert end(start(code, tmp_path))[0] == 9
     assert len(list((tmp_path / "cells").iterdir())) == 2
     assert keys(store) == ["cells/a"] == [one.key for one in store.look("cells")[1]] and store.get("cells/a") == b"old"
+
+
+def test_what_other_programs_keep_in_a_folder_is_no_object(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("cells/a", b"ours")
+    for name in (".DS_Store", "cells/._a", "cells/.nfs0001", ".stfolder/b", "cells/.sync/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"theirs")
+    assert keys(store) == ["cells/a"]
+    assert [store.look(), store.look("cells")] == [(["cells"], []), ([], store.walk())]
 
 
 def test_an_object_of_a_folder_is_its_file(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from geopin_assets.cells import stored_facts
 from geopin_assets.geo import distance_m
 from geopin_assets.quality.coverage import Expectations, find_gaps
 from geopin_assets.quality.layers import LAYER_COLUMNS, Layers, write_layers
+from geopin_assets.quality.tiles import EXTENT, MAX_ZOOM, newest_of_each_bin, on_grid
 from geopin_assets_tests.cli.test_door import Behind, opened
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.quality.drives import SOURCES, drives
@@ -99,6 +100,22 @@ def test_at_every_zoom_the_points_stand_for_all_captures_and_show_the_newest(
         assert {stand_for[zoom, source, "pano" if is_pano else "flat"] for zoom in range(15)} == {count}
     for source, date in dates.iter_rows():
         assert {newest[zoom, source] for zoom in range(15)} == {date}
+
+
+@pytest.mark.parametrize("zoom", [5, 9, 13])
+def test_a_tile_with_too_many_points_shows_the_newest_of_larger_bins(captures: pl.DataFrame, zoom: int) -> None:
+    every = on_grid(captures).with_columns(n=pl.lit(1, pl.Int64))
+    newest_first = every.sort("captured_at", "capture_id", descending=True, nulls_last=True)
+    kind, side = ("source", "is_pano"), EXTENT << (MAX_ZOOM - zoom)
+    some = newest_of_each_bin(newest_first, kind, zoom, most=30)
+    in_tiles = some.group_by(pl.col("x") // side, pl.col("y") // side).len()["len"]
+    assert in_tiles.max() <= 30
+    assert some["n"].sum() == captures.height
+    assert some.height <= newest_of_each_bin(newest_first, kind, zoom).height
+    assert some["captured_at"].is_sorted(descending=True)
+    for of_kind in some.partition_by(kind):
+        same = newest_first.join(of_kind.select(kind).head(1), on=list(kind), how="semi")
+        assert of_kind["captured_at"][0] == same["captured_at"][0]
 
 
 def test_what_is_read_tile_by_tile_is_drawn_as_if_it_were_read_at_once(

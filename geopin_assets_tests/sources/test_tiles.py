@@ -207,6 +207,9 @@ def test_a_kept_tile_ends(tmp_path: Path):
     for now, fetched in ((1059.0, 1), (1060.0, 2)):
         TileCache(host.fetch, folder=tmp_path, ttl_s=60, clock=lambda now=now: now).get(DAM, TALLY)
         assert len(host.asked) == fetched
+    os.utime(path, (9000, 9000))
+    TileCache(host.fetch, folder=tmp_path, ttl_s=60, clock=lambda: 1060.0).get(DAM, TALLY)
+    assert len(host.asked) == 3, "kept by a clock that was ahead"
 
 
 def test_an_empty_tile_is_kept_too(tmp_path: Path):

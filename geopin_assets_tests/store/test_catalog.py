@@ -140,6 +140,20 @@ def test_a_damaged_raw_file_is_reported_and_its_captures_stay(raw: RawStore, cat
     assert (ids(catalog, A), ids(catalog, B)) == (["1"], ["2", "3"])
 
 
+def test_a_file_that_a_disk_does_not_give_fails_its_cell_alone_and_stays(catalog: Catalog, tmp_path: Path) -> None:
+    raw = RawStore(open_store(tmp_path / "raw"))
+    for cell_id in (A, B):
+        crawl(raw, cell_id, [capture(cell_id)])
+    path = tmp_path / "raw" / raw.key("panoramax", A)
+    path.rename(away := path.with_suffix(".away"))
+    path.symlink_to("/proc/self/mem")  # which can be opened, and answers with an I/O error
+    report = catalog.merge([A, B], raw)
+    assert list(report.unreadable) == [A] and path.is_symlink()
+    assert catalog.captures([A, B])["source_capture_id"].to_list() == [B]
+    away.replace(path)
+    assert not catalog.merge([A], raw).unreadable and catalog.counts_by_cell([A]) == {A: 1}
+
+
 def test_cells_without_any_crawl_are_reported_empty(raw: RawStore, catalog: Catalog) -> None:
     assert catalog.merge([A], raw).cells.select("captures", "data_version").row(0) == (0, "empty")
     assert catalog.size() == (0, 0)

@@ -70,6 +70,20 @@ def test_a_time_that_has_not_come_yet_is_refused_and_says_so(raw: RawStore, cata
     assert seen.row(0) == (NOW, NOW), "seen when it was merged, for all that is known"
 
 
+@pytest.mark.parametrize("which", ["was first seen", "was removed"])
+def test_what_a_clock_that_was_ahead_saw_or_removed_is_a_loss_like_any_other(
+    catalog: Catalog, tmp_path: Path, which: str
+) -> None:
+    a_year_on, week = NOW + timedelta(days=365), timedelta(days=7)
+    first, second = (a_year_on, NOW) if which == "was first seen" else (NOW - week, a_year_on)
+    for at, cell_id, count in ((first, A, 10), (second, A, 6), (NOW, B, 0)):
+        here = RawStore(open_store(tmp_path / "raw"), clock=lambda at=at: at)
+        crawl(here, cell_id, [capture(str(n)) for n in range(count)], crawled_at=at)
+        Catalog(tmp_path / "catalog.duckdb", clock=lambda at=at: at).merge([cell_id], here)
+    assert catalog.losses(NOW - week, NOW).rows() == [("panoramax", 10, 4)]
+    assert catalog.losses(NOW + week, NOW + 2 * week).is_empty(), "it is over like any other"
+
+
 @pytest.mark.parametrize("ahead", AHEAD)
 @pytest.mark.parametrize("order", [(A, B), (B, A)])
 def test_of_two_cells_with_one_capture_the_one_crawled_last_has_it_whatever_the_clock_said(

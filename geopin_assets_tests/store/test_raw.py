@@ -1,8 +1,10 @@
 """Crawled cells in a folder, memory and S3, each with the account of its crawl."""
 
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
+import orjson
 import polars as pl
 import pytest
 
@@ -57,6 +59,16 @@ def test_an_account_that_says_something_else_is_damage(text: str) -> None:
         CrawlAccount.told(text, "panoramax", HERE, DAY_2)
 
 
+def test_so_is_one_whose_values_are_of_another_kind_but_a_newer_version_may_say_more(raw: RawStore) -> None:
+    account = crawl(raw, HERE, [capture()])
+    said = orjson.loads(account.text())
+    assert CrawlAccount.told(orjson.dumps(said | {"weather": "rain"}).decode(), "panoramax", HERE, DAY_2) == account
+    for name, value in product(said, ("x", 1.5, [1], {"a": 1}, True)):
+        if type(value) is not type(said[name]) and (name, value) != ("rejected", {"a": 1}):
+            with pytest.raises(DamagedFileError):
+                CrawlAccount.told(orjson.dumps(said | {name: value}).decode(), "panoramax", HERE, DAY_2)
+
+
 def test_a_cell_where_nothing_was_found_is_a_file_too(raw: RawStore) -> None:
     crawl(raw, HERE, [])
     assert raw.account("panoramax", HERE).captures == 0
@@ -70,6 +82,18 @@ def test_only_cells_and_sources_that_were_crawled_are_listed(raw: RawStore) -> N
     crawl(raw, THERE, [capture()])
     assert raw.sources_of([THERE]) == [("panoramax", THERE)]
     assert raw.sources_of([HERE]) == [("amsterdam", HERE), ("panoramax", HERE)]
+
+
+def test_copies_that_others_made_of_a_file_are_no_cells_but_may_hold_captures(raw: RawStore) -> None:
+    crawl(raw, HERE, [capture("a1")])
+    content = raw.objects.get(raw.key("panoramax", HERE))
+    copies = [f"{HERE} (1)", f"{HERE}.sync-conflict-20261130-052000-ABCDEFG", f"Copy of {HERE}"]
+    for name in copies:
+        raw.objects.put(f"panoramax/{name}.parquet", content)
+    raw.objects.set_aside(f"panoramax/{copies.pop()}.parquet")
+    assert raw.crawls()["cell_id"].to_list() == [HERE] and raw.lost("panoramax") == set()
+    found = set(raw.find_captures("panoramax", ["panoramax:a1"]))
+    assert found == {(cell_id, "panoramax:a1") for cell_id in (HERE, *copies)}
 
 
 def test_a_signed_link_or_a_view_counter_is_no_new_version(raw: RawStore) -> None:

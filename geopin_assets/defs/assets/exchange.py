@@ -3,8 +3,6 @@
 Not here: what is passed on, and the files (`exchange/`).
 """
 
-from datetime import UTC, datetime
-
 import dagster as dg
 import polars as pl
 
@@ -22,18 +20,11 @@ def exchange(storage: Storage, embedding: Embedding, search_index: SearchIndex) 
     that were taken down, or may not be passed on, are in neither: `withheld` counts them by reason. Where nothing
     changed, nothing is written.
     """
-    from geopin_assets.exchange.publish import publish
-    from geopin_assets.exchange.snapshot import searched_model, snapshot
+    from geopin_assets.exchange.exporting import export
+    from geopin_assets.exchange.snapshot import searched_model
 
-    settings, model = storage.settings(), searched_model(embedding, search_index)
-    with snapshot(storage, model, region(settings.export_region), settings.export_region) as there:
-        done = publish(
-            there,
-            storage.exports(),
-            now=datetime.now(UTC),
-            takedown_days=settings.takedown_days,
-            without=settings.export_without,
-        )
+    name, model = storage.settings().export_region, searched_model(embedding, search_index)
+    done = export(storage, model, region(name), name, storage.exports())
     manifest = done.manifest
     provinces = [{"province": name, **part.counts} for name, part in manifest.parts.items()]
     return dg.MaterializeResult(

@@ -28,7 +28,7 @@ def losses(storage: Storage, instance: dg.DagsterInstance, *, now: datetime) -> 
     What was held back for more than a week is still news to the index.
     """
     since = min([now - _WEEK, *_last_published(instance)])
-    return storage.catalog().losses(since), since
+    return storage.catalog().losses(since, now), since
 
 
 def loss_limit(storage: Storage) -> float:

@@ -17,7 +17,7 @@ import dagster as dg
 import polars as pl
 
 from geopin_assets.cells import left_grid
-from geopin_assets.defs.graph import EMBEDDINGS
+from geopin_assets.defs.graph import EMBEDDINGS, EXCHANGE
 from geopin_assets.defs.running.local_run import LayerResult, raw_key, run_below_raw
 from geopin_assets.embedding.stored_vectors import stored_vectors, take_out
 from geopin_assets.errors import GeoPinError, PermanentError
@@ -68,6 +68,18 @@ def traces_in_features(storage: Storage, capture_ids: Sequence[str]) -> Iterator
 
     for capture_id, views in of_captures(storage.settings().data_dir, capture_ids).items():
         yield Trace(capture_id, "points of references", "", views)
+
+
+def traces_in_publications(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
+    """In what was exported, wherever to."""
+    from geopin_assets.exchange.exporting import held_in, places
+
+    for store in places(storage):
+        try:
+            for ids in held_in(store, capture_ids).values():
+                yield from (Trace(capture_id, store.address(), "") for capture_id in ids)
+        except GeoPinError as error:
+            yield Trace(None, f"{store.address()} ({type(error).__name__}: {error})", "", 0)
 
 
 def traces_in_index(storage: Storage, search_index: SearchIndex, capture_ids: Sequence[str]) -> Iterator[Trace]:
@@ -126,6 +138,7 @@ class Takedown:
         failed = list(self._leave_catalog())
         yield left
         yield from failed
+        yield from self._leave_publications()
         yield from self._leave_raw(instance, found)
         if cell_ids := self._touched(found):
             yield from run_below_raw(defs.resolve_implicit_global_asset_job_def(), instance, cell_ids)
@@ -146,6 +159,7 @@ class Takedown:
             "raw": traces_in_raw(self.storage, self.capture_ids),
             "vectors": traces_in_vectors(self.storage, self.capture_ids),
             "points of references": traces_in_features(self.storage, self.capture_ids),
+            "publications": traces_in_publications(self.storage, self.capture_ids),
             "index": traces_in_index(self.storage, self.search_index, self.capture_ids),
         }
         return [trace for place, traces in places.items() for trace in _whatever(place, traces)]
@@ -184,6 +198,25 @@ class Takedown:
         for target, owners in _owners(store, self.capture_ids):
             kind = "vectors_deleted" if store.index else "rows_deleted"
             result.totals[kind] += withdraw(pl.Series(list(owners)), target, self.search_index.ledger())
+
+    def _leave_publications(self) -> Iterator[LayerResult]:
+        """Out of what others may take: their feeds say so with an entry of their own."""
+        from geopin_assets.exchange.exporting import places, withdraw
+        from geopin_assets.exchange.manifest import MANIFEST
+        from geopin_assets.exchange.snapshot import takedowns
+
+        result, days = LayerResult("publications"), self.storage.settings().takedown_days
+        for store in places(self.storage):
+            try:
+                if not store.has(MANIFEST):
+                    continue
+                with self.storage.leases().held(EXCHANGE, what="takedown"):
+                    held = withdraw(store, takedowns(self.storage), now=datetime.now(UTC), takedown_days=days)
+                result.totals.update({"withdrawn": held} if held else {})
+            except GeoPinError as error:
+                _note(result, store.address(), error)
+        if result.totals or result.failed:
+            yield result
 
     def _leave_raw(self, instance: dg.DagsterInstance, found: Sequence[Trace]) -> Iterator[LayerResult]:
         for source in sources_of(self.capture_ids):

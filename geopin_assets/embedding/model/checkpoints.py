@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from geopin_assets.embedding.protocol import PREPROCESSING, Model
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.atomic import replacing, write_text
+from geopin_assets.files.plain import open_plain, read_plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,7 +173,7 @@ def read_weights(path: Path) -> "tuple[Mapping[str, Tensor], str]":
     import torch
 
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
     except OSError as error:
         raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} cannot be read: {error}") from error
     sha256 = hashlib.sha256(data).hexdigest()
@@ -193,7 +194,7 @@ def hash_path(path: Path) -> Path:
 
 @lru_cache
 def _sha256(path: Path, size: int, modified_ns: int) -> str:
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

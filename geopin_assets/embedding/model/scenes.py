@@ -21,6 +21,7 @@ from geopin_assets.embedding.model.inference import MEAN, STD, fold_batch_norms
 from geopin_assets.embedding.protocol import Image
 from geopin_assets.embedding.quality import Scene
 from geopin_assets.errors import ConfigurationError
+from geopin_assets.files.plain import read_plain
 
 CATEGORIES = 365
 LIST, WEIGHTS = "IO_places365.txt", "resnet18_places365.pth.tar"
@@ -57,7 +58,7 @@ def _input(view: Image) -> Tensor:
 def _categories(path: Path) -> tuple[list[int], list[int]]:
     """Which categories are indoors but in no vehicle, and which are in one."""
     try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.split() for line in read_plain(path).decode().splitlines() if line.strip()]
         indoor = [(number, name) for number, (name, kind) in enumerate(lines) if int(kind) == 1]
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"GEOPIN_SCENES: {path} is not the list of categories: {error}") from error
@@ -92,7 +93,7 @@ def _ours(name: str) -> str:
 def _read(path: Path) -> Mapping[str, Tensor]:
     """Tensors by the authors' names; no code in the file is run."""
     try:
-        held: Any = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        held: Any = torch.load(io.BytesIO(read_plain(path)), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever unpickling stumbles over
         raise ConfigurationError(f"GEOPIN_SCENES: {path} is not a torch checkpoint: {error!s:.200}") from error
     state = held.get("state_dict", held) if isinstance(held, dict) else None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.atomic import write_bytes
+from geopin_assets.files.plain import read_plain
 
 FEWEST_PER_DIM = 2
 """Vectors for each dimension that is kept: of fewer the last axes are those of the sample."""
@@ -73,7 +74,7 @@ def write(path: Path, whitening: Whitening) -> Path:
 def read(path: Path) -> tuple[Whitening, str]:
     """With the SHA-256 of the file. Raises ConfigurationError for one that is none, or is not there."""
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
         with np.load(io.BytesIO(data), allow_pickle=False) as held:
             provenance = orjson.loads(held["provenance"].tobytes())
             whitening = Whitening(held["mean"], held["projection"], provenance)

@@ -38,6 +38,8 @@ PER_PAGE = 250  # the most for a search by box
 DIVIDE_ABOVE = 3000  # well below the 4,000 after which results repeat
 FIRST_UPLOAD_S = int(fields.EARLIEST.timestamp())  # Flickr opened in February 2004
 _AHEAD_S = 86_400  # clocks differ, and today's uploads count
+UNTIL_S = 1_893_456_000
+"""2030: a clock that is years behind hides no photo, which would be taken for gone."""
 TOTAL_SLACK = 0.02  # Flickr's totals also count photos that no page shows
 
 
@@ -109,7 +111,7 @@ class Flickr(Source):
             return self._licenses
 
     def _fetch_block(self, box: Bbox, report: CrawlReport) -> list[Any]:
-        span = Span(FIRST_UPLOAD_S, int(self._now().timestamp()) + _AHEAD_S)
+        span = Span(FIRST_UPLOAD_S, max(UNTIL_S, int(self._now().timestamp()) + _AHEAD_S))
         return list(self._fetch_span(box, span, report).values())
 
     def _fetch_span(self, box: Bbox, span: Span, report: CrawlReport) -> dict[str, Any]:

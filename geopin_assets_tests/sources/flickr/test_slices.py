@@ -19,7 +19,7 @@ from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import Drive, Shot, World
 from geopin_assets.sources.crawl import crawl_cell
 from geopin_assets.sources.fields import EARLIEST
-from geopin_assets.sources.flickr import Flickr
+from geopin_assets.sources.flickr import UNTIL_S, Flickr
 from geopin_assets.sources.flickr.read import parse_page
 from geopin_assets_tests.depth import examples
 from geopin_assets_tests.sources.recordings.flickr import CELL, NOW, RECORD, page, photos, source_on
@@ -143,8 +143,16 @@ def test_more_than_a_query_gives_is_asked_in_slices_that_tile_the_time_line():
     leaves = sorted((low, high) for low, high, total in answered if total <= 30)
     assert len(leaves) == crawl.report.splits + 1
     assert leaves[0][0] == first_s
-    assert leaves[-1][1] == int(NOW.timestamp()) + 86_399
+    assert leaves[-1][1] == UNTIL_S - 1
     assert [low for low, _ in leaves[1:]] == [high + 1 for _, high in leaves[:-1]]
+
+
+@pytest.mark.parametrize("years", [-10, 0, 10])
+def test_a_clock_that_is_years_behind_or_ahead_hides_nothing(years: int):
+    newest_s = int(NOW.timestamp())
+    source = source_on(spread([newest_s - n for n in range(3)]), now=lambda: NOW + timedelta(days=365 * years))
+    crawl = crawl_cell(source, CELL)
+    assert (len(crawl.captures), crawl.report.is_complete) == (3, True)
 
 
 def test_a_thousand_uploads_in_one_second_are_read_as_far_as_a_query_goes():

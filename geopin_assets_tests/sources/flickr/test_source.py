@@ -14,10 +14,10 @@ from geopin_assets.settings import Profile, Settings
 from geopin_assets.sources import open_source
 from geopin_assets.sources.crawl import crawl_cell
 from geopin_assets.sources.fields import EARLIEST
-from geopin_assets.sources.flickr import Flickr
+from geopin_assets.sources.flickr import UNTIL_S, Flickr
 from geopin_assets.sources.flickr.read import judge, parse_licenses
 from geopin_assets_tests.sandbox.transport import asgi_transport
-from geopin_assets_tests.sources.recordings.flickr import ANSWER, CELL, NOW, answer, page, photos, source_of, source_on
+from geopin_assets_tests.sources.recordings.flickr import ANSWER, CELL, answer, page, photos, source_of, source_on
 from geopin_assets_tests.sources.replay import client_of
 
 Params = dict[str, str]
@@ -57,7 +57,7 @@ def test_a_block_of_four_cells_is_asked_once_for_all_open_licenses():
         "content_types": "0",
         "safe_search": "1",
         "min_upload_date": str(int(EARLIEST.timestamp())),
-        "max_upload_date": str(int(NOW.timestamp()) + 86_399),
+        "max_upload_date": str(UNTIL_S - 1),
         "sort": "date-posted-asc",
         "per_page": "250",
         "page": "1",

@@ -88,7 +88,7 @@ def source_on(search: Callable[[dict[str, str]], Any], *, licenses: Any = LICENS
 def source_of(server: Callable[[httpx.Request], httpx.Response], **options: Any) -> Flickr:
     """A source of which every request is answered by a function."""
     client = client_of(httpx.MockTransport(server), "flickr")
-    return Flickr(client, api_key="very-secret", endpoint=ENDPOINT, now=lambda: NOW, **options)
+    return Flickr(client, **{"api_key": "very-secret", "endpoint": ENDPOINT, "now": lambda: NOW} | options)
 
 
 def page(records: list[Any], total: Any, pages: Any = 1) -> dict[str, Any]:

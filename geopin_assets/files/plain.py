@@ -1,0 +1,63 @@
+"""Files that others name or lay out, opened without ever waiting: what is no plain file is refused by its kind.
+
+A pipe that nobody writes to hangs whoever opens it, and a device never ends. Here: opening and reading what a setting,
+an argument or somebody's folder names. Not here: how large it may be and what it holds (whoever reads it knows).
+"""
+
+import os
+import stat
+from contextlib import suppress
+from io import BufferedReader
+from pathlib import Path
+
+from geopin_assets.errors import ConfigurationError
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """For reading. Raises ConfigurationError for what is no plain file, and the OSErrors that `open` raises."""
+    return open(path, "rb", opener=_open)
+
+
+def read_plain(path: Path, most: int = -1) -> bytes:
+    """All of a file, or so many bytes of it. Raises as `open_plain` does."""
+    with open_plain(path) as file:
+        return file.read(most)
+
+
+def refuse_odd(path: Path) -> None:
+    """Raise ConfigurationError where neither a file nor a folder is; where nothing is, whoever opens it says so."""
+    with suppress(OSError):
+        if not stat.S_ISDIR(mode := path.stat().st_mode):
+            _check(str(path), mode)
+
+
+def refuse_no_folder(path: Path) -> None:
+    """Raise ConfigurationError where something is that is no folder."""
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        if not stat.S_ISDIR(mode):
+            raise ConfigurationError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'a file')}, not a folder")
+
+
+def _open(path: str, flags: int) -> int:
+    _check(path, Path(path).stat().st_mode)  # to open some devices does something
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    try:
+        _check(path, os.fstat(descriptor).st_mode)  # whatever took its place meanwhile
+    except ConfigurationError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check(path: str, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise ConfigurationError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a plain file")

@@ -1,0 +1,109 @@
+"""Commands that take the place of what others work with: who is at work is named or waited for; a disk has its word.
+
+Not here: leases themselves (`files/test_lease.py`), what is moved (`defs/test_over_s3.py`) or made anew (`docs`).
+"""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from geopin_assets.cli.move import _alone
+from geopin_assets.defs.graph import CATALOG, GRAPH
+from geopin_assets.files.lease import Leases, StillHeldError
+from geopin_assets_tests.cli.typed import Ended, Place, complaint, with_sandbox
+from geopin_assets_tests.factories import capture, crawl
+from geopin_assets_tests.instances import EVENTS, RUNS
+from geopin_assets_tests.platform import CELLS, Installation
+
+HERE = CELLS[0]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A cell that was crawled and merged."""
+    place = Place(tmp_path)
+    storage = Installation(tmp_path, {"GEOPIN_PROFILE": "sandbox"}).storage
+    crawl(storage.raw(), HERE, [capture(str(n)) for n in range(3)])
+    storage.catalog().merge([HERE], storage.raw())
+    return place
+
+
+def leases(place: Place) -> Leases:
+    return Leases(place.data / "leases")
+
+
+@contextmanager
+def no_room(most_bytes: int) -> Iterator[None]:
+    """No file may be longer, whoever writes it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("thing", [CATALOG, "raw/amsterdam", "quality/coverage"])
+def test_nothing_is_moved_while_somebody_works_on_a_cell_or_a_report(place: Place, tmp_path: Path, thing: str) -> None:
+    with leases(place).held(thing, None if "quality" in thing else [HERE], what="at work"):
+        said = complaint(place.geopin("move", str(tmp_path / "there")))
+    assert "stop the daemon first" in said and thing in said and "at work" in said
+    assert not (tmp_path / "there").exists()
+    ended = place.geopin("move", str(tmp_path / "there"))
+    assert ended.returncode == 0 and "the same in both" in " ".join(ended.stdout.split()), ended
+
+
+def test_whoever_begins_while_something_is_moved_is_told_who_moves(tmp_path: Path) -> None:
+    storage = Installation(tmp_path, {"GEOPIN_PROFILE": "sandbox"}).storage
+    with _alone(storage):
+        for node in GRAPH:
+            with (
+                pytest.raises(StillHeldError, match="geopin move"),
+                storage.leases().held(node.key, [HERE], patience_s=0.0),
+            ):
+                pytest.fail(f"{node.key} was free")
+    assert not any(storage.leases().holders(node.key) for node in GRAPH)
+
+
+def test_a_catalog_is_made_anew_when_whoever_merges_is_done(place: Place) -> None:
+    path, ended = place.data / "catalog.duckdb", list[Ended]()
+    before = path.stat().st_ino
+    thread = Thread(target=lambda: ended.append(place.geopin("catalog", "rebuild")))
+    with leases(place).held(CATALOG, [HERE], what="merging"):
+        thread.start()
+        thread.join(timeout=1.5)
+        assert thread.is_alive() and path.stat().st_ino == before
+    thread.join()
+    assert ended[0].returncode == 0 and "the catalog is complete" in " ".join(ended[0].stdout.split()), ended
+    assert path.stat().st_ino != before
+
+
+@pytest.mark.parametrize("name", [RUNS, EVENTS])
+def test_a_damaged_history_of_dagster_is_one_line_that_names_it(place: Place, name: Path) -> None:
+    (place.home / name).parent.mkdir(parents=True, exist_ok=True)
+    (place.home / name).write_bytes(b"no database" * 1000)
+    said = complaint(place.geopin("catalog", "rebuild"))
+    assert str(place.home) in said and "not a database" in said
+
+
+def test_a_disk_that_is_full_below_dagster_s_files_is_one_line(place: Place) -> None:
+    with no_room(3_000):
+        ended = place.geopin("catalog", "rebuild")
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended
+    assert len(ended.stderr.splitlines()) <= 1
+    assert place.geopin("catalog", "rebuild").returncode == 0
+    assert place.geopin("doctor").returncode in (0, 1)
+
+
+@pytest.mark.parametrize("commands", [("export", "reconcile"), ("reconcile", "export"), ("merge", "doctor")])
+def test_where_nothing_was_ever_done_a_catalog_made_anew_lets_all_else_go_on(
+    tmp_path: Path, sandbox_port: int, commands: tuple[str, str]
+) -> None:
+    geopin = with_sandbox(Place(tmp_path), sandbox_port)
+    for command in (("catalog", "rebuild"), *((one,) for one in commands)):
+        ended = geopin(*command)
+        assert (ended.returncode, ended.stderr) == (0, ""), (command, ended)
