@@ -25,7 +25,7 @@ _APART_M, LEAST, _MOST = 8.0, 5, 12
 """Images of a drive that are compared: so far from each other (a car that waits sees the same), and so many."""
 _M_PER_DEG = 111_320.0
 MOST_STAYING, MOST_BELOW = 0.05, 0.4
-"""Of sequences without a flaw none comes near: 0.01 and 0.2 at most."""
+"""Of sequences without a flaw none comes near: 0.01 and 0.06 at most."""
 Glance = NDArray[np.int16]
 
 

@@ -328,9 +328,14 @@ def test_publications_and_copies_are_in_any_store(object_store: ObjectStore) -> 
     world.publish(object_store)
     follow(copy, object_store)
     world.put("b", CELLS[2])
+    world.put("c")
     world.drop("a")
     world.publish(object_store)
     follow(copy, object_store)
+    world.taken_down["panoramax:c"] = START
+    assert world.withdraw(object_store) == 1
+    follow(copy, object_store)
+    world.drop("c")
     world.publish(fresh := memory_store())
     assert same(copy, fresh)
     assert same(object_store, fresh)
