@@ -6,7 +6,6 @@ Here: which files, where to look, and how an answer is told. Not here: answers (
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
-from math import isfinite
 from pathlib import Path
 
 from geopin_assets.cells import cell_ids
@@ -20,6 +19,7 @@ from geopin_assets.locate.photo import read_photo
 from geopin_assets.locate.report import picture, report
 from geopin_assets.locate.search import Area
 from geopin_assets.photo_folder import is_photo
+from geopin_assets.regions import MAX_RADIUS_KM
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
 
@@ -32,15 +32,20 @@ def locate_and_print(
     """Answer photo by photo, and write them to a `page` where one is asked for.
 
     One of several that cannot be read is told, and makes the exit code 1. Raises ConfigurationError for an empty
-    index, or weights that cannot be had.
+    index, weights that cannot be had, or a page that cannot be written.
     """
+    if page and not page.absolute().parent.is_dir():
+        raise ConfigurationError(f"--report {page}: no folder {page.parent}")
     settings, files = Settings.from_env(), list(files_in(photos))
     answers: list[tuple[str, str, Location]] = []
     unread: dict[str, str] = {}
     photos_read = map(_read, files)
     first = next(photos_read)  # before anything is opened
     if len(files) == 1 and isinstance(first, ConfigurationError):
-        raise first
+        if not is_json:
+            raise first
+        print_json(_facts(files, [], {str(files[0]): str(first)}))
+        return 1
     with stand_ins(settings), asking(settings, top=top, area=area, verify=verify) as ask:
         for file, image in zip(files, chain([first], photos_read), strict=True):
             if isinstance(image, ConfigurationError):
@@ -97,9 +102,12 @@ def area_of(region: str, near: str) -> Area | None:
         lat, lon, km = map(float, near.split(","))
     except ValueError:
         raise ConfigurationError(f"--near {near}: LAT,LON,KM, e.g. 52.37,4.89,2") from None
-    if not (-90 <= lat <= 90 and -180 <= lon <= 180 and isfinite(km) and km > 0):
-        raise ConfigurationError(f"--near {near}: latitude -90 to 90, longitude -180 to 180, kilometers above 0")
-    return Area(cells & frozenset(cells_of(f"around:{lat},{lon},{km}")), (lon, lat, km * 1000))
+    if not (-90 <= lat <= 90 and -180 <= lon <= 180 and 0 < km <= MAX_RADIUS_KM):
+        most = f"kilometers above 0, {MAX_RADIUS_KM:,.0f} at most"
+        raise ConfigurationError(f"--near {near}: latitude -90 to 90, longitude -180 to 180, {most}")
+    if not (there := cells & frozenset(cells_of(f"around:{lat},{lon},{km}"))):
+        raise ConfigurationError(f"--near {near}: nothing of {f'--region {region}' if region else 'the grid'} is there")
+    return Area(there, (lon, lat, km * 1000))
 
 
 def _print(file: Path, location: Location) -> None:
@@ -122,8 +130,9 @@ def _print_match(match: Reference) -> None:
     taken = match.captured_at[:10] if match.captured_at else "unknown date"
     away = "best match" if match.rank == 1 else f"{match.distance_m:.0f} m from the best"
     points = "" if match.inliers is None else f", {match.inliers} matching points"
-    copy = f", a copy of {match.copy_of}" if match.copy_of else ""
+    known = f", a copy of {match.copy_of}" if match.copy_of else ""
+    known += ", contradicted by other sources" if match.trust < 1 else ""
     console.print(
         f"  {match.rank}. {match.lat:.6f},{match.lon:.6f}  score {match.score:.3f}{points}  {away}, {taken},"
-        f" {match.source}{copy}\n     {match.attribution} · {match.license}\n     {match.page_url}"
+        f" {match.source}{known}\n     {match.attribution} · {match.license}\n     {match.page_url}"
     )

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from geopin_assets.cli.console import console, progress_bar, stand_ins
+from geopin_assets.embedding.decoders import Decoders
 from geopin_assets.embedding.model.checkpoints import find_weights, weights_sha256
 from geopin_assets.embedding.model.choosing import build_unwhitened, whitening_path
 from geopin_assets.embedding.model.whitening import FEWEST_PER_DIM, fit, write
@@ -62,8 +63,8 @@ def _capture(row: dict[str, object]) -> CaptureImage:
 
 def _images(references: dict[CaptureImage, int]) -> Iterator[Image]:
     """Of panoramas one view each."""
-    with Sources().links() as links:
-        yield from reference_images(references, Embedding().fetcher(), renewing(links), _WITHIN_S).values()
+    with Sources().links() as links, Decoders() as decoders:
+        yield from reference_images(references, Embedding().fetcher(), decoders, renewing(links), _WITHIN_S).values()
 
 
 def _embedded(embedder: Embedder, images: Iterator[Image]) -> np.ndarray:

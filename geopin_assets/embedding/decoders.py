@@ -185,15 +185,6 @@ class Decoders:
             self._idle.append(decoder)
 
 
-def decode_apart(
-    data: bytes, *, at_least: tuple[int, int] = FLAT_AT_LEAST, limits: Limits | None = None
-) -> Image | Failure:
-    """`decode_image` in a process that is started for this one image."""
-    with Decoders(limits) as decoders, decoders.lent() as decoder:
-        pixels = decoder.decode(data, at_least=at_least)
-        return pixels if isinstance(pixels, Failure) else pixels.copy()
-
-
 def _file_in_memory() -> int:
     """A file without a name, as large as what both sides see."""
     if hasattr(os, "memfd_create"):

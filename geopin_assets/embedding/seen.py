@@ -5,7 +5,7 @@ flaws (`quality.py`), what part of a sphere an image is (`geopin_assets/sphere.p
 """
 
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from geopin_assets.embedding.content import emptiness, filled
@@ -62,9 +62,15 @@ def _judged(view: Image, unwanted: Flaws, scene_of: SceneOf | None) -> tuple[Fai
 
 
 def panorama(
-    pixels: Image, data: bytes, side_px: int, unwanted: Flaws = frozenset(), scene_of: SceneOf | None = None
+    pixels: Image,
+    data: bytes,
+    side_px: int,
+    unwanted: Flaws = frozenset(),
+    scene_of: SceneOf | None = None,
+    numbers: Sequence[int] = range(VIEWS),
 ) -> Seen | Failure:
-    """The views of an image (`data`, decoded) that is said to go all around, by what the file says, or its shape.
+    """The views of an image (`data`, decoded) that is said to go all around, by what the file says, or its shape; of
+    them those with these numbers.
 
     What shows too little of a sphere for any view, or is too small to be cut, is taken as it is.
     """
@@ -72,7 +78,7 @@ def panorama(
     if width < _LEAST_WIDTH * side_px:
         return _uncut(pixels, unwanted, scene_of, FailureReason.TOO_SMALL)
     part = _part(pixels, properties(data, GPANO))
-    seen = _views(pixels, part, side_px, unwanted, scene_of) if part else Seen({})
+    seen = _views(pixels, part, side_px, unwanted, scene_of, numbers) if part else Seen({})
     if seen.views:
         return seen
     if empty := [reason for reason, _ in seen.left_out.most_common() if reason is not FailureReason.PADDING]:
@@ -103,12 +109,15 @@ def _part(pixels: Image, gpano: dict[str, str]) -> Part | None:
     return replace(part, top=0.0 if zenith else 1 - part.height) if zenith or nadir else part
 
 
-def _views(pixels: Image, part: Part, side_px: int, unwanted: Flaws, scene_of: SceneOf | None) -> Seen:
+def _views(
+    pixels: Image, part: Part, side_px: int, unwanted: Flaws, scene_of: SceneOf | None, numbers: Sequence[int]
+) -> Seen:
     """Of views of which half or more is no padding, those that show something."""
     shares = shown(*filled(pixels), part)
     if part.width < _HALF or max(shares) < _HALF:
         return Seen({}, Counter({FailureReason.PADDING: VIEWS}))
-    views = dict(enumerate(perspective_views(pixels, part=part, size_px=side_px)))
+    cut = perspective_views(pixels, part=part, size_px=side_px, numbers=numbers)
+    views = dict(zip(numbers, cut, strict=True))
     judged = {
         number: _judged(view, unwanted, scene_of) if shares[number] >= _HALF else (FailureReason.PADDING, None)
         for number, view in views.items()

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from geopin_assets.capture import vector_id
+from geopin_assets.cells import is_id
 from geopin_assets.embedding.audit import UNIT_TOLERANCE, Audit, audit_of, lengths, noted
 from geopin_assets.embedding.protocol import CaptureImage, embedding_schema
 from geopin_assets.embedding.quality import Quality
@@ -95,10 +96,10 @@ class VectorFiles:
 
     def cell_ids(self) -> list[str]:
         """The cells that were finished at least once."""
-        return list(self.versions())
+        return [cell_id for cell_id in self.versions() if is_id(cell_id)]
 
     def versions(self) -> dict[str, str]:
-        """The same, and the version of each one's file, which changes with every write."""
+        """The version of each cell's file, which changes with every write; copies that others made are among them."""
         return {PurePosixPath(stored.key).stem: stored.version for stored in self._stored()}
 
     def rows(self, cell_ids: Sequence[str], columns: list[str]) -> pl.DataFrame:

@@ -10,6 +10,7 @@ docs/decisions/2026-11-25-what-the-model-sees.md.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -133,8 +134,9 @@ def perspective_views(
     fov_deg: float = FOV_DEG,
     pitch_deg: float = PITCH_DEG,
     size_px: int = SIZE_PX,
+    numbers: Iterable[int] = range(VIEWS),
 ) -> list[Image]:
-    """Cut a panorama, uint8 [h, w, 3], into 12 views, uint8 [size_px, size_px, 3].
+    """Cut a panorama, uint8 [h, w, 3], into 12 views, uint8 [size_px, size_px, 3], or into those with these numbers.
 
     View i looks 30 * i degrees clockwise of the image center. Bilinear; the seam is no border. Where views look beyond
     the `part` of the sphere that is shown they see its last pixels. 62 ms for 12 views of 4000 x 2000, on the calling
@@ -154,7 +156,7 @@ def perspective_views(
         at[..., 0] += turn * ((number + VIEWS // 2) % VIEWS - VIEWS // 2)
         return np.ascontiguousarray((look(band, at) + np.float32(0.5)).astype(np.uint8))
 
-    return [view(number) for number in range(VIEWS)]
+    return [view(number) for number in numbers]
 
 
 def _large(band: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -56,11 +56,18 @@ def _remembered(storage: Storage) -> list[str]:
     return read_note(storage.objects(_PLACES), FILE, lambda held: [str(address) for address in held]) or []
 
 
-def places(storage: Storage) -> list[ObjectStore]:
-    """Wherever this installation published to."""
-    settings, own = storage.settings(), storage.exports()
-    others = [address for address in _remembered(storage) if address != own.address()]
-    return [own, *(open_store(one, endpoint_url=settings.s3_endpoint_url, access=settings.s3) for one in others)]
+def places(storage: Storage) -> list[str]:
+    """Addresses of wherever this installation published to."""
+    own = storage.exports().address()
+    return [own, *(address for address in _remembered(storage) if address != own)]
+
+
+def at(storage: Storage, address: str) -> ObjectStore:
+    """One of these places. Raises ConfigurationError where it cannot be any more."""
+    if address == (own := storage.exports()).address():
+        return own
+    settings = storage.settings()
+    return open_store(address, endpoint_url=settings.s3_endpoint_url, access=settings.s3)
 
 
 def held_in(store: ObjectStore, capture_ids: Iterable[str]) -> Mapping[str, list[str]]:

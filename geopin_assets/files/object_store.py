@@ -190,8 +190,9 @@ class ObjectStore:
             yield root
             after = {path for path in root.rglob("*") if path.is_file()}
             for path in after:
-                if before.get(path) != _state(path):
-                    self.put(path.relative_to(root).as_posix(), path.read_bytes())
+                key = path.relative_to(root).as_posix()
+                if before.get(path) != _state(path) and _is_object(key):
+                    self.put(key, path.read_bytes())
             self.delete(path.relative_to(root).as_posix() for path in before.keys() - after)
 
     @contextmanager

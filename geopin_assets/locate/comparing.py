@@ -12,6 +12,7 @@ from math import inf
 
 import polars as pl
 
+from geopin_assets.embedding.decoders import Decoders
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason, Fetcher, Image
 from geopin_assets.locate.evaluation import Question
 from geopin_assets.locate.features import KeptFeatures, View
@@ -34,6 +35,7 @@ class Comparison:
     fetcher: Fetcher
     renew: Renew
     kept: KeptFeatures
+    decoders: Decoders
     within_s: float = WITHIN_S
     images_left: float = inf
     """So many may be fetched for questions; those whose points are kept cost none."""
@@ -65,7 +67,7 @@ class Comparison:
         kept = self.kept.read(views.values())
         lacking = {image: view for image, view in images.items() if image.capture_id not in kept}
         self.images_left -= len(lacking)
-        fetched = reference_images(lacking, self.fetcher, self.renew, self.within_s)
+        fetched = reference_images(lacking, self.fetcher, self.decoders, self.renew, self.within_s)
         found = {capture_id: self.verifier.features(image) for capture_id, image in fetched.items()}
         self.kept.keep({views[capture_id]: features for capture_id, features in found.items()})
         return kept | found
@@ -76,10 +78,10 @@ def comparison(
     verifier: Verifier, storage: Storage, embedding: Embedding, sources: Sources, images: float = inf
 ) -> Iterator[Comparison]:
     """Links of sources are renewed where theirs have expired. `images`: see `Comparison.images_left`."""
-    with sources.links() as links:
+    with sources.links() as links, Decoders() as decoders:
         kept = KeptFeatures(storage.settings().data_dir, verifier.model_id)
         wanted = storage.catalog().wanted
-        yield Comparison(verifier, wanted, embedding.fetcher(), renewing(links), kept, images_left=images)
+        yield Comparison(verifier, wanted, embedding.fetcher(), renewing(links), kept, decoders, images_left=images)
 
 
 def renewing(links: Links) -> Renew:

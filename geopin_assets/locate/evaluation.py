@@ -17,7 +17,7 @@ from geopin_assets.geo import distance_m
 from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.search import Circle, reordered, search
 from geopin_assets.locate.terms import SAME_PLACE_M, Terms, covering, gather
-from geopin_assets.locate.witnesses import Match
+from geopin_assets.locate.witnesses import TWIN, Match, is_copy, is_near
 
 SAME_WAY_DEG = 30.0
 HIDDEN_M = 500.0
@@ -61,6 +61,11 @@ class Question:
     def around(self) -> Circle:
         """What is hidden where the place shall not be covered."""
         return self.row["lon"], self.row["lat"], HIDDEN_M
+
+    def is_among(self, matches: pl.DataFrame) -> bool:
+        """Whether its photo, or its drive at that moment, was posted elsewhere too: that would answer itself."""
+        rows = [row for row in matches.rows(named=True) if is_near(self.row, row)]
+        return any(row["score"] >= TWIN or is_copy(self.row, row) for row in rows)
 
     def seen_as(self, embedding: Sequence[float] | None) -> "Question | None":
         """The same question with another vector; None for none."""
@@ -135,49 +140,55 @@ Compare = Callable[[Question, Sequence[Match]], Mapping[str, int]]
 
 
 def ask(
-    questions: Iterable[Question],
-    index: Searchable,
-    store: Readable,
-    compare: Compare | None = None,
-    top: int = 10,
-    *,
-    removed: tuple[str, ...] = (),
+    questions: Iterable[Question], index: Searchable, store: Readable, compare: Compare | None = None, top: int = 10
 ) -> Iterator[Answer]:
-    """The answers of the other sources; questions to which they have nothing at all are passed over.
+    """The answers of the other sources. Questions to which they have nothing at all, or the photo itself, are passed
+    over.
 
-    With `compare` the first `top` matches of each are compared with its image. `removed`: as if these sources were not
-    indexed at all; then only what is found is asked.
+    With `compare` the first `top` matches of each are compared with its image.
     """
     for question in questions:
-        without = (question.source, *removed)
-        matches = search(question.views, index, store, where={"source": {"$nin": list(without)}})
-        if matches.is_empty():
+        matches = search(question.views, index, store, where={"source": {"$ne": question.source}})
+        if matches.is_empty() or question.is_among(matches):
             continue
-        away, around = matches.clear(), question.around
-        if question.is_solvable and not removed:  # a photo from there would be asked of its own source as well
-            away = search(question.views, index, store, hidden=around)
+        away = matches.clear()
+        if question.is_solvable:  # a photo from there would be asked of its own source as well
+            away = search(question.views, index, store, hidden=question.around)
         inliers = compare(question, _to_compare(question, matches, away, top)) if compare else {}
-
-        def answer(found: pl.DataFrame, hidden: Circle | None, without: tuple[str, ...]) -> Answer:
-            terms = gather(question.views, found, index, store, without=without, hidden=hidden, inliers=inliers)  # noqa: B023
-            errors_m = question.errors_m(found)  # noqa: B023
-            all_found = tuple(zip(found["capture_id"], errors_m, strict=True))
-            return Answer(question, found.row(0, named=True), terms, errors_m[:10], all_found)  # noqa: B023
-
-        def answers(found: pl.DataFrame, hidden: Circle | None, without: tuple[str, ...]) -> Answer:
-            first = found["capture_id"].head(top)  # no other may come forward by its points: nor would it in an answer
-            counted = {capture_id: inliers[capture_id] for capture_id in first if capture_id in inliers}  # noqa: B023
-            by_points = answer(reordered(found, counted), hidden, without) if counted else None
-            return replace(answer(found, hidden, without), by_points=by_points)
-
-        nowhere = answers(away, around, ()) if away.height else None
+        answers = _Answers(question, index, store, inliers, top)
         yield replace(
-            answers(matches, None, without),
-            nowhere=nowhere,
+            answers.of(matches, without=(question.source,)),
+            nowhere=answers.of(away, hidden=question.around) if away.height else None,
             seen=_seen(question, matches, inliers),
-            own=None if removed else _own(question, index, store),
+            own=_own(question, index, store),
             points=inliers,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """Answers to one question, whose matching points were counted."""
+
+    question: Question
+    index: Searchable
+    store: Readable
+    inliers: Mapping[str, int]
+    top: int
+
+    def of(self, found: pl.DataFrame, hidden: Circle | None = None, without: tuple[str, ...] = ()) -> Answer:
+        """From these matches, and beside it from the first of them in the order of points: no other may come forward
+        by its points, nor would it in an answer."""
+        first = found["capture_id"].head(self.top)
+        counted = {capture_id: self.inliers[capture_id] for capture_id in first if capture_id in self.inliers}
+        by_points = self._one(reordered(found, counted), hidden, without) if counted else None
+        return replace(self._one(found, hidden, without), by_points=by_points)
+
+    def _one(self, found: pl.DataFrame, hidden: Circle | None, without: tuple[str, ...]) -> Answer:
+        views, inliers = self.question.views, self.inliers
+        terms = gather(views, found, self.index, self.store, without=without, hidden=hidden, inliers=inliers)
+        errors_m = self.question.errors_m(found)
+        all_found = tuple(zip(found["capture_id"], errors_m, strict=True))
+        return Answer(self.question, found.row(0, named=True), terms, errors_m[:10], all_found)
 
 
 def _own(question: Question, index: Searchable, store: Readable) -> Seen | None:

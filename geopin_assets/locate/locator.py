@@ -16,9 +16,9 @@ from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.confidence import Calibration
 from geopin_assets.locate.location import NOT_COVERED, UNCERTAIN, Location, Place, Reference
 from geopin_assets.locate.outliers import weighed
-from geopin_assets.locate.search import Area, renumbered, reordered, search
+from geopin_assets.locate.search import Area, looked, renumbered, reordered
 from geopin_assets.locate.terms import OTHER_PLACE_M, Terms, gather
-from geopin_assets.locate.witnesses import Match, is_copy, twins
+from geopin_assets.locate.witnesses import Copies, Match
 
 _ALTERNATIVES = 3
 _WORTH_TELLING = 0.05
@@ -59,9 +59,10 @@ class Locator:
         The position is that of the best match: averages and votes of several were farther off wherever that was
         measured (docs/locating.md). Raises PermanentError for vectors of another dimension.
         """
-        matches = search(views, self.index, self.store, area=area)
-        is_cut = area is not None and matches.height < MAX_TOP_K == self.index.deepest
-        notes = ([NOT_VERIFIED] if verify and not compare else []) + ([NOT_DEEPER] if is_cut else [])
+        matches, is_whole = looked(views, self.index, self.store, area=area)
+        notes = [NOT_VERIFIED] if verify and not compare else []
+        if area and not is_whole:
+            notes.append(NOT_DEEPER)
         if matches.is_empty():
             return self._nothing(notes)
         if matches["trust"].count():
@@ -130,11 +131,10 @@ class Locator:
 def references(matches: Sequence[Match], inliers: Mapping[str, int], index: Searchable) -> list[Reference]:
     """Matches as readers get them; of copies the best one is the witness."""
     originals: list[Match] = []
-    copies = twins(matches[0], matches[1:], index)
+    copies = Copies.among(matches, index)
     told: list[Reference] = []
     for match in matches:
-        copy_of = next((original["capture_id"] for original in originals if is_copy(original, match)), None)
-        copy_of = matches[0]["capture_id"] if match["capture_id"] in copies else copy_of
+        copy_of = next((original["capture_id"] for original in originals if copies.are(original, match)), None)
         if copy_of is None:
             originals.append(match)
         shown = {name: match[name] for name in Reference.__slots__ if name in match}

@@ -4,6 +4,7 @@ Here too: where calibrations are kept (`calibrations/{model_id}.json` under the 
 """
 
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 
 import orjson
@@ -92,10 +93,20 @@ def find_verifier(settings: Settings) -> Verifier | None:
     if settings.verify_weights:
         if not Path(settings.verify_weights).is_file():
             raise ConfigurationError(f"GEOPIN_VERIFY_WEIGHTS={settings.verify_weights}: no such file")
-        return Verifier(Path(settings.verify_weights))
+        return _loaded_once(Path(settings.verify_weights))
     cached = settings.data_dir / "weights" / "xfeat.pt"
     if not cached.is_file():
         if settings.is_sandbox:
             return None
         download(ADDRESS, cached, max_bytes=MAX_BYTES)
-    return Verifier(cached)
+    return _loaded_once(cached)
+
+
+def _loaded_once(weights: Path) -> Verifier:
+    """Once per process and state of the file, however many photos are asked about."""
+    return _verifier(weights, weights.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _verifier(weights: Path, _changed: int) -> Verifier:
+    return Verifier(weights)

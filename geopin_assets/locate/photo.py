@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geopin_assets.embedding.content import emptiness
-from geopin_assets.embedding.decoders import Limits, decode_apart
+from geopin_assets.embedding.decoders import Decoders, Limits
 from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST
 from geopin_assets.embedding.protocol import Embedder, Failure, Image
 from geopin_assets.embedding.seen import Seen, panorama
@@ -58,15 +58,17 @@ def _read(file: Path) -> bytes:
 
 
 def _decoded(data: bytes) -> Image | Failure:
-    image = decode_apart(data, limits=LIMITS)
-    if isinstance(image, Failure):
-        return image
-    height, width = image.shape[:2]
-    part = by_gpano(width, height, properties(data, GPANO))
-    if not (part.is_all_around if part else is_two_to_one(width, height)):
-        return image
-    whole = decode_apart(data, at_least=PANORAMA_AT_LEAST, limits=LIMITS)
-    return whole if part is None or isinstance(whole, Failure) else _laid(whole, part)
+    with Decoders(LIMITS) as decoders, decoders.lent() as decoder:
+        image = decoder.decode(data)
+        if isinstance(image, Failure):
+            return image
+        height, width = image.shape[:2]
+        part = by_gpano(width, height, properties(data, GPANO))
+        if part.is_all_around if part else is_two_to_one(width, height):
+            image = decoder.decode(data, at_least=PANORAMA_AT_LEAST)
+            if part and not isinstance(image, Failure):
+                return _laid(image, part)
+        return image if isinstance(image, Failure) else image.copy()
 
 
 def _laid(image: Image, part: Part) -> Image:

@@ -5,7 +5,8 @@ Here: reading them, and of a panorama the view that matched. Not here: comparing
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from time import monotonic
 
 from geopin_assets.embedding.decoders import Decoders
@@ -38,14 +39,18 @@ def reference_of(match: Match, known: Mapping[str, str] | None) -> CaptureImage:
 
 
 def reference_images(
-    references: Mapping[CaptureImage, int], fetcher: Fetcher, renew: Renew | None = None, within_s: float = WITHIN_S
+    references: Mapping[CaptureImage, int],
+    fetcher: Fetcher,
+    decoders: Decoders,
+    renew: Renew | None = None,
+    within_s: float = WITHIN_S,
 ) -> dict[str, Image]:
     """Pixels by capture id, of those that can be had; the view with this number of a panorama."""
     views, until = {image.capture_id: view for image, view in references.items()}, monotonic() + within_s
     found: dict[str, Image] = {}
     if not references:
         return found
-    with Decoders() as decoders, ReadAhead(fetcher, _Cut(decoders, views), StageClock(), renew) as reader:
+    with ReadAhead(fetcher, _Cut(decoders, views), StageClock(), renew) as reader:
         reader.submit([image for image in references if image.image_url])
         with suppress(TimeoutError):
             while reader.pending:
@@ -57,17 +62,20 @@ def reference_images(
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """Decodes an image, and cuts the view that matched out of a panorama."""
+    """Decodes an image, and cuts the view that matched out of a panorama. One at a time: a second process takes as
+    much to start as twenty images to decode."""
 
     decoders: Decoders
     views: Mapping[str, int]
+    turn: Lock = field(default_factory=Lock)
 
     def __call__(self, image: CaptureImage, data: bytes) -> Image | Failure:
-        with self.decoders.lent() as decoder:
+        with self.turn, self.decoders.lent() as decoder:
             pixels = decoder.decode(data, at_least=needed_px(SIZE_PX, image.is_pano))
             if isinstance(pixels, Failure):
                 return pixels
             if not image.is_pano:
                 return pixels.copy()
-            seen = panorama(pixels, data, SIZE_PX)
-            return seen if isinstance(seen, Failure) else seen.views.get(self.views[image.capture_id], pixels).copy()
+            view = self.views[image.capture_id]
+            seen = panorama(pixels, data, SIZE_PX, numbers=[view])
+            return seen if isinstance(seen, Failure) else seen.views.get(view, pixels).copy()

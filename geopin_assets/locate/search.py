@@ -90,6 +90,20 @@ def search(
     `hidden`: as if nothing in this circle were indexed, among the MAX_TOP_K most alike. Raises PermanentError for
     vectors of another dimension.
     """
+    return looked(views, index, store, top, where=where, area=area, hidden=hidden)[0]
+
+
+def looked(
+    views: NDArray[np.float32],
+    index: Searchable,
+    store: Readable,
+    top: int = MAX_TOP_K,
+    *,
+    where: Where | None = None,
+    area: Area | None = None,
+    hidden: Circle | None = None,
+) -> tuple[pl.DataFrame, bool]:
+    """The same, and whether the index was asked so deep that nothing more alike can be there."""
     if views.ndim != 2 or views.shape[1] != index.dim or not len(views):
         raise PermanentError(f"an image is [views, {index.dim}], not {views.shape}: is it from the index's model?")
     filters = [dict(where or {}) | dict(part) for part in (area.filters() if area else ({},))]
@@ -100,7 +114,7 @@ def search(
         cut = [float(answer["score"][-1]) for answer in answers if answer.height == deep]
         is_whole = not cut or found.filter(pl.col("score") >= max(cut)).height >= top
         if area is None or is_whole or deep >= index.deepest:
-            return _ranked(found.head(top))
+            return _ranked(found.head(top)), is_whole
         deep = min(10 * deep, index.deepest)
 
 

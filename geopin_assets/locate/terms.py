@@ -5,7 +5,7 @@ worth together (`confidence.py`), points that match (`verify.py`), or copies (`w
 nothing near the place says nothing; one that does and finds another place speaks against it.
 """
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from geopin_assets.geo import distance_m
 from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.search import Area, Circle, search
-from geopin_assets.locate.witnesses import Match, is_copy, twins
+from geopin_assets.locate.witnesses import Copies, Match
 
 SAME_PLACE_M = 25.0
 OTHER_PLACE_M = 50.0
 _ASKED_OF_A_SOURCE = 5
-"""Its nearest matches: the first that is no copy of the best match is its witness."""
+"""Its nearest matches: the first that is no copy is its witness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class Terms:
         if self.inliers is not None:
             told.insert(0, f"{self.inliers} matching points with the best match")
         if covering:
-            against = f" ({', '.join(self.disagreeing)} finds another place)" if self.disagreeing else ""
+            find = "finds another place" if len(self.disagreeing) == 1 else "find other places"
+            against = f" ({', '.join(self.disagreeing)} {find})" if self.disagreeing else ""
             told.append(f"{len(self.agreeing)} of {covering} other covering sources agree{against}")
         else:
             told.append("no other source covers this place")
@@ -76,15 +77,27 @@ def gather(
     others = [source for source in covering(best) if source not in without]
     asked = partial(search, views, index, store, _ASKED_OF_A_SOURCE, area=area, hidden=hidden)
     found = {source: asked(where={"source": source}).rows(named=True) for source in others}
-    copies = twins(best, chain.from_iterable(found.values()), index)
-    said = {source: _agrees(best, found[source], copies) for source in others}
+    said = _said(best, found, Copies.among([best, *chain.from_iterable(found.values())], index))
     return Terms(
         cosine=best["score"],
         margin=_margin(matches),
-        agreeing=tuple(source for source in others if said[source] is True),
-        disagreeing=tuple(source for source in others if said[source] is False),
+        agreeing=tuple(source for source, is_here in said.items() if is_here),
+        disagreeing=tuple(source for source, is_here in said.items() if not is_here),
         inliers=inliers.get(best["capture_id"]),
     )
+
+
+def _said(best: Match, found: Mapping[str, Sequence[Match]], copies: Copies) -> dict[str, bool]:
+    """Whether each source by itself finds the place of the best match: its first that is no copy of that, nor of what
+    another said before. One that has only copies says nothing."""
+    witnesses, said = [best], dict[str, bool]()
+    for source, matches in found.items():
+        own = (match for match in matches if not any(copies.are(witness, match) for witness in witnesses))
+        if witness := next(own, None):
+            witnesses.append(witness)
+            apart_m = distance_m(best["lon"], best["lat"], witness["lon"], witness["lat"])
+            said[source] = apart_m <= SAME_PLACE_M
+    return said
 
 
 def covering(best: Match) -> list[str]:
@@ -96,11 +109,3 @@ def _margin(matches: pl.DataFrame) -> float:
     """Where all matches are of one place, the last of them: what comes after is less alike than that."""
     elsewhere = matches.filter(pl.col("distance_m") > OTHER_PLACE_M)["score"]
     return float(matches["score"][0] - (elsewhere[0] if len(elsewhere) else matches["score"][-1]))
-
-
-def _agrees(best: Match, found: Sequence[Match], copies: Set[str]) -> bool | None:
-    """Whether a source by itself finds the same place; None if all it has are copies of the best match."""
-    for match in found:
-        if match["capture_id"] not in copies and not is_copy(best, match):
-            return distance_m(best["lon"], best["lat"], match["lon"], match["lat"]) <= SAME_PLACE_M
-    return None

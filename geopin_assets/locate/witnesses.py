@@ -5,8 +5,10 @@ by a second, or leave creators out: then the photos themselves tell, by vectors 
 witnesses say (`terms.py`). A panorama's views are one match already (`search.py`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import combinations
 from math import sqrt
 from typing import Any
 
@@ -43,27 +45,39 @@ def is_copy(one: Match, other: Match) -> bool:
     return apart_s == 0 and apart_m <= SAME_MOMENT_M
 
 
-def twins(best: Match, matches: Iterable[Match], index: Searchable) -> frozenset[str]:
-    """Captures among these, close by, whose vectors are nearly that of the best match.
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Which of some matches are one witness: by what is said of them, and by their vectors."""
 
-    Vectors are asked for only where the likeness to the photo leaves that open: two unit vectors are not farther apart
-    than their cosines to any third one allow.
-    """
-    apart = sqrt(2 - 2 * TWIN)
-    near = {
-        match["vector_id"]: match["capture_id"]
-        for match in matches
-        if abs(match["score"] - best["score"]) <= apart
-        and distance_m(best["lon"], best["lat"], match["lon"], match["lat"]) <= SAME_DRIVE_M
-        and not is_copy(best, match)
-    }
-    asked = list(near)[: IDS_PER_GET - 1]
-    if not asked:
-        return frozenset()
-    stored = index.get([best["vector_id"], *asked])
-    vectors = dict(zip(stored["vector_id"], np.array(stored["embedding"].to_list(), np.float64), strict=True))
-    mine = vectors.pop(best["vector_id"], None)
-    return frozenset(near[id_] for id_, other in vectors.items() if mine is not None and _cosine(mine, other) >= TWIN)
+    vectors: Mapping[str, NDArray[np.float64]]
+
+    @classmethod
+    def among(cls, matches: Sequence[Match], index: Searchable) -> "Copies":
+        """Vectors are asked for only where the likeness to the photo leaves open whether two are of one: unit vectors
+        are not farther apart than their cosines to any third one allow."""
+        pairs = (pair for pair in combinations(matches, 2) if not is_copy(*pair) and _may_be_twins(*pair))
+        ids = sorted({match["vector_id"] for pair in pairs for match in pair})
+        asked = [index.get(ids[first : first + IDS_PER_GET]) for first in range(0, len(ids), IDS_PER_GET)]
+        stored = ((id_, vector) for part in asked for id_, vector in part.select("vector_id", "embedding").iter_rows())
+        return cls({id_: np.array(vector, np.float64) for id_, vector in stored})
+
+    def are(self, one: Match, other: Match) -> bool:
+        """Whether these two, of the same matches, are."""
+        if is_copy(one, other):
+            return True
+        mine, theirs = self.vectors.get(one["vector_id"]), self.vectors.get(other["vector_id"])
+        if mine is None or theirs is None or not _may_be_twins(one, other):
+            return False
+        return _cosine(mine, theirs) >= TWIN
+
+
+def _may_be_twins(one: Match, other: Match) -> bool:
+    return abs(one["score"] - other["score"]) <= sqrt(2 - 2 * TWIN) and is_near(one, other)
+
+
+def is_near(one: Match, other: Match) -> bool:
+    """Whether one drive passes both within moments."""
+    return distance_m(one["lon"], one["lat"], other["lon"], other["lat"]) <= SAME_DRIVE_M
 
 
 def _cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -81,6 +95,6 @@ def _apart_s(one: Match, other: Match) -> float | None:
     return None if here is None or there is None else abs((here - there).total_seconds())
 
 
-def _time(text: str | None) -> datetime | None:
-    time = datetime.fromisoformat(text) if text else None
+def _time(said: datetime | str | None) -> datetime | None:
+    time = datetime.fromisoformat(said) if isinstance(said, str) else said
     return None if time is None or (time.minute, time.second, time.microsecond) == (0, 0, 0) else time

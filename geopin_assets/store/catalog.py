@@ -38,7 +38,8 @@ IMAGE_COLUMNS = [
 ]
 REBUILD = "`geopin merge` makes it anew from the raw files, and sets this one aside"
 _THERE = "select 1 from information_schema.tables where table_catalog = current_database() and table_name = ?"
-_WANTED = "(from captures where not_indexed_because is null)"
+_IS_WANTED = "not_indexed_because is null"
+_WANTED = f"(from captures where {_IS_WANTED})"
 """Those that the index should hold."""
 _WITHIN = """and exists (
     select 1 from (select unnest(?::double[]) as west, unnest(?::double[]) as south,
@@ -196,26 +197,27 @@ class Catalog(Counts):
         self, cell_ids: Sequence[str], within: Sequence[Bbox] | None = None, columns: Sequence[str] = CAPTURE_COLUMNS
     ) -> pl.DataFrame:
         """Canonical captures of some cells, ordered by capture_id; of those only what is in one of the boxes."""
-        return self._select("captures", columns, cell_ids, within)
+        return self._select(columns, cell_ids, within=within)
 
     def places(self, cell_ids: Sequence[str]) -> pl.DataFrame:
         """capture_id and cell_id of the same."""
-        return self._select("captures", ["capture_id", "cell_id"], cell_ids)
+        return self._select(["capture_id", "cell_id"], cell_ids)
 
     def wanted(self, cell_ids: Sequence[str], columns: Sequence[str] = IMAGE_COLUMNS) -> pl.DataFrame:
         """Of those that the index should hold some columns, by default what embedding needs."""
-        return self._select(_WANTED, columns, cell_ids)
+        return self._select(columns, cell_ids, _IS_WANTED)
 
     def counts_by_cell(self, cell_ids: Sequence[str]) -> dict[str, int]:
         """Captures per cell; cells without one are not in it."""
         with self._database.connect(read_only=True) as db:
-            is_one = f"{near_cells(db, cell_ids)} and cell_id in (select unnest(?::varchar[]))"
-            sql = f"select cell_id, count(*) from captures where {is_one} group by cell_id"  # noqa: S608
+            sql = f"""with close as materialized (select cell_id from captures where {near_cells(db, cell_ids)})
+                      select cell_id, count(*) from close where cell_id in (select unnest(?::varchar[])) group by all"""  # noqa: S608
             return dict(db.execute(sql, [list(cell_ids)]).fetchall())
 
     def failures(self, cell_ids: Sequence[str]) -> pl.DataFrame:
         """Embedding failures of some cells, ordered by capture_id."""
-        return self._select("embedding_failures", FAILURE_COLUMNS, cell_ids)
+        columns, those = ", ".join(FAILURE_COLUMNS), "cell_id in (select unnest(?::varchar[])) order by capture_id"
+        return self.query(f"select {columns} from embedding_failures where {those}", [list(cell_ids)])  # noqa: S608
 
     def size(self, *, are_wanted: bool = False) -> tuple[int, int]:
         """How many captures there are, or should be in the index, and how many of them are panoramas."""
@@ -234,8 +236,8 @@ class Catalog(Counts):
 
     def with_images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
         """capture_id and cell_id of wanted captures whose image could be had at the last try, or was not tried yet."""
-        table = f"{_WANTED} anti join embedding_failures using (capture_id)"
-        return self._select(table, ["capture_id", "cell_id"], cell_ids)
+        had = f"{_IS_WANTED} and capture_id not in (select capture_id from embedding_failures)"  # noqa: S608
+        return self._select(["capture_id", "cell_id"], cell_ids, had)
 
     def cells_with_images(self) -> list[str]:
         """Cells with a wanted capture whose image could be had at the last try, or was not tried yet."""
@@ -317,16 +319,15 @@ class Catalog(Counts):
         db.execute("insert into generations values (?, ?, ?)", row)
 
     def _select(
-        self, table: str, columns: Sequence[str], cell_ids: Sequence[str], within: Sequence[Bbox] | None = None
+        self, columns: Sequence[str], cell_ids: Sequence[str], which: str = "true", within: Sequence[Bbox] | None = None
     ) -> pl.DataFrame:
+        """Of the captures of some cells those of which that is true. What is asked of other columns comes afterwards:
+        DuckDB would read them of all captures."""
         sides = () if within is None else ("west", "south", "east", "north")
         boxes = [[getattr(box, side) for box in within or ()] for side in sides]
-        is_within = _WITHIN if boxes else ""
+        asked = ", ".join(dict.fromkeys([*columns, "capture_id", "cell_id", "lon", "lat", "not_indexed_because"]))
+        those = f"cell_id in (select unnest(?::varchar[])) and {which} {_WITHIN if boxes else ''}"
         with self._database.connect(read_only=True) as db:
-            is_near = near_cells(db, cell_ids) if table != "embedding_failures" else "true"
-            return frame(
-                db,
-                f"select {', '.join(columns)} from {table} where {is_near} and cell_id in (select unnest(?::varchar[]))"  # noqa: S608
-                f" {is_within} order by capture_id",
-                [list(cell_ids), *boxes],
-            )
+            sql = f"""with close as materialized (select {asked} from captures where {near_cells(db, cell_ids)})
+                      select {", ".join(columns)} from close where {those} order by capture_id"""  # noqa: S608
+            return frame(db, sql, [list(cell_ids), *boxes])

@@ -28,6 +28,8 @@ from geopin_assets.store.reading import of_this_process, quoted
 SQL = files("geopin_assets.store")
 REBUILD = "Move it away and materialize `catalog`: everything in it is made again from the raw files"
 _BITS = 65_536
+_FEW = 2_000
+"""Keys that are worth comparing one by one with those of rows that share a bit with one of them."""
 _DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could not read enough bytes from file")
 _log = logging.getLogger(__name__)
 
@@ -161,10 +163,14 @@ def near(keys: Iterable[int]) -> str:
     A scan asks it of that column alone, 4 ns a row however many cells they are, and reads the others where it holds;
     with `in` or a join it reads all columns of all rows first.
     """
+    if len(known := sorted(set(keys))) == 1:
+        return f"cell_key = {known[0]}"
     bits = bytearray(b"0" * _BITS)
-    for key in keys:
+    for key in known:
         bits[key % _BITS] = ord("1")
-    return f"get_bit('{bits.decode()}'::bit, try_cast(cell_key % {_BITS} as int)) = 1"
+    is_near = f"get_bit('{bits.decode()}'::bit, try_cast(cell_key % {_BITS} as int)) = 1"
+    is_one = f"list_contains([{', '.join(map(str, known))}]::uinteger[], cell_key)" if len(known) <= _FEW else "true"
+    return f"case when {is_near} then {is_one} else false end"
 
 
 def near_cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str]) -> str:

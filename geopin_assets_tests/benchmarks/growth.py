@@ -27,6 +27,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import polars as pl
 
 from geopin_assets.cells import cell_ids
 from geopin_assets.definitions import defs
@@ -94,12 +95,15 @@ class Place:
         (store,) = self.search_index.stores()
         return RowTarget(store, TABLES["captures"])
 
-    def change(self, cells: Sequence[str], number: int) -> None:
+    def change(self, cells: Sequence[str], *, changed: int = 5) -> None:
+        """Another crawl of them: with that many captures turned, gone and new, or as the first one was."""
+        newest = self.storage.catalog().query("select coalesce(max(number), 1) from crawl_cells").item()
         for cell_id in cells:
-            write_cell(self.storage.raw(), cell_id, EACH, number, changed=5)
+            write_cell(self.storage.raw(), cell_id, EACH, newest + 1, changed=changed)
 
     def merge(self, cells: Sequence[str]) -> None:
-        assert self.storage.catalog().merge(cells, self.storage.raw()).cells.height == len(cells)
+        report = self.storage.catalog().merge(cells, self.storage.raw())
+        assert report.cells.height == report.cells.filter(pl.col("inserted") > 0).height == len(cells)
 
     def plan(self, cells: Sequence[str]) -> None:
         assert build_plan(frames_of(desired_rows(self.storage, cells)), cells, self.target, self.search_index.ledger())
@@ -121,14 +125,17 @@ class Place:
     def steps(self, touched: Sequence[int]) -> Iterator[dict[str, Any]]:
         """What each step takes; of those that count everything nothing is touched. Before the first, what a process
         loads once is loaded."""
-        self.change(self.cells[:1], 2)
-        for of_cells in (self.merge, self.plan, self.ask_ledger):
-            of_cells(self.cells[:1])
+        self.change(self.cells)
+        self.storage.catalog().merge(self.cells, self.storage.raw())
+        self.plan(self.cells[:1])
+        self.ask_ledger(self.cells[:1])
         for name, step in (("coverage", self.count_coverage), ("integrity", self.count_integrity)):
             yield {"step": name, "touched": 0} | cost_of(step)
-        for number, count in enumerate(touched, 3):
+        for count in touched:
             cells = self.cells[:count]
-            self.change(cells, number)
+            self.change(cells, changed=0)
+            self.storage.catalog().merge(cells, self.storage.raw())
+            self.change(cells)
             for name, of_cells in (("merge", self.merge), ("publish plan", self.plan), ("ledger", self.ask_ledger)):
                 yield {"step": name, "touched": count} | cost_of(lambda of=of_cells, some=cells: of(some))  # type: ignore[misc]
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,8 +28,6 @@ MOST_S, START_MOST_S = 2.0, 3.0
 
 def inside(streets: int, answers: int) -> dict[str, float]:
     """What the process of its own measures, in CPU seconds."""
-    import torch
-
     from geopin_assets.embedding.model.checkpoints import Architecture
     from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
     from geopin_assets.embedding.model.inference import TorchEmbedder
@@ -40,10 +39,7 @@ def inside(streets: int, answers: int) -> dict[str, float]:
     from geopin_assets.locate.verify import Verifier
     from geopin_assets_tests.locate.weights import find_weights
 
-    torch.manual_seed(0)
-    known_by = (
-        Thumbnail()
-    )  # what matches is found by; the network's vectors, with random weights, are made for their cost
+    known_by = Thumbnail()  # matches are found by it; the network's vectors, of random weights, are made for their cost
     architecture = Architecture("cosplace", "ResNet50", 512)
     embedder, weights = TorchEmbedder(CosPlaceNetwork("ResNet50", 512), architecture.model("random")), find_weights()
     verifier = Verifier(weights) if weights else None
@@ -53,6 +49,7 @@ def inside(streets: int, answers: int) -> dict[str, float]:
 
     from geopin_assets.sandbox.streets.images import shot_jpeg
     from geopin_assets_tests.benchmarks.locate_sandbox import drawn, painted, seen
+    from geopin_assets_tests.embedding.kept_decoders import KeptDecoders
     from geopin_assets_tests.embedding.memory_fetcher import MemoryFetcher
     from geopin_assets_tests.locate.places import indexed
 
@@ -62,20 +59,21 @@ def inside(streets: int, answers: int) -> dict[str, float]:
     jpegs = {url: shot_jpeg(captures[id_][1], 1024) for url, id_ in served.items()}
     known = pl.DataFrame([{"capture_id": id_, "source_capture_id": id_, "image_url": url, "image_version": ""}
                           for url, id_ in served.items()])  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="geopin-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="geopin-bench-") as folder, closing(KeptDecoders()) as decoders:
         locator = Locator(*indexed(Path(folder), shown), "thumbnail", "v1", None)
 
         def answer(photo: bytes, kept: Path) -> tuple[float, int]:
             """CPU seconds, and how many matches were verified."""
-            before = Cost.now()
+            before, decoding = Cost.now(), decoders.cpu_s()
             frames, compare = frames_of(read_photo(photo), embedder.model.side_px), None
             if verifier:
                 features = KeptFeatures(kept, verifier.model_id)
-                compared = Comparison(verifier, lambda _: known, MemoryFetcher(jpegs), lambda _: {}, features)
+                compared = Comparison(verifier, lambda _: known, MemoryFetcher(jpegs), lambda _: {}, features, decoders)
                 compare = partial(compared.inliers, frames)
             views_of(frames, embedder)
             found = locator.locate(views_of(frames, known_by), compare=compare, verify=VERIFIED)
-            return (Cost.now() - before).cpu_s, sum(match.inliers is not None for match in found.matches)
+            cpu_s = (Cost.now() - before).cpu_s + decoders.cpu_s() - decoding
+            return cpu_s, sum(match.inliers is not None for match in found.matches)
 
         shot = next(iter(captures.values()))[1]
         photos = [shot_jpeg(replace(shot, right_m=0.5 + n / 10), 1024) for n in range(answers + 1)]

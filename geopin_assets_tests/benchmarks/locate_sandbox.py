@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Image
+from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.calibrating import calibrate, cross_fitted, final
-from geopin_assets.locate.confidence import Calibration
+from geopin_assets.locate.confidence import Calibration, at_most
 from geopin_assets.locate.evaluation import SAME_WAY_DEG, Answer, Question, ask, degrees_between
 from geopin_assets.locate.figures import Figures, figures
 from geopin_assets.locate.judging import UNDECIDED, judge
-from geopin_assets.locate.terms import SAME_PLACE_M
+from geopin_assets.locate.search import search
+from geopin_assets.locate.terms import SAME_PLACE_M, covering
 from geopin_assets.locate.verify import Features, Verifier
 from geopin_assets.locate.witnesses import Match
 from geopin_assets.sandbox.streets.images import draw
@@ -108,7 +110,7 @@ def drawn(captures: Mapping[str, tuple[float, Shot]]) -> dict[str, Image]:
 
 def seen(captures: Mapping[str, tuple[float, Shot]], pictures: Mapping[str, Image]) -> list[Shown]:
     model = Thumbnail()
-    looks = model.embed([model.preprocess(picture) for picture in pictures.values()])
+    looks = model.embed([model.preprocess(pictures[id_]) for id_ in captures])
     return [
         Shown(
             shot.name, shot.drive.source, at_m, look, shot.drive.creator, shot.captured_at, heading_deg=shot.heading_deg
@@ -151,8 +153,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         compare = points.of_question if points else None
         answers = list(ask(questions(shown, _streets(captures)), index, store, compare, chosen.verify))
         nowhere = list(ask(questions(strange, _streets(unknown)), index, store, compare, chosen.verify))
-        again = list(questions(shown, _streets(captures)))
-        without = {source: list(ask(again, index, store, removed=(source,))) for source in SOURCES}
+        asked = [answer.question for answer in answers]
+        without = {source: _without(source, asked, index, store) for source in SOURCES}
     print(f"{machine()}; {len(captures)} captures of {chosen.streets} streets, {len(unknown)} photos of others")
     by_likeness, plainly = list(map(_plain, answers)), list(map(_plain, nowhere))
     columns = {"by likeness": (by_likeness, plainly)} | ({"with matching points": (answers, nowhere)} if points else {})
@@ -188,7 +190,7 @@ def _print_nowhere(columns: Mapping[str, tuple[list[Answer], list[Answer]]], cap
         told = np.array([calibration.status(each) for each in calibration.confidences_of([a.terms for a in strange])])
         columns_told[name] = [
             f"{calibration.found_from:.2f}",
-            _of(told == "found"),
+            f"{_of(told == 'found')}, with 95 % at most {at_most(int((told == 'found').sum()), len(told)):.3f}",
             _of(told == "not_covered"),
             _of(status[alone & ~moved] == "found"),
             _of(status[moved] == "found"),
@@ -240,18 +242,25 @@ def _print_figures(told: Mapping[str, Figures]) -> None:
     print_table(["", *told], rows)
 
 
-def _print_removals(everything: Sequence[Answer], without: Mapping[str, Sequence[Answer]]) -> None:
+def _without(source: str, asked: Sequence[Question], index: Searchable, store: Readable) -> dict[str, bool]:
+    """Captures that a third source shows: whether each is placed right at once were this one not indexed."""
+    right = {}
+    for question in asked:
+        if question.source != source and set(covering(question.row)) - {source}:
+            where = {"source": {"$nin": [source, question.source]}}
+            found = search(question.views, index, store, 1, where=where)
+            right[question.row["capture_id"]] = bool(found.height) and question.errors_m(found)[0] <= SAME_PLACE_M
+    return right
+
+
+def _print_removals(everything: Sequence[Answer], without: Mapping[str, Mapping[str, bool]]) -> None:
     """Of questions that another source than the removed one shows: right at once with it and without."""
     rows = []
-    for source, answers in without.items():
-        left = {a.question.row["capture_id"]: a for a in answers if set(a.others) - {source}}
-        before = [a for a in everything if a.question.row["capture_id"] in left]
-        asked = [a for a in everything if a.question.is_solvable and a.question.source != source]
-        shares = [
-            float(np.mean([a.error_m <= 25 for a in each])) if each else 0.0 for each in (before, [*left.values()])
-        ]
-        lost = sum(not set(a.others) - {source} for a in asked) / max(1, len(asked))
-        rows.append([source, f"{shares[0]:.3f}", f"{shares[1]:.3f}", f"{lost:.3f}"])
+    for source, right in without.items():
+        others = [a for a in everything if a.question.is_solvable and a.question.source != source]
+        before = [a.error_m <= SAME_PLACE_M for a in others if a.question.row["capture_id"] in right]
+        shares = np.mean(before or [0.0]), np.mean([*right.values()] or [0.0]), 1 - len(right) / max(1, len(others))
+        rows.append([source, *(f"{share:.3f}" for share in shares)])
     print_table(["removed", "right before", "right without", "no longer shown by any"], rows)
 
 

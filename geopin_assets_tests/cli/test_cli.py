@@ -7,7 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from geopin_assets.cells import cell_at, cell_facts
+from geopin_assets.cli.locate import area_of
 from geopin_assets.cli.main import app
+from geopin_assets.errors import ConfigurationError
 from geopin_assets.grid import Bbox
 from geopin_assets.sources import SOURCES
 from geopin_assets.store.catalog import Catalog
@@ -148,6 +150,31 @@ def test_a_photo_that_is_not_there_is_one_line(geopin: Geopin) -> None:
 def test_a_photo_that_is_no_image_is_one_line(geopin: Geopin, tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("no image")
     assert "notes.jpg" in complaint(geopin("locate", str(tmp_path / "notes.jpg")))
+
+
+@pytest.mark.parametrize(
+    ("region", "near", "reason"),
+    [
+        ("", "52.37,4.89", "LAT,LON,KM"),
+        ("", "4.89,152.37,1,1", "LAT,LON,KM"),
+        ("", "95,4.89,2", "latitude"),
+        ("", "52.37,4.89,-2", "above 0"),
+        ("", "52.37,4.89,nan", "above 0"),
+        ("", "52.37,4.89,2000", "1,000 at most"),
+        ("", "0,0,5", "nothing of the grid"),
+        ("nh-amsterdam", "51.5,4.0,5", "nothing of --region nh-amsterdam"),
+        ("atlantis", "", "no region"),
+    ],
+)
+def test_where_nothing_can_be_is_not_searched(region: str, near: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        area_of(region, near)
+
+
+def test_a_report_that_has_no_place_is_refused_before_anything_is_asked(geopin: Geopin, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(encoded(smooth(640, 480)))
+    refused = geopin("locate", str(tmp_path / "photo.jpg"), "--report", str(tmp_path / "none" / "out.html"))
+    assert "no folder" in complaint(refused)
 
 
 def test_locating_before_anything_is_published_says_what_to_do(geopin: Geopin, tmp_path: Path) -> None:

@@ -220,16 +220,19 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, make: Callable[[Pa
 def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
     for path in (tmp_path / "a.jpg", Path("/dev/zero"), tmp_path):
-        with pytest.raises(ConfigurationError, match="no photo at"):
+        with pytest.raises(ConfigurationError, match=r"no photo at|not a plain file"):
             read_photo(path)
 
 
 def test_bad_photos_given_to_the_command_are_each_told_their_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before anything is opened: an installation without an index still says what is wrong with the photo."""
     monkeypatch.setenv("GEOPIN_DATA", str(tmp_path / "data"))
     (tmp_path / "bomb.jpg").write_bytes(REFUSED["bomb, JPEG"][0])
     with pytest.raises(ConfigurationError, match="too_many_pixels"):
         locate_and_print([tmp_path / "bomb.jpg"], 10, None, 0, None, is_json=False)
+    assert locate_and_print([tmp_path / "bomb.jpg"], 10, None, 0, None, is_json=True) == 1
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["photo"].endswith("bomb.jpg") and "too_many_pixels" in told["error"]
     assert not (tmp_path / "data").exists()

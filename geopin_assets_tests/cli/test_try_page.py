@@ -31,7 +31,8 @@ MATCH = Reference(
 )  # fmt: skip
 FOUND = Location(
     "found", 52.373, 4.893, 21.0, 90.0, "device", 0.93, ["118 matching points with the best match", EVIL],
-    [Place(52.38, 4.9, 0.06, 0.8, "b:1")], [MATCH, replace(MATCH, rank=2, lat=52.3732, distance_m=22.0)], "model", "v1",
+    [Place(52.38, 4.9, 0.06, 0.8, "b:1")],
+    [MATCH, replace(MATCH, rank=2, lat=52.3732, distance_m=22.0, trust=0.4)], "model", "v1",
 )  # fmt: skip
 
 
@@ -115,26 +116,32 @@ def test_a_dropped_photo_is_shown_with_its_place_and_what_strangers_wrote_stays_
         assert "Found · confidence 93 %" in text
         assert "52.373000, 4.893000 within 21 m (68 %), facing 90°" in text
         assert "118 matching points" in text
+        assert text.count("contradicted by other sources") == 1
         assert "or 52.380000, 4.900000 (6 %" in text
         assert "CC-BY-SA-4.0" in text
         assert EVIL in text
         assert page.locator("svg circle").count() >= 4
         assert page.locator("a[href^='javascript']").count() == 0
         assert page.title() == "Where was this taken?"
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, "whole on a telephone"
 
 
 @needs_chromium
 def test_a_report_shows_the_same_without_any_server(tmp_path: Path) -> None:
     from numpy import zeros
 
-    shown = [(f"{EVIL}.jpg", picture(zeros((40, 60, 3), "uint8")), FOUND)]
+    nowhere = replace(FOUND, status="not_covered", confidence=0.16)
+    shown = [(f"{EVIL}.jpg", picture(zeros((40, 60, 3), "uint8")), FOUND), ("nowhere.jpg", "", nowhere)]
     text = report(shown, {"notes.jpg": f"not_an_image {EVIL}"}, datetime(2026, 11, 29, 10, tzinfo=UTC))
     (tmp_path / "out.html").write_text(text, encoding="utf-8")
     with browser_page(tmp_path) as page:
         page.set_content((tmp_path / "out.html").read_text(encoding="utf-8"))
         page.wait_for_selector(".match")
         assert "Found · confidence 93 %" in page.inner_text("main")
-        assert "2 photos, asked of the index on 2026-11-29" in page.inner_text("body")
+        assert "3 photos, asked of the index on 2026-11-29" in page.inner_text("body")
+        assert "most alike, with confidence 16 %: 52.373000" in page.inner_text("main")
+        assert page.locator("svg").count() == 1, "no map of what is not there"
         assert f"not_an_image {EVIL}" in page.inner_text("main")
         assert page.locator("#drop").count() == 0
         assert page.title() == "Where was this taken?"

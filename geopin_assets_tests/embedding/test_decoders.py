@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from geopin_assets.embedding import decoders
-from geopin_assets.embedding.decoders import Decoder, Decoders, Limits, decode_apart
+from geopin_assets.embedding.decoders import Decoder, Decoders, Limits
 from geopin_assets.embedding.decoding import PANORAMA_AT_LEAST, decode_image
 from geopin_assets.embedding.protocol import Failure, FailureReason
 from geopin_assets_tests.embedding.pictures import black_png, encoded, gray_jpeg, patched_jpeg, smooth
@@ -167,15 +167,16 @@ time.sleep(60)
 
 def test_a_program_that_cannot_start_one_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoders, "_COMMAND", "raise SystemExit(3)")
-    with pytest.raises(decoders.TransientError, match="ended with 3"):
-        decode_apart(encoded(PICTURE))
+    with Decoders() as started, started.lent() as decoder, pytest.raises(decoders.TransientError, match="ended with 3"):
+        decoder.decode(encoded(PICTURE))
 
 
 def test_an_answer_that_makes_no_sense_is_a_failure_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); s.sendall(b'1'); s.recv(16)"
     for answer in ("b'\\x09' * 17", "b'\\0' + b'\\xff' * 16", "b'\\1' + b'\\xff' * 16", "b''"):
         monkeypatch.setattr(decoders, "_COMMAND", f"{said}; s.sendall({answer})")
-        got = decode_apart(encoded(PICTURE))
+        with Decoders() as started, started.lent() as decoder:
+            got = decoder.decode(encoded(PICTURE))
         assert isinstance(got, Failure) and got.reason is FailureReason.CRASHED
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from geopin_assets.defs.running.takedown import Takedown
 from geopin_assets.errors import GeoPinError
-from geopin_assets.exchange.exporting import export, places, withdraw
+from geopin_assets.exchange.exporting import export, places, remember, withdraw
 from geopin_assets.exchange.manifest import read_entry, read_manifest
 from geopin_assets.exchange.snapshot import searched_model
 from geopin_assets.files.folder_store import FolderStore
@@ -112,8 +112,7 @@ def test_a_takedown_takes_a_capture_out_of_every_publication_of_an_installation(
     model = searched_model(place.embedding, place.search_index)
     for store in (elsewhere, place.storage.exports()):
         export(place.storage, model, CELLS, "amsterdam", store)
-    assert [store.address() for store in places(place.storage)] == [store.address() for store in
-        (place.storage.exports(), elsewhere)]  # fmt: skip
+    assert places(place.storage) == [place.storage.exports().address(), elsewhere.address()]
     gone = content_of(elsewhere)["captures"]["capture_id"][0]
     takedown = Takedown((gone,), place.storage, place.search_index)
     found = takedown.begin("asked for")
@@ -130,12 +129,16 @@ def test_a_takedown_takes_a_capture_out_of_every_publication_of_an_installation(
     assert late not in content_of(slow)["captures"]["capture_id"]
 
 
-def test_a_publication_that_cannot_be_read_is_told_and_the_takedown_goes_on(ran: Ran) -> None:
+def test_a_publication_that_cannot_be_read_is_told_and_the_takedown_goes_on(ran: Ran, tmp_path: Path) -> None:
     place = ran.platform
     place.storage.exports().put("manifest.json", b"{")
+    remember(place.storage, FolderStore(gone := tmp_path / "gone"))
+    gone.write_text("no folder any more")
     takedown = Takedown(("panoramax:unknown",), place.storage, place.search_index)
     results = {r.asset: r for r in takedown.finish(place.definitions, ran.instance, takedown.begin(""))}
     assert "none of ours" in results["publications"].failed[place.storage.exports().address()]
+    assert "not a folder" in results["publications"].failed[str(gone)]
+    assert [trace.capture_id for trace in takedown.traces()] == [None, None]
     assert "none of ours" in takedown.traces()[0].place
     with pytest.raises(GeoPinError):
         withdraw(place.storage.exports(), World().listed(), now=START, takedown_days=7)

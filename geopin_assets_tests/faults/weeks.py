@@ -4,12 +4,16 @@ Here: crawling, merging, embedding, taking down and publishing, into either back
 published then. Not here: the world (`world.py`), or what is right (`test_weeks.py`).
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import lancedb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -19,6 +23,7 @@ from geopin_assets.defs.assets.embeddings import cell_tasks
 from geopin_assets.defs.assets.raw import store_cell
 from geopin_assets.embedding.pipeline import embed_cells
 from geopin_assets.errors import GeoPinError
+from geopin_assets.index.protocol import VectorIndex
 from geopin_assets.index.stores import Backend, CloudflareBackend
 from geopin_assets.platform import parts
 from geopin_assets.platform.evidence import Evidence
@@ -119,17 +124,43 @@ class Platform:
         (rows,) = self.index.metadata().parts
         (index,) = self.index.vectors(self.index.publishing(self.model)).parts
         is_there = index.name in self.index.backend().indexes()
-        ids = sorted(index.ids()) if is_there else []
-        found = [index.get(ids[start : start + AT_ONCE]) for start in range(0, len(ids), AT_ONCE)]
+        found = list(self._vectors(index)) if is_there else []
         return Published(
             rows.query("SELECT * FROM captures"),
             rows.query("SELECT * FROM vectors"),
             {id_: values for some in found for id_, values in some.select("vector_id", "embedding").iter_rows()},
         )
 
+    def _vectors(self, index: VectorIndex) -> Iterator[pl.DataFrame]:
+        """Of a folder all at once, by LanceDB alone; of Cloudflare as many as it gives."""
+        if not self.emulator:
+            folder = self.index.settings().index_dir / "vectors"
+            yield pl.DataFrame(lancedb.connect(folder).open_table(index.name).to_arrow())
+            return
+        ids = sorted(index.ids())
+        yield from (index.get(ids[start : start + AT_ONCE]) for start in range(0, len(ids), AT_ONCE))
+
+
+@cache
+def _prepared() -> "TemporaryDirectory[str]":
+    """An installation that published nothing yet: what is born in it is so once."""
+    folder = TemporaryDirectory()
+    with _platform_in(Path(folder.name), is_hosted=False) as platform:
+        platform.merge()
+        platform.publish()
+    return folder
+
 
 @contextmanager
 def platform_in(folder: Path, *, is_hosted: bool) -> Iterator[Platform]:
+    if not is_hosted:
+        shutil.copytree(_prepared().name, folder, dirs_exist_ok=True)
+    with _platform_in(folder, is_hosted=is_hosted) as platform:
+        yield platform
+
+
+@contextmanager
+def _platform_in(folder: Path, *, is_hosted: bool) -> Iterator[Platform]:
     settings = Settings.from_env({"GEOPIN_PROFILE": "sandbox", "GEOPIN_DATA": str(folder)})
     clock, backend, emulator = Clock(), None, None
     with ExitStack() as stack:

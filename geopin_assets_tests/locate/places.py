@@ -4,6 +4,7 @@ Here: the index, its rows, and the captures as questions. Not here: answers.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +15,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from geopin_assets.geo import destination
+from geopin_assets.index.cloudflare import D1Store, VectorizeIndex
 from geopin_assets.index.covering import WITHIN_M, covered_by
 from geopin_assets.index.embedded.lance import LanceIndex
 from geopin_assets.index.embedded.sqlite import SqliteStore
 from geopin_assets.index.limits import VECTORS_PER_UPSERT
-from geopin_assets.index.protocol import vector_schema
+from geopin_assets.index.protocol import MetadataStore, VectorIndex, vector_schema
+from geopin_assets.index.stores import SearchedIndex, SearchedStore, Shards
 from geopin_assets.locate.evaluation import Question
 from geopin_assets.locate.samples import Around
+from geopin_assets_tests.cloudflare import Limits
+from geopin_assets_tests.index.cloudflare.emulated import emulated, wait_by
+from geopin_assets_tests.index.frames import Clock
 
 DIM = 32
 DAM = (4.8936, 52.3731)
@@ -60,34 +66,53 @@ class Shown:
 
 def indexed(folder: Path, shown: Sequence[Shown]) -> tuple[LanceIndex, SqliteStore]:
     """An index and a store that hold these captures."""
-    dim = len(shown[0].looks) if shown else DIM
-    index, store = LanceIndex(folder, "test", dim), SqliteStore(folder / "rows.sqlite")
+    index, store = (
+        LanceIndex(folder, "test", len(shown[0].looks) if shown else DIM),
+        SqliteStore(folder / "rows.sqlite"),
+    )
+    fill(index, store, shown, shown)
+    return index, store
+
+
+@contextmanager
+def sharded(folder: Path, shown: Sequence[Shown], shards: int) -> Iterator[tuple[SearchedIndex, SearchedStore]]:
+    """The same at Cloudflare's stand-in, in so many indexes and databases."""
+    clock, dim, names = Clock(), len(shown[0].looks), [f"test-{number}" for number in range(shards)]
+    with emulated(folder, clock, limits=Limits(min_dimensions=dim)) as (api, _):
+        wait = wait_by(clock)
+        indexes: Shards[VectorIndex] = Shards(tuple(VectorizeIndex(api, name, dim, wait=wait) for name in names))
+        stores: Shards[MetadataStore] = Shards(tuple(D1Store(api, name, wait=wait) for name in names))
+        for number, (index, store) in enumerate(zip(indexes.parts, stores.parts, strict=True)):
+            fill(index, store, [each for each in shown if indexes.number(each.cell_id) == number], shown)
+        yield SearchedIndex(indexes), SearchedStore(stores)
+
+
+def fill(index: VectorIndex, store: MetadataStore, shown: Sequence[Shown], of: Sequence[Shown]) -> None:
+    """Have them hold these captures, `of` all that there are."""
     index.create()
     store.migrate()
     vectors = {
         "vector_id": [f"{each.capture_id}/00" for each in shown],
-        "embedding": np.array([each.looks for each in shown]).reshape(-1, dim),
+        "embedding": np.array([each.looks for each in shown]).reshape(-1, index.dim),
         "source": [each.source for each in shown],
         "cell_block": [each.cell_block for each in shown],
         "captured_year": [2024] * len(shown),
     }
-    for part in pl.DataFrame(vectors, schema=vector_schema(dim)).iter_slices(VECTORS_PER_UPSERT):
+    for part in pl.DataFrame(vectors, schema=vector_schema(index.dim)).iter_slices(VECTORS_PER_UPSERT):
         index.upsert(part)
-    places = pl.DataFrame(
-        {
-            "source": [each.source for each in shown],
-            "lon": [east(each.at_m)[0] for each in shown],
-            "lat": [east(each.at_m)[1] for each in shown],
-        }
-    )
-    store.upsert("captures", _rows(shown, places.with_columns(covered_by=covered_by(places, places))))
+    places = _places(shown)
+    store.upsert("captures", _rows(shown, places.with_columns(covered_by=covered_by(places, _places(of)))))
     doubts = [{"capture_id": each.capture_id, "trust": each.trust, "reason": "moved"} for each in shown if each.trust]
     if doubts:
         store.upsert("doubts", pl.DataFrame(doubts))
     ids = {"vector_id": vectors["vector_id"], "capture_id": [each.capture_id for each in shown]}
     headings = pl.Series([each.heading_deg for each in shown])
     store.upsert("vectors", pl.DataFrame(ids).with_columns(view=0, heading_deg=headings))
-    return index, store
+
+
+def _places(shown: Sequence[Shown]) -> pl.DataFrame:
+    lons, lats = zip(*(east(each.at_m) for each in shown), strict=True) if shown else ((), ())
+    return pl.DataFrame({"source": [each.source for each in shown], "lon": lons, "lat": lats})
 
 
 def questions(shown: Sequence[Shown], groups: Sequence[str] | None = None) -> Iterator[Question]:
@@ -106,7 +131,8 @@ def _row_of(each: Shown, near: Sequence[str]) -> dict[str, object]:
     lon, lat = east(each.at_m)
     return {
         "capture_id": each.capture_id, "source": each.source, "lon": lon, "lat": lat,
-        "heading_deg": each.heading_deg, "page_url": "https://example.org/", "thumbnail_url": None,
+        "heading_deg": each.heading_deg, "creator": each.creator, "captured_at": each.captured_at,
+        "page_url": "https://example.org/", "thumbnail_url": None,
         "covered_by": orjson.dumps([str(name) for name in near]).decode(), "attribution": f"© {each.source}",
     }  # fmt: skip
 

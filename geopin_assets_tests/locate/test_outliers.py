@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,6 +90,26 @@ def test_a_room_and_a_turned_photo_are_told_by_points_with_what_lies_beside(tmp_
     blamed = doubts.filter(doubts["trust"] < UNDECIDED)
     assert set(blamed.filter(blamed["reason"] == "unlike")["capture_id"]) == rooms
     assert set(blamed.filter(blamed["reason"] == "turned")["capture_id"]) == turned
+
+
+@pytest.mark.parametrize(
+    ("of_the_copy", "is_asked"),
+    [
+        ({"creator": "Anna", "captured_at": NOW + timedelta(seconds=30)}, False),  # her drive
+        ({"looks": look(1, 0.02)}, False),  # the very photo
+        ({"looks": look(1, 0.02), "at_m": 5_000.0}, True),  # which says that it is elsewhere
+        ({"creator": "Bert", "captured_at": NOW + timedelta(seconds=30)}, True),
+    ],
+)
+def test_a_capture_posted_elsewhere_too_is_not_answered_by_itself(
+    of_the_copy: dict[str, Any], is_asked: bool, tmp_path: Path
+) -> None:
+    photo = Shown("1", "a", 0, look(1), creator="Anna", captured_at=NOW.replace(second=1))
+    copy = replace(Shown("1", "b", 8, look(1, 0.3), captured_at=None), **of_the_copy)
+    other = Shown("2", "b", 900, look(2), captured_at=None)
+    index, store = indexed(tmp_path, [photo, copy, other])
+    asked = (question for question in questions([photo, copy, other]) if question.source == "a")
+    assert bool(list(ask(asked, index, store))) is is_asked
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,21 @@ def test_cross_posted_copies_say_nothing_however_platforms_tell_of_them(
     assert (terms.disagreeing == ("b",)) is (is_witness is None or is_witness is False)
 
 
+@pytest.mark.parametrize(("creator", "later_s", "camera"), [("Anna", 40, 2), (None, 0, 2), (None, 7_200, 1)])
+def test_two_sources_that_one_drive_was_posted_at_are_one_witness(
+    creator: str | None, later_s: int, camera: int, tmp_path: Path
+) -> None:
+    """By its creator, its shutter, or its picture; what else the second has may be a witness."""
+    taken = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
+    posted = Shown("1", "b", 10, look(HERE, 0.3, 1), creator=creator, captured_at=taken)
+    again = taken + timedelta(seconds=later_s)
+    copy = Shown("1", "c", 12, look(HERE, 0.3, camera), creator=creator, captured_at=again)
+    shown = [Shown("1", "a", 0, look(HERE)), posted, copy]
+    assert terms_of(tmp_path / "one", shown).agreeing == ("b",)
+    own = Shown("2", "c", 15, look(HERE, 0.4, 3), captured_at=None)
+    assert terms_of(tmp_path / "two", [*shown, own]).agreeing == ("b", "c")
+
+
 def test_behind_a_copy_a_source_has_a_witness_of_its_own(tmp_path: Path) -> None:
     shown = [
         Shown("1", "a", 0, look(HERE), creator="Anna"),

@@ -3,8 +3,6 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
 from geopin_assets.locate.verify import Verifier, is_installed
 
 
@@ -18,6 +16,8 @@ def find_weights() -> Path | None:
 
 def verifier() -> Verifier:
     """With the published weights."""
+    import pytest  # which benchmarks do without
+
     weights = find_weights()
     if weights is None:
         pytest.skip("XFeat's weights are not installed (dependency group dev)")

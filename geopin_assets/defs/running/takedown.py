@@ -72,14 +72,14 @@ def traces_in_features(storage: Storage, capture_ids: Sequence[str]) -> Iterator
 
 def traces_in_publications(storage: Storage, capture_ids: Sequence[str]) -> Iterator[Trace]:
     """In what was exported, wherever to."""
-    from geopin_assets.exchange.exporting import held_in, places
+    from geopin_assets.exchange.exporting import at, held_in, places
 
-    for store in places(storage):
+    for address in places(storage):
         try:
-            for ids in held_in(store, capture_ids).values():
-                yield from (Trace(capture_id, store.address(), "") for capture_id in ids)
+            for ids in held_in(at(storage, address), capture_ids).values():
+                yield from (Trace(capture_id, address, "") for capture_id in ids)
         except GeoPinError as error:
-            yield Trace(None, f"{store.address()} ({type(error).__name__}: {error})", "", 0)
+            yield Trace(None, f"{address} ({type(error).__name__}: {error})", "", 0)
 
 
 def traces_in_index(storage: Storage, search_index: SearchIndex, capture_ids: Sequence[str]) -> Iterator[Trace]:
@@ -201,20 +201,20 @@ class Takedown:
 
     def _leave_publications(self) -> Iterator[LayerResult]:
         """Out of what others may take: their feeds say so with an entry of their own."""
-        from geopin_assets.exchange.exporting import places, withdraw
+        from geopin_assets.exchange.exporting import at, places, withdraw
         from geopin_assets.exchange.manifest import MANIFEST
         from geopin_assets.exchange.snapshot import takedowns
 
         result, days = LayerResult("publications"), self.storage.settings().takedown_days
-        for store in places(self.storage):
+        for address in places(self.storage):
             try:
-                if not store.has(MANIFEST):
+                if not (store := at(self.storage, address)).has(MANIFEST):
                     continue
                 with self.storage.leases().held(EXCHANGE, what="takedown"):
                     held = withdraw(store, takedowns(self.storage), now=datetime.now(UTC), takedown_days=days)
                 result.totals.update({"withdrawn": held} if held else {})
             except GeoPinError as error:
-                _note(result, store.address(), error)
+                _note(result, address, error)
         if result.totals or result.failed:
             yield result
 

@@ -160,7 +160,7 @@ def weights_sha256(path: Path) -> str:
         about = path.stat()
         sha256 = _sha256(path, about.st_size, about.st_mtime_ns)
     except OSError as error:
-        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} cannot be read: {error}") from error
+        raise ConfigurationError(f"weights in {path} cannot be read: {error}") from error
     _check(path, sha256)
     return sha256
 
@@ -175,15 +175,15 @@ def read_weights(path: Path) -> "tuple[Mapping[str, Tensor], str]":
     try:
         data = read_plain(path)
     except OSError as error:
-        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} cannot be read: {error}") from error
+        raise ConfigurationError(f"weights in {path} cannot be read: {error}") from error
     sha256 = hashlib.sha256(data).hexdigest()
     _check(path, sha256)
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever unpickling stumbles over
-        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} is not a torch checkpoint: {error}") from error
+        raise ConfigurationError(f"weights in {path}: not a torch checkpoint: {error}") from error
     if not (isinstance(state, dict) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())):
-        raise ConfigurationError(f"GEOPIN_WEIGHTS: {path} is not a bare state_dict, as published")
+        raise ConfigurationError(f"weights in {path}: not a bare state_dict, as published")
     return state, sha256
 
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from geopin_assets.embedding.model.whitening import Whitening
 from geopin_assets.embedding.protocol import Image, Model
@@ -49,8 +49,10 @@ def dtype_on(device: torch.device, precision: Precision) -> torch.dtype:
 
 
 def prepared(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy to run, not to store: its parameters are not the published ones any more."""
-    network = copy.deepcopy(network).eval()
+    """A copy to run, not to store: its parameters are not the published ones any more. Until something is put in their
+    place the two share the memory of them."""
+    shared = {id(each): nn.Parameter(each.detach(), requires_grad=False) for each in network.parameters()}
+    network = copy.deepcopy(network, {**shared, **{id(each): each.detach() for each in network.buffers()}}).eval()
     fold_batch_norms(network)
     network.backbone.to(dtype)
     return network
@@ -58,9 +60,10 @@ def prepared(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 def fold_batch_norms(module: nn.Module) -> None:
     """Every batch norm into the convolution before it, in place; layers are registered in the order they run in."""
-    for (name, layer), (next_name, after) in pairwise(list(module.named_children())):
+    for (_, layer), (next_name, after) in pairwise(list(module.named_children())):
         if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
-            setattr(module, name, fuse_conv_bn_eval(layer, after))
+            measured = after.running_mean, after.running_var, after.eps, after.weight, after.bias
+            layer.weight, layer.bias = fuse_conv_bn_weights(layer.weight, layer.bias, *measured)  # type: ignore[arg-type]  # which may be None
             setattr(module, next_name, nn.Identity())
     for child in module.children():
         fold_batch_norms(child)

@@ -16,6 +16,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+_WIDEST = 300
 _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -85,7 +86,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(str, row))
-    Console(width=160, highlight=False, soft_wrap=True).print(table)
+    Console(width=_WIDEST, highlight=False, soft_wrap=True).print(table)
 
 
 def machine() -> str:

@@ -181,7 +181,7 @@ def test_a_file_that_changed_since_its_download_is_refused(use, server: ImageSer
 
 @pytest.mark.parametrize("use", [read_weights, weights_sha256])
 def test_a_file_that_cannot_be_read_is_named(use, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"GEOPIN_WEIGHTS: .*folder\.pth cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"folder\.pth is a folder, not a plain file"):
         (tmp_path / "folder.pth").mkdir()
         use(tmp_path / "folder.pth")
 
@@ -217,7 +217,7 @@ def test_what_is_no_checkpoint_is_refused_and_not_run(
     tmp_path: Path, data: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "w.pth").write_bytes(data)
-    with pytest.raises(ConfigurationError, match=r"GEOPIN_WEIGHTS: .*w\.pth is not a torch checkpoint"):
+    with pytest.raises(ConfigurationError, match=r"weights in .*w\.pth: not a torch checkpoint"):
         read_weights(tmp_path / "w.pth")
     assert capsys.readouterr().out == ""
 
