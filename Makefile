@@ -30,21 +30,22 @@ IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 
 PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
 # Parts of the suite, the longest first, so that no core is left alone with one at the end. Each is a process, which
 # pays for what its own tests load and gives it back when it ends; one more than there are cores, as tests wait too.
-PARTS := defs others faults cli sources networks stored locate embedding benchmarks
+PARTS := defs others faults cli sources stored locate networks models embedding benchmarks
 AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 IN := geopin_assets_tests
 part_defs := $(IN)/defs
 part_faults := $(IN)/faults $(IN)/ui
 part_sources := $(IN)/sources
 part_cli := $(IN)/cli $(IN)/docs $(IN)/contributing
-part_networks := $(IN)/embedding/model $(addprefix $(IN)/,cli/test_whiten.py defs/test_index_state.py files/test_plain.py)
+part_networks := $(IN)/embedding/model
+part_models := $(addprefix $(IN)/,cli/test_whiten.py defs/test_index_state.py files/test_plain.py)
 part_stored := $(IN)/exchange $(IN)/store
 part_locate := $(IN)/locate $(IN)/real $(IN)/docs/test_pages.py
 part_embedding := $(IN)/embedding
 part_benchmarks := $(IN)/benchmarks
 part_others := $(IN) $(foreach part,$(filter-out others,$(PARTS)),$(part_$(part):%=--ignore=%))
 # What loads PyTorch is in these, wherever it lies, and in no other part.
-WITH_PYTORCH := networks locate
+WITH_PYTORCH := networks models locate
 # A module in one of the workers.
 IN_WORKERS := -n $(shell getconf _NPROCESSORS_ONLN) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 SEED ?= $(shell date +%s)
