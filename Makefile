@@ -22,48 +22,55 @@ TORCH_PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 IMG2DATASET := .geopin/bench/img2dataset
-# A worker for each core, and one process beside them, as tests wait too; a module stays in one worker. With one more
-# each test takes a quarter more CPU. Libraries that keep threads and freed memory for a server's sake would take 2 GB a
-# worker.
-WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
+# Libraries that keep threads and freed memory for a server's sake would take 2 GB a process.
 LEAN := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1 MALLOC_ARENA_MAX=2 \
   ARROW_DEFAULT_MEMORY_POOL=system ONEDNN_PRIMITIVE_CACHE_CAPACITY=8 _RJEM_MALLOC_CONF=dirty_decay_ms:500,muzzy_decay_ms:0
 # Thousands of small files and databases that are synced: a disk in memory takes them without waiting, where it has room.
 IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 6000000 { print "TMPDIR=/dev/shm" }')
 PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
-IN_WORKERS := -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
-# What loads PyTorch, which gives no memory back: in three processes, one after the other, beside the workers; then one
-# for two rooms more, so that both sides end at about the same time.
-IMAGES := geopin_assets_tests/embedding
-MODELS := $(addprefix geopin_assets_tests/,embedding/model locate real cli/test_whiten.py defs/test_index_state.py docs/test_pages.py)
-BENCHMARKS := geopin_assets_tests/benchmarks
-TWO_ROOMS := geopin_assets_tests/sources geopin_assets_tests/exchange
+# Parts of the suite, the longest first, so that no core is left alone with one at the end. Each is a process, which
+# pays for what its own tests load and gives it back when it ends; one more than there are cores, as tests wait too.
+PARTS := defs others faults cli sources stored locate networks models embedding benchmarks
+AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+IN := geopin_assets_tests
+part_defs := $(IN)/defs
+part_faults := $(IN)/faults $(IN)/ui
+part_sources := $(IN)/sources
+part_cli := $(IN)/cli $(IN)/docs $(IN)/contributing
+part_networks := $(IN)/embedding/model
+part_models := $(addprefix $(IN)/,cli/test_whiten.py defs/test_index_state.py files/test_plain.py)
+part_stored := $(IN)/exchange $(IN)/store
+part_locate := $(IN)/locate $(IN)/real $(IN)/docs/test_pages.py
+part_embedding := $(IN)/embedding
+part_benchmarks := $(IN)/benchmarks
+part_others := $(IN) $(foreach part,$(filter-out others,$(PARTS)),$(part_$(part):%=--ignore=%))
+# What loads PyTorch is in these, wherever it lies, and in no other part.
+WITH_PYTORCH := networks models locate
+# A module in one of the workers.
+IN_WORKERS := -n $(shell getconf _NPROCESSORS_ONLN) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 SEED ?= $(shell date +%s)
 CHECKS := check-format check-lint check-imports check-types
 export DAGSTER_HOME := $(CURDIR)
 # Modules are compiled once and kept, whatever the environment says: the demo starts four interpreters, the tests 300.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-long test-faults test-scale test-image tests tests-in-turn tests-in-workers $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
+.PHONY: demo test test-long test-faults test-scale test-image tests $(PARTS:%=tests-%) $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
 
-# Side by side: what checks need fits into the pauses of the tests.
+# Side by side, the output of each at its end. What checks need fits into the pauses of the tests begun before.
+BESIDE := $(MAKE) --no-print-directory -k -j $(AT_ONCE) $(if $(filter output-sync,$(.FEATURES)),-Otarget)
 test: $(VENV)/.installed
-	@$(MAKE) --no-print-directory -j 6 tests $(CHECKS)
+	@$(BESIDE) $(patsubst %,tests-%,$(wordlist 1,2,$(PARTS))) $(CHECKS) tests
 
-tests: tests-in-turn tests-in-workers
+tests: $(PARTS:%=tests-%)
 
-tests-in-turn: $(VENV)/.installed
-	failed=0; for part in "$(IMAGES) --ignore=$(firstword $(MODELS))" "$(MODELS)" "$(BENCHMARKS)" "$(TWO_ROOMS)"; do \
-	  $(PYTEST) $$part || failed=1; done; exit $$failed
-
-tests-in-workers: $(VENV)/.installed
-	$(PYTEST) $(IN_WORKERS) $(addprefix --ignore=,$(IMAGES) $(MODELS) $(BENCHMARKS) $(TWO_ROOMS))
+$(PARTS:%=tests-%): tests-%: $(VENV)/.installed
+	$(PYTEST) $(part_$*) $(if $(filter $*,$(WITH_PYTORCH)),,$(foreach part,$(WITH_PYTORCH),$(part_$(part):%=--ignore=%))) $(DEEP)
 
 test-long: $(VENV)/.installed check
-	GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(PYTEST) $(IN_WORKERS) --hypothesis-seed=$(SEED) --timeout 3600
+	@GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(BESIDE) tests DEEP="--hypothesis-seed=$(SEED) --timeout 3600"
 
 # What holds whatever befalls it: the figures of every attempt make the table at the end.
 FAULTS := $(BIN)/python -m geopin_assets_tests.faults

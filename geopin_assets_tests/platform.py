@@ -90,13 +90,24 @@ class Platform(Installation):
         layers = run_region(self.definitions, instance, cells, sources)
         return {layer.asset: layer for layer in (layers if reports else islice(layers, len(sources) + len(BELOW_RAW)))}
 
+    def checks(self, instance: dg.DagsterInstance) -> list[dg.AssetCheckEvaluation]:
+        """What the checks of all that is stored say now: of the reports, only this one is made."""
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        ended = job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["quality", "integrity"])])
+        return list(ended.get_asset_check_evaluations())
+
+    def is_in_sync(self, instance: dg.DagsterInstance) -> bool:
+        """Whether the index holds what the catalog wants."""
+        (check,) = (check for check in self.checks(instance) if check.check_name == "index_in_sync")
+        return check.passed
+
     def captures(self) -> dict[str, int]:
         """Captures per source in the catalog."""
         rows = self.storage.catalog().query("select source, count(*) from captures group by source")
         return dict(rows.iter_rows())
 
     def tell_sandbox(self, method: str, body: object = None) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request(method, "/faults", None if body is None else json.dumps(body))
         assert connection.getresponse().status < 300
         connection.close()

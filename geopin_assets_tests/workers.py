@@ -1,7 +1,7 @@
 """Plugin of pytest: what each process of the suite took, and memory given back between tests.
 
-`make test` runs the suite in several workers, a module in one of them. Their peak of memory, and the CPU of them and
-of what they started, is printed at the end, and which modules took the most of it.
+`make test` runs each part of the suite in a process of its own, `make test-faults` runs modules in workers. Their peak
+of memory, and the CPU of them and of what they started, is printed at the end, and which modules took the most of it.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    _before[:] = sum(os.times()[:4]), _peak_mb()
+    _before[:] = sum(os.times()[:4]) + _running_s(os.getpid()), _peak_mb()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -73,10 +74,22 @@ def pytest_runtest_logfinish(nodeid: str) -> None:
 
 
 def _note(module: str) -> None:
-    cpu_s, peak_mb = sum(os.times()[:4]), _peak_mb()
+    """What it started and has not waited for is its own too, not that of who happens to run when it ends."""
+    cpu_s, peak_mb = sum(os.times()[:4]) + _running_s(os.getpid()), _peak_mb()
     _cpu_s[module] += cpu_s - _before[0]
     _more_mb[module] += peak_mb - _before[1]
     _before[:] = cpu_s, peak_mb
+
+
+def _running_s(parent: int) -> float:
+    """CPU seconds of the processes that one started and that still run, and of what those waited for. Linux only."""
+    took_s = 0.0
+    for children in Path(f"/proc/{parent}/task").glob("*/children"):
+        with suppress(OSError):  # a thread or a process that just ended
+            for child in children.read_text().split():
+                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                took_s += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") + _running_s(int(child))
+    return took_s
 
 
 def _resident_mb() -> int:

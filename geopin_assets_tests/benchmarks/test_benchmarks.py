@@ -47,11 +47,13 @@ TINY: dict[str, Sequence[str]] = {
 }
 
 
-WHOLE_MODELS = (
+SLOW = (
     *("locate_sandbox", "locate_answer", "real_photos", "index_memory"),
     *("embed_memory", "embed_pipeline", "embed_gpu", "pages"),
+    *("growth", "export", "merge", "national_crawl", "quarter", "definitions_import"),
 )
-"""A quarter of a minute and more at any size: `make test` sees that they load and take their arguments."""
+"""Models, a browser, or an interpreter for each figure, which take seconds at any size: `make test` sees that these
+load and take their arguments."""
 MAY_MEASURE_NOTHING = ("recall", "pages")
 """Where the photos, or Chromium, are not there."""
 
@@ -68,7 +70,7 @@ def logs() -> Iterator[None]:
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     main = import_module(f"geopin_assets_tests.benchmarks.{name}").main
-    if name in WHOLE_MODELS and not IS_LONG:
+    if name in SLOW and not IS_LONG:
         with pytest.raises(SystemExit, match=r"^0$"):
             main(["--help"])
         assert "usage:" in capsys.readouterr().out

@@ -1,7 +1,6 @@
 """`geopin` as people type it: what it prints and its exit code."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from geopin_assets.errors import ConfigurationError
 from geopin_assets.grid import Bbox
 from geopin_assets.sources import SOURCES
 from geopin_assets.store.catalog import Catalog
-from geopin_assets_tests.cli.typed import Ended, Geopin, command_in, complaint
+from geopin_assets_tests.cli.typed import Ended, Geopin, Place, command_in, complaint, with_sandbox
 from geopin_assets_tests.embedding.pictures import encoded, smooth
 from geopin_assets_tests.platform import CELLS, Platform
 
@@ -27,11 +26,12 @@ def geopin(tmp_path: Path) -> Geopin:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory, sandbox_port: int) -> tuple[Geopin, Path, Ended]:
-    """The command where one cell of one source was run, its data, and how that run ended."""
-    folder = tmp_path_factory.mktemp("published")
-    command = partial(command_in(folder), GEOPIN_SANDBOX_PORT=str(sandbox_port))
-    return command, folder / "data", command("run", "--region", HERE, "--source", "panoramax")
+def published(
+    tmp_path_factory: pytest.TempPathFactory, one_cell: tuple[Place, Ended], sandbox_port: int
+) -> tuple[Geopin, Path]:
+    """The command where one cell of one source was run, and its data."""
+    place = one_cell[0].copy(tmp_path_factory.mktemp("published"))
+    return with_sandbox(place, sandbox_port), place.data
 
 
 def listed(*words: str) -> list[str]:
@@ -107,8 +107,8 @@ def test_a_plan_tells_runs_requests_and_hours_with_rates_and_budgets(geopin: Geo
     assert "1 cells, 1 runs" in small.stdout and "2/day" in small.stdout and "kartaview" not in small.stdout
 
 
-def test_a_plan_knows_what_was_crawled_before(published: tuple[Geopin, Path, Ended]) -> None:
-    geopin, _, _ = published
+def test_a_plan_knows_what_was_crawled_before(published: tuple[Geopin, Path]) -> None:
+    geopin, _ = published
     assert "1 crawled cells" in geopin("plan", "panoramax", "--region", HERE).stdout
 
 
@@ -189,8 +189,8 @@ def test_status_before_anything_was_crawled_says_so_and_creates_nothing(geopin: 
     assert not list(tmp_path.rglob("*.duckdb"))
 
 
-def test_a_run_accounts_for_what_it_did_and_ends_with_0(published: tuple[Geopin, Path, Ended]) -> None:
-    _, data, ended = published
+def test_a_run_accounts_for_what_it_did_and_ends_with_0(one_cell: tuple[Place, Ended]) -> None:
+    place, ended = one_cell
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"1 cells of {HERE}, panoramax" in ended.stdout
     layers = [
@@ -203,11 +203,11 @@ def test_a_run_accounts_for_what_it_did_and_ends_with_0(published: tuple[Geopin,
         *("quality/coverage", "quality/layers", "quality/diversity", "quality/attribution", "quality/freshness"),
         *("quality/notices", "quality/integrity", "quality/images"),
     ]
-    assert (data / "quality" / "coverage.html").as_uri() in ended.stdout
+    assert (place.data / "quality" / "coverage.html").as_uri() in ended.stdout
 
 
-def test_status_counts_what_the_catalog_and_the_index_hold(published: tuple[Geopin, Path, Ended]) -> None:
-    geopin, data, _ = published
+def test_status_counts_what_the_catalog_and_the_index_hold(published: tuple[Geopin, Path]) -> None:
+    geopin, data = published
     captures = len(Catalog(data / "catalog.duckdb").ids())
     shown = geopin("status")
     assert shown.returncode == 0, shown.stderr
@@ -215,8 +215,8 @@ def test_status_counts_what_the_catalog_and_the_index_hold(published: tuple[Geop
     assert f"{captures} captures" in shown.stdout
 
 
-def test_locate_shows_the_best_captures_with_what_must_be_shown(published: tuple[Geopin, Path, Ended]) -> None:
-    geopin, data, _ = published
+def test_locate_shows_the_best_captures_with_what_must_be_shown(published: tuple[Geopin, Path]) -> None:
+    geopin, data = published
     photo = min((data / "queries").glob("*.jpg"))
     found = geopin("locate", str(photo), "--top", "2")
     assert found.returncode == 0, found.stderr
@@ -228,10 +228,8 @@ def test_locate_shows_the_best_captures_with_what_must_be_shown(published: tuple
     assert all(capture["attribution"] in found.stdout for capture in shown)
 
 
-def test_a_run_with_a_failed_cell_ends_with_1_and_names_it(
-    published: tuple[Geopin, Path, Ended], platform: Platform
-) -> None:
-    geopin, _, _ = published
+def test_a_run_with_a_failed_cell_ends_with_1_and_names_it(published: tuple[Geopin, Path], platform: Platform) -> None:
+    geopin, _ = published
     platform.tell_sandbox("POST", {"source": "amsterdam", "status": 403})
     ended = geopin("run", "--region", HERE, "--source", "amsterdam")
     assert ended.returncode == 1

@@ -51,7 +51,7 @@ class Behind:
         await socket.close()
 
     def ask(self, method: str, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
-        connection = HTTPConnection(HOST, self.port, timeout=10)
+        connection = HTTPConnection(HOST, self.port, timeout=60)
         body = b'{"query": "mutation { wipe }"}' if method == "POST" else None
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from geopin_assets_tests.cli.typed import Geopin, command_in, complaint
+from geopin_assets_tests.cli.typed import Ended, Geopin, Place, command_in, complaint
 from geopin_assets_tests.platform import CELLS
 
 HERE, _ = CELLS
@@ -28,8 +28,10 @@ def test_before_anything_was_published_there_is_no_index(geopin: Geopin) -> None
     assert "no index 'geopin-x-v1'" in complaint(geopin("index", "drop", "geopin-x-v1"))
 
 
-def test_a_new_version_is_built_switched_to_and_the_old_one_dropped(geopin: Geopin) -> None:
-    assert geopin("run", "--region", HERE, "--source", "panoramax").returncode == 0
+def test_a_new_version_is_built_switched_to_and_the_old_one_dropped(
+    one_cell: tuple[Place, Ended], geopin: Geopin, tmp_path: Path
+) -> None:
+    one_cell[0].copy(tmp_path)
     before = rows(geopin)
     assert list(before) == [V1] and before[V1][0] == "serving"
     assert "searches use" in complaint(geopin("index", "drop", V1))
@@ -45,7 +47,9 @@ def test_a_new_version_is_built_switched_to_and_the_old_one_dropped(geopin: Geop
     assert f"in the index {V2}" in geopin("status").stdout
 
 
-def test_a_plan_says_what_publishing_takes_before_anything_is_published(geopin: Geopin) -> None:
+def test_a_plan_says_what_publishing_takes_before_anything_is_published(
+    one_cell: tuple[Place, Ended], geopin: Geopin, tmp_path: Path
+) -> None:
     shown = geopin("index", "plan", "--captures", "39000000", "--pano-share", "0.1").stdout
     for what in (
         "81,900,000 in 6 indexes",
@@ -55,5 +59,5 @@ def test_a_plan_says_what_publishing_takes_before_anything_is_published(geopin: 
         "$70.90 at most",
     ):
         assert what in shown
-    assert geopin("run", "--region", HERE, "--source", "panoramax").returncode == 0
+    one_cell[0].copy(tmp_path)
     assert "captures for the first time" in geopin("plan", "panoramax", "--region", HERE).stdout

@@ -16,7 +16,7 @@ from geopin_assets.locate.confidence import Calibration, Weights
 from geopin_assets.locate.opening import write_calibration
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES
-from geopin_assets_tests.cli.typed import Geopin, Place, command_in, with_sandbox
+from geopin_assets_tests.cli.typed import Ended, Geopin, Place, command_in, with_sandbox
 from geopin_assets_tests.platform import CELLS
 
 HERE, _ = CELLS
@@ -27,10 +27,11 @@ ALONE = f"""
 import json, sys, time
 sys.modules["pandas"] = None  # DuckDB loads it where it is: here, for tests, and not where the product is installed
 from geopin_assets.cli.main import app
-app(sys.argv[1:], standalone_mode=False)
-print(json.dumps([[name for name in {SLOW} if name in sys.modules], time.process_time()]), file=sys.stderr)
+for words in json.loads(sys.argv[1]):
+    app(words, standalone_mode=False)
+    print(json.dumps([[name for name in {SLOW} if name in sys.modules], time.process_time()]), file=sys.stderr)
 """
-"""A command in an interpreter of its own; what it should not have loaded, and the CPU it took."""
+"""Commands in an interpreter of their own; after each, what should not be loaded yet, and the CPU so far."""
 BY_KEY = ("sources[].left_out", "withheld", "changes")
 """Objects whose keys are data."""
 BESIDE = ("publishing.",)
@@ -66,12 +67,10 @@ def fields(found: Any, path: str = "") -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, sandbox_port: int) -> Place:
+def place(tmp_path_factory: pytest.TempPathFactory, one_cell: tuple[Place, Ended], sandbox_port: int) -> Place:
     """Where one cell was run, and a capture was taken down."""
-    place = Place(tmp_path_factory.mktemp("json"))
+    place = one_cell[0].copy(tmp_path_factory.mktemp("json"))
     geopin = with_sandbox(place, sandbox_port)
-    ended = geopin("run", "--region", HERE, "--source", "panoramax")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert geopin("takedown", "panoramax:gone", "--note", "asked").returncode == 0
     write_calibration(Settings(data_dir=place.data), ANY_ANSWER)
     photo = min((place.data / "queries").glob("*.jpg"))
@@ -105,17 +104,19 @@ def test_every_command_that_takes_json_is_on_the_page() -> None:
 
 
 def test_a_listing_needs_neither_dagster_nor_anything_else_that_is_slow_to_import(place: Place) -> None:
-    """At most a second of CPU each; what they take is shown, and only what makes them slow is asserted."""
+    """At most a second of CPU each; what they take together is shown, and only what makes them slow is asserted."""
     home = {"DAGSTER_HOME": str(place.home), "GEOPIN_DATA": str(place.data)}
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("GEOPIN_", "DAGSTER_"))}
-    for command in SECTIONS.keys() - WORKS:
-        words = [*command.split(), *MORE.get(command, ())]
-        ended = subprocess.run(
-            [sys.executable, "-c", ALONE, *words], cwd=place.home, env=clean | home, capture_output=True, text=True
-        )
-        loaded, cpu_s = json.loads(ended.stderr.splitlines()[-1])
-        print(f"geopin {command}: {cpu_s:.2f} s of CPU")
-        assert (ended.returncode, loaded) == (0, []), command
+    commands = sorted(SECTIONS.keys() - WORKS)
+    words = json.dumps([[*command.split(), *MORE.get(command, ())] for command in commands])
+    ended = subprocess.run(
+        [sys.executable, "-c", ALONE, words], cwd=place.home, env=clean | home, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    for command, line in zip(commands, ended.stderr.splitlines(), strict=True):
+        loaded, cpu_s = json.loads(line)
+        print(f"up to geopin {command}: {cpu_s:.2f} s of CPU")
+        assert loaded == [], command
 
 
 def test_json_says_what_the_tables_say(told: dict[str, Any]) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from geopin_assets_tests.cli.typed import Place
+from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.platform import CELLS, Platform
 
 CHECKOUT = Path(__file__).parents[2]
@@ -70,6 +72,7 @@ def test_a_killed_run_repeated_ends_as_if_it_had_never_been_killed(
         assert found[what].equals(frame), what
 
 
+@pytest.mark.skipif(not IS_LONG, reason="as faults/test_together.py tries it without a command: make test-long")
 def test_two_commands_at_once_end_as_one(build_platform: Callable[[str], Platform], tmp_path: Path) -> None:
     platform, place = build_platform("twice"), Place(tmp_path)
     environ = os.environ | platform.overrides | {"DAGSTER_HOME": str(place.home)}

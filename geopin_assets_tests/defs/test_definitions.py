@@ -1,6 +1,5 @@
 """What the definitions promise to Dagster, to whoever reads its UI, and to its command line tools."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from geopin_assets.definitions import defs
 from geopin_assets.defs.declare import cells
 from geopin_assets.defs.resources import Embedding
 from geopin_assets.sources import SOURCES
+from geopin_assets_tests.depth import IS_LONG
 
 CHECKOUT = Path(__file__).parents[2]
 GRAPH = defs.resolve_asset_graph()
@@ -140,12 +140,7 @@ def test_the_workspace_loads_its_code_location(tmp_path: Path) -> None:
     assert "Validation successful for code location geopin_assets" in validated.stderr + validated.stdout
 
 
+@pytest.mark.skipif(not IS_LONG, reason="test_scaffold.py has dg load the same: make test-long")
 def test_dg_finds_the_project_and_its_definitions_sound(tmp_path: Path) -> None:
     checked = command(tmp_path, "dg", "check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-
-
-def test_dg_lists_every_asset(tmp_path: Path) -> None:
-    listed = command(tmp_path, "dg", "list", "defs", "--json")
-    assert listed.returncode == 0, listed.stderr
-    assert {asset["asset_key"] for asset in json.loads(listed.stdout)["assets"]} == set(ASSETS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from geopin_assets.defs.graph import GRAPH
+from geopin_assets_tests.depth import some
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -40,8 +41,10 @@ def dg_tool(checkout: Path, *words: str) -> str:
 
 
 def test_what_is_scaffolded_is_listed_with_the_assets_of_the_table(checkout: Path) -> None:
-    dg_tool(checkout, "scaffold", "defs", "dagster.asset", "tiles_of_streets.py")
-    dg_tool(checkout, "scaffold", "defs", "dagster.schedule", "nightly.py")
+    made = some([("asset", "tiles_of_streets"), ("schedule", "nightly")])
+    for kind, name in made:
+        dg_tool(checkout, "scaffold", "defs", f"dagster.{kind}", f"{name}.py")
     listed = json.loads(dg_tool(checkout, "list", "defs", "--json"))
     assert {asset["asset_key"] for asset in listed["assets"]} == {"tiles_of_streets", *(row.key for row in GRAPH)}
-    assert {schedule["name"] for schedule in listed["schedules"]} == {"nightly", "weekly_maintenance"}
+    schedules = {name for kind, name in made if kind == "schedule"}
+    assert {schedule["name"] for schedule in listed["schedules"]} == {"weekly_maintenance", *schedules}

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,7 +61,7 @@ ACTS = st.tuples(
 WEEKS = st.lists(st.tuples(st.lists(ACTS, max_size=6), st.booleans()), min_size=3, max_size=5)
 
 
-@settings(max_examples=300 if IS_LONG else 4)
+@settings(max_examples=300 if IS_LONG else 3)
 @given(weeks=WEEKS)
 def test_a_copy_that_follows_the_feed_equals_a_fresh_export(
     weeks: list[tuple[list[tuple[str, str, str, int]], bool]],
@@ -93,9 +94,14 @@ def folder(path: Path) -> FolderStore:
     return FolderStore(path, is_durable=False)
 
 
-def two_weeks(tmp_path: Path) -> tuple[World, FolderStore, FolderStore]:
-    """A copy of the first publish, and two entries that it lacks."""
-    world, publication, copy = World(), folder(tmp_path / "there"), folder(tmp_path / "copy")
+TwoWeeks = tuple[World, FolderStore, FolderStore]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, Path]:
+    """Of two weeks, and the folder with what was published and what was copied of it."""
+    made = tmp_path_factory.mktemp("two-weeks")
+    world, publication, copy = World(), folder(made / "there"), folder(made / "copy")
     for name in NAMES:
         world.put(name)
     world.publish(publication)
@@ -105,33 +111,41 @@ def two_weeks(tmp_path: Path) -> tuple[World, FolderStore, FolderStore]:
     world.drop("b")
     world.taken_down["panoramax:c"] = START
     world.publish(publication)
-    return world, publication, copy
+    return world, made
 
 
-def test_an_entry_says_what_happened_and_until_when_it_must_be_applied(tmp_path: Path) -> None:
-    _, publication, _ = two_weeks(tmp_path)
+@pytest.fixture
+def two_weeks(made: tuple[World, Path], tmp_path: Path) -> TwoWeeks:
+    """A copy of the first publish, and two entries that it lacks."""
+    world, there = made
+    shutil.copytree(there, tmp_path, dirs_exist_ok=True)
+    return deepcopy(world), folder(tmp_path / "there"), folder(tmp_path / "copy")
+
+
+def test_an_entry_says_what_happened_and_until_when_it_must_be_applied(two_weeks: TwoWeeks) -> None:
+    _, publication, _ = two_weeks
     assert read_entry(publication, 1)[0].counts == {"moved": 1, "vectors": 1}
     entry, _ = read_entry(publication, 2)
     assert (entry.counts["removed"], entry.counts["taken_down"], entry.counts["takedowns"]) == (1, 1, 1)
     assert (entry.apply_takedowns_by - entry.published_at).days == 7
 
 
-def test_what_did_not_change_is_no_entry_and_no_new_file(tmp_path: Path) -> None:
-    world, publication, _ = two_weeks(tmp_path)
+def test_what_did_not_change_is_no_entry_and_no_new_file(two_weeks: TwoWeeks) -> None:
+    world, publication, _ = two_weeks
     before = {stored.key: stored.version for stored in publication.walk()}
     assert world.publish(publication).changes is None
     assert {stored.key: stored.version for stored in publication.walk()} == before
 
 
-def test_applying_twice_changes_nothing(tmp_path: Path) -> None:
-    world, publication, copy = two_weeks(tmp_path)
+def test_applying_twice_changes_nothing(two_weeks: TwoWeeks) -> None:
+    world, publication, copy = two_weeks
     assert (follow(copy, publication), follow(copy, publication)) == (2, 0)
     world.publish(fresh := memory_store())
     assert same(copy, fresh)
 
 
-def test_of_two_that_bring_one_copy_up_to_date_the_slower_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
-    world, publication, copy = two_weeks(tmp_path)
+def test_of_two_that_bring_one_copy_up_to_date_the_slower_is_told_and_nothing_is_lost(two_weeks: TwoWeeks) -> None:
+    world, publication, copy = two_weeks
     slow = bring_up_to_date(copy, publication, lambda captures: 10**6)
     next(slow)
     version, mine = taken(copy)
@@ -145,8 +159,8 @@ def test_of_two_that_bring_one_copy_up_to_date_the_slower_is_told_and_nothing_is
     assert follow(copy, publication) == 0
 
 
-def test_entries_that_hold_what_was_taken_down_are_gone(tmp_path: Path) -> None:
-    world, publication, copy = two_weeks(tmp_path)
+def test_entries_that_hold_what_was_taken_down_are_gone(two_weeks: TwoWeeks) -> None:
+    world, publication, copy = two_weeks
     world.put("new")
     world.publish(publication)
     follow(copy, publication)
@@ -179,9 +193,9 @@ def flip(path: Path) -> None:
     "file", ["entry.json", "captures.parquet", "vectors.parquet", "removals.parquet", "takedowns.parquet"]
 )
 def test_a_damaged_entry_is_refused_and_the_copy_is_what_it_was(
-    tmp_path: Path, damage: Callable[[Path], None], file: str
+    two_weeks: TwoWeeks, damage: Callable[[Path], None], file: str
 ) -> None:
-    _, publication, copy = two_weeks(tmp_path)
+    _, publication, copy = two_weeks
     before = content_of(copy)
     damage(publication.path(f"feed/000001/{file}"))
     with pytest.raises(PayloadError):
@@ -190,8 +204,8 @@ def test_a_damaged_entry_is_refused_and_the_copy_is_what_it_was(
     assert all(before[name].equals(after[name]) for name in before)
 
 
-def test_a_gap_and_another_feed_are_refused(tmp_path: Path) -> None:
-    world, publication, copy = two_weeks(tmp_path)
+def test_a_gap_and_another_feed_are_refused(two_weeks: TwoWeeks) -> None:
+    world, publication, copy = two_weeks
     shutil.rmtree(publication.path("feed/000001"))
     with pytest.raises(PayloadError, match="entry 1 of its feed is missing"):
         follow(copy, publication)
@@ -201,8 +215,8 @@ def test_a_gap_and_another_feed_are_refused(tmp_path: Path) -> None:
         follow(copy, publication)
 
 
-def test_a_feed_that_was_put_back_from_a_copy_is_refused(tmp_path: Path) -> None:
-    world, publication, copy = two_weeks(tmp_path)
+def test_a_feed_that_was_put_back_from_a_copy_is_refused(two_weeks: TwoWeeks, tmp_path: Path) -> None:
+    world, publication, copy = two_weeks
     shutil.copytree(publication.root, tmp_path / "older")
     world.put("g")
     world.publish(publication)
@@ -213,8 +227,8 @@ def test_a_feed_that_was_put_back_from_a_copy_is_refused(tmp_path: Path) -> None
         follow(copy, folder(tmp_path / "older"))
 
 
-def test_an_entry_that_removes_too_much_waits_for_somebody_to_say_so(tmp_path: Path) -> None:
-    world, publication, copy = two_weeks(tmp_path)
+def test_an_entry_that_removes_too_much_waits_for_somebody_to_say_so(two_weeks: TwoWeeks) -> None:
+    world, publication, copy = two_weeks
     follow(copy, publication)
     for name in "def":
         world.drop(name)
@@ -224,8 +238,8 @@ def test_an_entry_that_removes_too_much_waits_for_somebody_to_say_so(tmp_path: P
     assert follow(copy, publication, most=3) == 1
 
 
-def test_a_publish_that_was_killed_before_its_manifest_is_none(tmp_path: Path) -> None:
-    world, publication, copy = two_weeks(tmp_path)
+def test_a_publish_that_was_killed_before_its_manifest_is_none(two_weeks: TwoWeeks, tmp_path: Path) -> None:
+    world, publication, copy = two_weeks
     shutil.copytree(publication.root, tmp_path / "before")
     world.put("z")
     world.publish(publication)
@@ -237,24 +251,24 @@ def test_a_publish_that_was_killed_before_its_manifest_is_none(tmp_path: Path) -
     assert same(copy, fresh)
 
 
-def test_files_of_others_in_the_folder_stay(tmp_path: Path) -> None:
-    world, publication, _ = two_weeks(tmp_path)
+def test_files_of_others_in_the_folder_stay(two_weeks: TwoWeeks) -> None:
+    world, publication, _ = two_weeks
     publication.path("captures/notes.md").write_text("mine")
     world.put("z")
     world.publish(publication)
     assert publication.path("captures/notes.md").exists()
 
 
-def test_another_installation_does_not_publish_into_it(tmp_path: Path) -> None:
-    _, publication, _ = two_weeks(tmp_path)
+def test_another_installation_does_not_publish_into_it(two_weeks: TwoWeeks) -> None:
+    _, publication, _ = two_weeks
     document = orjson.loads(publication.get("manifest.json")) | {"installation_id": "another"}
     publication.put("manifest.json", orjson.dumps(document))
     with pytest.raises(ConfigurationError, match="another"):
         World().publish(publication)
 
 
-def test_nothing_is_ever_in_two_cells(tmp_path: Path) -> None:
-    _, publication, copy = two_weeks(tmp_path)
+def test_nothing_is_ever_in_two_cells(two_weeks: TwoWeeks) -> None:
+    _, publication, copy = two_weeks
     follow(copy, publication)
     captures = content_of(copy)["captures"]
     assert captures.filter(pl.col("capture_id") == "panoramax:a")["cell_id"].to_list() == [CELLS[2]]
@@ -284,12 +298,12 @@ class Failing(FolderStore):
             raise KeyboardInterrupt
 
 
-def test_a_publish_or_a_copy_that_is_ended_anywhere_is_whole_and_goes_on(tmp_path: Path) -> None:
-    world, publication, copy = two_weeks(tmp_path)
+def test_a_publish_or_a_copy_that_is_ended_anywhere_is_whole_and_goes_on(two_weeks: TwoWeeks, tmp_path: Path) -> None:
+    world, publication, copy = two_weeks
     world.publish(fresh := memory_store())
     older, ended = content_of(copy), 0
     for name, work in (("copy", lambda store: follow(store, publication)), ("publication", world.publish)):
-        for writes in range(0, 100, 1 if IS_LONG else 4):
+        for writes in range(0, 100, 1 if IS_LONG else 6):
             shutil.copytree(tmp_path / ("copy" if name == "copy" else "there"), place := tmp_path / f"{name}-{writes}")
             if name == "publication":
                 world.put("g", CELLS[1], writes)
@@ -327,8 +341,8 @@ def test_publications_and_copies_are_in_any_store(object_store: ObjectStore) -> 
     assert same(object_store, fresh)
 
 
-def test_a_copy_follows_what_a_web_server_publishes(tmp_path: Path) -> None:
-    world, publication, _ = two_weeks(tmp_path)
+def test_a_copy_follows_what_a_web_server_publishes(two_weeks: TwoWeeks) -> None:
+    world, publication, _ = two_weeks
     handler = partial(ExactHandler, directory=str(publication.root))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

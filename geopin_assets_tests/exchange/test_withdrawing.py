@@ -15,7 +15,9 @@ from geopin_assets.exchange.snapshot import searched_model
 from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.object_store import ConflictError, ObjectStore, memory_store
 from geopin_assets.platform.parts import Storage
-from geopin_assets_tests.exchange.test_feed import folder, follow, two_weeks
+from geopin_assets_tests.exchange.test_feed import TwoWeeks, folder, follow
+from geopin_assets_tests.exchange.test_feed import made as made
+from geopin_assets_tests.exchange.test_feed import two_weeks as two_weeks
 from geopin_assets_tests.exchange.worlds import START, World, content_of, same
 from geopin_assets_tests.platform import CELLS, Ran
 
@@ -24,8 +26,8 @@ def files(store: ObjectStore) -> dict[str, str]:
     return {one.key: one.version for one in store.walk()}
 
 
-def test_only_the_files_of_its_province_are_others_and_its_feed_says_by_when(tmp_path: Path) -> None:
-    world, publication, _ = two_weeks(tmp_path)
+def test_only_the_files_of_its_province_are_others_and_its_feed_says_by_when(two_weeks: TwoWeeks) -> None:
+    world, publication, _ = two_weeks
     before = files(publication)
     world.taken_down["panoramax:a"] = START  # in Utrecht since the first week
     assert (world.withdraw(publication), world.withdraw(publication)) == (1, 0)
@@ -46,8 +48,8 @@ def test_only_the_files_of_its_province_are_others_and_its_feed_says_by_when(tmp
     assert publication.get(manifest.notice.key).count(b"\n") == fresh.get(read_manifest(fresh).notice.key).count(b"\n")
 
 
-def test_a_copy_follows_and_what_is_published_later_goes_on_from_it(tmp_path: Path) -> None:
-    world, publication, copy = two_weeks(tmp_path)
+def test_a_copy_follows_and_what_is_published_later_goes_on_from_it(two_weeks: TwoWeeks) -> None:
+    world, publication, copy = two_weeks
     follow(copy, publication)
     world.taken_down["panoramax:d"] = START
     assert world.withdraw(publication) == 1
@@ -60,8 +62,8 @@ def test_a_copy_follows_and_what_is_published_later_goes_on_from_it(tmp_path: Pa
     assert same(copy, fresh)
 
 
-def test_what_nobody_published_changes_nothing_but_the_list(tmp_path: Path) -> None:
-    world, publication, copy = two_weeks(tmp_path)
+def test_what_nobody_published_changes_nothing_but_the_list(two_weeks: TwoWeeks) -> None:
+    world, publication, copy = two_weeks
     follow(copy, publication)
     world.taken_down["panoramax:never"] = START
     assert world.withdraw(publication) == 0
@@ -79,8 +81,8 @@ class Overtaken(FolderStore):
         return super().put(key, content, **condition)
 
 
-def test_a_publish_that_comes_between_is_not_undone(tmp_path: Path) -> None:
-    world, publication, _ = two_weeks(tmp_path)
+def test_a_publish_that_comes_between_is_not_undone(two_weeks: TwoWeeks) -> None:
+    world, publication, _ = two_weeks
     world.taken_down["panoramax:d"] = START
     with pytest.raises(ConflictError):
         world.withdraw(Overtaken(publication.root, is_durable=False))

@@ -6,6 +6,7 @@ a process that has imported everything and forks one for each piece of work, and
 """
 
 import ctypes
+import gc
 import json
 import os
 import shutil
@@ -118,6 +119,8 @@ def _serve() -> None:
     work = import_module(sys.argv[1])
     os.environ.pop("LD_PRELOAD")  # not for what the work itself starts
     work.warm()
+    gc.collect()
+    gc.freeze()  # no search for garbage looks at what is loaded, nor copies its pages into each process
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         started = [_start(work, *words) for words in json.loads(line)]

@@ -246,7 +246,7 @@ def test_an_object_of_a_folder_is_its_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_may_not_be_written_is_a_wrong_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(GeoPinError, match="file/a: "):
+    with pytest.raises(GeoPinError, match="file is a file, not a folder"):
         open_store(tmp_path / "file").put("a", b"x")
 
 

@@ -195,7 +195,7 @@ def test_one_table_is_sent_while_the_next_is_planned_and_has_its_budget_asked_la
 
     class Store(SqliteStore):
         def upsert(self, table: str, rows: pl.DataFrame) -> WriteResult:
-            assert is_planned.wait(timeout=10)
+            assert is_planned.wait(timeout=60)
             return super().upsert(table, rows)
 
     class Planned(RowTarget):
@@ -266,7 +266,7 @@ def test_a_store_that_loses_an_acknowledged_write_is_found_out(tmp_path: Path) -
 
 def test_upserts_run_side_by_side_and_the_last_one_alone(place: Workplace) -> None:
     """Mutations are processed in the order they were accepted: whoever waits for the last waits for all."""
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=60)
     log: list[str] = []
 
     class SideBySide(LanceIndex):

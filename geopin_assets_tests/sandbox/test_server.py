@@ -38,7 +38,7 @@ def settings(tmp_path):
 
 
 def fetch(port, path):
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

@@ -116,7 +116,7 @@ def test_a_bug_in_a_source_fails_its_cell_with_its_cause():
 
 
 def test_cells_run_at_once_up_to_the_concurrency_and_are_taken_as_needed():
-    lock, together = threading.Lock(), threading.Barrier(3, timeout=30)
+    lock, together = threading.Lock(), threading.Barrier(3, timeout=60)
     running = most = taken = 0
 
     def slow(cell: Cell) -> Iterator[Capture]:

@@ -91,7 +91,7 @@ def requests(source: type[Source], where: Sequence[Place], *faults: Fault) -> in
 
 @every_server
 def test_a_crawl_takes_hardly_more_requests_than_it_must(source: type[Source]):
-    where = town(ENOUGH.get(source.name, examples(2400, CAPTURES)))
+    where = town(ENOUGH.get(source.name, examples(1600, CAPTURES)))
     fewest, taken = FEWEST[source.name](where), requests(source, where)
     print(f"{source.name}: {taken} requests, {fewest} at least, ratio {taken / fewest:.3f}")
     assert taken <= 1.05 * fewest
@@ -99,6 +99,6 @@ def test_a_crawl_takes_hardly_more_requests_than_it_must(source: type[Source]):
 
 @every_server
 def test_every_fifth_request_failing_costs_at_most_half_as_many_again(source: type[Source]):
-    where = town(CAPTURES // 4)
+    where = town(examples(1000, CAPTURES // 4))
     calm, faulty = requests(source, where), requests(source, where, Fault(source=source.name, status=500, share=0.2))
     assert calm <= faulty <= 1.5 * calm

@@ -45,7 +45,7 @@ class Switchboard:
         self.port = port
 
     def tell(self, method: str, body: object = None) -> None:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request(method, "/faults", None if body is None else json.dumps(body))
         assert connection.getresponse().status < 300
         connection.close()

@@ -71,15 +71,15 @@ def test_nothing_was_published_yet(object_store: ObjectStore, tmp_path: Path) ->
     assert not (tmp_path / "x.duckdb").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"key": 1}'])
 def test_a_damaged_pointer_is_said_to_be_and_the_next_publish_makes_it_anew(
-    catalog: Catalog, object_store: ObjectStore, content: bytes
+    catalog: Catalog, object_store: ObjectStore
 ) -> None:
     made = publish(catalog, object_store, now=DAY_1)
-    object_store.put("current.json", content)
-    with pytest.raises(DamagedFileError, match="geopin catalog publish"):
-        current(object_store)
-    assert publish(catalog, object_store, now=DAY_1) == made == current(object_store)
+    for content in (b"", b"{", b"[]", b'{"key": 1}'):
+        object_store.put("current.json", content)
+        with pytest.raises(DamagedFileError, match="geopin catalog publish"):
+            current(object_store)
+        assert publish(catalog, object_store, now=DAY_1) == made == current(object_store)
 
 
 def test_a_pointer_whose_snapshot_is_gone_is_said_to_be_nothing(

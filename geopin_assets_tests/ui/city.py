@@ -77,7 +77,7 @@ def repair(port: int) -> None:
 
 
 def _faults(port: int, method: str, body: object = None) -> None:
-    connection = HTTPConnection(HOST, port, timeout=10)
+    connection = HTTPConnection(HOST, port, timeout=60)
     connection.request(method, "/faults", None if body is None else json.dumps(body))
     assert connection.getresponse().status < 300
     connection.close()

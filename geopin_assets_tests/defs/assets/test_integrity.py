@@ -91,14 +91,8 @@ def platform(published: Path, sandbox_port: int, tmp_path: Path) -> Platform:
     return Platform(tmp_path / "copy", sandbox_port)
 
 
-def checks(platform: Platform, instance: dg.DagsterInstance) -> list[dg.AssetCheckEvaluation]:
-    job = platform.definitions.resolve_implicit_global_asset_job_def()
-    ended = job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["quality", "integrity"])])
-    return list(ended.get_asset_check_evaluations())
-
-
 def verdicts(platform: Platform, instance: dg.DagsterInstance) -> dict[str, bool]:
-    return {check.check_name: check.passed for check in checks(platform, instance)}
+    return {check.check_name: check.passed for check in platform.checks(instance)}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +120,7 @@ def test_a_check_fails_for_what_it_guards_and_the_others_do_not(
 def test_a_sound_platform_passes_every_check_and_says_what_was_looked_at(
     platform: Platform, instance: dg.DagsterInstance
 ) -> None:
-    said = {check.check_name: check for check in checks(platform, instance)}
+    said = {check.check_name: check for check in platform.checks(instance)}
     assert {name for name, check in said.items() if not check.passed} == set()
     assert set(said) == set(CHECKS)
     assert all(len(check.description or "") > 10 for check in said.values())
@@ -158,7 +152,7 @@ def test_a_month_that_costs_more_than_it_may_is_a_warning(platform: Platform, in
 def test_the_check_names_the_vector_that_is_gone(platform: Platform, instance: dg.DagsterInstance) -> None:
     gone = platform.vectors(HERE).read()["vector_id"][0]
     lose_a_vector(platform)
-    (text,) = (check.description for check in checks(platform, instance) if check.check_name == "index_in_sync")
+    (text,) = (check.description for check in platform.checks(instance) if check.check_name == "index_in_sync")
     assert f"lost: {gone}" in str(text)
     assert f"in the cells: {HERE}" in str(text)
 
@@ -167,5 +161,5 @@ def test_the_check_names_the_cell_whose_vectors_are_not_of_unit_length(
     platform: Platform, instance: dg.DagsterInstance
 ) -> None:
     stretch_the_vectors(platform)
-    (text,) = (check.description for check in checks(platform, instance) if check.check_name == "vectors_unit_norm")
+    (text,) = (check.description for check in platform.checks(instance) if check.check_name == "vectors_unit_norm")
     assert str(text).endswith(f"in the cells: {HERE}")

@@ -85,14 +85,14 @@ def test_a_cell_that_one_source_failed_still_takes_what_the_others_bring(
     platform: Platform, instance: dg.DagsterInstance
 ) -> None:
     fail(platform, "panoramax", THERE)
-    layers = platform.run(instance)
+    layers = platform.run(instance, reports=False)
     assert list(layers["raw/panoramax"].failed) == [THERE]
     held = platform.storage.catalog().captures([THERE])
     assert set(held["source"]) == {"amsterdam"}
     assert layers["index/embeddings"].cells == layers["publish/d1"].cells == len(CELLS)
     in_index = platform.rows.query("SELECT cell_id, count(*) AS n FROM captures GROUP BY cell_id")
     assert dict(in_index.iter_rows())[THERE] == held.height
-    assert all(c.passed for layer in layers.values() for c in layer.checks if c.check_name == "index_in_sync")
+    assert platform.is_in_sync(instance)
 
     platform.tell_sandbox("DELETE")
     platform.run(instance, reports=False)
@@ -120,11 +120,10 @@ def test_sources_crawled_side_by_side_do_not_wait_for_a_slow_one_nor_die_with_it
     platform: Platform, instance: dg.DagsterInstance
 ) -> None:
     platform.tell_sandbox("POST", {"source": "amsterdam", "kind": "hang"})
-    names = ["amsterdam", "panoramax", "own_photos"]
+    names = ["amsterdam", "panoramax"]
     crawl = crawl_side_by_side(partial(build_definitions, overrides=platform.overrides), instance, CELLS, names)
-    quick = [next(crawl), next(crawl)]
-    assert {result.asset for result in quick} == {"raw/panoramax", "raw/own_photos"}
-    assert [result.cells for result in quick] == [len(CELLS)] * 2
+    quick = next(crawl)
+    assert (quick.asset, quick.cells) == ("raw/panoramax", len(CELLS))
     assert materialized(instance, "raw/panoramax") == set(CELLS)
     for child in multiprocessing.active_children():
         child.kill()

@@ -201,8 +201,8 @@ def test_a_run_near_its_limit_finishes_what_it_began_and_says_what_is_left() -> 
                 await_near(cell_ids)
             yield CellDone(cell_id, 1, "same")
 
-    text, done = limited(work, *CELLS)
-    assert text.startswith("stopped in time for the limit of 3 s a run")
+    text, done = limited(work, *CELLS, limit_s="6")  # a busy machine may take seconds to begin
+    assert text.startswith("stopped in time for the limit of 6 s a run")
     assert "2 of 12 cells done, 10 left to the next run" in text
     assert done == {CELLS[0], CELLS[1]}
 

@@ -108,7 +108,7 @@ def test_only_headers_travel_and_those_that_are_no_jpeg_cost_one_request(bucket:
 def test_headers_are_read_many_at_once(bucket: Bucket, tmp_path: Path) -> None:
     for number in range(16):
         bucket.put(f"{number}.jpg", photo(tmp_path))
-    meeting = Barrier(8, timeout=20)
+    meeting = Barrier(8, timeout=60)
 
     class Together(Recorder):
         def get_object(self, **how: Any) -> Any:
