@@ -36,6 +36,7 @@ FEWEST = 8
 """Matches that a fundamental matrix takes."""
 ADDRESS = "https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt"
 MAX_BYTES = 16 * 2**20
+SETTING = "GEOPIN_VERIFY_WEIGHTS"
 
 
 class Features(NamedTuple):
@@ -59,7 +60,7 @@ class Verifier:
     @property
     def model_id(self) -> str:
         """Of these weights, and of what is shown to them: points of another are not comparable."""
-        return f"xfeat-{weights_sha256(self.weights)[:8]}-{LONGER_SIDE_PX}-{POINTS}"
+        return f"xfeat-{weights_sha256(self.weights, SETTING)[:8]}-{LONGER_SIDE_PX}-{POINTS}"
 
     def prepare(self) -> None:
         """Load the weights now, before the first photo."""
@@ -95,7 +96,7 @@ class Verifier:
 
         from geopin_assets.embedding.model.inference import fold_batch_norms
 
-        state, _ = read_weights(self.weights)
+        state, _ = read_weights(self.weights, SETTING)
         network = XFeat(top_k=POINTS)
         try:
             network.net.load_state_dict(dict[str, "Tensor"](state))

@@ -219,7 +219,7 @@ def test_own_photos_never_leave_their_folder(tmp_path: Path, path: str) -> None:
 def test_own_photos_have_the_same_limit_and_odd_names_are_failures(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(JPEG)
     os.mkfifo(tmp_path / "pipe")
-    assert reason(ImageFetcher(own_photos=LocalFolder(tmp_path)), "own-photos:pipe") is FailureReason.NOT_FOUND
+    assert reason(ImageFetcher(own_photos=LocalFolder(tmp_path)), "own-photos:pipe") is FailureReason.REFUSED
     assert (
         reason(ImageFetcher(own_photos=LocalFolder(tmp_path), max_bytes=100), "own-photos:a.jpg")
         is FailureReason.TOO_LARGE

@@ -28,6 +28,7 @@ from geopin_assets.files.plain import open_plain, read_plain
 if TYPE_CHECKING:
     from torch import Tensor
 
+SETTING = "GEOPIN_WEIGHTS"
 MAX_BYTES = 1024 * 2**20
 """The largest checkpoint, MegaLoc's, has 915 MB."""
 _READ_TIMEOUT_S, _DEADLINE_S = 30.0, 1800.0
@@ -151,39 +152,41 @@ def download(address: str, path: Path, *, schemes: Collection[str] = ("https",),
         ) from error
 
 
-def weights_sha256(path: Path) -> str:
+def weights_sha256(path: Path, setting: str = SETTING) -> str:
     """SHA-256 hex of a checkpoint, computed once per process and state of the file (0.3 s for 100 MB).
 
-    Raises ConfigurationError when it is not what was recorded at its first download.
+    `setting`: what names it, for errors. Raises ConfigurationError when it is not what was recorded at its first
+    download.
     """
     try:
         about = path.stat()
         sha256 = _sha256(path, about.st_size, about.st_mtime_ns)
     except OSError as error:
-        raise ConfigurationError(f"weights in {path} cannot be read: {error}") from error
+        raise ConfigurationError(f"{setting}: {path} cannot be read: {error}") from error
     _check(path, sha256)
     return sha256
 
 
-def read_weights(path: Path) -> "tuple[Mapping[str, Tensor], str]":
+def read_weights(path: Path, setting: str = SETTING) -> "tuple[Mapping[str, Tensor], str]":
     """(state_dict on the CPU, SHA-256 hex) of a checkpoint; tensors only, no code in it is run.
 
-    Raises ConfigurationError when it is not what was recorded at its first download, or no state_dict.
+    `setting`: what names it, for errors. Raises ConfigurationError when it is not what was recorded at its first
+    download, or no state_dict.
     """
     import torch
 
     try:
         data = read_plain(path)
     except OSError as error:
-        raise ConfigurationError(f"weights in {path} cannot be read: {error}") from error
+        raise ConfigurationError(f"{setting}: {path} cannot be read: {error}") from error
     sha256 = hashlib.sha256(data).hexdigest()
     _check(path, sha256)
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever unpickling stumbles over
-        raise ConfigurationError(f"weights in {path}: not a torch checkpoint: {error}") from error
+        raise ConfigurationError(f"{setting}: {path} is not a torch checkpoint: {error}") from error
     if not (isinstance(state, dict) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())):
-        raise ConfigurationError(f"weights in {path}: not a bare state_dict, as published")
+        raise ConfigurationError(f"{setting}: {path} is not a bare state_dict, as published")
     return state, sha256
 
 

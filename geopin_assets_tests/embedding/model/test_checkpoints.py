@@ -217,7 +217,7 @@ def test_what_is_no_checkpoint_is_refused_and_not_run(
     tmp_path: Path, data: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "w.pth").write_bytes(data)
-    with pytest.raises(ConfigurationError, match=r"weights in .*w\.pth: not a torch checkpoint"):
+    with pytest.raises(ConfigurationError, match=r"GEOPIN_WEIGHTS: .*w\.pth is not a torch checkpoint"):
         read_weights(tmp_path / "w.pth")
     assert capsys.readouterr().out == ""
 
