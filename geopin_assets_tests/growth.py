@@ -12,7 +12,7 @@ from typing import TypeVar
 Text = TypeVar("Text", str, bytes)
 
 MOST = 8.0
-_TRIES = 5
+_TRIES = 12
 _MEASURABLE_S, _NOTICEABLE_S = 0.001, 0.003
 _SMALLEST, _LARGEST = 1024, 2**20
 

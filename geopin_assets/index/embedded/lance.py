@@ -83,8 +83,8 @@ class LanceIndex:
     def create(self) -> None:
         """Raises PermanentError when an index of this name has another dimension: its configuration is for life."""
         if not self._exists():
-            schema = pl.DataFrame(schema=vector_schema(self.dim)).to_arrow().schema
-            self._database.create_table(self.name, schema=schema, exist_ok=True)
+            columns = vector_schema(self.dim) | {f"indexed_{name}": kind for name, kind in METADATA.items()}
+            self._database.create_table(self.name, schema=pl.DataFrame(schema=columns).to_arrow().schema, exist_ok=True)
         if (found := self._table().schema.field("embedding").type.list_size) != self.dim:
             raise PermanentError(f"the index {self.name} has {found} dimensions, not {self.dim}")
         for missing in [name for name in METADATA if name not in self.metadata_indexes()]:
@@ -93,7 +93,11 @@ class LanceIndex:
     def create_metadata_index(self, property_name: str) -> None:
         """Make a property of METADATA filterable for the vectors upserted from now on."""
         kind = "string" if METADATA[property_name] == pl.String else "int"
-        self._table().add_columns({f"indexed_{property_name}": f"cast(null as {kind})"})
+        try:
+            self._table().add_columns({f"indexed_{property_name}": f"cast(null as {kind})"})
+        except (OSError, RuntimeError, ValueError):
+            if property_name not in self.metadata_indexes():  # else another process was faster
+                raise
 
     def metadata_indexes(self) -> list[str]:
         columns = self._table().schema.names

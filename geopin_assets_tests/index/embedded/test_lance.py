@@ -8,7 +8,7 @@ import pytest
 
 from geopin_assets.errors import PermanentError
 from geopin_assets.index.embedded.lance import KEEP_OLD_VERSIONS, MAX_SMALL_FRAGMENTS, LanceIndex
-from geopin_assets.index.protocol import vector_schema
+from geopin_assets.index.protocol import METADATA, vector_schema
 from geopin_assets_tests.index.frames import DIM, unit, upsertable
 
 
@@ -33,6 +33,17 @@ def test_a_filter_never_finds_vectors_upserted_before_its_metadata_index(tmp_pat
     assert index.query(unit(1), 5, where={"source": "panoramax"})["vector_id"].to_list() == ["late"]
     index.upsert(upsertable([("early", 1)]))
     assert set(index.query(unit(1), 5, where={"source": "panoramax"})["vector_id"]) == {"early", "late"}
+
+
+def test_a_new_index_is_filterable_at_once_and_an_older_one_by_whoever_comes_first(tmp_path: Path) -> None:
+    new, older = LanceIndex(tmp_path, "new", DIM), LanceIndex(tmp_path, "older", DIM)
+    new.create()
+    assert new._table().version == 1 and set(new.metadata_indexes()) == set(METADATA)
+    older._database.create_table("older", schema=pl.DataFrame(schema=vector_schema(DIM)).to_arrow().schema)
+    for _ in range(2):  # as two processes that both found it missing
+        older.create_metadata_index("source")
+    older.create()
+    assert set(older.metadata_indexes()) == set(METADATA)
 
 
 def test_a_filter_sees_the_first_64_bytes_of_a_string(tmp_path: Path) -> None:
