@@ -86,7 +86,7 @@ def test_figures_are_what_the_answers_are(answers: list[Answer], told: Figures) 
     assert told.found_right >= 0.9 and told.auprc >= 0.9
     assert sorted(told.risk_at.values()) == list(told.risk_at.values()), "the surer, the fewer wrong"
     assert told.risk_at["100%"] == pytest.approx(1 - right.mean())
-    assert told.gains["agreement"].is_shown and told.gains["agreement"].low <= told.gains["agreement"].area
+    assert told.gains["points"].is_shown and told.gains["agreement"].low <= told.gains["agreement"].area
     assert told.recall_by_points is None and told.reordering_gain is None, "nothing was found in their order"
 
 
