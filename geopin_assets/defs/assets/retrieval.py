@@ -37,6 +37,7 @@ CHECKS = {
 }
 _RUNS_SHOWN, _DOUBTS_SHOWN = 20, 50
 _TOLD = ["capture_id", "reason", "trust", "says", "off_m", "off_deg", "witnesses", "page_url", "says_page_url"]
+_GAINS = {"term": pl.String(), **dict.fromkeys(("area", "low", "high"), pl.Float64()), "counted": pl.Boolean()}
 _COMPARED = 5
 """Matches whose points are counted with a question's."""
 
@@ -113,6 +114,7 @@ def retrieval(
             **({"switch": switch} if switch else {}),
             **_with_points(told),
             **_found(told, calibration),
+            "terms": frame_table(_terms(told)),
             **_thinning(storage, answers),
             "risk": dg.MetadataValue.json(told.risk_at),
             "runs": frame_table(runs.tail(_RUNS_SHOWN).with_columns(pl.col("at").dt.strftime("%Y-%m-%d %H:%M"))),
@@ -151,6 +153,12 @@ def _found(told: "Figures", calibration: "Calibration") -> dict[str, float]:
         "nowhere_told_not_covered": told.nowhere_told,
         "false_found_at_most": calibration.provenance["false_found_at_most"],
     }
+
+
+def _terms(told: "Figures") -> pl.DataFrame:
+    """What each term adds to likeness, and whether the confidence counts it."""
+    rows = [{"term": term, **gain._asdict(), "counted": gain.is_shown} for term, gain in told.gains.items()]
+    return pl.DataFrame(rows, schema=_GAINS)
 
 
 def _with_points(told: "Figures") -> dict[str, float]:
