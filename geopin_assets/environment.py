@@ -154,7 +154,8 @@ def complaints(error: ValidationError, fields: Mapping[str, FieldInfo], given: M
     found = {}
     for name in (str(e["loc"][0]) for e in error.errors() if e["type"] != "default_factory_not_called"):
         if name in fields:
-            shown = "" if is_secret(fields[name]) else f"={without_keys(str(given[name]))!r}"
+            is_shown = name in given and not is_secret(fields[name])
+            shown = f"={without_keys(str(given[name]))!r}" if is_shown else ""
             found[name] = f"{variable_of(name, fields[name])}{shown}: choose {allowed(fields[name])}"
     return found
 

@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from geopin_assets.cli.console import find_dagster_home
 from geopin_assets.embedding.stored_vectors import stored_vectors
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.files.object_store import open_store
@@ -78,8 +79,18 @@ def test_a_photo_whose_name_has_a_line_end_is_left_out_for_that_reason(tmp_path:
 def test_a_folder_in_which_duckdb_loses_its_journal_is_refused_before_anything_is_crawled(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"GEOPIN_DATA.*choose a path without \?"):
         Settings.from_env({"GEOPIN_DATA": str(tmp_path / "what?" / "data")})
+    with pytest.raises(ConfigurationError, match=r"GEOPIN_DATA: choose a path without \?"):
+        Settings.from_env({"DAGSTER_HOME": str(tmp_path / "what?")})
     with pytest.raises(ConfigurationError, match="no catalog can be kept in"):
         Catalog(tmp_path / "what?" / "catalog.duckdb").captures(CELLS)
+
+
+def test_so_is_one_in_which_dagster_keeps_no_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "what?"
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with pytest.raises(ConfigurationError, match=r"Dagster keeps no history in a path with a \?"):
+        find_dagster_home()
 
 
 @pytest.mark.parametrize("name", ["new\nline", "a\ttab"])

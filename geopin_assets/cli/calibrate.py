@@ -68,8 +68,18 @@ def _print(told: Figures) -> None:
         f"{between('inside_radius')}; 68 % is right",
         f"where another source agrees, {told.agreement_at_equal_cosine[0]:+.0%} are right of those equally alike"
         f" ({told.agreement_at_equal_cosine[1]:+.0%} to {told.agreement_at_equal_cosine[2]:+.0%})",
+        *_terms(told),
         sep="\n",
     )
+
+
+def _terms(told: Figures) -> list[str]:
+    """Which terms the confidence rests on beside likeness, and by how much each raises the area."""
+    return [
+        f"{term} {'is' if gain.is_shown else 'is not'} counted: {gain.area:+.3f} of the area under precision and recall"
+        f" ({gain.low:+.3f} to {gain.high:+.3f})"
+        for term, gain in told.gains.items()
+    ]
 
 
 def _points(told: Figures) -> list[str]:

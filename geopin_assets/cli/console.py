@@ -118,6 +118,8 @@ def find_dagster_home() -> None:
     home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd())
     if not (home.is_absolute() and home.is_dir()):
         raise ConfigurationError(f"DAGSTER_HOME={str(home)!r}: not the absolute path of a directory")
+    if "?" in str(home):
+        raise ConfigurationError(f"DAGSTER_HOME={str(home)!r}: Dagster keeps no history in a path with a ?")
 
 
 def dagster_home() -> Path:

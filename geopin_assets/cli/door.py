@@ -38,11 +38,8 @@ _EVERY_ANSWER = {
 }
 _NO_FRAMES = b"frame-ancestors 'none'"
 _REPORT = _NO_FRAMES + b"; sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox"
-"""Reports show names that strangers chose: whatever one of them would run has no part in the origin of the UI."""
-LAYERS = f"{REPORTS}/layers/"
-_MAP = _NO_FRAMES + b"; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
-_MAP += b" img-src data:; form-action 'none'; base-uri 'none'"
-"""A page of ours with nothing of strangers in it: what its tiles say is put in as text."""
+"""Reports show names that strangers chose: whatever one of them would run has no part in the origin of the UI. But for
+maps of ours, whose answers bring a policy under which nothing runs but their own script (`reports.py`)."""
 _TRY = _NO_FRAMES + b"; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self';"
 _TRY += b" img-src https: http: data: blob:; form-action 'none'; base-uri 'none'"
 
@@ -67,8 +64,7 @@ class Door:
         elif refusal := self._refusal(scope):
             await _refuse(scope, send, *refusal)
         elif scope["path"].startswith(f"{REPORTS}/"):
-            is_map = scope["path"].startswith(LAYERS)
-            await self.reports(scope, receive, _guarded(send, _MAP if is_map else _REPORT))
+            await self.reports(scope, receive, _guarded(send, _NO_FRAMES, without_its_own=_REPORT))
         elif scope["path"] == TRY and scope["type"] == "http":
             await self.photos(scope, receive, _guarded(send, _TRY))
         else:
@@ -126,13 +122,16 @@ def _secret(authorization: str) -> bytes:
         return b""
 
 
-def _guarded(send: Send, policy: bytes) -> Send:
-    """`send`, with the headers that every answer has; the policy holds beside that of the answer itself."""
+def _guarded(send: Send, policy: bytes, without_its_own: bytes | None = None) -> Send:
+    """`send`, with the headers that every answer has. The policy holds beside that of the answer itself;
+    `without_its_own`: instead, where the answer brings none."""
 
     async def guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
             kept = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in _EVERY_ANSWER]
-            message = {**message, "headers": [*kept, *_EVERY_ANSWER.items(), (_POLICY, policy)]}
+            has_its_own = any(name.lower() == _POLICY for name, _ in kept)
+            added = policy if has_its_own or without_its_own is None else without_its_own
+            message = {**message, "headers": [*kept, *_EVERY_ANSWER.items(), (_POLICY, added)]}
         await send(message)
 
     return guarded

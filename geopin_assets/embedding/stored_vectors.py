@@ -42,7 +42,7 @@ def mark_of_vectors(objects: ObjectStore) -> Mark | None:
         return Mark.of(orjson.loads(objects.get(_MARK)))
     except NoSuchObjectError:
         return None
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (DamagedFileError, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"{objects.address(_MARK)} cannot be read: delete it, and run `geopin merge`") from error
 
 

@@ -1,22 +1,29 @@
 """A folder of this machine as a store of objects: its files are the objects, at hand without a copy.
 
-Here: writing, which `obstore` does there without fsync, without "only if unchanged", and leaving `x#1` behind when
-killed. Not here: what a store can do, and opening one (`object_store.py`), files replaced whole (`atomic.py`).
+All of it without `obstore`, which writes there without fsync and without "only if unchanged", leaves `x#1` behind when
+killed, and lists nothing beside a link that leads to itself. What stands in a file's place and is none (a pipe, a
+folder, such a link) is damage of that one object: nobody waits for it, and it can be set aside and written anew.
+
+Not here: what a store can do, and opening one (`object_store.py`), files replaced whole (`atomic.py`).
 """
 
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import EllipsisType
 from typing import BinaryIO, Self
 
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.errors import ConfigurationError, DamagedFileError, PayloadError
 from geopin_assets.files.atomic import replacing
+from geopin_assets.files.damage import aside, is_aside
 from geopin_assets.files.lock import locked
-from geopin_assets.files.object_store import WRITING_LOCK, ObjectStore, Stored, checked
-from geopin_assets.files.plain import open_plain, refuse_odd
+from geopin_assets.files.object_store import WRITING_LOCK, ObjectStore, Stored, checked, is_hidden
+from geopin_assets.files.plain import NotPlainError, open_plain, refuse_odd
 from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
 
 
@@ -24,12 +31,9 @@ class FolderStore(ObjectStore):
     """Objects as the files of a folder, which the first write makes. Their files are at hand: nothing is copied."""
 
     def __init__(self, root: Path, *, is_durable: bool = True) -> None:
-        from obstore.store import LocalStore
-
         if any(ord(character) < ord(" ") for character in str(root)):
             raise ConfigurationError(f"{str(root)!r}: a folder with a tab or line end in its name cannot be used")
-        self.root, self._is_durable = root, is_durable
-        super().__init__(LocalStore(), str(root), f"{root.resolve().as_posix()[1:]}/")
+        self.root, self._is_durable, self._address = root, is_durable, str(root).rstrip("/")
 
     def below(self, folder: str) -> Self:
         return type(self)(self.path(folder), is_durable=self._is_durable)
@@ -45,18 +49,62 @@ class FolderStore(ObjectStore):
                 return self._write(key, content)
         return self._write(key, content)
 
+    def get(self, key: str, *, most: int | None = None) -> bytes:
+        with self.opened(key) as file:
+            if most is not None and (size := os.fstat(file.fileno()).st_size) > most:
+                raise PayloadError(f"{self.address(key)}: {size} bytes, more than {most}")
+            return file.read()
+
+    def get_range(self, key: str, start: int, length: int, *, if_version: str | None = None) -> bytes:
+        with self.opened(key) as file:
+            if if_version not in (None, _version(os.fstat(file.fileno()))):
+                raise ConflictError(f"{self.address(key)}: another process has written it")
+            file.seek(start)
+            return file.read(length)
+
     def get_end(self, key: str, length: int) -> bytes:
-        with understood(self.address(key)), open_plain(self.path(key)) as file:
+        with self.opened(key) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - length))
             return file.read()
 
-    def has(self, key: str) -> bool:
-        return self.path(key).is_file()
+    def find(self, key: str) -> Stored | None:
+        with understood(self.address(key)):
+            found = _what_is(self.path(key))
+        return None if found is None or stat.S_ISDIR(found.st_mode) else _stored(key, found)
+
+    def walk(self, folder: str = "") -> list[Stored]:
+        with understood(self.address(folder)):
+            return sorted(self._below(folder, ()), key=lambda one: one.key)
+
+    def look(self, folder: str = "") -> tuple[list[str], list[Stored]]:
+        with understood(self.address(folder)):
+            found = list(self._in(folder))
+        folders = sorted(key for key, state in found if stat.S_ISDIR(state.st_mode))
+        files = (_stored(key, state) for key, state in found if not stat.S_ISDIR(state.st_mode))
+        return folders, sorted(files, key=lambda one: one.key)
+
+    def aside(self, folder: str = "") -> list[str]:
+        with understood(self.address(folder)):
+            found = (path for path in self.path(folder).rglob("*") if is_aside(path))
+            return sorted(path.relative_to(self.root).as_posix() for path in found)
+
+    def set_aside(self, key: str) -> str | None:
+        path, to = self.path(key), aside(key)
+        try:
+            with understood(self.address(key)):
+                path.rename(self.path(to))
+        except NoSuchObjectError:
+            return None
+        return to
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             with understood(self.address(key)):
-                self.path(key).unlink(missing_ok=True)
+                path = self.path(key)
+                if is_aside(path) and path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
 
     def delete_folder(self, folder: str) -> None:
         """The folder too, and what killed writers left in it."""
@@ -72,14 +120,17 @@ class FolderStore(ObjectStore):
     def as_files(self, keys: Iterable[str], *, most: int | None = None) -> Iterator[list[Path]]:
         paths = [self.path(key) for key in keys]
         for path in paths:
-            refuse_odd(path)
+            with _damage():
+                refuse_odd(path)
             if not path.is_file():
                 raise NoSuchObjectError(f"{path}: not there")
         yield paths
 
     @contextmanager
     def opened(self, key: str) -> Iterator[BinaryIO]:
-        with understood(self.address(key)), open_plain(self.path(key)) as file:
+        with understood(self.address(key)), ExitStack() as stack:
+            with _damage():
+                file = stack.enter_context(open_plain(self.path(key)))
             yield file
 
     @contextmanager
@@ -90,6 +141,8 @@ class FolderStore(ObjectStore):
 
     @contextmanager
     def replacing(self, key: str, *, before: "Stored | EllipsisType | None" = ...) -> Iterator[Path]:
+        if (path := self.path(key)).suffix and path.is_dir():
+            self.set_aside(key)  # nothing takes the place of a folder
         with (
             understood(self.address(key)),
             ExitStack() as held,
@@ -99,10 +152,6 @@ class FolderStore(ObjectStore):
             if not isinstance(before, EllipsisType):
                 held.enter_context(locked(self.root / WRITING_LOCK))
                 self._check(key, before.version if before else None)
-
-    def _full(self, key: str) -> str:
-        refuse_odd(self.path(key))
-        return super()._full(key)
 
     def _write(self, key: str, content: bytes) -> str:
         with self.replacing(key) as path:
@@ -115,3 +164,48 @@ class FolderStore(ObjectStore):
         found = self.find(key)
         if (found and found.version) != version:
             raise ConflictError(f"{self.address(key)}: another process has written it")
+
+    def _below(self, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[Stored]:
+        """`above`: the folders that one went through, as a link may lead back to one."""
+        for key, state in self._in(folder):
+            if not stat.S_ISDIR(state.st_mode):
+                yield _stored(key, state)
+            elif (here := (state.st_dev, state.st_ino)) not in above:
+                yield from self._below(key, (*above, here))
+
+    def _in(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        """What a folder holds, none if it is not there; not what others keep in it, or what was set aside."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path(folder)) as entries:
+            for entry in entries:
+                if is_hidden(entry.name) or is_aside(Path(entry.name)):
+                    continue
+                if (state := _what_is(entry)) is not None:
+                    yield f"{folder}/{entry.name}" if folder else entry.name, state
+
+
+def _what_is(place: "Path | os.DirEntry[str]") -> os.stat_result | None:
+    """None where nothing is, as where a link leads to nothing; of one that leads to itself what it is."""
+    try:
+        return place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return os.lstat(place)
+
+
+def _stored(key: str, state: os.stat_result) -> Stored:
+    return Stored(key, state.st_size, datetime.fromtimestamp(state.st_mtime, UTC), _version(state))
+
+
+def _version(state: os.stat_result) -> str:
+    return f'"{state.st_ino:x}-{state.st_mtime_ns // 1000:x}-{state.st_size:x}"'
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    try:
+        yield
+    except NotPlainError as error:
+        raise DamagedFileError(str(error)) from error

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
 T = TypeVar("T")
@@ -22,6 +23,6 @@ def read_note(objects: ObjectStore, key: str, understood: Callable[[Any], T]) ->
         return understood(orjson.loads(objects.get(key)))
     except NoSuchObjectError:
         return None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (DamagedFileError, AttributeError, KeyError, TypeError, ValueError) as error:
         _log.warning("%s: %r; set aside as %s", objects.address(key), error, objects.set_aside(key))
         return None

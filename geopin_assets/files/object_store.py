@@ -291,7 +291,7 @@ def memory_store() -> ObjectStore:
 def checked(key: str) -> str:
     """The key of an object or a folder. Raises PermanentError for what is not a plain relative path everywhere."""
     parts = key.split("/")
-    if key and (not all(parts) or any(map(_is_hidden, parts)) or not key.isprintable() or "#" in key):
+    if key and (not all(parts) or any(map(is_hidden, parts)) or not key.isprintable() or "#" in key):
         raise PermanentError(f"{key!r}: not a plain relative path")
     return key
 
@@ -303,8 +303,9 @@ def _state(path: Path) -> tuple[int, int]:
 def _is_object(key: str) -> bool:
     """Not one of the files that a folder has beside its objects: those being written, set aside, or of other programs
     (`._a` of a Mac, `.nfs…`, `.stfolder`)."""
-    return not is_aside(PurePosixPath(key)) and not any(map(_is_hidden, key.split("/")))
+    return not is_aside(PurePosixPath(key)) and not any(map(is_hidden, key.split("/")))
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is another program's."""
     return name.startswith(".")

@@ -4,6 +4,7 @@ A pipe that nobody writes to hangs whoever opens it, and a device never ends. He
 an argument or somebody's folder names. Not here: how large it may be and what it holds (whoever reads it knows).
 """
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -21,8 +22,12 @@ _KINDS = {
 }
 
 
+class NotPlainError(ConfigurationError):
+    """Something else than a file is where one should be."""
+
+
 def open_plain(path: Path) -> BufferedReader:
-    """For reading. Raises ConfigurationError for what is no plain file, and the OSErrors that `open` raises."""
+    """For reading. Raises NotPlainError for what is no plain file, and the OSErrors that `open` raises."""
     return open(path, "rb", opener=_open)
 
 
@@ -33,9 +38,9 @@ def read_plain(path: Path, most: int = -1) -> bytes:
 
 
 def refuse_odd(path: Path) -> None:
-    """Raise ConfigurationError where neither a file nor a folder is; where nothing is, whoever opens it says so."""
+    """Raise NotPlainError where neither a file nor a folder is; where nothing is, whoever opens it says so."""
     with suppress(OSError):
-        if not stat.S_ISDIR(mode := path.stat().st_mode):
+        if not stat.S_ISDIR(mode := _mode(path)):
             _check(str(path), mode)
 
 
@@ -48,16 +53,25 @@ def refuse_no_folder(path: Path) -> None:
 
 
 def _open(path: str, flags: int) -> int:
-    _check(path, Path(path).stat().st_mode)  # to open some devices does something
+    _check(path, _mode(Path(path)))  # to open some devices does something
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     try:
         _check(path, os.fstat(descriptor).st_mode)  # whatever took its place meanwhile
-    except ConfigurationError:
+    except NotPlainError:
         os.close(descriptor)
         raise
     return descriptor
 
 
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotPlainError(f"{path} is a link that leads to itself, not a plain file") from error
+        raise
+
+
 def _check(path: str, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise ConfigurationError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a plain file")
+        raise NotPlainError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a plain file")

@@ -9,6 +9,7 @@ a timeout, at the beginning of a transaction and so never in its middle.
 import logging
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from geopin_assets.files.damage import writing as writing_on_disk
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30.0
+_OF_DAMAGE = ("Could not decode to UTF-8", "unsupported file format")
+"""What Python or SQLite says of a damaged file without a code that tells it from a wrong statement."""
 _log = logging.getLogger(__name__)
 
 
@@ -67,9 +70,17 @@ def complaints(path: Path, most: int = 3) -> list[str]:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             said = [text for (text,) in connection.execute(f"pragma quick_check({most:d})")]
-    except sqlite3.DatabaseError as error:
+            if said == ["ok"]:
+                _read_all(connection)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         said = [str(error)]
     return [] if said == ["ok"] else said
+
+
+def _read_all(connection: sqlite3.Connection) -> None:
+    """SQLite itself does not care whether text is UTF-8."""
+    for (table,) in connection.execute("select name from sqlite_master where type = 'table'").fetchall():
+        deque(connection.execute(f'select * from "{table}"'), maxlen=0)  # noqa: S608
 
 
 @contextmanager
@@ -101,6 +112,8 @@ def meaning(path: Path, error: sqlite3.Error) -> GeoPinError | None:
         case sqlite3.SQLITE_IOERR:
             return TransientError(f"{path}: {error}; is there space left?")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return DamagedFileError(f"{path}: {error}")
+        case 0 | sqlite3.SQLITE_ERROR if str(error).startswith(_OF_DAMAGE):
             return DamagedFileError(f"{path}: {error}")
         case sqlite3.SQLITE_CANTOPEN if _may_write(path):
             return TransientError(f"{path}: {error}; is there space left?")

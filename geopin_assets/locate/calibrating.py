@@ -2,23 +2,21 @@
 
 Questions are divided into folds by creator and block of cells, so that no drive is on both sides: what is judged, and
 what may be called found, comes from calibrations that have not seen the question. Not here: the model of confidence
-(`confidence.py`), asking (`evaluation.py`), figures of answers (`figures.py`).
+(`confidence.py`), which terms it counts (`choosing.py`), asking (`evaluation.py`), figures of answers (`figures.py`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geopin_assets.locate.confidence import Calibration, bounded, fit
+from geopin_assets.locate.choosing import Chosen, choose
+from geopin_assets.locate.confidence import PLAIN, Calibration, are_enough, bounded, features, fit
 from geopin_assets.locate.evaluation import Answer
-from geopin_assets.locate.resampling import interval
+from geopin_assets.locate.resampling import folds, interval
 from geopin_assets.locate.terms import SAME_PLACE_M, Terms
-
-FOLDS = 5
 
 
 class Judged(NamedTuple):
@@ -34,8 +32,8 @@ class Judged(NamedTuple):
 def cross_fitted(answers: list[Answer], model_id: str) -> Judged:
     """Each answer by a calibration fitted on the other folds."""
     judged = Judged(*np.zeros((2, len(answers))), *np.full((2, len(answers)), "", dtype="<U16"))
-    for known, held in _folds(answers):
-        calibration = calibrate(known, model_id, {})
+    for known, held in folds(_groups(answers)):
+        calibration = calibrate([answers[n] for n in known], model_id, {})
         confidence = calibration.confidences_of([answers[n].terms for n in held])
         judged.confidence[held] = confidence
         judged.radius_m[held] = [calibration.radius_m(each) for each in confidence]
@@ -46,35 +44,47 @@ def cross_fitted(answers: list[Answer], model_id: str) -> Judged:
     return judged
 
 
-def _folds(answers: Sequence[Answer]) -> Iterator[tuple[list[Answer], list[int]]]:
-    """All but one fold, and the numbers of those in it."""
-    fold = [crc32(answer.question.group.encode()) % FOLDS for answer in answers]
-    for number in set(fold):
-        known = [answer for answer, its in zip(answers, fold, strict=True) if its != number]
-        yield known, [n for n, its in enumerate(fold) if its == number]
-
-
-def calibrate(
-    answers: list[Answer], model_id: str, provenance: Mapping[str, object], *, use_agreement: bool = True
-) -> Calibration:
+def calibrate(answers: list[Answer], model_id: str, provenance: Mapping[str, object]) -> Calibration:
     """A calibration from these answers. Raises ValueError where they are too few, or all right or wrong.
 
-    Matching points decide the order from then on if that finds more, beyond its interval. What may be called found is
-    decided by photos of places that are not covered, with confidences of calibrations that have not seen them.
+    A term is counted only where that is shown to help, and matching points decide the order only if that finds more,
+    beyond its interval. What may be called found is decided by photos of places that are not covered, with confidences
+    of calibrations that have not seen them.
     """
     given, reorders = final(answers), _reorders(answers)
+    plain, verified = chosen_terms(given)
+    about = {**provenance, "gains": {"plain": _told(plain), "verified": verified and _told(verified)}}
+    counted = {"plain_terms": plain.terms, "verified_terms": (verified or plain).terms}
 
     def fitted(known: Sequence[Answer]) -> Calibration:
         errors_m = np.array([answer.error_m for answer in known])
-        terms = [answer.terms for answer in known]
-        return fit(model_id, terms, errors_m, provenance, use_agreement=use_agreement, reorders=reorders)
+        return fit(model_id, [answer.terms for answer in known], errors_m, about, **counted, reorders=reorders)
 
     asked, unseen = [], []
-    for known, held in _folds(given):
+    for known, held in folds(_groups(given)):
         nowhere = [_nowhere(given[n]) for n in held if given[n].is_confirmed]
         asked += nowhere
-        unseen += [*fitted(known).confidences_of(nowhere)] if nowhere else []
+        unseen += [*fitted([given[n] for n in known]).confidences_of(nowhere)] if nowhere else []
     return bounded(fitted(given), asked, np.array(unseen))
+
+
+def chosen_terms(given: Sequence[Answer]) -> tuple[Chosen, Chosen | None]:
+    """The terms that these answers show to help, without matching points and with them, where enough were counted."""
+    x, groups = features([answer.terms for answer in given]), _groups(given)
+    is_right = np.array([answer.error_m <= SAME_PLACE_M for answer in given])
+    plain = choose(x[:, :PLAIN], is_right, groups)
+    pointed = [n for n, answer in enumerate(given) if answer.terms.inliers is not None]
+    if not are_enough(is_right[pointed]):
+        return plain, None
+    return plain, choose(x[pointed], is_right[pointed], [groups[n] for n in pointed])
+
+
+def _told(chosen: Chosen) -> dict[str, dict[str, float]]:
+    return {term: gain._asdict() for term, gain in chosen.gains.items()}
+
+
+def _groups(answers: Sequence[Answer]) -> list[str]:
+    return [answer.question.group for answer in answers]
 
 
 def _nowhere(answer: Answer) -> Terms:

@@ -6,9 +6,10 @@ and kept with where it came from. The radius is the one within which 68 % of kno
 ARCore's geospatial accuracy is. Not here: gathering terms (`terms.py`), or where a calibration is kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log1p
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,10 @@ NEVER, FEWEST_NOWHERE = 2.0, 149
 MISSED = 0.05
 """Of right answers, so many may be called not covered."""
 _FEATURES = ("cosine", "margin", "agreeing", "disagreeing", "inliers")
+FEATURES_OF = MappingProxyType({"likeness": (0,), "margin": (1,), "agreement": (2, 3), "points": (4,)})
+"""By term, where among the features its numbers are."""
+PLAIN = 4
+"""So many of them, the first, are known without points."""
 _SIGNS = ((0, None), (0, None), (0, None), (None, 0), (0, None))
 _SHRINK = 1e-3
 _ANSWERS_A_BIN = 40
@@ -42,6 +47,12 @@ class Weights:
         """Of answers with these features, float64 [N, 5]."""
         logit = self.bias + x[:, : len(self.each)] @ np.array(self.each)
         return np.asarray(1 / (1 + np.exp(-np.clip(logit, -40, 40))))
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """The terms that change anything."""
+        of = {term: [self.each[n] for n in at if n < len(self.each)] for term, at in FEATURES_OF.items()}
+        return frozenset(term for term, weights in of.items() if any(weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +79,14 @@ class Calibration:
 
     def confidences_of(self, terms: Sequence[Terms]) -> NDArray[np.float64]:
         """The same of many answers."""
-        x, plain = _features(terms), self.plain.probability(_features(terms))
+        x, plain = features(terms), self.plain.probability(features(terms))
         if self.verified is None:
             return plain
         return np.where([each.inliers is not None for each in terms], self.verified.probability(x), plain)
+
+    def counted(self, terms: Terms) -> frozenset[str]:
+        """The terms that the confidence of such an answer rests on."""
+        return (self.verified if self.verified and terms.inliers is not None else self.plain).counted
 
     def radius_m(self, confidence: float) -> float:
         return float(np.interp(confidence, self.confidences, self.radii_m))
@@ -83,7 +98,7 @@ class Calibration:
         return "not_covered" if confidence < self.not_covered_below else "uncertain"
 
 
-def _features(terms: Sequence[Terms]) -> NDArray[np.float64]:
+def features(terms: Sequence[Terms]) -> NDArray[np.float64]:
     """The numbers that weights belong to, float64 [N, 5]."""
     return np.array(
         [
@@ -93,14 +108,18 @@ def _features(terms: Sequence[Terms]) -> NDArray[np.float64]:
     ).reshape(-1, len(_FEATURES))
 
 
-def fit_weights(x: NDArray[np.float64], is_right: NDArray[np.bool_]) -> Weights:
+def fit_weights(
+    x: NDArray[np.float64], is_right: NDArray[np.bool_], counted: Collection[str] = tuple(FEATURES_OF)
+) -> Weights:
     """The weights, each of its sign, that make known answers likeliest; x is float64 [N, F], the first F features.
 
-    Maximum likelihood with a little shrinking, by L-BFGS-B (scipy), in units of each feature's spread.
+    Of terms that are not `counted` they are 0. Maximum likelihood with a little shrinking, by L-BFGS-B (scipy), in
+    units of each feature's spread.
     """
     from scipy.optimize import minimize
 
-    spread = x.std(axis=0)
+    is_counted = np.isin(np.arange(x.shape[1]), [n for term in counted for n in FEATURES_OF[term]])
+    spread = np.where(is_counted, x.std(axis=0), 0.0)
     scale = np.where(spread > 1e-9, spread, np.inf)  # what never differs says nothing
     center, y = x.mean(axis=0), is_right.astype(np.float64)
     z = (x - center) / scale
@@ -116,6 +135,11 @@ def fit_weights(x: NDArray[np.float64], is_right: NDArray[np.bool_]) -> Weights:
     beta = minimize(loss, np.zeros(1 + x.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
     weights = beta[1:] / scale
     return Weights(float(beta[0] - center @ weights), tuple(map(float, weights)))
+
+
+def are_enough(is_right: NDArray[np.bool_]) -> bool:
+    """Whether weights of their own can be learned from answers whose points were counted."""
+    return len(is_right) >= _ANSWERS_A_BIN and len(set(is_right)) > 1
 
 
 def fit_radii(
@@ -175,21 +199,21 @@ def fit(
     error_m: NDArray[np.float64],
     provenance: Mapping[str, Any],
     *,
-    use_agreement: bool = True,
+    plain_terms: Collection[str] = tuple(FEATURES_OF),
+    verified_terms: Collection[str] = tuple(FEATURES_OF),
     reorders: bool = False,
 ) -> Calibration:
-    """A calibration from answers whose error is known. What it calls found is for `bounded` to say.
+    """A calibration from answers whose error is known, of these terms. What it calls found is for `bounded` to say.
 
     Raises ValueError where all answers are right, or all wrong: nothing can be learned from them.
     """
     is_right = error_m <= SAME_PLACE_M
     if is_right.all() or not is_right.any():
         raise ValueError(f"{len(terms)} known answers, {int(is_right.sum())} of them right: both kinds are needed")
-    x, is_verified = _features(terms), np.array([each.inliers is not None for each in terms])
-    x[:, 2:4] *= use_agreement
-    plain, verified = fit_weights(x[:, :4], is_right), None
-    if is_verified.sum() >= _ANSWERS_A_BIN and len(set(is_right[is_verified])) > 1:
-        verified = fit_weights(x[is_verified], is_right[is_verified])
+    x, is_verified = features(terms), np.array([each.inliers is not None for each in terms])
+    plain, verified = fit_weights(x[:, :PLAIN], is_right, plain_terms), None
+    if are_enough(is_right[is_verified]):
+        verified = fit_weights(x[is_verified], is_right[is_verified], verified_terms)
     confidence = plain.probability(x)
     if verified:
         confidence = np.where(is_verified, verified.probability(x), confidence)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geopin_assets.locate.calibrating import calibrate, cross_fitted, final, reordering_gain
+from geopin_assets.locate.calibrating import chosen_terms, cross_fitted, final, reordering_gain
+from geopin_assets.locate.choosing import Gain, area
 from geopin_assets.locate.evaluation import Answer
 from geopin_assets.locate.location import FOUND, NOT_COVERED
 from geopin_assets.locate.resampling import Figure, interval
@@ -58,8 +59,9 @@ class Figures:
     """Share of answers called found, and how many of them are right within 25 m."""
     risk_at: dict[str, float]
     """Share of wrong answers among the surest 20, 40, 60, 80 and 100 %."""
-    agreement_gain: tuple[float, float, float]
-    """By how much agreement of sources raises `auprc`, with its interval."""
+    gains: dict[str, Gain]
+    """By how much each term raises `auprc`, beyond likeness and what was taken before it: what is not shown to is not
+    counted. With matching points where enough were counted."""
     agreement_at_equal_cosine: tuple[float, float, float]
     """How much oftener answers are right where another source agrees than where none does, at equal likeness."""
     reordering_gain: tuple[float, float, float] | None
@@ -84,6 +86,7 @@ def figures(answers: list[Answer], model_id: str) -> Figures:
         "unshown_found": lambda n: _share(is_found[n][~solvable[n]]),
     }
     everything = np.arange(len(answers))
+    plain, verified = chosen_terms(answers)
     return Figures(
         answers=len(answers),
         solvable=int(solvable.sum()),
@@ -92,7 +95,7 @@ def figures(answers: list[Answer], model_id: str) -> Figures:
         recall_by_points=_recalls(by_points) if by_points else None,
         intervals={name: interval(groups, figure) for name, figure in told.items()},
         median_error_m=float(np.median(error_m)),
-        auprc=auprc(confidence, is_right),
+        auprc=area(confidence, is_right),
         ece=told["ece"](everything),
         brier=float(((confidence - is_right) ** 2).mean()),
         inside_radius=told["inside_radius"](everything),
@@ -103,7 +106,7 @@ def figures(answers: list[Answer], model_id: str) -> Figures:
         found=_share(is_found),
         found_right=_share(is_right[is_found]),
         risk_at={f"{p}%": float(1 - is_right[surest[: max(1, len(surest) * p // 100)]].mean()) for p in _SHARES},
-        agreement_gain=_agreement_gain(answers, is_right, groups),
+        gains=(verified or plain).gains,
         agreement_at_equal_cosine=agreement_at_equal_cosine(answers),
         reordering_gain=reordering_gain(by_likeness),
     )
@@ -111,15 +114,6 @@ def figures(answers: list[Answer], model_id: str) -> Figures:
 
 def _share(of: NDArray[np.bool_]) -> float:
     return float(of.mean()) if len(of) else 0.0
-
-
-def auprc(confidence: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:
-    """Average precision: the mean precision at each right answer, surest first."""
-    ordered = is_right[np.argsort(-confidence, kind="stable")]
-    if not ordered.any():
-        return 0.0
-    precision = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
-    return float(precision[ordered].mean())
 
 
 def ece(confidence: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:
@@ -135,18 +129,6 @@ def _recalls(answers: list[Answer]) -> dict[str, float]:
 def _recall(answers: list[Answer], k: int, within_m: float) -> float:
     asked = [answer for answer in answers if answer.question.is_solvable]
     return float(np.mean([min(answer.errors_m[:k]) <= within_m for answer in asked])) if asked else 0.0
-
-
-def _agreement_gain(
-    answers: list[Answer], is_right: NDArray[np.bool_], groups: list[str]
-) -> tuple[float, float, float]:
-    with_it = calibrate(answers, "", {}).confidences_of([answer.terms for answer in answers])
-    without = calibrate(answers, "", {}, use_agreement=False).confidences_of([answer.terms for answer in answers])
-
-    def gain(n: NDArray[np.intp]) -> float:
-        return auprc(with_it[n], is_right[n]) - auprc(without[n], is_right[n])
-
-    return gain(np.arange(len(answers))), *interval(groups, gain)
 
 
 def agreement_at_equal_cosine(answers: Sequence[Answer]) -> tuple[float, float, float]:

@@ -56,14 +56,14 @@ SAME_PLACE_M = 25.0
 
 def record(folder: Path, figures: "Figures", *, model_id: str, index_version: str, now: datetime) -> pl.DataFrame:
     """Add a run to the file in this folder; all runs, oldest first."""
-    told = figures.recall
+    told, agreement = figures.recall, figures.gains.get("agreement")
     row = {
         "at": now,
         **{"model_id": model_id, "index_version": index_version},
         **{name: getattr(figures, name) for name in SCHEMA if hasattr(figures, name)},
         **{"recall_1_25m": told["1@25"], "recall_5_25m": told["5@25"], "recall_10_25m": told["10@25"]},
         **{"recall_1_50m": told["1@50"], "recall_low": figures.intervals["recall"][0]},
-        **{"recall_high": figures.intervals["recall"][1], "agreement_gain": figures.agreement_gain[0]},
+        **{"recall_high": figures.intervals["recall"][1], "agreement_gain": agreement and agreement.area},
     }
     runs = pl.concat([read(folder), pl.DataFrame([row], schema=SCHEMA)])
     parquet.write_frame(folder / FILE, runs)

@@ -103,7 +103,7 @@ class Locator:
             heading_deg=best["heading_deg"],
             heading_from=best["heading_from"],
             confidence=confidence,
-            terms=terms.in_words(),
+            terms=terms.in_words(known.counted(terms) if known else None),
             alternatives=self._alternatives(matches, terms),
             matches=references(matches.head(top).rows(named=True), inliers, self.index),
             model_id=self.model_id,

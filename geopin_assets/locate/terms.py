@@ -42,16 +42,20 @@ class Terms:
         """The same for another place, less alike: nobody was asked about it."""
         return replace(self, cosine=cosine, margin=cosine - self.cosine, agreeing=(), disagreeing=(), inliers=None)
 
-    def in_words(self) -> list[str]:
-        """Each term as people read it, the strongest first."""
-        covering = len(self.agreeing) + len(self.disagreeing)
-        told = [f"likeness {self.cosine:.3f}, {self.margin:+.3f} ahead of the next place"]
+    def in_words(self, counted: Collection[str] | None = None) -> list[str]:
+        """Each term as people read it, the strongest first; those that are not `counted` say so (None: all are)."""
+
+        def said(term: str, words: str) -> str:
+            return words if counted is None or term in counted else f"{words} (not counted)"
+
+        told = [f"likeness {self.cosine:.3f}, {said('margin', f'{self.margin:+.3f} ahead of the next place')}"]
         if self.inliers is not None:
-            told.insert(0, f"{self.inliers} matching points with the best match")
-        if covering:
+            told.insert(0, said("points", f"{self.inliers} matching points with the best match"))
+        if covering := len(self.agreeing) + len(self.disagreeing):
             find = "finds another place" if len(self.disagreeing) == 1 else "find other places"
             against = f" ({', '.join(self.disagreeing)} {find})" if self.disagreeing else ""
-            told.append(f"{len(self.agreeing)} of {covering} other covering sources agree{against}")
+            words = f"{len(self.agreeing)} of {covering} other covering sources agree{against}"
+            told.append(said("agreement", words))
         else:
             told.append("no other source covers this place")
         return told

@@ -6,13 +6,12 @@ every two pixels, and how many that one stands for: a street is a line of dots t
 extract is configured, streets by the age of their newest image. Beside each is its TileJSON, and `index.html`, a map
 that needs nothing else. All of it are files: any server that answers ranges will do.
 
-Here: what the layers say. Not here: tiles (`tiles.py`), what a gap is (`coverage.py`), or the map (`layers.html`).
+Here: what the layers say. Not here: tiles (`tiles.py`), what a gap is (`coverage.py`), or the map (`pages.py`).
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ import shapely
 from geopin_assets.cells import place_name, stored_facts
 from geopin_assets.files.atomic import write_bytes, write_text
 from geopin_assets.grid import Bbox
+from geopin_assets.quality.pages import page
 from geopin_assets.quality.streets import STREETS_ATTRIBUTION
 from geopin_assets.quality.tiles import (
     EXTENT,
@@ -117,12 +117,13 @@ def write_layers(
     whatever it holds.
     """
     bounds = _bounds([*counts, *gaps["cell_id"]])
-    tiles = 0
+    tiles, has_cells = 0, bool(coverage.height or gaps.height)
     if counts:
-        with archive(folder / "captures.pmtiles", bounds, _about("captures")) as made:
+        beside = ["captures", *(["cells"] if has_cells else ()), *(["streets"] if streets else ())]
+        with archive(folder / "captures.pmtiles", bounds, _about("captures") | {"archives": beside}) as made:
             _Captures(made, captures_of, at_once).add((0, 0, 0), _on_tiles(counts))
             tiles += made.tiles
-    if coverage.height or gaps.height:
+    if has_cells:
         with archive(folder / "cells.pmtiles", bounds, _about("cells", "gaps")) as made:
             _add_cells(made, coverage, gaps)
             tiles += made.tiles
@@ -133,9 +134,9 @@ def write_layers(
     for name, layers, zooms in _ARCHIVES if streets else _ARCHIVES[:2]:
         about = _tilejson(name, layers, zooms, bounds, url)
         write_bytes(folder / f"{name}.json", json.dumps(about, indent=1).encode())
-    page = write_text(folder / "index.html", _page(has_streets=bool(streets)))
+    written = write_text(folder / "index.html", page("layers"))
     size = sum(file.stat().st_size for file in folder.glob("*.pmtiles"))
-    return Layers(page, sum(counts.values()), tiles, size)
+    return Layers(written, sum(counts.values()), tiles, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,11 +288,3 @@ def _tilejson(name: str, layers: Sequence[str], zooms: tuple[int, int], bounds: 
         "attribution": _ATTRIBUTION,
         "vector_layers": _vector_layers({layer: _FIELDS[layer] for layer in layers}),
     }
-
-
-def _page(*, has_streets: bool) -> str:
-    """The map with the reader of archives in it: one file that asks for nothing but tiles."""
-    folder = files("geopin_assets.quality")
-    reader = folder.joinpath("vendor/pmtiles.js").read_text(encoding="utf-8")
-    page = folder.joinpath("layers.html").read_text(encoding="utf-8")
-    return page.replace("{{STREETS}}", json.dumps(has_streets), 1).replace("{{PMTILES}}", reader, 1)

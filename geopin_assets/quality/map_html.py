@@ -1,19 +1,17 @@
 """The coverage map as one HTML file: pan, zoom, click a cell, filter, and a table of the gaps.
 
-Here: what the page is told (`page_data`) and how that gets into the template safely. The page itself,
-its style and script, is `coverage.html`. Not here: what counts as a gap (`coverage.py`).
+Here: what the page is told (`page_data`). Its style is `coverage.html`, its script `coverage.js`. Not here: what counts
+as a gap (`coverage.py`), or how page and script become one file (`pages.py`).
 
-The page loads nothing: its content security policy forbids it, so it works from a file and in an intranet.
-Everything in it that comes from outside is untrusted text: embedded as JSON in which no character can
-end the script element, and put into the page as text, never as markup.
+Where it is served it reads streets from the layers beside it; opened as a file it shows cells, and says why only them.
+It asks for nothing else: it works in an intranet. Everything in it that comes from outside is untrusted text: embedded
+as JSON in which no character can end the script element, and put into the page as text, never as markup.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
-from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
@@ -25,8 +23,8 @@ from geopin_assets.geo import OUTLINE_ATTRIBUTION, dutch_outline
 from geopin_assets.grid import CELL_LAT_DEG, CELL_LON_DEG, SOUTH, WEST
 from geopin_assets.quality.coverage import GapReason, not_crawled, province_summary
 from geopin_assets.quality.coverage_trend import Trend
+from geopin_assets.quality.pages import page
 
-PLACEHOLDER = "{{DATA}}"
 _WANTED_SHOWN = 500
 
 
@@ -44,19 +42,10 @@ def render_html(
 
     `contribute`: where people add imagery, by source.
     """
-    template = files("geopin_assets.quality").joinpath("coverage.html").read_text(encoding="utf-8")
     data = page_data(coverage, gaps, crawled, now=now, trend=trend)
     ranked = [] if wanted is None else wanted.head(_WANTED_SHOWN).select("cell_id", "lack", "failed").rows()
     data |= {"wanted": [[cell_id, round(lack, 2), round(failed, 2)] for cell_id, lack, failed in ranked]}
-    return template.replace(PLACEHOLDER, script_json(data | {"contribute": list(contribute.items())}), 1)
-
-
-def script_json(data: Any) -> str:
-    """JSON that is safe inside a script element: no `<`, `>`, `&`, and no line separators of JavaScript."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    return page("coverage", data | {"contribute": list(contribute.items())})
 
 
 def page_data(

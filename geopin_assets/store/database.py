@@ -31,6 +31,10 @@ REBUILD = "Move it away and materialize `catalog`: everything in it is made agai
 _BITS = 65_536
 _FEW = 2_000
 """Keys that are worth comparing one by one with those of rows that share a bit with one of them."""
+_IS_NOT_OLDER = """select captures.not_indexed_because, capture_history.cell_id
+from captures, capture_history, other_sights, removed_captures, generations, thinning, takedowns, crawl_cells,
+    unwritten_cells, embedding_failures, failure_files limit 0"""
+"""Names all that `schema.sql` makes."""
 _DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could not read enough bytes from file")
 _log = logging.getLogger(__name__)
 
@@ -71,7 +75,8 @@ class Database:
             db.execute("set TimeZone = 'UTC'")
             if not read_only:
                 db.execute("set max_vacuum_tasks = 0")  # each checkpoint would rewrite groups of rows to fill them
-                _bring_up_to_date(db)
+                if _is_older(db):
+                    _bring_up_to_date(db)
             yield db
 
     def tidy(self) -> DatabaseSpace:
@@ -144,9 +149,10 @@ def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def _is_older(db: duckdb.DuckDBPyConnection) -> bool:
-    """Whether its tables lack the newest column; asking the list of columns takes ten times as long."""
+    """Whether it lacks a table, or the newest columns; asking the lists of both, or making what is there, takes ten
+    times as long."""
     try:
-        db.execute("select not_indexed_because, h.cell_id from captures, capture_history h, unwritten_cells limit 0")
+        db.execute(_IS_NOT_OLDER)
     except (duckdb.CatalogException, duckdb.BinderException):
         return True
     return False

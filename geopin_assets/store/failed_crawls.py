@@ -12,6 +12,7 @@ from datetime import datetime
 import orjson
 import polars as pl
 
+from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
 FAILED_SCHEMA = pl.Schema(
@@ -92,7 +93,7 @@ class FailedCrawls:
             note = FailedCrawl(**found | times)
             is_sound = all(isinstance(getattr(note, name), form) for name, form in _FORM.items())
             return note if is_sound and _key(note.source, note.cell_id) == key and note.attempts < _MOST else None
-        except (NoSuchObjectError, KeyError, TypeError, ValueError):
+        except (NoSuchObjectError, DamagedFileError, KeyError, TypeError, ValueError):
             return None
 
 

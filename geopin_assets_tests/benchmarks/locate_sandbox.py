@@ -22,7 +22,7 @@ from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Image
 from geopin_assets.index.protocol import Readable, Searchable
 from geopin_assets.locate.calibrating import calibrate, cross_fitted, final
-from geopin_assets.locate.confidence import Calibration, at_most
+from geopin_assets.locate.confidence import FEATURES_OF, Calibration, at_most
 from geopin_assets.locate.evaluation import SAME_WAY_DEG, Answer, Question, ask, degrees_between
 from geopin_assets.locate.figures import Figures, figures
 from geopin_assets.locate.judging import UNDECIDED, judge
@@ -237,7 +237,7 @@ def _print_figures(told: Mapping[str, Figures]) -> None:
         ["all around hidden, called found", *(share(f, f.false_found, "false_found") for f in told.values())],
         ["called found, right of these", *(f"{f.found:.3f}, {f.found_right:.3f}" for f in told.values())],
         ["agreement at equal likeness", *(gain(f.agreement_at_equal_cosine) for f in told.values())],
-        ["agreement for the area", *(gain(f.agreement_gain) for f in told.values())],
+        *([f"{term} for the area", *(gain(f.gains.get(term)) for f in told.values())] for term in FEATURES_OF),
     ]
     print_table(["", *told], rows)
 

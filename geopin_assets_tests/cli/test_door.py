@@ -1,6 +1,7 @@
 """The front door over real sockets: who gets through to what is behind it, and who does not."""
 
 import base64
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from geopin_assets.cli.door import Door
-from geopin_assets.cli.services import reports
+from geopin_assets.cli.reports import reports
 from geopin_assets.files.object_store import open_store
+from geopin_assets.quality.pages import page
 from geopin_assets_tests.ui.city import HOST, await_port, free_port
 
 JSON = {"Content-Type": "application/json"}
@@ -55,7 +57,8 @@ class Behind:
         body = b'{"query": "mutation { wipe }"}' if method == "POST" else None
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
-        found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        names = {name.lower() for name, _ in answer.getheaders()}
+        found = answer.status, {name: answer.getheader(name, "") for name in names}, answer.read()
         connection.close()
         return found
 
@@ -179,9 +182,23 @@ def test_reports_have_no_part_in_the_origin_of_the_ui_and_nothing_lies_beside_th
     assert behind.reached == []
 
 
-def test_archives_of_tiles_are_read_by_ranges_and_their_page_may_ask_nobody_else(
-    behind: Behind, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", ["coverage", "layers"])
+def test_maps_of_ours_may_read_layers_and_nothing_else_of_the_ui(behind: Behind, tmp_path: Path, name: str) -> None:
+    (tmp_path / "quality" / "map.html").write_text(page(name, []))
+    (tmp_path / "quality" / "other.html").write_text(page(name, []).replace("const ", "let ", 1))
+    (tmp_path / "quality" / "script.svg").write_text(page(name, []))
+    _, headers, _ = behind.ask("GET", "/reports/map.html")
+    own, door = headers["content-security-policy"].split(", ")
+    assert door == "frame-ancestors 'none'"
+    told = dict(rule.split(maxsplit=1) for rule in own.split("; "))
+    assert told["connect-src"] == f"{HOST}:{behind.port}/reports/layers/" and told["default-src"] == "'none'"
+    assert re.fullmatch(r"'sha256-[\w+/]{43}='", told["script-src"])
+    for path in ("other.html", "script.svg", "coverage.html"):
+        policy = behind.ask("GET", f"/reports/{path}")[1]["content-security-policy"]
+        assert "sandbox" in policy and "allow-same-origin" not in policy and "connect-src" not in policy
+
+
+def test_archives_of_tiles_are_read_by_ranges(behind: Behind, tmp_path: Path) -> None:
     (tmp_path / "quality" / "layers").mkdir()
     (tmp_path / "quality" / "layers" / "captures.pmtiles").write_bytes(bytes(range(100)))
     for asked, wanted, told in (
@@ -191,7 +208,7 @@ def test_archives_of_tiles_are_read_by_ranges_and_their_page_may_ask_nobody_else
     ):
         status, headers, body = behind.ask("GET", "/reports/layers/captures.pmtiles", {"Range": asked})
         assert (status, body, headers["content-range"]) == (206, wanted, told)
-        assert "connect-src 'self'" in headers["content-security-policy"]
+        assert "sandbox" in headers["content-security-policy"]
     status, headers, _ = behind.ask("GET", "/reports/layers/captures.pmtiles", {"Range": "bytes=100-200"})
     assert (status, headers["content-range"]) == (416, "bytes */100")
     assert behind.ask("GET", "/reports/layers/captures.pmtiles", {"Range": "cells=1-2"})[0] == 200

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from geopin_assets.embedding.model import checkpoints, whitening
 from geopin_assets.embedding.model.scenes import LIST, Scenes
-from geopin_assets.errors import ConfigurationError, GeoPinError
+from geopin_assets.errors import ConfigurationError, DamagedFileError, GeoPinError
 from geopin_assets.exchange.areas import read_areas
 from geopin_assets.exchange.manifest import read_manifest
 from geopin_assets.files.folder_store import FolderStore
@@ -18,26 +17,24 @@ from geopin_assets.files.object_store import open_store
 from geopin_assets.files.plain import open_plain, read_plain
 from geopin_assets.locate.photo import read_photo
 from geopin_assets.photo_folder import LocalFolder
+from geopin_assets_tests.files.odd import ODD
 
 PACKAGE = Path(__file__).parents[2] / "geopin_assets"
 OF_OURS = {
     *("attempts.py", "build_cells.py", "cells.py", "coverage.py", "database.py", "declare.py", "geo.py", "layers.py"),
-    *("map_html.py", "merge.py", "opening.py", "report.py", "tables.py", "tiles.py", "adopting.py", "checkpoints.py"),
+    *(
+        "map_html.py",
+        "merge.py",
+        "opening.py",
+        "pages.py",
+        "report.py",
+        "tables.py",
+        "tiles.py",
+        "adopting.py",
+        "checkpoints.py",
+    ),
 }
 """Modules that read files which this project wrote or brings along."""
-
-
-def make_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as it:
-        it.bind(str(path))
-
-
-ODD: dict[str, Callable[[Path], object]] = {
-    "a folder": Path.mkdir,
-    "a pipe": os.mkfifo,
-    "a socket": make_socket,
-    "a device": lambda path: path.symlink_to("/dev/zero"),
-}
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -45,10 +42,37 @@ def test_what_is_no_plain_file_is_called_what_it_is(tmp_path: Path, kind: str) -
     ODD[kind](path := tmp_path / "file")
     with pytest.raises(ConfigurationError, match=f"{path} is {kind}, not a plain file"):
         open_plain(path)
-    if kind != "a folder":
-        store = FolderStore(tmp_path)
-        with pytest.raises(ConfigurationError, match=f"is {kind}, not a plain file"):
-            store.get("file")
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_in_place_of_an_object_it_is_damage_of_that_one_which_is_set_aside_or_written_over(
+    tmp_path: Path, kind: str
+) -> None:
+    store = FolderStore(tmp_path)
+    store.put("cells/a.parquet", b"a")
+    for name in ("b.parquet", "c.parquet"):
+        ODD[kind](tmp_path / "cells" / name)
+    with pytest.raises(DamagedFileError, match=f"is {kind}, not a plain file"):
+        store.get("cells/b.parquet")
+    is_object = kind != "a folder"  # two of which one is below the other are none
+    assert store.has("cells/b.parquet") == is_object
+    assert {one.key for one in store.look("cells")[1]} >= {"cells/a.parquet"}
+    assert len(store.walk()) == (3 if is_object else 1)
+    aside = store.set_aside("cells/b.parquet")
+    store.put("cells/c.parquet", b"c")
+    assert [store.get(one.key) for one in store.walk()] == [b"a", b"c"]
+    assert aside in store.aside()
+    store.delete(store.aside())
+    assert [path.name for path in sorted((tmp_path / "cells").iterdir())] == ["a.parquet", "c.parquet"]
+
+
+def test_a_link_to_a_folder_above_is_walked_once(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("a/b/c", b"c")
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "nothing").symlink_to("nowhere")
+    found = [one.key for one in store.walk()]
+    assert found[0] == "a/b/c" and len(found) < 4
 
 
 def test_a_store_is_in_no_file(tmp_path: Path) -> None:
@@ -83,7 +107,6 @@ READERS: dict[str, Callable[[Path], object]] = {
     "positions": lambda folder: LocalFolder(folder).read("x", 100),
     "manifest": lambda folder: read_manifest(FolderStore(folder)),
     "object": lambda folder: FolderStore(folder).get("x"),
-    "what there is of an object": lambda folder: FolderStore(folder).find("x"),
     "its end": lambda folder: FolderStore(folder).get_end("x", 9),
     "a part": lambda folder: FolderStore(folder).get_range("x", 0, 9),
     "as a file": lambda folder: as_file(FolderStore(folder), "x"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from geopin_assets.errors import ConfigurationError, DamagedFileError, TransientError
-from geopin_assets.files.sqlite import opened, transaction, writing
+from geopin_assets.files.sqlite import complaints, opened, transaction, writing
 from geopin_assets_tests.files.processes import at_work, end, start
 
 SCHEMA = "create table if not exists counted (name text primary key, n integer) without rowid;"
@@ -115,6 +115,19 @@ def test_a_damaged_page_is_said_to_be_one(tmp_path: Path) -> None:
     path.write_bytes(whole[:8192] + os.urandom(len(whole) - 8192))
     with pytest.raises(DamagedFileError, match=r"a\.sqlite: .*malformed"):
         count(path)
+
+
+@pytest.mark.parametrize(("before", "after"), [(b"na\xc3\xafve", b"na\xff\xffve"), (b"without", b"\xff" * 7)])
+def test_text_that_is_no_utf8_in_rows_or_in_the_schema_is_damage(tmp_path: Path, before: bytes, after: bytes) -> None:
+    path = tmp_path / "a.sqlite"
+    with transaction(path, SCHEMA) as db:
+        db.execute("insert into counted values ('na\u00efve', 1)")
+    assert complaints(path) == []
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(before, after))
+    with pytest.raises(DamagedFileError, match=r"a\.sqlite"), opened(path, SCHEMA) as db:
+        db.execute("select * from counted").fetchall()
+    assert complaints(path), "whoever looks for damage finds it"
 
 
 def test_a_full_disk_is_said_to_be_one(tmp_path: Path) -> None:

@@ -8,8 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geopin_assets.locate.confidence import FALSE_FOUND, NEVER, Calibration, at_most, bounded, fit, fit_found
-from geopin_assets.locate.figures import auprc, ece
+from geopin_assets.locate.choosing import area, choose
+from geopin_assets.locate.confidence import (
+    FALSE_FOUND,
+    FEATURES_OF,
+    NEVER,
+    Calibration,
+    at_most,
+    bounded,
+    features,
+    fit,
+    fit_found,
+)
+from geopin_assets.locate.figures import ece
 from geopin_assets.locate.terms import Terms
 
 
@@ -44,7 +55,7 @@ def test_on_answers_it_has_not_seen_confidence_is_the_share_of_right_ones(calibr
     terms, error_m, _ = world(4_000, seed=2)
     confidence = calibration.confidences_of(terms)
     assert ece(confidence, error_m <= 25) <= 0.05
-    assert auprc(confidence, error_m <= 25) > auprc(np.array([t.cosine for t in terms]), error_m <= 25) + 0.03
+    assert area(confidence, error_m <= 25) > area(np.array([t.cosine for t in terms]), error_m <= 25) + 0.03
 
 
 def test_of_answers_it_has_not_seen_68_percent_are_inside_their_radius(calibration: Calibration) -> None:
@@ -124,3 +135,46 @@ def test_answers_with_points_stay_within_the_bound_by_themselves(calibration: Ca
     told = bounded(calibration, [plain] * 3_000 + [pointed] * 200, confidence)
     assert at_most(int((confidence[3_000:] >= told.found_from).sum()), 200) <= FALSE_FOUND
     assert told.provenance["nowhere"] == 3_200
+
+
+GROUPS = [f"drive {n // 10}" for n in range(1_000)]
+
+
+def test_terms_are_counted_that_are_shown_to_help_and_no_others() -> None:
+    terms, error_m, _ = world(1_000, seed=7)
+    random = np.random.default_rng(8)
+    by_chance = [replace(each, margin=float(m)) for each, m in zip(terms, random.uniform(0, 0.3, 1_000), strict=True)]
+    chosen = choose(features(by_chance), error_m <= 25, GROUPS)
+    assert {"likeness", "agreement"} <= set(chosen.terms)
+    assert "margin" not in chosen.terms
+    assert not chosen.gains["margin"].is_shown
+    assert all(chosen.gains[term].is_shown for term in chosen.terms[1:])
+
+
+def test_a_term_that_only_repeats_another_adds_nothing() -> None:
+    terms, error_m, _ = world(1_000, seed=9)
+    same = [replace(each, margin=each.cosine, agreeing=(), disagreeing=(), inliers=None) for each in terms]
+    assert choose(features(same), error_m <= 25, GROUPS).terms == ("likeness",)
+
+
+@pytest.mark.parametrize("groups", [["one drive"] * 200, [f"drive {n}" for n in range(200)]])
+def test_few_or_foreign_answers_show_nothing_by_accident(groups: list[str]) -> None:
+    """One drive leaves nothing unseen; and answers that are right by chance are not told apart by any term."""
+    terms, _, _ = world(200, seed=10)
+    is_right = np.random.default_rng(11).random(200) < 0.5
+    assert choose(features(terms), is_right, groups).terms == ("likeness",)
+
+
+def test_what_is_not_counted_changes_no_confidence() -> None:
+    terms, error_m, _ = world(500, seed=12)
+    fitted = fit("test", terms, error_m, {}, plain_terms=["likeness"], verified_terms=["likeness", "points"])
+    plain, pointed = Terms(0.7, 0.1), Terms(0.7, 0.1, inliers=50)
+    assert fitted.counted(plain) == {"likeness"}
+    assert fitted.counted(pointed) == {"likeness", "points"}
+    for each in (plain, pointed):
+        assert fitted.confidence(replace(each, margin=0.3, agreeing=("b", "c"))) == fitted.confidence(each)
+    assert "1 of 1 other covering sources agree (not counted)" in replace(plain, agreeing=("b",)).in_words({"likeness"})
+
+
+def test_every_feature_belongs_to_one_term() -> None:
+    assert sorted(n for at in FEATURES_OF.values() for n in at) == list(range(features([Terms(1.0, 0.0)]).shape[1]))

@@ -86,6 +86,7 @@ def test_figures_are_what_the_answers_are(answers: list[Answer], told: Figures) 
     assert told.found_right >= 0.9 and told.auprc >= 0.9
     assert sorted(told.risk_at.values()) == list(told.risk_at.values()), "the surer, the fewer wrong"
     assert told.risk_at["100%"] == pytest.approx(1 - right.mean())
+    assert told.gains["points"].is_shown and told.gains["agreement"].low <= told.gains["agreement"].area
     assert told.recall_by_points is None and told.reordering_gain is None, "nothing was found in their order"
 
 
@@ -95,6 +96,7 @@ def test_runs_and_failures_of_cells_add_up(answers: list[Answer], told: Figures,
         kept = record(tmp_path, told, model_id="a", index_version=f"v{week}", now=NOW + timedelta(weeks=week))
     assert read(tmp_path).equals(kept) and kept["index_version"].to_list() == ["v0", "v1"]
     assert kept["recall_1_25m"].to_list() == [told.recall["1@25"]] * 2
+    assert kept["agreement_gain"].to_list() == [told.gains["agreement"].area] * 2
     assert not kept.null_count().sum_horizontal().item()
     record_cells(tmp_path, answers)
     failed = sum(answer.error_m > 25 for answer in answers)

@@ -57,7 +57,11 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Answer], set[s
 
 def test_what_was_moved_or_turned_is_found_and_little_else(asked: tuple[list[Answer], set[str], set[str]]) -> None:
     answers, moved, turned = asked
-    doubts = judge(answers, calibrate(answers, "test", {}), NOW)
+    calibration = calibrate(answers, "test", {})
+    doubts = judge(answers, calibration, NOW)
+    gains = calibration.provenance["gains"]["plain"]
+    shown = {term for term, gain in gains.items() if gain["low"] > 0}
+    assert calibration.plain.counted <= {"likeness", *shown} and calibration.verified is None
     found = {reason: set(rows["capture_id"]) for (reason,), rows in doubts.group_by("reason")}
     assert len(found["moved"] & moved) >= 0.8 * len(moved)
     assert len(found["turned"] & turned) >= 0.8 * len(turned)

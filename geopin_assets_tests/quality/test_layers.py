@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from math import atan, degrees, pi, sinh
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 from typing import Any
 
 import mapbox_vector_tile
@@ -19,6 +19,7 @@ from geopin_assets.cells import stored_facts
 from geopin_assets.geo import distance_m
 from geopin_assets.quality.coverage import Expectations, find_gaps
 from geopin_assets.quality.layers import LAYER_COLUMNS, Layers, write_layers
+from geopin_assets.quality.map_html import render_html
 from geopin_assets.quality.tiles import EXTENT, MAX_ZOOM, newest_of_each_bin, on_grid
 from geopin_assets_tests.cli.test_door import Behind, opened
 from geopin_assets_tests.depth import IS_LONG
@@ -28,6 +29,10 @@ from geopin_assets_tests.ui.browser import browser_page, needs_chromium
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 URL = "http://127.0.0.1:3000/reports/layers"
+UNTIL_SHOWN = """async () => {
+  while (!nearest(canvas.clientWidth / 2, canvas.clientHeight / 2)) await new Promise(after => setTimeout(after, 50));
+}"""
+"""A capture in the middle of the map."""
 Found = tuple[int, float, float, dict[str, Any]]
 """zoom, lon, lat, properties."""
 
@@ -210,3 +215,69 @@ def test_a_browser_reads_them_through_the_door_and_runs_nothing_that_a_capture_s
         shown = page.locator("#found").inner_text()
         assert evil in shown and "its page" not in shown and any(source in shown for source in SOURCES)
         assert page.title() == "Streets and their newest image" and wrong == []
+
+
+@pytest.fixture
+def served(captures: pl.DataFrame, folder: Path, tmp_path: Path) -> Path:
+    """Reports as they lie in a store: the coverage page, and layers beside it."""
+    copytree(folder, tmp_path / "quality" / "layers")
+    looked = captures.select("source", "cell_id").unique().with_columns(is_complete=pl.lit(True))
+    html = render_html(coverage_by_cell(captures), gaps_of(captures), looked, now=NOW)
+    (tmp_path / "quality" / "coverage.html").write_text(html, encoding="utf-8")
+    return tmp_path / "quality"
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1300, 390] if IS_LONG else [390])
+def test_the_coverage_page_shows_streets_and_asks_for_nothing_but_layers(
+    captures: pl.DataFrame, served: Path, tmp_path: Path, width: int
+) -> None:
+    newest = captures.sort("captured_at").row(-1, named=True)
+    with opened(Behind(served)) as behind, browser_page(tmp_path) as page:
+        here, asked, wrong = f"http://127.0.0.1:{behind.port}/reports/", list[str](), list[str]()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        page.set_viewport_size({"width": width, "height": 850})
+        page.goto(f"{here}coverage.html")
+        page.locator("#layers:visible").wait_for()
+        page.evaluate("([lon, lat]) => { [view.x, view.y] = toMap(lon, lat); view.zoom = 18; draw(); }", _at(newest))
+        page.evaluate(UNTIL_SHOWN)
+        box = page.locator("canvas").bounding_box()
+        assert box is not None and page.evaluate("document.documentElement.scrollWidth") <= width
+        page.locator("canvas").click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+        said = page.locator("#details").inner_text()
+        assert f"{newest['source']}, {newest['captured_at']:%Y-%m-%d}" in said and newest["attribution"] in said
+        assert newest["cell_id"] in said and page.locator("#ages").is_visible()
+        page.locator("#with-streets").click()
+        page.locator("#counts").wait_for()
+        assert wrong == []
+        assert asked[0] == f"{here}coverage.html" and all(url.startswith(f"{here}layers/") for url in asked[1:])
+        assert page.evaluate("fetch('/graphql').then(() => 'answered', () => 'refused')") == "refused"
+    assert behind.reached == []
+
+
+def _at(row: dict[str, Any]) -> list[float]:
+    return [row["lon"], row["lat"]]
+
+
+@needs_chromium
+@pytest.mark.skipif(not IS_LONG, reason="a browser takes seconds")
+def test_nothing_runs_in_the_coverage_page_but_its_script_and_without_layers_it_shows_cells_and_says_why(
+    served: Path, tmp_path: Path
+) -> None:
+    evil = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
+    html = (served / "coverage.html").read_text(encoding="utf-8")
+    (served / "coverage.html").write_text(html.replace("</body>", f"{evil}</body>"), encoding="utf-8")
+    with opened(Behind(served)) as behind, browser_page(tmp_path) as page:
+        page.goto(f"http://127.0.0.1:{behind.port}/reports/coverage.html")
+        page.locator("#layers:visible").wait_for()
+        assert page.title() == "Street-level coverage of the Netherlands"
+        rmtree(served / "layers")
+        page.reload()
+        assert "No layers were drawn yet" in page.locator("#without:visible").inner_text()
+        assert page.locator("#counts").is_visible() and page.locator("#gaps tr").count() > 0
+        page.unroute("**/*")
+        page.goto((served / "coverage.html").as_uri())
+        assert "over a server only" in page.locator("#without:visible").inner_text()
+        assert page.locator("#counts").is_visible() and page.title() == "Street-level coverage of the Netherlands"

@@ -2,7 +2,10 @@
 
 import json
 import re
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
+from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 
@@ -14,8 +17,9 @@ from PIL import Image
 
 from geopin_assets.cells import cell_facts
 from geopin_assets.quality.coverage import Expectations, GapReason, find_gaps
-from geopin_assets.quality.map_html import page_data, render_html, script_json
+from geopin_assets.quality.map_html import page_data, render_html
 from geopin_assets.quality.map_png import render_png
+from geopin_assets.quality.pages import script_json
 from geopin_assets.quality.wanted import NOTHING_ASKED, wanted
 from geopin_assets.regions import region
 from geopin_assets_tests.quality.factories import (
@@ -128,13 +132,20 @@ def test_the_page_embeds_the_counts_and_reasons_of_every_crawled_cell() -> None:
     assert data["provinces"][-1] == ["Total", 9_600, 1, 1, 7, "2026-05-22", 1, cell_facts(CITY).population]
 
 
-def test_the_page_asks_for_nothing_outside_itself() -> None:
+def test_the_page_runs_its_own_script_only_which_asks_for_layers_beside_it_and_nothing_else() -> None:
     html = render_html(*crawl_of("diemen"), now=NOW)
     tags = Page(html).tags
     assert not [tag for tag, attrs in tags if {"src", "href", "action", "data-src"} & attrs.keys()]
-    assert not re.search(r"https?://|url\(|@import|fetch\(|XMLHttpRequest|import\(", html)
+    reader = files("geopin_assets.quality").joinpath("vendor/pmtiles.js").read_text(encoding="utf-8")
+    assert reader in html and "XMLHttpRequest" not in reader and "WebSocket" not in reader
+    ours = html.replace(reader, "")
+    assert not re.search(r"https?://|url\(|@import|fetch\(|XMLHttpRequest|WebSocket|import\(", ours)
     [policy] = [attrs["content"] for _, attrs in tags if attrs.get("http-equiv") == "Content-Security-Policy"]
-    assert policy is not None and policy.startswith("default-src 'none';")
+    [script] = re.findall("<script>(.*?)</script>", html, re.DOTALL)
+    hashed = b64encode(sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hashed}'; connect-src 'self'"
+    )
 
 
 def test_the_page_never_turns_text_into_markup() -> None:

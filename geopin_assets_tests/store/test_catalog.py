@@ -13,6 +13,7 @@ from geopin_assets.files.object_store import memory_store, open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
+from geopin_assets_tests.files.odd import ODD
 from geopin_assets_tests.store.failed_images import fail
 
 A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
@@ -152,6 +153,27 @@ def test_a_file_that_a_disk_does_not_give_fails_its_cell_alone_and_stays(catalog
     assert catalog.captures([A, B])["source_capture_id"].to_list() == [B]
     away.replace(path)
     assert not catalog.merge([A], raw).unreadable and catalog.counts_by_cell([A]) == {A: 1}
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a link that leads to itself"])
+def test_what_is_no_file_fails_its_cell_alone_and_is_remade(catalog: Catalog, tmp_path: Path, kind: str) -> None:
+    raw = RawStore(open_store(tmp_path / "raw"))
+    for cell_id in (A, B):
+        crawl(raw, cell_id, [capture(cell_id)])
+    catalog.merge([A, B], raw)
+    path = tmp_path / "raw" / raw.key("panoramax", A)
+    path.unlink()
+    ODD[kind](path)
+    crawl(raw, B, [capture("new")], crawled_at=DAY_2)
+    report = catalog.merge([A, B], raw)
+    assert set(report.unreadable) <= {A} and (ids(catalog, A), ids(catalog, B)) == ([A], ["new"])
+    assert {cell for (_, cell), account in raw.accounts().items() if account} == {B}, (
+        "of a source that can be looked at"
+    )
+    raw.note_failure("panoramax", A, "down", now=DAY_2)
+    crawl(raw, A, [capture("remade")], crawled_at=DAY_2)
+    assert not catalog.merge([A, B], raw).unreadable and ids(catalog, A) == ["remade"]
+    assert [key for key in raw.objects.aside() if A in key]
 
 
 def test_cells_without_any_crawl_are_reported_empty(raw: RawStore, catalog: Catalog) -> None:

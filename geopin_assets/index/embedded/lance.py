@@ -10,6 +10,7 @@ as in Vectorize, vectors written before it are never found by a filter on it.
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, wraps
 from pathlib import Path
@@ -52,14 +53,20 @@ def _understood(method: "Callable[Concatenate[LanceIndex, P], T]") -> "Callable[
 
     @wraps(method)
     def typed(self: "LanceIndex", *arguments: P.args, **named: P.kwargs) -> T:
-        what = f"the index {self.name}"
-        try:
-            with reading(what):
-                return method(self, *arguments, **named)
-        except (RuntimeError, ValueError) as error:
-            raise DamagedFileError(f"{what}: {error}") from error
+        with _told(f"the index {self.name}"):
+            return method(self, *arguments, **named)
 
     return typed
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Whatever Lance says of files is damage that names `what`; a schema without our columns is, too."""
+    try:
+        with reading(what):
+            yield
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise DamagedFileError(f"{what}: {error}") from error
 
 
 class LanceIndex:
@@ -90,6 +97,7 @@ class LanceIndex:
         for missing in [name for name in METADATA if name not in self.metadata_indexes()]:
             self.create_metadata_index(missing)
 
+    @_understood
     def create_metadata_index(self, property_name: str) -> None:
         """Make a property of METADATA filterable for the vectors upserted from now on."""
         kind = "string" if METADATA[property_name] == pl.String else "int"
@@ -99,6 +107,7 @@ class LanceIndex:
             if property_name not in self.metadata_indexes():  # else another process was faster
                 raise
 
+    @_understood
     def metadata_indexes(self) -> list[str]:
         columns = self._table().schema.names
         return [column.removeprefix("indexed_") for column in columns if column.startswith("indexed_")]
@@ -139,20 +148,26 @@ class LanceIndex:
         found = (search.where(_where(where)) if where else search).to_polars()
         return found.select("vector_id", (1 - pl.col("_distance")).cast(pl.Float64).alias("score"))
 
+    @_understood
     def info(self) -> IndexInfo:
         mutation, at = self._newest or (None, None)
         return IndexInfo(self.dim, self._table().count_rows(), mutation, at)
 
     def ids(self) -> Iterator[str]:
         """Batch by batch: all of them are more than need to be in memory."""
-        batches = self._table().search().select(["vector_id"]).limit(None).to_batches()
+        batches = self._batches()
         while (batch := self._next(batches)) is not None:
             yield from batch.column("vector_id").to_pylist()
+
+    @_understood
+    def _batches(self) -> "Iterator[Any]":
+        return iter(self._table().search().select(["vector_id"]).limit(None).to_batches())
 
     @_understood
     def _next(self, batches: "Iterator[Any]") -> Any:
         return next(batches, None)
 
+    @_understood
     def optimize(self) -> None:
         """Compact once there are many small fragments."""
         if self._table().stats()["fragment_stats"]["num_small_fragments"] > MAX_SMALL_FRAGMENTS:
@@ -211,18 +226,19 @@ class LanceIndex:
 def indexes_in(folder: Path, prefix: str) -> dict[str, int]:
     """The indexes in a folder whose names begin so, with their dimensions."""
     names = sorted(path.stem for path in folder.glob(f"{prefix}*.lance"))
-    schemas = {name: _connected(folder).open_table(name).schema for name in names}
-    return {name: schema.field("embedding").type.list_size for name, schema in schemas.items()}
+    return {name: _dimension(folder, name) for name in names}
+
+
+def _dimension(folder: Path, name: str) -> int:
+    with _told(f"the index {name}"):
+        return int(_connected(folder).open_table(name).schema.field("embedding").type.list_size)
 
 
 def read_all(path: Path) -> None:
     """Every vector of an index, which is a folder. Raises DamagedFileError."""
-    try:
-        with reading(str(path)):
-            for _ in _connected(path.parent).open_table(path.stem).search().to_batches():
-                continue
-    except (RuntimeError, ValueError) as error:
-        raise DamagedFileError(f"{path}: {error}") from error
+    with _told(str(path)):
+        for _ in _connected(path.parent).open_table(path.stem).search().to_batches():
+            continue
 
 
 def _connected(folder: Path) -> Any:

@@ -1,14 +1,17 @@
 """What only the embedded index promises: files, and Vectorize's metadata indexes."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from geopin_assets.errors import PermanentError
-from geopin_assets.index.embedded.lance import KEEP_OLD_VERSIONS, MAX_SMALL_FRAGMENTS, LanceIndex
+from geopin_assets.errors import DamagedFileError, PermanentError
+from geopin_assets.index.embedded.lance import KEEP_OLD_VERSIONS, MAX_SMALL_FRAGMENTS, LanceIndex, indexes_in, read_all
 from geopin_assets.index.protocol import METADATA, vector_schema
+from geopin_assets_tests.depth import some
 from geopin_assets_tests.index.frames import DIM, unit, upsertable
 
 
@@ -73,6 +76,53 @@ def test_an_index_that_was_never_created_or_has_another_dimension_is_an_error(tm
         LanceIndex(tmp_path, "large", 1537)
     with pytest.raises(PermanentError, match="8 finite numbers"):
         index.query(unit(1, dim=9), 5)
+
+
+WAYS: list[Callable[[LanceIndex], object]] = [
+    LanceIndex.create,
+    lambda index: list(index.ids()),
+    lambda index: index.get(["a", "c"]),
+    lambda index: index.query(unit(1), 5),
+    LanceIndex.info,
+    LanceIndex.metadata_indexes,
+    LanceIndex.optimize,
+    lambda index: index.upsert(upsertable([("d", 4)])),
+    lambda index: index.delete(["a"]),
+    LanceIndex.compact,
+]
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "zeros": lambda whole: bytes(len(whole)),
+    "no UTF-8": lambda whole: whole.replace(b"embedding", b"\xff" * 9),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=[*DAMAGE])
+def test_whatever_is_damaged_and_whatever_is_asked_is_told_as_damage(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    index = LanceIndex(tmp_path / "whole", "test", DIM)
+    index.create()
+    index.upsert(upsertable([("a", 1), ("b", 2)]))
+    index.delete(["b"])
+    index.upsert(upsertable([("c", 3)]))
+    files = [path for path in index._folder.rglob("*") if path.is_file()]
+    newest_first = sorted(files, key=lambda path: (path.suffix != ".manifest", path.name))
+    is_told = False
+    for file in some(newest_first):
+        for ask in WAYS:
+            folder = shutil.copytree(tmp_path / "whole", tmp_path / "copy")
+            spoiled = folder / file.relative_to(index._folder)
+            spoiled.write_bytes(damage(file.read_bytes()))
+            try:
+                ask(LanceIndex(folder, "test", DIM))
+                indexes_in(folder, "")
+                read_all(folder / "test.lance")
+            except DamagedFileError:
+                is_told = True
+            shutil.rmtree(folder)
+    assert is_told
 
 
 def test_many_small_upserts_are_merged_and_nothing_is_lost(tmp_path: Path) -> None:
