@@ -27,25 +27,10 @@ LEAN := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1 M
   ARROW_DEFAULT_MEMORY_POOL=system ONEDNN_PRIMITIVE_CACHE_CAPACITY=8 _RJEM_MALLOC_CONF=dirty_decay_ms:500,muzzy_decay_ms:0
 # Thousands of small files and databases that are synced: a disk in memory takes them without waiting, where it has room.
 IN_MEMORY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 6000000 { print "TMPDIR=/dev/shm" }')
-PYTEST := $(LEAN) $(IN_MEMORY) $(BIN)/python -m pytest -q
-# Parts of the suite, the longest first, so that no core is left alone with one at the end. Each is a process, which
-# pays for what its own tests load and gives it back when it ends; one more than there are cores, as tests wait too.
-PARTS := defs others faults cli sources stored locate networks models embedding benchmarks
-AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-IN := geopin_assets_tests
-part_defs := $(IN)/defs
-part_faults := $(IN)/faults $(IN)/ui
-part_sources := $(IN)/sources
-part_cli := $(IN)/cli $(IN)/docs $(IN)/contributing
-part_networks := $(IN)/embedding/model
-part_models := $(addprefix $(IN)/,cli/test_whiten.py defs/test_index_state.py files/test_plain.py)
-part_stored := $(IN)/exchange $(IN)/store
-part_locate := $(IN)/locate $(IN)/real $(IN)/docs/test_pages.py
-part_embedding := $(IN)/embedding
-part_benchmarks := $(IN)/benchmarks
-part_others := $(IN) $(foreach part,$(filter-out others,$(PARTS)),$(part_$(part):%=--ignore=%))
-# What loads PyTorch is in these, wherever it lies, and in no other part.
-WITH_PYTORCH := networks models locate
+PYTHON_LEAN := $(LEAN) $(IN_MEMORY) $(BIN)/python
+PYTEST := $(PYTHON_LEAN) -m pytest -q
+# The suite in parts, each a process, some at once; make tests-cli: one of them.
+PARTS := $(PYTHON_LEAN) -m geopin_assets_tests.parts
 # A module in one of the workers.
 IN_WORKERS := -n $(shell getconf _NPROCESSORS_ONLN) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 SEED ?= $(shell date +%s)
@@ -54,23 +39,23 @@ export DAGSTER_HOME := $(CURDIR)
 # Modules are compiled once and kept, whatever the environment says: the demo starts four interpreters, the tests 300.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-long test-faults test-scale test-image tests $(PARTS:%=tests-%) $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
+.PHONY: demo test test-long test-faults test-scale test-image tests $(CHECKS) bench bench-embed bench-publish bench-merge bench-refresh bench-ui bench-scale ui check lock clean
 
 demo: $(VENV)/.installed
 	GEOPIN_PROFILE=sandbox $(BIN)/geopin demo
 
-# Side by side, the output of each at its end. What checks need fits into the pauses of the tests begun before.
-BESIDE := $(MAKE) --no-print-directory -k -j $(AT_ONCE) $(if $(filter output-sync,$(.FEATURES)),-Otarget)
+# What checks need fits into the pauses of the tests.
 test: $(VENV)/.installed
-	@$(BESIDE) $(patsubst %,tests-%,$(wordlist 1,2,$(PARTS))) $(CHECKS) tests
+	@$(MAKE) --no-print-directory -k -j 2 tests check
 
-tests: $(PARTS:%=tests-%)
+tests: $(VENV)/.installed
+	$(PARTS) -q
 
-$(PARTS:%=tests-%): tests-%: $(VENV)/.installed
-	$(PYTEST) $(part_$*) $(if $(filter $*,$(WITH_PYTORCH)),,$(foreach part,$(WITH_PYTORCH),$(part_$(part):%=--ignore=%))) $(DEEP)
+tests-%: $(VENV)/.installed
+	$(PARTS) $* -q
 
 test-long: $(VENV)/.installed check
-	@GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(BESIDE) tests DEEP="--hypothesis-seed=$(SEED) --timeout 3600"
+	@GEOPIN_TEST_DEPTH=long GEOPIN_TEST_SEED=$(SEED) $(PARTS) -q --hypothesis-seed=$(SEED) --timeout 3600
 
 # What holds whatever befalls it: the figures of every attempt make the table at the end.
 FAULTS := $(BIN)/python -m geopin_assets_tests.faults

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from geopin_assets.cli.console import console, dagster_home, print_json, print_table, stand_ins
+from geopin_assets.errors import GeoPinError
+from geopin_assets.exchange.exporting import conditions
 from geopin_assets.platform.doctor import Finding, State, examine, sqlite_files
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.settings import Settings
@@ -20,7 +22,7 @@ def examine_and_report(settings: Settings, *, is_deep: bool, is_json: bool) -> i
     """Print what was found. Returns the exit code, for monitoring: 2 with an error, 1 with a warning, else 0."""
     home = dagster_home()
     with stand_ins(settings):
-        found = [*examine(Storage(), SearchIndex(), is_deep=is_deep), *_dagster(home)]
+        found = [*examine(Storage(), SearchIndex(), is_deep=is_deep), *_publications(Storage()), *_dagster(home)]
     states = [finding.state for finding in found]
     worst = next((state for state in (State.ERROR, State.WARNING) if state in states), State.OK)
     if is_json:
@@ -28,6 +30,21 @@ def examine_and_report(settings: Settings, *, is_deep: bool, is_json: bool) -> i
     else:
         _show(found, worst)
     return {State.OK: 0, State.WARNING: 1, State.ERROR: 2}[worst]
+
+
+def _publications(storage: Storage) -> Iterator[Finding]:
+    """What others take from here."""
+    for found in conditions(storage):
+        if isinstance(found, GeoPinError):
+            yield Finding("publication", State.ERROR, f"{type(found).__name__}: {found}", "see the message")
+        elif found.missing:
+            detail = f"{found.address} lacks {len(found.missing)} files, e.g. {found.missing[0]}"
+            yield Finding("publication", State.ERROR, detail, "put them back from a copy, or export to an empty place")
+        elif found.left:
+            detail = f"{found.address}: {len(found.left)} files of killed exports, or of one under way"
+            yield Finding("publication", State.WARNING, detail, "the next export to it removes them")
+        elif found.is_there:
+            yield Finding("publication", State.OK, f"{found.address}: every file is there")
 
 
 def _dagster(home: Path) -> Iterator[Finding]:

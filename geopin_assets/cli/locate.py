@@ -23,7 +23,7 @@ from geopin_assets.regions import MAX_RADIUS_KM
 from geopin_assets.regions import region as cells_of
 from geopin_assets.settings import Settings
 
-_TOLD = {FOUND: "found", NOT_COVERED: "not covered: nothing indexed looks like it", "uncertain": "uncertain"}
+_TOLD = {FOUND: "found", NOT_COVERED: "not covered", "uncertain": "uncertain"}
 
 
 def locate_and_print(
@@ -113,7 +113,8 @@ def area_of(region: str, near: str) -> Area | None:
 def _print(file: Path, location: Location) -> None:
     sure = "" if location.confidence is None else f", confidence {location.confidence:.0%}"
     within = "" if location.radius_m is None else f" within {location.radius_m:,.0f} m (68 %)"
-    console.print(f"{file}: {_TOLD[location.status]}{sure}")
+    unlike = ": nothing indexed looks like it" if location.status == NOT_COVERED and location.matches else ""
+    console.print(f"{file}: {_TOLD[location.status]}{unlike}{sure}")
     if location.lat is not None:
         known = f" ({location.heading_from})" if location.heading_from else ""
         facing = "" if location.heading_deg is None else f", facing {location.heading_deg:.0f}°{known}"

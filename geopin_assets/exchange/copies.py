@@ -13,9 +13,9 @@ import polars as pl
 from geopin_assets.errors import PayloadError
 from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, CheckedFile, frames_of, write_whole
 from geopin_assets.exchange.following import Most, Opened, Step, opened, part_files, steps, takedowns_of, verify
-from geopin_assets.exchange.manifest import Entry, Manifest, Part, notice_of, read_manifest
+from geopin_assets.exchange.manifest import Entry, Manifest, Part, new_stamp, notice_of, read_manifest
 from geopin_assets.exchange.parts import write_part
-from geopin_assets.exchange.publish import finish, put_manifest
+from geopin_assets.exchange.publish import finish, is_ours, put_manifest
 from geopin_assets.exchange.publish import published as taken
 from geopin_assets.exchange.snapshot import COLUMNS, Content
 from geopin_assets.files.object_store import ObjectStore
@@ -27,16 +27,17 @@ def bring_up_to_date(copy: ObjectStore, of: ObjectStore, most: Most) -> Iterator
     Raises what `following.steps`, `opened` and `verify` raise, and ConflictError where another process does the same;
     the copy is then as the last step left it.
     """
-    version, mine = taken(copy)
-    if mine is None:
-        mine = _take(copy, of)
-        version = put_manifest(copy, mine, version)
-        yield mine
-    finish(copy, mine)
-    for step in steps(of, mine.feed_id, mine.sequence, mine.head):
-        mine = _apply(copy, mine, of, step, most)
-        version = put_manifest(copy, mine, version)
-        yield mine
+    with copy.at_work(is_ours):
+        version, mine = taken(copy)
+        if mine is None:
+            mine = _take(copy, of)
+            version = put_manifest(copy, mine, version)
+            yield mine
+        finish(copy, mine)
+        for step in steps(of, mine.feed_id, mine.sequence, mine.head):
+            mine = _apply(copy, mine, of, step, most)
+            version = put_manifest(copy, mine, version)
+            yield mine
 
 
 def _take(copy: ObjectStore, of: ObjectStore) -> Manifest:
@@ -44,34 +45,34 @@ def _take(copy: ObjectStore, of: ObjectStore) -> Manifest:
     for file in manifest.files():
         with of.as_file(file.key, most=file.bytes) as found, copy.replacing(file.key) as path:
             copyfile(found, path)
-    mine = manifest.model_copy(update={"oldest": manifest.sequence + 1})
+    mine = manifest.model_copy(update={"feed": ()})
     verify(copy, mine)
     return mine
 
 
 def _apply(copy: ObjectStore, mine: Manifest, of: ObjectStore, step: Step, most: Most) -> Manifest:
-    entry, number = step.entry, f"{step.entry.sequence:06d}"
+    entry, stamp = step.entry, new_stamp(step.entry.sequence)
     with opened(of, entry, most) as news:
         touched = {cell_id.partition("-")[0] for cell_id in news.cells()}
         names = sorted({*mine.parts, *touched} if entry.model != mine.model else touched)
-        parts = {**mine.parts, **{name: _part(copy, mine, name, entry, news) for name in names}}
+        parts = {**mine.parts, **{name: _part(copy, mine, name, stamp, entry, news) for name in names}}
         listed = pl.concat([takedowns_of(copy, mine), news.takedowns]).unique("capture_id", keep="last")
         manifest = mine.model_copy(
             update={
                 "sequence": entry.sequence,
-                "oldest": entry.sequence + 1,
+                "feed": (),
                 "published_at": entry.published_at,
                 "model": entry.model,
                 "summary": entry.summary,
                 "parts": {name: part for name, part in sorted(parts.items()) if part},
                 "takedowns": write_whole(
                     copy,
-                    f"takedowns-{number}.parquet",
+                    f"takedowns-{stamp}.parquet",
                     listed.filter(~pl.col("is_undone")).sort("capture_id"),
                     frames_of(TAKEDOWNS),
                 ),
-                "crawls": write_whole(copy, f"crawls-{number}.parquet", news.crawls, frames_of(CRAWLS)),
-                "notice": entry.notice.model_copy(update={"key": f"NOTICE-{number}.txt"}),
+                "crawls": write_whole(copy, f"crawls-{stamp}.parquet", news.crawls, frames_of(CRAWLS)),
+                "notice": entry.notice.model_copy(update={"key": f"NOTICE-{stamp}.txt"}),
                 "head": step.head,
             }
         )
@@ -83,7 +84,7 @@ def _apply(copy: ObjectStore, mine: Manifest, of: ObjectStore, step: Step, most:
     return manifest
 
 
-def _part(copy: ObjectStore, mine: Manifest, name: str, entry: Entry, news: Opened) -> Part | None:
+def _part(copy: ObjectStore, mine: Manifest, name: str, stamp: str, entry: Entry, news: Opened) -> Part | None:
     with ExitStack() as stack:
         old = stack.enter_context(part_files(copy, mine, name)) if name in mine.parts else None
         seen = 0
@@ -95,7 +96,7 @@ def _part(copy: ObjectStore, mine: Manifest, name: str, entry: Entry, news: Open
         contents = (
             _content(cell_id, old, news) for cell_id in sorted({*(old[0].cells if old else ()), *_in(news, name)})
         )
-        return write_part(copy, name, entry.sequence, entry.model, contents, see, lambda: seen > 0)
+        return write_part(copy, name, stamp, entry.model, contents, see, lambda: seen > 0)
 
 
 def _in(news: Opened, name: str) -> set[str]:

@@ -8,6 +8,7 @@ them. Not here: what else holds captures (`defs/running/takedown.py`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,11 @@ import orjson
 import polars as pl
 
 from geopin_assets.embedding.protocol import Model
+from geopin_assets.errors import GeoPinError
 from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, checked, columns_of, frames_of
 from geopin_assets.exchange.following import part_files
 from geopin_assets.exchange.manifest import Manifest
-from geopin_assets.exchange.publish import Published, finish, publish, published
+from geopin_assets.exchange.publish import Published, finish, is_ours, publish, published, rest
 from geopin_assets.exchange.snapshot import COLUMNS, Content, Snapshot, snapshot, takedowns
 from geopin_assets.files.notes import read_note
 from geopin_assets.files.object_store import ObjectStore, open_store
@@ -70,6 +72,31 @@ def at(storage: Storage, address: str) -> ObjectStore:
     return open_store(address, endpoint_url=settings.s3_endpoint_url, access=settings.s3)
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What is wrong with a publication of ours: files that it lacks, and such as are none of it."""
+
+    address: str
+    is_there: bool
+    missing: Sequence[str]
+    left: Sequence[str]
+    """Of killed exports, or of one that is under way."""
+
+
+def conditions(storage: Storage) -> Iterator[Condition | GeoPinError]:
+    """How each publication is; an error where a place cannot be asked."""
+    for address in places(storage):
+        try:
+            store = at(storage, address)
+            _, manifest = published(store)
+            there = {stored.key for stored in store.walk()}
+            missing = sorted({file.key for file in manifest.files()} - there) if manifest else []
+            left = [*map(str, store.left(is_ours)), *map(store.address, rest(store, manifest))]
+            yield Condition(address, manifest is not None, missing, left)
+        except GeoPinError as error:
+            yield error
+
+
 def held_in(store: ObjectStore, capture_ids: Iterable[str]) -> Mapping[str, list[str]]:
     """Province -> those of the captures that a publication holds there; nothing where there is none."""
     _, manifest = published(store)
@@ -95,7 +122,8 @@ def withdraw(store: ObjectStore, listed: pl.DataFrame, *, now: datetime, takedow
         return 0
     with checked(store, before.takedowns, frames_of(TAKEDOWNS)) as file:
         if listed.join(file.all(), on="capture_id", how="anti").is_empty():
-            finish(store, before)
+            with store.at_work(is_ours):
+                finish(store, before)
             return 0
     held = _held(store, before, listed["capture_id"])
     with checked(store, before.crawls, frames_of(CRAWLS)) as file:

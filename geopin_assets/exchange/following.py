@@ -30,7 +30,6 @@ from geopin_assets.exchange.manifest import (
     Entry,
     Manifest,
     ModelFacts,
-    entry_folder,
     notice_of,
     read_entry,
     read_manifest,
@@ -84,8 +83,10 @@ def steps(of: ObjectStore, feed_id: str, sequence: int, head: str) -> list[Step]
     if sequence < now.sequence and sequence + 1 < now.oldest:
         raise ConfigurationError(f"{of.address()}: entry {sequence + 1} of its feed is not kept any more: take it anew")
     found: list[Step] = []
-    for number in range(sequence + 1, now.sequence + 1):
-        entry, after = _entry(of, number)
+    for number, stamp in enumerate(now.feed, now.oldest):
+        if number <= sequence:
+            continue
+        entry, after = _entry(of, number, stamp)
         if (entry.feed_id, entry.sequence, entry.previous) != (feed_id, number, head):
             raise PayloadError(
                 f"{of.address()}: entry {number} of its feed does not follow the one before: take it anew"
@@ -97,9 +98,9 @@ def steps(of: ObjectStore, feed_id: str, sequence: int, head: str) -> list[Step]
     return found
 
 
-def _entry(of: ObjectStore, number: int) -> tuple[Entry, str]:
+def _entry(of: ObjectStore, number: int, stamp: str) -> tuple[Entry, str]:
     try:
-        return read_entry(of, number)
+        return read_entry(of, stamp)
     except NoSuchObjectError as error:
         raise PayloadError(f"{of.address()}: entry {number} of its feed is missing") from error
 
@@ -108,7 +109,7 @@ def _entry(of: ObjectStore, number: int) -> tuple[Entry, str]:
 def opened(of: ObjectStore, entry: Entry, most: Most) -> Iterator[Opened]:
     """The files of an entry. Raises PayloadError for what no publish writes, EvidenceError for too many removals."""
     with ExitStack() as stack:
-        with within_memory(_MEMORY_BYTES, of.address(entry_folder(entry.sequence))):
+        with within_memory(_MEMORY_BYTES, f"{of.address()}: entry {entry.sequence} of its feed"):
             captures = stack.enter_context(checked(of, entry.captures, CAPTURES))
             vectors = stack.enter_context(checked(of, entry.vectors, vectors_of(entry.model.dim)))
             _check_once(_check_pair(captures, vectors, entry.model, is_whole=False), captures.what)

@@ -1,20 +1,23 @@
 """What a publication and an entry of its feed say of themselves: JSON that is put in its place last.
 
     manifest.json                         the publication as it is now; whatever it does not name is not part of it
-    captures/nh-000012.parquet            STAC items of a province, named for the publish that last changed them
-    vectors/nh-000012.parquet             their vectors
-    crawls-000012.parquet, takedowns-…    when each source was last seen in each cell, what was taken down, the notice
-    feed/000012/entry.json                what publish 12 changed, in files beside it
+    captures/nh-000012-1a2b3c4d.parquet   STAC items of a province, named for the publish that last changed them
+    vectors/nh-000012-1a2b3c4d.parquet    their vectors
+    crawls-000012-….parquet, takedowns-…  when each source was last seen in each cell, what was taken down, the notice
+    feed/000012-1a2b3c4d/entry.json       what publish 12 changed, in files beside it
 
-Each entry names the one before by a hash, so that a copy knows a gap, and another feed, from the next step. Here: the
-fields, their limits (whoever wrote them may be a stranger), reading and writing. Not here: what is in the files
-(`items.py`, `files.py`), making them (`publish.py`) or applying them (`copies.py`).
+No two publishes write a file of the same name, also where several machines make the next one at once: which of them
+comes first is decided when the manifest is put in its place, and by nothing else. Each entry names the one before by a
+hash, so that a copy knows a gap, and another feed, from the next step. Here: the fields, their limits (whoever wrote
+them may be a stranger), reading and writing. Not here: what is in the files (`items.py`, `files.py`), making them
+(`publish.py`) or applying them (`copies.py`).
 """
 
 import hashlib
+from secrets import token_hex
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from geopin_assets.capture import MAX_DIM
 from geopin_assets.errors import PayloadError
@@ -23,11 +26,14 @@ from geopin_assets.files.object_store import ObjectStore
 MANIFEST, ENTRY = "manifest.json", "entry.json"
 _LONGEST, _LONGEST_NOTICE = 16 * 1024 * 1024, 256 * 1024 * 1024
 _MOST = 2**53
+_STAMP = r"(\d{6,})-[0-9a-f]{8}"
 KEY = (
-    r"(?:(?:captures|vectors)/[a-z]{2,3}-(\d{6,})\.parquet|(?:crawls|takedowns)-(\d{6,})\.parquet|NOTICE-(\d{6,})\.txt"
-    r"|feed/(\d{6,})/(?:\w+\.parquet|NOTICE\.txt|entry\.json))"
+    rf"(?:(?:captures|vectors)/[a-z]{{2,3}}-{_STAMP}\.parquet|(?:crawls|takedowns)-{_STAMP}\.parquet|NOTICE-{_STAMP}\.txt"
+    rf"|feed/{_STAMP}/(?:\w+\.parquet|NOTICE\.txt|entry\.json))"
 )
-"""What a file may be called, and the publish that wrote it."""
+"""What a file may be called, and the number of the publish that wrote it."""
+Stamp = Annotated[str, Field(pattern=f"^{_STAMP}$", max_length=40)]
+"""A publish: its number, and what no other has."""
 Count = Annotated[int, Field(ge=0, lt=_MOST)]
 Name = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -88,7 +94,7 @@ class Summary(_Strict):
 
 class _Document(_Strict):
     format: Literal["geopin-exchange"] = "geopin-exchange"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     feed_id: Id
     """Made up with the first publish into a folder: the feed goes on for as long as the folder is there."""
     sequence: Count
@@ -112,7 +118,10 @@ class _Document(_Strict):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             if any(one["loc"] == ("version",) for one in error.errors(include_url=False, include_input=False)):
-                raise PayloadError(f"{what} is of another version of the format than this software reads") from None
+                raise PayloadError(
+                    f"{what} is of another version of the format than this software reads: it must be exported anew, to"
+                    " an empty folder, or read with a newer version"
+                ) from None
             where = ".".join(map(str, first["loc"])) or "it"
             raise PayloadError(f"{what} is none of ours: {where:.100}: {first['msg']}") from None
 
@@ -126,13 +135,24 @@ class Manifest(_Document):
     """All that are down now."""
     head: Hash
     """Of the newest entry; a hash of `feed_id` where there is none yet."""
-    oldest: Count
-    """The first entry that is still there; one more than `sequence` where none is."""
+    feed: Annotated[tuple[Stamp, ...], Field(max_length=10_000)]
+    """The entries that are still there, oldest first: without a gap to this publish, or none."""
 
     def files(self) -> list[FileEntry]:
         """All of it but the feed."""
         of_parts = [file for part in self.parts.values() for file in (part.captures, part.vectors)]
         return [*of_parts, self.crawls, self.takedowns, self.notice]
+
+    @property
+    def oldest(self) -> int:
+        """The first entry that is still there; one more than `sequence` where none is."""
+        return self.sequence + 1 - len(self.feed)
+
+    @model_validator(mode="after")
+    def _has_no_gap(self) -> Self:
+        if [number_of(stamp) for stamp in self.feed] != [*range(self.oldest, self.sequence + 1)]:
+            raise ValueError("entries are missing from the feed")
+        return self
 
 
 class Entry(_Document):
@@ -165,9 +185,19 @@ def first_head(feed_id: str) -> str:
     return hash_of(feed_id.encode())
 
 
-def entry_folder(sequence: int) -> str:
+def new_stamp(sequence: int) -> str:
+    """Of a publish that begins now."""
+    return f"{sequence:06d}-{token_hex(4)}"
+
+
+def number_of(stamp: str) -> int:
+    """Which publish it is."""
+    return int(stamp.partition("-")[0])
+
+
+def entry_folder(stamp: str) -> str:
     """Where an entry is."""
-    return f"feed/{sequence:06d}"
+    return f"feed/{stamp}"
 
 
 def read_manifest(store: ObjectStore) -> Manifest:
@@ -175,9 +205,9 @@ def read_manifest(store: ObjectStore) -> Manifest:
     return Manifest.parse(_bounded(store, MANIFEST), store.address(MANIFEST))
 
 
-def read_entry(store: ObjectStore, sequence: int) -> tuple[Entry, str]:
+def read_entry(store: ObjectStore, stamp: str) -> tuple[Entry, str]:
     """An entry, and its hash. Raises NoSuchObjectError and PayloadError."""
-    content = _bounded(store, key := f"{entry_folder(sequence)}/{ENTRY}")
+    content = _bounded(store, key := f"{entry_folder(stamp)}/{ENTRY}")
     return Entry.parse(content, store.address(key)), hash_of(content)
 
 

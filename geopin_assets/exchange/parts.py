@@ -30,7 +30,7 @@ class _AsItWas(Exception):
 def write_part(
     store: ObjectStore,
     name: str,
-    sequence: int,
+    stamp: str,
     model: ModelFacts,
     contents: Iterable[Content],
     see: See,
@@ -40,7 +40,7 @@ def write_part(
     try:
         with ExitStack() as stack:
             captures, vectors = (
-                stack.enter_context(new_file(store, f"{folder}/{name}-{sequence:06d}.parquet", kind))
+                stack.enter_context(new_file(store, f"{folder}/{name}-{stamp}.parquet", kind))
                 for folder, kind in (("captures", CAPTURES), ("vectors", vectors_of(model.dim)))
             )
             counts = Counter[str]()

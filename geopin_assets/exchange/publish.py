@@ -1,9 +1,10 @@
 """Publishing: what changed since the last time goes into the feed, then the publication is what it is now.
 
 The files of a province that did not change stay; the others get new names, and nobody knows of them before the
-manifest, which is written last: whatever ends a publish, what was published before is whole, and the next one begins
-where that ended. Here: what is passed on, the difference, and the order of writing. Not here: where it is from
-(`snapshot.py`), or the files themselves (`parts.py`, `files.py`).
+manifest, which is written last, in place of the one that was there at the beginning: whatever ends a publish, what was
+published before is whole, and the next one begins where that ended. Of machines that publish to one place at once, one
+comes first; the others have changed nothing, and are told. Here: what is passed on, the difference, and the order of
+writing. Not here: where it is from (`snapshot.py`), or the files themselves (`parts.py`, `files.py`).
 """
 
 import re
@@ -45,6 +46,7 @@ from geopin_assets.exchange.manifest import (
     entry_folder,
     first_head,
     hash_of,
+    new_stamp,
     read_entry,
     read_manifest,
 )
@@ -89,7 +91,8 @@ def publish(
         raise ConfigurationError(
             f"{store.address()} is published by installation {before.installation_id}, this is another"
         )
-    return _Publish(now_there, store, now, takedown_days, frozenset(without), version, before).run()
+    with store.at_work(is_ours):
+        return _Publish(now_there, store, now, takedown_days, frozenset(without), version, before).run()
 
 
 def published(store: ObjectStore) -> Stated:
@@ -120,26 +123,30 @@ class _Publish:
         return self.before.sequence + 1 if self.before else 0
 
     @cached_property
+    def stamp(self) -> str:
+        return new_stamp(self.sequence)
+
+    @cached_property
     def taken_down(self) -> frozenset[str]:
         return frozenset(self.there.takedowns["capture_id"])
 
     def run(self) -> Published:
         if self.before is None:
             parts, feed_id = self._parts(None), uuid4().hex
-            return Published(self._manifest(parts, feed_id, head=first_head(feed_id), oldest=1), {})
+            return Published(self._manifest(parts, feed_id, head=first_head(feed_id), feed=()), {})
         try:
             parts, entry = self._entry(self.before)
         except _Unchanged:
             finish(self.store, self.before)
             return Published(self.before, None)
-        self.store.put(f"{entry_folder(self.sequence)}/{ENTRY}", content := entry.content())
-        oldest = max(self._oldest(self.before), self.sequence - KEPT_ENTRIES + 1)
-        manifest = self._manifest(parts, entry.feed_id, head=hash_of(content), oldest=oldest)
+        self.store.put(f"{entry_folder(self.stamp)}/{ENTRY}", content := entry.content())
+        feed = (*self._kept(self.before), self.stamp)[-KEPT_ENTRIES:]
+        manifest = self._manifest(parts, entry.feed_id, head=hash_of(content), feed=feed)
         return Published(manifest, entry.counts)
 
     def _entry(self, before: Manifest) -> tuple[dict[str, Part], Entry]:
         """Raises _Unchanged, having written nothing, where there is nothing to say."""
-        folder, dim = entry_folder(self.sequence), self.there.model.dim
+        folder, dim = entry_folder(self.stamp), self.there.model.dim
         takedowns = self._changed_takedowns(before)
         with ExitStack() as stack:
             captures = stack.enter_context(new_file(self.store, f"{folder}/captures.parquet", CAPTURES))
@@ -182,15 +189,15 @@ class _Publish:
         self.store.put(key, content := self.tally.notice(self.now))
         return FileEntry(key=key, bytes=len(content), sha256=hash_of(content), rows=content.count(b"\n"))
 
-    def _oldest(self, before: Manifest) -> int:
-        """The first entry that may stay: none that has something which was taken down since, nor those before it."""
+    def _kept(self, before: Manifest) -> tuple[str, ...]:
+        """The entries that may stay: none that has something which was taken down since, nor those before it."""
         down = pl.Series(list(self.taken_down), dtype=pl.String)
-        for number in range(before.sequence, before.oldest - 1, -1):
-            entry, _ = read_entry(self.store, number)
+        for at in range(len(before.feed), 0, -1):
+            entry, _ = read_entry(self.store, before.feed[at - 1])
             with checked(self.store, entry.captures, CAPTURES) as file:
                 if any(rows["capture_id"].is_in(down.implode()).any() for cell in file.cells for rows in file.of(cell)):
-                    return number + 1
-        return before.oldest
+                    return before.feed[at:]
+        return before.feed
 
     def _says_more(self, before: Manifest) -> bool:
         """Whether no capture is another, but sources were looked at anew, the model is another, or what is withheld."""
@@ -237,7 +244,7 @@ class _Publish:
                 return has_captures and not (self._is_same_model(before) and changes and changes.rows == rows)
 
             allowed = map(self._allowed, contents())
-            part = write_part(self.store, name, self.sequence, self.there.model, allowed, see, is_new)
+            part = write_part(self.store, name, self.stamp, self.there.model, allowed, see, is_new)
         return part or (before if self.tally.counts["captures"] > captures else None)
 
     def _as_it_was(self, part: Part) -> Part:
@@ -256,9 +263,9 @@ class _Publish:
         not_allowed = captures.select("capture_id", reason=reasons).drop_nulls("reason")
         return replace(content, captures=captures.filter(reasons.is_null()), withheld=not_allowed)
 
-    def _manifest(self, parts: dict[str, Part], feed_id: str, *, head: str, oldest: int) -> Manifest:
+    def _manifest(self, parts: dict[str, Part], feed_id: str, *, head: str, feed: tuple[str, ...]) -> Manifest:
         """What is there now, from the moment that this is written; what it does not name is removed."""
-        there, number = self.there, f"{self.sequence:06d}"
+        there, stamp = self.there, self.stamp
         manifest = Manifest(
             feed_id=feed_id,
             sequence=self.sequence,
@@ -267,38 +274,48 @@ class _Publish:
             installation_id=there.installation_id,
             summary=self._summary(),
             parts=parts,
-            crawls=write_whole(self.store, f"crawls-{number}.parquet", there.crawls, frames_of(CRAWLS)),
-            takedowns=write_whole(self.store, f"takedowns-{number}.parquet", there.takedowns, frames_of(TAKEDOWNS)),
-            notice=self._notice(f"NOTICE-{number}.txt"),
+            crawls=write_whole(self.store, f"crawls-{stamp}.parquet", there.crawls, frames_of(CRAWLS)),
+            takedowns=write_whole(self.store, f"takedowns-{stamp}.parquet", there.takedowns, frames_of(TAKEDOWNS)),
+            notice=self._notice(f"NOTICE-{stamp}.txt"),
             head=head,
-            oldest=oldest,
+            feed=feed,
         )
         put_manifest(self.store, manifest, self.version)
         return manifest
 
 
 def put_manifest(store: ObjectStore, manifest: Manifest, version: str | None) -> str:
-    """Make this the publication in place of the one of that version, and remove what is none of it: what a killed
-    publish left, too. Its version. Raises ConflictError, changing nothing, where another one is there by now.
+    """Make this the publication in place of the one of that version, and remove what is none of it. Its version.
+    Raises ConflictError, changing nothing, where another one is there by now.
     """
     now = store.put(MANIFEST, manifest.content(), if_absent=version is None, if_version=version)
-    store.delete(_rest(store, manifest))
+    finish(store, manifest)
     return now
 
 
 def finish(store: ObjectStore, manifest: Manifest) -> None:
-    """Remove what a process that was killed behind its manifest would have removed: files of this publish and of those
-    before. What another process writes right now is of the next one.
+    """Remove what is none of a publication: of those before, and of killed processes and such as came too late. What
+    another process writes right now is of the next one, or comes too late.
     """
-    store.delete([key for key, number in _rest(store, manifest).items() if number <= manifest.sequence])
+    store.delete(rest(store, manifest))
 
 
-def _rest(store: ObjectStore, manifest: Manifest) -> dict[str, int]:
-    """What is none of it, and of which publish. The folder is somebody's: what is called otherwise stays."""
+def rest(store: ObjectStore, manifest: Manifest | None) -> list[str]:
+    """Files of this publish and of those before that are none of it. The folder is somebody's: what is called otherwise
+    stays.
+    """
+    if manifest is None:
+        return []
     kept = {file.key for file in manifest.files()}
-    folders = {entry_folder(number) for number in range(manifest.oldest, manifest.sequence + 1)}
+    folders = {entry_folder(stamp) for stamp in manifest.feed}
     ours = {key: int(found[found.lastindex or 0]) for key, found in _ours(store)}
-    return {key: n for key, n in ours.items() if key not in kept and key.rpartition("/")[0] not in folders}
+    before = [key for key, number in ours.items() if number <= manifest.sequence]
+    return [key for key in before if key not in kept and key.rpartition("/")[0] not in folders]
+
+
+def is_ours(key: str) -> bool:
+    """Whether publishes call a file that."""
+    return key == MANIFEST or re.fullmatch(KEY, key) is not None
 
 
 def _ours(store: ObjectStore) -> Iterator[tuple[str, re.Match[str]]]:

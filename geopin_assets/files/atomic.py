@@ -75,6 +75,11 @@ def is_partial(path: PurePath) -> bool:
     return path.name.startswith(".") and path.name.endswith(".partial")
 
 
+def becomes(path: PurePath) -> PurePath:
+    """What `is_partial` would be when it is whole."""
+    return path.with_name(path.name[1:].rpartition(".partial")[0].rpartition(".")[0])
+
+
 def _sync(path: Path) -> None:
     """Have the kernel write a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

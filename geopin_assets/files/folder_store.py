@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,10 @@ from types import EllipsisType
 from typing import BinaryIO, Self
 
 from geopin_assets.errors import ConfigurationError, DamagedFileError, PayloadError
-from geopin_assets.files.atomic import replacing
+from geopin_assets.files.atomic import becomes, is_partial, replacing
 from geopin_assets.files.damage import aside, is_aside
-from geopin_assets.files.lock import locked
-from geopin_assets.files.object_store import WRITING_LOCK, ObjectStore, Stored, checked, is_hidden
+from geopin_assets.files.lock import joined, locked
+from geopin_assets.files.object_store import AT_WORK_LOCK, WRITING_LOCK, ObjectStore, Stored, checked, is_hidden
 from geopin_assets.files.plain import NotPlainError, open_plain, refuse_odd
 from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
 
@@ -115,6 +115,17 @@ class FolderStore(ObjectStore):
     def prune(self, folder: str) -> None:
         if not self.walk(folder):
             self.delete_folder(folder)
+
+    @contextmanager
+    def at_work(self, is_ours: Callable[[str], bool]) -> Iterator[None]:
+        with joined(self.root / AT_WORK_LOCK) as is_alone:
+            for path in self.left(is_ours) if is_alone else ():
+                path.unlink(missing_ok=True)
+            yield
+
+    def left(self, is_ours: Callable[[str], bool]) -> list[Path]:
+        found = filter(is_partial, self.root.rglob(".*.partial"))
+        return [path for path in found if is_ours(becomes(path.relative_to(self.root)).as_posix())]
 
     @contextmanager
     def as_files(self, keys: Iterable[str], *, most: int | None = None) -> Iterator[list[Path]]:

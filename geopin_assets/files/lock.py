@@ -1,11 +1,12 @@
 """The one lock between processes: a file that one of them holds, until it lets go or ends, however it ends.
 
-Here: waiting for a lock by name, and holding one as long as the process lives. Not here: what a lock protects. The
-kernel releases what a killed process held (`flock`, through `filelock`), so there is nothing to expire or to clean up;
-the files stay. One machine only: on several, a conditional write to the store decides (`object_store.py`).
-Importing this imports no filelock (50 ms).
+Here: waiting for a lock by name, holding one as long as the process lives, and one that many hold. Not here: what a
+lock protects. The kernel releases what a killed process held (`flock`, through `filelock`), so there is nothing to
+expire or to clean up; the files stay. One machine only: on several, a conditional write to the store decides
+(`object_store.py`). Importing this imports no filelock (50 ms).
 """
 
+import fcntl
 import logging
 import os
 import sys
@@ -43,6 +44,28 @@ def locked(path: Path, *, patience_s: float = 300.0) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def joined(path: Path) -> Iterator[bool]:
+    """Be one of those in here, however many they are; whether nobody else was. Never waits."""
+    with writing(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            is_alone = _is_locked(descriptor, fcntl.LOCK_EX)
+            _is_locked(descriptor, fcntl.LOCK_SH)
+            yield is_alone
+        finally:
+            os.close(descriptor)
+
+
+def _is_locked(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except OSError:  # somebody is in there, or this disk has no locks: then nobody is ever alone
+        return False
+    return True
 
 
 def hold_for_life(path: Path) -> bool:

@@ -8,7 +8,7 @@ errors (`store_errors.py`), what the objects are, or photos of other people (`ph
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ __all__ = ["ConflictError", "NoSuchObjectError", "ObjectStore", "Stored", "memor
 
 READERS = 16
 """Objects fetched at once from far away."""
-WRITING_LOCK = ".writing.lock"
+WRITING_LOCK, AT_WORK_LOCK = ".writing.lock", ".at-work.lock"
 _NO_VERSION = '""'
 
 
@@ -145,6 +145,17 @@ class ObjectStore:
 
     def prune(self, folder: str) -> None:
         """Have no folder where it holds no object, but what killed writers left in it; others may write there."""
+
+    @contextmanager
+    def at_work(self, is_ours: Callable[[str], bool]) -> Iterator[None]:
+        """Be one of those who write objects with keys that `is_ours` takes. What killed ones left half-written of these
+        is removed, unless somebody else is at work.
+        """
+        yield
+
+    def left(self, is_ours: Callable[[str], bool]) -> list[Path]:
+        """Files that are being written to such objects, or were when their writer was killed. A bucket shows none."""
+        return []
 
     def set_aside(self, key: str) -> str | None:
         """Rename a damaged object: from now on it is not there; its new key, None if another process was faster."""

@@ -23,13 +23,18 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_
 from geopin_assets.errors import ConfigurationError, DamagedFileError, TransientError
 from geopin_assets.files.atomic import creating
 from geopin_assets.files.damage import of_disk
-from geopin_assets.store.reading import of_this_process, quoted
+from geopin_assets.store.keys import sort_keys
+from geopin_assets.store.reading import MEMORY_LIMIT, of_this_process, quoted
 
 SQL = files("geopin_assets.store")
 REBUILD = "Move it away and materialize `catalog`: everything in it is made again from the raw files"
 _BITS = 65_536
 _FEW = 2_000
 """Keys that are worth comparing one by one with those of rows that share a bit with one of them."""
+_IS_NOT_OLDER = """select captures.not_indexed_because, capture_history.cell_id
+from captures, capture_history, other_sights, removed_captures, generations, thinning, takedowns, crawl_cells,
+    unwritten_cells, embedding_failures, failure_files limit 0"""
+"""Names all that `schema.sql` makes."""
 _DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could not read enough bytes from file")
 _log = logging.getLogger(__name__)
 
@@ -70,12 +75,15 @@ class Database:
             db.execute("set TimeZone = 'UTC'")
             if not read_only:
                 db.execute("set max_vacuum_tasks = 0")  # each checkpoint would rewrite groups of rows to fill them
-                _bring_up_to_date(db)
+                if _is_older(db):
+                    _bring_up_to_date(db)
             yield db
 
     def tidy(self) -> DatabaseSpace:
-        """Write everything into the file, its groups of rows full, and shorten it where its end is unused; alone."""
+        """Have its keys in order, its groups of rows full, all in the file, and no end of that unused; alone."""
         with self.connect() as db:
+            db.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+            sort_keys(db)
             db.execute("set max_vacuum_tasks = 100")
             db.execute("checkpoint")
             space = frame(db, "select block_size, total_blocks, free_blocks from pragma_database_size()")
@@ -141,9 +149,10 @@ def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def _is_older(db: duckdb.DuckDBPyConnection) -> bool:
-    """Whether its tables lack the newest column; asking the list of columns takes ten times as long."""
+    """Whether it lacks a table, or the newest columns; asking the lists of both, or making what is there, takes ten
+    times as long."""
     try:
-        db.execute("select not_indexed_because, h.cell_id from captures, capture_history h, unwritten_cells limit 0")
+        db.execute(_IS_NOT_OLDER)
     except (duckdb.CatalogException, duckdb.BinderException):
         return True
     return False

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError
 from geopin_assets.exchange.copies import bring_up_to_date
-from geopin_assets.exchange.manifest import read_entry, read_manifest
+from geopin_assets.exchange.manifest import entry_folder, read_manifest
 from geopin_assets.exchange.publish import published as taken
 from geopin_assets.exchange.publish import put_manifest
 from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.object_store import ConflictError, ObjectStore, memory_store, open_store
 from geopin_assets_tests.depth import IS_LONG
-from geopin_assets_tests.exchange.worlds import CELLS, START, World, content_of, same
+from geopin_assets_tests.exchange.worlds import CELLS, START, World, content_of, entry_of, same
 
 NAMES = "abcdef"
 
@@ -124,8 +124,8 @@ def two_weeks(made: tuple[World, Path], tmp_path: Path) -> TwoWeeks:
 
 def test_an_entry_says_what_happened_and_until_when_it_must_be_applied(two_weeks: TwoWeeks) -> None:
     _, publication, _ = two_weeks
-    assert read_entry(publication, 1)[0].counts == {"moved": 1, "vectors": 1}
-    entry, _ = read_entry(publication, 2)
+    assert entry_of(publication, 1).counts == {"moved": 1, "vectors": 1}
+    entry = entry_of(publication, 2)
     assert (entry.counts["removed"], entry.counts["taken_down"], entry.counts["takedowns"]) == (1, 1, 1)
     assert (entry.apply_takedowns_by - entry.published_at).days == 7
 
@@ -197,7 +197,7 @@ def test_a_damaged_entry_is_refused_and_the_copy_is_what_it_was(
 ) -> None:
     _, publication, copy = two_weeks
     before = content_of(copy)
-    damage(publication.path(f"feed/000001/{file}"))
+    damage(publication.path(f"{entry_folder(read_manifest(publication).feed[0])}/{file}"))
     with pytest.raises(PayloadError):
         follow(copy, publication)
     after = content_of(copy)
@@ -206,7 +206,7 @@ def test_a_damaged_entry_is_refused_and_the_copy_is_what_it_was(
 
 def test_a_gap_and_another_feed_are_refused(two_weeks: TwoWeeks) -> None:
     world, publication, copy = two_weeks
-    shutil.rmtree(publication.path("feed/000001"))
+    shutil.rmtree(publication.path(entry_folder(read_manifest(publication).feed[0])))
     with pytest.raises(PayloadError, match="entry 1 of its feed is missing"):
         follow(copy, publication)
     shutil.rmtree(publication.root)

@@ -36,9 +36,14 @@ def test_duckdb_reads_captures_and_vectors(folder: Path) -> None:
     )
 
 
+def captures_in(folder: Path) -> Path:
+    (found,) = (folder / "captures").glob("nh-*.parquet")
+    return found
+
+
 def test_geopandas_reads_points_in_wgs84(folder: Path) -> None:
     geopandas = pytest.importorskip("geopandas", reason="geopandas is not installed")
-    frame = geopandas.read_parquet(folder / "captures/nh-000000.parquet")
+    frame = geopandas.read_parquet(captures_in(folder))
     assert frame.crs == "OGC:CRS84"
     assert [point.geom_type for point in frame.geometry] == ["Point", "Point"]
     assert frame["license"].to_list() == ["CC-BY-SA-4.0"] * 2
@@ -48,7 +53,7 @@ def test_rustac_reads_valid_items(folder: Path) -> None:
     rustac = pytest.importorskip("rustac", reason="rustac is not installed")
 
     async def read() -> dict[str, object]:
-        return await rustac.read(str(folder / "captures/nh-000000.parquet"))
+        return await rustac.read(str(captures_in(folder)))
 
     items = asyncio.run(read())["features"]
     assert isinstance(items, list)
@@ -68,7 +73,7 @@ def test_stac_geoparquet_reads_the_same(folder: Path) -> None:
     )
     import pyarrow.parquet as pq
 
-    items = list(arrow.stac_table_to_items(pq.read_table(folder / "captures/nh-000000.parquet")))
+    items = list(arrow.stac_table_to_items(pq.read_table(captures_in(folder))))
     assert [item["properties"]["geopin:attribution"] for item in items] == ["Anna – Panoramax, CC-BY-SA-4.0"] * 2
 
 

@@ -15,12 +15,12 @@ from geopin_assets.defs.running.adopting import Adoption
 from geopin_assets.defs.running.local_run import LayerResult, run_below_raw
 from geopin_assets.errors import ConfigurationError, EvidenceError, PayloadError, StaleCatalogError
 from geopin_assets.exchange.following import Most, crawls_of
-from geopin_assets.exchange.manifest import Manifest, hash_of, read_entry, read_manifest
+from geopin_assets.exchange.manifest import Manifest, entry_folder, hash_of, read_manifest
 from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import searched_model, snapshot
 from geopin_assets.files.folder_store import FolderStore
 from geopin_assets_tests.depth import IS_LONG
-from geopin_assets_tests.exchange.worlds import content_of
+from geopin_assets_tests.exchange.worlds import content_of, entry_of
 from geopin_assets_tests.platform import CELLS, Platform, Ran
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
@@ -150,11 +150,10 @@ def test_an_import_and_three_weeks_of_feed_equal_a_fresh_export(
 
 def state_more_captures(feed: FolderStore, manifest: Manifest) -> None:
     """As somebody does who wants many to be removed: a share of all of them may be."""
-    entry, _ = read_entry(feed, manifest.sequence)
+    entry = entry_of(feed, manifest.sequence)
     more = entry.summary.model_copy(update={"counts": {"captures": 10**12}})
-    feed.put(
-        f"feed/{manifest.sequence:06d}/entry.json", content := entry.model_copy(update={"summary": more}).content()
-    )
+    content = entry.model_copy(update={"summary": more}).content()
+    feed.put(f"{entry_folder(manifest.feed[-1])}/entry.json", content)
     feed.put("manifest.json", manifest.model_copy(update={"head": hash_of(content)}).content())
 
 

@@ -10,7 +10,7 @@ import pytest
 from geopin_assets.defs.running.takedown import Takedown
 from geopin_assets.errors import GeoPinError
 from geopin_assets.exchange.exporting import export, places, remember, withdraw
-from geopin_assets.exchange.manifest import read_entry, read_manifest
+from geopin_assets.exchange.manifest import read_manifest
 from geopin_assets.exchange.snapshot import searched_model
 from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.object_store import ConflictError, ObjectStore, memory_store
@@ -18,7 +18,7 @@ from geopin_assets.platform.parts import Storage
 from geopin_assets_tests.exchange.test_feed import TwoWeeks, folder, follow
 from geopin_assets_tests.exchange.test_feed import made as made
 from geopin_assets_tests.exchange.test_feed import two_weeks as two_weeks
-from geopin_assets_tests.exchange.worlds import START, World, content_of, same
+from geopin_assets_tests.exchange.worlds import START, World, content_of, entry_of, same
 from geopin_assets_tests.platform import CELLS, Ran
 
 
@@ -38,7 +38,7 @@ def test_only_the_files_of_its_province_are_others_and_its_feed_says_by_when(two
     held = [path.read_bytes() for path in publication.root.rglob("*captures*") if path.is_file()]
     held += [path.read_bytes() for kind in ("captures", "vectors") for path in publication.path(kind).iterdir()]
     assert not any(b"panoramax:a" in content for content in held)
-    entry, _ = read_entry(publication, 3)
+    entry = entry_of(publication, 3)
     assert (entry.counts["taken_down"], entry.counts["takedowns"]) == (1, 1)
     assert (entry.apply_takedowns_by - entry.published_at).days == 7
     assert manifest.oldest == 2, "the entry that brought it there is gone"

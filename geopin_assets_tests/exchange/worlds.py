@@ -13,7 +13,7 @@ from geopin_assets.exchange.exporting import withdraw
 from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, CheckedFile
 from geopin_assets.exchange.following import part_files, takedowns_of
 from geopin_assets.exchange.items import ITEM_SCHEMA, vector_file_schema
-from geopin_assets.exchange.manifest import ModelFacts, read_manifest
+from geopin_assets.exchange.manifest import Entry, ModelFacts, number_of, read_entry, read_manifest
 from geopin_assets.exchange.publish import Published, publish
 from geopin_assets.exchange.snapshot import COLUMNS, Content, Snapshot, by_province
 from geopin_assets.files.object_store import ObjectStore
@@ -121,6 +121,11 @@ def content_of(store: ObjectStore) -> dict[str, pl.DataFrame]:
 def _all(file: CheckedFile) -> Iterator[pl.DataFrame]:
     for cell_id in file.cells:
         yield from file.of(cell_id)
+
+
+def entry_of(store: ObjectStore, number: int) -> Entry:
+    """An entry of the feed."""
+    return read_entry(store, next(stamp for stamp in read_manifest(store).feed if number_of(stamp) == number))[0]
 
 
 def same(one: ObjectStore, other: ObjectStore) -> bool:

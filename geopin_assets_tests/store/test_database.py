@@ -1,8 +1,10 @@
 """The catalog's file itself: its birth, its damage, and what is not its damage."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import duckdb
 import pytest
 
 from geopin_assets.errors import DamagedFileError, TransientError
-from geopin_assets.store.database import Database, near, near_cells
+from geopin_assets.store.database import SQL, Database, frame, near, near_cells
 from geopin_assets_tests.depth import examples
 from geopin_assets_tests.files.processes import at_work, end, start
 
@@ -134,3 +136,13 @@ def test_near_is_every_cell_that_was_meant_and_few_others(keys: list[int]) -> No
     db.execute("create table captures as select unnest(?::uinteger[]) as cell_key", [there])
     found = [key for (key,) in db.execute(f"select cell_key from captures where {near(keys)}").fetchall()]  # noqa: S608
     assert sorted(found) == sorted(meant.intersection(there))
+
+
+def test_a_catalog_that_lacks_any_of_its_tables_is_brought_up_to_date_by_the_next_look(tmp_path: Path) -> None:
+    tables = re.findall(r"create table if not exists (\w+)", (SQL / "schema.sql").read_text(encoding="utf-8"))
+    database = Database(tmp_path / "catalog.duckdb", patience_s=0)
+    for read_only, table in product((False, True), tables[1:]):
+        with database.connect() as db:
+            db.execute(f"drop table {table} cascade")
+        with database.connect(read_only=read_only) as db:
+            assert frame(db, f"from {table}").is_empty()

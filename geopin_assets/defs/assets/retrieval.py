@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from geopin_assets.locate.confidence import Calibration
     from geopin_assets.locate.evaluation import Answer, Compare
     from geopin_assets.locate.figures import Figures
+    from geopin_assets.locate.locator import Locator
 
 CHECKS = {
     "retrieval_not_worse": "The share of captures that the other sources place right at once is not below last week's, "
@@ -72,23 +73,13 @@ def retrieval(
     its place if it finds no less.
     """
     from geopin_assets.locate.calibrating import calibrate
-    from geopin_assets.locate.evaluation import ask
     from geopin_assets.locate.figures import figures
-    from geopin_assets.locate.history import CELLS_FILE, record, record_cells, worse_than_before, worse_than_other_model
-    from geopin_assets.locate.judging import judge
-    from geopin_assets.locate.opening import NOTHING_YET, open_version, write_calibration
-    from geopin_assets.locate.outliers import keep
-    from geopin_assets.locate.samples import draw_questions
-    from geopin_assets.locate.switching import model_of
+    from geopin_assets.locate.history import worse_than_before, worse_than_other_model
+    from geopin_assets.locate.opening import write_calibration
 
     now = datetime.now(UTC)
     try:
-        if (serving := search_index.versions().serving()) is None:
-            raise ConfigurationError(NOTHING_YET)
-        locator = open_version(search_index, serving)
-        drawn = draw_questions(storage, model_of(serving), config.questions, seed=now.isocalendar().week)
-        with _comparing(storage, embedding, sources, config.images) as compare:
-            answers = list(ask(drawn, locator.index, locator.store, compare, _COMPARED))
+        locator, answers = _asked(config, storage, embedding, search_index, sources, seed=now.isocalendar().week)
         told = figures(answers, locator.model_id)
         about = {"index_version": locator.index_version, "at": now.isoformat(timespec="seconds")}
         calibration = calibrate(answers, locator.model_id, about)
@@ -96,11 +87,7 @@ def retrieval(
         silent = [verdict(check, True, f"nothing to judge: {error}") for check in CHECKS]
         return dg.MaterializeResult(metadata={"answers": 0, "why": str(error)}, check_results=silent)
     path = write_calibration(storage.settings(), calibration)
-    asked = [answer.question.row["capture_id"] for answer in answers]
-    with storage.quality().as_folder(RUNS, DOUBTED, CELLS_FILE) as folder:
-        runs = record(folder, told, model_id=locator.model_id, index_version=locator.index_version, now=now)
-        keep(folder, judge(answers, calibration, now), asked)
-        record_cells(folder, answers)
+    runs = _kept(storage, locator, answers, told, calibration, now)
     last = {name: value for name, value in runs.row(-1, named=True).items() if isinstance(value, float | int)}
     switch, is_refused = _judge_switch(storage, embedding, search_index)
     worse = {
@@ -122,6 +109,50 @@ def retrieval(
         },
         check_results=[verdict(check, not text, text or "not worse") for check, text in worse.items()],
     )
+
+
+def _asked(
+    config: Evaluation,
+    storage: Storage,
+    embedding: Embedding,
+    search_index: SearchIndex,
+    sources: Sources,
+    *,
+    seed: int,
+) -> tuple["Locator", list["Answer"]]:
+    """The version that searches use, and its answers. Raises ConfigurationError where there is none."""
+    from geopin_assets.locate.evaluation import ask
+    from geopin_assets.locate.opening import NOTHING_YET, open_version
+    from geopin_assets.locate.samples import draw_questions
+    from geopin_assets.locate.switching import model_of
+
+    if (serving := search_index.versions().serving()) is None:
+        raise ConfigurationError(NOTHING_YET)
+    locator = open_version(search_index, serving)
+    drawn = draw_questions(storage, model_of(serving), config.questions, seed=seed)
+    with _comparing(storage, embedding, sources, config.images) as compare:
+        return locator, list(ask(drawn, locator.index, locator.store, compare, _COMPARED))
+
+
+def _kept(
+    storage: Storage,
+    locator: "Locator",
+    answers: list["Answer"],
+    told: "Figures",
+    calibration: "Calibration",
+    now: datetime,
+) -> pl.DataFrame:
+    """All runs, with this one; doubts and the cells' failures are kept beside them."""
+    from geopin_assets.locate.history import CELLS_FILE, record, record_cells
+    from geopin_assets.locate.judging import judge
+    from geopin_assets.locate.outliers import keep
+
+    asked = [answer.question.row["capture_id"] for answer in answers]
+    with storage.quality().as_folder(RUNS, DOUBTED, CELLS_FILE) as folder:
+        runs = record(folder, told, model_id=locator.model_id, index_version=locator.index_version, now=now)
+        keep(folder, judge(answers, calibration, now), asked)
+        record_cells(folder, answers)
+    return runs
 
 
 @contextmanager

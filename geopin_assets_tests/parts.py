@@ -1,0 +1,137 @@
+"""The suite in parts, several at once, each a process that pays for what its own tests load and gives it back.
+
+`python -m geopin_assets_tests.parts [PART …] [what pytest is told …]`: all parts, or some. They are forked from one
+process that has imported what nearly all of them need, since that takes longer than most parts' tests of a kind: 5 s.
+What a part says is printed when it has ended; at the end stands what each took. Not here: tests that go into one part
+together for a reason, which their own modules tell, or what each module took (`workers.py`).
+"""
+
+import atexit
+import gc
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+from tempfile import TemporaryFile
+from typing import IO
+
+import pytest
+
+import geopin_assets
+
+ROOM = Path(__file__).parent
+PARTS: dict[str, tuple[str, ...]] = {
+    "ui": ("ui",),
+    "others": (".",),
+    "defs": ("defs",),
+    "running": ("defs/running",),
+    "cli": ("cli", "contributing"),
+    "faults": ("faults",),
+    "sources": ("sources",),
+    "real": ("real", "docs"),
+    "store": ("store",),
+    "exchange": ("exchange",),
+    "index": ("index", "cloudflare"),
+    "embedding": ("embedding",),
+    "locate": ("locate",),
+    "networks": ("embedding/model",),
+    "models": ("cli/test_whiten.py", "defs/test_index_state.py", "files/test_plain.py"),
+    "benchmarks": ("benchmarks",),
+}
+"""Folders and modules of tests; one below another's belongs to its own part alone, and what is new to `others`. The
+longest come first, so that no core is left alone with one at the end; `ui` mostly waits."""
+AT_ONCE = (os.cpu_count() or 1) + 2
+"""More than there are cores, as tests wait too."""
+_LOADED = (
+    *("alembic.command", "aiohttp", "lance_namespace", "matplotlib.figure", "pandas", "pyarrow.dataset"),
+    *("scipy.optimize", "sqlalchemy.dialects.postgresql"),
+)
+WITH_PYTORCH = ("geopin_assets.embedding.model", "geopin_assets.locate.verify")
+"""200 MB and two seconds, for those who need it."""
+_NOT_LOADED = (*WITH_PYTORCH, "geopin_assets.definitions")
+"""Definitions are as variables say."""
+_LOADED_BEFORE = ("-W", "ignore:Module already imported so cannot be rewritten")
+"""Plugins of pytest among them, whose assertions are none of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A part that has begun, and where what it says goes."""
+
+    name: str
+    said: IO[bytes]
+    began: float
+
+
+def chosen(part: str) -> list[str]:
+    """What pytest is told to collect for it."""
+    own = PARTS[part]
+    others = {path for name, paths in PARTS.items() if name != part for path in paths}
+    inner = sorted(path for path in others - {"."} if any(one == "." or path.startswith(f"{one}/") for one in own))
+    return [str(ROOM / path) for path in own] + [f"--ignore={ROOM / path}" for path in inner]
+
+
+def load() -> None:
+    """Import what is forked. Nothing is computed: a fork has no threads but the one that forks."""
+    for name in _LOADED:
+        import_module(name)
+    for module in walk_packages(geopin_assets.__path__, "geopin_assets."):
+        if not module.name.startswith(_NOT_LOADED) and not module.name.endswith(("__main__", "celery_worker")):
+            with suppress(ModuleNotFoundError):  # of an extra that is not installed
+                import_module(module.name)
+    gc.collect()
+    gc.freeze()  # no search for garbage looks at what is loaded, nor copies its pages into each process
+
+
+def begin(part: str, told: Sequence[str]) -> tuple[int, Running]:
+    """Start one; its process id too."""
+    running = Running(part, TemporaryFile(), time.monotonic())  # noqa: SIM115 until it has ended
+    if pid := os.fork():
+        return pid, running
+    for stream in (1, 2):
+        os.dup2(running.said.fileno(), stream)
+    code = pytest.main([*chosen(part), *_LOADED_BEFORE, *told])
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code)  # libraries would look for threads that only the other process has
+
+
+def end(running: Running, status: int, used: "os.struct_rusage") -> tuple[bool, str]:
+    """Print what it said; whether all is well, and a line of what it took."""
+    with running.said as said:
+        said.seek(0)
+        sys.stdout.buffer.write(f"\n{running.name}\n".encode() + said.read())
+        sys.stdout.flush()
+    code, took_s = os.waitstatus_to_exitcode(status), time.monotonic() - running.began
+    cpu_s, peak_mb = used.ru_utime + used.ru_stime, used.ru_maxrss // (1024 if sys.platform == "linux" else 1024**2)
+    how = "passed" if not code else f"ended with {code}"
+    return not code, f"{running.name:12}{how:16}{took_s:6.0f} s{cpu_s:6.0f} s of CPU{peak_mb:7} MB in one process"
+
+
+def run(parts: Sequence[str], told: Sequence[str], at_once: int) -> Iterator[tuple[bool, str]]:
+    """How each ended, in the order in which they did."""
+    waiting, running = list(parts), dict[int, Running]()
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            pid, begun = begin(waiting.pop(0), told)
+            running[pid] = begun
+        pid, status, used = os.wait4(-1, 0)
+        yield end(running.pop(pid), status, used)
+
+
+def main(words: Sequence[str]) -> int:
+    """0 if all parts passed."""
+    named = [word for word in words if word in PARTS]
+    load()
+    ended = list(run(named or list(PARTS), [word for word in words if word not in named], AT_ONCE))
+    print("\n" + "\n".join(line for _, line in ended), flush=True)
+    return 0 if all(passed for passed, _ in ended) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
