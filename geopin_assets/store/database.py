@@ -23,7 +23,8 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_
 from geopin_assets.errors import ConfigurationError, DamagedFileError, TransientError
 from geopin_assets.files.atomic import creating
 from geopin_assets.files.damage import of_disk
-from geopin_assets.store.reading import of_this_process, quoted
+from geopin_assets.store.keys import sort_keys
+from geopin_assets.store.reading import MEMORY_LIMIT, of_this_process, quoted
 
 SQL = files("geopin_assets.store")
 REBUILD = "Move it away and materialize `catalog`: everything in it is made again from the raw files"
@@ -79,8 +80,10 @@ class Database:
             yield db
 
     def tidy(self) -> DatabaseSpace:
-        """Write everything into the file, its groups of rows full, and shorten it where its end is unused; alone."""
+        """Have its keys in order, its groups of rows full, all in the file, and no end of that unused; alone."""
         with self.connect() as db:
+            db.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
+            sort_keys(db)
             db.execute("set max_vacuum_tasks = 100")
             db.execute("checkpoint")
             space = frame(db, "select block_size, total_blocks, free_blocks from pragma_database_size()")

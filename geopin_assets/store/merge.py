@@ -21,6 +21,7 @@ from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.store.accounts import AHEAD, CrawlAccount
 from geopin_assets.store.database import SQL, frame, near
+from geopin_assets.store.keys import add_keys, keep_keys, keys_of
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.reading import MEMORY_LIMIT
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
@@ -77,6 +78,7 @@ def merge_cells(
     """
     for setting in _SETTINGS:
         db.execute(f"set {setting}")
+    keep_keys(db)
     db.execute("update removed_captures set removed_at = $1 where removed_at > $2", [now, now + AHEAD])
     cells, damaged = _cells(db, cell_ids, raw)
     reports, duplicates, was_m = [REPORT_SCHEMA.to_frame()], 0, thinned_m(db)
@@ -227,6 +229,7 @@ def _merge_batch(
     _execute(db, before, now)
     _fetch_elsewhere(db)
     _execute(db, after, now)
+    add_keys(db, "added")
     ((duplicates,),) = db.execute(
         "select (select count(*) from doubled) + (select count(*) from sights where is_incoming and place > 1)"
     ).fetchall()
@@ -252,13 +255,18 @@ select c.rowid, c.capture_id, c.cell_id, c.source, c.row_hash, c.image_url, c.fi
        not f.is_evidence
 from captures c join files f on f.source = c.source and f.cell_id = c.cell_id
 where {is_near}"""
+_FOUND = """create or replace temp table found as
+select rowid as row_id from captures where {is_near} and capture_id in (select capture_id from unknown)
+-- what its own file does not show any more, though nothing says that it is gone, stays where it is
+and rowid not in (select row_id from held where not stays);
+from found"""
 _ELSEWHERE = """insert into elsewhere by name
 select c.* replace (
            greatest(c.seen_in, coalesce(k.complete_number, 0)) as seen_in,
            case when c.seen_in >= coalesce(k.complete_number, 0) then c.seen_at else k.complete_at end as seen_at),
        c.rowid as row_id, c.seen_in as noted_in
 from captures c left join crawl_cells k on k.source = c.source and k.cell_id = c.cell_id
-where c.rowid {which} and c.capture_id in (select capture_id from unknown)"""
+where c.rowid {which}"""
 _AFTER = "insert into after select cell_id, source, md5_number(capture_id || row_hash{more}) from {table}"
 _REASON = " || coalesce(not_indexed_because, '')"
 _UNWRITTEN = """insert into unwritten_cells
@@ -310,14 +318,15 @@ def _fetch_elsewhere(db: duckdb.DuckDBPyConnection) -> None:
         """create or replace temp table elsewhere as
         select *, 0::bigint as row_id, 0::bigint as noted_in from captures limit 0"""
     )
-    found = db.execute("from found").fetchall()
+    keys = keys_of(db, "unknown")
+    if not keys:
+        return
+    found = db.execute(_FOUND.format(is_near=near(keys))).fetchall()
     if len(found) <= _FEW:
         for (row_id,) in found:
             db.execute(_ELSEWHERE.format(which=f"= {row_id}"))
     else:
         db.execute(_ELSEWHERE.format(which="in (select row_id from found)"))
-    # what its own file does not show any more, though nothing says that it is gone, stays where it is
-    db.execute("delete from elsewhere using held h where elsewhere.row_id = h.row_id and not h.stays")
 
 
 def _execute(db: duckdb.DuckDBPyConnection, sql: str, now: datetime) -> None:

@@ -4,6 +4,9 @@
 --
 -- A capture is where the newest crawl that still has it saw it; what else has it waits in `other_sights`. So what comes
 -- out follows from the files alone, whatever was merged first. Of captures in other cells only keys are read.
+--
+-- Filters that joins find go down to a scan only where one asks all there is for a few rows: down to `rows` they would
+-- be pyarrow's, which copies, and cannot.
 
 -- What is wide is read from `rows` and written once; all that decides is in `incoming`, beside the place of its row.
 -- What was taken down is as if no file had it.
@@ -21,12 +24,9 @@ create or replace temp table doubled as
     qualify row_number() over (partition by capture_id, cell_id order by row_hash, image_url) > 1;
 delete from incoming where rowid in (select row_id from doubled);
 
--- Captures that these cells did not hold, in rows elsewhere that these files do not decide. Keys may be those of others.
+-- Captures that these cells did not hold: rows elsewhere that these files do not decide.
 create or replace temp table unknown as
     select id_key, capture_id from incoming anti join held using (capture_id, cell_id);
-create or replace temp table found as
-    select row_id from (select rowid as row_id from captures where id_key in (select id_key from unknown))
-    anti join (from held where not stays) using (row_id);
 -- fill elsewhere
 -- Other sights: those that these files decide are told anew.
 delete from other_sights using files f
@@ -85,12 +85,14 @@ insert into removed_captures by name
     select md5_number_lower(capture_id) as id_key, capture_id, source, first_seen_at,
            coalesce(seen_at, first_seen_at) as last_seen_at, $now::timestamptz as removed_at, from_cell as cell_id
     from changes where action = 'REMOVE';
+set disabled_optimizers = '';
 create or replace temp table back as
     select rowid as row_id, capture_id, first_seen_at from removed_captures where rowid in (
         select rowid from removed_captures where id_key in (select id_key from incoming))
     and capture_id in (select capture_id from incoming);
 delete from removed_captures where rowid in (select row_id from back);
 delete from captures where rowid in (select row_id from changes);
+set disabled_optimizers = 'join_filter_pushdown';
 insert into captures by name
     select r.* exclude (nth), i.id_key, i.row_hash,
            coalesce(c.first_seen_at, b.first_seen_at, i.seen_at, $now::timestamptz) as first_seen_at
@@ -102,3 +104,6 @@ insert into captures by name
     from sights s semi join (from incoming where nth is null) i using (capture_id)
     left join changes c on c.capture_id = s.capture_id left join back b on b.capture_id = s.capture_id
     where s.place = 1;
+create or replace temp table added as
+    select i.id_key, i.cell_key from incoming i left join changes c on c.capture_id = i.capture_id
+    where c.capture_id is null or c.from_cell <> i.cell_id;

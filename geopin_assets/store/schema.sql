@@ -24,9 +24,19 @@ create table if not exists captures (      -- one row per canonical capture that
     first_seen_at     timestamptz not null, -- by the first crawl that returned it
     seen_in           bigint not null,     -- number of a crawl that returned it; unchanged while later ones are complete
     seen_at           timestamptz,         -- when that crawl was; null if nobody knows
-    id_key            ubigint not null,    -- of capture_id: found by a number, other rows need not be read
-    cell_key          uinteger not null,   -- of cell_id
+    id_key            ubigint not null,    -- of capture_id: a number
+    cell_key          uinteger not null,   -- of cell_id: found by a number, other rows need not be read
     not_indexed_because varchar            -- thinned: another one of its sequence stands for it; null: the index wants it
+);
+
+create table if not exists capture_keys (  -- where each capture is, or was: found without asking all captures
+    id_key   ubigint not null,             -- as in captures; in order, as maintenance left them, then those since
+    cell_key uinteger not null             -- as in captures
+);
+
+create table if not exists recent_keys (   -- the same of the newest, until they are many enough to be worth sorting
+    id_key   ubigint not null,             -- as in captures
+    cell_key uinteger not null             -- as in captures
 );
 
 create table if not exists other_sights (  -- captures in a cell that a newer crawl of another cell returned too

@@ -1,0 +1,88 @@
+"""Where a capture may be: found with the keys that are in order, whatever was added since, and without reading all."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from geopin_assets.store.database import Database
+from geopin_assets.store.keys import add_keys, keep_keys, keys_of, sort_keys
+
+GROUP = 122_880
+_NEW = "create or replace temp table new as select md5_number_lower({of}) as id_key, {cell}::uinteger as cell_key"
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with Database(tmp_path / "catalog.duckdb", patience_s=1).connect() as db:
+        yield db
+
+
+def add(db: duckdb.DuckDBPyConnection, prefix: str, captures: int, cell: int) -> None:
+    named = f"'{prefix}' || n"
+    db.execute(f"{_NEW.format(of=named, cell=cell)} from range({captures}) t(n)")
+    add_keys(db, "new")
+
+
+def asked(db: duckdb.DuckDBPyConnection, *names: str) -> list[int]:
+    db.execute("create or replace temp table asked as select md5_number_lower(unnest(?)) as id_key", [list(names)])
+    return sorted(keys_of(db, "asked"))
+
+
+def count(db: duckdb.DuckDBPyConnection, table: str) -> int:
+    return int(db.execute(f"select count(*) from {table}").fetchall()[0][0])  # noqa: S608
+
+
+def test_what_few_and_many_merges_added_is_found(db: duckdb.DuckDBPyConnection) -> None:
+    assert asked(db, "a0") == []
+    add(db, "a", 3, 1)
+    add(db, "b", 2, 2)
+    assert (count(db, "capture_keys"), count(db, "recent_keys")) == (0, 5)
+    add(db, "c", GROUP, 3)
+    assert (count(db, "capture_keys"), count(db, "recent_keys")) == (GROUP + 5, 0)
+    add(db, "a", 1, 4)  # a0 moved
+    assert asked(db) == asked(db, "d0") == []
+    assert asked(db, "a0") == [1, 4]
+    assert asked(db, "b1", "c7") == [2, 3]
+    assert asked(db, "a2", *(f"c{n}" for n in range(100))) == [1, 3]
+
+
+def test_keys_of_what_others_put_in_are_made_and_of_what_left_are_gone(db: duckdb.DuckDBPyConnection) -> None:
+    columns = "capture_id, cell_id, source, source_capture_id, lon, lat, is_pano, license, attribution, page_url"
+    more = "image_url, image_version, row_hash, first_seen_at, seen_in, id_key, cell_key"
+    values = "'s:' || n, 'c', 's', n, 0, 0, false, '', '', '', '', '', '', now(), 1, md5_number_lower('s:' || n), 5"
+    db.execute(f"insert into captures ({columns}, {more}) select {values} from range(10) t(n)")  # noqa: S608
+    assert asked(db, "s:3") == []
+    keep_keys(db)
+    assert asked(db, "s:3") == [5]
+    db.execute("delete from captures where capture_id = 's:3'")
+    keep_keys(db)
+    assert asked(db, "s:3") == [5]  # it is no promise that it is there
+    sort_keys(db)
+    assert (asked(db, "s:3"), asked(db, "s:4")) == ([], [5])
+
+
+def test_one_among_many_is_found_without_reading_all(db: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """DuckDB's own count of the rows that it read, with 1, 2 and 4 times as many."""
+    read = [rows_read(db, tmp_path / f"{groups}.json", groups) for groups in (4, 8, 16)]
+    assert max(read) <= 2 * GROUP < 4 * GROUP
+
+
+def rows_read(db: duckdb.DuckDBPyConnection, profile: Path, groups: int) -> int:
+    db.execute("delete from capture_keys")
+    db.execute(f"{_NEW.format(of='n::varchar', cell=7)} from range({groups * GROUP}) t(n)")
+    db.execute("insert into capture_keys from new order by all")
+    db.execute("create or replace temp table asked as select md5_number_lower('5') as id_key")
+    db.execute(f"pragma enable_profiling = 'json'; set profiling_output = '{profile}'")
+    assert keys_of(db, "asked") == [7]
+    db.execute("pragma disable_profiling")
+    return sum(operator.get("operator_rows_scanned", 0) for operator in _operators(json.loads(profile.read_text())))
+
+
+def _operators(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("children", ()):
+        yield from _operators(child)
