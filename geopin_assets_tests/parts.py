@@ -26,33 +26,35 @@ import geopin_assets
 
 ROOM = Path(__file__).parent
 PARTS: dict[str, tuple[str, ...]] = {
-    "running": ("defs/running",),
-    "defs": ("defs",),
-    "others": (".",),
-    "sources": ("sources",),
-    "faults": ("faults",),
     "ui": ("ui",),
+    "others": (".",),
+    "defs": ("defs",),
+    "running": ("defs/running",),
     "cli": ("cli", "contributing"),
+    "faults": ("faults",),
+    "sources": ("sources",),
+    "real": ("real", "docs"),
     "store": ("store",),
     "exchange": ("exchange",),
     "index": ("index", "cloudflare"),
     "embedding": ("embedding",),
-    "networks": ("embedding/model",),
     "locate": ("locate",),
-    "real": ("real", "docs"),
+    "networks": ("embedding/model",),
     "models": ("cli/test_whiten.py", "defs/test_index_state.py", "files/test_plain.py"),
     "benchmarks": ("benchmarks",),
 }
 """Folders and modules of tests; one below another's belongs to its own part alone, and what is new to `others`. The
-longest come first, so that no core is left alone with one at the end."""
-AT_ONCE = (os.cpu_count() or 1) + 1
-"""One more than there are cores, as tests wait too."""
+longest come first, so that no core is left alone with one at the end; `ui` mostly waits."""
+AT_ONCE = (os.cpu_count() or 1) + 2
+"""More than there are cores, as tests wait too."""
 _LOADED = (
     *("alembic.command", "aiohttp", "lance_namespace", "matplotlib.figure", "pandas", "pyarrow.dataset"),
     *("scipy.optimize", "sqlalchemy.dialects.postgresql"),
 )
-_NOT_LOADED = ("geopin_assets.embedding.model", "geopin_assets.definitions", "geopin_assets.locate.verify")
-"""PyTorch, 200 MB, is for the parts that need it; definitions are as variables say."""
+WITH_PYTORCH = ("geopin_assets.embedding.model", "geopin_assets.locate.verify")
+"""200 MB and two seconds, for those who need it."""
+_NOT_LOADED = (*WITH_PYTORCH, "geopin_assets.definitions")
+"""Definitions are as variables say."""
 _LOADED_BEFORE = ("-W", "ignore:Module already imported so cannot be rewritten")
 """Plugins of pytest among them, whose assertions are none of ours."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
-from geopin_assets.errors import TransientError
+from geopin_assets.errors import PermanentError, TransientError
 from geopin_assets.index.limits import MAX_INDEX_NAME_LENGTH
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ METADATA_DESCRIPTIONS = {
 def vector_schema(dim: int) -> dict[str, pl.DataType]:
     """Columns of an upsert: the id, the float32 values, and METADATA (`captured_year` may be null)."""
     return {"vector_id": pl.String(), "embedding": pl.Array(pl.Float32, dim), **METADATA}
+
+
+class NameUsedUpError(PermanentError):
+    """An index was deleted behind our back, and none of its name can be made again. The message names the remedy."""
 
 
 INDEX_PREFIX = "geopin-"

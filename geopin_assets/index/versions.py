@@ -103,6 +103,15 @@ class IndexVersions:
             building = _building(self._found(connection), model_id)
             return building or self._add(connection, model_id, dim, shards, State.BUILDING, now)
 
+    def replaced(self, lost: IndexVersion, *, shards: int, now: datetime) -> IndexVersion:
+        """Another version in the place of one whose index was deleted, in its state; where others did so, theirs."""
+        with transaction(self._path, _SCHEMA) as connection:
+            found = self._found(connection)
+            if (target := _target(found, lost.model_id)) and not _is_same(target, lost):
+                return target
+            self._set(connection, State.DROPPED, now, "model_id = ? AND number = ?", (lost.model_id, lost.number))
+            return self._add(connection, lost.model_id, lost.dim, shards, lost.state, now)
+
     def news(self, told: Iterable[IndexVersion]) -> list[IndexVersion]:
         """Those of which others know something newer than our record, or anything where there is none."""
         return _news(self._read(), told)

@@ -272,6 +272,10 @@ class SearchIndex(Parts):
         versions, now = self.versions(), datetime.now(UTC)
         return self._recorded(versions.rebuild(model.model_id, model.dim, shards=self._shards(), now=now))
 
+    def replaced(self, lost: IndexVersion) -> IndexVersion:
+        """A version in the place of one whose index was deleted and cannot be made again."""
+        return self._recorded(self.versions().replaced(lost, shards=self._shards(), now=datetime.now(UTC)))
+
     def _recorded(self, version: IndexVersion) -> IndexVersion:
         from geopin_assets.index.registry import Recorded
 

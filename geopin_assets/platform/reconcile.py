@@ -20,7 +20,7 @@ from geopin_assets.embedding.protocol import VIEWS, Model
 from geopin_assets.errors import GeoPinError
 from geopin_assets.index.batching import ROW_CAPTURES_AT_ONCE
 from geopin_assets.index.heaps import Heaps, heaps_for
-from geopin_assets.index.protocol import index_name
+from geopin_assets.index.protocol import NameUsedUpError, index_name
 from geopin_assets.index.publication import told
 from geopin_assets.index.reconcile import WANTED, Found, compared, mended, remove
 from geopin_assets.index.tables import TABLES
@@ -116,8 +116,16 @@ def _make(storage: Storage, search_index: SearchIndex, model: Model) -> None:
     """What is published to exists, be it empty: what was in it is restored like anything else that is lost."""
     search_index.metadata()
     if storage.vectors(model).cell_ids():
-        for part in search_index.vectors(search_index.publishing(model)).parts:
-            part.create()
+        version = search_index.publishing(model)
+        try:
+            _create(search_index, version)
+        except NameUsedUpError:
+            _create(search_index, search_index.replaced(version))
+
+
+def _create(search_index: SearchIndex, version: IndexVersion) -> None:
+    for part in search_index.vectors(version).parts:
+        part.create()
 
 
 def _reconcile(

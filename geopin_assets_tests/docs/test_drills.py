@@ -8,8 +8,9 @@ import re
 import resource
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from geopin_assets.store.schema import CAPTURE_SCHEMA
 from geopin_assets_tests.cli.typed import Geopin, Place, with_sandbox
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.factories import crawl
+from geopin_assets_tests.faults.accounts import Stand, stand
 from geopin_assets_tests.faults.verdict import note
 from geopin_assets_tests.platform import CELLS, Platform
 
@@ -54,6 +56,10 @@ def remove(path: Path) -> None:
 
 def some_file(folder: Path, pattern: str = "*.parquet") -> Path:
     return sorted(path for path in folder.rglob(pattern) if not is_aside(path))[0]
+
+
+def ids_of(platform: Platform, table: str, name: str) -> list[str]:
+    return platform.rows.query(f"SELECT {name} FROM {table} ORDER BY {name}")[name].to_list()  # noqa: S608
 
 
 def put_back(place: Place, name: str) -> None:
@@ -141,6 +147,30 @@ FOUND = {
 }
 """What the doctor's exit code is before anything is mended."""
 CASES = [(title, number) for title, ways in DAMAGE.items() for number in range(len(ways))]
+THERE: dict[str, list[Callable[[Place, Platform], Any]]] = {
+    "The catalog is lost, damaged, or a day old": [
+        lambda place, _: remove(place.data / "catalog.duckdb"),
+        lambda place, _: put_back(place, "catalog.duckdb"),
+    ],
+    "The ledger or the record of stores is lost, damaged, or a day old": [
+        lambda place, _: remove(place.data / "ledger.sqlite"),
+        lambda place, _: put_back(place, "ledger.sqlite"),
+        lambda place, _: [remove(place.data / name) for name in ("ledger.sqlite", "stores.jsonl")],
+    ],
+    "The list of takedowns is lost or damaged": [lambda place, _: remove(place.data / "takedowns.jsonl")],
+    "The embedded index is lost or damaged": [
+        lambda _, platform: platform.search_index.backend().drop_index(platform.index.name),
+        lambda _, platform: platform.index.delete(sorted(platform.index.ids())[:30]),
+    ],
+    "The rows beside the index are lost": [
+        lambda _, platform: platform.rows.delete("captures", ids_of(platform, "captures", "capture_id")),
+        lambda _, platform: platform.rows.delete("vectors", ids_of(platform, "vectors", "vector_id")[:7]),
+    ],
+    "The machine is lost, and the store is not": [lambda place, _: keep_the_store(place)],
+}
+"""The same at Cloudflare, where what is published is not on this machine."""
+THERE_CASES = [(title, number) for title, ways in THERE.items() for number in range(len(ways))]
+ACCOUNT = "account"
 QUICK = {
     ("The catalog is lost, damaged, or a day old", 0),
     ("The ledger or the record of stores is lost, damaged, or a day old", 1),
@@ -148,11 +178,8 @@ QUICK = {
 }
 
 
-@pytest.fixture(scope="module")
-def left(sandbox_port: int, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """What a run and a takedown left."""
-    place = Place(tmp_path_factory.mktemp("drills") / "left")
-    geopin = with_sandbox(place, sandbox_port)
+def lived(place: Place, geopin: Geopin) -> None:
+    """A run and a takedown."""
     for words in (("run", "--region", REGION, *SOURCES), ("takedown", GONE, "--note", "asked")):
         (place.folder / YESTERDAY).mkdir(exist_ok=True)
         for name in ("catalog.duckdb", "ledger.sqlite"):
@@ -160,17 +187,46 @@ def left(sandbox_port: int, tmp_path_factory: pytest.TempPathFactory) -> Place:
                 shutil.copy(place.data / name, place.folder / YESTERDAY)
         ended = geopin(*words)
         assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.fixture(scope="module")
+def left(sandbox_port: int, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """What a run and a takedown left."""
+    place = Place(tmp_path_factory.mktemp("drills") / "left")
+    lived(place, with_sandbox(place, sandbox_port))
     return place
 
 
-def published(place: Place, port: int) -> dict[str, pl.DataFrame]:
-    variables = {"GEOPIN_PROFILE": "sandbox", "GEOPIN_SANDBOX_PORT": str(port), "GEOPIN_DATA": str(place.data)}
-    platform = Platform(place.folder, port)
-    platform.set(**variables)
+@pytest.fixture(scope="module")
+def shared_stand() -> Iterator[Stand]:
+    with stand() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def left_at_cloudflare(shared_stand: Stand, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The same, published there; the account is beside the place's data."""
+    place = Place(tmp_path_factory.mktemp("drills") / "left")
+    with shared_stand.account(place.folder / ACCOUNT) as (port, _):
+        lived(place, partial(place.geopin, GEOPIN_SANDBOX_PORT=str(port), GEOPIN_INDEX="cloudflare"))
+    return place
+
+
+def platform_of(place: Place, port: int, index: str) -> Platform:
+    platform = Platform(place.folder, port, GEOPIN_INDEX=index)
+    platform.set(GEOPIN_PROFILE="sandbox", GEOPIN_SANDBOX_PORT=str(port), GEOPIN_DATA=str(place.data))
+    return platform
+
+
+def published(place: Place, port: int, index: str = "embedded") -> dict[str, pl.DataFrame]:
+    platform = platform_of(place, port, index)
     vectors = platform.rows.query("SELECT * FROM vectors ORDER BY vector_id")
     ids = vectors["vector_id"].to_list()
+    rows = platform.rows.query("SELECT * FROM captures ORDER BY capture_id")
+    if index == "cloudflare":  # where each time the sandbox has another port, which is in addresses
+        rows = rows.drop("row_hash").with_columns(pl.col(pl.String).str.replace(r"^http://127\.0\.0\.1:\d+/", "/"))
     return {
-        "rows": platform.rows.query("SELECT * FROM captures ORDER BY capture_id"),
+        "rows": rows,
         "vector rows": vectors,
         "vectors": pl.concat([platform.index.get(ids[n : n + 20]) for n in range(0, len(ids), 20)]).sort("vector_id"),
     }
@@ -190,6 +246,26 @@ def test_what_the_page_says_mends_it(title: str, number: int, left: Place, sandb
     DAMAGE[title][number](place, geopin)
     if title in FOUND:
         assert geopin("doctor", "--deep").returncode == FOUND[title]
+    follow(title, geopin)
+    judge(before, published(place, sandbox_port), geopin)
+
+
+@pytest.mark.skipif(not IS_LONG, reason="the same commands as on this machine: make test-faults")
+@pytest.mark.parametrize(("title", "number"), THERE_CASES, ids=[f"{title}-{number}" for title, number in THERE_CASES])
+def test_so_it_does_at_cloudflare(
+    title: str, number: int, left_at_cloudflare: Place, shared_stand: Stand, tmp_path: Path
+) -> None:
+    place = left_at_cloudflare.copy(tmp_path / "place")
+    with shared_stand.account(place.folder / ACCOUNT) as (port, _):
+        before = published(place, port, "cloudflare")
+        geopin: Geopin = partial(place.geopin, GEOPIN_SANDBOX_PORT=str(port), GEOPIN_INDEX="cloudflare")
+        THERE[title][number](place, platform_of(place, port, "cloudflare"))
+        follow(title, geopin)
+        judge(before, published(place, port, "cloudflare"), geopin)
+
+
+def follow(title: str, geopin: Geopin) -> None:
+    """Type what the page says."""
     began_s = time.monotonic()
     for command in RECIPES[title].splitlines():
         words = command.replace("REGION", REGION).split()
@@ -198,9 +274,12 @@ def test_what_the_page_says_mends_it(title: str, number: int, left: Place, sandb
         ended = geopin(*words[1:])
         assert ended.returncode in ((0, 1) if words[1] == "doctor" else (0,)), ended.stdout + ended.stderr
     note("recovery as the page says", attempts=1, recovery_s=round(time.monotonic() - began_s, 1))
+
+
+def judge(before: dict[str, pl.DataFrame], after: dict[str, pl.DataFrame], geopin: Geopin) -> None:
+    """What is published is what was, and what was taken down stays so."""
     examined = geopin("doctor", "--deep")
     assert examined.returncode in (0, 1), examined.stdout
-    after = published(place, sandbox_port)
     assert {name: frame.equals(before[name]) for name, frame in after.items()} == dict.fromkeys(after, True)
     assert GONE not in set(after["rows"]["capture_id"]) and after["rows"].height
     assert GONE in geopin("takedown", "--list").stdout

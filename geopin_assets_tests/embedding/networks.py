@@ -26,9 +26,9 @@ def random_network(backbone: str = "ResNet18", dim: int = 64) -> CosPlaceNetwork
 
 
 def shallow_network() -> CosPlaceNetwork:
-    """The first stage of ResNet18 and the head: all of its kinds of layers, at a tenth of the time to compile it."""
+    """The beginning of ResNet18, one of its blocks, and the head: all of its kinds of layers, compiled in a tenth."""
     network = random_network()
-    network.backbone = network.backbone[:5]
+    network.backbone = torch.nn.Sequential(*network.backbone[:4], network.backbone[4][0])
     network.aggregation[3] = torch.nn.Linear(64, network.aggregation[3].out_features)
     return network.eval()
 

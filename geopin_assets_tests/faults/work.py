@@ -34,6 +34,7 @@ from geopin_assets.files import atomic
 from geopin_assets.platform.index_state import announce_versions
 from geopin_assets.platform.reconcile import reconcile
 from geopin_assets_tests.instances import instance_in, prepared_files
+from geopin_assets_tests.parts import WITH_PYTORCH
 from geopin_assets_tests.platform import CELLS, Installation, Platform
 
 SOURCES = ("panoramax", "amsterdam")
@@ -48,10 +49,11 @@ def warm() -> None:
     all_cells()
     Thumbnail().embed([np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)])
     for module in walk_packages(geopin_assets.__path__, "geopin_assets."):
-        if not module.name.endswith(("__main__", "celery_worker")):  # which run when they are imported
+        is_run = module.name.endswith(("__main__", "celery_worker"))
+        if not is_run and not module.name.startswith(WITH_PYTORCH):
             with suppress(ModuleNotFoundError):  # of an extra that is not installed
                 import_module(module.name)
-    for name in ("lancedb", "torch", "matplotlib.figure", "aiohttp"):
+    for name in ("lancedb", "matplotlib.figure", "aiohttp"):
         import_module(name)
 
 

@@ -141,3 +141,11 @@ def test_an_old_object_neither_drops_nor_revives(versions: IndexVersions) -> Non
     with pytest.raises(ConfigurationError, match="dropped meanwhile"):
         versions.switch(first, NOW)
     assert versions.serving() == versions.named(built.name)
+
+
+def test_a_version_whose_index_was_deleted_is_replaced_once_in_its_state(versions: IndexVersions) -> None:
+    first = target(versions, "a")
+    second = versions.replaced(first, shards=2, now=NOW)
+    assert (second.name, second.state, second.shards) == ("geopin-a-v2", State.SERVING, 2)
+    assert versions.replaced(first, shards=2, now=NOW) == second == versions.serving(), "by whoever came second, too"
+    assert [version.name for version in versions.all()] == ["geopin-a-v2"]

@@ -17,7 +17,7 @@ from geopin_assets.embedding.drives import MOST_BELOW, MOST_STAYING, Staying, gl
 from geopin_assets.embedding.protocol import FailureReason, Image
 from geopin_assets.embedding.quality import LIMITS, Limit, Quality, flaw, quality
 from geopin_assets.embedding.views import perspective_views
-from geopin_assets_tests.depth import IS_LONG
+from geopin_assets_tests.depth import IS_LONG, some
 from geopin_assets_tests.real.defects import DEFECTS, Spoil
 from geopin_assets_tests.real.recall import ELSEWHERE, decoded
 from geopin_assets_tests.real.walk import ABSENT, SPHERES, walk
@@ -82,7 +82,7 @@ def test_each_defect_is_found_and_called_what_it_is(good: list[Image], reason: s
         assert said[FailureReason(reason)] >= 0.8 * len(good), (name, said)
 
 
-@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("name", some(HALVES))
 def test_what_stays_along_a_drive_is_told_from_a_street(name: str) -> None:
     every = drives(name, 1 if IS_LONG else 3)
     assert not any(one.is_glass for one in compared(every))

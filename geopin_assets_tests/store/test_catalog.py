@@ -12,6 +12,7 @@ from geopin_assets.errors import TransientError
 from geopin_assets.files.object_store import memory_store, open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
+from geopin_assets_tests.depth import some
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
 from geopin_assets_tests.files.odd import ODD
 from geopin_assets_tests.store.failed_images import fail
@@ -19,7 +20,7 @@ from geopin_assets_tests.store.failed_images import fail
 A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=some(["folder", "memory"]))
 def raw(request: pytest.FixtureRequest, tmp_path: Path) -> RawStore:
     return RawStore(memory_store() if request.param == "memory" else open_store(tmp_path / "raw"))
 

@@ -13,12 +13,14 @@ from geopin_assets.files.object_store import open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.cell_files import CellFiles
 from geopin_assets.store.raw import RawStore
-from geopin_assets_tests.depth import examples
+from geopin_assets_tests.depth import examples, some
 from geopin_assets_tests.factories import DAY_1, DAY_2, capture, crawl
 
 A, B, C = CELLS = ("nh-amsterdam-r090c051", "nh-amsterdam-r090c052", "nh-amsterdam-r090c053")
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-AHEAD = [timedelta(0), timedelta(minutes=10), timedelta(days=8), timedelta(days=365), timedelta(days=-3650)]
+AHEAD = some(
+    [timedelta(0), timedelta(days=8), timedelta(days=-3650), timedelta(minutes=10), timedelta(days=365)], usual=3
+)
 
 
 @pytest.fixture

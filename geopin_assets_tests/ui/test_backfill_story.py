@@ -1,8 +1,8 @@
 """A new source over Amsterdam, in a browser on a real webserver: search, backfill, a failure, a repair, the map."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,9 @@ class Story:
     variables: dict[str, str]
 
     def merge(self) -> None:
-        """What the sensor `follow_raw` does some minutes later. In a process: the browser's loop runs in this one."""
-        process = get_context("spawn").Process(target=merge_in, args=(self.dagster.home, self.variables))
-        process.start()
-        process.join()
-        assert process.exitcode == 0
+        """What the sensor `follow_raw` does some minutes later. In a thread: the browser's loop runs in this one."""
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(merge_in, self.dagster.home, self.variables).result()
 
 
 def merge_in(home: Path, variables: dict[str, str]) -> None:

@@ -6,7 +6,11 @@ failed, and repeated elsewhere as `run_retries` says. Not here: queues (`queues.
 (`celery_worker.py`).
 """
 
+import tempfile
+from tempfile import TemporaryDirectory
+
 import dagster as dg
+from celery.signals import worker_process_init, worker_process_shutdown
 
 # what Dagster's monitoring asks a launcher for, and takes for an answer
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
@@ -40,3 +44,27 @@ class AskingCeleryRunLauncher(CeleryRunLauncher):
             if answer is not None:
                 return task_id in answer[worker] or task.state != "STARTED"
         return False
+
+
+class OwnFolder:
+    """Temporary files of a worker's process, which does one run: Dagster leaves a copy of all that the run printed.
+
+    Logs are in the bucket by then, and no other machine could remove what is here.
+    """
+
+    folder: TemporaryDirectory[str] | None = None
+
+    def begin(self, **_: object) -> None:
+        self.folder = TemporaryDirectory(prefix="geopin-run-")
+        tempfile.tempdir = self.folder.name
+
+    def end(self, **_: object) -> None:
+        if self.folder:
+            tempfile.tempdir = None
+            self.folder.cleanup()
+            self.folder = None
+
+
+_own_folder = OwnFolder()
+worker_process_init.connect(_own_folder.begin)
+worker_process_shutdown.connect(_own_folder.end)

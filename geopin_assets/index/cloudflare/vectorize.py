@@ -24,7 +24,7 @@ from geopin_assets.capture import MAX_DIM
 from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index import limits
 from geopin_assets.index.cloudflare.api import CloudflareApi, RequestTooLarge, field, unless
-from geopin_assets.index.protocol import METADATA, IndexInfo, Wait, vector_schema
+from geopin_assets.index.protocol import METADATA, IndexInfo, NameUsedUpError, Wait, vector_schema
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
@@ -100,6 +100,8 @@ def _frame(
 
 _INDEXES = "vectorize/v2/indexes"
 _METRIC = "cosine"
+_NAME_TAKEN = "vectorize.index.duplicate_name"
+_USED_UP = "was deleted, and its name can never be used again: geopin reconcile begins another version"
 
 
 def indexes_of(api: CloudflareApi, prefix: str) -> dict[str, int]:
@@ -224,8 +226,15 @@ class VectorizeIndex:
 
     def _create(self) -> Mapping[str, Any]:
         config = {"dimensions": self.dim, "metric": _METRIC}
-        with unless(lambda: self._configuration() is not None):
-            self._api.call("POST", _INDEXES, body={"name": self.name, "config": config})
+        try:
+            with unless(lambda: self._configuration() is not None):
+                self._api.call("POST", _INDEXES, body={"name": self.name, "config": config})
+        except PermanentError as error:
+            if _NAME_TAKEN not in str(error):
+                raise
+            self._wait.sleep(self._wait.poll_s)
+            if self._configuration() is None:  # else another process has made it, and the list was behind
+                raise NameUsedUpError(f"{self.name} {_USED_UP}") from error
         return self._configuration() or config
 
     def _create_metadata_indexes(self) -> None:

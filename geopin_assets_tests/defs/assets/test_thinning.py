@@ -5,6 +5,7 @@ from collections import Counter
 import polars as pl
 
 from geopin_assets.capture import vector_id
+from geopin_assets.defs.running.local_run import LayerResult, run_below_raw
 from geopin_assets.embedding.plan import FAILURE_SCHEMA
 from geopin_assets.embedding.protocol import VIEWS
 from geopin_assets.platform.index_state import lacking
@@ -17,9 +18,15 @@ def wanted(platform: Platform) -> set[str]:
     return set(platform.storage.catalog().wanted(CELLS)["capture_id"])
 
 
+def below_raw(ran: Ran) -> dict[str, LayerResult]:
+    """All that follows from crawls, of what they found before."""
+    job = ran.platform.definitions.resolve_implicit_global_asset_job_def()
+    return {layer.asset: layer for layer in run_below_raw(job, ran.instance, CELLS)}
+
+
 def assert_in_sync(platform: Platform, ran: Ran) -> Counter[str]:
-    """Run everything once more: nothing is left to do, and the check finds what should be there. Returns totals."""
-    layers = platform.run(ran.instance, reports=False)
+    """Once more: nothing is left to do, and the check finds what should be there. Returns totals."""
+    layers = below_raw(ran)
     for asset in ("index/embeddings", "publish/d1", "publish/vectorize"):
         assert not any(layers[asset].totals[name] for name in ("embedded", "upserted", "deleted", "removed_vectors"))
     assert platform.is_in_sync(ran.instance)
@@ -39,7 +46,7 @@ def test_thinning_takes_vectors_and_leaves_rows_and_undoing_it_brings_them_back(
     platform = ran.platform
     vectors, everything = platform.index.info().vector_count, wanted(platform)
     platform.set(GEOPIN_THIN_M=THIN_M, GEOPIN_REMOVAL_FLOOR="0", GEOPIN_MAX_REMOVAL_SHARE="0")  # a setting is asking
-    done = platform.run(ran.instance, reports=False)
+    done = below_raw(ran)
     panos = dict(platform.storage.catalog().captures(CELLS).select("capture_id", "is_pano").iter_rows())
     thinned = everything - wanted(platform)
     assert 5 < len(thinned) < len(everything)
@@ -80,7 +87,7 @@ def test_what_has_a_vector_leaves_when_its_keeper_has_one(ran: Ran) -> None:
     assert not platform.index.get([vector_id(owner, 0)]).is_empty()
     platform.tell_sandbox("DELETE")
     platform.storage.failures().write(cell_id, FAILURE_SCHEMA.to_frame())  # as if it were hours later
-    done = platform.run(ran.instance, reports=False)
+    done = below_raw(ran)
     assert (done["index/embeddings"].totals["embedded"], done["publish/vectorize"].totals["deleted"]) == (1, 1)
     assert platform.index.get([vector_id(owner, 0)]).is_empty()
     assert not platform.index.get([vector_id(keeper, 0)]).is_empty()
@@ -90,7 +97,7 @@ def test_what_has_a_vector_leaves_when_its_keeper_has_one(ran: Ran) -> None:
 def test_what_stood_for_others_and_cannot_be_had_gives_way_to_them_in_the_same_run(ran: Ran) -> None:
     platform, (keeper, owner) = ran.platform, _newest_of_a_drive(ran.platform)
     platform.set(GEOPIN_THIN_M="1000")  # one of each drive
-    platform.run(ran.instance, reports=False)
+    below_raw(ran)
     assert keeper in wanted(platform) and owner not in wanted(platform)
     vectors = platform.vectors(dict(platform.storage.catalog().places(CELLS).iter_rows())[keeper])
     vectors.objects.delete([vectors.key])  # all of the cell are fetched again

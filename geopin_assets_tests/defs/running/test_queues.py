@@ -1,6 +1,7 @@
 """Runs are put into the queue of their asset, and one whose worker is gone is not healthy."""
 
 import logging
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from celery.contrib.testing.worker import start_worker
+from celery.signals import worker_process_init, worker_process_shutdown
 from dagster._core.launcher import WorkerStatus
 from dagster._core.run_coordinator import SubmitRunContext
 
@@ -115,3 +117,14 @@ def test_a_run_whose_worker_does_not_answer_or_does_not_know_it_is_lost(launcher
             "before it was started anew", {**where, "hostname": worker.hostname}, "STARTED"
         )
         assert health(launcher, "before it was started anew") is WorkerStatus.FAILED
+
+
+def test_what_a_run_leaves_among_temporary_files_goes_with_its_worker_s_process() -> None:
+    before = tempfile.gettempdir()
+    worker_process_init.send(None)
+    own = Path(tempfile.gettempdir())
+    (own / "run" / "compute_logs").mkdir(parents=True)
+    worker_process_shutdown.send(None)
+    assert own != Path(before) == Path(tempfile.gettempdir()) and not own.exists()
+    worker_process_shutdown.send(None)
+    assert Path(before).exists()

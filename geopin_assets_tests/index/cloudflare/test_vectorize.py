@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from geopin_assets.errors import PayloadError, PermanentError, TransientError
 from geopin_assets.index.cloudflare import RequestTooLarge, VectorizeIndex
 from geopin_assets.index.cloudflare.vectorize import ndjson, vectors_frame
-from geopin_assets.index.protocol import IndexInfo, vector_schema
+from geopin_assets.index.protocol import IndexInfo, NameUsedUpError, vector_schema
 from geopin_assets_tests.http_client.world import Clock, Server
 from geopin_assets_tests.index.cloudflare.emulated import emulated, wait_by
 from geopin_assets_tests.index.cloudflare.world import INDEXES, api_of, body_of, failure, result, wait_of
@@ -289,10 +289,20 @@ def test_an_index_whose_creation_was_answered_to_nobody_is_found(tmp_path: Path)
 
 
 def test_an_index_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
-    deleted = failure(3002, "vectorize.index.duplicate_name", 409)
-    index, _, _ = index_of(tmp_path, result([]), deleted, result([]))
-    with pytest.raises(PermanentError, match="duplicate_name"):
+    index, _, _ = index_of(tmp_path, result([]), failure(3001, "vectorize.index.invalid_config", 400), result([]))
+    with pytest.raises(PermanentError, match="invalid_config"):
         index.create()
+
+
+def test_a_name_that_was_used_up_is_told_with_the_remedy_and_a_list_that_is_behind_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    taken = failure(3002, "vectorize.index.duplicate_name", 409)
+    index, _, _ = index_of(tmp_path, result([]), taken, result([]), result([]))
+    with pytest.raises(NameUsedUpError, match=r"x was deleted, .*: geopin reconcile begins another version"):
+        index.create()
+    index, _, _ = index_of(tmp_path, result([]), taken, result([]), *[result([CONFIG])] * 2, ALL_INDEXED)
+    index.create()  # which another process has made meanwhile
 
 
 def test_dropping_deletes_an_index_once(tmp_path: Path) -> None:
