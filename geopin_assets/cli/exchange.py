@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from geopin_assets.cli.console import Facts, console, print_facts, print_table
 from geopin_assets.defs.graph import EXCHANGE
+from geopin_assets.errors import ConfigurationError
 from geopin_assets.exchange.exporting import export
 from geopin_assets.exchange.publish import Published
 from geopin_assets.exchange.snapshot import searched_model
@@ -23,6 +24,8 @@ def export_and_report(settings: Settings, region: str, out: str, *, is_json: boo
     storage = Storage()
     store = open_store(out, endpoint_url=settings.s3_endpoint_url, access=settings.s3) if out else storage.exports()
     model, cell_ids = searched_model(Embedding(), SearchIndex()), cells_of(region)
+    if not cell_ids:
+        raise ConfigurationError(f"region {region!r}: no cell of the grid is in it")
     with storage.leases().held(EXCHANGE, what="export"):
         done = export(storage, model, cell_ids, region, store)
     print_facts(_facts(done, store.address()), is_json, _show)
@@ -49,7 +52,11 @@ def _facts(done: Published, address: str) -> Facts:
 
 def _show(facts: Facts) -> None:
     rows = [(one["province"], *(one[kind] for kind in _KINDS)) for one in facts["provinces"]]
-    print_table(f"{facts['address']}, publish {facts['sequence']}", ("province", *_KINDS), rows)
+    console.print(f"publish {facts['sequence']} of {facts['address']}")
+    if rows:
+        print_table("by province", ("province", *_KINDS), rows)
+    else:
+        console.print(f"no captures: nothing of {facts['region']} is in the catalog that may be passed on")
     console.print(f"{facts['bytes']:,} bytes; vectors of {facts['model']}")
     if facts["withheld"]:
         console.print(f"not passed on: {_told(facts['withheld'])}")

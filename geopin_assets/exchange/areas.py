@@ -4,6 +4,7 @@ Here: the file of areas, what the catalog holds in each, and the difference to t
 (`notices.py`). An area's webhook is a secret: it is in no message, and in no file of ours.
 """
 
+import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -82,7 +83,8 @@ def read_areas(path: Path) -> list[Area]:
 
     try:
         content = read_plain(path, _LONGEST_FILE + 1)
-        features = orjson.loads(content)["features"] if len(content) <= _LONGEST_FILE else None
+        text = content.removeprefix(codecs.BOM_UTF8)
+        features = orjson.loads(text)["features"] if len(content) <= _LONGEST_FILE else None
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ConfigurationError(f"{path}: no GeoJSON with features ({type(error).__name__})") from None
     if not isinstance(features, list) or len(features) > _MOST_AREAS:
@@ -96,13 +98,17 @@ def read_areas(path: Path) -> list[Area]:
 def _area(feature: Any, where: str) -> Area:
     try:
         properties = {"id": feature.get("id"), **(feature.get("properties") or {})}
+        if type(properties["id"]) is int:  # as desktop programs number them
+            properties["id"] = str(properties["id"])
         if feature["geometry"]["type"] not in _KINDS:
             raise ConfigurationError(f"{where}: a Polygon or MultiPolygon is needed")
         shape = shapely.geometry.shape(feature["geometry"])
     except (AttributeError, KeyError, TypeError, ValueError, shapely.errors.ShapelyError):
         raise ConfigurationError(f"{where}: not a feature with a shape") from None
-    if shape.is_empty or not shape.is_valid or not (shape.bounds[0] >= -180 and shape.bounds[2] <= 180):
-        raise ConfigurationError(f"{where}: its shape is none, in degrees WGS84")
+    if shape.is_empty or not shape.is_valid:
+        raise ConfigurationError(f"{where}: its shape is none: {shapely.is_valid_reason(shape)}")
+    if not shapely.box(-180, -90, 180, 90).covers(shape):
+        raise ConfigurationError(f"{where}: longitude and latitude are needed, in degrees WGS84 (EPSG:4326)")
     try:
         return Area(**(properties | {"shape": shape}))
     except ValidationError as error:
@@ -152,7 +158,7 @@ def news(area: Area, before: Look | None, after: Look, now: datetime) -> list[No
     """What is to be told since the look before; at the first look only that there is nothing recent."""
     found: list[tuple[Kind, str, object]] = []
     if after.is_too_old and not (before and before.is_too_old):
-        newest = f"the newest image is of {after.newest_at:%Y-%m-%d}" if after.newest_at else "there is no dated image"
+        newest = f"the newest image is of {after.newest_at:%Y-%m-%d}" if after.newest_at else _without_image(area)
         found.append((Kind.TOO_OLD, f"{newest}: older than {area.max_age_days:g} days", after.newest_at))
     if before and after.new:
         said = ", ".join(f"{count:,} of {source}" for source, count in after.new.items())
@@ -164,6 +170,11 @@ def news(area: Area, before: Look | None, after: Look, now: datetime) -> list[No
             (Kind.LOST_SOURCE, f"{source} has no images here any more; it had {had:,}", (source, before.seen_until))
         )
     return [Notice(_id(area.id, kind, what, now), area.id, kind, text, now) for kind, text, what in found]
+
+
+def _without_image(area: Area) -> str:
+    nowhere = ", nor can there be: it is outside the grid (longitude comes first)"
+    return f"there is no dated image{'' if next(cells_in(Bbox(*area.shape.bounds)), None) else nowhere}"
 
 
 def _id(*what: object) -> str:

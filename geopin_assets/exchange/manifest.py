@@ -32,6 +32,7 @@ KEY = (
     rf"|feed/{_STAMP}/(?:\w+\.parquet|NOTICE\.txt|entry\.json))"
 )
 """What a file may be called, and the number of the publish that wrote it."""
+ENTRY_FOLDER = f"feed/{_STAMP}"
 Stamp = Annotated[str, Field(pattern=f"^{_STAMP}$", max_length=40)]
 """A publish: its number, and what no other has."""
 Count = Annotated[int, Field(ge=0, lt=_MOST)]

@@ -36,6 +36,7 @@ from geopin_assets.exchange.files import (
 from geopin_assets.exchange.items import shareable_address, vector_file_schema, withheld
 from geopin_assets.exchange.manifest import (
     ENTRY,
+    ENTRY_FOLDER,
     KEY,
     MANIFEST,
     Entry,
@@ -137,6 +138,7 @@ class _Publish:
         try:
             parts, entry = self._entry(self.before)
         except _Unchanged:
+            self.store.prune(entry_folder(self.stamp))
             finish(self.store, self.before)
             return Published(self.before, None)
         self.store.put(f"{entry_folder(self.stamp)}/{ENTRY}", content := entry.content())
@@ -298,6 +300,11 @@ def finish(store: ObjectStore, manifest: Manifest) -> None:
     another process writes right now is of the next one, or comes too late.
     """
     store.delete(rest(store, manifest))
+    kept = {entry_folder(stamp) for stamp in manifest.feed}
+    for folder in store.look("feed")[0]:
+        found = re.fullmatch(ENTRY_FOLDER, folder)
+        if found and folder not in kept and int(found[1]) <= manifest.sequence:
+            store.prune(folder)
 
 
 def rest(store: ObjectStore, manifest: Manifest | None) -> list[str]:

@@ -58,13 +58,16 @@ def stale_publications(search_index: SearchIndex) -> list[str]:
 
 def desired_rows(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
     """The captures of cells as the metadata shows them: the catalog's columns, `thumbnail_url` and `covered_by`."""
-    return _shown(storage.catalog(), storage.catalog().captures(cell_ids))
+    catalog = storage.catalog()
+    with catalog.kept_open():
+        return _shown(catalog, catalog.captures(cell_ids))
 
 
 def rows_beside(storage: Storage, cell_ids: Sequence[str]) -> pl.DataFrame:
     """The captures of other cells for which it matters what is in these, in the same way."""
     others, catalog = sorted({*cells_around(cell_ids)} - {*cell_ids}), storage.catalog()
-    return _shown(catalog, catalog.captures(others, within=boxes_around(cell_ids)))
+    with catalog.kept_open():
+        return _shown(catalog, catalog.captures(others, within=boxes_around(cell_ids)))
 
 
 def _shown(catalog: "Catalog", captures: pl.DataFrame) -> pl.DataFrame:

@@ -5,7 +5,8 @@ Here: the few reads and writes that other layers need. The tables are in `schema
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
@@ -263,6 +264,12 @@ class Catalog(Counts):
         """
         with self._database.connect(read_only=True) as db:
             return copy_captures(db, files, columns)
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Several questions to the same pages of the file: what one of them read is not read again by the next."""
+        with self._database.connect(read_only=True):
+            yield
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
         """Run a read-only query."""

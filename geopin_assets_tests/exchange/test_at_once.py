@@ -96,6 +96,7 @@ def test_what_a_killed_export_left_is_removed_by_the_next_and_what_is_being_writ
         other.wait()
         assert world.publish(store).changes is None
     assert store.left(is_ours) == [] and mine.exists()
+    assert [folder.name for folder in (tmp_path / "feed").iterdir()] == list(read_manifest(store).feed)
     assert content_of(store)["captures"].height == 2
 
 

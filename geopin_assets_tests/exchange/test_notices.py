@@ -17,7 +17,7 @@ import pytest
 
 from geopin_assets.cells import cell_facts
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.exchange.areas import read_areas
+from geopin_assets.exchange.areas import Look, news, read_areas
 from geopin_assets.exchange.notices import Teller
 from geopin_assets.files.damage import is_aside
 from geopin_assets.files.object_store import open_store
@@ -278,6 +278,9 @@ def test_the_secret_in_an_address_is_in_no_message_log_or_file(
         ({"geometry": {"type": "Point", "coordinates": [4, 52]}}, "a Polygon or MultiPolygon"),
         ({"geometry": {"type": "Polygon", "coordinates": []}}, "its shape is none"),
         ({"geometry": {"type": "Polygon", "coordinates": "x"}}, "not a feature with a shape"),
+        ({"geometry": {"type": "Polygon", "coordinates": [[RING[0], RING[2], RING[1], RING[3]]]}}, "Self-intersection"),
+        ({"geometry": {"type": "Polygon", "coordinates": [[[x * 3e4, y * 9e3] for x, y in RING]]}}, "EPSG:4326"),
+        ({"geometry": {"type": "Polygon", "coordinates": [[[float("nan"), y] for _, y in RING]]}}, "feature 0|GeoJSON"),
     ],
 )
 def test_an_area_that_cannot_be_is_named_without_its_webhook(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -290,6 +293,27 @@ def test_an_area_that_cannot_be_is_named_without_its_webhook(tmp_path: Path, cha
     with pytest.raises(ConfigurationError, match=said) as error:
         read_areas(place.areas)
     assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "has_first"),
+    [
+        ({"type": "Polygon", "coordinates": [[[x, y, 12.5] for x, y in RING]]}, True),
+        ({"type": "MultiPolygon", "coordinates": [[RING], [[[179, 1], [180, 1], [180, 2], [179, 1]]]]}, True),
+        ({"type": "MultiPolygon", "coordinates": [[[[-180, 1], [-179, 1], [-179, 2], [-180, 1]]]]}, False),
+        ({"type": "Polygon", "coordinates": [[[y, x] for x, y in RING]]}, False),
+    ],
+)
+def test_areas_as_programs_write_them_are_read(tmp_path: Path, geometry: dict[str, Any], has_first: bool) -> None:
+    """Numbered, with heights, an older member that names the system, and a mark of the byte order."""
+    feature = {"type": "Feature", "id": 7, "properties": None, "geometry": geometry}
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}
+    content = json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]}).encode()
+    (path := tmp_path / "areas.geojson").write_bytes(b"\xef\xbb\xbf" + content)
+    (area,) = read_areas(path)
+    assert area.id == "7"
+    (told,) = news(area, None, Look({}, None, None, {}, is_too_old=True), NOW)
+    assert ("outside the grid" in told.text) is not has_first
 
 
 def test_a_file_that_is_no_geojson_is_said_to_be_none(tmp_path: Path) -> None:
