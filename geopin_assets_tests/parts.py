@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,8 +49,16 @@ longest come first, so that no core is left alone with one at the end; `ui` most
 AT_ONCE = (os.cpu_count() or 1) + 2
 """More than there are cores, as tests wait too."""
 _LOADED = (
-    *("alembic.command", "aiohttp", "lance_namespace", "matplotlib.figure", "pandas", "pyarrow.dataset"),
-    *("scipy.optimize", "sqlalchemy.dialects.postgresql"),
+    *("aiohttp", "alembic.command", "hypothesis.strategies", "lance_namespace", "matplotlib.figure", "moto.server"),
+    *(
+        "pandas",
+        "pyarrow.dataset",
+        "scipy.optimize",
+        "sqlalchemy.dialects.postgresql",
+        "uvicorn",
+        "websockets",
+        "xdist",
+    ),
 )
 WITH_PYTORCH = ("geopin_assets.embedding.model", "geopin_assets.locate.verify")
 """200 MB and two seconds, for those who need it."""
@@ -95,9 +104,14 @@ def begin(part: str, told: Sequence[str]) -> tuple[int, Running]:
         return pid, running
     for stream in (1, 2):
         os.dup2(running.said.fileno(), stream)
-    code = pytest.main([*chosen(part), *_LOADED_BEFORE, *told])
-    atexit._run_exitfuncs()
+    code = 1
+    try:
+        code = pytest.main([*chosen(part), *_LOADED_BEFORE, *told])
+        atexit._run_exitfuncs()
+    except BaseException:  # noqa: BLE001 it ends here, whatever ended it
+        traceback.print_exc()
     sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(code)  # libraries would look for threads that only the other process has
 
 

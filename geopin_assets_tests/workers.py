@@ -35,14 +35,11 @@ _cpu_s: Counter[str] = Counter()
 _more_mb: Counter[str] = Counter()
 """What each module took: of CPU, and how much higher the peak of memory is since."""
 _before = [0.0, 0]
-_runs_tests = [True]
-"""Not what only hands them out to workers, and hears of each."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """What a shell starts in the background ignores interrupts. Dagster then has all that it starts ignore SIGTERM too,
     and waits half a minute at each step for two `tail` that do not end."""
-    _runs_tests[0] = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -60,13 +57,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((n for n, part in enumerate(FIRST) if part in item.nodeid), len(FIRST)))
 
 
-def pytest_runtest_logfinish(nodeid: str) -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if nextitem is None or nextitem.path != item.path:
+        _note(item.nodeid.partition("::")[0].removeprefix("geopin_assets_tests/"))
+
+
+def pytest_runtest_logfinish() -> None:
     """The allocator of glibc keeps what models and images took; a worker would grow to twice its size.
 
     Looked for by size, after each test: a search for garbage takes a tenth of a second, and few tests leave any.
     """
-    if _runs_tests[0]:
-        _note(nodeid.partition("::")[0].removeprefix("geopin_assets_tests/"))
     if sys.platform == "linux" and _resident_mb() > _kept_mb[0] + _GROWTH_MB:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)

@@ -157,7 +157,7 @@ def _heaps(storage: Storage, search_index: SearchIndex, stores: Sequence[KnownSt
     """By the largest store, as far as the ledger or the catalog knows."""
     captures, panoramas = storage.catalog().size()
     keys = [target.key for store in stores for target in store.targets()]
-    return heaps_for(max(captures + (VIEWS - 1) * panoramas, *map(search_index.ledger().count, keys)))
+    return heaps_for(max([captures + (VIEWS - 1) * panoramas, *map(search_index.ledger().count, keys)]))
 
 
 def _wanted(

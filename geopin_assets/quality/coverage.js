@@ -251,7 +251,7 @@ page.clicked = (x, y) => x === undefined ? choose(null) : choose(cellAt(x, y), h
 page.failed = error => {
   $("with-streets").checked = false; $("with-streets").disabled = true;
   $("without").textContent = location.protocol === "file:" ? "Streets are read from the layers beside this page, which a browser does over a server only: geopin ui, or any other that answers ranges."
-    : error.message.includes("404") ? "No layers were drawn yet: quality/layers does." : `The layers cannot be read: ${error.message}`;
+    : error.message.includes("404") ? "There are no layers: quality/layers draws them with the next report." : `The layers cannot be read: ${error.message}`;
   $("without").hidden = false;
   draw();
 };

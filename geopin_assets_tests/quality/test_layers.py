@@ -275,7 +275,7 @@ def test_nothing_runs_in_the_coverage_page_but_its_script_and_without_layers_it_
         assert page.title() == "Street-level coverage of the Netherlands"
         rmtree(served / "layers")
         page.reload()
-        assert "No layers were drawn yet" in page.locator("#without:visible").inner_text()
+        assert "There are no layers" in page.locator("#without:visible").inner_text()
         assert page.locator("#counts").is_visible() and page.locator("#gaps tr").count() > 0
         page.unroute("**/*")
         page.goto((served / "coverage.html").as_uri())

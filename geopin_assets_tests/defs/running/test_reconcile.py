@@ -241,3 +241,8 @@ def test_another_backend_and_what_it_left_behind(
     assert {part.store.key.partition(":")[0] for part in found.parts} == {"lance", "sqlite", "vectorize", "d1"}
     assert index.get([vector_id(gone, 0)]).is_empty() and rows.count("captures") == 11
     assert platform.index.get([vector_id(gone, 0)]).is_empty() and look(platform).is_in_order
+
+
+def test_where_nothing_is_there_yet_or_can_be_asked_looking_finds_nothing(tmp_path: Path) -> None:
+    place = Installation(tmp_path, {"GEOPIN_PROFILE": "sandbox"})
+    assert not [part.found for part in look(place).parts if part.found]
