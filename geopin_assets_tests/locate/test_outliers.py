@@ -15,10 +15,11 @@ from geopin_assets.locate.judging import UNDECIDED, judge, surest
 from geopin_assets.locate.locator import Locator
 from geopin_assets.locate.outliers import keep, read
 from geopin_assets.locate.witnesses import Match
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.locate.places import Shown, indexed, look, questions
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
-PLACES = 120
+PLACES = examples(80, 120)
 APART_M = 120.0
 
 
@@ -75,7 +76,7 @@ def test_a_room_and_a_turned_photo_are_told_by_points_with_what_lies_beside(tmp_
     """A room has few with anything, and each photo that is turned around has many with what is behind it."""
     random = np.random.default_rng(4)
     rooms, turned = {"c:8", "c:18", "c:28"}, {"b:11", "b:21"}
-    shown = [each for each in world() if int(each.name) < 36]
+    shown = [each for each in world() if int(each.name) < examples(30, 36)]
     shown = [replace(each, heading_deg=270.0 if each.capture_id in turned else 90.0) for each in shown]
     shown = [replace(each, looks=look(900 + n)) if each.capture_id in rooms else each for n, each in enumerate(shown)]
 
