@@ -34,7 +34,7 @@ _FEW = 2_000
 """Keys that are worth comparing one by one with those of rows that share a bit with one of them."""
 _IS_NOT_OLDER = """select captures.not_indexed_because, capture_history.cell_id
 from captures, capture_history, other_sights, removed_captures, generations, thinning, takedowns, crawl_cells,
-    unwritten_cells, embedding_failures, failure_files, capture_keys, recent_keys limit 0"""
+    unwritten_cells, embedding_failures, failure_files, capture_keys, recent_keys, keyed_crawls limit 0"""
 """Names all that `schema.sql` makes."""
 _DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could not read enough bytes from file")
 _log = logging.getLogger(__name__)
