@@ -23,13 +23,9 @@ from geopin_assets.store.accounts import AHEAD, CrawlAccount
 from geopin_assets.store.database import SQL, frame, near
 from geopin_assets.store.keys import add_keys, keep_keys, keys_of
 from geopin_assets.store.raw import RawStore
-from geopin_assets.store.reading import MEMORY_LIMIT
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
 from geopin_assets.store.thinning import decide, thinned_m
 
-_SETTINGS = (f"memory_limit = '{MEMORY_LIMIT}'", "threads = 1", "disabled_optimizers = 'join_filter_pushdown'")
-"""On two threads small pieces are copied together to keep their order, for half as much CPU again. Filters that go down
-to `rows` would be pyarrow's, which copies, and cannot."""
 BATCH_CAPTURES, FILES_CAPTURES = 250_000, 50_000
 """Captures that are merged, and written to files of their cells, at a time."""
 _FEW = 200
@@ -76,8 +72,7 @@ def merge_cells(
 
     What a clock that was ahead had removed was removed now: or it would be a loss of this week for a year.
     """
-    for setting in _SETTINGS:
-        db.execute(f"set {setting}")
+    db.execute("set disabled_optimizers = 'join_filter_pushdown'")  # down to `rows` they would be pyarrow's
     keep_keys(db)
     db.execute("update removed_captures set removed_at = $1 where removed_at > $2", [now, now + AHEAD])
     cells, damaged = _cells(db, cell_ids, raw)
