@@ -2,11 +2,14 @@
 
 Here: the measure. Not here: texts and readers. CPU of the calling thread, the least of several tries where the first
 looks like growth, and a wide bound: four times the text may take eight times as long; what is quadratic takes sixteen.
+Of the two doublings the one that costs less counts: memory that the system hands out anew from some size on, or a
+cache that is full, makes one of them dear, and what is quadratic both.
 """
 
 import math
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeVar
 
 Text = TypeVar("Text", str, bytes)
@@ -27,9 +30,10 @@ def growth(read: Callable[[Text], object], grain: Text, *, before: Text | None =
     least = [math.inf] * len(texts)
     for _ in range(_TRIES):
         least = [min(time_s, _cpu_s(read, text)) for time_s, text in zip(least, texts, strict=True)]
-        if (ratio := least[2] / max(least[0], least[1] / 2)) < MOST or least[2] > 1:
+        doubled = min(more / less for less, more in pairwise(least))
+        if doubled**2 < MOST or least[2] > 1:
             break
-    return ratio if least[2] > _NOTICEABLE_S else 1.0
+    return doubled**2 if least[2] > _NOTICEABLE_S else 1.0
 
 
 def _cpu_s(read: Callable[[Text], object], text: Text) -> float:

@@ -8,9 +8,10 @@ since a kill or a full disk in between would leave one that can never be opened 
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +25,7 @@ from geopin_assets.errors import ConfigurationError, DamagedFileError, Transient
 from geopin_assets.files.atomic import creating
 from geopin_assets.files.damage import of_disk
 from geopin_assets.store.keys import sort_keys
-from geopin_assets.store.reading import MEMORY_LIMIT, of_this_process, quoted
+from geopin_assets.store.reading import WRITING, of_this_process, quoted
 
 SQL = files("geopin_assets.store")
 REBUILD = "Move it away and materialize `catalog`: everything in it is made again from the raw files"
@@ -33,7 +34,7 @@ _FEW = 2_000
 """Keys that are worth comparing one by one with those of rows that share a bit with one of them."""
 _IS_NOT_OLDER = """select captures.not_indexed_because, capture_history.cell_id
 from captures, capture_history, other_sights, removed_captures, generations, thinning, takedowns, crawl_cells,
-    unwritten_cells, embedding_failures, failure_files, capture_keys, recent_keys limit 0"""
+    unwritten_cells, embedding_failures, failure_files, capture_keys, recent_keys, keyed_crawls limit 0"""
 """Names all that `schema.sql` makes."""
 _DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could not read enough bytes from file")
 _log = logging.getLogger(__name__)
@@ -72,20 +73,16 @@ class Database:
                 with self.connect():
                     pass  # which brings it up to date
                 db = self._open(stack, read_only)
-            db.execute("set TimeZone = 'UTC'")
-            if not read_only:
-                db.execute("set max_vacuum_tasks = 0")  # each checkpoint would rewrite groups of rows to fill them
-                if _is_older(db):
-                    _bring_up_to_date(db)
+            if not read_only and _is_older(db):
+                _bring_up_to_date(db)
             yield db
 
     def tidy(self) -> DatabaseSpace:
         """Have its keys in order, its groups of rows full, all in the file, and no end of that unused; alone."""
         with self.connect() as db:
-            db.execute(f"set memory_limit = '{MEMORY_LIMIT}'")
             sort_keys(db)
-            db.execute("set max_vacuum_tasks = 100")
-            db.execute("checkpoint")
+            with _all_at_once(db):
+                db.execute("checkpoint")
             space = frame(db, "select block_size, total_blocks, free_blocks from pragma_database_size()")
         unused = space["free_blocks"][0] * space["block_size"][0]
         return DatabaseSpace(self.path.stat().st_size, unused)
@@ -94,7 +91,7 @@ class Database:
         with (
             creating(self.path) as partial,
             self._understood(),
-            duckdb.connect(str(partial)) as db,
+            of_this_process().writing(partial.absolute()) as db,
         ):
             _bring_up_to_date(db)
             db.execute("checkpoint")  # closing does it too, and says nothing when the disk is full
@@ -124,15 +121,18 @@ class Database:
             before_sleep=before_sleep_log(_log, logging.INFO),
             reraise=True,
         )
-        return retry(lambda: stack.enter_context(self._reading() if read_only else self._writing()))
+        using = of_this_process().reading if read_only else of_this_process().writing
+        return retry(lambda: stack.enter_context(using(self.path.absolute())))
 
-    def _reading(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        return of_this_process().reading(self.path.absolute())
 
-    @contextmanager
-    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with of_this_process().writing(self.path.absolute()), duckdb.connect(str(self.path)) as db:
-            yield db
+@contextmanager
+def _all_at_once(db: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Checkpoints fill groups of rows, on all cores."""
+    db.execute(f"set max_vacuum_tasks = 100; set threads = {os.cpu_count() or 1}")
+    try:
+        yield
+    finally:
+        db.execute("; ".join(f"set {name} = {value}" for name, value in WRITING.items()))
 
 
 def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
@@ -170,6 +170,15 @@ def frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] 
         return pl.DataFrame(db.sql(sql))
     except pl.exceptions.ComputeError as error:
         raise duckdb.Error(str(error)) from error
+
+
+@contextmanager
+def rows_in_place(db: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Row ids stay what they are meanwhile: a checkpoint, after others of this process wrote, closes gaps of rows."""
+    (name,) = db.execute("select current_database()").fetchone() or ("",)
+    with db.cursor() as other:
+        other.execute(f"use {name}; begin; from crawl_cells limit 1")
+        yield
 
 
 def near(keys: Iterable[int]) -> str:

@@ -3,42 +3,42 @@
 Each capture has its keys there, sorted by its own, and DuckDB knows the least and the greatest of every 122,880: of
 what is kept in order it reads little. Maintenance puts all in order. What merges add since waits in `recent_keys`,
 which is written anew each time, until it makes such a group of rows. What left a cell leaves its keys there until
-maintenance. Not here: who needs to know (`merge.py`).
+maintenance. `keyed_crawls` tells of which merged crawls they are. Not here: who needs to know (`merge.py`).
 """
 
 import duckdb
 
 _GROUP = 122_880
-_LACKING = """select (select count(*) from capture_keys) + (select count(*) from recent_keys)
-    < (select count(*) from captures)"""
-_SORTED = """begin;
-create or replace table capture_keys (id_key ubigint not null, cell_key uinteger not null);
+_CRAWLS = """select count(*) + coalesce(sum(hash(source, cell_id, number, data_version, crawled_at)), 0)::hugeint
+    from crawl_cells"""
+_NOTED = f"delete from keyed_crawls; insert into keyed_crawls {_CRAWLS}"  # noqa: S608
+_SORTED = """create or replace table capture_keys (id_key ubigint not null, cell_key uinteger not null);
 insert into capture_keys select id_key, cell_key from captures order by all;
-delete from recent_keys;
-commit"""
+delete from recent_keys"""
 _ADDED = """create or replace temp table keys as from {table} union all from recent_keys;
 delete from recent_keys;
 insert into {into} from keys order by all"""
 
 
 def keep_keys(db: duckdb.DuckDBPyConnection) -> None:
-    """Have the tables if there are none yet, or somebody else put captures in."""
-    if db.execute(_LACKING).fetchall() == [(True,)]:
+    """Have the tables if there are none yet, or crawls were merged by what knows of no keys: an older version."""
+    if db.execute(f"select ({_CRAWLS}) in (from keyed_crawls)").fetchall() != [(True,)]:
         sort_keys(db)
 
 
 def sort_keys(db: duckdb.DuckDBPyConnection) -> None:
     """Make them anew, all in order: 0.15 s of CPU for each million."""
-    db.execute(_SORTED)
+    db.execute(f"begin; {_SORTED}; {_NOTED}; commit")
 
 
 def add_keys(db: duckdb.DuckDBPyConnection, table: str) -> None:
-    """Have the keys of a table in them too, within the transaction."""
+    """Have the keys of a table in them too, within the transaction that merged its crawls."""
     counted = f"select (select count(*) from recent_keys) + count(*), count(*) from {table}"  # noqa: S608
     ((all_together, added),) = db.execute(counted).fetchall()
     if added:
         into = "recent_keys" if all_together < _GROUP else "capture_keys"
         db.execute(_ADDED.format(table=table, into=into))
+    db.execute(_NOTED)
 
 
 def keys_of(db: duckdb.DuckDBPyConnection, table: str) -> list[int]:

@@ -20,16 +20,13 @@ import polars as pl
 from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.store.accounts import AHEAD, CrawlAccount
-from geopin_assets.store.database import SQL, frame, near
+from geopin_assets.store.database import SQL, frame, near, rows_in_place
 from geopin_assets.store.keys import add_keys, keep_keys, keys_of
 from geopin_assets.store.merge_report import REPORT_SCHEMA, MergeReport, one_row_per_cell, report
 from geopin_assets.store.raw import RawStore
-from geopin_assets.store.reading import MEMORY_LIMIT
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
 from geopin_assets.store.thinning import decide, thinned_m
 
-_SETTINGS = (f"memory_limit = '{MEMORY_LIMIT}'", "threads = 1")
-"""On two threads small pieces are copied together to keep their order, for half as much CPU again."""
 _DECIDE, _WRITE = (SQL / "merge.sql").read_text().split("-- write\n")
 BATCH_CAPTURES, FILES_CAPTURES = 250_000, 50_000
 """Captures that are merged, and written to files of their cells, at a time."""
@@ -59,20 +56,19 @@ def merge_cells(
 
     What a clock that was ahead had removed was removed now: or it would be a loss of this week for a year.
     """
-    for setting in _SETTINGS:
-        db.execute(f"set {setting}")
     keep_keys(db)
     db.execute("update removed_captures set removed_at = $1 where removed_at > $2", [now, now + AHEAD])
     cells, damaged = _cells(db, cell_ids, raw)
     reports, duplicates, was_m = [REPORT_SCHEMA.to_frame()], 0, thinned_m(db)
     for some in pages(list(cells), {cell.cell_id: cell.captures for cell in cells.values()}, BATCH_CAPTURES):
         batch = [cells[cell_id] for cell_id in some]
-        is_any = _decide_batch(db, batch, raw, now, damaged)
-        db.begin()
-        if is_any:
-            _execute(db, _WRITE, now)
-            add_keys(db, "added")
-            duplicates += db.execute(_DUPLICATES).fetchall()[0][0]
+        with rows_in_place(db):
+            is_any = _decide_batch(db, batch, raw, now, damaged)
+            db.begin()
+            if is_any:
+                _execute(db, _WRITE, now)
+                add_keys(db, "added")
+                duplicates += db.execute(_DUPLICATES).fetchall()[0][0]
         others = _changed_elsewhere(db, batch)
         if thin_m or was_m:
             decide(db, [cell.key for cell in batch if cell.newer] + [cell.key for cell in others], thin_m)

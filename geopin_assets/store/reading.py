@@ -1,9 +1,9 @@
-"""Reading DuckDB files without an engine for each look: making one takes 12 ms of CPU, attaching a file to one 3.
+"""DuckDB files without an engine for each look: making one takes 12 ms of CPU, attaching a file to one 2.
 
-One engine does all that this process reads. A file is attached to it, read-only, for as long as somebody reads it, and
-locked for other processes that long. DuckDB's locks hold between processes only: what this process writes and reads is
-kept apart here, and whoever comes second gets DuckDB's own error for a file that is locked. What a question over all of
-a large catalog does not get of memory goes to the disk beside the file.
+One engine does all that this process reads, another all that it writes. A file is attached for as long as somebody uses
+it, and locked for other processes that long. DuckDB's locks hold between processes only: what this process writes and
+reads is kept apart here, and whoever comes second gets DuckDB's own error for a file that is locked. What a question
+over all of a large catalog does not get of memory goes to the disk beside the file.
 
 Not here: waiting, errors of ours (`database.py`), or what is asked.
 """
@@ -20,76 +20,104 @@ import duckdb
 
 MEMORY_LIMIT = "1GB"
 """Of an engine, whatever there is to read or to merge."""
+WRITING = {"threads": 1, "max_vacuum_tasks": 0}
+"""On two threads small pieces are copied together to keep their order, for half as much CPU again. Each checkpoint
+would rewrite groups of rows to fill them."""
 
 
 class Files:
     """What one process reads and writes at this moment."""
 
     def __init__(self) -> None:
-        self._lock, self._numbers = Lock(), count()
-        self._engine: duckdb.DuckDBPyConnection | None = None
-        self._names: dict[Path, str] = {}
-        """Of the files that are attached."""
-        self._readers, self._writers = Counter[Path](), Counter[Path]()
+        self._lock = Lock()
+        self._read, self._written = _Engine(", read_only"), _Engine("", **WRITING)
 
     @contextmanager
     def reading(self, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection to a file that is there."""
+        with self._using(path, self._read, self._written) as db:
+            yield db
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Nobody here reads the file meanwhile; writers of one process share it, as DuckDB has it."""
+        with self._using(path, self._written, self._read) as db:
+            yield db
+
+    @contextmanager
+    def _using(self, path: Path, engine: "_Engine", other: "_Engine") -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
-            db = self._attached(path)
-            self._readers[path] += 1
+            if other.users[path]:
+                raise duckdb.IOException(f'IO Error: Could not set lock on file "{path}": this process is at it')
+            db = engine.connect(path)
         try:
             yield db
         finally:
             with self._lock:
                 db.close()
-                self._readers[path] -= 1
-                if not self._readers[path]:
-                    self._detach(path)
+                engine.leave(path)
 
-    @contextmanager
-    def writing(self, path: Path) -> Iterator[None]:
-        """Nobody here reads the file meanwhile; writers of one process share it, as DuckDB has it."""
-        with self._lock:
-            if self._readers[path]:
-                raise _locked(path)
-            self._writers[path] += 1
+
+class _Engine:
+    """An engine, the files that are attached to it, and how many use each."""
+
+    def __init__(self, how: str, **settings: str | int) -> None:
+        self.users = Counter[Path]()
+        self._how, self._numbers = how, count()
+        self._settings: dict[str, str | bool | int | float | list[str]] = {"memory_limit": MEMORY_LIMIT, **settings}
+        self._db: duckdb.DuckDBPyConnection | None = None
+        self._attached: dict[Path, tuple[duckdb.DuckDBPyConnection, str]] = {}
+
+    def connect(self, path: Path) -> duckdb.DuckDBPyConnection:
+        if path not in self._attached:
+            try:
+                self._attached[path] = self._attach(path)
+            except duckdb.FatalException:  # what another file did to the engine
+                self._db = None
+                self._attached[path] = self._attach(path)
+        engine, name = self._attached[path]
+        self.users[path] += 1
         try:
-            yield
-        finally:
-            with self._lock:
-                self._writers[path] -= 1
-
-    def _attached(self, path: Path) -> duckdb.DuckDBPyConnection:
-        if self._writers[path]:
-            raise _locked(path)
-        self._engine = self._engine or duckdb.connect(":memory:", config={"memory_limit": MEMORY_LIMIT})
-        db = self._engine.cursor()
-        if path not in self._names:
-            name = f"file_{next(self._numbers)}"
-            db.execute(f"attach {quoted(path)} as {name} (type duckdb, read_only)")
-            if not self._names:
-                db.execute(f"set temp_directory = {quoted(path.with_name(f'{path.name}.tmp'))}")
-            self._names[path] = name
-        db.execute(f"use {self._names[path]}")
+            db = engine.cursor()
+            db.execute(f"use {name}")
+        except duckdb.Error:
+            self.leave(path)
+            raise
         return db
 
-    def _detach(self, path: Path) -> None:
-        name, engine = self._names.pop(path), self._engine
-        try:
-            if engine is not None:
+    def leave(self, path: Path) -> None:
+        self.users[path] -= 1
+        if not self.users[path]:
+            del self.users[path]
+            engine, name = self._attached.pop(path)
+            try:
                 engine.execute(f"detach {name}")
-        except duckdb.Error:  # what damaged files do to an engine ends with it
-            self._engine = None
+            except duckdb.Error:  # what damaged files and full disks do to an engine ends with it
+                self._db = None
+
+    def _attach(self, path: Path) -> tuple[duckdb.DuckDBPyConnection, str]:
+        engine, name = self._beside(path), f"file_{next(self._numbers)}"
+        engine.execute(f"attach {quoted(path)} as {name} (type duckdb{self._how})")
+        return engine, name
+
+    def _beside(self, path: Path) -> duckdb.DuckDBPyConnection:
+        """One whose files for what has no room in memory go beside this one, unless it has others to go beside."""
+        folder = quoted(path.with_name(f"{path.name}.tmp"))
+        if self._db is not None and not self._attached:
+            try:
+                self._db.execute(f"set temp_directory = {folder}")
+            except duckdb.NotImplementedException:  # there is something in the one before, from now on
+                self._db = None
+        if self._db is None:
+            self._db = duckdb.connect(":memory:", config=self._settings)
+            self._db.execute(f"set temp_directory = {folder}")
+            self._db.execute("set global TimeZone = 'UTC'")
+        return self._db
 
 
 def quoted(path: Path) -> str:
     """A path in a statement."""
     return "'" + str(path).replace("'", "''") + "'"
-
-
-def _locked(path: Path) -> duckdb.IOException:
-    return duckdb.IOException(f'IO Error: Could not set lock on file "{path}": this process is at it')
 
 
 _files, _of_parents = Files(), list[Files]()

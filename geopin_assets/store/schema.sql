@@ -39,6 +39,10 @@ create table if not exists recent_keys (   -- the same of the newest, until they
     cell_key uinteger not null             -- as in captures
 );
 
+create table if not exists keyed_crawls (  -- of which merged crawls the keys are: another version may merge too
+    crawls hugeint not null                -- a sum over crawl_cells
+);
+
 create table if not exists other_sights (  -- captures in a cell that a newer crawl of another cell returned too
     capture_id        varchar not null,
     cell_id           varchar not null,    -- where the older crawl saw it: it is there again once the newer cell lacks it

@@ -2,15 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from geopin_assets.files.object_store import open_store
+from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.database import Database
 from geopin_assets.store.keys import add_keys, keep_keys, keys_of, sort_keys
+from geopin_assets.store.raw import RawStore
+from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
 
+A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
 GROUP = 122_880
 _NEW = "create or replace temp table new as select md5_number_lower({of}) as id_key, {cell}::uinteger as cell_key"
 
@@ -50,7 +56,7 @@ def test_what_few_and_many_merges_added_is_found(db: duckdb.DuckDBPyConnection) 
     assert asked(db, "a2", *(f"c{n}" for n in range(100))) == [1, 3]
 
 
-def test_keys_of_what_others_put_in_are_made_and_of_what_left_are_gone(db: duckdb.DuckDBPyConnection) -> None:
+def test_keys_of_what_left_stay_until_all_are_made_anew(db: duckdb.DuckDBPyConnection) -> None:
     columns = "capture_id, cell_id, source, source_capture_id, lon, lat, is_pano, license, attribution, page_url"
     more = "image_url, image_version, row_hash, first_seen_at, seen_in, id_key, cell_key"
     values = "'s:' || n, 'c', 's', n, 0, 0, false, '', '', '', '', '', '', now(), 1, md5_number_lower('s:' || n), 5"
@@ -63,6 +69,29 @@ def test_keys_of_what_others_put_in_are_made_and_of_what_left_are_gone(db: duckd
     assert asked(db, "s:3") == [5]  # it is no promise that it is there
     sort_keys(db)
     assert (asked(db, "s:3"), asked(db, "s:4")) == ([], [5])
+
+
+def test_what_a_version_without_keys_merged_in_between_moves_and_is_not_doubled(tmp_path: Path) -> None:
+    """Such a version leaves the tables of keys as they were; fewer captures than keys say nothing of those it added."""
+    raw, catalog = RawStore(open_store(tmp_path / "raw")), Catalog(path := tmp_path / "catalog.duckdb")
+    merged(catalog, raw, A, [f"a{n}" for n in range(10)], DAY_1)
+    merged(catalog, raw, A, few := [f"a{n}" for n in range(5)], DAY_2)
+    tables = ("capture_keys", "recent_keys", "keyed_crawls")
+    with duckdb.connect(path) as db:
+        for table in tables:
+            db.execute(f"create table kept_{table} as from {table}")
+    merged(catalog, raw, B, ["b0", "b1", "b2"], DAY_2)
+    with duckdb.connect(path) as db:
+        for table in tables:
+            db.execute(f"delete from {table}; insert into {table} from kept_{table}; drop table kept_{table}")  # noqa: S608
+    merged(catalog, raw, A, [*few, "b0"], DAY_3)
+    rows = catalog.query("select source_capture_id, cell_id from captures where source_capture_id like 'b%' order by 1")
+    assert rows.rows() == [("b0", A), ("b1", B), ("b2", B)]
+
+
+def merged(catalog: Catalog, raw: RawStore, cell_id: str, names: list[str], day: datetime) -> None:
+    crawl(raw, cell_id, [capture(name, lon=4.893 if cell_id == A else 4.9) for name in names], crawled_at=day)
+    catalog.merge([cell_id], raw)
 
 
 def test_one_among_many_is_found_without_reading_all(db: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:

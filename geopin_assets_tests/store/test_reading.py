@@ -1,4 +1,4 @@
-"""Files are read through one engine: each alone, never while they are written, and let go at once."""
+"""Files are used through one engine: each alone, never read while they are written, and let go at once."""
 
 import os
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import pytest
 
 from geopin_assets.errors import DamagedFileError, TransientError
 from geopin_assets.store.database import Database
+from geopin_assets.store.reading import Files
 from geopin_assets_tests.files.processes import end, start
 
 WRITE = """
@@ -98,3 +99,40 @@ def test_a_forked_process_reads_and_ends(database: Database) -> None:
         os._exit(seen(database) != [(1,)])
     assert os.waitpid(child, 0)[1] == 0
     assert seen(database) == [(1,)]
+
+
+def test_a_written_file_is_let_go_whole_and_what_one_writer_set_is_not_for_the_next(database: Database) -> None:
+    database.tidy()
+    with database.connect() as db:
+        db.execute("insert into seen values (2)")
+        assert db.execute("select current_setting('threads'), current_setting('max_vacuum_tasks')").fetchall() == [
+            (1, 0)
+        ]
+        assert end(start(WRITE, database.path))[0] != 0
+    assert [path.name for path in database.path.parent.iterdir()] == [database.path.name]
+    assert end(start(WRITE, database.path))[0] == 0
+    assert seen(database) == [(1,), (2,), (2,)]
+
+
+def test_writers_of_one_process_write_side_by_side(database: Database) -> None:
+    with database.connect() as one, database.connect() as other:
+        one.execute("create temp table mine as select 3 as n")
+        one.begin()
+        one.execute("insert into seen from mine")
+        other.execute("insert into seen values (2)")
+        with pytest.raises(duckdb.CatalogException):
+            other.execute("from mine")
+        one.commit()
+    assert seen(database) == [(1,), (2,), (3,)]
+
+
+def test_what_had_no_room_in_memory_lay_beside_its_file_and_the_next_looks_do_as_the_first(tmp_path: Path) -> None:
+    files, paths = Files(), [tmp_path / name for name in ("one.duckdb", "one.duckdb", "other.duckdb")]
+    for path in paths:
+        with files.writing(path) as db:
+            db.execute("set memory_limit = '20MB'")
+            db.execute(
+                "create temp table large as select range as n, md5(range::varchar) || range as text from range(500_000)"
+            )
+            assert path.with_name(f"{path.name}.tmp").exists()
+            db.execute("create or replace table kept as select count(*) as n from large")
