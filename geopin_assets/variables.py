@@ -156,7 +156,7 @@ class OfPublishing(Installation):
     mass_removal: Whole = Field(default=50_000, ge=0, le=10**9)
     """vectors deleted together at most; more is a new version of the index"""
     max_removal_share: float = Field(default=0.2, ge=0, le=1)
-    """share of an index, or of its rows, that one publish run deletes at most without being asked (`--max-removals`)"""
+    """share of an index, or of its rows, that runs of a week delete at most without being asked (`--max-removals`)"""
     removal_floor: Whole = Field(default=100, ge=0, le=10**9)
     """so many are always deleted where a crawl shows that they are gone, whatever share that is"""
     monthly_budget_usd: float | None = Field(default=None, ge=0, le=10**9)

@@ -14,6 +14,7 @@ import binascii
 import hmac
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
+from posixpath import normpath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,12 +24,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Refusal = tuple[int, str]
+Headers = dict[bytes, list[str]]
+"""Names in lower case."""
 
 REPORTS = "/reports"
 TRY = "/locate"
 _GRAPHQL = "/graphql"
 _POLICY = b"content-security-policy"
 _READS = ("GET", "HEAD")
+_MOST_BYTES = 16 * 2**20
+"""Of a question to Dagster, which holds what comes in memory, however much that is."""
 _EVERY_ANSWER = {
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
@@ -68,29 +73,29 @@ class Door:
         elif scope["path"] == TRY and scope["type"] == "http":
             await self.photos(scope, receive, _guarded(send, _TRY))
         else:
-            await self.dagster(scope, receive, _guarded(send, _NO_FRAMES))
+            await self.dagster(scope, _bounded(receive), _guarded(send, _NO_FRAMES))
 
     def _refusal(self, scope: Scope) -> Refusal | None:
         """Status and reason; None for a request that may pass."""
-        headers: dict[bytes, list[str]] = {}
+        headers: Headers = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.lower(), []).append(value.decode("latin-1"))
         hosts = {urlsplit(address).netloc for address in self.addresses}
         if len(asked := headers.get(b"host", [])) != 1 or asked[0].lower() not in hosts:
             return 421, f"served here: {', '.join(sorted(hosts))}; GEOPIN_UI_URL says under which other name"
-        if not _is_ours(headers, self.addresses):
+        if not _is_ours(headers, self.addresses, scope.get("method", "")):
             return 403, "requests from other pages are not taken"
         if not self._is_known(headers.get(b"authorization", [])):
             return 401, "the token in GEOPIN_UI_TOKEN is needed: as the password of any user, or as a bearer token"
         if scope["type"] == "websocket":
             return None if scope["path"] == _GRAPHQL else (404, "no websocket here")
-        return _of_method(scope["method"], scope["path"], headers.get(b"content-type", []))
+        return _of_method(scope["method"], scope["path"], headers)
 
     def _is_known(self, given: list[str]) -> bool:
         return not self.token or any(hmac.compare_digest(_secret(one), self.token.encode()) for one in given)
 
 
-def _is_ours(headers: dict[bytes, list[str]], addresses: Iterable[str]) -> bool:
+def _is_ours(headers: Headers, addresses: Iterable[str], method: str) -> bool:
     """Whether a request comes from a page of this door, or from no page at all."""
     origins = {f"{address.scheme}://{address.netloc}" for address in map(urlsplit, addresses)}
     if any(origin.lower() not in origins for origin in headers.get(b"origin", [])):
@@ -98,15 +103,18 @@ def _is_ours(headers: dict[bytes, list[str]], addresses: Iterable[str]) -> bool:
     if not {"cross-site", "same-site"}.intersection(headers.get(b"sec-fetch-site", [])):
         return True
     # another page may lead here, as a link does
-    return headers.get(b"sec-fetch-mode") == ["navigate"] and headers.get(b"sec-fetch-dest") == ["document"]
+    leads = headers.get(b"sec-fetch-mode") == ["navigate"] and headers.get(b"sec-fetch-dest") == ["document"]
+    return leads and method in _READS
 
 
-def _of_method(method: str, path: str, content_type: list[str]) -> Refusal | None:
+def _of_method(method: str, path: str, headers: Headers) -> Refusal | None:
+    if not path.isprintable():  # a route that ends in $ takes a line end too
+        return 400, "no path"
     if method in _READS:
-        return (405, "GraphQL is asked by POST") if path.rstrip("/").lower() == _GRAPHQL else None
+        return (405, "GraphQL is asked by POST") if normpath(f"/{path.strip(' /')}").lower() == _GRAPHQL else None
     if method != "POST":
         return 405, "GET and POST are taken"
-    if [kind.partition(";")[0].strip().lower() for kind in content_type] != ["application/json"]:
+    if [kind.partition(";")[0].strip().lower() for kind in headers.get(b"content-type", [])] != ["application/json"]:
         return 415, "only application/json is taken"
     return None
 
@@ -120,6 +128,19 @@ def _secret(authorization: str) -> bytes:
         return base64.b64decode(given, validate=True).partition(b":")[2]
     except binascii.Error:
         return b""
+
+
+def _bounded(receive: Receive) -> Receive:
+    """`receive`; whoever sends too much is taken for gone."""
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        return message if received <= _MOST_BYTES else {"type": "http.disconnect"}
+
+    return bounded
 
 
 def _guarded(send: Send, policy: bytes, without_its_own: bytes | None = None) -> Send:

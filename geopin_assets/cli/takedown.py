@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 from geopin_assets.cli.console import console, dagster_home, print_table, stand_ins, terminal
 from geopin_assets.cli.run import ConsoleProgress, print_layer
@@ -14,6 +15,7 @@ from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.settings import Settings
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.fields import source_id
+from geopin_assets.store.catalog import Catalog
 
 
 def take_down_and_report(settings: Settings, capture_ids: Sequence[str], note: str) -> int:
@@ -23,7 +25,7 @@ def take_down_and_report(settings: Settings, capture_ids: Sequence[str], note: s
     terminal()
     found = takedown.begin(note)
     console.print(f"on the list: {len(takedown.capture_ids)} captures, which nothing brings back from now on\n")
-    _print_found(takedown.capture_ids, found)
+    has_doubt = _print_found(takedown.capture_ids, found)
     with stand_ins(settings), open_instance() as instance:
         results = []
         for result in takedown.finish(build_definitions(progress=ConsoleProgress()), instance, found):
@@ -34,7 +36,7 @@ def take_down_and_report(settings: Settings, capture_ids: Sequence[str], note: s
     _print_verdict(takedown.capture_ids, left, is_failed=any(result.failed_count for result in results))
     if busy:
         console.print(f"{busy} runs are under way that may have begun before: repeat this when they have ended")
-    return int(bool(left) or any(result.failed_count for result in results))
+    return int(bool(left) or has_doubt or any(result.failed_count for result in results))
 
 
 def undo_and_report(capture_ids: Sequence[str]) -> None:
@@ -78,14 +80,28 @@ def _checked(settings: Settings, capture_ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(capture_ids))
 
 
-def _print_found(capture_ids: Sequence[str], found: Sequence[Trace]) -> None:
+def _print_found(capture_ids: Sequence[str], found: Sequence[Trace]) -> bool:
+    """Returns whether another one may have been meant."""
     seen = {} if _unread(found) else Storage().catalog().last_seen(capture_ids)
     _print_traces("still to be removed", found)
-    for capture_id in capture_ids:
-        if capture_id in {trace.capture_id for trace in found}:
-            continue
+    left = [id_ for id_ in capture_ids if id_ not in {trace.capture_id for trace in found}]
+    meant = {} if _unread(found) else meant_by([id_ for id_ in left if id_ not in seen], Storage().catalog())
+    for capture_id in left:
         known = f"gone already, last crawled {seen[capture_id]:%Y-%m-%d}" if capture_id in seen else "unknown so far"
+        if capture_id in meant:
+            known += f", but there is {meant[capture_id]}: if that was meant, take it down by this name"
         console.print(f"{capture_id}: {known}; no crawl will bring it in")
+    return bool(meant)
+
+
+def meant_by(unknown: Sequence[str], catalog: Catalog) -> dict[str, str]:
+    """Captures that are called like these but for capitals, escapes of an address, or the number of a view."""
+    forms = {id_: (id_, unquote(id_), id_.rpartition("/")[0]) for id_ in unknown}
+    known = catalog.in_any_case([form for some in forms.values() for form in some])
+    found = {
+        id_: next((known[form.lower()] for form in some if form.lower() in known), "") for id_, some in forms.items()
+    }
+    return {id_: capture_id for id_, capture_id in found.items() if capture_id}
 
 
 def _unread(found: Sequence[Trace]) -> bool:

@@ -93,7 +93,8 @@ def set_aside(path: Path) -> Path | None:
     place = path.with_name(aside(path.name))
     try:
         path.rename(place)
-        place.touch()  # from now on it is this old
+        with suppress(OSError):  # a link that leads to itself
+            place.touch()  # from now on it is this old
     except FileNotFoundError:
         return None
     for suffix in ("-wal", "-shm", "-journal", ".wal"):

@@ -3,7 +3,8 @@
     {"capture_id":"panoramax:1","check":"5d1f…","number":7}
 
 Whoever is killed while appending leaves a torn last line, without a newline: it was never promised, so it is passed
-over and cut off by the next append. Any other line that cannot be read is damage and an error, never a shorter list.
+over and cut off by the next append. Any other line that cannot be read is damage and an error, never a shorter list;
+so is an end that no append can have left, or something else than a file in its place.
 
 Here: appending (one process at a time), reading, what is left of a damaged file, and a copy of it as bytes. Not here:
 what the lines say, or where copies are (whoever owns the file).
@@ -20,12 +21,14 @@ import orjson
 
 from geopin_assets.errors import DamagedFileError
 from geopin_assets.files.atomic import write_bytes
-from geopin_assets.files.damage import set_aside, writing
+from geopin_assets.files.damage import reading, set_aside, writing
 from geopin_assets.files.lock import locked
+from geopin_assets.files.plain import NotPlainError, read_plain
 
 Line = dict[str, Any]
 """Of text, whole numbers, booleans and nothing."""
 _CHECK = "check"
+_FIRST_PRINTABLE = 0x20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def parse(content: bytes) -> Lines:
     """Read the bytes of a journal, or of a copy of one."""
     lines, bad = [], []
     *whole, torn = content.split(b"\n")
+    whole += [] if _may_be_torn(torn, after=whole) else [torn]
     for number, text in enumerate(whole, 1):
         if (line := _line(text)) is not None:
             lines.append(line)
@@ -60,6 +64,14 @@ def parse(content: bytes) -> Lines:
     if (last := _line(torn)) is not None:  # all of it but its newline
         return Lines([*lines, last], bad, len(content))
     return Lines(lines, bad, len(content) - len(torn))
+
+
+def found(content: Callable[[], bytes]) -> Lines:
+    """As `parse`; one bad line where `content` raises DamagedFileError."""
+    try:
+        return parse(content())
+    except DamagedFileError:
+        return Lines([], [1], 0)
 
 
 def encode(lines: Iterable[Line]) -> bytes:
@@ -83,11 +95,14 @@ class Journal:
         return parse(self.content()).sound(str(self.path), self._remedy)
 
     def content(self) -> bytes:
-        """What the file holds, damaged or not."""
+        """What the file holds, damaged or not. Raises DamagedFileError where something else than a file is."""
         try:
-            return self.path.read_bytes()
+            with reading(str(self.path)):
+                return read_plain(self.path)
         except FileNotFoundError:
             return b""
+        except NotPlainError as error:
+            raise DamagedFileError(f"{error}. {self._remedy}".rstrip()) from error
 
     def append(self, lines: Sequence[Line]) -> None:
         """Add lines, on the disk when this returns. Raises DamagedFileError, StorageFullError, changing nothing."""
@@ -109,7 +124,7 @@ class Journal:
     def mend(self, decide: Callable[[list[Line]], Sequence[Line]]) -> Path | None:
         """Set a damaged file aside and write its sound lines and what follows from them; None if nothing was bad."""
         with locked(self._lock):
-            before = parse(self.content())
+            before = found(self.content)
             if not before.bad:
                 return None
             place = set_aside(self.path)
@@ -152,6 +167,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _may_be_torn(tail: bytes, after: Sequence[bytes]) -> bool:
+    """Whether an append that was cut off can have left it: the beginning of a line, zeros where a disk lost power."""
+    written = tail.rstrip(b"\0")
+    return written[:1] == b"{" and min(written) >= _FIRST_PRINTABLE if written else bool(after) or not tail
 
 
 def _line(text: bytes) -> Line | None:

@@ -197,6 +197,7 @@ class HttpClient:
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
             raise PermanentError(self._redact(f"{where}: not a request that can be sent")) from None  # holds headers
         except httpx.TransportError as error:
+            self._redact.error(error)
             if _is_too_long(error):
                 raise PayloadError(f"{where}: headers larger than any answer's") from error
             raise TransientError(self._redact(f"{where}: {type(error).__name__} {error}".rstrip())) from error
@@ -214,8 +215,12 @@ class HttpClient:
         with deadline(self._deadline_s), self._client.stream(ask.method, ask.url, **ask.options) as response:
             status = 200 if response.status_code == _OF_A_PROXY else response.status_code
             body = self._read(response, ends_at, is_ok=status in ask.ok and not ask.only_status)
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(status, headers, self._redact.body(body))
+            return Answer(status, self._headers(response), self._redact.body(body))
+
+    def _headers(self, response: "httpx.Response") -> dict[str, str]:
+        encoded = response.headers.encoding
+        said = ((name.decode(encoded).lower(), self._redact.body(value)) for name, value in response.headers.raw)
+        return {name: value.decode(encoded) for name, value in said}
 
     def _read(self, response: "httpx.Response", ends_at: float, *, is_ok: bool) -> bytes:
         """The body; of an error its beginning, or nothing where that cannot be read: the status says enough."""
@@ -228,7 +233,7 @@ class HttpClient:
 
     def _body(self, response: "httpx.Response", ends_at: float, limit: int, *, is_ok: bool) -> bytes:
         is_in_memory = response.is_stream_consumed  # a reply that a transport without network made
-        body = Body("" if is_in_memory else response.headers.get("Content-Encoding", ""), limit)
+        body = Body("" if is_in_memory else self._headers(response).get("content-encoding", ""), limit)
         for chunk in response.iter_bytes() if is_in_memory else response.iter_raw():
             body.add(chunk)
             if body.is_too_large:

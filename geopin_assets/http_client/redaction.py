@@ -8,7 +8,7 @@ import base64
 import html.entities
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Self
@@ -21,8 +21,12 @@ _VALUE = re.compile(r"(?:(?:bearer|oauth|basic)\s++)?+(?:[^\s&\"',;}\\]++|\\++(?
 """A name that a value is given to, and the value. Nothing is taken back (++), and no name begins within another."""
 _SECRET_NAME = re.compile("token|key|secret|passw|authorization|signature|credential", re.IGNORECASE)
 _SHORTEST_SECRET = 4  # replacing shorter strings would garble ordinary words
-_SHORTEST_IN_BODY = 8  # no key is shorter, and data must not be garbled
+_SHORTEST_IN_BODY = 8  # no key is shorter, and data must not be garbled, nor words by what is found over their gaps
 _ESCAPES = re.compile(rb"[\\%&]")
+_BLANKS = b"\r\n\t "
+_BREAKS = (b"\\r", b"\\n", b"%0d", b"%0a")
+"""Line ends as they are escaped."""
+_FOLD = b"(?:[" + _BLANKS + b"]|" + b"|".join(map(re.escape, _BREAKS)) + b")*+"
 MASK = "***"
 
 
@@ -32,19 +36,24 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True)
         self._secrets = [_Secret.of(secret) for secret in known]
+        _sent.update(known)
 
     def body(self, body: bytes) -> bytes:
         """An answer without what the server repeats of our own secrets: nothing that is stored can hold them."""
-        may_be_escaped = _ESCAPES.search(body) is not None
-        for secret in self._secrets:
-            if secret.length >= _SHORTEST_IN_BODY:
-                body = secret.masked_in(body, may_be_escaped=may_be_escaped)
-        return body
+        return _masked(body, [secret for secret in self._secrets if secret.length >= _SHORTEST_IN_BODY])
 
     def __call__(self, text: str) -> str:
-        for secret in self._secrets:
-            text = secret.masked_in(text.encode(errors="surrogatepass")).decode(errors="surrogatepass")
-        return _without_assigned(text)
+        masked = _masked(text.encode(errors="surrogatepass"), self._secrets)
+        return _without_assigned(masked.decode(errors="surrogatepass"))
+
+    def error(self, error: BaseException) -> None:
+        """Clean what an error of a library, and what led to it, say of the request and repeat of its answer."""
+        link: BaseException | None = error
+        while link is not None:
+            link.args = tuple(self(arg) if isinstance(arg, str) else arg for arg in link.args)
+            if hasattr(link, "_request"):
+                link._request = None
+            link = link.__cause__ or link.__context__
 
 
 @dataclass(frozen=True)
@@ -54,18 +63,36 @@ class _Secret:
     """As it is, and as part of what is encoded in base64."""
     escaped: re.Pattern[bytes]
     """Each character as it is or escaped."""
+    flat: tuple[bytes, ...]
+    """As it is, in base64 and in hexadecimal digits, in lower case and without line ends and blanks."""
+    folded: re.Pattern[bytes]
+    """The same in any case and over any number of lines."""
 
     @classmethod
     @lru_cache(maxsize=256)
     def of(cls, secret: str) -> Self:
         """Whatever is known of a secret's spellings; a pattern takes milliseconds to make."""
         data = secret.encode(errors="surrogatepass")
-        return cls(len(secret), (data, *_in_base64(data)), re.compile("".join(map(_character, secret)).encode()))
+        plain = (data, *_in_base64(data))
+        flat = tuple({_flat(one) for one in (*plain, data.hex().encode())} if len(secret) >= _SHORTEST_IN_BODY else ())
+        escaped = re.compile("".join(map(_character, secret)).encode())
+        return cls(len(secret), plain, escaped, flat, re.compile(b"|".join(map(_folded, flat)), re.IGNORECASE))
 
-    def masked_in(self, text: bytes, *, may_be_escaped: bool = True) -> bytes:
+    def masked_in(self, text: bytes, *, may_be_escaped: bool) -> bytes:
         for spelling in self.plain:
             text = text.replace(spelling, MASK.encode())
         return self.escaped.sub(MASK.encode(), text) if may_be_escaped else text
+
+
+def _masked(text: bytes, secrets: Sequence[_Secret]) -> bytes:
+    may_be_escaped = _ESCAPES.search(text) is not None
+    for secret in secrets:
+        text = secret.masked_in(text, may_be_escaped=may_be_escaped)
+    flat = _flat(text) if secrets else b""
+    for secret in secrets:
+        if any(spelling in flat for spelling in secret.flat):
+            text = secret.folded.sub(MASK.encode(), text)
+    return text
 
 
 def _without_assigned(text: str) -> str:
@@ -85,14 +112,26 @@ def _character(character: str) -> str:
     code = ord(character)
     utf_8, utf_16 = character.encode(errors="surrogatepass"), character.encode("utf-16-be", errors="surrogatepass")
     in_json = "".join(rf"\\\\{{0,3}}u{_hex(utf_16[at : at + 2])}" for at in range(0, len(utf_16), 2))
+    in_python = "".join(rf"\\\\{{0,3}}x{_hex(bytes([byte]))}" for byte in utf_8)
     in_url = "".join(f"%(?:25){{0,2}}{_hex(bytes([byte]))}" for byte in utf_8)
     names = (name.rstrip(";") for name, meant in html.entities.html5.items() if meant == character)
     in_html = "|".join((f"#0{{0,5}}{code}", f"#[xX]0{{0,5}}{_hex(code.to_bytes(4)).lstrip('0')}", *names))
     plain = re.escape(character)
-    forms = [plain, in_json, in_url, rf"&(?:amp;){{0,2}}(?:{in_html});?"]
+    forms = [plain, in_json, in_python, in_url, rf"&(?:amp;){{0,2}}(?:{in_html});?"]
     forms += [rf"\\\\{{0,3}}{plain}"] if not character.isalnum() else []
     forms += [r"\+"] if character == " " else []
     return f"(?:{'|'.join(forms)})"
+
+
+def _flat(text: bytes) -> bytes:
+    text = text.lower().translate(None, _BLANKS)
+    for one in _BREAKS if _ESCAPES.search(text) else ():
+        text = text.replace(one, b"")
+    return text
+
+
+def _folded(flat: bytes) -> bytes:
+    return _FOLD.join(re.escape(bytes([byte])) for byte in flat)
 
 
 def _hex(data: bytes) -> str:
@@ -107,6 +146,8 @@ def _in_base64(data: bytes) -> Iterator[bytes]:
         yield from {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
 
 
+_sent: set[str] = set()
+"""What the clients of this process send."""
 _hidden_paths: set[str] = set()
 
 
@@ -116,13 +157,14 @@ def hide_path(path: str) -> None:
 
 
 class _WithoutSecrets(logging.Filter):
-    """httpx logs whole URLs at INFO, and queries can hold tokens."""
+    """httpx logs whole URLs at INFO, and its sockets every header at DEBUG: what we sent, and what answers repeat."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         import httpx
 
         if isinstance(record.args, tuple):
             record.args = tuple(_plain(a) if isinstance(a, httpx.URL) else a for a in record.args)
+        record.msg, record.args = Redactor(tuple(_sent))(record.getMessage()), ()
         return True
 
 
@@ -130,4 +172,5 @@ def _plain(url: "httpx.URL") -> "httpx.URL":
     return url.copy_with(query=None, path="/***" if url.path in _hidden_paths else url.path)
 
 
-logging.getLogger("httpx").addFilter(_WithoutSecrets())
+for _name in ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))):
+    logging.getLogger(_name).addFilter(_WithoutSecrets())

@@ -14,7 +14,7 @@ each cell last published.
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,10 @@ CREATE TRIGGER IF NOT EXISTS one_more_claim AFTER INSERT ON claims BEGIN
   INSERT INTO counts VALUES (NEW.store_key, NEW.cell_id, 1) ON CONFLICT DO UPDATE SET ids = ids + 1; END;
 CREATE TRIGGER IF NOT EXISTS one_less_claim AFTER DELETE ON claims BEGIN
   UPDATE counts SET ids = ids - 1 WHERE store_key = OLD.store_key AND cell_id = OLD.cell_id; END;
+CREATE TABLE IF NOT EXISTS removals (store_key INTEGER NOT NULL, removed_at REAL NOT NULL, ids INTEGER NOT NULL);
 """
+REMEMBERED = timedelta(days=7)
+"""How long what was deleted unasked counts towards what may be: most of an index goes in many small runs too."""
 _ALL = "*"
 _CLAIMS = {"id": pl.String, "cell_id": pl.String, "content_hash": pl.String}
 
@@ -164,6 +167,21 @@ class Ledger:
                 (key, _json(deleted)),
             )
 
+    def note_removals(self, store: str, ids: int, now: datetime) -> None:
+        """So many were deleted without anyone asking for it."""
+        with self._transaction(store) as (connection, key):
+            old_s = (now - REMEMBERED).timestamp()
+            connection.execute("DELETE FROM removals WHERE removed_at < ?1", (old_s,))
+            connection.execute("INSERT INTO removals VALUES (?1, ?2, ?3)", (key, now.timestamp(), ids))
+
+    def removals(self, store: str, now: datetime) -> int:
+        """How many were lately; what a wrong clock noted for a time to come does not count."""
+        with opened(self._path, _SCHEMA) as connection:
+            sql = "SELECT ifnull(sum(ids), 0) FROM removals WHERE store_key = ?1 AND removed_at BETWEEN ?2 AND ?3"
+            span = (now - REMEMBERED).timestamp(), now.timestamp()
+            (ids,) = connection.execute(sql, (_key(connection, store), *span)).fetchone()
+            return int(ids)
+
     def lose(self, store: str, ids: pl.Series) -> None:
         """Forget ids that the store does not hold any more, and every claim on them."""
         with self._transaction(store) as (connection, key):
@@ -189,8 +207,8 @@ class Ledger:
     def forget(self, store: str) -> None:
         """Drop the whole record of one store, after it was deleted or recreated."""
         with self._transaction(store) as (connection, key):
-            connection.execute("DELETE FROM claims WHERE store_key = ?1", (key,))
-            connection.execute("DELETE FROM published WHERE store_key = ?1", (key,))
+            for table in ("claims", "published", "removals"):
+                connection.execute(f"DELETE FROM {table} WHERE store_key = ?1", (key,))  # noqa: S608
 
     def _frame(self, schema: dict[str, Any], store: str, sql: str, *params: str) -> pl.DataFrame:
         return pl.concat(self._pages(schema, store, sql, *params))

@@ -49,8 +49,11 @@ class Evidence(Protocol):
         """Of claims (id, cell_id) on what is not desired (id, cell_id) any more, those that may be let go."""
         ...
 
-    def permit(self, target_key: str, ids: pl.Series, published: Callable[[], int]) -> None:
-        """Raises EvidenceError if with these a run deletes more of a store than anyone asked for."""
+    def permit(self, target_key: str, ids: pl.Series, published: Callable[[], int], earlier: Callable[[], int]) -> int:
+        """How many of these nobody asked for.
+
+        Raises EvidenceError if with these, and those that went `earlier`, more of a store goes than is without asking.
+        """
         ...
 
 
@@ -168,8 +171,10 @@ def _carry_out(
     evidence: Evidence | None = None,
 ) -> PublishReport:
     target, upserts, deletions = plan.target, plan.upsert.height, len(plan.delete)
+    unasked = 0
     if evidence and deletions:
-        evidence.permit(target.key, plan.delete, partial(ledger.count, target.key))
+        earlier = partial(ledger.removals, target.key, now)
+        unasked = evidence.permit(target.key, plan.delete, partial(ledger.count, target.key), earlier)
     if max_deletions is not None and deletions > max_deletions:
         raise MassRemovalError(f"{target.key}: {deletions} vectors to delete, more than {max_deletions} in one publish")
     budget = budget or RunBudget(sys.maxsize, sys.maxsize)
@@ -178,6 +183,8 @@ def _carry_out(
         if upserts or deletions:
             target.prepare()
         verified = _upsert(plan, ledger, now) + _delete(plan, ledger)
+        if unasked:
+            ledger.note_removals(target.key, unasked, now)
         if upserts or deletions:
             target.finish()
     finally:

@@ -169,18 +169,22 @@ class Evidence:
         if (removed := len(set(gone) - self.withheld())) > most:
             raise EvidenceError(_refusal("rows of captures", removed, published, most))
 
-    def permit(self, target_key: str, ids: pl.Series, published: Callable[[], int]) -> None:
-        """Raise EvidenceError if with these a run deletes more of a store than was asked for, or than anyone expects.
+    def permit(self, target_key: str, ids: pl.Series, published: Callable[[], int], earlier: Callable[[], int]) -> int:
+        """How many of these nobody asked for; raise EvidenceError if with them more goes than anyone expects.
 
-        What was taken down was asked for, and what the index does without by a setting.
+        What was taken down was asked for, what the index does without by a setting, and all of a run with a number of
+        its own. Otherwise runs of a week count together (`earlier`).
         """
         asked, thinned = self.withheld(), self._thinned.pop(target_key, ())
-        self._removed[target_key] += sum(id_ not in asked and id_ not in thinned for id_ in ids)
-        removed = self._removed[target_key]
-        if removed <= (floor := self._most(0)) or removed <= (most := self._most(held := published())):
-            return
-        self._removed[target_key] = max(most, floor)  # the next ones are refused too
-        raise EvidenceError(_refusal(target_key, removed, held, most))
+        unasked = sum(id_ not in asked and id_ not in thinned for id_ in ids)
+        is_asked = self._max_removals is not None
+        before = self._removed[target_key] if is_asked or not unasked else max(self._removed[target_key], earlier())
+        removed = unasked + before
+        if removed > (floor := self._most(0)) and removed > (most := self._most(held := published())):
+            self._removed[target_key] = max(most, floor)  # the next ones are refused too
+            raise EvidenceError(_refusal(target_key, unasked, held, most, before))
+        self._removed[target_key] += unasked
+        return 0 if is_asked else unasked
 
     def _most(self, published: int) -> int:
         """How many may go of so many."""
@@ -257,10 +261,11 @@ class Evidence:
                 )
 
 
-def _refusal(what: str, removed: int, published: int, most: int) -> str:
+def _refusal(what: str, removed: int, published: int, most: int, before: int = 0) -> str:
+    also = f", {before} were within a week" * bool(before)
     return (
-        f"{what}: {removed} of {published} would be deleted, and at most {most} are unless somebody asks for it. If it"
-        f" is right, once with `--max-removals {removed}`, in Dagster with `max_removals`"
+        f"{what}: {removed} of {published} would be deleted{also}, and at most {most} are unless somebody asks for it."
+        f" If it is right, once with `--max-removals {removed + before}`, in Dagster with `max_removals`"
     )
 
 

@@ -112,7 +112,7 @@ class Amsterdam(Source):
             if query in asked or len(asked) >= MAX_PAGES:
                 raise PayloadError(f"{self.name}: pages without end, after {len(asked)} in {bbox}")
             asked.add(query)
-            with next_page(report):
+            with next_page():
                 more, count, following = self._fetch_page(query, report)
             records += more
         return records, count

@@ -52,8 +52,6 @@ class CrawlReport:
     """The first few records left out, by reason: ids or file names, so that their owner can look."""
     incomplete: list[str] = field(default_factory=list)
     """Where captures are missing: boxes (`Missed`), or words about the whole cell. Empty = proven complete."""
-    is_in_parts: bool = False
-    """Whether the list now being read takes several answers, pages or quarters of a box: it may change between them."""
     reading: int = 0
     """How often that list was read before."""
     is_doubtful: bool = False

@@ -35,6 +35,7 @@ from geopin_assets.http_client import Answer, HttpClient, Tally
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields
 from geopin_assets.sources.base import AS_IT_IS, CrawlReport, RequestCost, Source
+from geopin_assets.sources.paging import settle_captures
 from geopin_assets.sources.tiles import Point, Tile, TileCache, points_of, tiles_of
 
 IMAGES = "https://cdn.mapilio.com/im"
@@ -87,7 +88,8 @@ class Mapilio(Source):
         self._detail_url = f"{detail_endpoint}/api/sequence-detail"
         self._tiles = TileCache(self._fetch_tile, folder=tiles_dir, ttl_s=TILE_TTL_S)
         kept: LRUCache[str, Mapping[str, Any]] = LRUCache(IMAGES_KEPT, getsizeof=lambda images: len(images) + 1)
-        self._sequence = cached(kept, key=lambda uuid, report: uuid, condition=Condition())(self._fetch_sequence)
+        self._kept, self._changes = kept, Condition()
+        self._sequence = cached(kept, key=lambda uuid, report: uuid, condition=self._changes)(self._fetch_sequence)
 
     @classmethod
     def disabled_reason(cls, settings: Settings) -> str | None:
@@ -101,9 +103,16 @@ class Mapilio(Source):
         return cls(client, tiles_dir=settings.tiles_dir / cls.name)
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
-        for point in self._fetch_points(cell.bbox, report):
-            record = join(point, self._image(point, report))
-            yield parse_record(record, cell.bbox, self._now(), self._images)
+        return settle_captures(cell.bbox, lambda: self._read(cell, report), report)
+
+    def _read(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+        points = list(self._fetch_points(cell.bbox, report))
+        if report.reading:  # what was kept would only say the same again
+            with self._changes:
+                for point in points:
+                    self._kept.pop(str(point.properties.get("sequence_uuid")), None)
+        for point in points:
+            yield parse_record(join(point, self._image(point, report)), cell.bbox, self._now(), self._images)
 
     def _fetch_points(self, bbox: Bbox, report: CrawlReport) -> Iterator[Point]:
         """The points in a box, each once; tiles do not follow cells, and share the points on their edges."""
@@ -120,7 +129,7 @@ class Mapilio(Source):
                 yield point
 
     def _points(self, tile: Tile, report: CrawlReport) -> list[Point]:
-        data = self._tiles.get(tile, report)
+        data = self._tiles.get(tile, report, anew=report.reading > 0)
         try:
             return points_of(tile, data, LAYER)
         except PayloadError as error:

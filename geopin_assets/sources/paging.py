@@ -6,9 +6,10 @@ how a provider pages, or how a box is divided (`splitting.py`).
 A count says little: one record out of a page that was read and one into a later one leave it as it was, and the record
 at the border is in neither page. But whatever makes a record slip through changes the list, so the next reading
 differs: two readings that are the same have missed nothing. Each cuts the list elsewhere, so that a server that shows
-two states in turns does not lose the same record again. The second is taken only where it matters: where a reading in
-several answers lacks captures that earlier crawls found, which would be removed on its word. Quarters of a box are such
-answers too: a record whose position is corrected moves from one to another.
+two states in turns does not lose the same record again. The second is taken only where it matters: where a reading
+lacks captures that earlier crawls found, which would be removed on its word. That holds for a single answer too: a
+server whose index is just being made anew says that there is nothing. And quarters of a box are like pages: a record
+whose position is corrected moves from one to another.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -38,9 +39,8 @@ class Shifted(TransientError):
 
 
 @contextmanager
-def next_page(report: CrawlReport) -> Iterator[None]:
+def next_page() -> Iterator[None]:
     """Around asking for a page that is not the first of its list. Raises Shifted if it vanished."""
-    report.is_in_parts = True
     try:
         yield
     except NotFound as error:
@@ -142,23 +142,22 @@ def fetch_settled(
     is incomplete.
     """
 
-    report.is_in_parts, report.reading = False, 0
+    report.reading = 0
     records = list(fetch(box, report))
-    if not report.is_in_parts:
-        return records
     found = seen = {id_of(record): record for record in records}
     known = report.known(box)
     for report.reading in range(1, READINGS):
         if known <= found.keys() or not report.is_complete:
-            return list(found.values())
-        before, found = found, {id_of(record): record for record in fetch(box, report)}
+            return records
+        records, before = list(fetch(box, report)), found
+        found = {id_of(record): record for record in records}
         if found.keys() == before.keys():
-            return list(found.values())
+            return records
         seen = {**seen, **found}
-    if not known <= found.keys():
-        report.miss(box, "the list changed whenever it was read")
-        found = seen
-    return list(found.values())
+    if known <= found.keys():
+        return records
+    report.miss(box, "the list changed whenever it was read")
+    return list(seen.values())
 
 
 def settle_captures(
@@ -169,7 +168,7 @@ def settle_captures(
     def fetch(box: Bbox, report: CrawlReport) -> Iterable[tuple[str, Capture | Rejected]]:
         found: dict[str, Capture | Rejected] = {}
         for record in read():
-            id_ = record.source_capture_id if isinstance(record, Capture) else record.record
+            id_ = record.source_capture_id if isinstance(record, Capture) else f"~{record.reason} {record.record}"
             found[id_ if id_ and id_ not in found else f"~{len(found)}"] = record
         return found.items()
 

@@ -103,7 +103,6 @@ def fetch_complete(
             records, is_complete = [], False
         if not is_complete and _is_divisible(part, min_side_deg):
             report.splits += 1
-            report.is_in_parts = True
             first = (report.requests + report.reading) % 2  # two copies that answer in turns change places
             for quarter in (*part.quarters()[first:], *part.quarters()[:first]):
                 yield from crawl(quarter)

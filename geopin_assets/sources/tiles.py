@@ -119,18 +119,22 @@ class TileCache:
     ) -> None:
         self._fetch, self._folder, self._ttl_s, self._clock = fetch, folder, ttl_s, clock
         memory: LRUCache[Tile, bytes] = LRUCache(BYTES_KEPT, getsizeof=len)
-        self._bytes = cached(memory, key=lambda tile, tally: tile, condition=Condition())(self._read)
+        self._memory, self._changes = memory, Condition()
+        self._bytes = cached(memory, key=lambda tile, tally, anew: tile, condition=self._changes)(self._read)
 
-    def get(self, tile: Tile, tally: Tally) -> bytes:
+    def get(self, tile: Tile, tally: Tally, *, anew: bool = False) -> bytes:
         """The bytes of a tile, from memory, disk or the network; a request is on the tally of whoever needed it.
 
-        Raises PayloadError for what is no vector tile.
+        `anew`: from the network, whatever is kept. Raises PayloadError for what is no vector tile.
         """
-        return self._bytes(tile, tally)
+        if anew:
+            with self._changes:
+                self._memory.pop(tile, None)
+        return self._bytes(tile, tally, anew)
 
-    def _read(self, tile: Tile, tally: Tally) -> bytes:
+    def _read(self, tile: Tile, tally: Tally, anew: bool) -> bytes:
         path = self._folder / str(tile.z) / str(tile.x) / f"{tile.y}.mvt" if self._folder else None
-        if path and path.exists() and abs(self._clock() - path.stat().st_mtime) < self._ttl_s:
+        if not anew and path and path.exists() and abs(self._clock() - path.stat().st_mtime) < self._ttl_s:
             with suppress(PayloadError):  # a file that others have spoiled is fetched again
                 return _check(tile, path.read_bytes())
         data = _check(tile, self._fetch(tile, tally))

@@ -167,6 +167,12 @@ class Catalog(Counts):
         found = self._if_there("capture_history", sql, [list(capture_ids)])
         return {} if found is None else dict(found.iter_rows())
 
+    def in_any_case(self, capture_ids: Sequence[str]) -> dict[str, str]:
+        """Captures that were ever merged under one of these ids, written somehow: id in lower case -> as it is."""
+        sql = "select lower(capture_id), capture_id from capture_history where list_contains(?, lower(capture_id))"
+        found = self._if_there("capture_history", sql, [[capture_id.lower() for capture_id in capture_ids]])
+        return {} if found is None else dict(found.iter_rows())
+
     def cells_of(self, capture_ids: Sequence[str]) -> list[str]:
         """Where captures are, or were before they were removed."""
         sql = "select distinct cell_id from capture_history where list_contains(?, capture_id) and cell_id is not null"

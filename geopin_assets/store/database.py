@@ -159,11 +159,26 @@ def _is_older(db: duckdb.DuckDBPyConnection) -> bool:
 
 
 def frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
-    """The result of one statement. Not `.pl()`: that takes pyarrow and numpy, a third of a listing's time."""
+    """The result of one question. Not `.pl()`: that takes pyarrow and numpy, a third of a listing's time.
+
+    With parameters by way of a table: DuckDB makes a Python object of each value of such a relation, 0.6 µs each.
+    """
+    if parameters:
+        db.execute(f"create or replace temp table asked_for as {sql}", list(parameters))
+        sql = "from asked_for"
     try:
-        return pl.DataFrame(db.sql(sql, params=list(parameters)))
+        return pl.DataFrame(db.sql(sql))
     except pl.exceptions.ComputeError as error:
         raise duckdb.Error(str(error)) from error
+
+
+@contextmanager
+def rows_in_place(db: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Row ids stay what they are meanwhile: a checkpoint, after others of this process wrote, closes gaps of rows."""
+    (name,) = db.execute("select current_database()").fetchone() or ("",)
+    with db.cursor() as other:
+        other.execute(f"use {name}; begin; from crawl_cells limit 1")
+        yield
 
 
 def near(keys: Iterable[int]) -> str:

@@ -20,34 +20,18 @@ import polars as pl
 from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.store.accounts import AHEAD, CrawlAccount
-from geopin_assets.store.database import SQL, frame, near
+from geopin_assets.store.database import SQL, frame, near, rows_in_place
 from geopin_assets.store.keys import add_keys, keep_keys, keys_of
+from geopin_assets.store.merge_report import REPORT_SCHEMA, MergeReport, one_row_per_cell, report
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
 from geopin_assets.store.thinning import decide, thinned_m
 
+_DECIDE, _WRITE = (SQL / "merge.sql").read_text().split("-- write\n")
 BATCH_CAPTURES, FILES_CAPTURES = 250_000, 50_000
 """Captures that are merged, and written to files of their cells, at a time."""
 _FEW = 200
 _COLUMNS = {name: dtype for name, dtype in RAW_SCHEMA.items() if name != "payload"}
-REPORT_SCHEMA = pl.Schema(
-    {
-        **{"cell_id": pl.String(), "captures": pl.Int64(), "sources": pl.Int64(), "data_version": pl.String()},
-        **{"inserted": pl.Int64(), "updated": pl.Int64(), "removed": pl.Int64(), "is_asked": pl.Boolean()},
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class MergeReport:
-    """What one merge did. `cells`: REPORT_SCHEMA, those asked for, then others that captures came from or went to."""
-
-    cells: pl.DataFrame
-    duplicates: int
-    unreadable: dict[str, str]
-    """cell_id -> why a raw file there could not be read; its captures of earlier merges stay."""
-
-
 _Damaged = dict[tuple[str, str], GeoPinError]
 """(source, cell_id) -> why its file cannot be read: damage, or a disk that does not give it."""
 
@@ -72,20 +56,24 @@ def merge_cells(
 
     What a clock that was ahead had removed was removed now: or it would be a loss of this week for a year.
     """
-    db.execute("set disabled_optimizers = 'join_filter_pushdown'")  # down to `rows` they would be pyarrow's
     keep_keys(db)
     db.execute("update removed_captures set removed_at = $1 where removed_at > $2", [now, now + AHEAD])
     cells, damaged = _cells(db, cell_ids, raw)
     reports, duplicates, was_m = [REPORT_SCHEMA.to_frame()], 0, thinned_m(db)
     for some in pages(list(cells), {cell.cell_id: cell.captures for cell in cells.values()}, BATCH_CAPTURES):
         batch = [cells[cell_id] for cell_id in some]
-        db.begin()
-        duplicates += _merge_batch(db, batch, raw, now, damaged)
+        with rows_in_place(db):
+            is_any = _decide_batch(db, batch, raw, now, damaged)
+            db.begin()
+            if is_any:
+                _execute(db, _WRITE, now)
+                add_keys(db, "added")
+                duplicates += db.execute(_DUPLICATES).fetchall()[0][0]
         others = _changed_elsewhere(db, batch)
         if thin_m or was_m:
             decide(db, [cell.key for cell in batch if cell.newer] + [cell.key for cell in others], thin_m)
             batch = [replace(cell, is_known=True) for cell in batch]
-        reports.append(_report(db, batch, others))
+        reports.append(report(db, batch, others))
         db.execute(_UNWRITTEN)
         db.commit()
     if thin_m != was_m:
@@ -94,7 +82,7 @@ def merge_cells(
         if isinstance(error, DamagedFileError):
             raw.objects.set_aside(raw.key(source, cell_id))
     unreadable = {cell_id: str(error) for (_, cell_id), error in damaged.items()}
-    return MergeReport(_one_row_per_cell(pl.concat(reports)), duplicates, unreadable)
+    return MergeReport(one_row_per_cell(pl.concat(reports)), duplicates, unreadable)
 
 
 def _thin_everywhere(db: duckdb.DuckDBPyConnection, thin_m: float) -> Iterator[pl.DataFrame]:
@@ -106,7 +94,7 @@ def _thin_everywhere(db: duckdb.DuckDBPyConnection, thin_m: float) -> Iterator[p
         db.begin()
         decide(db, [cell.key for cell in cells], thin_m)
         _forget_changes(db)
-        yield _report(db, (), cells)
+        yield report(db, (), cells)
         db.commit()
     db.begin()
     db.execute("delete from thinning")
@@ -131,9 +119,10 @@ def unwritten_cells(db: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pl.Dat
     ).fetchall()
     cells = {cell_id: (key, set(complete or ())) for cell_id, key, complete, _ in rows}
     for some in pages(list(cells), {cell_id: captures for cell_id, *_, captures in rows}, FILES_CAPTURES):
-        is_one = f"{near(cells[cell_id][0] for cell_id in some)} and cell_id in (select unnest(?::varchar[]))"
-        held = f"select {', '.join(CAPTURE_COLUMNS)} from captures where {is_one} order by cell_id, capture_id"  # noqa: S608
-        captures = frame(db, held, [some]).cast(pl.Schema(CATALOG_SCHEMA))
+        db.register("told", pl.DataFrame({"cell_id": some}))
+        which = f"captures semi join told using (cell_id) where {near(cells[cell_id][0] for cell_id in some)}"
+        held = frame(db, f"select {', '.join(CAPTURE_COLUMNS)} from {which}").cast(pl.Schema(CATALOG_SCHEMA))  # noqa: S608
+        captures = held.sort("cell_id", "capture_id")  # DuckDB sorts so much text for three times the CPU
         of_cell = captures.partition_by("cell_id", as_dict=True)
         yield from ((cell_id, of_cell.get((cell_id,), captures.clear()), cells[cell_id][1]) for cell_id in some)
 
@@ -194,10 +183,10 @@ def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore
     return cells, damaged
 
 
-def _merge_batch(
+def _decide_batch(
     db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell], raw: RawStore, now: datetime, damaged: _Damaged
-) -> int:
-    """Returns how many rows of the files were duplicates."""
+) -> bool:
+    """Fill all tables that the second part of `merge.sql` writes from; False where there is nothing to merge."""
     _forget_changes(db)
     rows, accounts, files = [pl.DataFrame(schema=_COLUMNS | {"cell_key": pl.UInt32()})], [], []
     newer = [(cell, noted.source, merged) for cell in batch for noted, merged in cell.newer]
@@ -216,19 +205,20 @@ def _merge_batch(
     db.register("file_rows", pl.DataFrame(files, _FILES, orient="row"))
     db.execute("create or replace temp table files as from file_rows")
     if not files:
-        return 0
-    db.register("rows", pl.concat(rows).with_row_index("nth").to_arrow(compat_level=pl.CompatLevel.newest()))
+        return False
+    together = pl.concat(rows, rechunk=True)
+    _register(db, "rows", together.with_row_index("nth"))
     db.register("accounts", pl.DataFrame(accounts, infer_schema_length=None))
     _hold(db, [cell for cell in batch if cell.is_known])
-    before, after = (SQL / "merge.sql").read_text().split("-- fill elsewhere\n")
-    _execute(db, before, now)
-    _fetch_elsewhere(db)
-    _execute(db, after, now)
-    add_keys(db, "added")
-    ((duplicates,),) = db.execute(
-        "select (select count(*) from doubled) + (select count(*) from sights where is_incoming and place > 1)"
-    ).fetchall()
-    return int(duplicates)
+    first, *parts = _DECIDE.split("-- fill ")
+    _execute(db, first, now)
+    for name, _, sql in (part.partition("\n") for part in parts):
+        if name == "elsewhere":
+            _fetch_elsewhere(db)
+        else:
+            _register(db, name, _picked(together, frame(db, _PICKED[name])))
+        _execute(db, sql, now)
+    return True
 
 
 def _read(raw: RawStore, source: str, cell_id: str) -> tuple[CrawlAccount, pl.DataFrame] | GeoPinError:
@@ -262,30 +252,20 @@ select c.* replace (
        c.rowid as row_id, c.seen_in as noted_in
 from captures c left join crawl_cells k on k.source = c.source and k.cell_id = c.cell_id
 where c.rowid {which}"""
-_AFTER = "insert into after select cell_id, source, md5_number(capture_id || row_hash{more}) from {table}"
-_REASON = " || coalesce(not_indexed_because, '')"
+_PICKED = {
+    "several": "select nth, id_key, row_hash from incoming semi join contested using (capture_id) order by nth",
+    "chosen": """
+        select i.nth, i.id_key, i.row_hash, coalesce(c.first_seen_at, b.first_seen_at, i.seen_at) as first_seen_at
+        from incoming i left join changes c on c.capture_id = i.capture_id
+        left join back b on b.capture_id = i.capture_id where i.nth is not null order by nth""",
+}
+_DUPLICATES = """select (select count(*) from doubled)
+    + (select count(*) from sights where is_incoming and place > 1)"""
 _UNWRITTEN = """insert into unwritten_cells
 select cell_id from incoming anti join changes using (capture_id)
 union select from_cell from changes where action <> 'SEEN'
 union select to_cell from changes where action <> 'SEEN' and to_cell is not null
 union select cell_id from files where is_new or (was_complete = 0 and complete_number is not null)"""
-_REPORT = """
-select k.cell_id, coalesce(n.captures, 0) as captures, coalesce(n.sources, 0) as sources,
-       coalesce(n.version, 'empty') as data_version, coalesce(c.inserted, 0) as inserted,
-       coalesce(c.updated, 0) as updated, coalesce(c.removed, 0) as removed, k.is_asked
-from reported k left join (
-    select cell_id, count(*) as captures, count(distinct source) as sources, md5(bit_xor(content)::varchar) as version
-    from after group by cell_id) n using (cell_id)
-left join (
-    select cell_id, sum(inserted) as inserted, sum(updated) as updated, sum(removed) as removed
-    from (
-        select cell_id, count(*) as inserted, 0 as updated, 0 as removed
-        from incoming anti join changes using (capture_id) group by cell_id
-        union all
-        select case when action = 'REMOVE' then from_cell else to_cell end, 0, count(*) filter (action = 'UPDATE'),
-               count(*) filter (action = 'REMOVE')
-        from changes group by 1) group by cell_id) c using (cell_id)
-"""
 
 
 def _forget_changes(db: duckdb.DuckDBPyConnection) -> None:
@@ -324,6 +304,16 @@ def _fetch_elsewhere(db: duckdb.DuckDBPyConnection) -> None:
         db.execute(_ELSEWHERE.format(which="in (select row_id from found)"))
 
 
+def _register(db: duckdb.DuckDBPyConnection, name: str, rows: pl.DataFrame) -> None:
+    db.register(name, rows.to_arrow(compat_level=pl.CompatLevel.newest()))
+
+
+def _picked(rows: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
+    """Some of the rows, or all, with what the catalog says of them; `places`: in order."""
+    some = rows if places.height == rows.height else rows[places["nth"]]
+    return some.hstack(places.drop("nth"))
+
+
 def _execute(db: duckdb.DuckDBPyConnection, sql: str, now: datetime) -> None:
     for statement in db.extract_statements(sql):
         db.execute(statement, {"now": now} if "now" in statement.named_parameters else None)
@@ -339,29 +329,3 @@ def _changed_elsewhere(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) ->
             union select to_cell from changes where action <> 'SEEN')"""
     ).fetchall()
     return [_Cell(cell_id, key, is_known=True) for cell_id, key in changed if cell_id and cell_id not in asked]
-
-
-def _report(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell], others: Sequence[_Cell]) -> pl.DataFrame:
-    """REPORT_SCHEMA of the cells of a batch, and of others that it changed."""
-    db.execute("create or replace temp table after (cell_id varchar, source varchar, content uhugeint)")
-    for table, more, cells in (
-        ("captures", _REASON, [cell for cell in (*batch, *others) if cell.is_known]),
-        ("incoming", "", [cell for cell in batch if not cell.is_known]),
-    ):
-        if cells:
-            db.register("told", pl.DataFrame({"cell_id": [cell.cell_id for cell in cells]}))
-            is_near = near(cell.key for cell in cells) if more else "true"
-            db.execute(f"{_AFTER.format(table=table, more=more)} semi join told using (cell_id) where {is_near}")
-    reported = [(cell.cell_id, True) for cell in batch] + [(cell.cell_id, False) for cell in others]
-    db.register("reported", pl.DataFrame(reported, {"cell_id": pl.String, "is_asked": pl.Boolean}, orient="row"))
-    return frame(db, _REPORT).cast(REPORT_SCHEMA)
-
-
-def _one_row_per_cell(reports: pl.DataFrame) -> pl.DataFrame:
-    """A cell that a later batch changed too is as that left it; its changes are those of both."""
-    summed = reports.group_by("cell_id", maintain_order=True).agg(
-        pl.col("captures", "sources", "data_version").last(),
-        pl.col("inserted", "updated", "removed").sum(),
-        pl.col("is_asked").any(),
-    )
-    return summed.sort(pl.col("is_asked"), "cell_id", descending=[True, False]).select(REPORT_SCHEMA.names())

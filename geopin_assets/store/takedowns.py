@@ -13,13 +13,14 @@ removes the rest.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
 import polars as pl
 
-from geopin_assets.files.journal import Journal, Line, Lines, check_of, encode, parse
+from geopin_assets.files.journal import Journal, Line, Lines, check_of, encode, found, parse
 from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
 
 TAKEDOWNS = "takedowns.jsonl"
@@ -86,8 +87,8 @@ class Takedowns:
 
     def mend(self) -> Mended | None:
         """Set damaged files aside and make them whole from what can be read of all; None if none was damaged."""
-        copied = [(copy, parse(_content(copy))) for copy in self._copies()]
-        bad = len(parse(self._journal.content()).bad) + sum(len(lines.bad) for _, lines in copied)
+        copied = [(copy, found(partial(_content, copy))) for copy in self._copies()]
+        bad = len(found(self._journal.content).bad) + sum(len(lines.bad) for _, lines in copied)
         if not bad:
             return None
         sound = [line for _, lines in copied for line in lines.lines]

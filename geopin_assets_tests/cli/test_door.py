@@ -1,7 +1,9 @@
 """The front door over real sockets: who gets through to what is behind it, and who does not."""
 
 import base64
+import contextlib
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +46,7 @@ class Behind:
         self.app = Door(Starlette(routes=routes), reports(open_store(folder)), Starlette(), addresses, token)
 
     async def _http(self, request: Request) -> PlainTextResponse:
+        await request.body()
         self.reached.append(f"{request.method} {request.url.path}")
         return PlainTextResponse("through", headers={"X-Content-Type-Options": "sniff"})
 
@@ -98,6 +101,27 @@ def test_a_picture_tag_on_any_page_reaches_nothing(behind: Behind) -> None:
     assert behind.status("GET", "/%67raphql?query=mutation") == 405
     assert behind.status("GET", MUTATION, Accept="text/html") == 405
     assert behind.status("HEAD", MUTATION) == 405
+    for path in ("//graphql", "/./graphql", "/x/../graphql", "/GraphQL", "/graphql%20", "/graphql%2f"):
+        assert behind.status("GET", f"{path}?query=mutation") == 405, path
+    for path in (
+        "/graphql%0A",
+        "/graphql%00",
+        "/graphql%0d",
+        "/graphql%E2%80%A8",
+    ):  # routes that end in $ take the first
+        assert behind.status("GET", f"{path}?query=mutation") == 400, path
+    assert behind.reached == []
+
+
+def test_whoever_sends_without_end_is_cut_off(behind: Behind) -> None:
+    with socket.create_connection((HOST, behind.port)) as connection:
+        head = f"POST /graphql HTTP/1.1\r\nHost: {HOST}:{behind.port}\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        chunk = b"%x\r\n%s\r\n" % (2**20, b" " * 2**20)
+        with contextlib.suppress(OSError):
+            for _ in range(32):
+                connection.sendall(chunk)
+            assert b" 200 " not in connection.recv(1024)
     assert behind.reached == []
 
 
@@ -149,6 +173,8 @@ def test_requests_that_another_site_makes_in_this_browser_reach_nothing_but_a_li
     for site in ("cross-site", "same-site"):
         assert behind.status("GET", "/logs/x", Sec_Fetch_Site=site, Sec_Fetch_Mode="no-cors") == 403
         assert behind.status("GET", "/", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate", Sec_Fetch_Dest="iframe") == 403
+        form = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        assert behind.ask("POST", "/graphql", JSON | form)[0] == 403
     assert behind.reached == []
     link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
     assert behind.status("GET", "/runs", **link) == 200

@@ -7,8 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from geopin_assets.cli.takedown import meant_by
+from geopin_assets.files.object_store import open_store
 from geopin_assets.store.catalog import Catalog
+from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.cli.typed import Ended, Geopin, Place, command_in, complaint
+from geopin_assets_tests.factories import capture, crawl
 from geopin_assets_tests.platform import CELLS
 
 HERE, _ = CELLS
@@ -83,6 +87,23 @@ def test_a_published_capture_is_taken_down_everywhere_and_the_next_run_leaves_it
     assert ran.returncode == 0
     assert "1 taken_down" in ran.stdout
     assert catalog.ids().to_list() == before[1:]
+
+
+def test_an_id_that_is_another_ones_but_for_its_spelling_is_doubted(tmp_path: Path) -> None:
+    raw, catalog = RawStore(open_store(tmp_path / "raw")), Catalog(tmp_path / "catalog.duckdb")
+    assert meant_by(["panoramax:Ab/c"], catalog) == {}
+    crawl(raw, HERE, [capture("Ab/c"), capture("7")])
+    catalog.merge([HERE], raw)
+    asked = [
+        "panoramax:AB/C",
+        "panoramax:Ab%2Fc",
+        "panoramax:ab/c/11",
+        "PANORAMAX:Ab/c",
+        "panoramax:7/00",
+        "panoramax:8",
+    ]
+    known = [*["panoramax:Ab/c"] * 4, "panoramax:7"]
+    assert meant_by(asked, catalog) == dict(zip(asked[:5], known, strict=True))
 
 
 def test_a_damaged_list_is_said_stops_and_is_mended(geopin: Geopin, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -134,6 +135,20 @@ def test_nothing_outlives_a_terminal_that_was_closed_or_a_process_that_was_kille
             ui.send_signal(ending)
             ui.wait(240)
             await_end(home)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGKILL])
+def test_it_hears_that_its_make_alone_was_told_to_hang_up_or_killed(how: signal.Signals, tmp_path: Path) -> None:
+    lines = ("import time", "from geopin_assets.cli.ui import Starter", "starter = Starter()", "print(1, flush=True)")
+    waiting = "while not starter.has_gone(): time.sleep(0.01)"
+    (tmp_path / "x.py").write_text("\n".join((*lines, waiting, "print(2, flush=True)")))
+    (tmp_path / "Makefile").write_text(f"ui:\n\t@{sys.executable} x.py\n")
+    make = subprocess.Popen(["make", "ui"], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert make.stdout and make.stdout.readline() == b"1\n"
+    make.send_signal(how)
+    assert make.stdout.readline() == b"2\n"
+    make.communicate()
 
 
 def saying(*lines: str, code: int) -> "subprocess.Popen[str]":

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from geopin_assets.embedding.plan import FAILURE_SCHEMA, CellTask, OpenCell
 from geopin_assets.embedding.protocol import CaptureImage
 from geopin_assets.embedding.vectors import HELD_SCHEMA, vector_rows
 from geopin_assets.errors import DamagedFileError, EvidenceError, StaleCatalogError, StaleLedgerError
+from geopin_assets.index.ledger import REMEMBERED
 from geopin_assets.index.publish import publish_each, publish_vectors
 from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget
@@ -220,6 +222,25 @@ def test_more_than_a_share_is_deleted_only_when_somebody_asks(place: Installatio
     assert len(held(place)) == 6
     publish(place, max_removals=3)
     assert held(place) == {f"panoramax:{n}" for n in NUMBERS[3:]}
+
+
+def test_many_small_runs_do_not_delete_what_one_must_not(place: Installation) -> None:
+    place.set(GEOPIN_REMOVAL_FLOOR="0", GEOPIN_MAX_REMOVAL_SHARE="0.4")
+    for day, left in enumerate(("12", "2"), start=1):
+        crawl(place.storage.raw(), HERE, [capture(n) for n in left], crawled_at=DAY_2 + timedelta(days=day))
+        merge(place)
+        publish(place, HERE)
+    crawl(place.storage.raw(), HERE, [], crawled_at=DAY_3 + timedelta(days=day))
+    merge(place)
+    with pytest.raises(EvidenceError, match="1 of 4 would be deleted, 2 were within a week, and at most 1 "):
+        publish(place, HERE)
+    assert held(place) == {f"panoramax:{n}" for n in NUMBERS[2:]}
+    publish(place, HERE, max_removals=1)
+    assert held(place) == {f"panoramax:{n}" for n in NUMBERS[3:]}
+    ledger, key = place.search_index.ledger(), RowTarget(place.rows, TABLES["captures"]).key
+    assert ledger.removals(key, NOW) == 2, "what was asked for does not count"
+    assert ledger.removals(key, NOW + REMEMBERED + timedelta(seconds=1)) == 0
+    assert ledger.removals(key, NOW - timedelta(seconds=1)) == 0, "a clock that was ahead holds nobody up"
 
 
 def test_a_floor_lets_small_installations_change(place: Installation) -> None:

@@ -32,7 +32,7 @@ NAMES = ("panoramax", "flickr")
 PER_PAGE, MOST = 7, 40
 OPEN, CLOSED = ("CC-BY-SA-4.0", "CC-BY-4.0", "CC0-1.0"), "CC-BY-NC-4.0"
 CHANGES = ("nothing", "vanish", "halve", "double", "move", "license", "new image", "come back")
-DEEDS = ("honest", "honest", "fails", "ends early", "shifts", "repeats")
+DEEDS = ("honest", "honest", "fails", "ends early", "shifts", "repeats", "is blank")
 PANORAMAS, MISSING, SLOW = 0.1, 0.06, 0.12
 """Parts of all captures, of all images, and of the images of a week."""
 
@@ -160,6 +160,8 @@ class Lying(Source):
             )
 
     def _fetch(self, where: Cell, box: Bbox, report: CrawlReport) -> list[Shown]:
+        if self._deed == "is blank" and not report.reading:
+            return []
         found: dict[str, Shown] = {}
         offset, size = 0, page_size(PER_PAGE, report)
         while True:
@@ -167,7 +169,7 @@ class Lying(Source):
                 raise TransientError("503")
             here = [one for _, one in sorted(self._world.in_cell(self.name, where.cell_id).items())]
             if offset:
-                with next_page(report):
+                with next_page():
                     page = here[offset : offset + size]
             else:
                 page = here[:size]

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,43 @@ def test_a_byte_that_flipped_is_an_error_and_never_a_shorter_list(place: int, fl
     spoiled[place] ^= flipped
     with pytest.raises(DamagedFileError, match=r"list: . of its lines cannot be read \(line [12].*mend it"):
         parse(bytes(spoiled)).sound("list", "mend it")
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        encode(FIRST).replace(b"\n", b"\r"),
+        bytes(len(encode(FIRST))),
+        encode(FIRST).decode().encode("utf-16"),
+        b"\xef\xbb\xbf" + encode(FIRST),
+        encode(FIRST) + b"\n",
+        encode(FIRST) + b"<html>",
+        encode(FIRST) + b"{\t",
+        encode(FIRST)[:-9] + b"\n",
+    ],
+)
+def test_what_no_append_can_have_left_is_damage_and_no_torn_line(spoiled: bytes) -> None:
+    with pytest.raises(DamagedFileError):
+        parse(spoiled).sound("list")
+
+
+@pytest.mark.parametrize("end", [b"\0" * 100, b'{"n": 2, "sa\0\0\0', b'{"n": 2, "said": "st'])
+def test_zeros_where_a_disk_lost_power_are_a_torn_line(end: bytes) -> None:
+    assert parse(encode(FIRST) + end).sound("list") == FIRST
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+def test_something_else_in_its_place_is_damage_that_hangs_nobody(
+    make: Callable[[Path], None], journal: Journal
+) -> None:
+    journal.append(FIRST)
+    journal.path.unlink()
+    make(journal.path)
+    for act in (journal.read, lambda: journal.append(FIRST)):
+        with pytest.raises(DamagedFileError, match=r"not a plain file\. mend it"):
+            act()
+    place = journal.mend(lambda sound: FIRST)
+    assert place and os.path.lexists(place) and journal.read() == FIRST
 
 
 def test_a_damaged_file_takes_no_lines_until_it_is_mended(journal: Journal) -> None:

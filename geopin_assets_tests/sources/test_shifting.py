@@ -105,6 +105,18 @@ def test_whatever_goes_and_comes(name: str, seed: int, crawled: Crawled):
     crawled(name, between)
 
 
+@every_paged
+@pytest.mark.parametrize("left", [0, 2])
+def test_a_first_answer_that_knows_of_little_is_not_believed(name: str, left: int, crawled: Crawled):
+    """As of a server whose index is just being made anew: no page after it, and a count that matches."""
+
+    def between(shown: Shifting, cut: int) -> None:
+        shown.records = BEFORE[: left if cut == 0 else None]
+
+    crawl, _ = crawled(name, between)
+    assert isinstance(crawl, CellCrawl) and crawl.report.is_complete and len(crawl.captures) == len(BEFORE)
+
+
 @pytest.mark.parametrize("name", ["amsterdam"])
 def test_a_last_page_that_vanishes_is_no_failure_of_the_cell(name: str, crawled: Crawled):
     def between(shown: Shifting, cut: int) -> None:

@@ -82,7 +82,7 @@ class Europeana(Source):
         records, keys, known = page.records, set(map(fields.record_key, page.records)), 0
         while page.next_cursor is not None and len(keys) > known:  # a cursor that leads back would never end
             known = len(keys)
-            with next_page(report):
+            with next_page():
                 page = parse_page(self._ask(box, page.next_cursor, report))
             records = records + page.records
             keys |= set(map(fields.record_key, page.records))

@@ -40,6 +40,7 @@ FIRST_UPLOAD_S = int(fields.EARLIEST.timestamp())  # Flickr opened in February 2
 _AHEAD_S = 86_400  # clocks differ, and today's uploads count
 UNTIL_S = 1_893_456_000
 """2030: a clock that is years behind hides no photo, which would be taken for gone."""
+MOST_OF_HALVES = 1.5
 TOTAL_SLACK = 0.02  # Flickr's totals also count photos that no page shows
 
 
@@ -112,15 +113,15 @@ class Flickr(Source):
 
     def _fetch_block(self, box: Bbox, report: CrawlReport) -> list[Any]:
         span = Span(FIRST_UPLOAD_S, max(UNTIL_S, int(self._now().timestamp()) + _AHEAD_S))
-        return list(self._fetch_span(box, span, report).values())
+        return list(self._fetch_span(box, span, report)[0].values())
 
-    def _fetch_span(self, box: Bbox, span: Span, report: CrawlReport) -> dict[str, Any]:
-        """Photos uploaded in a span, by key. What one query cannot give for certain is asked in halves."""
+    def _fetch_span(self, box: Bbox, span: Span, report: CrawlReport) -> tuple[dict[str, Any], int]:
+        """(photos of a span by key, their total). What one query cannot give for certain is asked in halves."""
         records: dict[str, Any] = {}
         for _ in range(2):
             found, page = read_again(lambda: self._fetch_pages(box, span, report))
             if len(found) == page.total:
-                return found
+                return found, page.total
             records |= found
             if self._is_too_much(page, span):
                 break
@@ -128,26 +129,35 @@ class Flickr(Source):
             is_one_page = page.pages <= 1 and 0 < page.total - len(found) <= PER_PAGE
             if is_one_page or _is_nearly(len(found), page.total):
                 report.is_doubtful = True  # all pages were read, twice: kept, but nothing is taken for gone
-                return records
+                return records, page.total
         if page.total <= self._divide_above and page.pages <= 1:
             raise TransientError(f"{self.name}: {len(found)} photos where the total says {page.total}, in {box}")
         if not span.is_one_second:
             report.splits += 1
-            report.is_in_parts = True
-            for half in span.halves():
-                records |= self._fetch_span(box, half, report)
+            records |= self._fetch_halves(box, span, page.total, report)
         if _is_nearly(len(records), page.total):
             report.is_doubtful = True
         elif len(records) < page.total:
             report.miss(box)
-        return records
+        return records, page.total
+
+    def _fetch_halves(self, box: Bbox, span: Span, total: int, report: CrawlReport) -> dict[str, Any]:
+        """Photos of a span by way of its halves.
+
+        Raises TransientError where those do not make up the whole: a server that no longer heeds the time of upload, or
+        counts just anything, would be asked for every second since 2004.
+        """
+        (first, early), (second, late) = [self._fetch_span(box, half, report) for half in span.halves()]
+        if early + late > MOST_OF_HALVES * total:
+            raise TransientError(f"{self.name}: {early} and {late} photos in the halves of {total}, in {box}")
+        return first | second
 
     def _fetch_pages(self, box: Bbox, span: Span, report: CrawlReport) -> tuple[dict[str, Any], Page]:
         """(photos by key, the last page read). Stops at the first page of a span that will be divided."""
         records: dict[str, Any] = {}
         number = 1
         while True:
-            with next_page(report) if number > 1 else nullcontext():
+            with next_page() if number > 1 else nullcontext():
                 page = parse_page(self._ask(self._search(box, span, number, report), report))
             known = len(records)
             records |= {fields.record_key(record): record for record in page.records}

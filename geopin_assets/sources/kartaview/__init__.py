@@ -111,7 +111,7 @@ class KartaView(Source):
         for number in range(2, MAX_PAGES + 1):
             if not page.photos or len(photos) >= page.total:
                 return photos, page.total
-            with next_page(report):
+            with next_page():
                 page = self._fetch_page(box, number, report)
             photos += page.photos
         raise PayloadError(f"{self.name}: pages without end in {box}")

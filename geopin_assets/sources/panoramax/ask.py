@@ -98,7 +98,8 @@ class Instance:
     ) -> list[Any]:
         """Ids from tiles, then features by id. Nothing, which proves nothing, where the server does not give both."""
         try:
-            shown = [picture for tile in tiles for picture in parse_pictures(tile, self._tiles.get(tile, report))]
+            anew = report.reading > 0  # what was kept would only say the same again
+            shown = [p for tile in tiles for p in parse_pictures(tile, self._tiles.get(tile, report, anew=anew))]
             pictures = {picture.id: picture for picture in shown if _is_near(picture, box)}
             kept = [p.id for p in pictures.values() if not p.collections or p.collections - removed()]
             found, gone = self._details.fetch(kept, report)

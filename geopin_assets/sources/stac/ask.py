@@ -172,7 +172,7 @@ class Api:
             if (following := stac_items.next_page(page, address)) is None:
                 return
             address = self._own(following.url)
-            with next_page(report):
+            with next_page():
                 if following.body is None:
                     page = self._get(address, {}, how, report)
                 else:

@@ -70,6 +70,19 @@ def test_a_total_that_never_fits_fails_the_cell_and_can_be_tried_later(total: in
         crawl_cell(source_on(lambda params: page(photos(3), total)), CELL)
 
 
+@pytest.mark.parametrize("total", [10_000, 10**9])
+def test_a_total_that_does_not_follow_the_time_of_upload_is_not_looked_for_second_by_second(total: int):
+    asked: list[Params] = []
+
+    def search(params: Params) -> Any:
+        asked.append(params)
+        return page(photos(3), total, 40)
+
+    with pytest.raises(TransientError, match=f"flickr: {total} and {total} photos in the halves of {total}"):
+        crawl_cell(source_on(search), CELL)
+    assert len(asked) < 200
+
+
 @pytest.mark.parametrize(("found", "total"), [(3, 4), (3, 5), (99, 100), (97, 100), (8, 10), (0, 2), (1, 200)])
 def test_a_total_that_is_too_high_fails_nothing_and_removes_nothing(found: int, total: int):
     asked: list[Params] = []
