@@ -86,6 +86,7 @@ class Chatter:
     def __init__(self, dagster: "subprocess.Popen[str]", log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._dagster, self._log, self._last = dagster, log, deque[str](maxlen=_LAST_LINES)
+        self._starter = Starter()
         self._file = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8")
         self._reader = threading.Thread(target=self._read, name="ui log", daemon=True)
         self._reader.start()
@@ -93,6 +94,8 @@ class Chatter:
     def wait(self) -> int:
         """The exit code of the processes, with their last words if that is not 0."""
         while (code := self._dagster.poll()) is None:
+            if self._starter.has_gone():
+                raise KeyboardInterrupt
             time.sleep(_LOOK_S)
         self._reader.join(5)
         if code:
@@ -111,6 +114,29 @@ class Chatter:
         self._file.emit(logging.LogRecord("dagster", logging.INFO, "", 0, text, None, None))
         if _MATTERS.search(text) and not self.is_stopping:
             console.print(f"{text}   (more in {self._log})")
+
+
+class Starter:
+    """The `make` that started this process, if one did.
+
+    Told to hang up it says nothing to its children and waits for them: it only no longer catches that signal.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getppid() if "MAKELEVEL" in os.environ else None
+        self._did_catch = self._catches()
+
+    def has_gone(self) -> bool:
+        """Whether it was told to, or is not there any more."""
+        return self._pid is not None and (os.getppid() != self._pid or (self._did_catch and not self._catches()))
+
+    def _catches(self) -> bool:
+        """False where the system does not tell."""
+        with suppress(OSError):
+            status = Path(f"/proc/{self._pid}/status").read_text(errors="replace")
+            caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
+            return bool(int(caught, 16) & 1 << signal.SIGHUP - 1)
+        return False
 
 
 @contextmanager
