@@ -1,5 +1,4 @@
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from geopin_assets_tests.files.places import place, postgres_place, postgres_ser
 from geopin_assets_tests.files.stores import object_store, s3_address, s3_bucket
 from geopin_assets_tests.instances import instance_in
 from geopin_assets_tests.platform import Platform, Ran
+from geopin_assets_tests.ports import free_port
 
 __all__ = ["object_store", "place", "postgres_place", "postgres_server", "s3_address", "s3_bucket"]
 pytest_plugins = ["geopin_assets_tests.workers", "geopin_assets_tests.size", "geopin_assets_tests.faults.verdict"]
@@ -22,9 +22,7 @@ load_hypothesis_profile()
 
 @pytest.fixture(scope="session")
 def sandbox_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with running(Settings(data_dir=tmp_path_factory.mktemp("sandbox"), sandbox_port=port)):
         yield port
 

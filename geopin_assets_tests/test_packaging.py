@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tomllib
@@ -16,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from geopin_assets_tests.depth import IS_LONG
+from geopin_assets_tests.ports import free_port
 
 CHECKOUT = Path(__file__).parents[1]
 PACKAGE = CHECKOUT / "geopin_assets"
@@ -34,11 +34,6 @@ def python(*words: str, cwd: Path, **variables: str) -> str:
     run = ended(*words, cwd=cwd, **variables)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -174,7 +174,10 @@ class IndexVersions:
         sql = f"SELECT {_COLUMNS} FROM index_versions WHERE backend = ? ORDER BY model_id, number"  # noqa: S608
         rows = connection.execute(sql, (self._backend,)).fetchall()
         try:
-            return [IndexVersion(*facts, State(state), datetime.fromisoformat(since)) for *facts, state, since in rows]
+            return [
+                IndexVersion(model_id, number, dim, shards, State(state), datetime.fromisoformat(since))
+                for model_id, number, dim, shards, state, since in rows
+            ]
         except (TypeError, ValueError) as error:
             said = (
                 f"{self._path}: a version of the index that is none: {error}. Move it away, and run `geopin reconcile`"

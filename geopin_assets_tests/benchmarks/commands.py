@@ -7,7 +7,6 @@ quiet cores.
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from statistics import median
 
 from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.measure import Cost, cost_of, machine, print_table
+from geopin_assets_tests.ports import free_port
 
 ROUNDS, TARGET_S, DEMO_S = 3, 1.0, 45.0
 LISTINGS = ("sources", "settings", "cells", "status", "plan")
@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser.add_argument("--no-demo", action="store_true")
     options = parser.parse_args(arguments)
     demo: list[Cost] = []
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         if not options.no_demo:
             demo.append(cost_of(lambda: geopin(folder, port, "demo")))

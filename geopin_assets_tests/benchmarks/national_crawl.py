@@ -36,6 +36,7 @@ from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import CellCrawl, crawl_cells
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.benchmarks.tools.figures import Figure
+from geopin_assets_tests.ports import free_port
 from geopin_assets_tests.sources.invented import VARIABLES, Place, Truth
 
 CAPTURES_PER_SOURCE = 20_000
@@ -79,8 +80,7 @@ def serve(port: int, places: list[Place]) -> None:
 @contextmanager
 def served(places: list[Place]) -> Iterator[int]:
     """The port of a server in a process of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     process = get_context("spawn").Process(target=serve, args=(port, places), daemon=True)
     process.start()
     try:

@@ -29,7 +29,8 @@ from geopin_assets.errors import ConfigurationError, PermanentError, TransientEr
 from geopin_assets.regions import region
 from geopin_assets.settings import Settings
 from geopin_assets_tests.cli import town
-from geopin_assets_tests.ui.city import HOST, await_port, free_port
+from geopin_assets_tests.ports import free_port
+from geopin_assets_tests.ui.city import HOST, await_port
 
 PLACE = "nh-velserbroek"
 CELLS = region(PLACE)
@@ -96,7 +97,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             yield Live(home, f"http://{HOST}:{port}", context)
     finally:
         webserver.terminate()
-        webserver.wait(30)
+        webserver.wait(120)
 
 
 def settings(live: Live) -> Settings:

@@ -24,7 +24,8 @@ from geopin_assets.cli.door import Door
 from geopin_assets.cli.reports import reports
 from geopin_assets.files.object_store import open_store
 from geopin_assets.quality.pages import page
-from geopin_assets_tests.ui.city import HOST, await_port, free_port
+from geopin_assets_tests.ports import free_port
+from geopin_assets_tests.ui.city import HOST, await_port
 
 JSON = {"Content-Type": "application/json"}
 PROXY = "https://geopin.example.org"

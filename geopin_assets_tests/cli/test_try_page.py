@@ -20,8 +20,9 @@ from geopin_assets.cli.try_page import MAX_BYTES, try_page
 from geopin_assets.errors import ConfigurationError
 from geopin_assets.locate.location import Location, Place, Reference
 from geopin_assets.locate.report import picture, report
+from geopin_assets_tests.ports import free_port
 from geopin_assets_tests.ui.browser import browser_page, needs_chromium
-from geopin_assets_tests.ui.city import HOST, await_port, free_port
+from geopin_assets_tests.ui.city import HOST, await_port
 
 EVIL = "</script><script>document.title='ran'</script><img src=x onerror=\"document.title='ran'\">"
 MATCH = Reference(
@@ -55,7 +56,7 @@ class Served:
         return FOUND
 
     def post(self, body: bytes, **headers: str) -> tuple[int, bytes]:
-        connection = HTTPConnection(HOST, self.port, timeout=30)
+        connection = HTTPConnection(HOST, self.port, timeout=120)
         connection.request("POST", "/locate", body, {"Content-Type": "application/json"} | headers)
         answer = connection.getresponse()
         found = answer.status, answer.read()

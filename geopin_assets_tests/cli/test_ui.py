@@ -19,7 +19,8 @@ import pytest
 from geopin_assets.cli.ui import Chatter
 from geopin_assets_tests.cli.typed import Place, complaint
 from geopin_assets_tests.depth import some
-from geopin_assets_tests.ui.city import await_port, free_port
+from geopin_assets_tests.ports import free_port
+from geopin_assets_tests.ui.city import await_port
 from geopin_assets_tests.ui.live_dagster import prepare_home
 
 PROC = Path("/proc")
@@ -38,7 +39,7 @@ def processes_of(home: Path) -> list[str]:
 
 
 def status(port: int, path: str) -> int:
-    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("GET", path)
     found = connection.getresponse().status
     connection.close()
@@ -67,7 +68,7 @@ def started(home: Path, port: int, data: Path) -> Iterator[tuple["subprocess.Pop
         ui.kill()
 
 
-def await_end(home: Path, patience_s: float = 30) -> None:
+def await_end(home: Path, patience_s: float = 120) -> None:
     """Return once no process of this home is left."""
     deadline_s = time.monotonic() + patience_s
     while left := processes_of(home):
@@ -80,7 +81,7 @@ def wiped(port: int, method: str, **headers: str) -> int:
     query = (
         'mutation { wipeAssets(assetPartitionRanges: [{assetKey: {path: ["catalog", "captures"]}}]) { __typename } }'
     )
-    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
     path = "/graphql" if method == "POST" else f"/graphql?{urlencode({'query': query})}"
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, json.dumps({"query": query}) if method == "POST" else None, given)
@@ -117,7 +118,7 @@ def test_stopping_the_ui_leaves_no_process_behind(tmp_path: Path) -> None:
         assert f"{home} is served already: geopin ui is held by process {ui.pid} " in second.stderr
 
         ui.send_signal(signal.SIGINT)
-        assert ui.wait(60) == 0
+        assert ui.wait(240) == 0
         await_end(home)  # Python's own tracker of resources hears of it a moment later
     printed = (home / "printed.txt").read_text()
     assert "dagster" not in "".join(printed.splitlines(keepends=True)[2:]), "chatter belongs to the log"
@@ -132,7 +133,7 @@ def test_nothing_outlives_a_terminal_that_was_closed_or_a_process_that_was_kille
         with started(home, port, tmp_path / "data") as (ui, said):
             assert any("ready" in line for line in said), said
             ui.send_signal(ending)
-            ui.wait(60)
+            ui.wait(240)
             await_end(home)
 
 

@@ -16,7 +16,7 @@ from geopin_assets_tests.embedding.model.test_choosing import save
 from geopin_assets_tests.embedding.pictures import encoded, smooth
 from geopin_assets_tests.factories import capture, crawl
 from geopin_assets_tests.platform import CELLS, Installation
-from geopin_assets_tests.ui.city import free_port
+from geopin_assets_tests.ports import free_port
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from geopin_assets_tests.cloudflare import CloudflareEmulator, CloudflareFault, 
 from geopin_assets_tests.cloudflare.faults import D1_RETRY, D1_TOO_MUCH
 from geopin_assets_tests.cloudflare.transport import Account, CloudflareTransport
 from geopin_assets_tests.index.frames import Clock
-from geopin_assets_tests.sandbox.test_server import free_port
+from geopin_assets_tests.ports import free_port
 from geopin_assets_tests.sandbox.transport import asgi_client
 
 INDEXES = "vectorize/v2/indexes"
@@ -292,11 +292,11 @@ def test_over_a_socket_everything_is_as_without_and_stays_when_the_sandbox_start
         sql = {"sql": "CREATE TABLE t (a); INSERT INTO t VALUES (?1)", "params": ["é"]}
         assert client.post(f"d1/database/{id_}/query", json=sql).json()["success"] is True
         client.post(f"{INDEX}/upsert", content=vector("1"), headers=NDJSON).raise_for_status()
-        for kind, error in (("hang", httpx.ReadTimeout), ("reset", httpx.RemoteProtocolError)):
+        for kind, error, within_s in (("hang", httpx.ReadTimeout, 2), ("reset", httpx.RemoteProtocolError, 60)):
             fault = {"source": "cloudflare", "kind": kind, "committed": True, "path": "*/upsert", "times": 1}
             client.post(f"{url}/faults", json=fault).raise_for_status()
             with pytest.raises(error):
-                client.post(f"{INDEX}/upsert", content=vector(kind), headers=NDJSON, timeout=2)
+                client.post(f"{INDEX}/upsert", content=vector(kind), headers=NDJSON, timeout=within_s)
     with running(settings) as url, over_socket(url) as client:
         answer = client.post(f"d1/database/{id_}/query", json={"sql": "SELECT a FROM t"}).json()
         assert answer["result"][0]["results"] == [{"a": "é"}]

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from geopin_assets.settings import Settings
 from geopin_assets_tests.index.workerd import engine_node as engine_node
 from geopin_assets_tests.index.workerd import running
 from geopin_assets_tests.platform import CELLS, Platform
+from geopin_assets_tests.ports import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "cloudflare.md"
 SERVER = Path(__file__).parents[1] / "index" / "worker_server.mjs"
@@ -44,9 +44,7 @@ def everything(store: MetadataStore) -> list[dict[str, Any]]:
 @pytest.fixture
 def published(tmp_path: Path, instance: dg.DagsterInstance) -> Iterator[Platform]:
     """Over an account of its own: what other installations left in one is theirs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (tmp_path / "front-end" / "photos").mkdir(parents=True)
     with stand_ins(Settings(data_dir=tmp_path / "stand-ins", sandbox_port=port)):
         platform = Platform(tmp_path / "front-end", port)

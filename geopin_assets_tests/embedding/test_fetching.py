@@ -131,9 +131,9 @@ def test_waiting_for_the_memory_is_not_held_against_the_server(server: ImageServ
     async def run() -> bytes | Failure:
         memory = TaskMemory(len(JPEG))
         await memory.take(len(JPEG))
-        async with loopback_fetcher(deadline_s=1.0).session(memory) as one:
+        async with loopback_fetcher(deadline_s=2.0).session(memory) as one:
             waiting = asyncio.create_task(one(server.url("/a.jpg")))
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(2.5)
             assert not waiting.done()
             memory.give_back(len(JPEG))
             return await waiting

@@ -190,12 +190,12 @@ def test_no_host_can_put_an_image_off_for_longer_than_the_longest_back_off(serve
 def test_a_pause_does_not_count_against_the_deadline(server: ImageServer) -> None:
     class RealTime(FakeTime):
         async def sleep(self, seconds: float) -> None:
-            await asyncio.sleep(1.5 if seconds else 0)
+            await asyncio.sleep(2.5 if seconds else 0)
             self.now += seconds
 
     time = RealTime()
     server.routes["/a.jpg"] = first(status(429, retry_after="60"), body(JPEG))
-    fetcher = loopback_fetcher(deadline_s=1.0, clock=time.clock, sleep=time.sleep)
+    fetcher = loopback_fetcher(deadline_s=2.0, clock=time.clock, sleep=time.sleep)
     assert fetch(fetcher, server.url("/a.jpg")) == [JPEG]
 
 

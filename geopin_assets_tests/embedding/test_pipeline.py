@@ -703,7 +703,7 @@ def test_a_cell_over_a_real_socket_survives_every_fault(server: ImageServer, run
         ),
         {"capture_id": "s:outside", "image_url": "http://169.254.169.254/"},
     )
-    fetcher = ImageFetcher(addresses=AddressRule(allow_loopback=True), deadline_s=3, retry_after_s=0)
+    fetcher = ImageFetcher(addresses=AddressRule(allow_loopback=True), deadline_s=5, retry_after_s=0)
     result = run(cell, fetcher=fetcher)
     assert set(result.vectors["capture_id"]) == {"s:good", "s:pano"}
     assert dict(result.failures.select("capture_id", "reason").iter_rows()) == {

@@ -15,6 +15,7 @@ from geopin_assets.embedding.vectors import HELD_SCHEMA, CellVectors, VectorFile
 from geopin_assets.errors import PayloadError
 from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
 from geopin_assets_tests.depth import examples
+from geopin_assets_tests.files.stores import only_a_folder
 
 GONE = "s:gone"
 
@@ -77,6 +78,7 @@ def test_vectors_that_are_not_sound_are_taken_out_too(object_store: ObjectStore)
     assert list(stored_vectors(object_store, [GONE])) == []
 
 
+@only_a_folder
 @pytest.mark.parametrize("content", [b"", b"no parquet"])
 def test_a_damaged_file_may_hold_any_capture_and_nothing_can_be_taken_out_of_it(
     objects: ObjectStore, content: bytes

@@ -11,13 +11,14 @@ import pytest
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.vectors import VectorFiles
 from geopin_assets.files.object_store import open_store
+from geopin_assets_tests.depth import some
 from geopin_assets_tests.embedding.two_workers import CELLS, PER_CELL, tasks
 from geopin_assets_tests.files.processes import end, start
 
 RUN = "from geopin_assets_tests.embedding.two_workers import main; main()"
 
 
-@pytest.mark.parametrize("kind", ["folder", "s3"])
+@pytest.mark.parametrize("kind", some(["s3", "folder"]))
 def test_two_workers_on_the_same_cells_leave_every_vector_once(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -21,6 +21,7 @@ from geopin_assets.embedding.vectors import (
 from geopin_assets.errors import DamagedFileError, PayloadError
 from geopin_assets.files.object_store import ObjectStore, memory_store, open_store
 from geopin_assets_tests.depth import examples
+from geopin_assets_tests.files.stores import only_a_folder
 
 DIM = 4
 
@@ -131,6 +132,7 @@ def spoil(cell: CellVectors, key: str, place: float = 0.5) -> None:
     cell.objects.put(key, bytes(spoiled))
 
 
+@only_a_folder
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.9999])
 def test_a_damaged_file_is_an_error_until_it_is_set_aside(cell: CellVectors, place: float) -> None:
     cell.append(rows([image(f"{n:04d}") for n in range(500)]))
@@ -146,6 +148,7 @@ def test_a_damaged_file_is_an_error_until_it_is_set_aside(cell: CellVectors, pla
     assert cell.read()["capture_id"].to_list() == ["s:a"] and len(cell.objects.aside()) == 1
 
 
+@only_a_folder
 def test_of_many_parts_only_the_damaged_one_is_set_aside(cell: CellVectors) -> None:
     for name in "abc":
         cell.append(rows([image(name)]))
@@ -157,6 +160,7 @@ def test_of_many_parts_only_the_damaged_one_is_set_aside(cell: CellVectors) -> N
     assert cell.in_parts()["capture_id"].to_list() == ["s:a", "s:c", "s:d"]
 
 
+@only_a_folder
 @pytest.mark.parametrize("component", [np.nan, np.inf, 0.0, 2.0])
 def test_an_image_with_a_vector_that_is_not_of_unit_length_is_not_held(cell: CellVectors, component: float) -> None:
     """A file that was made elsewhere, or before its writer looked: all views of the image are embedded again."""
@@ -220,6 +224,7 @@ def test_a_part_that_was_not_written_to_its_end_is_not_read(tmp_path: Path) -> N
     assert len(cell.read()) == 2 and not (tmp_path / cell.parts_folder).exists()
 
 
+@only_a_folder
 def test_a_large_cell_is_written_in_row_groups_of_bounded_size(cell: CellVectors) -> None:
     images = [image(f"{n:05d}") for n in range(SPAN_ROWS // 6 + 100)]
     for start in range(0, len(images), 1000):

@@ -165,7 +165,7 @@ def within_budget() -> Iterator[None]:
     _spent_s += process_time() - began_s
 
 
-@pytest.mark.parametrize("number", range(examples(5, 1000)))
+@pytest.mark.parametrize("number", range(examples(3, 1000)))
 def test_weeks_of_lying_sources(number: int, tmp_path: Path, within_budget: None) -> None:
     random = Random(SEED * 10_000 + number)
     world = World.first(random)

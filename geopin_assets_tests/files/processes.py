@@ -100,7 +100,7 @@ def start(code: str, *arguments: object) -> Started:
 
 def end(process: Started) -> tuple[int, str]:
     """Wait for one; its exit code and what it said."""
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=240)
     return process.wait(), said
 
 

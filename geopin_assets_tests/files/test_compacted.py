@@ -7,6 +7,7 @@ import pytest
 
 from geopin_assets.files.compacted import KEY, compacted, place_of
 from geopin_assets.files.object_store import ObjectStore
+from geopin_assets_tests.files.stores import only_a_folder
 
 SCHEMA = pl.Schema({"text": pl.String()})
 
@@ -51,6 +52,7 @@ def test_what_did_not_change_is_not_read_again(reader: Reader) -> None:
     assert reader.look() == now and sorted(reader.keys) == ["f/0-007", "f/2-999"]
 
 
+@only_a_folder
 def test_a_change_costs_what_changed_until_a_block_is_written_anew(reader: Reader) -> None:
     reader.look()
     for number in range(60):
@@ -61,6 +63,7 @@ def test_a_change_costs_what_changed_until_a_block_is_written_anew(reader: Reade
     assert reader.keys == []
 
 
+@only_a_folder
 def test_each_block_knows_its_own(reader: Reader) -> None:
     def by_first(key: str) -> str:
         return key[2]
@@ -71,6 +74,7 @@ def test_each_block_knows_its_own(reader: Reader) -> None:
     assert reader.look(by_first) == first and set(reader.keys) == {key for key in first if key.startswith("f/1")}
 
 
+@only_a_folder
 @pytest.mark.parametrize("content", [b"", b"no parquet"])
 def test_a_block_that_cannot_be_read_costs_reading(reader: Reader, content: bytes) -> None:
     first = reader.look()

@@ -44,7 +44,7 @@ def server(*behaviors: Behavior) -> Iterator[str]:
         stop.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(timeout=5)
+        thread.join(timeout=60)
 
 
 def send(data: bytes) -> Behavior:
@@ -68,16 +68,28 @@ def reset(connection: socket.socket) -> None:
 GOOD = send(OK + b"Content-Length: 9\r\nConnection: close\r\n\r\n[1, 2, 3]")
 
 
-@pytest.fixture
-def client() -> Iterator[HttpClient]:
-    with HttpClient(
+def asking(deadline_s: float, attempts: int) -> HttpClient:
+    return HttpClient(
         "panoramax",
         requests_per_second=1000,
-        deadline_s=DEADLINE_S,
-        attempts=2,
+        deadline_s=deadline_s,
+        attempts=attempts,
         max_bytes=10_000,
         sleep=lambda _: None,
-    ) as client:
+    )
+
+
+@pytest.fixture
+def client() -> Iterator[HttpClient]:
+    """Whom a busy machine does not make give up."""
+    with asking(60, 2) as client:
+        yield client
+
+
+@pytest.fixture
+def hasty() -> Iterator[HttpClient]:
+    """With a deadline that tests can wait for; one of its tries gets a good answer, however busy the machine is."""
+    with asking(DEADLINE_S, 8) as client:
         yield client
 
 
@@ -98,10 +110,14 @@ def client() -> Iterator[HttpClient]:
         ("the packing is broken", send(OK + b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\n[1, 2, 3]")),
     ],
 )
-def test_a_broken_answer_is_retried_and_ends_within_its_deadline(name: str, behavior: Behavior, client: HttpClient):
+def test_a_broken_answer_is_retried_and_ends_within_its_deadline(name: str, behavior: Behavior, hasty: HttpClient):
     with server(behavior, GOOD) as url:
-        assert client.get_json(url) == [1, 2, 3], name
-    with server(behavior) as url, pytest.raises(TransientError, match=r"^panoramax: GET /data"):
+        assert hasty.get_json(url) == [1, 2, 3], name
+    with (
+        asking(DEADLINE_S, 2) as client,
+        server(behavior) as url,
+        pytest.raises(TransientError, match=r"^panoramax: GET /data"),
+    ):
         client.get_json(url)
 
 
@@ -147,10 +163,10 @@ def test_a_server_that_is_not_there_is_a_passing_failure(client: HttpClient):
         client.get_json(f"http://127.0.0.1:{port}/data")
 
 
-def test_an_error_status_wins_over_a_body_that_never_ends(client: HttpClient):
+def test_an_error_status_wins_over_a_body_that_never_ends(hasty: HttpClient):
     head = b"HTTP/1.1 500 Oops\r\n\r\n" + b"x" * 70_000
     with server(drip(head), GOOD) as url:
-        assert client.get_json(url) == [1, 2, 3]
+        assert hasty.get_json(url) == [1, 2, 3]
 
 
 def test_threads_share_one_rate():
@@ -161,10 +177,11 @@ def test_threads_share_one_rate():
         GOOD(connection)
 
     with server(answer) as url, HttpClient("x", requests_per_second=20) as client:
+        began = time.monotonic()  # a busy machine may hold up the first request, which hurries no other
         threads = [threading.Thread(target=client.get_json, args=(url,)) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     assert len(times) == 8
-    assert max(times) - min(times) >= 7 / 20 * 0.9  # eight requests at 20 a second span 0.35 s at least
+    assert max(times) - began >= 7 / 20  # eight requests at 20 a second

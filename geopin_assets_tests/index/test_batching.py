@@ -59,7 +59,7 @@ def test_the_next_item_is_made_while_one_is_used_and_no_more() -> None:
 
     with ahead(items()) as following:
         assert next(following) == 0
-        assert made[1].wait(10) and not made[2].is_set()
+        assert made[1].wait(120) and not made[2].is_set()
         assert [next(following) for _ in range(3)] == [1, 2, 3]
         with pytest.raises(ValueError, match="broke"):
             next(following)

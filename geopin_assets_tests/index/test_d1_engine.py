@@ -74,7 +74,7 @@ def emulator() -> Iterator[Engine]:
 
 @pytest.fixture
 def workerd(workerd_url: str) -> Iterator[Engine]:
-    with httpx.Client(base_url=f"{workerd_url}/client/v4/accounts/a/", trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=f"{workerd_url}/client/v4/accounts/a/", trust_env=False, timeout=120) as client:
         engine = Engine(client, "captures")
         engine.clear()
         yield engine

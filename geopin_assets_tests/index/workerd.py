@@ -91,7 +91,7 @@ def _install() -> None:
 
 def _node_version(node: Path | str) -> int:
     try:
-        done = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=120, check=False)
     except OSError:
         return 0
     found = re.match(r"v(\d+)\.", done.stdout)
@@ -111,4 +111,4 @@ def running(node: Path, script: Path, *arguments: Path) -> Iterator[str]:
             yield url.rstrip("/")
         finally:
             server.stdin.close()
-            server.wait(timeout=20)
+            server.wait(timeout=120)

@@ -13,6 +13,7 @@ from geopin_assets.sandbox.state import Fault
 from geopin_assets.sandbox.streets.drives import build_world
 from geopin_assets.sandbox.streets.world import World
 from geopin_assets.settings import Settings
+from geopin_assets_tests.ports import free_port
 from geopin_assets_tests.sandbox.conftest import BASE_URL, Client
 
 CELL, NEXT_CELL = bounds(90, 51), bounds(90, 52)
@@ -25,11 +26,6 @@ def corners(box):
 
 def asking(box):
     return {"bbox": ",".join(map(str, corners(box)))}
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

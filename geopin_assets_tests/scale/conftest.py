@@ -6,12 +6,13 @@ import pytest
 
 from geopin_assets.sandbox.server import running
 from geopin_assets.settings import Settings
+from geopin_assets_tests.ports import free_port
 from geopin_assets_tests.scale import servers
 
 
 @pytest.fixture(scope="session")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    port = servers.free_port()
+    port = free_port()
     with running(Settings(data_dir=tmp_path_factory.mktemp("sandbox"), sandbox_port=port)):
         yield port
 

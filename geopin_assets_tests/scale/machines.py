@@ -21,8 +21,8 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START
 from geopin_assets.regions import ranges
+from geopin_assets_tests.ports import free_port
 from geopin_assets_tests.scale.page import CHECKOUT, documented
-from geopin_assets_tests.scale.servers import free_port
 
 _POLL_S = 0.1
 T = TypeVar("T")

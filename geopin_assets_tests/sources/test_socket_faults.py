@@ -51,7 +51,7 @@ class Switchboard:
         connection.close()
 
 
-def crawled(source: type[Source], folder: Path, port: int) -> dict[str, set[str]]:
+def crawled(source: type[Source], folder: Path, port: int, deadline_s: float = 60) -> dict[str, set[str]]:
     """Ids by cell, of cells that have a capture of this source."""
     with HttpClient(
         source.name,
@@ -59,7 +59,7 @@ def crawled(source: type[Source], folder: Path, port: int) -> dict[str, set[str]
         requests_per_second=1e9,
         quotas={kind: Quota(per_second=1e9) for kind in source.quotas},
         sleep=lambda _: None,
-        deadline_s=0.5,
+        deadline_s=deadline_s,
         attempts=2,
     ) as client:
         settings = Settings(data_dir=folder, sandbox_port=port, contact="test@example.org", variables=VARIABLES)
@@ -75,6 +75,6 @@ def test_every_fault_is_an_error_and_passes(source: type[Source], tmp_path: Path
     for name, fault in FAULTS.items():
         switchboard.tell("POST", {"source": source.name, **fault})
         with pytest.raises(GeoPinError, match=source.name):
-            crawled(source, tmp_path / name, switchboard.port)
+            crawled(source, tmp_path / name, switchboard.port, deadline_s=0.5)
         switchboard.tell("DELETE")
     assert crawled(source, tmp_path / "after", switchboard.port) == before

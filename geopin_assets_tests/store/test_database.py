@@ -93,7 +93,7 @@ def test_a_path_with_any_words_in_it_is_not_locked(tmp_path: Path, folder: str) 
     (path := tmp_path / folder / "catalog.duckdb").mkdir(parents=True)
     database = Database(path, patience_s=300, sleep=waits.append)
     with (
-        pytest.raises(DamagedFileError, match="is a folder, not a plain file.*materialize `catalog`"),
+        pytest.raises(DamagedFileError, match=r"is a folder, not a plain file.*materialize `catalog`"),
         database.connect(),
     ):
         raise AssertionError

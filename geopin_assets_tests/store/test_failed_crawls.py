@@ -14,6 +14,7 @@ from geopin_assets.sources.crawl import CellCrawl
 from geopin_assets.store.failed_crawls import FAILED_SCHEMA
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
+from geopin_assets_tests.files.stores import only_a_folder
 
 NOTE = {
     **{"source": "panoramax", "cell_id": "nh-amsterdam-r089c051", "attempts": 1, "error": "x", "good_at": None},
@@ -93,6 +94,7 @@ def test_a_cell_that_never_worked_has_nothing_to_go_back_to(raw: RawStore) -> No
     assert (note["attempts"], note["good_at"], note["error"]) == (2, None, "TransientError: down")
 
 
+@only_a_folder
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"first_failed_at": 3}', b"\xff", *MISSHAPEN])
 def test_a_damaged_note_breaks_no_report_and_the_next_failure_replaces_it(raw: RawStore, content: bytes) -> None:
     raw.note_failure("panoramax", HERE, "first", now=DAY_1)

@@ -15,6 +15,7 @@ from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import RAW_SCHEMA
 from geopin_assets_tests.factories import DAY_1, DAY_2, capture, crawl
 from geopin_assets_tests.files.processes import end, start
+from geopin_assets_tests.files.stores import only_a_folder
 
 HERE, THERE = "nh-amsterdam-r089c051", "nh-amsterdam-r089c052"
 
@@ -102,6 +103,7 @@ def test_a_signed_link_or_a_view_counter_is_no_new_version(raw: RawStore) -> Non
     assert version(raw, payload='{"views": 7}') == before
 
 
+@only_a_folder
 @pytest.mark.parametrize(
     "changed",
     [

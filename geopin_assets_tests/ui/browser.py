@@ -29,7 +29,7 @@ def browser_page(folder: Path) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(240_000)
         page.route("**/*", _only_here)
         try:
             yield page

@@ -16,15 +16,11 @@ from geopin_assets.regions import region
 from geopin_assets.sandbox.server import create_app
 from geopin_assets.sandbox.streets.world import World
 from geopin_assets.sources import source_named
+from geopin_assets_tests.ports import free_port
 from geopin_assets_tests.sources.invented import Truth
 
 CELLS = region("nh-amsterdam")
 HOST = "127.0.0.1"
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def world(cells_by_source: dict[str, Sequence[str]]) -> World:
@@ -55,7 +51,7 @@ def served(cells_by_source: dict[str, Sequence[str]]) -> Iterator[int]:
         process.join()
 
 
-def await_port(port: int, patience_s: float = 120) -> None:
+def await_port(port: int, patience_s: float = 600) -> None:
     """Return once something listens."""
     deadline_s = time.monotonic() + patience_s
     while True:

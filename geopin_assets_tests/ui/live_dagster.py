@@ -17,7 +17,8 @@ from unittest import mock
 
 import dagster as dg
 
-from geopin_assets_tests.ui.city import HOST, await_port, free_port
+from geopin_assets_tests.ports import free_port
+from geopin_assets_tests.ui.city import HOST, await_port
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -81,14 +82,14 @@ class LiveDagster:
         runs = [made["runId"] for made in found["assetOrError"]["assetMaterializations"]]
         return runs[0] if runs else None
 
-    def await_another_run(self, asset: str, than: str | None, patience_s: float = 120) -> None:
+    def await_another_run(self, asset: str, than: str | None, patience_s: float = 600) -> None:
         """Return once an asset was materialized by another run."""
         deadline_s = time.monotonic() + patience_s
         while self.latest_run(asset) == than:
             assert time.monotonic() < deadline_s, f"{asset} was not materialized again"
             time.sleep(1)
 
-    def await_backfill(self, backfill_id: str, patience_s: float = 240) -> dict[str, Any]:
+    def await_backfill(self, backfill_id: str, patience_s: float = 900) -> dict[str, Any]:
         """The backfill once it has ended, well or not."""
         deadline_s = time.monotonic() + patience_s
         while True:

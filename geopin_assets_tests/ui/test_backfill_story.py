@@ -25,7 +25,7 @@ BROKEN = CELLS[5]
 THERE_BEFORE = {"kartaview": CELLS[4:], "amsterdam": CELLS}
 NEW = "panoramax"
 
-pytestmark = [needs_chromium, pytest.mark.timeout(600)]
+pytestmark = [needs_chromium, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)

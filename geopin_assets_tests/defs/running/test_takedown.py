@@ -450,7 +450,7 @@ def test_what_another_machine_embeds_meanwhile_leaves_too(
             taken.result(timeout=3)  # it waits for the cell
         other.stdin.write("\n")
         other.stdin.flush()
-        results = taken.result(timeout=60)
+        results = taken.result(timeout=240)
     assert not {asset: result.failed for asset, result in results.items() if result.failed}
     assert set(place.vectors(HERE).read()["capture_id"]) == {STAYS}
     assert list(place.storage.raw().find_captures("panoramax", [GONE])) == []

@@ -14,7 +14,7 @@ from geopin_assets.embedding.model.cosplace import CosPlaceNetwork
 from geopin_assets.embedding.model.inference import BATCH_SIZE, PASS_SIZE, TorchEmbedder, dtype_on, prepared
 from geopin_assets.embedding.protocol import Model
 from geopin_assets.settings import Precision
-from geopin_assets_tests.depth import some
+from geopin_assets_tests.depth import IS_LONG, some
 from geopin_assets_tests.embedding.networks import fitted_network, random_network, shallow_network
 from geopin_assets_tests.embedding.pictures import Pixels, smooth
 
@@ -87,7 +87,8 @@ quietly = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarni
 
 @needs_a_compiler
 @quietly
-@pytest.mark.parametrize("build", some([shallow_network, random_network]))
+@pytest.mark.skipif(not IS_LONG, reason="16 s of compiling; means of colors are compiled, below: make test-long")
+@pytest.mark.parametrize("build", [shallow_network, random_network])
 def test_a_compiled_network_gives_the_same_vectors(build: Callable[[], CosPlaceNetwork]) -> None:
     """At first two layers of a ResNet18, then all of it."""
     network, images = build(), pictures(3, 64, 64)
