@@ -129,9 +129,9 @@ def divide_the_databases(place: Installation) -> None:
 
 
 MISHAPS = [
-    *(lose_ledger_and_registry, lose_all_rows, lose_the_index, change_a_row, add_orphans, divide_the_databases),
+    *(lose_ledger_and_registry, replace_vectors, lose_the_index, change_a_row, add_orphans, divide_the_databases),
     *(lose_the_ledger, lose_rows, lose_vectors, double_vectors),  # these four at once: heap by heap
-    *(replace_vectors, lose_ledger_and_rows, leave_a_row_behind),
+    *(lose_all_rows, lose_ledger_and_rows, leave_a_row_behind),
 ]
 
 
