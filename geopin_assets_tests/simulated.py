@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
+import yaml
 from dagster._core.storage.event_log.schema import AssetEventTagsTable as TAGS
 from dagster._core.storage.event_log.schema import AssetKeyTable as KEYS
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as EVENTS
@@ -27,6 +28,7 @@ from geopin_assets.defs.declare import cell_asset
 from geopin_assets.defs.running.materialize import DATA_VERSION, CellDone, materialize_cells
 from geopin_assets_tests.instances import instance_in
 
+DEPLOY = Path(__file__).parents[1] / "deploy"
 _EVENTS = "select dagster_event_type, event, run_id, partition from event_logs where partition is not null"
 
 
@@ -57,6 +59,12 @@ def _template(event: str, run_id: str, cell: str) -> str:
         event = event.replace(value, placeholder)
     assert all(placeholder in event for placeholder in ("@run@", "@cell@", "@when@", "@path@"))
     return event
+
+
+def stored_in(address: str) -> dict[str, Any]:
+    """What `deploy/celery/dagster.yaml` says of where history is, for a Postgres at an address."""
+    told: dict[str, Any] = yaml.safe_load((DEPLOY / "celery" / "dagster.yaml").read_text())["storage"]
+    return {"storage": {"custom": {**told["custom"], "config": {"postgres_url": address}}}}
 
 
 class SimulatedLog:

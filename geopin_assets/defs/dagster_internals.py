@@ -1,8 +1,8 @@
 """Everything of Dagster that has no public name and that we rely on. Nobody else imports `dagster._…`.
 
 Here: the imports, and the few look-ups in a running evaluation that go through internals. Not here: any decision, or
-what instances load and definitions do not, which imports its base classes itself (`event_log.py`, `running/queues.py`,
-`running/celery_runs.py`).
+what instances load and definitions do not, which imports its base classes itself (`event_log.py`,
+`postgres_history.py`, `running/queues.py`, `running/celery_runs.py`).
 Dagster is pinned to its minor version; `test_dagster_internals.py` fails on an upgrade that changes one of these, and
 says which.
 """

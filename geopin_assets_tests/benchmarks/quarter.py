@@ -32,7 +32,7 @@ from geopin_assets.sources import SOURCES
 from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.refresh import Refresh, Tick
 from geopin_assets_tests.scale.servers import postgres
-from geopin_assets_tests.simulated import SimulatedLog
+from geopin_assets_tests.simulated import SimulatedLog, stored_in
 
 KEPT = timedelta(days=90)
 NEW, FAILING = "europeana", "panoramax"
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         address = stack.enter_context(postgres()) if options.postgres else ""
-        storage = {"storage": {"postgres": {"postgres_url": address}}} if address else {}
-        instance = stack.enter_context(dg.instance_for_test(storage, temp_dir=folder))
+        settings = stored_in(address) if address else {}
+        instance = stack.enter_context(dg.instance_for_test(settings, temp_dir=folder))
         refresh = Refresh(SimulatedLog(instance, is_lean=True), datetime(2026, 8, 24, tzinfo=UTC), options.sources)
         cells, kept = cell_ids()[: options.cells], KEPT if options.purge else timedelta.max
         print("Postgres" if address else "SQLite", "with 90 days of history" if options.purge else "with all history")

@@ -20,6 +20,7 @@ from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, co
 from kubernetes.client import ApiClient
 
 from geopin_assets.defs.graph import QUEUES
+from geopin_assets.defs.postgres_history import OpenPostgresStorage
 from geopin_assets.defs.running.celery_runs import AskingCeleryRunLauncher
 from geopin_assets.defs.running.queues import QUEUE_TAG, QueueByAsset
 from geopin_assets.variables import VARIABLES
@@ -31,6 +32,7 @@ RUN: dict[str, Any] = json.loads((DEPLOY / "ecs" / "run.json").read_text())
 CLASSES = {
     "AskingCeleryRunLauncher": AskingCeleryRunLauncher,
     "EcsRunLauncher": EcsRunLauncher,
+    "OpenPostgresStorage": OpenPostgresStorage,
     "QueueByAsset": QueueByAsset,
     "S3ComputeLogManager": S3ComputeLogManager,
 }
@@ -48,7 +50,8 @@ def instance_of(kind: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["celery", "ecs"])
 def test_dagster_understands_every_part_of_the_instance(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = instance_of(kind, monkeypatch)
-    for part in ("run_launcher", "run_coordinator", "compute_logs"):
+    found["storage"] = found["storage"]["custom"]
+    for part in ("run_launcher", "run_coordinator", "compute_logs", "storage"):
         class_: Any = CLASSES[found[part]["class"]]
         processed = process_config(class_.config_type(), found[part].get("config") or {})
         assert processed.success, processed.errors

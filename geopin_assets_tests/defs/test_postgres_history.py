@@ -1,0 +1,83 @@
+"""Dagster's history in a real Postgres: few connections, few statements, and safe where a process forks."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import psycopg2
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from geopin_assets.cells import cell_ids
+from geopin_assets_tests.refresh import Refresh
+from geopin_assets_tests.simulated import SimulatedLog, stored_in
+
+NOW = datetime(2026, 8, 24, tzinfo=UTC)
+
+
+def sessions(address: str) -> int:
+    """How many connections were ever made to the database."""
+    with closing(psycopg2.connect(address.replace("+psycopg2", ""))) as connection, connection.cursor() as cursor:
+        cursor.execute("select sessions from pg_stat_database where datname = current_database()")
+        return int(cursor.fetchall()[0][0])
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    found: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        found.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield found
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def ask(home: Path, address: str) -> int:
+    """Of an instance of its own, as each look of the automation is given one."""
+    with dg.instance_for_test(stored_in(address), temp_dir=str(home)) as instance:
+        return len(instance.get_runs()) + len(instance.get_asset_keys())
+
+
+def test_instances_of_one_process_share_connections(postgres_place: str, tmp_path: Path) -> None:
+    assert ask(tmp_path, postgres_place) == 0
+    before = sessions(postgres_place)
+    with statements() as asked:
+        for _ in range(5):
+            ask(tmp_path, postgres_place)
+    assert sessions(postgres_place) == before + 1  # which asked
+    assert len(asked) <= 5 * 3
+
+
+def test_a_look_asks_as_often_however_many_cells_there_are(postgres_place: str, tmp_path: Path) -> None:
+    counts, before = [], 0
+    with dg.instance_for_test(stored_in(postgres_place), temp_dir=str(tmp_path)) as instance:
+        for cells in (25, 25, 100, 400):
+            refresh = Refresh(SimulatedLog(instance, is_lean=True), NOW, ["panoramax"])
+            refresh.log.forget()
+            refresh.backfill("panoramax", cell_ids()[:cells])
+            refresh.skip_days(8)
+            before = before or sessions(postgres_place)
+            with statements() as asked:
+                assert len(refresh.tick("panoramax").asked) == cells
+            counts.append(len([statement for statement in asked if statement.startswith("SELECT")]))
+        assert sessions(postgres_place) <= before + 3
+    _, *counts = counts  # the first asks which columns there are
+    assert max(counts) <= min(counts) + 1 <= 13  # the log's own, that notes the crawl, among them
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*")
+def test_a_forked_process_has_connections_of_its_own(postgres_place: str, tmp_path: Path) -> None:
+    with dg.instance_for_test(stored_in(postgres_place), temp_dir=str(tmp_path)) as instance:
+        assert instance.get_runs() == []
+        before = sessions(postgres_place)
+        if (child := os.fork()) == 0:
+            os._exit(len(instance.get_runs()))
+        assert os.waitpid(child, 0)[1] == 0
+        assert instance.get_runs() == []
+        assert sessions(postgres_place) == before + 2
