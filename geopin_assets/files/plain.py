@@ -44,6 +44,12 @@ def refuse_odd(path: Path) -> None:
             _check(str(path), mode)
 
 
+def refuse_no_file(path: Path) -> None:
+    """Raise NotPlainError where something is that is no file."""
+    with suppress(OSError):
+        _check(str(path), _mode(path))
+
+
 def refuse_no_folder(path: Path) -> None:
     """Raise ConfigurationError where something is that is no folder."""
     with suppress(OSError):

@@ -16,6 +16,7 @@ from geopin_assets.errors import PermanentError
 from geopin_assets.index.heaps import Heaps
 from geopin_assets.index.ledger import Ledger
 from geopin_assets.index.publish import withdraw
+from geopin_assets.index.sync import mismatched_in
 from geopin_assets.index.targets import Target
 
 FEW = 100
@@ -48,6 +49,8 @@ class Comparison:
     """What it should hold: WANTED; empty if that is not known."""
 
 
+READ_AT_MOST, SAMPLED = 2_000, 200
+"""Vectors that are read back, all of a heap or some of more."""
 KINDS = ("foreign", "lost", "doubled", "changed", "orphans", "missing")
 """What may be wrong: columns of a Comparison."""
 WANTED = {"id": pl.String(), "cell_id": pl.String(), "content_hash": pl.String()}
@@ -89,13 +92,15 @@ def compared(target: Target, ledger: Ledger, desired: Heaps | None, heaps: int) 
         for page in ledger.published_pages(target.key):
             published.add(page)
         for there, known, wanted in zip(listed, published, repeat(None) if desired is None else desired, strict=False):
-            yield _compare(there, known, wanted)
+            yield _compare(there, known, wanted, target)
 
 
-def _compare(listed: pl.DataFrame, published: pl.DataFrame, desired: pl.DataFrame | None) -> Comparison:
+def _compare(listed: pl.DataFrame, published: pl.DataFrame, desired: pl.DataFrame | None, target: Target) -> Comparison:
     held = listed.unique("id", keep="first")
     told = held.join(published, on="id", suffix="_known").drop_nulls()
     changed = told.filter(pl.col("content_hash") != pl.col("content_hash_known"))["id"]
+    untold = held.filter(pl.col("content_hash").is_null()).select("id").join(published, on="id").drop_nulls()
+    changed = pl.concat([changed, _read_back(untold, target)])
     foreign = held.join(published, on="id", how="anti")
     doubled = listed.filter(pl.col("id").is_duplicated())["id"].unique()
     wanted = pl.DataFrame(schema=WANTED) if desired is None else desired
@@ -115,6 +120,18 @@ def _compare(listed: pl.DataFrame, published: pl.DataFrame, desired: pl.DataFram
         missing=wanted.join(sound, on="id", how="left", suffix="_known").filter(~is_sound).select(*WANTED),
         desired=wanted,
     )
+
+
+def _read_back(known: pl.DataFrame, target: Target) -> pl.Series:
+    """Those of a store that lists no content which hold another than is known (id, content_hash).
+
+    Of many some are read, and all where one of those is wrong.
+    """
+    some = known if known.height <= READ_AT_MOST else known.sort("id").sample(SAMPLED, seed=0)
+    wrong = mismatched_in(some, target)
+    if wrong and some.height < known.height:
+        wrong = mismatched_in(known, target)
+    return pl.Series("id", wrong, pl.String)
 
 
 def mended(target: Target, ledger: Ledger, desired: Heaps | None, heaps: int) -> Iterator[Comparison]:

@@ -82,7 +82,7 @@ def sync_report(
     chosen = known.sort("id").sample(min(samples, known.height), seed=seed)
     missing = ids.join(published, on="id", how="anti")
     surplus = published.join(ids, on="id", how="anti")
-    mismatched = _mismatched(chosen, target)
+    mismatched = mismatched_in(chosen, target)
     is_listed = published.height <= LISTED_AT_MOST
     listed = (
         pl.concat([published.select("id").clear(), *(page.select("id") for page in target.contents())])
@@ -130,7 +130,7 @@ def sampled_sync_report(
     missing, surplus = (a.join(b, on=["id", "cell_id"], how="anti") for a, b in ((ids, claims), (claims, ids)))
     unfinished, sound = claims.filter(pl.col("content_hash").is_null()), claims.drop_nulls("content_hash")
     chosen = sound.select("id", "content_hash").sort("id").sample(min(samples, sound.height), seed=seed)
-    mismatched = _mismatched(chosen, target)
+    mismatched = mismatched_in(chosen, target)
     wrong = pl.concat(
         [
             missing["cell_id"],
@@ -171,7 +171,8 @@ def _tolerance(target: Target, *, is_listed: bool) -> float:
     return COUNT_TOLERANCE if target.count_lags and not is_listed else 0.0
 
 
-def _mismatched(chosen: pl.DataFrame, target: Target) -> list[str]:
+def mismatched_in(chosen: pl.DataFrame, target: Target) -> list[str]:
+    """Ids that do not have the content (id, content_hash) when they are read back."""
     wrong: list[str] = []
     for rows in chosen.iter_slices(IDS_PER_GET):
         wrong += rows.join(target.read(rows["id"]), on=["id", "content_hash"], how="anti")["id"].to_list()

@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.errors import ConfigurationError, DamagedFileError
 from geopin_assets.files.sqlite import opened, transaction
 from geopin_assets.index.protocol import index_name
 
@@ -173,10 +173,16 @@ class IndexVersions:
     def _found(self, connection: sqlite3.Connection) -> list[IndexVersion]:
         sql = f"SELECT {_COLUMNS} FROM index_versions WHERE backend = ? ORDER BY model_id, number"  # noqa: S608
         rows = connection.execute(sql, (self._backend,)).fetchall()
-        return [
-            IndexVersion(model_id, number, dim, shards, State(state), datetime.fromisoformat(since))
-            for model_id, number, dim, shards, state, since in rows
-        ]
+        try:
+            return [
+                IndexVersion(model_id, number, dim, shards, State(state), datetime.fromisoformat(since))
+                for model_id, number, dim, shards, state, since in rows
+            ]
+        except (TypeError, ValueError) as error:
+            said = (
+                f"{self._path}: a version of the index that is none: {error}. Move it away, and run `geopin reconcile`"
+            )
+            raise DamagedFileError(said) from error
 
     def _add(
         self, connection: sqlite3.Connection, model_id: str, dim: int, shards: int, state: State, now: datetime

@@ -8,7 +8,7 @@ which store should hold what, the versions, and the order: vectors nobody wants 
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -207,15 +207,16 @@ def _told(stores: Sequence[KnownStore], search_index: SearchIndex, model: Model)
 
 
 def _published(store: KnownStore) -> Iterator[IndexVersion]:
-    """Nothing from a database that has no such table yet."""
+    """Nothing from a database that has no such table yet, nor what is no version; announcing leaves that out too."""
     try:
         rows = told(store.database) if store.database else None
     except GeoPinError:
         return
     told_here = () if rows is None else rows.iter_rows(named=True)  # of no rows the columns have no types
     for row in (row for row in told_here if row["version"] > 0):
-        shards, since = len(orjson.loads(row["indexes"])), datetime.fromisoformat(row["since"])
-        yield IndexVersion(row["model_id"], row["version"], row["dim"], shards, State(row["state"]), since)
+        with suppress(TypeError, ValueError):
+            shards, since = len(orjson.loads(row["indexes"])), datetime.fromisoformat(row["since"])
+            yield IndexVersion(row["model_id"], row["version"], row["dim"], shards, State(row["state"]), since)
 
 
 def _of_index(store: KnownStore, names: set[str], model: Model) -> IndexVersion | None:

@@ -24,6 +24,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_
 from geopin_assets.errors import ConfigurationError, DamagedFileError, TransientError
 from geopin_assets.files.atomic import creating
 from geopin_assets.files.damage import of_disk
+from geopin_assets.files.plain import NotPlainError, refuse_no_file
 from geopin_assets.store.keys import sort_keys
 from geopin_assets.store.reading import WRITING, of_this_process, quoted
 
@@ -64,6 +65,10 @@ class Database:
         """
         if "?" in str(self.path):
             raise ConfigurationError(f"no catalog can be kept in {self.path}: DuckDB loses its journal where a ? is")
+        try:
+            refuse_no_file(self.path)
+        except NotPlainError as error:
+            raise DamagedFileError(f"the catalog: {error}. {REBUILD}") from error
         if not self.path.exists():
             self._make()
         with self._understood(), ExitStack() as stack:

@@ -100,6 +100,17 @@ def double_vectors(place: Installation) -> None:
     table.add(table.search().where(f"vector_id >= '{VIEWS[6]}'").to_arrow())
 
 
+def replace_vectors(place: Installation) -> None:
+    """No list of ids shows it; what versions there are is told wrong as well."""
+    vectors = place.index.get(VIEWS[:2])
+    place.index.upsert(vectors.with_columns(embedding=vectors["embedding"].reverse()))
+    told_first = place.rows.query("SELECT * FROM publication")
+    for name, indexes, since in (("x-v7", '["x-v7"]', "yesterday"), ("x-v8", "no list", None), ("x-v9", "[]", None)):
+        wrong = told_first.with_columns(index_name=pl.lit(name), indexes=pl.lit(indexes), version=pl.lit(int(name[-1])))
+        wrong = wrong.with_columns(since=pl.lit(since)) if since else wrong
+        place.rows.upsert("publication", wrong.with_columns(state=pl.lit("none" if name == "x-v9" else "serving")))
+
+
 def add_orphans(place: Installation) -> None:
     rows = place.index.get(VIEWS[:3]).with_columns(vector_id="panoramax:unwanted/0" + pl.col("vector_id").str.tail(1))
     place.index.upsert(rows)
@@ -118,9 +129,9 @@ def divide_the_databases(place: Installation) -> None:
 
 
 MISHAPS = [
-    *(lose_ledger_and_registry, lose_all_rows, lose_the_index, change_a_row, add_orphans, divide_the_databases),
+    *(lose_ledger_and_registry, replace_vectors, lose_the_index, change_a_row, add_orphans, divide_the_databases),
     *(lose_the_ledger, lose_rows, lose_vectors, double_vectors),  # these four at once: heap by heap
-    *(lose_ledger_and_rows, leave_a_row_behind),
+    *(lose_all_rows, lose_ledger_and_rows, leave_a_row_behind),
 ]
 
 
