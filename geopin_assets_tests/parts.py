@@ -24,6 +24,7 @@ from typing import IO
 import pytest
 
 import geopin_assets
+from geopin_assets_tests.files.processes import fork_from_here
 
 ROOM = Path(__file__).parent
 PARTS: dict[str, tuple[str, ...]] = {
@@ -95,6 +96,7 @@ def load() -> None:
                 import_module(module.name)
     gc.collect()
     gc.freeze()  # no search for garbage looks at what is loaded, nor copies its pages into each process
+    fork_from_here()
 
 
 def begin(part: str, told: Sequence[str]) -> tuple[int, Running]:
@@ -135,7 +137,8 @@ def run(parts: Sequence[str], told: Sequence[str], at_once: int) -> Iterator[tup
             pid, begun = begin(waiting.pop(0), told)
             running[pid] = begun
         pid, status, used = os.wait4(-1, 0)
-        yield end(running.pop(pid), status, used)
+        if pid in running:
+            yield end(running.pop(pid), status, used)
 
 
 def main(words: Sequence[str]) -> int:

@@ -35,7 +35,7 @@ def _patterns() -> dict[str, tuple[str | bytes, int]]:
     found: dict[str, tuple[str | bytes, int]] = {}
     for name, path in _modules():
         source = path.read_text(encoding="utf-8")
-        if "re." in source:
+        if "import re\n" in source:
             kept = _kept(name)
             known = {pattern for pattern, _ in kept.values()}
             found |= kept | {at: (text, 0) for at, text in _written(name, source) if text not in known}

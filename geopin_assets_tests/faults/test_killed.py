@@ -17,7 +17,7 @@ from geopin_assets_tests.faults.stages import Steps
 from geopin_assets_tests.faults.steps import KILL
 from geopin_assets_tests.faults.verdict import note
 
-KILLS = examples(3, 8)
+KILLS = examples(2, 8)
 """In one chain."""
 at_each_backend = pytest.mark.parametrize("backend", some(BACKENDS))
 at_each_backend_hosted_first = pytest.mark.parametrize("backend", some(BACKENDS[::-1]))

@@ -5,12 +5,13 @@ than most of what they do. Each has an environment, a folder and pipes of its ow
 """
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing import forkserver, get_context, resource_tracker
+from multiprocessing.connection import Connection, arbitrary_address
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -18,6 +19,30 @@ from typing import Any
 CHECKOUT = Path(__file__).parents[2]
 _FORKING: Any = get_context("forkserver")
 _FORKING.set_forkserver_preload(["geopin_assets_tests.files.imported"])
+
+
+def fork_from_here() -> None:
+    """What this process and those that are forked from it start, begins with all that it has imported by now.
+
+    Otherwise each of them makes a new interpreter for it, that imports some of that. Of the versions whose insides are
+    known; in others it stays so.
+    """
+    ours: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    if sys.version_info >= (3, 14):
+        return
+    resource_tracker.ensure_running()
+    listener, (alive, held) = socket.socket(socket.AF_UNIX), os.pipe()
+    listener.bind(address := arbitrary_address("AF_UNIX"))
+    listener.listen()
+    if not os.fork():
+        try:
+            os.close(held)
+            forkserver.main(listener.detach(), alive, [])
+        finally:
+            os._exit(0)
+    listener.close()
+    os.close(alive)  # it ends with the last process that has the other end
+    ours._forkserver_address, ours._forkserver_alive_fd, ours.ensure_running = address, held, lambda: None
 
 
 class Started:

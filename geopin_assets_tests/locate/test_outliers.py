@@ -19,7 +19,7 @@ from geopin_assets_tests.depth import examples
 from geopin_assets_tests.locate.places import Shown, indexed, look, questions
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
-PLACES = examples(80, 120)
+PLACES = examples(50, 120)
 APART_M = 120.0
 
 

@@ -99,6 +99,6 @@ def test_a_crawl_takes_hardly_more_requests_than_it_must(source: type[Source]):
 
 @every_server
 def test_every_fifth_request_failing_costs_at_most_half_as_many_again(source: type[Source]):
-    where = town(examples(1000, CAPTURES // 4))
+    where = town(examples(500, CAPTURES // 4))
     calm, faulty = requests(source, where), requests(source, where, Fault(source=source.name, status=500, share=0.2))
     assert calm <= faulty <= 1.5 * calm
