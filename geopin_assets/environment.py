@@ -146,7 +146,7 @@ def allowed(field: FieldInfo) -> str:
         return "a secret"
     if kinds & {tuple[str, ...], frozenset[str]}:
         return "a list with commas"
-    return "a path without ?" if kind is Path else "text"
+    return "a path in UTF-8, without ?" if kind is Path else "text"
 
 
 def complaints(error: ValidationError, fields: Mapping[str, FieldInfo], given: Mapping[str, object]) -> dict[str, str]:

@@ -42,14 +42,15 @@ class Precision(StrEnum):
 
 
 def _folder(path: Path) -> Path:
-    """Absolute. Raises ValueError for one that the catalog's database cannot be in."""
-    if "?" in str(path.absolute()):
+    """Absolute. Raises ValueError for one that the catalog's database cannot be in: it takes nothing but UTF-8."""
+    if b"?" in str(path.absolute()).encode():
         raise ValueError("DuckDB keeps no database below a folder with a ? in its name")
     return path.absolute()
 
 
 def _store(address: str) -> str:
-    """Absolute where it is a folder."""
+    """Absolute where it is a folder. Raises ValueError for one that no library finds."""
+    address.encode()
     return address.rstrip("/") if "://" in address else str(Path(address).expanduser().absolute())
 
 

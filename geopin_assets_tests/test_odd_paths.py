@@ -1,5 +1,6 @@
 """Folders and photos whose names mean something to a library: patterns, addresses, escapes."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -77,12 +78,24 @@ def test_a_photo_whose_name_has_a_line_end_is_left_out_for_that_reason(tmp_path:
 
 
 def test_a_folder_in_which_duckdb_loses_its_journal_is_refused_before_anything_is_crawled(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"GEOPIN_DATA.*choose a path without \?"):
+    with pytest.raises(ConfigurationError, match=r"GEOPIN_DATA.*choose a path in UTF-8, without \?"):
         Settings.from_env({"GEOPIN_DATA": str(tmp_path / "what?" / "data")})
-    with pytest.raises(ConfigurationError, match=r"GEOPIN_DATA: choose a path without \?"):
+    with pytest.raises(ConfigurationError, match=r"GEOPIN_DATA: choose a path in UTF-8, without \?"):
         Settings.from_env({"DAGSTER_HOME": str(tmp_path / "what?")})
     with pytest.raises(ConfigurationError, match="no catalog can be kept in"):
         Catalog(tmp_path / "what?" / "catalog.duckdb").captures(CELLS)
+
+
+def test_so_is_one_whose_name_is_no_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9 \xff")
+    for variable in ("GEOPIN_DATA", "GEOPIN_STORE"):
+        with pytest.raises(ConfigurationError, match=variable) as raised:
+            Settings.from_env({variable: str(folder)})
+        str(raised.value).encode()
+    folder.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    with pytest.raises(ConfigurationError, match="or no UTF-8"):
+        find_dagster_home()
 
 
 def test_so_is_one_in_which_dagster_keeps_no_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +106,7 @@ def test_so_is_one_in_which_dagster_keeps_no_history(tmp_path: Path, monkeypatch
         find_dagster_home()
 
 
-@pytest.mark.parametrize("name", ["new\nline", "a\ttab"])
+@pytest.mark.parametrize("name", ["new\nline", "a\ttab", os.fsdecode(b"caf\xe9")])
 def test_a_folder_in_which_nothing_can_be_stored_is_refused_in_words(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="a tab or line end in its name"):
+    with pytest.raises(ConfigurationError, match="no folder with a tab or line end in its name"):
         open_store(tmp_path / name)

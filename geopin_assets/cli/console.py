@@ -118,8 +118,10 @@ def find_dagster_home() -> None:
     home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd())
     if not (home.is_absolute() and home.is_dir()):
         raise ConfigurationError(f"DAGSTER_HOME={str(home)!r}: not the absolute path of a directory")
-    if "?" in str(home):
-        raise ConfigurationError(f"DAGSTER_HOME={str(home)!r}: Dagster keeps no history in a path with a ?")
+    if b"?" in os.fsencode(home) or os.fsencode(home) != str(home).encode(errors="replace"):
+        raise ConfigurationError(
+            f"DAGSTER_HOME={str(home)!r}: Dagster keeps no history in a path with a ?, or no UTF-8"
+        )
 
 
 def dagster_home() -> Path:

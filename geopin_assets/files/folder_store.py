@@ -31,8 +31,12 @@ class FolderStore(ObjectStore):
     """Objects as the files of a folder, which the first write makes. Their files are at hand: nothing is copied."""
 
     def __init__(self, root: Path, *, is_durable: bool = True) -> None:
-        if any(ord(character) < ord(" ") for character in str(root)):
-            raise ConfigurationError(f"{str(root)!r}: a folder with a tab or line end in its name cannot be used")
+        if any(byte < ord(" ") for byte in os.fsencode(root)) or os.fsencode(root) != str(root).encode(
+            errors="replace"
+        ):
+            raise ConfigurationError(
+                f"{str(root)!r}: no folder with a tab or line end in its name can be used, or no UTF-8"
+            )
         self.root, self._is_durable, self._address = root, is_durable, str(root).rstrip("/")
 
     def below(self, folder: str) -> Self:

@@ -166,7 +166,7 @@ class LocalFolder:
             yield path
         except FileNotFoundError as error:
             raise PhotoGoneError("no such file") from error
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # a link to itself
             raise PermanentError(f"cannot be read: {type(error).__name__}") from error
         except OSError as error:  # no right to, a bad sector, a network disk that is away
             raise PhotoClosedError(f"cannot be read: {error.strerror or type(error).__name__}") from error
@@ -181,7 +181,7 @@ def _listed(root: Path, path: Path, name: str) -> PhotoFile | Rejected | Lost:
         return PhotoFile(name) if real.is_file() else Rejected(Reason.UNREADABLE, name)
     except PermissionError:  # names can be read, what they name cannot
         return Lost(f"{name.rpartition('/')[0]}/")
-    except OSError:  # a link to what is not there
+    except (OSError, RuntimeError):  # a link to what is not there, or to itself
         return Lost(name)
 
 

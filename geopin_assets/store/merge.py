@@ -207,6 +207,7 @@ def _decide_batch(
     if not files:
         return False
     together = pl.concat(rows, rechunk=True)
+    rows.clear()  # or all of it would be there twice
     _register(db, "rows", together.with_row_index("nth"))
     db.register("accounts", pl.DataFrame(accounts, infer_schema_length=None))
     _hold(db, [cell for cell in batch if cell.is_known])
@@ -269,6 +270,9 @@ union select cell_id from files where is_new or (was_complete = 0 and complete_n
 
 
 def _forget_changes(db: duckdb.DuckDBPyConnection) -> None:
+    """And the rows of the batch before, which take 0.3 GB."""
+    for name in ("rows", *_PICKED):
+        db.unregister(name)
     db.execute(
         "create or replace temp table changes (capture_id varchar, from_cell varchar, to_cell varchar, action varchar)"
     )

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.errors import ConfigurationError, PermanentError
 from geopin_assets.photo_folder import LocalFolder, PhotoClosedError, PhotoFile
 from geopin_assets.photo_folder.names import Ignored
 from geopin_assets.settings import Settings
@@ -209,6 +209,16 @@ def test_many_files_that_cannot_be_read_are_named_in_few_words(tmp_path: Path, p
         (tmp_path / f"link{number}.jpg").symlink_to(tmp_path / "nowhere")
     crawl = crawled(place)
     assert len(crawl.report.incomplete) == 6 and "4 more" in crawl.report.incomplete[-1]
+
+
+def test_a_link_to_itself_costs_that_photo_and_nothing_is_taken_for_gone(tmp_path: Path, photo: bytes) -> None:
+    place = Disk(tmp_path)
+    place.put("a.jpg", photo)
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    crawl = crawled(place)
+    assert (ids(crawl), crawl.report.is_complete) == (["a.jpg"], False)
+    with pytest.raises(PermanentError):
+        LocalFolder(tmp_path).read("loop.jpg", 10)
 
 
 def test_files_that_vanish_while_they_are_read_are_counted_and_nothing_is_taken_for_gone(
