@@ -208,13 +208,13 @@ class Leases:
                 return lease
             text = f"{thing}{_named(units, others)} held by {'; '.join(map(str, others))}"
             waited_s = time.monotonic() - began_s
-            if waited_s >= patience_s:
-                raise StillHeldError(f"{text}, after waiting {waited_s:.0f} s" if patience_s else text)
-            if waited_s >= _FIRST_WORD_AFTER_S and text != said:
+            if patience_s and waited_s >= _FIRST_WORD_AFTER_S and text != said:
                 _log.info("waiting: %s", text)
                 if say:
                     say(f"waiting: {text}")
                 said = text
+            if waited_s >= patience_s:
+                raise StillHeldError(f"{text}, after waiting {waited_s:.0f} s" if patience_s else text)
             self._sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 

@@ -1,9 +1,10 @@
 """In which cells a capture may be, without asking all captures: the catalog's tables `capture_keys` and `recent_keys`.
 
 Each capture has its keys there, sorted by its own, and DuckDB knows the least and the greatest of every 122,880: of
-what is kept in order it reads little. Maintenance puts all in order. What merges add since waits in `recent_keys`,
-which is written anew each time, until it makes such a group of rows. What left a cell leaves its keys there until
-maintenance. `keyed_crawls` tells of which merged crawls they are. Not here: who needs to know (`merge.py`).
+what is kept in order it reads little. Maintenance, and a merge that adds many, puts all in order. What merges add since
+waits in `recent_keys`, which is written anew each time, until it makes such a group of rows. What left a cell leaves
+its keys there until then. `keyed_crawls` tells of which merged crawls they are. Not here: who needs to know
+(`merge.py`).
 """
 
 import duckdb
@@ -31,14 +32,25 @@ def sort_keys(db: duckdb.DuckDBPyConnection) -> None:
     db.execute(f"begin; {_SORTED}; {_NOTED}; commit")
 
 
-def add_keys(db: duckdb.DuckDBPyConnection, table: str) -> None:
-    """Have the keys of a table in them too, within the transaction that merged its crawls."""
+def add_keys(db: duckdb.DuckDBPyConnection, table: str) -> int:
+    """Have the keys of a table in them too, within the transaction that merged its crawls; how many they are."""
     counted = f"select (select count(*) from recent_keys) + count(*), count(*) from {table}"  # noqa: S608
     ((all_together, added),) = db.execute(counted).fetchall()
     if added:
         into = "recent_keys" if all_together < _GROUP else "capture_keys"
         db.execute(_ADDED.format(table=table, into=into))
     db.execute(_NOTED)
+    return int(added)
+
+
+def keep_order(db: duckdb.DuckDBPyConnection, added: int) -> None:
+    """Sort them after a merge that added so many, if those are a tenth of all.
+
+    A number that is asked for alone reads a group of every piece that is in order, and each batch leaves one.
+    """
+    ((held,),) = db.execute("select count(*) from capture_keys").fetchall()
+    if added > _GROUP and 10 * added > held:
+        sort_keys(db)
 
 
 def keys_of(db: duckdb.DuckDBPyConnection, table: str) -> list[int]:

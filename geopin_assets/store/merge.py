@@ -21,7 +21,7 @@ from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.store.accounts import AHEAD, CrawlAccount
 from geopin_assets.store.database import SQL, frame, near, rows_in_place
-from geopin_assets.store.keys import add_keys, keep_keys, keys_of
+from geopin_assets.store.keys import add_keys, keep_keys, keep_order, keys_of
 from geopin_assets.store.merge_report import REPORT_SCHEMA, MergeReport, one_row_per_cell, report
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
@@ -59,7 +59,7 @@ def merge_cells(
     keep_keys(db)
     db.execute("update removed_captures set removed_at = $1 where removed_at > $2", [now, now + AHEAD])
     cells, damaged = _cells(db, cell_ids, raw)
-    reports, duplicates, was_m = [REPORT_SCHEMA.to_frame()], 0, thinned_m(db)
+    reports, duplicates, added, was_m = [REPORT_SCHEMA.to_frame()], 0, 0, thinned_m(db)
     for some in pages(list(cells), {cell.cell_id: cell.captures for cell in cells.values()}, BATCH_CAPTURES):
         batch = [cells[cell_id] for cell_id in some]
         with rows_in_place(db):
@@ -67,7 +67,7 @@ def merge_cells(
             db.begin()
             if is_any:
                 _execute(db, _WRITE, now)
-                add_keys(db, "added")
+                added += add_keys(db, "added")
                 duplicates += db.execute(_DUPLICATES).fetchall()[0][0]
         others = _changed_elsewhere(db, batch)
         if thin_m or was_m:
@@ -76,6 +76,7 @@ def merge_cells(
         reports.append(report(db, batch, others))
         db.execute(_UNWRITTEN)
         db.commit()
+    keep_order(db, added)
     if thin_m != was_m:
         reports += _thin_everywhere(db, thin_m)
     for (source, cell_id), error in damaged.items():  # the next look at what is missing has it crawled again

@@ -27,6 +27,7 @@ from geopin_assets.files.object_store import open_store
 from geopin_assets.store.accounts import CrawlAccount
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.cell_files import CellFiles
+from geopin_assets.store.keys import sort_keys
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import RAW_SCHEMA
 from geopin_assets_tests.benchmarks.tools.figures import Figure
@@ -120,6 +121,7 @@ def one_cell(folder: Path, sizes: Sequence[int], captures: int) -> list[tuple[in
         copies = max(0, size - held) // (20 * captures)
         with duckdb.connect(str(folder / "cell.duckdb")) as db:
             grown = db.execute(_GROW.format(copies=copies, held=held), {"some": list(some)}).fetchall()
+            sort_keys(db)
         held += grown[0][0]
         tries = []
         for cell_id in some[:3]:

@@ -5,17 +5,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 import polars as pl
 import pytest
 
+from geopin_assets.embedding.vectors import CellVectors
 from geopin_assets_tests.cli.typed import Place
 from geopin_assets_tests.depth import IS_LONG
+from geopin_assets_tests.files.processes import Started, start
 from geopin_assets_tests.platform import CELLS, Platform
 
 CHECKOUT = Path(__file__).parents[2]
+GEOPIN = """
+    import sys
+    from geopin_assets.cli.main import main
+    sys.argv[0] = "geopin"
+    main()
+"""
 REGION = "+".join(CELLS)
 
 
@@ -23,16 +32,15 @@ def command() -> list[str]:
     return ["run", "--region", REGION, "--source", "panoramax", "--source", "amsterdam"]
 
 
-def start(platform: Platform, place: Place) -> "subprocess.Popen[bytes]":
+def started(platform: Platform, place: Place) -> Started:
     """`geopin run` in a process of its own."""
-    environ = os.environ | platform.overrides | {"DAGSTER_HOME": str(place.home)}
-    words = [sys.executable, "-m", "geopin_assets.cli", *command()]
-    return subprocess.Popen(words, cwd=CHECKOUT, env=environ, stdout=subprocess.DEVNULL)
+    with mock.patch.dict(os.environ, platform.overrides | {"DAGSTER_HOME": str(place.home)}):
+        return start(GEOPIN, *command())
 
 
-def finished(platform: Platform) -> list[bool]:
+def finished(cells: Sequence[CellVectors]) -> list[bool]:
     """Of each cell, whether its vectors are finished."""
-    return [platform.vectors(cell_id).objects.has(platform.vectors(cell_id).key) for cell_id in CELLS]
+    return [cell.objects.has(cell.key) for cell in cells]
 
 
 def content(platform: Platform) -> dict[str, pl.DataFrame]:
@@ -55,12 +63,13 @@ def test_a_killed_run_repeated_ends_as_if_it_had_never_been_killed(
 ) -> None:
     killed, whole = build_platform("killed"), build_platform("whole")
     there, elsewhere = Place(tmp_path / "there"), Place(tmp_path / "elsewhere")
-    with start(killed, there) as process:
-        while not any(finished(killed)):
+    cells = [killed.vectors(cell_id) for cell_id in CELLS]
+    with started(killed, there) as process:
+        while not any(finished(cells)):
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert not all(finished(killed))
+        process.kill()
+    assert process.returncode == -signal.SIGKILL and not all(finished(cells))
     assert killed.rows.count("captures") == 0
 
     for platform, place in ((killed, there), (whole, elsewhere)):

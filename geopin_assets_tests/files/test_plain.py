@@ -32,9 +32,10 @@ OF_OURS = {
         "tiles.py",
         "adopting.py",
         "checkpoints.py",
+        "ui.py",
     ),
 }
-"""Modules that read files which this project wrote or brings along."""
+"""Modules that read files which this project wrote or brings along, or the kernel's of a process."""
 
 
 @pytest.mark.parametrize("kind", ODD)

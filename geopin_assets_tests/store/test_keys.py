@@ -12,7 +12,7 @@ import pytest
 from geopin_assets.files.object_store import open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.database import Database
-from geopin_assets.store.keys import add_keys, keep_keys, keys_of, sort_keys
+from geopin_assets.store.keys import add_keys, keep_keys, keep_order, keys_of, sort_keys
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
 
@@ -92,6 +92,31 @@ def test_what_a_version_without_keys_merged_in_between_moves_and_is_not_doubled(
 def merged(catalog: Catalog, raw: RawStore, cell_id: str, names: list[str], day: datetime) -> None:
     crawl(raw, cell_id, [capture(name, lon=4.893 if cell_id == A else 4.9) for name in names], crawled_at=day)
     catalog.merge([cell_id], raw)
+
+
+def test_after_many_came_all_are_in_order_and_after_few_as_they_were(db: duckdb.DuckDBPyConnection) -> None:
+    db.execute(f"insert into captures by name {_CAPTURES}")
+    for part, added in ((0, GROUP), (1, GROUP + 1)):
+        db.execute(
+            "create or replace temp table new as from captures select id_key, cell_key where seen_in = $1", [part]
+        )
+        assert add_keys(db, "new") == added
+    keep_order(db, GROUP)
+    assert pieces(db) > 1
+    keep_order(db, GROUP + 1)
+    assert (pieces(db), count(db, "capture_keys")) == (1, 2 * GROUP + 1)
+
+
+_CAPTURES = f"""select 's:' || n as capture_id, 'c' as cell_id, 's' as source, n::varchar as source_capture_id,
+    0 as lon, 0 as lat, false as is_pano, '' as license, '' as attribution, '' as page_url, '' as image_url,
+    '' as image_version, '' as row_hash, now() as first_seen_at, n % 2 as seen_in, hash(n) as id_key, 5 as cell_key
+from range(1, {2 * GROUP + 2}) t(n)"""  # noqa: S608
+
+
+def pieces(db: duckdb.DuckDBPyConnection) -> int:
+    """That are in order each."""
+    fell = "select id_key < lag(id_key) over (order by rowid) as fell from capture_keys"
+    return 1 + count(db, f"({fell}) where fell")
 
 
 def test_one_among_many_is_found_without_reading_all(db: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Page, Route, expect, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium in PATH: apt-get install chromium")
+PATIENCE_MS = 240_000
+"""A busy machine may take minutes to show what another shows at once."""
 _QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,7 +31,8 @@ def browser_page(folder: Path) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
-        page.set_default_timeout(240_000)
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         page.route("**/*", _only_here)
         try:
             yield page

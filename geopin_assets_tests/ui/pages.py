@@ -4,6 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from geopin_assets_tests.ui.browser import PATIENCE_MS
 from geopin_assets_tests.ui.live_dagster import LiveDagster
 
 
@@ -30,9 +31,12 @@ def reexecute_from_failure(page: Page, dagster: LiveDagster, backfill_id: str) -
     expect(page.get_by_text("Failed").first).to_be_visible()
     page.locator("button:has([aria-label=expand_more]), button:not(:has-text(''))").last.click()
     page.get_by_role("menuitem", name="Re-execute from failure").click()
-    page.wait_for_timeout(2000)
-    (new,) = set(dagster.backfills()) - before
-    return new
+    for _ in range(PATIENCE_MS // 500):
+        if new := set(dagster.backfills()) - before:
+            break
+        page.wait_for_timeout(500)
+    (only,) = new
+    return only
 
 
 def materialize(page: Page, dagster: LiveDagster, asset: str) -> None:
