@@ -11,7 +11,7 @@ longer than publishing the rest, is a new version: searches use the old one unti
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -196,6 +196,8 @@ class IndexVersions:
     def _set(
         self, connection: sqlite3.Connection, state: State, now: datetime, where: str, params: tuple[object, ...]
     ) -> None:
+        """Later than whatever is known, also by a clock that was set back: whichever came last counts (`_news`)."""
+        now = max([now, *(version.since + timedelta(microseconds=1) for version in self._found(connection))])
         sql = f"UPDATE index_versions SET state = ?, since = ? WHERE backend = ? AND {where}"  # noqa: S608
         connection.execute(sql, (state.value, now.isoformat(), self._backend, *params))
 

@@ -104,6 +104,17 @@ def test_the_newest_retired_version_never_outlives_its_use(versions: IndexVersio
     assert versions.outlived(NOW + timedelta(hours=1)) == []
 
 
+def test_what_came_last_counts_whatever_the_clock_says(versions: IndexVersions) -> None:
+    """Set back by a year between two switches, the second of which was killed before it was announced."""
+    first = target(versions, "a")
+    versions.switch(first, NOW)
+    announced = versions.all()
+    versions.switch(target(versions, "b"), NOW - timedelta(days=365))
+    assert versions.news(announced) == []
+    versions.adopt(announced)
+    assert [(v.model_id, v.state) for v in versions.all()] == [("a", State.RETIRED), ("b", State.SERVING)]
+
+
 def test_first_callers_at_once_make_one_serving_version(tmp_path: Path) -> None:
     code = """
         import sys
