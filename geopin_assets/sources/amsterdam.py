@@ -84,7 +84,8 @@ class Amsterdam(Source):
         return cls(client, endpoint=endpoint, api_key=settings.amsterdam_api_key.get_secret_value())
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
-        if not cell.bbox.intersects(COVERAGE) and self._is_empty(EVERYWHERE, cell.bbox, report):
+        is_elsewhere = not cell.bbox.intersects(COVERAGE) and not report.known(cell.bbox)
+        if is_elsewhere and self._is_empty(EVERYWHERE, cell.bbox, report):
             return
         for record in fetch_settled(cell.bbox, self._fetch_all, report, id_of=_key):
             yield parse_panorama(record, cell.bbox, self._now())

@@ -137,6 +137,11 @@ def test_nothing_outlives_a_terminal_that_was_closed_or_a_process_that_was_kille
             await_end(home)
 
 
+def _heard() -> None:
+    """What `nohup` starts ignores that the terminal was closed, and so does all that it starts."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
 @pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGKILL])
 def test_it_hears_that_its_make_alone_was_told_to_hang_up_or_killed(how: signal.Signals, tmp_path: Path) -> None:
@@ -144,7 +149,7 @@ def test_it_hears_that_its_make_alone_was_told_to_hang_up_or_killed(how: signal.
     waiting = "while not starter.has_gone(): time.sleep(0.01)"
     (tmp_path / "x.py").write_text("\n".join((*lines, waiting, "print(2, flush=True)")))
     (tmp_path / "Makefile").write_text(f"ui:\n\t@{sys.executable} x.py\n")
-    make = subprocess.Popen(["make", "ui"], cwd=tmp_path, stdout=subprocess.PIPE)
+    make = subprocess.Popen(["make", "ui"], cwd=tmp_path, stdout=subprocess.PIPE, preexec_fn=_heard)
     assert make.stdout and make.stdout.readline() == b"1\n"
     make.send_signal(how)
     assert make.stdout.readline() == b"2\n"

@@ -4,12 +4,13 @@ import itertools
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.cells import all_cells, cell_facts
 from geopin_assets.quality.coverage import Expectations
 from geopin_assets.quality.wanted import NOTHING_ASKED, WANTED_SCHEMA, wanted
+from geopin_assets_tests.depth import examples
 from geopin_assets_tests.quality.factories import CAPTURES, CITY, FARM, LAKE, NOW, captures, coverage_by_cell, crawled
 
 EXPECT = Expectations(now=NOW)
@@ -70,6 +71,7 @@ def test_cells_that_nobody_crawled_or_that_are_water_are_not_judged() -> None:
 
 
 @pytest.mark.filterwarnings("error")
+@settings(max_examples=examples(8, 500))
 @given(
     st.lists(
         st.tuples(st.integers(1, 300), st.floats(0, 4000), st.sampled_from(["panoramax", "kartaview"])), max_size=6

@@ -67,6 +67,9 @@ def test_cells_of_an_area_that_counts_nothing_are_not_asked(tmp_path):
     assert not any(crawl.captures for crawl in crawls)
     assert set(asked) == {"1"}
     assert len(asked) == sum(crawl.report.requests for crawl in crawls) <= 4
+    asked.clear()
+    crawl_cell(source, groningen[0], known=lambda box: frozenset({"found last week"}))
+    assert len(asked) == 2 and "1" not in asked, "a count that is wrong once takes nothing for gone"
 
 
 def test_a_mission_far_outside_the_usual_coverage_is_found(tmp_path):

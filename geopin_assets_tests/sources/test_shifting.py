@@ -3,7 +3,7 @@
 For every source that pages, over a real socket, a list of 13 records loses and gains some between its pages.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
 import pytest
@@ -11,7 +11,8 @@ import pytest
 from geopin_assets.errors import GeoPinError
 from geopin_assets.sources.crawl import CellCrawl, crawl_cell
 from geopin_assets_tests.depth import examples
-from geopin_assets_tests.sources.shifting_server import PAGED, PER_PAGE, Server, Shifting, serving
+from geopin_assets_tests.sources.recordings import flickr
+from geopin_assets_tests.sources.shifting_server import PAGED, PER_PAGE, Answer, Server, Shifting, serving
 
 BEFORE = [f"{n:03d}" for n in range(1, 14)]
 every_paged = pytest.mark.parametrize("name", PAGED)
@@ -115,6 +116,38 @@ def test_a_first_answer_that_knows_of_little_is_not_believed(name: str, left: in
 
     crawl, _ = crawled(name, between)
     assert isinstance(crawl, CellCrawl) and crawl.report.is_complete and len(crawl.captures) == len(BEFORE)
+
+
+def _without_one_license(query: Mapping[str, str], shown: Shifting) -> Answer:
+    """The first time its table lacks the license of all photos, and a search is for the licenses that it names."""
+    status, answer = PAGED["flickr"].answer(query, shown)
+    if query["method"] == "flickr.photos.search":
+        asked_for = flickr.RECORD["license"] in query["license"].split(",")
+        return (status, answer) if asked_for else (200, flickr.page([], 0, 0))
+    shown.asked.append((0, 0))
+    rows = [row for row in answer["licenses"]["license"] if row["id"] != flickr.RECORD["license"]]
+    return status, answer | {"licenses": {"license": rows}} if len(shown.asked) == 1 else answer
+
+
+def _without_its_collection(query: Mapping[str, str], shown: Shifting) -> Answer:
+    """Items leave the license to their collection, which is not there the first time."""
+    status, answer = PAGED["stac"].answer(query, shown)
+    for item in answer.get("features", ()):
+        item["properties"] = {name: value for name, value in item["properties"].items() if name != "license"}
+    if "features" in answer:
+        return status, answer
+    shown.cut += 1
+    return (404, {}) if shown.cut <= 2 else (status, answer)
+
+
+@pytest.mark.parametrize(("name", "answer"), [("flickr", _without_one_license), ("stac", _without_its_collection)])
+def test_licenses_that_are_not_told_once_take_nothing_with_them(
+    name: str, answer: Callable[[Mapping[str, str], Shifting], Answer], server: Server
+) -> None:
+    source, paged = server.show(name, Shifting(list(BEFORE[:3])))
+    server.answer = answer
+    crawl = crawl_cell(source, paged.cell, known=lambda box: frozenset(map(paged.id_of, BEFORE[:3])))
+    assert crawl.report.is_complete and len(crawl.captures) == 3
 
 
 @pytest.mark.parametrize("name", ["amsterdam"])

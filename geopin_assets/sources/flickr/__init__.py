@@ -99,8 +99,9 @@ class Flickr(Source):
         return cls(client, api_key=settings.flickr_api_key.get_secret_value())
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+        records = self._blocks.records(cell.bbox, report)
         licenses = self._open_licenses(report)
-        for record in self._blocks.records(cell.bbox, report):
+        for record in records:
             yield parse_photo(record, cell.bbox, licenses, self._now())
 
     def _open_licenses(self, report: CrawlReport) -> Mapping[str, str]:
@@ -113,6 +114,8 @@ class Flickr(Source):
 
     def _fetch_block(self, box: Bbox, report: CrawlReport) -> list[Any]:
         span = Span(FIRST_UPLOAD_S, max(UNTIL_S, int(self._now().timestamp()) + _AHEAD_S))
+        if report.reading:  # photos of a license that the table lacked were not asked for
+            self._licenses = {}
         return list(self._fetch_span(box, span, report)[0].values())
 
     def _fetch_span(self, box: Bbox, span: Span, report: CrawlReport) -> tuple[dict[str, Any], int]:

@@ -31,7 +31,7 @@ from geopin_assets.licenses import OPEN_LICENSES, open_license
 from geopin_assets.settings import Settings
 from geopin_assets.sources import fields, stac_items
 from geopin_assets.sources.base import AS_IT_IS, CrawlReport, RequestCost, Source
-from geopin_assets.sources.paging import fetch_settled
+from geopin_assets.sources.paging import settle_captures
 from geopin_assets.sources.stac.ask import Api
 
 _SANDBOX_PREFIX = "sandbox"  # its port may change, its ids must not
@@ -98,16 +98,17 @@ class Stac(Source):
         )
 
     def captures(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
+        return settle_captures(cell.bbox, lambda: self._read(cell, report), report)
+
+    def _read(self, cell: Cell, report: CrawlReport) -> Iterator[Capture | Rejected]:
         for prefix, api in self._apis.items():
+            if report.reading:
+                api.forget_licenses()
 
             def license_of(collection: str, api: Api = api) -> str | None:
                 return api.collection_license(collection, report)
 
-            def id_of(feature: Any, prefix: str = prefix) -> str:
-                collection = fields.source_id(fields.mapping(feature).get("collection"))
-                return capture_id(prefix, collection or "", fields.record_key(feature))
-
-            for feature in fetch_settled(cell.bbox, api.fetch, report, id_of=id_of):
+            for feature in api.fetch(cell.bbox, report):
                 record = parse_item(
                     feature,
                     cell.bbox,

@@ -73,9 +73,9 @@ class Api:
         self._limit = PageLimit(limit, self._capacity.lower)
         self._has_pages = self._repeats_pages = False
         self._longest_page = self._highest_count = 0
-        self._license = cached(LRUCache(_COLLECTIONS_KEPT), key=lambda id_, tally: id_, condition=Condition())(
-            self._fetch_license
-        )
+        self._licenses: LRUCache[str, str | None] = LRUCache(_COLLECTIONS_KEPT)
+        self._changes = Condition()
+        self._license = cached(self._licenses, key=lambda id_, tally: id_, condition=self._changes)(self._fetch_license)
 
     def fetch(self, bbox: Bbox, report: CrawlReport) -> Iterator[Any]:
         """Every item of a box once, unchecked."""
@@ -95,6 +95,11 @@ class Api:
         return fetch_complete(
             bbox, ask, capacity=Checked(), min_side_deg=MIN_SIDE_DEG, report=report, key=_key, at_floor=keep
         )
+
+    def forget_licenses(self) -> None:
+        """Ask collections for theirs again."""
+        with self._changes:
+            self._licenses.clear()
 
     def collection_license(self, id_: str, tally: Tally) -> str | None:
         """What a collection states of its license, asked for once; None for nothing or no such collection."""
