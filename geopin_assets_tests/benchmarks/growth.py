@@ -38,6 +38,7 @@ from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget
 from geopin_assets.platform.index_state import desired_rows
 from geopin_assets.store.keys import sort_keys
+from geopin_assets.store.places import list_batches
 from geopin_assets_tests.benchmarks.merge import _GROW, MILLION, write_cell
 from geopin_assets_tests.benchmarks.quarter import LAYERS, look
 from geopin_assets_tests.benchmarks.tools.figures import Figure
@@ -77,6 +78,7 @@ class Place:
             ((known,),) = db.execute("select max(rowid) from captures").fetchall() if held else [(-1,)]
             db.execute(_GROW.format(copies=copies, held=held), {"some": list(self.cells)})
             sort_keys(db)
+            list_batches(db)
             ours.executescript(_FIRST)  # counted when it is opened again
             ours.execute("insert or ignore into stores (store) values (?)", [key])
             ((number,),) = ours.execute("select store_key from stores where store = ?", [key])
