@@ -226,7 +226,7 @@ def figures_of(
         peak = max(row["peak_gb"] for (_, _, of), row in found.items() if of == size)
         yield Figure(f"memory of any step, {size:g} M captures", peak, "GB", at_most=PEAK_GB)
     for step in ("merge", "publish plan", "ledger"):
-        for count in sorted({touched[0], touched[-1]}) if len(sizes) > 1 else ():
+        for count in touched if len(sizes) > 1 else ():
             first, last = (found[step, count, size]["cpu_s"] for size in (sizes[0], sizes[-1]))
             among = f"{step} of {count:,} cells among {sizes[-1]:g} M captures"
             yield Figure(among, last / max(first, 1e-9), beside=f"among {sizes[0]:g} M", at_most=FLAT)
