@@ -14,6 +14,8 @@ _PACKED = frozenset(("gzip", "x-gzip"))
 _PLAIN = frozenset(("", "identity"))
 _GZIP_WBITS = 31
 _ANY_WBITS = 47  # gzip or deflate, by their first bytes, which are those of no image
+_MEMBER = b"\x1f\x8b"
+"""How a member begins: what was packed in pieces has several, one after the other. Anything else behind one is none."""
 _PACKED_FIRST = (b"\x1f", b"\x78")
 
 
@@ -43,6 +45,9 @@ class Body:
             return
         try:
             self._bytes += self._gzip.decompress(chunk, self._limit + 1 - len(self._bytes))
+            while self._gzip.unused_data.startswith(_MEMBER) and not self.is_too_large:
+                rest, self._gzip = self._gzip.unused_data, zlib.decompressobj(_GZIP_WBITS)
+                self._bytes += self._gzip.decompress(rest, self._limit + 1 - len(self._bytes))
         except zlib.error as error:
             raise TransientError(f"damaged {ENCODING}: {error}") from error
 
