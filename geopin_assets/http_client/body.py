@@ -27,7 +27,8 @@ class Body:
         if encoding not in _PACKED | _PLAIN:
             raise PayloadError(f"an encoding that was not asked for: {encoding[:50]!r}")
         self._gzip = zlib.decompressobj(_GZIP_WBITS) if encoding in _PACKED else None
-        self._limit, self._received, self._bytes = limit, 0, bytearray()
+        self._limit, self._received = limit, 0
+        self._bytes: bytes | bytearray = b""
 
     @classmethod
     def unasked(cls, encoding: str, first: bytes, limit: int) -> "Body":
@@ -41,15 +42,23 @@ class Body:
         """Take what came next. Raises TransientError for damaged bytes."""
         self._received += len(chunk)
         if self._gzip is None:
-            self._bytes += chunk
+            self._keep(chunk)
             return
         try:
-            self._bytes += self._gzip.decompress(chunk, self._limit + 1 - len(self._bytes))
+            self._keep(self._gzip.decompress(chunk, self._limit + 1 - len(self._bytes)))
             while self._gzip.unused_data.startswith(_MEMBER) and not self.is_too_large:
                 rest, self._gzip = self._gzip.unused_data, zlib.decompressobj(_GZIP_WBITS)
-                self._bytes += self._gzip.decompress(rest, self._limit + 1 - len(self._bytes))
+                self._keep(self._gzip.decompress(rest, self._limit + 1 - len(self._bytes)))
         except zlib.error as error:
             raise TransientError(f"damaged {ENCODING}: {error}") from error
+
+    def _keep(self, piece: bytes) -> None:
+        if not self._bytes:
+            self._bytes = piece  # often there is no other
+            return
+        if isinstance(self._bytes, bytes):
+            self._bytes = bytearray(self._bytes)
+        self._bytes += piece
 
     @property
     def is_too_large(self) -> bool:
@@ -59,6 +68,8 @@ class Body:
     @property
     def beginning(self) -> bytes:
         """What there is, up to the limit."""
+        if isinstance(self._bytes, bytes):
+            return self._bytes[: self._limit]
         return bytes(memoryview(self._bytes)[: self._limit])
 
     def head(self, size: int) -> bytes:
