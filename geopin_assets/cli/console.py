@@ -1,9 +1,9 @@
 """What commands print, and what they stand on: the place of Dagster's history and, in the sandbox, the stand-ins.
 
-Here: tables for people, JSON for programs, bars or lines for work that takes long, errors in words. Not here: commands (`main.py`),
-what Dagster's steps print (`run.py`), or any work. Nothing here imports Dagster: commands that only look something up
-answer at once. Dagster without DAGSTER_HOME would use a directory that it deletes at exit, and say so only in its
-log.
+Here: tables for people, JSON for programs, bars or lines for work that takes long, errors in words. Not here: commands
+(`main.py`), what Dagster's steps print (`run.py`), or any work. Nothing here imports Dagster: commands that only look
+something up answer at once. Dagster without DAGSTER_HOME would use a directory that it deletes at exit, and say so only
+in its log.
 """
 
 import logging
