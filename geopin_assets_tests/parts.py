@@ -29,24 +29,29 @@ from geopin_assets_tests.files.processes import fork_from_here
 ROOM = Path(__file__).parent
 PARTS: dict[str, tuple[str, ...]] = {
     "ui": ("ui",),
+    "runs": (
+        *("defs/running/test_local_run.py", "defs/running/test_takedown.py", "defs/assets/test_thinning.py"),
+        *("defs/assets/test_freshness.py", "defs/assets/test_left_grid.py", "defs/test_over_s3.py"),
+        *("exchange/test_import.py", "exchange/test_withdrawing.py"),
+    ),
     "defs": ("defs",),
     "others": (".",),
-    "running": ("defs/running",),
     "cli": ("cli", "contributing"),
     "sources": ("sources", "real/test_own_photos_walk.py"),
-    "real": ("real",),
-    "embedding": ("embedding",),
     "index": ("index", "cloudflare", "embedding/test_decoders.py"),
-    "exchange": ("exchange",),
+    "exchange": ("exchange", "defs/running"),
     "faults": ("faults", "docs"),
     "store": ("store",),
+    "embedding": ("embedding",),
+    "real": ("real",),
     "locate": ("locate",),
     "networks": ("embedding/model",),
     "models": ("cli/test_whiten.py", "defs/test_index_state.py", "files/test_plain.py"),
     "benchmarks": ("benchmarks",),
 }
 """Folders and modules of tests; one below another's belongs to its own part alone, and what is new to `others`. The
-longest come first, so that no core is left alone with one at the end; `ui` mostly waits."""
+longest come first, so that no core is left alone with one at the end; `ui` mostly waits. `runs` are those that go on
+from one first run (`conftest.first_run`), which takes 5 s of CPU to make."""
 AT_ONCE = (os.cpu_count() or 1) + 3
 """More than there are cores, as tests wait too."""
 _LOADED = (

@@ -24,7 +24,8 @@ from geopin_assets.quality.coverage import land_cells
 
 A_WEEK = timedelta(days=6.5)
 """A daily report is never made at the same minute: last week's is the newest of at least this age."""
-KEPT = timedelta(days=366)
+KEPT = 366
+"""A year of days, counted: by a clock that is ahead all of them would be old."""
 _log = logging.getLogger(__name__)
 NEW, FIRST_SEEN, CLOSED = "new gap", "new gap, first crawled since", "closed gap"
 
@@ -105,17 +106,16 @@ def take_snapshot(coverage: pl.DataFrame, gaps: pl.DataFrame, crawled: pl.DataFr
     )
 
 
-def keep_snapshot(snapshot: Snapshot, history: Path) -> Path:
-    """Write the day's file, replacing one of the same day, and remove those older than a year."""
+def keep_snapshot(snapshot: Snapshot, history: Path, *, most: int = KEPT) -> Path:
+    """Write the day's file, replacing one of the same day, and remove all but so many of the newest."""
     totals = {
         "made_at": snapshot.made_at.isoformat(),
         "captures_by_source": json.dumps(dict(snapshot.captures_by_source)),
         "gaps_by_reason": json.dumps(dict(snapshot.gaps_by_reason)),
     }
     path = write_frame(history / f"{snapshot.made_at.date().isoformat()}.parquet", snapshot.cells, totals)
-    for day, old in _days(history).items():
-        if day < (snapshot.made_at - KEPT).date():
-            old.unlink()
+    for old in [*_days(history).values()][:-most]:
+        old.unlink()
     return path
 
 

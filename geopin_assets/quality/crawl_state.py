@@ -68,7 +68,7 @@ def cell_states(crawls: pl.DataFrame, failures: pl.DataFrame, held: pl.DataFrame
     """
     key = ["source", "cell_id"]
     joined = crawls.join(failures, on=key, how="full", coalesce=True).join(held, on=key, how="left")
-    is_standing = pl.col("last_failed_at").is_not_null()
+    is_standing = pl.col("first_failed_at").is_not_null()
     is_stored = pl.col("due_after").is_not_null()
     good_at = pl.when(is_standing).then(pl.col("good_at")).otherwise(pl.col("crawled_at"))
     timed = joined.with_columns(

@@ -38,7 +38,6 @@ IMAGE_COLUMNS = [
     *("is_pano", "image_url", "image_version"),
 ]
 REBUILD = "`geopin merge` makes it anew from the raw files, and sets this one aside"
-_THERE = "select 1 from information_schema.tables where table_catalog = current_database() and table_name = ?"
 _IS_WANTED = "not_indexed_because is null"
 _WANTED = f"(from captures where {_IS_WANTED})"
 """Those that the index should hold."""
@@ -100,7 +99,6 @@ class Catalog(Counts):
     def compared(self, seen: Sequence[Mark]) -> tuple[Mark | None, list[Mark]]:
         """The newest merge as `mark` says it, and those of `seen` that did not lead to this catalog."""
         found = self._if_there(
-            "generations",
             """from generations where list_contains(?, merge_id)
             or generation = (select max(generation) from generations) order by generation desc""",
             [[mark.merge_id for mark in seen]],
@@ -112,7 +110,7 @@ class Catalog(Counts):
 
     def is_empty(self) -> bool:
         """Whether no crawl was ever merged into it: it was just made, whatever there may have been before."""
-        found = self._if_there("crawl_cells", "select 1 from crawl_cells limit 1")
+        found = self._if_there("select 1 from crawl_cells limit 1")
         return found is None or found.is_empty()
 
     def continue_from(self, installation_id: str, marks: Sequence[Mark]) -> None:
@@ -158,25 +156,25 @@ class Catalog(Counts):
                 self._write_cells(db)
 
     def _lacks_files(self) -> bool:
-        found = self._if_there("unwritten_cells", "from unwritten_cells limit 1")
+        found = self._if_there("from unwritten_cells limit 1")
         return self._cells is not None and found is not None and not found.is_empty()
 
     def last_seen(self, capture_ids: Sequence[str]) -> dict[str, datetime]:
         """When a crawl last showed captures; those that none ever did are not in it."""
         sql = "select capture_id, last_seen_at from capture_history where list_contains(?, capture_id)"
-        found = self._if_there("capture_history", sql, [list(capture_ids)])
+        found = self._if_there(sql, [list(capture_ids)])
         return {} if found is None else dict(found.iter_rows())
 
     def in_any_case(self, capture_ids: Sequence[str]) -> dict[str, str]:
         """Captures that were ever merged under one of these ids, written somehow: id in lower case -> as it is."""
         sql = "select lower(capture_id), capture_id from capture_history where list_contains(?, lower(capture_id))"
-        found = self._if_there("capture_history", sql, [[capture_id.lower() for capture_id in capture_ids]])
+        found = self._if_there(sql, [[capture_id.lower() for capture_id in capture_ids]])
         return {} if found is None else dict(found.iter_rows())
 
     def cells_of(self, capture_ids: Sequence[str]) -> list[str]:
         """Where captures are, or were before they were removed."""
         sql = "select distinct cell_id from capture_history where list_contains(?, capture_id) and cell_id is not null"
-        found = self._if_there("capture_history", sql, [list(capture_ids)])
+        found = self._if_there(sql, [list(capture_ids)])
         return [] if found is None else found["cell_id"].to_list()
 
     def copy_to(self, path: Path) -> None:
@@ -282,16 +280,12 @@ class Catalog(Counts):
         with self._database.connect(read_only=True) as db:
             return frame(db, sql, parameters)
 
-    def _if_there(self, table: str, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame | None:
-        """What a query finds; None where there is no catalog yet, or one made before there was this table."""
-        if not self._database.path.exists():
-            return None
-        with self._database.connect(read_only=True) as db:
-            there = frame(db, _THERE, [table]).height
-            return frame(db, sql, parameters) if there else None
+    def _if_there(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame | None:
+        """What a query finds; None where there is no catalog yet."""
+        return self.query(sql, parameters) if self._database.path.exists() else None
 
     def _listed_here(self) -> pl.DataFrame:
-        found = self._if_there("takedowns", "from takedowns order by taken_down_at, capture_id")
+        found = self._if_there("from takedowns order by taken_down_at, capture_id")
         return (TAKEDOWN_SCHEMA.to_frame() if found is None else found).cast(TAKEDOWN_SCHEMA)
 
     def _apply_takedowns(self, db: duckdb.DuckDBPyConnection) -> None:

@@ -37,6 +37,10 @@ _IS_NOT_OLDER = """select captures.not_indexed_because, capture_history.cell_id
 from captures, capture_history, other_sights, removed_captures, generations, thinning, takedowns, crawl_cells,
     unwritten_cells, embedding_failures, failure_files, capture_keys, recent_keys, keyed_crawls limit 0"""
 """Names all that `schema.sql` makes."""
+_of_this_version: dict[Path, tuple[int, int]] = {}
+"""Files that were found to be, as long as they are not written: asking takes a tenth of a short question."""
+_AT_REST_NS = 100_000_000
+"""What was written since has another time: those of files are as coarse as 10 ms."""
 _DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could not read enough bytes from file")
 _log = logging.getLogger(__name__)
 
@@ -71,14 +75,15 @@ class Database:
             raise DamagedFileError(f"the catalog: {error}. {REBUILD}") from error
         if not self.path.exists():
             self._make()
+        seen = self._look()
         with self._understood(), ExitStack() as stack:
             db = self._open(stack, read_only)
-            if read_only and _is_older(db):
+            if read_only and self._is_older(db, seen):
                 stack.close()
                 with self.connect():
                     pass  # which brings it up to date
                 db = self._open(stack, read_only)
-            if not read_only and _is_older(db):
+            if not read_only and self._is_older(db, seen):
                 _bring_up_to_date(db)
             yield db
 
@@ -116,6 +121,27 @@ class Database:
                 raise DamagedFileError(f"{what} is damaged: {error}. {REBUILD}") from error
             raise
 
+    def _look(self) -> tuple[int, int]:
+        """Which file it is, and when it was written last."""
+        try:
+            file = self.path.stat()
+        except FileNotFoundError:  # which DuckDB says next
+            return 0, time.time_ns()
+        return file.st_ino, file.st_mtime_ns
+
+    def _is_older(self, db: duckdb.DuckDBPyConnection, seen: tuple[int, int]) -> bool:
+        """Whether it lacks a table, or the newest columns; asking the lists of both, or making what is there, takes ten
+        times as long."""
+        if _of_this_version.get(self.path) == seen:
+            return False
+        try:
+            db.execute(_IS_NOT_OLDER)
+        except (duckdb.CatalogException, duckdb.BinderException):
+            return True
+        if time.time_ns() - seen[1] > _AT_REST_NS:
+            _of_this_version[self.path] = seen
+        return False
+
     def _open(self, stack: ExitStack, read_only: bool) -> duckdb.DuckDBPyConnection:
         """A connection until `stack` ends."""
         retry = Retrying(
@@ -151,16 +177,6 @@ def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
     if tables and "unwritten_cells" not in tables:
         db.execute("insert into unwritten_cells select distinct cell_id from crawl_cells")
         db.execute("delete from embedding_failures")  # files say it now; what failed before is tried once more
-
-
-def _is_older(db: duckdb.DuckDBPyConnection) -> bool:
-    """Whether it lacks a table, or the newest columns; asking the lists of both, or making what is there, takes ten
-    times as long."""
-    try:
-        db.execute(_IS_NOT_OLDER)
-    except (duckdb.CatalogException, duckdb.BinderException):
-        return True
-    return False
 
 
 def frame(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:

@@ -152,7 +152,10 @@ class RawStore:
         self._failed.forget(source, cell_id)
 
     def failures(self, source: str = "") -> pl.DataFrame:
-        """Cells whose last crawl failed, of one source or all: FAILED_SCHEMA. What a good crawl overtook is none."""
+        """Cells whose last crawl failed, of one source or all: FAILED_SCHEMA. What a good crawl overtook is none.
+
+        Of what failed at a time that has not come yet nobody knows when it did.
+        """
 
         def is_standing(note: FailedCrawl) -> bool:
             account = self._account_or_none(note.source, note.cell_id)
@@ -163,8 +166,8 @@ class RawStore:
             standing = [note for note, is_so in zip(notes, pool.map(is_standing, notes), strict=True) if is_so]
         now = self._clock()
         return failed_frame(standing).with_columns(
-            pl.col("first_failed_at", "last_failed_at").clip(upper_bound=now),
-            good_at=pl.when(pl.col("good_at") <= now + AHEAD).then("good_at"),
+            *(pl.when(pl.col(name) <= now + AHEAD).then(name).alias(name) for name in ("last_failed_at", "good_at")),
+            first_failed_at=pl.col("first_failed_at").clip(upper_bound=now),
         )
 
     def crawls(self, source: str = "") -> pl.DataFrame:

@@ -66,6 +66,7 @@ class _Engine:
         self._how, self._numbers = how, count()
         self._settings: dict[str, str | bool | int | float | list[str]] = {"memory_limit": MEMORY_LIMIT, **settings}
         self._db: duckdb.DuckDBPyConnection | None = None
+        self._folder = ""
         self._attached: dict[Path, tuple[duckdb.DuckDBPyConnection, str]] = {}
 
     def connect(self, path: Path) -> duckdb.DuckDBPyConnection:
@@ -103,16 +104,20 @@ class _Engine:
     def _beside(self, path: Path) -> duckdb.DuckDBPyConnection:
         """One whose files for what has no room in memory go beside this one, unless it has others to go beside."""
         folder = quoted(path.with_name(f"{path.name}.tmp"))
-        if self._db is not None and not self._attached:
+        if self._db is not None and not self._attached and folder != self._folder:
             try:
-                self._db.execute(f"set temp_directory = {folder}")
+                self._go_beside(self._db, folder)
             except duckdb.NotImplementedException:  # there is something in the one before, from now on
                 self._db = None
         if self._db is None:
             self._db = duckdb.connect(":memory:", config=self._settings)
-            self._db.execute(f"set temp_directory = {folder}")
+            self._go_beside(self._db, folder)
             self._db.execute("set global TimeZone = 'UTC'")
         return self._db
+
+    def _go_beside(self, db: duckdb.DuckDBPyConnection, folder: str) -> None:
+        db.execute(f"set temp_directory = {folder}")
+        self._folder = folder
 
 
 def quoted(path: Path) -> str:

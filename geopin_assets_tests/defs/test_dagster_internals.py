@@ -107,13 +107,26 @@ def test_the_log_knows_what_is_older_than_a_moment(log: SimulatedLog, asset: dg.
     for hour in range(5):
         log.run(asset.key, cells[hour * 100 : hour * 100 + 100], start + timedelta(hours=hour))
     log.make(asset.key, cells[:1], start + timedelta(hours=9))  # … and the first one again
+    now = start + timedelta(hours=10)
     for kind in (MADE, PLANNED):
         read = CellLog(log.instance, asset.key, kind)
         first = set(cells[:1]) if kind is MADE else set()
-        assert read.before(start - timedelta(seconds=1)) == set()
-        assert read.before(start) == set(cells[:100]) - first
-        assert read.before(start + timedelta(hours=2.5)) == set(cells[:300]) - first
-        assert read.before(start + timedelta(hours=10)) == set(cells)
+        assert read.before(start - timedelta(seconds=1), now) == set()
+        assert read.before(start, now) == set(cells[:100]) - first
+        assert read.before(start + timedelta(hours=2.5), now) == set(cells[:300]) - first
+        assert read.before(now, now) == set(cells)
+
+
+def test_what_the_log_dates_after_now_counts_as_old_and_hides_nothing_that_came_later(
+    log: SimulatedLog, asset: dg.AssetsDefinition
+) -> None:
+    start, cells = datetime(2026, 8, 24, tzinfo=UTC), cell_ids()[:500]
+    now = start + timedelta(days=3)
+    log.plan(asset.key, cells[:100], start)
+    log.plan(asset.key, cells[100:400], start + timedelta(days=365))  # its clock was a year ahead
+    log.plan(asset.key, cells[400:450], start + timedelta(days=1))
+    log.plan(asset.key, cells[450:], now - timedelta(hours=1))
+    assert CellLog(log.instance, asset.key, PLANNED).before(now - timedelta(hours=23), now) == set(cells[:450])
 
 
 def test_an_instance_is_rebuilt_from_its_reference(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> None:

@@ -151,11 +151,12 @@ def test_a_second_report_of_a_day_replaces_the_first(tmp_path: Path) -> None:
     assert since(tmp_path, snapshot(captures(count=7), crawled("panoramax"))).captures == 1
 
 
-def test_snapshots_older_than_a_year_go(tmp_path: Path) -> None:
-    for days in (400, 367, 366, 1):
-        keep_snapshot(snapshot(now=days_ago(days)), tmp_path)
-    keep_snapshot(snapshot(), tmp_path)
-    assert sorted(path.stem for path in tmp_path.iterdir()) == ["2025-05-31", "2026-05-31", "2026-06-01"]
+def test_so_many_of_the_newest_snapshots_stay_and_one_by_a_clock_that_is_ahead_takes_none_along(tmp_path: Path) -> None:
+    for days in (3, 2, 1, -400):
+        keep_snapshot(snapshot(now=days_ago(days)), tmp_path, most=4)
+    keep_snapshot(snapshot(), tmp_path, most=4)
+    days = sorted(path.stem for path in tmp_path.iterdir())
+    assert days == ["2026-05-30", "2026-05-31", "2026-06-01", "2027-07-06"]
 
 
 CELLS = [CITY, FARM, NEXT]

@@ -1,7 +1,9 @@
 """The catalog's file itself: its birth, its damage, and what is not its damage."""
 
 import json
+import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from itertools import product
@@ -149,3 +151,26 @@ def test_a_catalog_that_lacks_any_of_its_tables_is_brought_up_to_date_by_the_nex
             db.execute(f"drop table {table} cascade")
         with database.connect(read_only=read_only) as db:
             assert frame(db, f"from {table}").is_empty()
+
+
+def test_one_that_is_at_rest_is_asked_once_for_its_version_and_another_in_its_place_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, older = Database(tmp_path / "catalog.duckdb", patience_s=0), tmp_path / "older.duckdb"
+    with database.connect():
+        pass
+    shutil.copy(database.path, older)
+    with duckdb.connect(str(older)) as db:
+        db.execute("drop table thinning")
+    for path in (database.path, older):
+        os.utime(path, (0, 0))
+    with database.connect(read_only=True):
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr("geopin_assets.store.database._IS_NOT_OLDER", "from nowhere")
+        patch.setattr("geopin_assets.store.database._bring_up_to_date", lambda db: pytest.fail("asked again"))
+        with database.connect(read_only=True) as db:
+            assert frame(db, "from thinning").is_empty()
+    older.replace(database.path)
+    with database.connect(read_only=True) as db:
+        assert frame(db, "from thinning").is_empty()

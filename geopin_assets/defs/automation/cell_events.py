@@ -7,7 +7,7 @@ s for an asset that had changes, 0.8 s at first. Not here: what follows from it 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
@@ -27,6 +27,8 @@ _FEW_CELLS = 2_000
 """So many are looked up one by one, 0.01 s for 200; above, reading all 20,000 takes 0.1 s and less than that."""
 _PROBES = 150
 """Times looked up together: one costs 4 ms, these cost 6, and the second time finds one of 20,000."""
+_AHEAD = timedelta(hours=1)
+"""What is noted while somebody looks may be later than the moment of the look by so much."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +53,28 @@ class CellLog:
         few = set(self.cells) if self.cells is not None and len(self.cells) <= _FEW_CELLS else None
         return self.instance.get_latest_storage_id_by_partition(self.key, self.kind, few, self.after_id)
 
-    def before(self, when: datetime) -> set[str]:
-        """The cells whose newest event is no newer than a moment."""
-        last_id = self.last_id_before(when)
+    def before(self, when: datetime, now: datetime) -> set[str]:
+        """The cells whose newest event is no newer than a moment.
+
+        One that says a time after `now` is of a clock that was wrong: it counts as old, or its cell would wait until
+        that time comes.
+        """
+        last_id = self.last_id_before(when, now)
         return {cell for cell, id_ in self.newest.items() if id_ <= last_id} if last_id else set()
 
-    def last_id_before(self, when: datetime) -> int:
+    def last_id_before(self, when: datetime, now: datetime) -> int:
         """The last of these events that is no newer than a moment; 0 if all are. Time has no index, ids have."""
         first, end = 0, len(self._ids)  # what comes before `first` is older, `end` and later is not
         while first < end:
             step = (end - first - 1) // _PROBES + 1
             ids = self._ids[first:end:step]
-            older = self._count_older(ids, when)
+            older = self._count_older(ids, when.timestamp(), (now + _AHEAD).timestamp())
             first, end = (first + (older - 1) * step + 1, min(first + older * step, end)) if older else (first, first)
         return self._ids[first - 1] if first else 0
 
-    def _count_older(self, ids: Sequence[int], when: datetime) -> int:
+    def _count_older(self, ids: Sequence[int], when_s: float, ahead_s: float) -> int:
         records = self.instance.get_asset_event_summary_records(self.kind, storage_ids=ids)
-        return sum(record.timestamp <= when.timestamp() for record in records)
+        return sum(not when_s < record.timestamp <= ahead_s for record in records)
 
     @cached_property
     def _ids(self) -> list[int]:

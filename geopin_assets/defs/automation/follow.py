@@ -98,11 +98,11 @@ def behind_cells(context: dg.AutomationContext, cells: Collection[str], at_least
         return set()
     made, planned = _log(context, MADE, cells).newest, _log(context, PLANNED, cells).newest
     began = {cell: _began(made.get(cell, 0), planned.get(cell, 0)) for cell in cells}
-    behind: set[str] = set()
+    behind, now = set[str](), context.asset_graph_view.effective_dt
     for parent in partitioned_parents(context):
         log = _log(context, MADE, cells, parent)
         newer = {cell for cell in cells if log.newest.get(cell, 0) > began[cell]}
-        behind |= newer & log.before(context.asset_graph_view.effective_dt - at_least) if newer and at_least else newer
+        behind |= newer & log.before(now - at_least, now) if newer and at_least else newer
     return behind
 
 
@@ -117,7 +117,8 @@ def failed_cells(context: dg.AutomationContext, cells: Collection[str]) -> set[s
         return set()
     made, planned = _log(context, MADE, cells).newest, _log(context, PLANNED, cells)
     failed = {cell for cell in cells if planned.newest.get(cell, 0) > made.get(cell, 0)}
-    return failed - planned.before(context.asset_graph_view.effective_dt - RETRY_AFTER) if failed else failed
+    now = context.asset_graph_view.effective_dt
+    return failed - planned.before(now - RETRY_AFTER, now) if failed else failed
 
 
 def _with_gaps(context: dg.AutomationContext, keys: Sequence[str], cells: Collection[str]) -> set[str]:

@@ -80,7 +80,8 @@ def stored_crawls(raw: "RawStore", source: str) -> Crawls:
             good_at[cell_id] = noted
         if is_complete and not captures and not _is_land(cell_id):
             empty.add(cell_id)
-    return Crawls(good_at, empty, {cell_id: note["last_failed_at"] for cell_id, note in notes.items()})
+    failed_at = {cell_id: note["last_failed_at"] or UNKNOWN_WHEN for cell_id, note in notes.items()}
+    return Crawls(good_at, empty, failed_at)
 
 
 def _is_land(cell_id: str) -> bool:
@@ -229,8 +230,8 @@ class PastFreshness(dg.AutomationCondition[dg.AssetKey]):
 
     def _busy(self, context: dg.AutomationContext, crawls: Crawls) -> set[str]:
         """The cells that had their try of the day, or wait for it: a run may be queued for longer than a day."""
-        instance, since = context.asset_graph_view.instance, context.asset_graph_view.effective_dt - RETRY_AFTER
-        planned = CellLog(instance, context.key, PLANNED)
+        instance, now = context.asset_graph_view.instance, context.asset_graph_view.effective_dt
+        planned, since = CellLog(instance, context.key, PLANNED), now - RETRY_AFTER
         failed = {cell_id for cell_id, at in crawls.failed_at.items() if at > since}
         under_way = cells_under_way(instance, all_keys(context))
-        return (set(planned.newest) - planned.before(since)) | failed | under_way[context.key]
+        return (set(planned.newest) - planned.before(since, now)) | failed | under_way[context.key]

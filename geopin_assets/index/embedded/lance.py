@@ -81,6 +81,7 @@ class LanceIndex:
             raise PermanentError(f"{dim} dimensions; between 1 and {MAX_DIM}")
         self._folder, self.name, self.dim, self._approximate_from = folder, name, dim, approximate_from
         self._newest: tuple[str, datetime] | None = None
+        self._opened: tuple[tuple[int, int], Any] | None = None
 
     @property
     def store_key(self) -> str:
@@ -216,6 +217,17 @@ class LanceIndex:
         return True
 
     def _table(self) -> Any:
+        """Opened anew only when something was written or another folder lies there: that is a third of a search. What
+        clocks are too coarse to tell, a table sees: it looks for newer versions itself, but for no other folder."""
+        try:
+            found = (self._folder / f"{self.name}.lance" / "_versions").stat()
+        except FileNotFoundError:
+            return self._open()
+        if self._opened is None or self._opened[0] != (found.st_ino, found.st_mtime_ns):
+            self._opened = (found.st_ino, found.st_mtime_ns), self._open()
+        return self._opened[1]
+
+    def _open(self) -> Any:
         try:
             return self._database.open_table(self.name)
         except ValueError as error:
@@ -245,7 +257,7 @@ def read_all(path: Path) -> None:
 
 
 def _indexed(table: Any) -> list[str]:
-    """The properties that filters find, as the table's columns say: opening it anew takes a third of a search."""
+    """The properties that filters find, as the table's columns say."""
     return [column.removeprefix("indexed_") for column in table.schema.names if column.startswith("indexed_")]
 
 

@@ -162,6 +162,12 @@ def test_a_cell_that_failed_is_tried_once_a_day_until_it_is_made(layers: Layers)
     assert layers.asked(layers.catalog, minutes=25 * 60) == set()
 
 
+def test_a_cell_that_failed_by_a_clock_that_was_ahead_does_not_wait_until_then(layers: Layers) -> None:
+    layers.run(layers.raw, HERE)
+    layers.log.plan(layers.catalog.key, [HERE], layers.now + timedelta(days=365))
+    assert layers.asked(layers.catalog) == {HERE}
+
+
 def test_a_change_waits_for_other_sources_under_way_but_not_for_ever(layers: Layers) -> None:
     run = layers.log.instance.create_run_for_job(
         dg.Definitions(assets=[layers.other]).resolve_implicit_global_asset_job_def(),

@@ -245,6 +245,27 @@ def test_a_cell_that_failed_today_is_not_asked_again_whatever_the_log_says(build
     assert refresh.tick("panoramax").asked == IDS[1:BLOCK_CELLS]
 
 
+def test_a_week_on_a_clock_that_was_a_year_ahead_is_made_up_for_when_it_is_right_again(build: Build) -> None:
+    refresh, year = build(), timedelta(days=365)
+    refresh.backfill("panoramax", IDS[:250])
+    refresh.now += year
+    refresh.pass_days(2)
+    refresh.now -= year
+    refresh.crawled_at["panoramax"] = dict.fromkeys(IDS[:250], UNKNOWN_WHEN)  # as a time that has not come yet is read
+    assert {cell for tick in refresh.pass_days(0.5) for cell in tick.asked} == set(IDS[:250])
+    assert not any(tick.asked for tick in refresh.pass_days(6))
+
+
+def test_a_cell_that_failed_at_a_time_that_has_not_come_is_tried_again(tmp_path: Path, build: Build) -> None:
+    refresh = build()
+    refresh.backfill("panoramax", IDS[:1])
+    refresh.skip_days(8)
+    raw = RawStore(open_store(tmp_path), clock=lambda: refresh.now)
+    raw.note_failure("panoramax", IDS[0], "503", now=refresh.now + timedelta(days=365))
+    refresh.failed_at = stored_crawls(raw, "panoramax").failed_at
+    assert refresh.tick("panoramax").asked == IDS[:1]
+
+
 def test_a_look_that_cannot_read_what_is_stored_asks_for_nothing(log: SimulatedLog) -> None:
     def unreadable() -> Crawls:
         raise ConfigurationError("raw: may this user read there?")

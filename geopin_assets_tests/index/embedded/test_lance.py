@@ -24,6 +24,29 @@ def test_an_index_outlives_the_object_that_wrote_it(tmp_path: Path) -> None:
     assert reader.get(["x"]).height == 0
 
 
+def test_an_index_is_opened_once_for_all_searches_until_somebody_writes_or_puts_another_in_its_place(
+    tmp_path: Path,
+) -> None:
+    writer, reader = LanceIndex(tmp_path / "a", "test", DIM), LanceIndex(tmp_path / "a", "test", DIM)
+    writer.create()
+    opened = []
+    open_table = reader._database.open_table
+    reader._database.open_table = lambda name: opened.append(name) or open_table(name)
+    for wanted in (["x"], ["x", "y"]):
+        writer.upsert(upsertable([(wanted[-1], len(wanted))]))
+        for _ in range(3):
+            assert reader.query(unit(1), 5)["vector_id"].to_list() == wanted
+    assert len(opened) == 2
+    other = LanceIndex(tmp_path / "b", "test", DIM)
+    other.create()
+    other.upsert(upsertable([("z", 1)]))
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(PermanentError, match="there is no index test"):
+        reader.query(unit(1), 5)
+    shutil.copytree(tmp_path / "b", tmp_path / "a")
+    assert reader.query(unit(1), 5)["vector_id"].to_list() == ["z"]
+
+
 def test_a_filter_never_finds_vectors_upserted_before_its_metadata_index(tmp_path: Path) -> None:
     index = LanceIndex(tmp_path, "test", DIM)
     schema = pl.DataFrame(schema=vector_schema(DIM)).to_arrow().schema
