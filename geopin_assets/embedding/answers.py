@@ -43,8 +43,8 @@ _REASONS = {
     408: FailureReason.TIMEOUT,
 }
 
-Take = Callable[[int], Awaitable[None]]
-"""Waits for so many bytes of memory, once."""
+Take = Callable[[int], Awaitable[None] | None]
+"""Takes so many bytes of memory, once; where there are not so many now, it returns what waits for them."""
 
 
 class Manner(Protocol):
@@ -103,10 +103,11 @@ class Web:
             seen.add(hop)
             host = (hop.raw_host or "").casefold()
             self.of.addresses.check_host(host)
-            with _not_counted(deadline):
-                not_before = await self.hosts.over(host)
-            if not_before:
-                return Failure(FailureReason.HOST_DOWN, f"{host} wants to be left alone", not_before)
+            if self.hosts.is_paused(host):
+                with _not_counted(deadline):
+                    not_before = await self.hosts.over(host)
+                if not_before:
+                    return Failure(FailureReason.HOST_DOWN, f"{host} wants to be left alone", not_before)
             if self.hosts.has_given_up(host):
                 return GIVEN_UP
             hops.append(host)
@@ -181,8 +182,9 @@ class Web:
         announced = response.content_length
         if announced is not None and announced > most:
             return Failure(FailureReason.TOO_LARGE, f"{announced} bytes")
-        with _not_counted(deadline):
-            await take(most if announced is None or encoding else announced)
+        if waiting := take(most if announced is None or encoding else announced):
+            with _not_counted(deadline):
+                await waiting
         body: Body | None = None
         try:
             async for chunk in response.content.iter_any():

@@ -140,10 +140,17 @@ class _Session:
         """Of the memory that reading takes, what is not returned goes back, however it ends."""
         taken = kept = 0
 
-        async def take(amount: int) -> None:
+        async def wait(amount: int) -> None:
             nonlocal taken
             await self.memory.take(amount)
             taken = amount
+
+        def take(amount: int) -> Awaitable[None] | None:
+            nonlocal taken
+            if not self.memory.take_now(amount):
+                return wait(amount)
+            taken = amount
+            return None
 
         try:
             result = await read(url, take, hops)
@@ -159,7 +166,8 @@ class _Session:
         if self.hosts.has_given_up(OWN_PHOTOS_SCHEME):
             return GIVEN_UP
         hops.append(OWN_PHOTOS_SCHEME)
-        await take(self.of.max_bytes)
+        if waiting := take(self.of.max_bytes):
+            await waiting
         try:
             name = unquote(url.partition(":")[2])
             return await asyncio.to_thread(self.of.own_photos.read, name, self.of.max_bytes)

@@ -102,6 +102,10 @@ class Hosts:
         self._looked_s[0] = -inf
         return self._too_far(host)
 
+    def is_paused(self, host: str) -> bool:
+        """Whether it may not be asked now."""
+        return self._left_s(host) > 0
+
     async def over(self, host: str) -> datetime | None:
         """Wait until a host may be asked, also if its pause grows meanwhile; or return when, if that is too far."""
         while 0 < self._left_s(host) <= MAX_WAIT_S:

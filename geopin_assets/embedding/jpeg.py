@@ -30,7 +30,8 @@ _SCAN, _END, _APP1, _APP14 = 0xDA, 0xD9, 0xE1, 0xEE
 _EOI = bytes([0xFF, _END])
 _PROGRESSIVE = frozenset((0xC2, 0xCA))
 _SEQUENTIAL = frozenset((0xC0, 0xC1, 0xC9))
-_RARE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} - _SEQUENTIAL - _PROGRESSIVE
+_FRAMES = _SEQUENTIAL | _PROGRESSIVE
+_RARE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} - _FRAMES
 """Lossless or hierarchical."""
 _END_MISSING, _DATA_MISSING = "Premature end of JPEG file", "premature end of data"
 """What simplejpeg says of a file that stops before its end, and of one that has an end, but less before it."""
@@ -120,7 +121,7 @@ class Jpeg:
         for kind, start, end in _segments(self._data, self._most):
             if kind in _RARE:
                 raise ValueError(f"unsupported: frame {kind:X}")
-            if kind in _SEQUENTIAL | _PROGRESSIVE and start + 5 < end:
+            if kind in _FRAMES and start + 5 < end:
                 height, width, self._components = struct.unpack_from(">HHB", self._data, start + 1)
                 self.size, self._is_in_parts = (width, height), kind in _PROGRESSIVE
             elif kind == _APP1 and not self.exif and self._data.startswith(b"Exif\0\0", start):

@@ -15,9 +15,10 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from queue import Empty, Full, Queue
+from queue import Empty, Full, Queue, SimpleQueue
 from threading import Event
 from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
@@ -34,6 +35,9 @@ IN_FLIGHT_BYTES = 256 * 2**20
 QUEUE = 16
 """Prepared captures that wait for the model, at most; a panorama's 12 views take 9.4 MB."""
 THREADS = min(os.cpu_count() or 1, 16)
+BACK_AT_ONCE = 16
+"""Images that threads are done with before the loop hears of them, as long as the threads have others. What it does for
+each, such as asking for another, takes less CPU for several in a row, while its code is in the caches."""
 RENEWED_AT_ONCE = 500
 """Captures whose links are renewed together, just before they are fetched: on a CPU a large cell takes hours, and
 links renewed at its start would have expired at its end."""
@@ -42,12 +46,16 @@ _POLL_S = 0.1
 Prepared = TypeVar("Prepared")
 Renew = Callable[[Sequence[CaptureImage]], Mapping[str, str | Failure]]
 """capture_id -> another address, or why there is none, for those whose address has expired."""
+_Fetched = tuple[CaptureImage, bytes | Failure, int]
+_Done = tuple[CaptureImage, int, int, BaseException | None]
+"""An image, its bytes or their number, how many places it holds, and what went wrong here."""
 
 
 @dataclass(slots=True)
 class _Line:
     """Images that stand in line for one host, by the address they were stored with."""
 
+    host: str
     waiting: deque[CaptureImage] = field(default_factory=deque)
     lanes: int = 0
 
@@ -84,9 +92,12 @@ class ReadAhead(Generic[Prepared]):
         self._closed, self._started = Event(), Event()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prepare")
+        self._fetched: SimpleQueue[_Fetched | None] = SimpleQueue()
         self._renewing = ThreadPoolExecutor(1, thread_name_prefix="renew")
 
     def __enter__(self) -> Self:
+        for _ in range(THREADS):
+            self._threads.submit(self._work)
         self._reading: Future[None] = self._background.submit(asyncio.run, self._run())
         self._reading.add_done_callback(self._ended)
         self._started.wait()
@@ -96,6 +107,8 @@ class ReadAhead(Generic[Prepared]):
         self._closed.set()
         if self._task and not self._reading.done():
             self._loop.call_soon_threadsafe(self._task.cancel)
+        for each in [None] * THREADS:
+            self._fetched.put(each)
         for executor in (self._background, self._threads, self._renewing):
             executor.shutdown()
 
@@ -134,12 +147,16 @@ class ReadAhead(Generic[Prepared]):
     async def _run(self) -> None:
         """The background loop: lanes come and go in it until the caller leaves or something raises."""
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        self._lines: defaultdict[str, _Line] = defaultdict(_Line)
+        self._lines: dict[str, _Line] = {}
         self._places_at: dict[str, asyncio.Semaphore] = {}
         self._links: defaultdict[str, _Links] = defaultdict(_Links)
         self._places, self._memory = TaskMemory(IN_FLIGHT), TaskMemory(IN_FLIGHT_BYTES)
+        self._handed_over = self._taken_back = 0
+        self._done: deque[_Done] = deque()
+        self._some_done = asyncio.Event()
         try:
             async with self._fetcher.session(self._memory) as self._fetch, asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._take_back())
                 self._started.set()
                 await self._loop.create_future()  # until the caller leaves, which cancels the lanes too
         except ExceptionGroup as failed:
@@ -147,7 +164,8 @@ class ReadAhead(Generic[Prepared]):
 
     def _stand_in_line(self, images: Sequence[CaptureImage]) -> None:
         for image in images:
-            self._lines[_host(image.image_url)].waiting.append(image)
+            host = _host(image.image_url)
+            self._lines.setdefault(host, _Line(host)).waiting.append(image)
             if self._renew is not None:
                 self._links[image.source].unknown[image] = None
         for name, line in self._lines.items():
@@ -162,8 +180,9 @@ class ReadAhead(Generic[Prepared]):
             link = await self._link(image)
             places = IN_FLIGHT if self._attempts and self._attempts.is_alone(image) else 1
             await self._places.take(places)
-            data = link if isinstance(link, Failure) else await self._try(image, link)
-            self._tasks.create_task(self._hand_over(image, data, places))
+            data = link if isinstance(link, Failure) else await self._try(image, link, line)
+            self._handed_over += 1
+            self._fetched.put((image, data, places))
         line.lanes -= 1
 
     async def _link(self, image: CaptureImage) -> str | Failure:
@@ -180,7 +199,7 @@ class ReadAhead(Generic[Prepared]):
                     links.known[one] = renewed.get(one.capture_id, one.image_url)
         return links.known.pop(image)
 
-    async def _try(self, image: CaptureImage, url: str) -> bytes | Failure:
+    async def _try(self, image: CaptureImage, url: str, line: _Line) -> bytes | Failure:
         """Fetch an image that did not end two runs, after writing down that it is tried."""
         if self._attempts is not None:
             if blamed := self._attempts.blamed(image):
@@ -188,30 +207,57 @@ class ReadAhead(Generic[Prepared]):
             self._attempts.begin(image)
         data: bytes | Failure = Failure(FailureReason.NOT_FOUND)
         for address in addresses(url):
-            data = await self._ask(address)
+            data = await self._ask(address, line.host if address == image.image_url else _host(address))
             if not (isinstance(data, Failure) and data.reason is FailureReason.NOT_FOUND):
                 break
         return data
 
-    async def _ask(self, url: str) -> bytes | Failure:
+    async def _ask(self, url: str, host: str) -> bytes | Failure:
         """Fetch from a host that may be another than the line's: renewed links often lead elsewhere."""
-        host = _host(url)
-        async with self._places_at.setdefault(host, asyncio.Semaphore(self._fetcher.lanes(host))):
+        if (places := self._places_at.get(host)) is None:
+            places = self._places_at[host] = asyncio.Semaphore(self._fetcher.lanes(host))
+        async with places:
             with self._clock.stage("fetch"):
                 return await self._fetch(url)
 
-    async def _hand_over(self, image: CaptureImage, data: bytes | Failure, places: int) -> None:
-        """Prepare in a thread and put into the caller's queue; only then is there room for another image."""
-        await self._loop.run_in_executor(self._threads, self._finish, image, data)
-        if not isinstance(data, Failure):
-            self._memory.give_back(len(data))
-        if self._attempts is not None:
-            self._attempts.end(image)
-        self._places.give_back(places)
+    def _work(self) -> None:
+        """In a thread: one image after another. Futures would take as much CPU as all else between loop and threads."""
+        while fetched := self._fetched.get():
+            self._tell(self._finish(*fetched))
+            del fetched  # a thread that waits holds no bytes
 
-    def _finish(self, image: CaptureImage, data: bytes | Failure) -> None:
-        if not self._closed.is_set():
-            self._put((image, data if isinstance(data, Failure) else self._prepare(image, data)))
+    def _finish(self, image: CaptureImage, data: bytes | Failure, places: int) -> _Done:
+        """Prepare it and put it into the caller's queue; only then is there room for another."""
+        taken, error = 0 if isinstance(data, Failure) else len(data), None
+        try:
+            if not self._closed.is_set():
+                self._put((image, data if isinstance(data, Failure) else self._prepare(image, data)))
+        except BaseException as caught:  # noqa: BLE001 the caller gets it
+            error = caught
+        return image, taken, places, error
+
+    def _tell(self, done: _Done) -> None:
+        """A thread is done with an image. The loop hears of several at once, unless a thread would stand idle."""
+        self._done.append(done)
+        left = self._handed_over - self._taken_back - len(self._done)
+        if len(self._done) >= BACK_AT_ONCE or left < THREADS:
+            with suppress(RuntimeError):  # the loop is closed: the caller left
+                self._loop.call_soon_threadsafe(self._some_done.set)
+
+    async def _take_back(self) -> None:
+        """Give back what images held that threads are done with."""
+        while True:
+            await self._some_done.wait()
+            self._some_done.clear()
+            while self._done:
+                self._taken_back += 1  # first: who looks in between may count too few that are left, not too many
+                image, taken, places, error = self._done.popleft()
+                if error is not None:
+                    raise error
+                self._memory.give_back(taken)
+                if self._attempts is not None:
+                    self._attempts.end(image)
+                self._places.give_back(places)
 
 
 def _host(url: str) -> str:

@@ -28,6 +28,8 @@ class TaskMemory:
 
     async def take(self, amount: int) -> None:
         """Wait for `amount` bytes and for everybody who asked before."""
+        if self.take_now(amount):
+            return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((self._clipped(amount), turn))
         self._serve()
@@ -38,6 +40,13 @@ class TaskMemory:
                 self.give_back(amount)
             self._serve()
             raise
+
+    def take_now(self, amount: int) -> bool:
+        """Take them if that needs no waiting."""
+        if self._waiting or self._clipped(amount) > self.free:
+            return False
+        self.free -= self._clipped(amount)
+        return True
 
     def give_back(self, amount: int, *, but: int = 0) -> None:
         """Return what one `take(amount)` took, all or all `but` some, which are given back later."""

@@ -17,7 +17,7 @@ import orjson
 import polars as pl
 
 from geopin_assets.embedding.protocol import Model
-from geopin_assets.errors import GeoPinError
+from geopin_assets.errors import ConfigurationError, GeoPinError
 from geopin_assets.exchange.files import CRAWLS, TAKEDOWNS, checked, columns_of, frames_of
 from geopin_assets.exchange.following import part_files
 from geopin_assets.exchange.manifest import Manifest
@@ -31,8 +31,12 @@ _PLACES, FILE = "publications", "places.json"
 
 
 def export(storage: Storage, model: Model, cell_ids: Sequence[str], region: str, store: ObjectStore) -> Published:
-    """Publish what there is of a region, or what changed since the last time."""
+    """Publish what there is of a region, or what changed since the last time.
+
+    Raises ConfigurationError for a place among the installation's own files: some of a publication's have their names.
+    """
     settings = storage.settings()
+    _refuse_own(storage, store.address())
     remember(storage, store)
     with snapshot(storage, model, cell_ids, region) as there:
         done = publish(
@@ -44,6 +48,21 @@ def export(storage: Storage, model: Model, cell_ids: Sequence[str], region: str,
         )
     withdraw(store, takedowns(storage), now=datetime.now(UTC), takedown_days=settings.takedown_days)  # since it began
     return done
+
+
+def _refuse_own(storage: Storage, address: str) -> None:
+    exports = storage.exports().address()
+    places = [str(folder) for folder in storage.settings().folders] + [storage.settings().store]
+    is_ours = any(_is_in(address, place) for place in places) and not _is_in(address, exports)
+    if is_ours:
+        raise ConfigurationError(f"{address} is among the installation's own files: export to {exports}, or elsewhere")
+
+
+def _is_in(address: str, place: str) -> bool:
+    """Whether it is the place, or below it."""
+    if "://" in address or "://" in place:
+        return f"{address}/".startswith(f"{place.rstrip('/')}/")
+    return Path(address).resolve().is_relative_to(Path(place).resolve())
 
 
 def remember(storage: Storage, store: ObjectStore) -> None:

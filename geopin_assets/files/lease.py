@@ -14,6 +14,7 @@ Here: taking, waiting and saying for whom. Not here: what needs a lease, or wher
 what (`lease_postgres.py`).
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -42,6 +43,8 @@ LEASES = "leases"
 """The folder of them, beside what they are about."""
 _FIRST_WORD_AFTER_S = 1.0
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 1.0
+_NONE = (errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ENXIO)
+"""It was let go of meanwhile; or a folder, a link or a socket is in its place, by which nobody can hold anything."""
 _log = logging.getLogger(__name__)
 
 
@@ -289,9 +292,11 @@ def _standing(folder: Path) -> list[Holder]:
     found = []
     for path in sorted(folder.glob("*.lease")):
         try:
-            descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
-            continue  # let go of meanwhile
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno in _NONE:
+                continue
+            raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink(missing_ok=True)
@@ -308,7 +313,8 @@ def _read(path: Path) -> Holder:
         first, *gone = path.read_bytes().splitlines()
         return read(first, map(orjson.loads, gone))
     except (OSError, ValueError, TypeError, AttributeError):
-        return Holder(int(path.name.partition("-")[0] or 0), "this machine", "unknown", "an unknown time")
+        pid = path.name.partition("-")[0]
+        return Holder(int(pid) if pid.isdecimal() else 0, "this machine", "unknown", "an unknown time")
 
 
 def written(holder: Holder) -> bytes:

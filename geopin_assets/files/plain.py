@@ -52,6 +52,8 @@ def refuse_no_file(path: Path) -> None:
 
 def refuse_no_folder(path: Path) -> None:
     """Raise ConfigurationError where something is that is no folder."""
+    if path.is_symlink() and not path.exists():
+        raise ConfigurationError(f"{path} is a link to what is not there")
     with suppress(OSError):
         mode = path.stat().st_mode
         if not stat.S_ISDIR(mode):

@@ -66,13 +66,21 @@ def serialized(path: Path) -> bytes:
 
 
 def complaints(path: Path, most: int = 3) -> list[str]:
-    """What SQLite finds wrong with a file, empty if nothing; changes nothing."""
+    """What SQLite finds wrong with a file, empty if nothing; changes nothing.
+
+    Raises TransientError or ConfigurationError where it cannot tell: reading a file takes room for another beside it.
+    """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             said = [text for (text,) in connection.execute(f"pragma quick_check({most:d})")]
             if said == ["ok"]:
                 _read_all(connection)
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        said = [str(error)]
+    except sqlite3.DatabaseError as error:
+        known = meaning(path, error)
+        if known and not isinstance(known, DamagedFileError) and path.is_file() and not _is_unread(error):
+            raise known from error
         said = [str(error)]
     return [] if said == ["ok"] else said
 
@@ -120,6 +128,11 @@ def meaning(path: Path, error: sqlite3.Error) -> GeoPinError | None:
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return ConfigurationError(f"{path}: {error}; may this user write there?")
     return None
+
+
+def _is_unread(error: sqlite3.Error) -> bool:
+    """Whether the disk does not give what is in the file."""
+    return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
 
 
 def _may_write(path: Path) -> bool:

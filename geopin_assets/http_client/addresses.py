@@ -5,6 +5,7 @@ Here: the rule. Not here: where sockets are held to it (`transport.py`, and for 
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
@@ -40,16 +41,19 @@ class AddressRule:
         if self.trusts(host):
             return
         for address in addresses:
-            if not self._allows(address):
+            if not _allows(address, self.allow_loopback):
                 raise ForbiddenAddressError(f"{host} is {address}: not a public address")
 
-    def _allows(self, address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(ip, ipaddress.IPv6Address):
-            nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
-            ip = ip.ipv4_mapped or ip.sixtofour or nat64 or ip
-        is_unicast = ip in _GLOBAL_UNICAST if ip.version == 6 else not ip.is_multicast
-        return (ip.is_global and is_unicast) or (self.allow_loopback and ip.is_loopback)
+
+@lru_cache(1024)
+def _allows(address: str, allow_loopback: bool) -> bool:
+    """Asked again for every image of a host."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
+        ip = ip.ipv4_mapped or ip.sixtofour or nat64 or ip
+    is_unicast = ip in _GLOBAL_UNICAST if ip.version == 6 else not ip.is_multicast
+    return (ip.is_global and is_unicast) or (allow_loopback and ip.is_loopback)

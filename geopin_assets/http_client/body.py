@@ -25,7 +25,8 @@ class Body:
         if encoding not in _PACKED | _PLAIN:
             raise PayloadError(f"an encoding that was not asked for: {encoding[:50]!r}")
         self._gzip = zlib.decompressobj(_GZIP_WBITS) if encoding in _PACKED else None
-        self._limit, self._received, self._bytes = limit, 0, bytearray()
+        self._limit, self._received = limit, 0
+        self._bytes: bytes | bytearray = b""
 
     @classmethod
     def unasked(cls, encoding: str, first: bytes, limit: int) -> "Body":
@@ -38,13 +39,17 @@ class Body:
     def add(self, chunk: bytes) -> None:
         """Take what came next. Raises TransientError for damaged bytes."""
         self._received += len(chunk)
-        if self._gzip is None:
-            self._bytes += chunk
+        if self._gzip is not None:
+            try:
+                chunk = self._gzip.decompress(chunk, self._limit + 1 - len(self._bytes))
+            except zlib.error as error:
+                raise TransientError(f"damaged {ENCODING}: {error}") from error
+        if not self._bytes:
+            self._bytes = chunk  # often there is no other
             return
-        try:
-            self._bytes += self._gzip.decompress(chunk, self._limit + 1 - len(self._bytes))
-        except zlib.error as error:
-            raise TransientError(f"damaged {ENCODING}: {error}") from error
+        if isinstance(self._bytes, bytes):
+            self._bytes = bytearray(self._bytes)
+        self._bytes += chunk
 
     @property
     def is_too_large(self) -> bool:
@@ -54,6 +59,8 @@ class Body:
     @property
     def beginning(self) -> bytes:
         """What there is, up to the limit."""
+        if isinstance(self._bytes, bytes):
+            return self._bytes[: self._limit]
         return bytes(memoryview(self._bytes)[: self._limit])
 
     def head(self, size: int) -> bytes:

@@ -16,9 +16,10 @@ import importlib
 import json
 import signal
 import socket
+import sqlite3
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from http.client import HTTPConnection, HTTPException
 from multiprocessing import get_context
@@ -31,7 +32,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.errors import ConfigurationError, GeoPinError
 from geopin_assets.sandbox.photos import write_photos, write_query_photos
 from geopin_assets.sandbox.stand_ins.amsterdam import AmsterdamStandIn
 from geopin_assets.sandbox.stand_ins.europeana import EuropeanaStandIn
@@ -158,7 +159,7 @@ def running(settings: Settings, *, is_apart: bool = False, paints_ahead: bool = 
     keeper.start()
     try:
         _write_files(settings)
-        _await_health(settings)
+        _await_health(settings, keeper)
         yield settings.sandbox_url
     finally:
         keeper.stop()
@@ -167,13 +168,26 @@ def running(settings: Settings, *, is_apart: bool = False, paints_ahead: bool = 
 class _Keeper(threading.Thread):
     """Serves as soon as the port is free, until told to stop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tell: Callable[[str], object] | None = None) -> None:
         super().__init__(name="sandbox", daemon=True)
-        self._settings = settings
+        self._settings, self._tell = settings, tell
+        self._why_not = ""
         self._stopping = threading.Event()
         self._serving: uvicorn.Server | None = None
 
     def run(self) -> None:
+        try:
+            self._serve()
+        except (GeoPinError, OSError, sqlite3.Error) as error:
+            self._why_not = f"{type(error).__name__}: {error}"
+            if self._tell:
+                self._tell(self._why_not)
+
+    def why_not(self) -> str:
+        """Why it serves no more; empty while it does, or waits for the port."""
+        return self._why_not
+
+    def _serve(self) -> None:
         while not self._stopping.is_set():
             listener = _bind(self._settings.sandbox_port)
             if listener is None:
@@ -208,6 +222,10 @@ class _KeeperApart:
         self._process.start()
         self._far_end.close()
 
+    def why_not(self) -> str:
+        """As the keeper there told."""
+        return str(self._line.recv()) if self._line.poll() else ""
+
     def stop(self) -> None:
         self._line.close()
         self._process.join()
@@ -215,7 +233,7 @@ class _KeeperApart:
 
 def _keep(settings: Settings, line: Connection, paints_ahead: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes the line
-    keeper = _Keeper(settings)
+    keeper = _Keeper(settings, line.send)
     keeper.start()
     if paints_ahead:
         sys.setswitchinterval(_ANSWERS_FIRST_S)
@@ -276,7 +294,7 @@ def _bind(port: int) -> socket.socket | None:
         return None
 
 
-def _await_health(settings: Settings) -> None:
+def _await_health(settings: Settings, keeper: _Keeper | _KeeperApart) -> None:
     """Wait until a sandbox of this world answers. Raises ConfigurationError if anything else does, or nothing."""
     version, pause = whole_world().version, threading.Event()
     for _ in range(int(_START_S / _POLL_S)):
@@ -288,6 +306,8 @@ def _await_health(settings: Settings) -> None:
                 f"port {settings.sandbox_port} answers, but is not this sandbox ({HEALTH}={answer!r}, "
                 f"expected {version!r}); stop it or set GEOPIN_SANDBOX_PORT to a free port"
             )
+        if why := keeper.why_not():
+            raise ConfigurationError(f"the stand-ins cannot be served from {settings.data_dir}: {why}")
         pause.wait(_POLL_S)
     raise ConfigurationError(f"port {settings.sandbox_port} is taken and does not answer; set GEOPIN_SANDBOX_PORT")
 

@@ -55,6 +55,20 @@ def test_a_reservation_shrinks_to_what_was_needed_and_wakes_who_waits() -> None:
     in_loop(run)
 
 
+def test_what_is_taken_without_waiting_overtakes_nobody() -> None:
+    async def run() -> None:
+        memory = TaskMemory(100)
+        assert memory.take_now(60) and memory.free == 40
+        waiting = asyncio.create_task(memory.take(50))
+        await settle()
+        assert not memory.take_now(10) and memory.free == 40
+        memory.give_back(60)
+        await waiting
+        assert memory.take_now(50) and memory.free == 0
+
+    in_loop(run)
+
+
 def test_small_ones_do_not_overtake_a_large_one() -> None:
     async def run() -> None:
         memory, served = TaskMemory(100), []

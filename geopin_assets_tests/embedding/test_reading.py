@@ -2,7 +2,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from geopin_assets.capture import in_turn
 from geopin_assets.embedding.hosts import HOST_PATIENCE
 from geopin_assets.embedding.protocol import CaptureImage, Failure, FailureReason
-from geopin_assets.embedding.reading import IN_FLIGHT, QUEUE, RENEWED_AT_ONCE, ReadAhead, Renew
+from geopin_assets.embedding.reading import BACK_AT_ONCE, IN_FLIGHT, QUEUE, RENEWED_AT_ONCE, ReadAhead, Renew
 from geopin_assets.embedding.stages import StageClock
 from geopin_assets_tests.embedding.fetching import loopback_fetcher
 from geopin_assets_tests.embedding.image_server import ImageServer, body, listening
@@ -162,6 +162,33 @@ def test_one_host_keeps_being_asked_while_images_are_prepared() -> None:
         return "ready"
 
     assert set(read(wanted, fetcher, prepare).values()) == {"ready"}
+
+
+def test_places_that_became_free_are_given_to_several_at_once_while_threads_have_work() -> None:
+    """One after the other each would be paid with a round of the loop, whose code is in no cache by then."""
+    wanted = images(IN_FLIGHT + 2 * BACK_AT_ONCE, hosts=50)
+    fetcher, ready = MemoryFetcher(stored(wanted)), threading.Semaphore(0)
+
+    def prepare(image: CaptureImage, data: bytes) -> str | Failure:
+        ready.acquire(timeout=10)
+        return decoded(image, data)
+
+    with ReadAhead(fetcher, prepare, StageClock()) as reader:
+        reader.submit(wanted)
+        for count, fetched in ((0, IN_FLIGHT), (BACK_AT_ONCE - 1, IN_FLIGHT), (1, IN_FLIGHT + BACK_AT_ONCE)):
+            for _ in range(count):
+                ready.release()
+                reader.next()
+            wait_for(lambda fetched=fetched: fetcher.fetched.total() >= fetched)
+            time.sleep(0.05)
+            assert fetcher.fetched.total() == fetched
+        ready.release(len(wanted))
+        assert len([reader.next() for _ in range(reader.pending)]) == len(wanted) - BACK_AT_ONCE
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    while not condition():
+        time.sleep(0.001)
 
 
 def test_leaving_early_stops_the_background_work() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from geopin_assets.defs.running.takedown import Takedown
-from geopin_assets.errors import GeoPinError
+from geopin_assets.errors import ConfigurationError, GeoPinError
 from geopin_assets.exchange.exporting import export, places, remember, withdraw
 from geopin_assets.exchange.manifest import read_manifest
 from geopin_assets.exchange.snapshot import searched_model
@@ -104,6 +104,17 @@ class TakenDownMeanwhile(FolderStore):
 
 def take_down(storage: Storage, capture_id: str) -> None:
     storage.takedowns().take_down([capture_id], note="", now=datetime.now(UTC))
+
+
+def test_nothing_is_exported_among_the_files_of_the_installation(ran: Ran, tmp_path: Path) -> None:
+    place = ran.platform
+    model, settings = searched_model(place.embedding, place.search_index), place.storage.settings()
+    (link := tmp_path / "link").symlink_to(settings.data_dir)
+    for root in (settings.data_dir, settings.data_dir / "raw", settings.data_dir / "new", link / "captures"):
+        with pytest.raises(ConfigurationError, match=r"among the installation's own files: export to .*exports"):
+            export(place.storage, model, CELLS, "amsterdam", FolderStore(root))
+    assert not (settings.data_dir / "manifest.json").exists()
+    export(place.storage, model, CELLS, "amsterdam", FolderStore(settings.data_dir / "exports" / "another"))
 
 
 def test_a_takedown_takes_a_capture_out_of_every_publication_of_an_installation(ran: Ran, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from geopin_assets.errors import TransientError
 from geopin_assets.files.lease import Leases
 from geopin_assets.files.losable import Place
+from geopin_assets_tests.files.odd import ODD
 from geopin_assets_tests.files.processes import at_work, end, start
 
 HOLD = """
@@ -136,6 +137,25 @@ def test_a_holder_that_could_not_say_what_it_holds_holds_everything(tmp_path: Pa
         (path,) = tmp_path.rglob("*.lease")
         path.write_bytes(b"")
         with pytest.raises(TransientError, match=f"process {os.getpid()}"), leases.held("a", ["c"], patience_s=0):
+            pass
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_no_file_in_a_leases_place_holds_nothing(odd: str, tmp_path: Path) -> None:
+    leases = Leases(tmp_path)
+    with leases.held("raw/town", ["a"]):
+        (folder,) = tmp_path.iterdir()
+        ODD[odd](folder / "1-abcd.lease")
+    with leases.held("raw/town", ["a"], patience_s=0):
+        pass
+
+
+def test_a_holder_whose_file_has_another_name_is_one_too(tmp_path: Path) -> None:
+    with Leases(tmp_path).held("raw/town"):
+        (lease,) = tmp_path.rglob("*.lease")
+        lease.rename(renamed := lease.with_name("of a copy.lease"))
+        renamed.write_bytes(b"")
+        with pytest.raises(TransientError, match="held by process 0"), Leases(tmp_path).held("raw/town", patience_s=0):
             pass
 
 

@@ -84,6 +84,12 @@ def test_a_store_is_in_no_file(tmp_path: Path) -> None:
             open_store(tmp_path / kind)
 
 
+def test_a_store_is_not_where_a_link_leads_nowhere(tmp_path: Path) -> None:
+    (link := tmp_path / "unmounted").symlink_to(tmp_path / "disk" / "data")
+    with pytest.raises(ConfigurationError, match="unmounted is a link to what is not there"):
+        open_store(link)
+
+
 def test_a_plain_file_is_read_as_ever_and_one_that_is_not_there_is_not(tmp_path: Path) -> None:
     (path := tmp_path / "file").write_bytes(b"content")
     (tmp_path / "link").symlink_to(path)

@@ -1,4 +1,5 @@
 import os
+import resource
 import sqlite3
 from pathlib import Path
 
@@ -146,3 +147,20 @@ def test_a_place_that_is_no_file_is_a_wrong_setting(tmp_path: Path) -> None:
 def test_a_wrong_statement_stays_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="no such table"), opened(tmp_path / "a.sqlite") as db:
         db.execute("select * from missing")
+
+
+def test_where_there_is_no_room_to_read_a_sound_file_it_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    count(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # as on a full disk, where no index of what is written fits
+    try:
+        with pytest.raises(TransientError, match=r"a\.sqlite: .*is there space left"):
+            complaints(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert complaints(path) == []
+
+
+def test_a_folder_in_a_databases_place_is_damage(tmp_path: Path) -> None:
+    assert complaints(tmp_path)

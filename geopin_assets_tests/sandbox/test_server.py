@@ -147,6 +147,16 @@ def test_a_second_user_shares_the_server_and_takes_it_over(settings):
         first.__exit__(None, None, None)
 
 
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_a_sandbox_that_has_no_place_for_its_files_says_so_and_not_that_its_port_is_taken(settings, is_apart):
+    (settings.data_dir / "cloudflare").write_text("in its place")
+    with (
+        pytest.raises(ConfigurationError, match=r"cannot be served from .*: .*cloudflare"),
+        running(settings, is_apart=is_apart),
+    ):
+        pass
+
+
 def test_a_port_taken_by_something_else_is_a_clear_error(settings):
     other = World(build_world().shots[:1])
     assert other.version != build_world().version
