@@ -20,7 +20,7 @@ from geopin_assets.grid import Bbox
 from geopin_assets.installation import Mark
 from geopin_assets.store.cell_files import CellFiles
 from geopin_assets.store.counts import Counts
-from geopin_assets.store.database import Database, DatabaseSpace, copy_captures, copy_database, frame, near_cells
+from geopin_assets.store.database import Database, DatabaseSpace, copy_captures, copy_database, frame
 from geopin_assets.store.failures import FAILURE_COLUMNS, follow_failures
 from geopin_assets.store.merge import (
     MergeReport,
@@ -29,6 +29,7 @@ from geopin_assets.store.merge import (
     unmerged_cells,
     unwritten_cells,
 )
+from geopin_assets.store.places import near_cells
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS
 from geopin_assets.store.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS, Takedowns

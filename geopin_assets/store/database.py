@@ -10,7 +10,7 @@ since a kill or a full disk in between would leave one that can never be opened 
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -26,19 +26,18 @@ from geopin_assets.files.atomic import creating
 from geopin_assets.files.damage import of_disk
 from geopin_assets.files.plain import NotPlainError, refuse_no_file
 from geopin_assets.store.keys import sort_keys
+from geopin_assets.store.places import list_batches
 from geopin_assets.store.reading import WRITING, of_this_process, quoted
 
 SQL = files("geopin_assets.store")
 REBUILD = "Move it away and materialize `catalog`: everything in it is made again from the raw files"
-_BITS = 65_536
-_FEW = 2_000
-"""Keys that are worth comparing one by one with those of rows that share a bit with one of them."""
-_IS_NOT_OLDER = """select captures.not_indexed_because, capture_history.cell_id
+_IS_NOT_OLDER = """select captures.batch, capture_history.cell_id
 from captures, capture_history, other_sights, removed_captures, generations, thinning, takedowns, crawl_cells,
-    unwritten_cells, embedding_failures, failure_files, capture_keys, recent_keys, keyed_crawls limit 0"""
+    unwritten_cells, embedding_failures, failure_files, capture_keys, recent_keys, keyed_crawls,
+    cell_batches limit 0"""
 """Names all that `schema.sql` makes."""
 _of_this_version: dict[Path, tuple[int, int]] = {}
-"""Files that were found to be, as long as they are not written: asking takes a tenth of a short question."""
+"""Files that were found to be, as long as they are not written: asking takes about a millisecond of CPU."""
 _AT_REST_NS = 100_000_000
 """What was written since has another time: those of files are as coarse as 10 ms."""
 _DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could not read enough bytes from file")
@@ -88,9 +87,10 @@ class Database:
             yield db
 
     def tidy(self) -> DatabaseSpace:
-        """Have its keys in order, its groups of rows full, all in the file, and no end of that unused; alone."""
+        """Have keys and batches in order, groups of rows full, all in the file, and no end of that unused; alone."""
         with self.connect() as db:
             sort_keys(db)
+            list_batches(db)
             with _all_at_once(db):
                 db.execute("checkpoint")
             space = frame(db, "select block_size, total_blocks, free_blocks from pragma_database_size()")
@@ -174,6 +174,8 @@ def _bring_up_to_date(db: duckdb.DuckDBPyConnection) -> None:
         before, after = (SQL / "migrate.sql").read_text().split("-- schema.sql\n")
         schema = f"begin; {before} {schema} {after} commit;"
     db.execute(schema)
+    if tables and "cell_batches" not in tables:
+        list_batches(db)
     if tables and "unwritten_cells" not in tables:
         db.execute("insert into unwritten_cells select distinct cell_id from crawl_cells")
         db.execute("delete from embedding_failures")  # files say it now; what failed before is tried once more
@@ -200,28 +202,6 @@ def rows_in_place(db: duckdb.DuckDBPyConnection) -> Iterator[None]:
     with db.cursor() as other:
         other.execute(f"use {name}; begin; from crawl_cells limit 1")
         yield
-
-
-def near(keys: Iterable[int]) -> str:
-    """A condition on `cell_key` that holds of the cells with these keys, and of few others: say which cells, too.
-
-    A scan asks it of that column alone, 4 ns a row however many cells they are, and reads the others where it holds;
-    with `in` or a join it reads all columns of all rows first.
-    """
-    if len(known := sorted(set(keys))) == 1:
-        return f"cell_key = {known[0]}"
-    bits = bytearray(b"0" * _BITS)
-    for key in known:
-        bits[key % _BITS] = ord("1")
-    is_near = f"get_bit('{bits.decode()}'::bit, try_cast(cell_key % {_BITS} as int)) = 1"
-    is_one = f"list_contains([{', '.join(map(str, known))}]::uinteger[], cell_key)" if len(known) <= _FEW else "true"
-    return f"case when {is_near} then {is_one} else false end"
-
-
-def near_cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str]) -> str:
-    """The same of cells that are named."""
-    sql = "select md5_number_lower(id) % 4294967296 from (select unnest(?::varchar[]) as id)"
-    return near(key for (key,) in db.execute(sql, [list(cell_ids)]).fetchall())
 
 
 def copy_captures(

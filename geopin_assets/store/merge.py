@@ -20,9 +20,10 @@ import polars as pl
 from geopin_assets.cells import pages
 from geopin_assets.errors import DamagedFileError, GeoPinError
 from geopin_assets.store.accounts import AHEAD, CrawlAccount
-from geopin_assets.store.database import SQL, frame, near, rows_in_place
+from geopin_assets.store.database import SQL, frame, rows_in_place
 from geopin_assets.store.keys import add_keys, keep_keys, keep_order, keys_of
 from geopin_assets.store.merge_report import REPORT_SCHEMA, MergeReport, one_row_per_cell, report
+from geopin_assets.store.places import add_batch, near, next_batch
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
 from geopin_assets.store.thinning import decide, thinned_m
@@ -66,7 +67,8 @@ def merge_cells(
             is_any = _decide_batch(db, batch, raw, now, damaged)
             db.begin()
             if is_any:
-                _execute(db, _WRITE, now)
+                _execute(db, _WRITE, now, number := next_batch(db))
+                add_batch(db, number, "incoming")
                 added += add_keys(db, "added")
                 duplicates += db.execute(_DUPLICATES).fetchall()[0][0]
         others = _changed_elsewhere(db, batch)
@@ -121,8 +123,10 @@ def unwritten_cells(db: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pl.Dat
     cells = {cell_id: (key, set(complete or ())) for cell_id, key, complete, _ in rows}
     for some in pages(list(cells), {cell_id: captures for cell_id, *_, captures in rows}, FILES_CAPTURES):
         db.register("told", pl.DataFrame({"cell_id": some}))
-        which = f"captures semi join told using (cell_id) where {near(cells[cell_id][0] for cell_id in some)}"
-        held = frame(db, f"select {', '.join(CAPTURE_COLUMNS)} from {which}").cast(pl.Schema(CATALOG_SCHEMA))  # noqa: S608
+        close = _CLOSE.format(
+            columns=", ".join(CAPTURE_COLUMNS), is_near=near(db, (cells[cell_id][0] for cell_id in some))
+        )
+        held = frame(db, f"{close} from close semi join told using (cell_id)").cast(pl.Schema(CATALOG_SCHEMA))
         captures = held.sort("cell_id", "capture_id")  # DuckDB sorts so much text for three times the CPU
         of_cell = captures.partition_by("cell_id", as_dict=True)
         yield from ((cell_id, of_cell.get((cell_id,), captures.clear()), cells[cell_id][1]) for cell_id in some)
@@ -235,18 +239,20 @@ _FILES = {
     **{"is_evidence": pl.Boolean(), "was_complete": pl.Int64(), "was_complete_at": pl.Datetime("us", "UTC")},
     "is_new": pl.Boolean(),
 }
-_HELD = """insert into held
-select c.rowid, c.capture_id, c.cell_id, c.source, c.row_hash, c.image_url, c.first_seen_at, c.seen_in,
+_CLOSE = "with close as materialized (select {columns} from captures where {is_near})"
+"""Of few cells: then what else is asked of their rows is asked of no others, see `near`."""
+_HELD = f"""insert into held {_CLOSE}
+select c.row_id, c.capture_id, c.cell_id, c.source, c.row_hash, c.image_url, c.first_seen_at, c.seen_in,
        greatest(c.seen_in, f.was_complete),
        case when c.seen_in >= f.was_complete then c.seen_at else f.was_complete_at end,
        not f.is_evidence
-from captures c join files f on f.source = c.source and f.cell_id = c.cell_id
-where {is_near}"""
-_FOUND = """create or replace temp table found as
-select rowid as row_id from captures where {is_near} and capture_id in (select capture_id from unknown)
+from close c join files f on f.source = c.source and f.cell_id = c.cell_id"""  # noqa: S608
+_OF_HELD = "rowid as row_id, capture_id, cell_id, source, row_hash, image_url, first_seen_at, seen_in, seen_at"
+_FOUND = f"""create or replace temp table found as {_CLOSE}
+select row_id from close where capture_id in (select capture_id from unknown)
 -- what its own file does not show any more, though nothing says that it is gone, stays where it is
-and rowid not in (select row_id from held where not stays);
-from found"""
+and row_id not in (select row_id from held where not stays);
+from found"""  # noqa: S608
 _ELSEWHERE = """insert into elsewhere by name
 select c.* replace (
            greatest(c.seen_in, coalesce(k.complete_number, 0)) as seen_in,
@@ -290,7 +296,7 @@ def _hold(db: duckdb.DuckDBPyConnection, cells: Sequence[_Cell]) -> None:
             first_seen_at timestamptz, noted_in bigint, seen_in bigint, seen_at timestamptz, stays boolean)"""
     )
     if keys := [cell.key for cell in cells if cell.newer]:
-        db.execute(_HELD.format(is_near=near(keys)))
+        db.execute(_HELD.format(columns=_OF_HELD, is_near=near(db, keys)))
 
 
 def _fetch_elsewhere(db: duckdb.DuckDBPyConnection) -> None:
@@ -301,7 +307,7 @@ def _fetch_elsewhere(db: duckdb.DuckDBPyConnection) -> None:
     keys = keys_of(db, "unknown")
     if not keys:
         return
-    found = db.execute(_FOUND.format(is_near=near(keys))).fetchall()
+    found = db.execute(_FOUND.format(columns="rowid as row_id, capture_id", is_near=near(db, keys))).fetchall()
     if len(found) <= _FEW:
         for (row_id,) in found:
             db.execute(_ELSEWHERE.format(which=f"= {row_id}"))
@@ -319,9 +325,10 @@ def _picked(rows: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
     return some.hstack(places.drop("nth"))
 
 
-def _execute(db: duckdb.DuckDBPyConnection, sql: str, now: datetime) -> None:
+def _execute(db: duckdb.DuckDBPyConnection, sql: str, now: datetime, batch: int = 0) -> None:
+    given = {"now": now, "batch": batch}
     for statement in db.extract_statements(sql):
-        db.execute(statement, {"now": now} if "now" in statement.named_parameters else None)
+        db.execute(statement, {name: given[name] for name in statement.named_parameters} or None)
 
 
 def _changed_elsewhere(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) -> list[_Cell]:

@@ -60,7 +60,7 @@ create or replace temp table sights as
     from (
         select *, true as is_incoming from several
         union all by name
-        select * exclude (row_id, first_seen_at, noted_in, not_indexed_because), false as is_incoming
+        select * exclude (row_id, first_seen_at, noted_in, not_indexed_because, batch), false as is_incoming
         from elsewhere anti join incoming using (capture_id, cell_id)
         union all by name
         select * exclude (row_id), false as is_incoming from others);
@@ -106,9 +106,9 @@ insert into removed_captures by name
     from changes where action = 'REMOVE';
 delete from captures where rowid in (select row_id from changes);
 insert into captures by name
-    select * replace (coalesce(first_seen_at, $now::timestamptz) as first_seen_at) from chosen
+    select * replace (coalesce(first_seen_at, $now::timestamptz) as first_seen_at), $batch::bigint as batch from chosen
     union all by name
-    select s.* exclude (place, is_incoming),
+    select s.* exclude (place, is_incoming), $batch::bigint as batch,
            coalesce(c.first_seen_at, b.first_seen_at, s.seen_at, $now::timestamptz) as first_seen_at
     from sights s semi join (from incoming where nth is null) i using (capture_id)
     left join changes c on c.capture_id = s.capture_id left join back b on b.capture_id = s.capture_id

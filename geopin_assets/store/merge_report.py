@@ -10,7 +10,8 @@ from typing import Protocol
 import duckdb
 import polars as pl
 
-from geopin_assets.store.database import frame, near
+from geopin_assets.store.database import frame
+from geopin_assets.store.places import near
 
 REPORT_SCHEMA = pl.Schema(
     {
@@ -72,7 +73,7 @@ def report(db: duckdb.DuckDBPyConnection, batch: Sequence[Merged], others: Seque
     ):
         if cells:
             db.register("told", pl.DataFrame({"cell_id": [cell.cell_id for cell in cells]}))
-            is_near = near(cell.key for cell in cells) if more else "true"
+            is_near = near(db, (cell.key for cell in cells)) if more else "true"
             db.execute(_AFTER.format(table=table, more=more, is_near=is_near))
     reported = [(cell.cell_id, True) for cell in batch] + [(cell.cell_id, False) for cell in others]
     db.register("reported", pl.DataFrame(reported, {"cell_id": pl.String, "is_asked": pl.Boolean}, orient="row"))

@@ -26,7 +26,13 @@ create table if not exists captures (      -- one row per canonical capture that
     seen_at           timestamptz,         -- when that crawl was; null if nobody knows
     id_key            ubigint not null,    -- of capture_id: a number
     cell_key          uinteger not null,   -- of cell_id: found by a number, other rows need not be read
-    not_indexed_because varchar            -- thinned: another one of its sequence stands for it; null: the index wants it
+    not_indexed_because varchar,           -- thinned: another one of its sequence stands for it; null: the index wants it
+    batch             bigint default 0     -- which batch of a merge wrote the row: others need not be looked at; 0: unknown
+);
+
+create table if not exists cell_batches (  -- in which batches rows of a cell may be
+    cell_key uinteger not null,            -- as in captures
+    batch    bigint not null               -- as in captures; 0 may be in any cell
 );
 
 create table if not exists capture_keys (  -- where each capture is, or was: found without asking all captures
@@ -74,6 +80,7 @@ alter table captures add column if not exists position_from varchar;  -- here an
 alter table captures add column if not exists position_error_m double;
 alter table captures add column if not exists heading_from varchar;
 alter table captures add column if not exists not_indexed_because varchar;
+alter table captures add column if not exists batch bigint default 0;
 alter table other_sights add column if not exists position_from varchar;
 alter table other_sights add column if not exists position_error_m double;
 alter table other_sights add column if not exists heading_from varchar;

@@ -38,6 +38,7 @@ from geopin_assets.index.tables import TABLES
 from geopin_assets.index.targets import RowTarget
 from geopin_assets.platform.index_state import desired_rows
 from geopin_assets.store.keys import sort_keys
+from geopin_assets.store.places import list_batches
 from geopin_assets_tests.benchmarks.merge import _GROW, MILLION, write_cell
 from geopin_assets_tests.benchmarks.quarter import LAYERS, look
 from geopin_assets_tests.benchmarks.tools.figures import Figure
@@ -77,6 +78,7 @@ class Place:
             ((known,),) = db.execute("select max(rowid) from captures").fetchall() if held else [(-1,)]
             db.execute(_GROW.format(copies=copies, held=held), {"some": list(self.cells)})
             sort_keys(db)
+            list_batches(db)
             ours.executescript(_FIRST)  # counted when it is opened again
             ours.execute("insert or ignore into stores (store) values (?)", [key])
             ((number,),) = ours.execute("select store_key from stores where store = ?", [key])
@@ -224,7 +226,7 @@ def figures_of(
         peak = max(row["peak_gb"] for (_, _, of), row in found.items() if of == size)
         yield Figure(f"memory of any step, {size:g} M captures", peak, "GB", at_most=PEAK_GB)
     for step in ("merge", "publish plan", "ledger"):
-        for count in sorted({touched[0], touched[-1]}) if len(sizes) > 1 else ():
+        for count in touched if len(sizes) > 1 else ():
             first, last = (found[step, count, size]["cpu_s"] for size in (sizes[0], sizes[-1]))
             among = f"{step} of {count:,} cells among {sizes[-1]:g} M captures"
             yield Figure(among, last / max(first, 1e-9), beside=f"among {sizes[0]:g} M", at_most=FLAT)

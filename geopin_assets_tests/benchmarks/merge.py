@@ -28,6 +28,7 @@ from geopin_assets.store.accounts import CrawlAccount
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.cell_files import CellFiles
 from geopin_assets.store.keys import sort_keys
+from geopin_assets.store.places import list_batches
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import RAW_SCHEMA
 from geopin_assets_tests.benchmarks.tools.figures import Figure
@@ -52,7 +53,7 @@ insert into captures by name
 select * exclude (n) replace (
     capture_id || '-' || n as capture_id, source_capture_id || '-' || n as source_capture_id,
     md5_number_lower(capture_id || '-' || n) as id_key, cell_id || '-' || n as cell_id,
-    md5_number_lower(cell_id || '-' || n) % 4294967296 as cell_key, md5(row_hash || n) as row_hash)
+    md5_number_lower(cell_id || '-' || n) % 4294967296 as cell_key, md5(row_hash || n) as row_hash, 0 as batch)
 from (from captures, (select range + {held} as n from range({copies})) where cell_id in (select unnest($some)))
 """
 
@@ -122,6 +123,7 @@ def one_cell(folder: Path, sizes: Sequence[int], captures: int) -> list[tuple[in
         with duckdb.connect(str(folder / "cell.duckdb")) as db:
             grown = db.execute(_GROW.format(copies=copies, held=held), {"some": list(some)}).fetchall()
             sort_keys(db)
+            list_batches(db)
         held += grown[0][0]
         tries = []
         for cell_id in some[:3]:

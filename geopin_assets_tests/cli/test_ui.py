@@ -150,11 +150,13 @@ def test_it_hears_that_its_make_alone_was_told_to_hang_up_or_killed(how: signal.
     waiting = "while not starter.has_gone(): time.sleep(0.01)"
     (tmp_path / "x.py").write_text("\n".join((*lines, waiting, "print(2, flush=True)")))
     (tmp_path / "Makefile").write_text(f"ui:\n\t@{sys.executable} x.py\n")
-    make = subprocess.Popen(["make", "ui"], cwd=tmp_path, stdout=subprocess.PIPE, preexec_fn=_heard)
-    assert make.stdout and make.stdout.readline() == b"1\n"
-    make.send_signal(how)
-    assert make.stdout.readline() == b"2\n"
-    make.communicate()
+    told = ["make", "--no-print-directory", "ui"]  # a make within another says where it is
+    with subprocess.Popen(told, cwd=tmp_path, stdout=subprocess.PIPE, preexec_fn=_heard) as make:
+        try:
+            assert make.stdout and make.stdout.readline() == b"1\n"
+        finally:
+            make.send_signal(how)
+        assert make.stdout.readline() == b"2\n"
 
 
 def saying(*lines: str, code: int) -> "subprocess.Popen[str]":

@@ -1,27 +1,24 @@
 """The catalog's file itself: its birth, its damage, and what is not its damage."""
 
-import json
 import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 
 from geopin_assets.errors import DamagedFileError, TransientError
-from geopin_assets.store.database import SQL, Database, frame, near, near_cells
+from geopin_assets.store.database import SQL, Database, frame
 from geopin_assets_tests.depth import examples
 from geopin_assets_tests.files.processes import at_work, end, start
 
 _LIMITED = """
     import pathlib, resource, sys
     from geopin_assets.errors import StorageFullError
-    from geopin_assets.store.database import Database, near, near_cells
+    from geopin_assets.store.database import Database
     limit = int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
@@ -48,7 +45,7 @@ def test_a_full_disk_at_its_birth_leaves_nothing_that_stands_in_the_way(tmp_path
 def test_killed_at_its_birth_the_next_one_makes_it(tmp_path: Path) -> None:
     code = """
         import os, pathlib, sys, threading, time
-        from geopin_assets.store.database import Database, near, near_cells
+        from geopin_assets.store.database import Database
         threading.Thread(target=lambda: (time.sleep(float(sys.argv[2])), os.kill(os.getpid(), 9)), daemon=True).start()
         with Database(pathlib.Path(sys.argv[1]), patience_s=0).connect():
             time.sleep(9)
@@ -62,7 +59,7 @@ def test_killed_at_its_birth_the_next_one_makes_it(tmp_path: Path) -> None:
 def test_several_first_processes_make_one_catalog(tmp_path: Path) -> None:
     code = """
         import pathlib, sys
-        from geopin_assets.store.database import Database, near, near_cells
+        from geopin_assets.store.database import Database
         with Database(pathlib.Path(sys.argv[1]), patience_s=60).connect() as db:
             db.execute("create table if not exists seen (n int)")
             db.execute("insert into seen values (1)")
@@ -114,33 +111,6 @@ def test_one_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
 def test_a_statement_that_is_wrong_stays_duckdbs_error(tmp_path: Path) -> None:
     with pytest.raises(duckdb.CatalogException), Database(tmp_path / "c.duckdb", patience_s=0).connect() as db:
         db.sql("from nowhere")
-
-
-def test_a_scan_asks_which_cell_it_is_before_it_reads_anything_else(tmp_path: Path) -> None:
-    """DuckDB's own plan: the condition stands in the scan, and nothing above filters what was read for nothing."""
-    with Database(tmp_path / "catalog.duckdb", patience_s=1).connect() as db:
-        sql = f"explain (format json) from captures where {near_cells(db, ['a', 'b'])} and cell_id in (select 'a')"
-        plan = json.loads(db.execute(sql).fetchall()[0][1])
-    operators = list(_operators(plan))
-    assert not any("FILTER" in operator["name"] for operator in operators)
-    assert any("get_bit" in str(operator["extra_info"].get("Filters")) for operator in operators)
-
-
-def _operators(plan: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for operator in plan:
-        yield operator
-        yield from _operators(operator["children"])
-
-
-@pytest.mark.parametrize("keys", [[], [0], [2**32 - 1, 7, 65_536 + 9], [*range(0, 30_000, 7)]])
-def test_near_is_every_cell_that_was_meant_and_few_others(keys: list[int]) -> None:
-    """Of very many keys those with the same last 16 bits are taken for each other, no others."""
-    there = [*range(20), 65_535, *(65_536 + n for n in range(20)), 2**32 - 1, 2**31]
-    meant = set(keys) if len(keys) <= 2000 else {key for key in there if key % 65_536 in set(keys)}
-    db = duckdb.connect()
-    db.execute("create table captures as select unnest(?::uinteger[]) as cell_key", [there])
-    found = [key for (key,) in db.execute(f"select cell_key from captures where {near(keys)}").fetchall()]  # noqa: S608
-    assert sorted(found) == sorted(meant.intersection(there))
 
 
 def test_a_catalog_that_lacks_any_of_its_tables_is_brought_up_to_date_by_the_next_look(tmp_path: Path) -> None:
