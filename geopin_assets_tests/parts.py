@@ -24,7 +24,10 @@ from typing import IO
 import pytest
 
 import geopin_assets
+from geopin_assets.cells import all_cells
 from geopin_assets_tests.files.processes import fork_from_here
+from geopin_assets_tests.instances import prepared_files
+from geopin_assets_tests.platform import paint
 
 ROOM = Path(__file__).parent
 PARTS: dict[str, tuple[str, ...]] = {
@@ -92,13 +95,17 @@ def chosen(part: str) -> list[str]:
 
 
 def load() -> None:
-    """Import what is forked. Nothing is computed: a fork has no threads but the one that forks."""
+    """Import what is forked, and make what most parts would make for themselves. Nothing that asks threads later on: a
+    fork has none but the one that forks."""
     for name in _LOADED:
         import_module(name)
     for module in walk_packages(geopin_assets.__path__, "geopin_assets."):
         if not module.name.startswith(_NOT_LOADED) and not module.name.endswith(("__main__", "celery_worker")):
             with suppress(ModuleNotFoundError):  # of an extra that is not installed
                 import_module(module.name)
+    prepared_files()
+    all_cells()
+    paint()
     gc.collect()
     gc.freeze()  # no search for garbage looks at what is loaded, nor copies its pages into each process
     fork_from_here()

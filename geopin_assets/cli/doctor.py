@@ -4,10 +4,11 @@ Not here: what is looked at in our data (`platform/doctor.py`).
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from geopin_assets.cli.console import console, dagster_home, print_json, print_table, stand_ins
+from geopin_assets.cli.console import console, dagster_home, print_json, print_table, stand_ins, understood
 from geopin_assets.errors import GeoPinError
 from geopin_assets.exchange.exporting import conditions
 from geopin_assets.platform.doctor import Finding, State, examine, sqlite_files
@@ -21,8 +22,9 @@ _HOME_REMEDY = "put Dagster's folders back from a copy, or move them away: senso
 def examine_and_report(settings: Settings, *, is_deep: bool, is_json: bool) -> int:
     """Print what was found. Returns the exit code, for monitoring: 2 with an error, 1 with a warning, else 0."""
     home = dagster_home()
-    with stand_ins(settings):
-        found = [*examine(Storage(), SearchIndex(), is_deep=is_deep), *_publications(Storage()), *_dagster(home)]
+    with ExitStack() as stack:
+        found = [*_served(settings, stack), *examine(Storage(), SearchIndex(), is_deep=is_deep)]
+        found += [*_publications(Storage()), *_dagster(home)]
     states = [finding.state for finding in found]
     worst = next((state for state in (State.ERROR, State.WARNING) if state in states), State.OK)
     if is_json:
@@ -30,6 +32,14 @@ def examine_and_report(settings: Settings, *, is_deep: bool, is_json: bool) -> i
     else:
         _show(found, worst)
     return {State.OK: 0, State.WARNING: 1, State.ERROR: 2}[worst]
+
+
+def _served(settings: Settings, stack: ExitStack) -> Iterator[Finding]:
+    """The stand-ins, where there are any; that they cannot be served is no reason to look at nothing else."""
+    try:
+        stack.enter_context(stand_ins(settings))
+    except GeoPinError as error:
+        yield Finding("stand-ins", State.ERROR, str(error), "see the message")
 
 
 def _publications(storage: Storage) -> Iterator[Finding]:
@@ -55,8 +65,14 @@ def _dagster(home: Path) -> Iterator[Finding]:
     broken = [f for f in sqlite_files([home / name for name in _HISTORY], _HOME_REMEDY) if f.state is State.ERROR]
     yield from broken
     if not broken:
-        with open_instance() as instance:
-            runs = living_runs(instance)
+        try:
+            with open_instance() as instance:
+                runs = living_runs(instance)
+        except Exception as error:
+            if (said := understood(error)) is None:
+                raise
+            yield Finding("Dagster", State.ERROR, str(said), "see the message")
+            return
         yield Finding("Dagster", State.OK, f"{len(runs)} runs under way")
 
 

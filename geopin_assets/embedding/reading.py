@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from queue import Empty, Full, Queue
+from queue import Empty, Full, Queue, SimpleQueue
 from threading import Event
 from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
@@ -46,6 +46,9 @@ _POLL_S = 0.1
 Prepared = TypeVar("Prepared")
 Renew = Callable[[Sequence[CaptureImage]], Mapping[str, str | Failure]]
 """capture_id -> another address, or why there is none, for those whose address has expired."""
+_Fetched = tuple[CaptureImage, bytes | Failure, int]
+_Done = tuple[CaptureImage, int, int, BaseException | None]
+"""An image, its bytes or their number, how many places it holds, and what went wrong here."""
 
 
 @dataclass(slots=True)
@@ -89,9 +92,12 @@ class ReadAhead(Generic[Prepared]):
         self._closed, self._started = Event(), Event()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prepare")
+        self._fetched: SimpleQueue[_Fetched | None] = SimpleQueue()
         self._renewing = ThreadPoolExecutor(1, thread_name_prefix="renew")
 
     def __enter__(self) -> Self:
+        for _ in range(THREADS):
+            self._threads.submit(self._work)
         self._reading: Future[None] = self._background.submit(asyncio.run, self._run())
         self._reading.add_done_callback(self._ended)
         self._started.wait()
@@ -101,6 +107,8 @@ class ReadAhead(Generic[Prepared]):
         self._closed.set()
         if self._task and not self._reading.done():
             self._loop.call_soon_threadsafe(self._task.cancel)
+        for each in [None] * THREADS:
+            self._fetched.put(each)
         for executor in (self._background, self._threads, self._renewing):
             executor.shutdown()
 
@@ -144,7 +152,7 @@ class ReadAhead(Generic[Prepared]):
         self._links: defaultdict[str, _Links] = defaultdict(_Links)
         self._places, self._memory = TaskMemory(IN_FLIGHT), TaskMemory(IN_FLIGHT_BYTES)
         self._handed_over = self._taken_back = 0
-        self._done: deque[tuple[CaptureImage, int, int, Future[None]]] = deque()
+        self._done: deque[_Done] = deque()
         self._some_done = asyncio.Event()
         try:
             async with self._fetcher.session(self._memory) as self._fetch, asyncio.TaskGroup() as self._tasks:
@@ -173,7 +181,8 @@ class ReadAhead(Generic[Prepared]):
             places = IN_FLIGHT if self._attempts and self._attempts.is_alone(image) else 1
             await self._places.take(places)
             data = link if isinstance(link, Failure) else await self._try(image, link, line)
-            self._hand_over(image, data, places)
+            self._handed_over += 1
+            self._fetched.put((image, data, places))
         line.lanes -= 1
 
     async def _link(self, image: CaptureImage) -> str | Failure:
@@ -211,14 +220,23 @@ class ReadAhead(Generic[Prepared]):
             with self._clock.stage("fetch"):
                 return await self._fetch(url)
 
-    def _hand_over(self, image: CaptureImage, data: bytes | Failure, places: int) -> None:
-        """Prepare in a thread and put into the caller's queue; only then is there room for another image."""
-        taken = 0 if isinstance(data, Failure) else len(data)
-        self._handed_over += 1
-        future = self._threads.submit(self._finish, image, data)
-        future.add_done_callback(lambda future: self._tell((image, taken, places, future)))
+    def _work(self) -> None:
+        """In a thread: one image after another, from a queue, so that none needs a future."""
+        while fetched := self._fetched.get():
+            self._tell(self._finish(*fetched))
+            del fetched  # a thread that waits holds no bytes
 
-    def _tell(self, done: tuple[CaptureImage, int, int, Future[None]]) -> None:
+    def _finish(self, image: CaptureImage, data: bytes | Failure, places: int) -> _Done:
+        """Prepare it and put it into the caller's queue; only then is there room for another."""
+        taken, error = 0 if isinstance(data, Failure) else len(data), None
+        try:
+            if not self._closed.is_set():
+                self._put((image, data if isinstance(data, Failure) else self._prepare(image, data)))
+        except BaseException as caught:  # noqa: BLE001 the caller gets it
+            error = caught
+        return image, taken, places, error
+
+    def _tell(self, done: _Done) -> None:
         """A thread is done with an image. The loop hears of several at once, unless a thread would stand idle."""
         self._done.append(done)
         left = self._handed_over - self._taken_back - len(self._done)
@@ -233,16 +251,13 @@ class ReadAhead(Generic[Prepared]):
             self._some_done.clear()
             while self._done:
                 self._taken_back += 1  # first: who looks in between may count too few that are left, not too many
-                image, taken, places, future = self._done.popleft()
-                future.result()
+                image, taken, places, error = self._done.popleft()
+                if error is not None:
+                    raise error
                 self._memory.give_back(taken)
                 if self._attempts is not None:
                     self._attempts.end(image)
                 self._places.give_back(places)
-
-    def _finish(self, image: CaptureImage, data: bytes | Failure) -> None:
-        if not self._closed.is_set():
-            self._put((image, data if isinstance(data, Failure) else self._prepare(image, data)))
 
 
 def _host(url: str) -> str:

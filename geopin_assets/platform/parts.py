@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geopin_assets.embedding.attempts import Attempts
+    from geopin_assets.embedding.decoders import Decoders
     from geopin_assets.embedding.failures import FailureFiles
     from geopin_assets.embedding.fetching import ImageFetcher
     from geopin_assets.embedding.protocol import Embedder, FailureReason, Model
@@ -187,6 +188,12 @@ class Embedding(Parts):
         from geopin_assets.embedding.model.scenes import Scenes
 
         return Scenes(Path(folder))
+
+    def decoders(self) -> Decoders:
+        """Processes that images are decoded in, for as long as somebody does so."""
+        from geopin_assets.embedding.decoders import Decoders
+
+        return Decoders()
 
     def attempts(self) -> Attempts:
         """Which images are being read by any run over this data."""

@@ -37,7 +37,7 @@ from captures, capture_history, other_sights, removed_captures, generations, thi
     cell_batches limit 0"""
 """Names all that `schema.sql` makes."""
 _of_this_version: dict[Path, tuple[int, int]] = {}
-"""Files that were found to be, as long as they are not written: asking takes a tenth of a short question."""
+"""Files that were found to be, as long as they are not written: asking takes about a millisecond of CPU."""
 _AT_REST_NS = 100_000_000
 """What was written since has another time: those of files are as coarse as 10 ms."""
 _DAMAGE = ("Corrupt database file", "not a valid DuckDB database file", "Could not read enough bytes from file")

@@ -91,6 +91,7 @@ def embeddings(
                     renew=renew,
                     on_progress=on_progress,
                     attempts=attempts,
+                    decoders=embedding.decoders(),
                     unwanted=unwanted,
                     scene_of=scene_of,
                     is_over=lambda: cells.deadline.is_over,

@@ -217,7 +217,7 @@ class LanceIndex:
         return True
 
     def _table(self) -> Any:
-        """Opened anew only when something was written or another folder lies there: that is a third of a search. What
+        """Opened anew only when something was written or another folder lies there: that is a quarter of a search. What
         clocks are too coarse to tell, a table sees: it looks for newer versions itself, but for no other folder."""
         try:
             found = (self._folder / f"{self.name}.lance" / "_versions").stat()

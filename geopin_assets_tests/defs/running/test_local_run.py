@@ -114,6 +114,7 @@ def test_a_capture_removed_at_its_source_leaves_the_catalog_and_the_index(ran: R
 def test_one_cell_alone_is_an_ordinary_partition_run(platform: Platform, instance: dg.DagsterInstance) -> None:
     layers = platform.run(instance, (HERE,), reports=False)
     assert {layer.cells for layer in layers.values()} == {1}
+    assert platform.embedding.decoders()._all, "images are decoded in the processes that the resource offers"
 
 
 def test_sources_crawled_side_by_side_do_not_wait_for_a_slow_one_nor_die_with_it(
