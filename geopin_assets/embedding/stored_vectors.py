@@ -117,8 +117,8 @@ AUDITS = pl.Schema(
     | {"vectors": pl.Int64(), "not_finite": pl.Int64(), "not_unit": pl.Int64(), "damaged": pl.Int64()}
 )
 """What is known of each cell's file; `version` is that of the file it was true of."""
-COUNTED_AGAIN = 200_000
-"""Vectors read at each look although they were counted before: what a disk changes is found in the end."""
+COUNTED_AGAIN = 20_000
+"""Vectors read at each look although they were counted before, 20 MB: what a disk changes is found in the end."""
 
 
 def audit_files(

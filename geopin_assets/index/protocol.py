@@ -136,6 +136,11 @@ class VectorIndex(Searchable, Protocol):
         ...
 
     @property
+    def ids_per_get(self) -> int:
+        """How many ids one `get` takes."""
+        ...
+
+    @property
     def count_lags(self) -> bool:
         """Whether its own count is true only some minutes later."""
         ...

@@ -304,7 +304,7 @@ def verify_gone(ids: pl.Series, target: Target) -> int:
 
 def held(ids: pl.Series, target: Target) -> pl.DataFrame:
     """Those of the ids that the store itself says it holds: id, content_hash."""
-    found = [target.read(page.to_series()) for page in ids.to_frame("id").iter_slices(IDS_PER_GET)]
+    found = [target.read(page.to_series()) for page in ids.to_frame("id").iter_slices(target.ids_per_read)]
     return pl.concat(found) if found else pl.DataFrame(schema={"id": pl.String, "content_hash": pl.String})
 
 

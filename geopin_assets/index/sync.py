@@ -13,7 +13,6 @@ from random import Random
 import polars as pl
 
 from geopin_assets.index.ledger import Ledger
-from geopin_assets.index.limits import IDS_PER_GET
 from geopin_assets.index.targets import Target
 
 LISTED_AT_MOST = 200_000
@@ -73,7 +72,7 @@ def sync_report(
 ) -> SyncReport:
     """Compare a store with the ledger and these ids (with their `cell_id`, cells are named), each of them.
 
-    Reads about `samples` ids back, in requests of IDS_PER_GET; another `seed` samples others. Beyond LISTED_AT_MOST the
+    Reads about `samples` ids back, as many at once as it takes; another `seed` samples others. Beyond LISTED_AT_MOST the
     store's count is believed.
     """
     target.prepare()
@@ -174,6 +173,6 @@ def _tolerance(target: Target, *, is_listed: bool) -> float:
 def mismatched_in(chosen: pl.DataFrame, target: Target) -> list[str]:
     """Ids that do not have the content (id, content_hash) when they are read back."""
     wrong: list[str] = []
-    for rows in chosen.iter_slices(IDS_PER_GET):
+    for rows in chosen.iter_slices(target.ids_per_read):
         wrong += rows.join(target.read(rows["id"]), on=["id", "content_hash"], how="anti")["id"].to_list()
     return wrong

@@ -20,7 +20,7 @@ import polars as pl
 
 from geopin_assets.errors import TransientError
 from geopin_assets.index.batching import Frames, in_chunks, last_alone
-from geopin_assets.index.limits import IDS_PER_DELETE, IDS_PER_GET, ROWS_PER_REQUEST, VECTORS_PER_UPSERT
+from geopin_assets.index.limits import IDS_PER_DELETE, ROWS_PER_REQUEST, VECTORS_PER_UPSERT
 from geopin_assets.index.protocol import (
     METADATA,
     MetadataStore,
@@ -85,8 +85,11 @@ class Target(Protocol):
         """Remove, and return when it is gone."""
         ...
 
+    @property
+    def ids_per_read(self) -> int: ...
+
     def read(self, ids: pl.Series) -> pl.DataFrame:
-        """Those of the ids (at most IDS_PER_GET) that the store holds: id, content_hash."""
+        """Those of the ids (at most `ids_per_read`) that the store holds: id, content_hash."""
         ...
 
     def count(self) -> int: ...
@@ -168,9 +171,13 @@ class VectorTarget:
             self.usage.requests += 1
         self._await()
 
+    @property
+    def ids_per_read(self) -> int:
+        return self.index.ids_per_get
+
     def read(self, ids: pl.Series) -> pl.DataFrame:
         self.usage.requests += 1
-        vectors = self.index.get(ids[:IDS_PER_GET].to_list())
+        vectors = self.index.get(ids.to_list())
         return vectors.select(pl.col("vector_id").alias("id"), self.hashes(vectors))
 
     def count(self) -> int:
@@ -206,6 +213,7 @@ class RowTarget:
     table: Table
     usage: Usage = field(default_factory=Usage)
     group_size: int = 100_000
+    ids_per_read: int = 1_000
     count_lags: bool = False
 
     @property

@@ -78,11 +78,17 @@ class Counts(ABC):
         )
 
     def licenses(self) -> pl.DataFrame:
-        """Captures per source, license and whether all of attribution, page link and license are there."""
+        """Captures per source and license, and how many of them lack the text of an attribution or a page link.
+
+        Blank is less than '!': groups of rows whose least text is not are passed over, and none of their texts read.
+        """
         return self.query(
-            """select source, license, count(*) as captures,
-                      count(*) filter (trim(attribution) = '' or trim(page_url) = '') as unattributed
-               from captures group by all order by source, license"""
+            """with bare as (
+                select rowid, source, license from captures where attribution < '!' and trim(attribution) = ''
+                union select rowid, source, license from captures where page_url < '!' and trim(page_url) = '')
+            from (select source, license, count(*) as captures from captures group by all)
+            left join (select source, license, count(*) as bare from bare group by all) using (source, license)
+            select source, license, captures, coalesce(bare, 0) as unattributed order by source, license"""
         )
 
     def attributions(self) -> pl.DataFrame:

@@ -157,3 +157,11 @@ def test_a_store_on_this_machine_is_counted_to_the_last_id_however_large(ledger:
     what, _ = wanted()
     report = sampled_sync_report(what, ledger, many)
     assert (report.in_ledger, report.in_store, report.is_in_sync) == (120, 121, False)
+
+
+def test_a_sample_is_read_back_in_one_look_at_an_index_on_this_machine(ledger: Ledger, many: VectorTarget) -> None:
+    """Each look goes through all ids there are."""
+    what, _ = wanted()
+    before = many.usage.requests
+    assert sampled_sync_report(what, ledger, many).sampled == 24
+    assert many.usage.requests - before == 2  # and its count

@@ -127,7 +127,7 @@ def _stores(
         return wanted_ids(storage, cell_ids, model)
 
     def captures(cell_ids: Sequence[str]) -> pl.DataFrame:
-        return storage.catalog().captures(cell_ids).select("cell_id", id="capture_id")
+        return storage.catalog().places(cell_ids).select("cell_id", id="capture_id")
 
     for number, (part, counts) in enumerate(search_index.vectors(version).split_counts(vectors)):
         report = sampled_sync_report(Wanted(counts, views), ledger, VectorTarget(part), seed=seed)

@@ -123,6 +123,7 @@ class VectorizeIndex:
 
     count_lags = True
     deepest = limits.MAX_TOP_K
+    ids_per_get = limits.IDS_PER_GET
     upserts_at_once = 4
     """While one upsert of 32 MB is on the line, the next is encoded."""
 
@@ -167,7 +168,7 @@ class VectorizeIndex:
         return self._mutate("delete_by_ids", {"ids": list(vector_ids)}) if len(vector_ids) else ""
 
     def get(self, vector_ids: Sequence[str]) -> pl.DataFrame:
-        limits.check_ids(vector_ids, limits.IDS_PER_GET)
+        limits.check_ids(vector_ids, self.ids_per_get)
         found = self._call("POST", "get_by_ids", {"ids": list(vector_ids)}) if len(vector_ids) else []
         return vectors_frame(found, self.dim)
 

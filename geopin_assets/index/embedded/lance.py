@@ -75,6 +75,8 @@ class LanceIndex:
     upserts_at_once = 1
     count_lags = False
     deepest = 1_000_000
+    ids_per_get = 1_000
+    """Each get looks through all ids, 32 bytes a vector, whether for twenty or for so many."""
 
     def __init__(self, folder: Path, name: str, dim: int, *, approximate_from: int = APPROXIMATE_FROM) -> None:
         if not 1 <= dim <= MAX_DIM:
@@ -133,7 +135,7 @@ class LanceIndex:
 
     @_understood
     def get(self, vector_ids: Sequence[str]) -> pl.DataFrame:
-        limits.check_ids(vector_ids, limits.IDS_PER_GET)
+        limits.check_ids(vector_ids, self.ids_per_get)
         columns = list(vector_schema(self.dim))
         if not len(vector_ids):
             return pl.DataFrame(schema=vector_schema(self.dim))
