@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS claims (
   PRIMARY KEY (store_key, cell_id, id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS claims_by_id ON claims (store_key, id);
+CREATE INDEX IF NOT EXISTS unfinished ON published (store_key, id) WHERE content_hash IS NULL;
 -- How many ids a store holds ('*') and each cell claims: 80 million rows are not to be read to be counted.
 CREATE TABLE IF NOT EXISTS counts AS
   SELECT store_key, '*' AS cell_id, count(*) AS ids FROM published GROUP BY store_key
@@ -58,6 +59,8 @@ CREATE TABLE IF NOT EXISTS removals (store_key INTEGER NOT NULL, removed_at REAL
 REMEMBERED = timedelta(days=7)
 """How long what was deleted unasked counts towards what may be: most of an index goes in many small runs too."""
 _ALL = "*"
+_UNFINISHED = "SELECT id FROM published INDEXED BY unfinished WHERE store_key = ?1 AND content_hash IS NULL"
+"""Left to itself SQLite reads all that the store holds."""
 _CLAIMS = {"id": pl.String, "cell_id": pl.String, "content_hash": pl.String}
 
 
@@ -82,6 +85,15 @@ class Ledger:
             SELECT id, cell_id, content_hash FROM claims LEFT JOIN published USING (store_key, id)
             WHERE store_key = ?1 AND cell_id IN (SELECT value FROM json_each(?2))"""
         return self._frame(_CLAIMS, store, sql, _json(cells))
+
+    def claimed(self, store: str, cells: Sequence[str]) -> pl.DataFrame:
+        """The same without content, which lies anywhere in the file: id, cell_id."""
+        sql = "SELECT id, cell_id FROM claims WHERE store_key = ?1 AND cell_id IN (SELECT value FROM json_each(?2))"
+        return self._frame({"id": pl.String, "cell_id": pl.String}, store, sql, _json(cells))
+
+    def unfinished(self, store: str) -> pl.Series:
+        """Ids of which a write was begun whose outcome is unknown."""
+        return self._frame({"id": pl.String}, store, _UNFINISHED)["id"]
 
     def claims_of(self, store: str, ids: pl.Series) -> pl.DataFrame:
         """Every cell's claim on these ids, with the columns of `claims`.

@@ -72,8 +72,8 @@ def sync_report(
 ) -> SyncReport:
     """Compare a store with the ledger and these ids (with their `cell_id`, cells are named), each of them.
 
-    Reads about `samples` ids back, as many at once as it takes; another `seed` samples others. Beyond LISTED_AT_MOST the
-    store's count is believed.
+    Reads about `samples` ids back, as many at once as it takes; another `seed` samples others. Beyond LISTED_AT_MOST
+    the store's count is believed.
     """
     target.prepare()
     published, ids = ledger.published(target.key), _frame(desired)
@@ -119,22 +119,24 @@ def sampled_sync_report(
     known, total = ledger.counts(target.key), ledger.count(target.key)
     desired = sum(wanted.counts.values())
     if max(total, desired) <= LISTED_AT_MOST:
-        return sync_report(wanted.ids(sorted({*known, *wanted.counts})), ledger, target, samples=samples, seed=seed)
+        ids = wanted.ids(tuple(sorted({*known, *wanted.counts})))
+        return sync_report(ids, ledger, target, samples=samples, seed=seed)
     target.prepare()
     cells = sorted({*known, *wanted.counts})
     differ = [cell for cell in cells if known.get(cell, 0) != wanted.counts.get(cell, 0)]
     by_chance = Random(seed).sample(cells, min(CELLS_LOOKED_INTO, len(cells)))  # noqa: S311
     looked = list(dict.fromkeys([*differ[: CELLS_LOOKED_INTO // 2], *by_chance]))[:CELLS_LOOKED_INTO]
-    ids, claims = wanted.ids(looked), ledger.claims(target.key, looked)
+    ids, claims = wanted.ids(tuple(looked)), ledger.claimed(target.key, looked)
     missing, surplus = (a.join(b, on=["id", "cell_id"], how="anti") for a, b in ((ids, claims), (claims, ids)))
-    unfinished, sound = claims.filter(pl.col("content_hash").is_null()), claims.drop_nulls("content_hash")
-    chosen = sound.select("id", "content_hash").sort("id").sample(min(samples, sound.height), seed=seed)
+    unfinished = ledger.unfinished(target.key)
+    sound = claims["id"].filter(~claims["id"].is_in(unfinished.implode())).unique().sort()
+    chosen = _contents(sound.sample(min(samples, len(sound)), seed=seed), ledger, target)
     mismatched = mismatched_in(chosen, target)
     wrong = pl.concat(
         [
             missing["cell_id"],
             surplus["cell_id"],
-            unfinished["cell_id"],
+            ledger.claims_of(target.key, unfinished)["cell_id"],
             claims.filter(pl.col("id").is_in(mismatched))["cell_id"],
         ]
     )
@@ -144,12 +146,17 @@ def sampled_sync_report(
         in_store=target.count(),
         missing=missing.height,
         surplus=surplus.height,
-        unfinished=unfinished.height,
+        unfinished=len(unfinished),
         sampled=chosen.height,
         mismatched=tuple(mismatched),
         cells=tuple(sorted({*wrong, *(set(differ) - set(looked))})),
         tolerance=_tolerance(target, is_listed=False),
     )
+
+
+def _contents(ids: pl.Series, ledger: Ledger, target: Target) -> pl.DataFrame:
+    """What the ledger says of a few: contents lie in order of ids, a page of the file for each."""
+    return ledger.claims_of(target.key, ids).select("id", "content_hash").drop_nulls().unique("id", maintain_order=True)
 
 
 def _frame(desired: pl.Series | pl.DataFrame) -> pl.DataFrame:

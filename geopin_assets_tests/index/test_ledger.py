@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from geopin_assets.index.ledger import Ledger
+from geopin_assets.index.ledger import _UNFINISHED, Ledger
 from geopin_assets_tests.index.frames import NOW
 
 
@@ -69,3 +69,17 @@ def test_counts_are_kept_beside_what_is_counted(tmp_path: Path) -> None:
     assert (ledger.count("s"), ledger.counts("s")) == (2, {"a": 2})
     ledger.forget("s")
     assert (ledger.count("s"), ledger.counts("s")) == (0, {})
+
+
+def test_what_is_unfinished_is_found_without_reading_what_is_published(tmp_path: Path, ledger: Ledger) -> None:
+    """Also in a ledger that was made before it was listed."""
+    ledger.begin("one", claims(("x", "a"), ("y", "a")), pl.Series(["x", "y"]))
+    ledger.begin("two", claims(("z", "a")), pl.Series(["z"]))
+    ledger.commit("one", pl.DataFrame({"id": ["x"], "content_hash": ["1"]}), "mutation", NOW)
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
+        connection.execute("DROP INDEX unfinished")
+    assert [ledger.unfinished(store).to_list() for store in ("one", "two", "three")] == [["y"], ["z"], []]
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
+        ((*_, plan),) = connection.execute(f"EXPLAIN QUERY PLAN {_UNFINISHED}", (1,))
+    assert "INDEX unfinished" in plan
+    assert ledger.claimed("one", ["a", "b"]).rows() == [("x", "a"), ("y", "a")]

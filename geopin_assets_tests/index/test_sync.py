@@ -165,3 +165,22 @@ def test_a_sample_is_read_back_in_one_look_at_an_index_on_this_machine(ledger: L
     before = many.usage.requests
     assert sampled_sync_report(what, ledger, many).sampled == 24
     assert many.usage.requests - before == 2  # and its count
+
+
+def test_a_write_that_was_never_finished_is_found_wherever_it_is_among_many(ledger: Ledger, many: VectorTarget) -> None:
+    ids = pl.Series([f"c{n:02d}:0" for n in range(0, CELLS, 3)])
+    ledger.begin(many.key, pl.DataFrame(schema={"id": pl.String, "cell_id": pl.String}), ids)
+    what, _ = wanted()
+    report = sampled_sync_report(what, ledger, many)
+    assert (report.unfinished, report.is_in_sync, report.mismatched) == (len(ids), False, ())
+    assert report.cells == tuple(id_.partition(":")[0] for id_ in ids)
+
+
+def test_among_many_a_vector_somebody_replaced_is_found_where_the_sample_looks(
+    ledger: Ledger, many: VectorTarget
+) -> None:
+    what, asked = wanted()
+    assert sampled_sync_report(what, ledger, many).is_in_sync
+    many.index.upsert(upsertable([(f"{asked[0]}:1", 99)]))
+    report = sampled_sync_report(what, ledger, many)
+    assert (report.mismatched, report.cells) == ((f"{asked[0]}:1",), (asked[0],))

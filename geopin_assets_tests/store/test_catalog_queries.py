@@ -36,6 +36,21 @@ def test_creators_are_counted_per_source_and_license_most_first(catalog: Catalog
     ]
 
 
+def test_blank_attributions_and_page_links_are_counted_once_a_capture(catalog: Catalog, tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "catalog.duckdb")) as db:
+        db.execute("update captures set attribution = '  ', page_url = '' where source_capture_id = '1'")
+        db.execute("update captures set page_url = ' ' where source_capture_id = '2'")
+        db.execute("update captures set attribution = ' x' where source_capture_id = '3'")
+    assert catalog.licenses().rows() == [("panoramax", "CC-BY-SA-4.0", 3, 2), ("panoramax", "CC0-1.0", 1, 0)]
+
+
+def test_of_texts_of_which_none_can_be_blank_no_license_is_asked(catalog: Catalog, tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "catalog.duckdb")) as db:
+        found = db.execute("explain analyze select rowid from captures where page_url < '!' and trim(page_url) = ''")
+        plan = " ".join(text for _, text in found.fetchall())
+    assert "page_url<'!'" in plan.replace(" ", "")
+
+
 def test_coverage_and_the_tally_count_every_capture_once(catalog: Catalog) -> None:
     (cell,) = catalog.coverage().rows(named=True)
     assert (cell["cell_id"], cell["captures"], cell["panos"], cell["heading_sectors"]) == (HERE, 4, 1, 8)

@@ -7,6 +7,7 @@ money and requests are too much (`quality/budgets.py`).
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import dagster as dg
@@ -123,6 +124,7 @@ def _stores(
     ledger, seed, version, reports = search_index.ledger(), now.toordinal(), search_index.publishing(model), {}
     databases = search_index.metadata()
 
+    @lru_cache(maxsize=1)  # vectors and their rows mostly ask for the same cells
     def views(cell_ids: Sequence[str]) -> pl.DataFrame:
         return wanted_ids(storage, cell_ids, model)
 

@@ -126,7 +126,5 @@ def _counting() -> Iterator[str]:
     yield f"CREATE TABLE IF NOT EXISTS row_counts AS {' UNION ALL '.join(counted)}"
     for name in _COUNTED:
         for event, change in (("INSERT", "+ 1"), ("DELETE", "- 1")):
-            yield (
-                f"CREATE TRIGGER IF NOT EXISTS {name}_{event.lower()} AFTER {event} ON {name} BEGIN "
-                f"UPDATE row_counts SET rows = rows {change} WHERE name = '{name}'; END"  # noqa: S608
-            )
+            update = f"UPDATE row_counts SET rows = rows {change} WHERE name = '{name}'"  # noqa: S608
+            yield f"CREATE TRIGGER IF NOT EXISTS {name}_{event.lower()} AFTER {event} ON {name} BEGIN {update}; END"
