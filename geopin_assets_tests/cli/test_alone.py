@@ -114,6 +114,24 @@ def test_a_doctor_looks_at_all_the_rest_and_calls_nothing_damaged_that_it_has_no
     assert "is there space left" in found["ledger"]["detail"] and found["ledger"]["remedy"] == "see the message"
 
 
+def test_a_doctor_names_cells_that_were_crawled_and_that_nobody_is_about_to_merge(place: Place) -> None:
+    def doctor() -> tuple[int, str]:
+        ended = place.geopin("doctor", "--json", GEOPIN_SANDBOX_PORT=str(free_port()))
+        findings = json.loads(ended.stdout)["findings"]
+        said = [f"{one['detail']} {one['remedy']}" for one in findings if "wait to be merged" in one["detail"]]
+        return ended.returncode, " ".join(said)
+
+    storage = Installation(place.folder, {"GEOPIN_PROFILE": "sandbox"}).storage
+    assert doctor() == (0, "")
+    crawl(storage.raw(), HERE, [capture("new")])
+    with leases(place).held(CATALOG, [HERE], what="merging"):
+        assert doctor() == (0, "")
+    code, said = doctor()
+    assert code == 1 and "1 cells" in said and HERE in said and "panoramax" in said and "geopin merge" in said
+    assert place.geopin("merge").returncode == 0
+    assert doctor() == (0, "")
+
+
 @pytest.mark.parametrize("commands", [("export", "reconcile"), ("reconcile", "export"), ("merge", "doctor")])
 def test_where_nothing_was_ever_done_a_catalog_made_anew_lets_all_else_go_on(
     tmp_path: Path, sandbox_port: int, commands: tuple[str, str]
