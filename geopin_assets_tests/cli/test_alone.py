@@ -93,11 +93,14 @@ def test_a_damaged_history_of_dagster_is_one_line_that_names_it(place: Place, na
     assert str(place.home) in said and "not a database" in said
 
 
-def test_a_disk_that_is_full_below_dagster_s_files_is_one_line(place: Place) -> None:
+def test_a_disk_that_is_full_is_one_line_and_the_old_catalog_stays(place: Place) -> None:
+    path = place.data / "catalog.duckdb"
+    old = path.read_bytes()
     with no_room(3_000):
         ended = place.geopin("catalog", "rebuild")
     assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended
     assert len(ended.stderr.splitlines()) <= 1
+    assert path.read_bytes() == old and [one.name for one in place.data.glob("*catalog.duckdb*")] == [path.name]
     assert place.geopin("catalog", "rebuild").returncode == 0
     assert place.geopin("doctor").returncode in (0, 1)
 
