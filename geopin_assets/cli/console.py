@@ -1,10 +1,9 @@
 """What commands print, and what they stand on: the place of Dagster's history and, in the sandbox, the stand-ins.
-APIs.
 
-Here: tables for people, JSON for programs, bars or lines for work that takes long. Not here: commands (`main.py`),
-what Dagster's steps print (`run.py`), or any work. Nothing here imports Dagster: commands that only look something up
-answer at once. Dagster without DAGSTER_HOME would use a directory that it deletes at exit, and say so only in its
-log.
+Here: tables for people, JSON for programs, bars or lines for work that takes long, errors in words. Not here: commands
+(`main.py`), what Dagster's steps print (`run.py`), or any work. Nothing here imports Dagster: commands that only look
+something up answer at once. Dagster without DAGSTER_HOME would use a directory that it deletes at exit, and say so only
+in its log.
 """
 
 import logging
@@ -21,7 +20,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from geopin_assets.errors import ConfigurationError
+from geopin_assets.errors import ConfigurationError, GeoPinError
 from geopin_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -145,3 +144,17 @@ def stand_ins(settings: Settings, *, asks_for_all: bool = False) -> Iterator[Non
 
     with running(settings, is_apart=True, paints_ahead=asks_for_all):
         yield
+
+
+def understood(error: Exception) -> GeoPinError | None:
+    """The project's error for what ended a command, if the command itself is not wrong."""
+    from sqlite3 import Error
+
+    from geopin_assets.files import damage, sqlite
+
+    cause = getattr(error, "orig", None) or error  # what SQLAlchemy was told
+    if isinstance(cause, Error):
+        return sqlite.meaning(Path(os.environ.get("DAGSTER_HOME", "")), cause)
+    if isinstance(error, GeoPinError):
+        return error
+    return damage.of_disk(error, str(getattr(error, "filename", None) or "a file"))

@@ -5,7 +5,6 @@ look something up answer at once.
 """
 
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +12,8 @@ from typing import Annotated
 
 import typer
 
-from geopin_assets.cli.console import find_dagster_home, say_waits
+from geopin_assets.cli.console import find_dagster_home, say_waits, understood
 from geopin_assets.cli.groups import Json, MaxRemovals, catalog_app, index_app
-from geopin_assets.errors import GeoPinError
 from geopin_assets.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -329,21 +327,7 @@ def main() -> None:
         say_waits()
         app()
     except Exception as error:
-        if (said := _said(error)) is None:
+        if (said := understood(error)) is None:
             raise
         typer.echo(f"geopin: {said}", err=True)
         sys.exit(1)
-
-
-def _said(error: Exception) -> GeoPinError | None:
-    """The project's error for what ended a command, if the command itself is not wrong."""
-    from sqlite3 import Error
-
-    from geopin_assets.files import damage, sqlite
-
-    cause = getattr(error, "orig", None) or error  # what SQLAlchemy was told
-    if isinstance(cause, Error):
-        return sqlite.meaning(Path(os.environ.get("DAGSTER_HOME", "")), cause)
-    if isinstance(error, GeoPinError):
-        return error
-    return damage.of_disk(error, str(getattr(error, "filename", None) or "a file"))

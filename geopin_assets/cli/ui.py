@@ -75,6 +75,28 @@ def _serve(settings: Settings, home: Path, port: int) -> int:
             return 0
         finally:
             _stop(dagster)
+            chatter.end()
+
+
+class _LogFile(RotatingFileHandler):
+    """Says once that it cannot be written: logging would say it for each line, in twenty."""
+
+    _has_said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self._say(sys.exception())
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:
+            self._say(error)
+
+    def _say(self, error: BaseException | None) -> None:
+        if not self._has_said:
+            self._has_said = True
+            text = f"{self.baseFilename} cannot be written, what is missing there stays so: {error}"
+            console.print(text, soft_wrap=True)
 
 
 class Chatter:
@@ -87,7 +109,7 @@ class Chatter:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._dagster, self._log, self._last = dagster, log, deque[str](maxlen=_LAST_LINES)
         self._starter = Starter()
-        self._file = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8")
+        self._file = _LogFile(log, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", delay=True)
         self._reader = threading.Thread(target=self._read, name="ui log", daemon=True)
         self._reader.start()
 
@@ -97,12 +119,16 @@ class Chatter:
             if self._starter.has_gone():
                 raise KeyboardInterrupt
             time.sleep(_LOOK_S)
-        self._reader.join(5)
+        self.end()
         if code:
             console.print(
                 f"Dagster ended with {code}; its last lines, all of them in {self._log}:", *self._last, sep="\n  "
             )
         return code
+
+    def end(self) -> None:
+        """Hear what was said last, of processes that are gone."""
+        self._reader.join(5)
 
     def _read(self) -> None:
         with closing(self._file), self._dagster.stdout or nullcontext(()) as lines:

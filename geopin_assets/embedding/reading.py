@@ -221,7 +221,7 @@ class ReadAhead(Generic[Prepared]):
                 return await self._fetch(url)
 
     def _work(self) -> None:
-        """In a thread: one image after another. Futures would take as much CPU as all else between loop and threads."""
+        """In a thread: one image after another, from a queue, so that none needs a future."""
         while fetched := self._fetched.get():
             self._tell(self._finish(*fetched))
             del fetched  # a thread that waits holds no bytes

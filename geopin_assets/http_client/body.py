@@ -14,6 +14,8 @@ _PACKED = frozenset(("gzip", "x-gzip"))
 _PLAIN = frozenset(("", "identity"))
 _GZIP_WBITS = 31
 _ANY_WBITS = 47  # gzip or deflate, by their first bytes, which are those of no image
+_MEMBER = b"\x1f\x8b"
+"""How a member begins: what was packed in pieces has several, one after the other. Anything else behind one is none."""
 _PACKED_FIRST = (b"\x1f", b"\x78")
 
 
@@ -39,17 +41,24 @@ class Body:
     def add(self, chunk: bytes) -> None:
         """Take what came next. Raises TransientError for damaged bytes."""
         self._received += len(chunk)
-        if self._gzip is not None:
-            try:
-                chunk = self._gzip.decompress(chunk, self._limit + 1 - len(self._bytes))
-            except zlib.error as error:
-                raise TransientError(f"damaged {ENCODING}: {error}") from error
+        if self._gzip is None:
+            self._keep(chunk)
+            return
+        try:
+            self._keep(self._gzip.decompress(chunk, self._limit + 1 - len(self._bytes)))
+            while self._gzip.unused_data.startswith(_MEMBER) and not self.is_too_large:
+                rest, self._gzip = self._gzip.unused_data, zlib.decompressobj(_GZIP_WBITS)
+                self._keep(self._gzip.decompress(rest, self._limit + 1 - len(self._bytes)))
+        except zlib.error as error:
+            raise TransientError(f"damaged {ENCODING}: {error}") from error
+
+    def _keep(self, piece: bytes) -> None:
         if not self._bytes:
-            self._bytes = chunk  # often there is no other
+            self._bytes = piece  # often there is no other
             return
         if isinstance(self._bytes, bytes):
             self._bytes = bytearray(self._bytes)
-        self._bytes += chunk
+        self._bytes += piece
 
     @property
     def is_too_large(self) -> bool:

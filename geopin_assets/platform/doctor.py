@@ -171,7 +171,12 @@ def _database(what: str, path: Path, remedy: str) -> Iterator[Finding]:
     if not path.exists():
         yield Finding(what, State.OK, "there is none yet")
         return
-    if said := complaints(path):
+    try:
+        said = complaints(path)
+    except GeoPinError as error:  # it may be sound: where a disk is full nobody can tell
+        yield Finding(what, State.ERROR, str(error), "see the message")
+        return
+    if said:
         yield Finding(what, State.ERROR, f"{path}: {'; '.join(said)[:300]}", remedy)
     else:
         yield Finding(what, State.OK, path.name)

@@ -180,8 +180,9 @@ class _Keeper(threading.Thread):
             self._serve()
         except (GeoPinError, OSError, sqlite3.Error) as error:
             self._why_not = f"{type(error).__name__}: {error}"
-            if self._tell:
-                self._tell(self._why_not)
+            with suppress(OSError):  # whoever waited is gone
+                if self._tell:
+                    self._tell(self._why_not)
 
     def why_not(self) -> str:
         """Why it serves no more; empty while it does, or waits for the port."""

@@ -3,6 +3,7 @@
 Not here: leases themselves (`files/test_lease.py`), what is moved (`defs/test_over_s3.py`) or made anew (`docs`).
 """
 
+import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ import pytest
 from geopin_assets.cli.move import _alone
 from geopin_assets.defs.graph import CATALOG, GRAPH
 from geopin_assets.files.lease import Leases, StillHeldError
+from geopin_assets.files.sqlite import transaction
 from geopin_assets_tests.cli.typed import Ended, Place, complaint, with_sandbox
 from geopin_assets_tests.factories import capture, crawl
 from geopin_assets_tests.instances import EVENTS, RUNS
 from geopin_assets_tests.platform import CELLS, Installation
+from geopin_assets_tests.ports import free_port
 
 HERE = CELLS[0]
 
@@ -97,6 +100,36 @@ def test_a_disk_that_is_full_below_dagster_s_files_is_one_line(place: Place) -> 
     assert len(ended.stderr.splitlines()) <= 1
     assert place.geopin("catalog", "rebuild").returncode == 0
     assert place.geopin("doctor").returncode in (0, 1)
+
+
+def test_a_doctor_looks_at_all_the_rest_and_calls_nothing_damaged_that_it_has_no_room_to_look_at(place: Place) -> None:
+    with transaction(place.data / "ledger.sqlite", "create table if not exists a (b)"):
+        pass
+    with no_room(3_000):
+        ended = place.geopin("doctor", "--json", GEOPIN_SANDBOX_PORT=str(free_port()))
+    assert ended.returncode == 2, ended
+    found = {one["what"]: one for one in json.loads(ended.stdout)["findings"]}
+    assert found["takedowns"]["state"] == "ok"
+    assert "no space left" in found["stand-ins"]["detail"]
+    assert "is there space left" in found["ledger"]["detail"] and found["ledger"]["remedy"] == "see the message"
+
+
+def test_a_doctor_names_cells_that_were_crawled_and_that_nobody_is_about_to_merge(place: Place) -> None:
+    def doctor() -> tuple[int, str]:
+        ended = place.geopin("doctor", "--json", GEOPIN_SANDBOX_PORT=str(free_port()))
+        findings = json.loads(ended.stdout)["findings"]
+        said = [f"{one['detail']} {one['remedy']}" for one in findings if "wait to be merged" in one["detail"]]
+        return ended.returncode, " ".join(said)
+
+    storage = Installation(place.folder, {"GEOPIN_PROFILE": "sandbox"}).storage
+    assert doctor() == (0, "")
+    crawl(storage.raw(), HERE, [capture("new")])
+    with leases(place).held(CATALOG, [HERE], what="merging"):
+        assert doctor() == (0, "")
+    code, said = doctor()
+    assert code == 1 and "1 cells" in said and HERE in said and "panoramax" in said and "geopin merge" in said
+    assert place.geopin("merge").returncode == 0
+    assert doctor() == (0, "")
 
 
 @pytest.mark.parametrize("commands", [("export", "reconcile"), ("reconcile", "export"), ("merge", "doctor")])

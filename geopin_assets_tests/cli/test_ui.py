@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -174,6 +175,18 @@ def test_an_error_of_dagster_is_shown_and_everything_is_in_the_log(
     assert "SensorDaemon - ERROR - no such table" in shown and "ui.log" in shown
     assert "nothing of interest" not in shown
     assert "nothing of interest" in log and "ERROR - no such table" in log
+
+
+def test_a_log_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    said = saying(*(f"line {number}" for number in range(100)), code=0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # as on a full disk
+    try:
+        assert Chatter(said, tmp_path / "ui.log").wait() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    shown = capsys.readouterr()
+    assert " ".join(shown.out.split()).count("cannot be written") == 1 and "Traceback" not in shown.err
 
 
 def test_an_end_that_nobody_asked_for_is_shown_with_what_was_said_last(

@@ -347,6 +347,17 @@ def test_a_packed_body_that_arrives_damaged_is_asked_for_again(body: bytes):
         assert client.get_json(URL) == [1]
 
 
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_body_that_was_packed_in_pieces_is_whole_only_with_all_of_them(step: int):
+    pieces = b"".join(gzip.compress(piece, mtime=0) for piece in (b"[1", b"", b", 2]"))
+    packed = [pieces[first : first + step] for first in range(0, len(pieces), step)]
+    cut = httpx.Response(200, stream=Chunks(packed[:-1] or [pieces[:-1]]), headers={"content-encoding": "gzip"})
+    replies = iter([cut, httpx.Response(200, stream=Chunks(packed), headers={"content-encoding": "gzip"})])
+    transport, clock = httpx.MockTransport(lambda _: next(replies)), Clock()
+    with HttpClient("x", transport=transport, clock=clock, sleep=clock.sleep) as client:
+        assert client.get_json(URL) == [1, 2]
+
+
 @pytest.mark.parametrize(("status", "error"), [(500, TransientError), (401, PermanentError)])
 def test_an_error_stays_what_it_is_if_its_body_cannot_be_unpacked(status: int, error: type[Exception]):
     reply = httpx.Response(status, stream=Chunks([b"?"]), headers={"content-encoding": "br"})
