@@ -44,7 +44,7 @@ def _works(platform: Platform, instance: dg.DagsterInstance) -> None:
     """A decoy beside it, with a name that the folder's would match as a pattern, is neither read nor written."""
     data = Path(platform.storage.settings().data_dir)
     name = data.parent.name
-    decoy = data.parent.with_name("".join(c for c in name if c not in "[]*?{}"))
+    decoy = data.parent.with_name("".join(c for c in name if c not in "[]*?{}") or "x")
     layers = platform.run(instance)
     assert not any(layer.failed for layer in layers.values())
     assert platform.captures() == {"panoramax": 12, "amsterdam": 9}

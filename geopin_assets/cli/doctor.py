@@ -6,7 +6,9 @@ Not here: what is looked at in our data (`platform/doctor.py`).
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geopin_assets.cli.console import console, dagster_home, print_json, print_table, stand_ins, understood
 from geopin_assets.errors import GeoPinError
@@ -15,7 +17,12 @@ from geopin_assets.platform.doctor import Finding, State, examine, sqlite_files
 from geopin_assets.platform.parts import SearchIndex, Storage
 from geopin_assets.settings import Settings
 
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
 _HISTORY = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+_TIME_TO_FOLLOW = timedelta(minutes=15)
+"""A daemon looks every five minutes for what was crawled."""
 _HOME_REMEDY = "put Dagster's folders back from a copy, or move them away: sensors look anew at everything"
 
 
@@ -24,7 +31,7 @@ def examine_and_report(settings: Settings, *, is_deep: bool, is_json: bool) -> i
     home = dagster_home()
     with ExitStack() as stack:
         found = [*_served(settings, stack), *examine(Storage(), SearchIndex(), is_deep=is_deep)]
-        found += [*_publications(Storage()), *_dagster(home)]
+        found += [*_publications(Storage()), *_dagster(home, Storage())]
     states = [finding.state for finding in found]
     worst = next((state for state in (State.ERROR, State.WARNING) if state in states), State.OK)
     if is_json:
@@ -57,8 +64,8 @@ def _publications(storage: Storage) -> Iterator[Finding]:
             yield Finding("publication", State.OK, f"{found.address}: every file is there")
 
 
-def _dagster(home: Path) -> Iterator[Finding]:
-    """The files of Dagster's history, where they are SQLite's, and what works now."""
+def _dagster(home: Path, storage: Storage) -> Iterator[Finding]:
+    """The files of Dagster's history, where they are SQLite's, what works now, and what waits though nothing does."""
     from geopin_assets.defs.running.home import open_instance
     from geopin_assets.defs.running.under_way import living_runs
 
@@ -68,12 +75,35 @@ def _dagster(home: Path) -> Iterator[Finding]:
         try:
             with open_instance() as instance:
                 runs = living_runs(instance)
+                waiting = list(_waiting(storage, instance))
         except Exception as error:
             if (said := understood(error)) is None:
                 raise
             yield Finding("Dagster", State.ERROR, str(said), "see the message")
             return
         yield Finding("Dagster", State.OK, f"{len(runs)} runs under way")
+        yield from waiting
+
+
+def _waiting(storage: Storage, instance: "DagsterInstance") -> Iterator[Finding]:
+    """Raw files that the catalog lacks, and nobody is about to merge: who deletes a run deletes that it crawled."""
+    from geopin_assets.cells import cell_ids
+    from geopin_assets.defs.automation.cell_events import cells_under_way
+    from geopin_assets.defs.declare import asset_key
+    from geopin_assets.defs.graph import CATALOG, RAW
+    from geopin_assets.defs.running.backfills import InstanceBackfills
+
+    if not storage.settings().catalog_path.exists():
+        return
+    before = datetime.now(UTC) - _TIME_TO_FOLLOW if InstanceBackfills(instance).has_daemon() else None
+    runs, keys = cells_under_way(instance, cell_ids()), (*RAW, CATALOG)
+    held = [holder.units for key in keys for holder in storage.leases().holders(key)]
+    busy = set[str]().union(*(runs[asset_key(key)] for key in keys), *filter(None, held))
+    lacking = {} if None in held else storage.catalog().unmerged(storage.raw(), before)
+    if left := {cell_id: sources for cell_id, sources in lacking.items() if cell_id not in busy}:
+        sources = ", ".join(sorted(set[str]().union(*left.values())))
+        detail = f"{len(left)} cells wait to be merged, e.g. {next(iter(left))}; files of {sources or 'no source'}"
+        yield Finding("catalog", State.WARNING, detail, "geopin merge, or wait: a daemon looks for such every 6 hours")
 
 
 def _show(found: list[Finding], worst: State) -> None:

@@ -72,7 +72,7 @@ catalog_app = typer.Typer(no_args_is_help=True, help="The catalog: made anew, or
 
 @catalog_app.command("rebuild")
 def catalog_rebuild() -> None:
-    """Set the catalog aside and make it anew from the raw files and the list of takedowns. Asks no source."""
+    """Make the catalog anew from the raw files and the list of takedowns; then it replaces the old. Asks no source."""
     from geopin_assets.cli.merge import merge_and_report
 
     sys.exit(merge_and_report(Settings.from_env(), is_anew=True))

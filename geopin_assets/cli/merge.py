@@ -5,7 +5,7 @@ another installation's. No source is asked, and nothing is deleted.
 """
 
 from geopin_assets.cells import cell_ids as all_cell_ids
-from geopin_assets.cli.console import console, dagster_home, terminal
+from geopin_assets.cli.console import console, dagster_home, progress_bar, terminal
 from geopin_assets.cli.run import ConsoleProgress, print_layer
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.graph import CATALOG
@@ -17,18 +17,20 @@ from geopin_assets.platform.evidence import Evidence
 from geopin_assets.platform.parts import Storage
 from geopin_assets.regions import in_order
 from geopin_assets.settings import Settings
+from geopin_assets.store.rebuilding import beside, make, put_in_place
 
 
 def merge_and_report(settings: Settings, *, is_anew: bool = False) -> int:
     """Merge what the catalog lacks, or all of it anew. Returns the exit code: 1 when a raw file could not be merged."""
-    storage = Storage()
-    with storage.leases().held(CATALOG, what="setting it aside" if is_anew else "looking at it"):
-        if is_anew and settings.catalog_path.exists():
-            console.print(f"set aside: {set_aside(settings.catalog_path)}")
-        _set_aside_what_is_no_use(settings, storage)
+    storage, is_failed = Storage(), False
+    if is_anew:
+        is_failed = bool(_make_anew(settings, storage))
+    else:
+        with storage.leases().held(CATALOG, what="looking at it"):
+            _set_aside_what_is_no_use(settings, storage)
     lacking = storage.catalog().unmerged(storage.raw())
-    console.print(f"{len(lacking)} cells have raw files that the catalog lacks")
-    is_failed = False
+    said = "are in it, and are written for whoever embeds" if is_anew else "have raw files that the catalog lacks"
+    console.print(f"{len(lacking)} cells {said}")
     if cell_ids := in_order(set(lacking).intersection(all_cell_ids())):
         dagster_home()
         terminal()
@@ -36,7 +38,7 @@ def merge_and_report(settings: Settings, *, is_anew: bool = False) -> int:
             job = build_definitions(progress=ConsoleProgress()).resolve_implicit_global_asset_job_def()
             result = layer(job, instance, CATALOG, cell_ids)
         print_layer(result)
-        is_failed = bool(result.failed_count)
+        is_failed |= bool(result.failed_count)
     if outside := sorted(set(lacking).difference(all_cell_ids())):
         storage.catalog().merge(outside, storage.raw())
     storage.follow_failures()
@@ -44,6 +46,26 @@ def merge_and_report(settings: Settings, *, is_anew: bool = False) -> int:
         Evidence(storage).check()
         console.print("the catalog is complete: embedding and publishing go on from it")
     return int(is_failed)
+
+
+def _make_anew(settings: Settings, storage: Storage) -> dict[str, str]:
+    """Another catalog, which takes the place of the one that is there when it is whole; cells with damaged raw files.
+
+    Merges of others go on meanwhile, into the old one: what they bring is merged once more afterwards.
+    """
+    path, raw = settings.catalog_path, storage.raw()
+    with storage.leases().held("catalog rebuild", what="making it anew"), beside(path) as part:
+        cell_ids = list(dict.fromkeys(raw.crawls()["cell_id"]))
+        with progress_bar("merging", len(cell_ids)) as advance:
+            damaged = make(
+                part, cell_ids, raw, storage.takedowns(), settings.thin_m, lambda cells: advance("merged", cells)
+            )
+        with storage.leases().held(CATALOG, what="putting another in its place"):
+            if aside := put_in_place(part, path):
+                console.print(f"set aside: {aside}")
+    for cell_id, why in damaged.items():
+        console.print(f"{cell_id}: {why}")
+    return damaged
 
 
 def _set_aside_what_is_no_use(settings: Settings, storage: Storage) -> None:

@@ -25,10 +25,10 @@ def replacing(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
     with writing(str(path)), _partial(path) as partial:
         yield partial
         if is_durable:
-            _sync(partial)
+            sync(partial)
         partial.replace(path)
         if is_durable:
-            _sync(path.parent)
+            sync(path.parent)
 
 
 @contextmanager
@@ -36,10 +36,10 @@ def creating(path: Path) -> Iterator[Path]:
     """As `replacing`, but what another process put there meanwhile stays: the first one wins."""
     with writing(str(path)), _partial(path) as partial:
         yield partial
-        _sync(partial)
+        sync(partial)
         with suppress(FileExistsError):
             os.link(partial, path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def becomes(path: PurePath) -> PurePath:
     return path.with_name(path.name[1:].rpartition(".partial")[0].rpartition(".")[0])
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have the kernel write a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -108,8 +108,10 @@ def _of_reader(error: BaseException, what: str) -> GeoPinError | None:
     library = type(error).__module__.partition(".")[0]
     if library in _READERS and type(error).__name__ not in _NOT_ABOUT_FILES:
         return DamagedFileError(f"{what}: {_short(error)}")
-    # pyarrow says "CRC checksum verification failed" with an OSError that has no code
-    return DamagedFileError(f"{what}: {_short(error)}") if isinstance(error, OSError) else None
+    # pyarrow says "CRC checksum verification failed" with an OSError that has no code, and lets Python meet what should
+    # have been the name of a column
+    of_pyarrow = isinstance(error, OSError | UnicodeDecodeError)
+    return DamagedFileError(f"{what}: {_short(error)}") if of_pyarrow else None
 
 
 def _says(text: str, codes: set[int]) -> bool:

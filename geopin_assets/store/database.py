@@ -97,6 +97,13 @@ class Database:
         unused = space["free_blocks"][0] * space["block_size"][0]
         return DatabaseSpace(self.path.stat().st_size, unused)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes it meanwhile, and all that was written is in the file. Raises as `connect` does."""
+        with self._understood(), ExitStack() as stack:
+            self._open(stack, read_only=False).execute("checkpoint")
+            yield
+
     def _make(self) -> None:
         with (
             creating(self.path) as partial,

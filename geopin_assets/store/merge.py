@@ -8,7 +8,7 @@ What a batch holds in memory does not depend on how many cells are merged; what 
 only by its keys. A batch is one transaction: whatever ends a merge, the cells that it has done are done.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -32,6 +32,8 @@ _DECIDE, _WRITE = (SQL / "merge.sql").read_text().split("-- write\n")
 BATCH_CAPTURES, FILES_CAPTURES = 250_000, 50_000
 """Captures that are merged, and written to files of their cells, at a time."""
 _FEW = 200
+_MERGED = "select source, cell_id, number, data_version, crawled_at"
+"""Which crawl of a cell was merged, of `crawl_cells`."""
 _COLUMNS = {name: dtype for name, dtype in RAW_SCHEMA.items() if name != "payload"}
 _Damaged = dict[tuple[str, str], GeoPinError]
 """(source, cell_id) -> why its file cannot be read: damage, or a disk that does not give it."""
@@ -105,11 +107,18 @@ def _thin_everywhere(db: duckdb.DuckDBPyConnection, thin_m: float) -> Iterator[p
     db.commit()
 
 
-def unmerged_cells(db: duckdb.DuckDBPyConnection, raw: RawStore) -> list[str]:
-    """Cells with raw files that `merge_cells` would read; one that cannot be read is not among them."""
-    cells, _ = _cells(db, raw.crawls()["cell_id"].to_list(), raw)
-    unwritten = db.execute("from unwritten_cells").fetchall()
-    return sorted({cell.cell_id for cell in cells.values() if cell.newer}.union(cell_id for (cell_id,) in unwritten))
+def unmerged_cells(
+    db: duckdb.DuckDBPyConnection, accounts: Mapping[tuple[str, str], CrawlAccount | None]
+) -> dict[str, set[str]]:
+    """Cells with raw files that `merge_cells` would read, and the sources of these; without any, if only the cell's own
+    file is to be written. `accounts`: of all raw files; one that cannot be read is not waited for.
+    """
+    merged = {tuple(row[:2]): row[2:] for row in db.execute(f"{_MERGED} from crawl_cells").fetchall()}
+    found: dict[str, set[str]] = {cell_id: set() for (cell_id,) in db.execute("from unwritten_cells").fetchall()}
+    for (source, cell_id), account in accounts.items():
+        if account and _of_crawl(account) != merged.get((source, cell_id)):
+            found.setdefault(cell_id, set()).add(source)
+    return found
 
 
 def unwritten_cells(db: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pl.DataFrame, set[str]]]:
@@ -166,8 +175,7 @@ def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore
     merged = {
         tuple(row[:2]): row[2:]
         for row in db.execute(
-            """select source, cell_id, number, coalesce(complete_number, 0), complete_at, data_version, crawled_at
-            from crawl_cells semi join asked using (cell_id)"""
+            f"{_MERGED}, coalesce(complete_number, 0), complete_at from crawl_cells semi join asked using (cell_id)"
         ).fetchall()
     }
     cells, damaged = (
@@ -179,13 +187,18 @@ def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore
         if isinstance(account, GeoPinError):
             damaged[source, cell_id] = account
             continue
-        number, complete_number, complete_at, *rest = merged.get((source, cell_id), (-1, 0, None, "", None))
+        *crawl, complete_number, complete_at = merged.get((source, cell_id), (-1, "", None, 0, None))
         cell.captures += account.captures
-        if (account.number, account.data_version, account.crawled_at) != (number, *rest):
-            cell.newer.append((account, (number, complete_number, complete_at)))
+        if _of_crawl(account) != tuple(crawl):
+            cell.newer.append((account, (crawl[0], complete_number, complete_at)))
     for _, cell_id in merged:
         cells[cell_id].is_known = True
     return cells, damaged
+
+
+def _of_crawl(account: CrawlAccount) -> tuple[int, str, datetime | None]:
+    """What tells one crawl from another, as in _MERGED."""
+    return account.number, account.data_version, account.crawled_at
 
 
 def _decide_batch(

@@ -93,11 +93,14 @@ def test_a_damaged_history_of_dagster_is_one_line_that_names_it(place: Place, na
     assert str(place.home) in said and "not a database" in said
 
 
-def test_a_disk_that_is_full_below_dagster_s_files_is_one_line(place: Place) -> None:
+def test_a_disk_that_is_full_is_one_line_and_the_old_catalog_stays(place: Place) -> None:
+    path = place.data / "catalog.duckdb"
+    old = path.read_bytes()
     with no_room(3_000):
         ended = place.geopin("catalog", "rebuild")
     assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended
     assert len(ended.stderr.splitlines()) <= 1
+    assert path.read_bytes() == old and [one.name for one in place.data.glob("*catalog.duckdb*")] == [path.name]
     assert place.geopin("catalog", "rebuild").returncode == 0
     assert place.geopin("doctor").returncode in (0, 1)
 
@@ -112,6 +115,24 @@ def test_a_doctor_looks_at_all_the_rest_and_calls_nothing_damaged_that_it_has_no
     assert found["takedowns"]["state"] == "ok"
     assert "no space left" in found["stand-ins"]["detail"]
     assert "is there space left" in found["ledger"]["detail"] and found["ledger"]["remedy"] == "see the message"
+
+
+def test_a_doctor_names_cells_that_were_crawled_and_that_nobody_is_about_to_merge(place: Place) -> None:
+    def doctor() -> tuple[int, str]:
+        ended = place.geopin("doctor", "--json", GEOPIN_SANDBOX_PORT=str(free_port()))
+        findings = json.loads(ended.stdout)["findings"]
+        said = [f"{one['detail']} {one['remedy']}" for one in findings if "wait to be merged" in one["detail"]]
+        return ended.returncode, " ".join(said)
+
+    storage = Installation(place.folder, {"GEOPIN_PROFILE": "sandbox"}).storage
+    assert doctor() == (0, "")
+    crawl(storage.raw(), HERE, [capture("new")])
+    with leases(place).held(CATALOG, [HERE], what="merging"):
+        assert doctor() == (0, "")
+    code, said = doctor()
+    assert code == 1 and "1 cells" in said and HERE in said and "panoramax" in said and "geopin merge" in said
+    assert place.geopin("merge").returncode == 0
+    assert doctor() == (0, "")
 
 
 @pytest.mark.parametrize("commands", [("export", "reconcile"), ("reconcile", "export"), ("merge", "doctor")])

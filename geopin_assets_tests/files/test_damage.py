@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.errors import ConfigurationError, DamagedFileError, StorageFullError, TransientError
@@ -50,22 +50,30 @@ def test_a_frame_that_was_written_is_read_back(tmp_path: Path) -> None:
     check(path)
 
 
-@given(place=st.floats(0, 1), flipped=st.integers(1, 255))
-@settings(max_examples=examples(20, 2000), suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_byte_that_flipped_is_never_read_as_other_data(
-    tmp_path_factory: pytest.TempPathFactory, whole: bytes, place: float, flipped: int
-) -> None:
-    path = tmp_path_factory.mktemp("flipped") / "cell.parquet"
-    spoiled = bytearray(whole)
-    spoiled[int(place * (len(whole) - 1))] ^= flipped
-    path.write_bytes(spoiled)
-    for read in (read_frame, read_all):
-        try:
-            found = read(path)
-        except DamagedFileError as error:
-            assert str(path) in str(error)
-        else:
-            assert found.equals(FRAME), "at most what no data hangs on was hit"
+def test_a_byte_that_flipped_is_never_read_as_other_data(tmp_path: Path, whole: bytes) -> None:
+    path, footer = tmp_path / "cell.parquet", 8 + int.from_bytes(whole[-8:-4], "little")
+
+    @given(before_end=st.integers(1, footer) | st.integers(1, len(whole)), flipped=st.integers(1, 255))
+    @settings(max_examples=examples(20, 2000))
+    def flip(before_end: int, flipped: int) -> None:
+        spoiled = bytearray(whole)
+        spoiled[-before_end] ^= flipped
+        path.write_bytes(spoiled)
+        for read in (read_frame, read_all):
+            try:
+                found = read(path)
+            except DamagedFileError as error:
+                assert str(path) in str(error)
+            else:
+                assert found.equals(FRAME), "at most what no data hangs on was hit"
+
+    flip()
+
+
+def test_a_column_whose_name_is_no_text_is_damage(tmp_path: Path, whole: bytes) -> None:
+    (path := tmp_path / "cell.parquet").write_bytes(whole.replace(b"heading_deg", b"\xff" * 11))
+    with pytest.raises(DamagedFileError, match=r"cell\.parquet"):
+        read_frame(path)
 
 
 def test_a_file_from_before_there_were_checksums_of_the_whole_is_checked_page_by_page(tmp_path: Path) -> None:

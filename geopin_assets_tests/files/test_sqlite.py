@@ -164,3 +164,32 @@ def test_where_there_is_no_room_to_read_a_sound_file_it_is_not_called_damaged(tm
 
 def test_a_folder_in_a_databases_place_is_damage(tmp_path: Path) -> None:
     assert complaints(tmp_path)
+
+
+MOUNTED = os.statvfs_result((0, 0, 0, 0, 0, 0, 0, 0, os.ST_RDONLY, 255))
+"""What the system says of a disk that takes no writes."""
+
+
+def test_what_is_mounted_to_be_read_only_is_read_with_nothing_beside_it_and_takes_no_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.sqlite"
+    with transaction(path, "create table a (b)") as connection:
+        connection.execute("insert into a values (1)")
+    monkeypatch.setattr(os, "statvfs", lambda place: MOUNTED)
+    with opened(path, "create table if not exists later (c)") as connection:
+        assert connection.execute("select b from a").fetchall() == [(1,)]
+        assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    with pytest.raises(ConfigurationError, match="may this user write there"), transaction(path) as connection:
+        connection.execute("insert into a values (2)")
+
+
+def test_what_stands_in_a_journal_is_not_overlooked_where_nothing_may_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.sqlite"
+    with opened(path, "create table a (b)") as writer:
+        writer.execute("insert into a values (1)")  # which is in the journal until it is closed
+        monkeypatch.setattr(os, "statvfs", lambda place: MOUNTED)
+        with opened(path) as connection:
+            assert connection.execute("select b from a").fetchall() == [(1,)]

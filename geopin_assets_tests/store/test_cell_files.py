@@ -112,7 +112,16 @@ def test_a_file_that_could_not_be_written_is_written_by_the_next_merge_of_anythi
     assert set(catalog.unmerged(raw)) == {A, B}, "whoever asks what is left is told"
     objects.cell_ids.clear()
     catalog.merge([], raw)
-    assert ids(cells, B) == ["panoramax:2"] and catalog.unmerged(raw) == []
+    assert ids(cells, B) == ["panoramax:2"] and not catalog.unmerged(raw)
+
+
+def test_what_is_not_merged_is_told_by_cell_and_source_but_what_has_time(raw: RawStore, catalog: Catalog) -> None:
+    crawl(raw, A, [capture("1")])
+    catalog.merge([A], raw)
+    crawl(raw, A, [capture("2", source="amsterdam")], source="amsterdam")
+    crawl(raw, B, [capture("3")], crawled_at=DAY_2)
+    assert catalog.unmerged(raw) == {A: {"amsterdam"}, B: {"panoramax"}}
+    assert catalog.unmerged(raw, DAY_2) == {A: {"amsterdam"}}
 
 
 def test_a_catalog_from_before_there_were_files_writes_all_of_them(raw: RawStore, tmp_path: Path) -> None:
@@ -135,6 +144,6 @@ def test_a_damaged_or_lost_file_is_written_anew_by_the_next_merge_of_its_cell(
     with pytest.raises(DamagedFileError):
         cells.read(A)
     cells.set_aside(A)
-    assert catalog.unmerged(raw) == [A]
+    assert [*catalog.unmerged(raw)] == [A]
     catalog.merge([A], raw)
-    assert ids(cells) == ["panoramax:1"] and catalog.unmerged(raw) == []
+    assert ids(cells) == ["panoramax:1"] and not catalog.unmerged(raw)

@@ -7,21 +7,23 @@ conditions are ours, so they are evaluated where our code is. Not here: how cell
 `follow.py`).
 """
 
+import math
+import time
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
+from geopin_assets.cells import cell_ids
 from geopin_assets.defs.automation.follow import Follow
 from geopin_assets.defs.automation.refresh import WEEKLY, WEEKLY_SAID, PastFreshness, stored_crawls
 from geopin_assets.defs.graph import RAW, Node, node, started_by
 from geopin_assets.embedding.protocol import LONGEST_WAIT
-from geopin_assets.errors import TransientError
+from geopin_assets.errors import DamagedFileError, TransientError
 from geopin_assets.platform.parts import Sources, Storage
 from geopin_assets.sources import SOURCES
 from geopin_assets.sources.base import Source
@@ -37,6 +39,8 @@ HOUR_S = 3600
 
 CATALOG_PATIENCE_S = 20.0
 """How long a look waits for the catalog, which a merge has to itself for seconds. A look may take 300 s."""
+FORGOTTEN_EVERY_S = 6 * HOUR_S
+"""All raw files are listed for it, as often as for the next crawls."""
 
 
 def automated(asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
@@ -82,10 +86,35 @@ def images_too() -> Follow:
     )
 
 
+class Seldom:
+    """The answer to a costly question once in a while, and none in between."""
+
+    def __init__(self, question: Callable[[], Collection[str]], every_s: float, clock: Callable[[], float]) -> None:
+        self._question, self._every_s, self._clock = question, every_s, clock
+        self._next_s = -math.inf
+
+    def __call__(self) -> Collection[str]:
+        if (now_s := self._clock()) < self._next_s:
+            return ()
+        self._next_s = now_s + self._every_s
+        return self._question()
+
+
+def forgotten_too(
+    unmerged: Callable[[], Collection[str]] | None = None, clock: Callable[[], float] = time.monotonic
+) -> Follow:
+    """Also the cells whose raw files the catalog lacks though no event tells: who deletes a run deletes its events."""
+    unmerged = unmerged or partial(in_catalog, lambda catalog: catalog.unmerged(Storage().raw()).keys() & {*cell_ids()})
+    return Follow(
+        also=Seldom(unmerged, FORGOTTEN_EVERY_S, clock),
+        also_said=", or, as is looked up every 6 hours, it holds what the catalog lacks",
+    )
+
+
 def in_catalog(
-    question: "Callable[[Catalog], pl.Series]", path: Path | None = None, patience_s: float = CATALOG_PATIENCE_S
+    question: "Callable[[Catalog], Iterable[str]]", path: Path | None = None, patience_s: float = CATALOG_PATIENCE_S
 ) -> Collection[str]:
-    """What the catalog answers; nothing as long as there is none, or where it is written for longer than we wait."""
+    """What the catalog answers; nothing as long as there is none, or where it cannot be read for as long as we wait."""
     path = path or Storage().settings().catalog_path
     if not path.exists():
         return ()
@@ -93,7 +122,7 @@ def in_catalog(
 
     try:
         return frozenset(question(Catalog(path, patience_s=patience_s)))
-    except TransientError:
+    except (TransientError, DamagedFileError):
         return ()
 
 
@@ -114,7 +143,7 @@ REPORT: dict[str, Any] = {
 
 _OFTEN = AC.cron_tick_passed("0 */6 * * *").with_label("every_6_hours")
 _OF_SENSOR: dict[str, dict[str, Any]] = {
-    "follow_raw": {"automation_condition": Follow()},
+    "follow_raw": {"automation_condition": forgotten_too()},
     "follow_catalog": {"automation_condition": images_too()},
     "publish_rows": {"automation_condition": Follow(unless=a_blocking_check_fails("freshness"))},
     "publish_vectors": {"automation_condition": Follow(unless=a_blocking_check_fails("freshness"))},

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import PIPE
@@ -16,8 +16,10 @@ from geopin_assets.cells import cell, cell_ids
 from geopin_assets.definitions import defs
 from geopin_assets.defs.automation.follow import GAP_CELLS, MOST_CELLS, Follow, memory, remembered
 from geopin_assets.defs.automation.sensors import (
+    FORGOTTEN_EVERY_S,
     REPORT,
     a_blocking_check_fails,
+    forgotten_too,
     in_catalog,
     sensors,
 )
@@ -27,6 +29,7 @@ from geopin_assets.embedding.plan import FAILURE_SCHEMA
 from geopin_assets.files.object_store import open_store
 from geopin_assets.sources import SOURCES
 from geopin_assets.store.catalog import Catalog
+from geopin_assets.store.cell_files import CellFiles
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import capture, crawl
 from geopin_assets_tests.refresh import raw_asset
@@ -305,6 +308,31 @@ def catalog_path(tmp_path: Path) -> Path:
     crawl(raw, HERE, [])
     Catalog(path).merge([*SEA, HERE], raw)
     return path
+
+
+def test_what_was_crawled_follows_though_no_event_tells_and_is_looked_for_every_six_hours(
+    catalog_path: Path, layers: Layers
+) -> None:
+    raw, now_s, looks = RawStore(open_store(catalog_path.with_name("raw"))), 0.0, 0
+    merged = Catalog(catalog_path, cells=CellFiles(open_store(catalog_path.with_name("captures"))))
+    merged.merge([], raw)
+
+    def unmerged() -> Collection[str]:
+        nonlocal looks
+        looks += 1
+        return in_catalog(lambda catalog: catalog.unmerged(raw), catalog_path)
+
+    catalog = below(["catalog", "captures"], [layers.raw, layers.other], forgotten_too(unmerged, lambda: now_s))
+    layers.defs = dg.Definitions(assets=[layers.raw, layers.other, catalog])
+    assert layers.asked(catalog) == set()
+    crawl(raw, HERE, [capture("of a run that was deleted")])
+    now_s = FORGOTTEN_EVERY_S - 1.0
+    assert layers.asked(catalog) == set() and looks == 1
+    now_s += 1.0
+    assert layers.asked(catalog) == {HERE}
+    merged.merge([HERE], raw)
+    now_s *= 2
+    assert layers.asked(catalog) == set() and looks == 3
 
 
 def test_without_a_catalog_or_where_it_stays_locked_no_image_is_tried_again(catalog_path: Path) -> None:
