@@ -14,6 +14,9 @@ them may be a stranger), reading and writing. Not here: what is in the files (`i
 """
 
 import hashlib
+import json
+from collections import Counter
+from functools import partial
 from secrets import token_hex
 from typing import Annotated, Literal, Self
 
@@ -41,6 +44,13 @@ Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Text = Annotated[str, Field(max_length=500)]
 Counts = dict[Annotated[str, Field(max_length=64)], Count]
+
+
+def _refuse_twice(what: str, pairs: list[tuple[str, object]]) -> None:
+    """Raise PayloadError for an object that says one thing twice: others may read it otherwise than we do."""
+    if len(pairs) > len(dict(pairs)):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise PayloadError(f"{what} is none of ours: {name:.100} stands in it twice")
 
 
 class _Strict(BaseModel):
@@ -115,7 +125,9 @@ class _Document(_Strict):
         if len(content) > _LONGEST:
             raise PayloadError(f"{what}: larger than any of ours")
         try:
-            return cls.model_validate_json(content)
+            found = cls.model_validate_json(content)
+            json.loads(content, object_pairs_hook=partial(_refuse_twice, what))  # of one name the last would count
+            return found
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             if any(one["loc"] == ("version",) for one in error.errors(include_url=False, include_input=False)):

@@ -105,13 +105,13 @@ class Database:
             yield
 
     def _make(self) -> None:
-        with (
-            creating(self.path) as partial,
-            self._understood(),
-            of_this_process().writing(partial.absolute()) as db,
-        ):
-            _bring_up_to_date(db)
-            db.execute("checkpoint")  # closing does it too, and says nothing when the disk is full
+        with creating(self.path) as partial, self._understood():
+            try:
+                with of_this_process().writing(partial.absolute()) as db:
+                    _bring_up_to_date(db)
+                    db.execute("checkpoint")  # closing does it too, and says nothing when the disk is full
+            finally:
+                partial.with_name(f"{partial.name}.wal").unlink(missing_ok=True)
 
     @contextmanager
     def _understood(self) -> Iterator[None]:

@@ -83,6 +83,7 @@ def _second_name(path: Path) -> Path | None:
 
 
 def _remove(part: Path) -> None:
-    for name in (part.name, f"{part.name}.wal"):
-        part.with_name(name).unlink(missing_ok=True)
-    shutil.rmtree(part.with_name(f"{part.name}.tmp"), ignore_errors=True)
+    """With what DuckDB keeps beside it, also while it is born."""
+    for one in part.parent.iterdir() if part.parent.exists() else ():
+        if part.name in one.name:
+            shutil.rmtree(one) if one.is_dir() else one.unlink(missing_ok=True)

@@ -93,10 +93,11 @@ def test_a_damaged_history_of_dagster_is_one_line_that_names_it(place: Place, na
     assert str(place.home) in said and "not a database" in said
 
 
-def test_a_disk_that_is_full_is_one_line_and_the_old_catalog_stays(place: Place) -> None:
+@pytest.mark.parametrize("most_bytes", [3_000, 13_000, 530_000])
+def test_a_disk_that_is_full_is_one_line_and_the_old_catalog_stays(place: Place, most_bytes: int) -> None:
     path = place.data / "catalog.duckdb"
     old = path.read_bytes()
-    with no_room(3_000):
+    with no_room(most_bytes):
         ended = place.geopin("catalog", "rebuild")
     assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended
     assert len(ended.stderr.splitlines()) <= 1

@@ -150,6 +150,15 @@ def test_a_manifest_of_another_format_is_said_to_be_that(tmp_path: Path, version
         read_manifest(store)
 
 
+@pytest.mark.parametrize("once", [b'"sequence":', b'"key":'])
+def test_what_a_manifest_says_twice_is_refused(tmp_path: Path, once: bytes) -> None:
+    store = published(tmp_path)
+    first, rest = store.get("manifest.json").split(once, 1)
+    store.put("manifest.json", first + once + b"0," + once + rest)
+    with pytest.raises(PayloadError, match=f"none of ours: {once[1:-2].decode()} stands in it twice"):
+        read_manifest(store)
+
+
 @pytest.mark.parametrize(
     "key", ["../../secret", "/etc/passwd", "captures/../../x", "index.html", "manifest.json", "feed/../manifest.json"]
 )

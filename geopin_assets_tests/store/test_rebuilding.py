@@ -70,8 +70,10 @@ def test_it_takes_the_place_of_the_old_one_which_is_kept_and_what_a_killed_one_l
     path: Path, raw: RawStore
 ) -> None:
     old = path.stat().st_ino
-    for left in (".catalog.duckdb.anew.partial", ".catalog.duckdb.anew.partial.wal"):
-        path.with_name(left).write_bytes(b"half of one")
+    for left in ("", ".wal", ".tmp/block", ".9-1a2b3c4d.partial.wal"):
+        half = path.parent / f".catalog.duckdb.anew.partial{left}"
+        half.parent.mkdir(exist_ok=True)
+        half.write_bytes(b"half of one")
     assert rebuild(path, raw) == {}
     assert Catalog(path).size() == (2, 0) and path.stat().st_ino != old
     (kept,) = names(path) - {path.name}
