@@ -86,20 +86,26 @@ class Catalog(Counts):
             self._write_cells(db)
             return report
 
-    def unmerged(self, raw: RawStore, before: datetime | None = None) -> dict[str, set[str]]:
+    def unmerged(self, raw: RawStore, before: datetime | None = None, source: str = "") -> dict[str, set[str]]:
         """The cells whose raw files hold something that was not merged, and of which sources these are.
 
-        Without a source those whose own file is not there. `before`: what was crawled later has time.
-        Lists all files, and reads the ends of those that changed since somebody last did; nobody waits for that.
+        Without a source those whose own file is not there. `before`: what was crawled later has time. `source`: only
+        what is of this one. Lists all files, and reads the ends of those that changed since somebody last did; nobody
+        waits for that.
         """
         accounts = {
             cell: account
-            for cell, account in raw.accounts().items()
+            for cell, account in raw.accounts(source).items()
             if not (before and account and account.crawled_at and account.crawled_at >= before)
         }
         with self._database.connect(read_only=True) as db:
             found = unmerged_cells(db, accounts)
-            merged = {cell_id for (cell_id,) in db.execute("select distinct cell_id from crawl_cells").fetchall()}
+            merged = {
+                cell_id
+                for (cell_id,) in db.execute(
+                    "select distinct cell_id from crawl_cells where source = $1 or $1 = ''", [source]
+                ).fetchall()
+            }
         lost = merged - self._cells.there(merged) if self._cells else set()
         return {cell_id: set() for cell_id in sorted(lost)} | found
 

@@ -122,6 +122,7 @@ def test_what_is_not_merged_is_told_by_cell_and_source_but_what_has_time(raw: Ra
     crawl(raw, B, [capture("3")], crawled_at=DAY_2)
     assert catalog.unmerged(raw) == {A: {"amsterdam"}, B: {"panoramax"}}
     assert catalog.unmerged(raw, DAY_2) == {A: {"amsterdam"}}
+    assert catalog.unmerged(raw, source="panoramax") == {B: {"panoramax"}}
 
 
 def test_a_catalog_from_before_there_were_files_writes_all_of_them(raw: RawStore, tmp_path: Path) -> None:

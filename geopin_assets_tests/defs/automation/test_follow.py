@@ -322,7 +322,7 @@ def test_what_was_crawled_follows_though_no_event_tells_and_is_looked_for_every_
         looks += 1
         return in_catalog(lambda catalog: catalog.unmerged(raw), catalog_path)
 
-    catalog = below(["catalog", "captures"], [layers.raw, layers.other], forgotten_too(unmerged, lambda: now_s))
+    catalog = below(["catalog", "captures"], [layers.raw, layers.other], forgotten_too([unmerged], lambda: now_s))
     layers.defs = dg.Definitions(assets=[layers.raw, layers.other, catalog])
     assert layers.asked(catalog) == set()
     crawl(raw, HERE, [capture("of a run that was deleted")])
