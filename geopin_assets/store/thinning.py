@@ -82,7 +82,8 @@ def drives(catalog: Asked, at_least: int) -> pl.DataFrame:
     cells = "select cell_id, count(*) as captures from captures group by cell_id"
     drawn = f"select cell_id, sum(captures) over (order by hash(cell_id)) - captures as before from ({cells})"  # noqa: S608
     columns = ", ".join([*THINNING_COLUMNS, "cell_id"])
-    sql = f"select {columns} from captures semi join (from ({drawn}) where before < {at_least:d}) using (cell_id) order by all"  # noqa: S608
+    some = f"(from ({drawn}) where before < {at_least:d})"
+    sql = f"select {columns} from captures semi join {some} using (cell_id) order by all"  # noqa: S608
     return catalog.query(sql)
 
 
