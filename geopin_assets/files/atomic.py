@@ -45,7 +45,7 @@ def creating(path: Path) -> Iterator[Path]:
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    partial = partial_of(path, f"{os.getpid()}-{secrets.token_hex(4)}")
     try:
         yield partial
     finally:
@@ -68,6 +68,11 @@ def create_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str, *, is_durable: bool = True) -> Path:
     """Replace `path` with UTF-8, line ends as they are; returns it."""
     return write_bytes(path, content.encode(), is_durable=is_durable)
+
+
+def partial_of(path: Path, mark: str) -> Path:
+    """Where a file is made that gets the name `path` when it is whole."""
+    return path.with_name(f".{path.name}.{mark}.partial")
 
 
 def is_partial(path: PurePath) -> bool:

@@ -1,6 +1,6 @@
 """The catalog made anew beside the one that is there, which gives way when the new one is whole.
 
-    .catalog.duckdb.anew.partial    the new one, until then; of a rebuild that was killed the next one removes it
+Until then it is a partial file as `files/atomic.py` names them; of a rebuild that was killed the next one removes it.
 
 Whatever fails before, a full disk above all, leaves the old one as it is, and in use. Not here: merging (`catalog.py`),
 who else works on the catalog (`cli/merge.py`), or what is written of each cell: that follows the new one in its place.
@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from geopin_assets.errors import DamagedFileError, TransientError
-from geopin_assets.files.atomic import sync
+from geopin_assets.files.atomic import partial_of, sync
 from geopin_assets.files.damage import aside, set_aside, writing
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.database import Database
@@ -27,7 +27,7 @@ STEP_CELLS = 2_000
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """Where another catalog is made; at the end nothing is left there. One at a time: the caller sees to that."""
-    part = path.with_name(f".{path.name}.anew.partial")
+    part = partial_of(path, "anew")
     _remove(part)
     try:
         with writing(str(part)):
