@@ -107,7 +107,7 @@ bench-publish: $(VENV)/.installed
 bench-merge: $(VENV)/.installed
 	$(BENCH) merge
 	$(BIN)/python -m geopin_assets_tests.benchmarks.index_upkeep --captures 1000000 5000000 10000000
-	$(BIN)/python -m geopin_assets_tests.benchmarks.index_memory --captures 100000 500000 1000000
+	$(BIN)/python -m geopin_assets_tests.benchmarks.index_memory
 
 bench-refresh: $(VENV)/.installed
 	$(BIN)/python -m geopin_assets_tests.benchmarks.quarter --weeks 13

@@ -42,7 +42,8 @@ from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.measure import Cost, machine, peak_mb, print_table
 from geopin_assets_tests.platform import Installation
 
-SIZES = (50_000, 100_000, 200_000)
+SIZES = (250_000, 500_000, 1_000_000)
+"""Captures: batches of a merge and pages of cells are full from the first on, heaps of ids from the second."""
 PER_CELL, DIM = 500, 64
 MODEL = Model("bench", DIM, is_place_recognition=False)
 TIMES = 1.3
