@@ -66,7 +66,7 @@ def test_a_server_that_stays_away_is_waited_for_once(
     before.shut()
     said = []
     for _ in range(3):
-        with pytest.raises(TransientError, match="the Postgres that machines share") as told:
+        with pytest.raises(TransientError, match="the Postgres that machines share"):
             count(database)
         said.append(len(waited))
     assert said[0] and said[1:] == said[:2], said
