@@ -22,13 +22,8 @@ from geopin_assets.store.cell_files import CellFiles
 from geopin_assets.store.counts import Counts
 from geopin_assets.store.database import Database, DatabaseSpace, copy_captures, copy_database, frame
 from geopin_assets.store.failures import FAILURE_COLUMNS, follow_failures
-from geopin_assets.store.merge import (
-    MergeReport,
-    merge_cells,
-    replace_takedowns,
-    unmerged_cells,
-    unwritten_cells,
-)
+from geopin_assets.store.merge import MergeReport, merge_cells, replace_takedowns
+from geopin_assets.store.pending import unmerged_cells, unwritten_cells
 from geopin_assets.store.places import near_cells
 from geopin_assets.store.raw import RawStore
 from geopin_assets.store.schema import CAPTURE_COLUMNS
