@@ -1,8 +1,8 @@
 """The merge: bring cells of the catalog up to date with their raw files, set by set.
 
 Here: batch by batch the order of the statements, and what came of it. The heart of it is `merge.sql`, the tables are in
-`schema.sql`. Not here: which files there are to merge (`pending.py`), connections (`database.py`), or what else is
-asked of the catalog (`catalog.py`).
+`schema.sql`. Not here: which files there are to merge (`pending.py`), connections (`database.py`), or what else
+changes the catalog (`catalog.py`).
 
 What a batch holds in memory does not depend on how many cells are merged; what it reads, on how many the catalog has
 only by its keys. A batch is one transaction: whatever ends a merge, the cells that it has done are done.

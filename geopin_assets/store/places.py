@@ -5,7 +5,7 @@ What one batch of a merge writes lies together, and DuckDB knows the least and t
 when its last row there goes, until the table is made anew, as maintenance does. Rows that say no batch, of a catalog
 from before, or merged by a version that knows of none, have 0, which is named in every question.
 
-Not here: where a capture may be (`keys.py`), or who needs to know (`merge.py`, `catalog.py`).
+Not here: where a capture may be (`keys.py`), or who needs to know (`merge.py`, `pending.py`, `lookups.py`).
 """
 
 from collections.abc import Iterable, Sequence
