@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from geopin_assets.cli.console import console, stand_ins
 from geopin_assets.errors import ConfigurationError
-from geopin_assets.locate.calibrating import calibrate
+from geopin_assets.locate.calibrating import calibrate, learn
 from geopin_assets.locate.comparing import Comparison, comparison
 from geopin_assets.locate.confidence import FEWEST_NOWHERE, NEVER
 from geopin_assets.locate.evaluation import ask
@@ -26,8 +26,9 @@ def calibrate_and_report(settings: Settings, questions: int, verify: int) -> Non
         compare = compared.of_question if compared else None
         answers = list(ask(drawn, locator.index, locator.store, compare, verify))
     try:
-        calibration = calibrate(answers, locator.model_id, _provenance(locator.index_version))
-        told = figures(answers, locator.model_id)
+        learned = learn(answers)
+        calibration = calibrate(learned, locator.model_id, _provenance(locator.index_version))
+        told = figures(learned, locator.model_id)
     except ValueError as error:
         raise ConfigurationError(f"not enough to learn from: {error}") from error
     path = write_calibration(settings, calibration)

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from geopin_assets.errors import ConfigurationError, GeoPinError
+from geopin_assets.files.plain import is_utf_8
 from geopin_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def find_dagster_home() -> None:
     home = Path(os.environ.get("DAGSTER_HOME") or Path.cwd())
     if not (home.is_absolute() and home.is_dir()):
         raise ConfigurationError(f"DAGSTER_HOME={str(home)!r}: not the absolute path of a directory")
-    if b"?" in os.fsencode(home) or os.fsencode(home) != str(home).encode(errors="replace"):
+    if b"?" in os.fsencode(home) or not is_utf_8(home):
         raise ConfigurationError(
             f"DAGSTER_HOME={str(home)!r}: Dagster keeps no history in a path with a ?, or no UTF-8"
         )

@@ -23,7 +23,7 @@ from geopin_assets.files.atomic import becomes, is_partial, replacing
 from geopin_assets.files.damage import aside, is_aside
 from geopin_assets.files.lock import joined, locked
 from geopin_assets.files.object_store import AT_WORK_LOCK, WRITING_LOCK, ObjectStore, Stored, checked, is_hidden
-from geopin_assets.files.plain import NotPlainError, open_plain, refuse_odd
+from geopin_assets.files.plain import NotPlainError, is_utf_8, open_plain, refuse_odd
 from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
 
 
@@ -31,9 +31,7 @@ class FolderStore(ObjectStore):
     """Objects as the files of a folder, which the first write makes. Their files are at hand: nothing is copied."""
 
     def __init__(self, root: Path, *, is_durable: bool = True) -> None:
-        if any(byte < ord(" ") for byte in os.fsencode(root)) or os.fsencode(root) != str(root).encode(
-            errors="replace"
-        ):
+        if any(byte < ord(" ") for byte in os.fsencode(root)) or not is_utf_8(root):
             raise ConfigurationError(
                 f"{str(root)!r}: no folder with a tab or line end in its name can be used, or no UTF-8"
             )

@@ -1,7 +1,8 @@
 """Files that others name or lay out, opened without ever waiting: what is no plain file is refused by its kind.
 
 A pipe that nobody writes to hangs whoever opens it, and a device never ends. Here: opening and reading what a setting,
-an argument or somebody's folder names. Not here: how large it may be and what it holds (whoever reads it knows).
+an argument or somebody's folder names, and whether that name is text. Not here: how large it may be and what it holds
+(whoever reads it knows).
 """
 
 import errno
@@ -58,6 +59,11 @@ def refuse_no_folder(path: Path) -> None:
         mode = path.stat().st_mode
         if not stat.S_ISDIR(mode):
             raise ConfigurationError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'a file')}, not a folder")
+
+
+def is_utf_8(path: Path) -> bool:
+    """Whether its name is text to every library, not bytes that only the operating system knows."""
+    return os.fsencode(path) == str(path).encode(errors="replace")
 
 
 def _open(path: str, flags: int) -> int:

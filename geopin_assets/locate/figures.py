@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geopin_assets.locate.calibrating import chosen_terms, cross_fitted, final, reordering_gain
+from geopin_assets.locate.calibrating import Learned, cross_fitted
 from geopin_assets.locate.choosing import Gain, area
 from geopin_assets.locate.evaluation import Answer
 from geopin_assets.locate.location import FOUND, NOT_COVERED
@@ -68,10 +68,9 @@ class Figures:
     """By how much the order of matching points raises `1@25`, with its interval; None where none were counted."""
 
 
-def figures(answers: list[Answer], model_id: str) -> Figures:
+def figures(learned: Learned, model_id: str) -> Figures:
     """Raises ValueError where there are too few answers for folds with right and wrong ones in each."""
-    by_likeness, by_points = answers, [answer.by_points for answer in answers if answer.by_points]
-    answers = final(answers)
+    answers, by_points = learned.given, [answer.by_points for answer in learned.asked if answer.by_points]
     confidence, radius_m, status, nowhere = cross_fitted(answers, model_id)
     error_m = np.array([answer.error_m for answer in answers])
     is_right, solvable = error_m <= SAME_PLACE_M, np.array([answer.question.is_solvable for answer in answers])
@@ -86,12 +85,11 @@ def figures(answers: list[Answer], model_id: str) -> Figures:
         "unshown_found": lambda n: _share(is_found[n][~solvable[n]]),
     }
     everything = np.arange(len(answers))
-    plain, verified = chosen_terms(answers)
     return Figures(
         answers=len(answers),
         solvable=int(solvable.sum()),
         recall=_recalls(answers),
-        recall_by_likeness=_recalls(by_likeness),
+        recall_by_likeness=_recalls(learned.asked),
         recall_by_points=_recalls(by_points) if by_points else None,
         intervals={name: interval(groups, figure) for name, figure in told.items()},
         median_error_m=float(np.median(error_m)),
@@ -106,9 +104,9 @@ def figures(answers: list[Answer], model_id: str) -> Figures:
         found=_share(is_found),
         found_right=_share(is_right[is_found]),
         risk_at={f"{p}%": float(1 - is_right[surest[: max(1, len(surest) * p // 100)]].mean()) for p in _SHARES},
-        gains=(verified or plain).gains,
+        gains=learned.chosen.gains,
         agreement_at_equal_cosine=agreement_at_equal_cosine(answers),
-        reordering_gain=reordering_gain(by_likeness),
+        reordering_gain=learned.reordering_gain,
     )
 
 

@@ -1,13 +1,13 @@
 """The catalog: the canonical captures in DuckDB, merged from the raw files of every source.
 
-Here: the few reads and writes that other layers need. The tables are in `schema.sql`. Not here: connections
-(`database.py`), what reports count (`counts.py`), the merge itself (`merge.py`), crawling, embedding, publishing.
+Here: what changes it, which merge it is of, and copies. The tables are in `schema.sql`. Not here: connections
+(`database.py`), what others look up (`lookups.py`) and reports count (`counts.py`) in it, the merge itself
+(`merge.py`), crawling, embedding, publishing.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
@@ -16,40 +16,21 @@ import polars as pl
 
 from geopin_assets.errors import StaleCatalogError
 from geopin_assets.files.object_store import ObjectStore
-from geopin_assets.grid import Bbox
 from geopin_assets.installation import Mark
 from geopin_assets.store.cell_files import CellFiles
-from geopin_assets.store.counts import Counts
 from geopin_assets.store.database import Database, DatabaseSpace, copy_captures, copy_database, frame
-from geopin_assets.store.failures import FAILURE_COLUMNS, follow_failures
-from geopin_assets.store.merge import (
-    MergeReport,
-    merge_cells,
-    replace_takedowns,
-    unmerged_cells,
-    unwritten_cells,
-)
-from geopin_assets.store.places import near_cells
+from geopin_assets.store.failures import follow_failures
+from geopin_assets.store.lookups import Lookups
+from geopin_assets.store.merge import MergeReport, merge_cells, replace_takedowns
+from geopin_assets.store.pending import unmerged_cells, unwritten_cells
 from geopin_assets.store.raw import RawStore
-from geopin_assets.store.schema import CAPTURE_COLUMNS
 from geopin_assets.store.takedowns import TAKEDOWN_SCHEMA, TAKEDOWNS, Takedowns
 
-IMAGE_COLUMNS = [
-    *("capture_id", "cell_id", "source", "source_capture_id", "heading_deg"),
-    *("is_pano", "image_url", "image_version"),
-]
 REBUILD = "`geopin merge` makes it anew from the raw files, and sets this one aside"
-_IS_WANTED = "not_indexed_because is null"
-_WANTED = f"(from captures where {_IS_WANTED})"
-"""Those that the index should hold."""
-_WITHIN = """and exists (
-    select 1 from (select unnest(?::double[]) as west, unnest(?::double[]) as south,
-                          unnest(?::double[]) as east, unnest(?::double[]) as north)
-    where lon between west and east and lat between south and north)"""
 _NEWEST = "select installation_id, generation, merge_id from generations order by generation desc limit 1"
 
 
-class Catalog(Counts):
+class Catalog(Lookups):
     """The DuckDB file at `path`. Safe to use from several processes; each call is one short connection."""
 
     def __init__(
@@ -64,7 +45,7 @@ class Catalog(Counts):
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`takedowns`: the list that is kept out, by default beside the catalog. `cells`: what follows it."""
-        self._database = Database(path, patience_s=patience_s, sleep=sleep)
+        super().__init__(Database(path, patience_s=patience_s, sleep=sleep))
         self._takedowns = takedowns or Takedowns(path.with_name(TAKEDOWNS))
         self._cells = cells
         self._thin_m, self._clock = thin_m, clock
@@ -142,20 +123,6 @@ class Catalog(Counts):
             db.execute("insert into generations values (?, ?, ?)", [installation_id, last + 1, uuid4().hex])
             db.commit()
 
-    def complete_crawls(self, cell_ids: Sequence[str]) -> set[tuple[str, str]]:
-        """(source, cell_id) of merged crawls that found all there was: what they did not find is gone."""
-        found = self.query(
-            """select source, cell_id from crawl_cells
-            where complete_number is not null and cell_id in (select unnest(?::varchar[]))""",
-            [list(cell_ids)],
-        )
-        return set(found.iter_rows())
-
-    def known(self, capture_ids: Sequence[str]) -> set[str]:
-        """Those that were ever merged: where one of them is not any more, it left, or moved."""
-        sql = "select capture_id from capture_history where capture_id in (select unnest(?::varchar[]))"
-        return set(self.query(sql, [list(capture_ids)])["capture_id"])
-
     def takedowns(self) -> Takedowns:
         """The captures that never come back."""
         return self._takedowns
@@ -176,24 +143,6 @@ class Catalog(Counts):
         found = self._if_there("from unwritten_cells limit 1")
         return self._cells is not None and found is not None and not found.is_empty()
 
-    def last_seen(self, capture_ids: Sequence[str]) -> dict[str, datetime]:
-        """When a crawl last showed captures; those that none ever did are not in it."""
-        sql = "select capture_id, last_seen_at from capture_history where list_contains(?, capture_id)"
-        found = self._if_there(sql, [list(capture_ids)])
-        return {} if found is None else dict(found.iter_rows())
-
-    def in_any_case(self, capture_ids: Sequence[str]) -> dict[str, str]:
-        """Captures that were ever merged under one of these ids, written somehow: id in lower case -> as it is."""
-        sql = "select lower(capture_id), capture_id from capture_history where list_contains(?, lower(capture_id))"
-        found = self._if_there(sql, [[capture_id.lower() for capture_id in capture_ids]])
-        return {} if found is None else dict(found.iter_rows())
-
-    def cells_of(self, capture_ids: Sequence[str]) -> list[str]:
-        """Where captures are, or were before they were removed."""
-        sql = "select distinct cell_id from capture_history where list_contains(?, capture_id) and cell_id is not null"
-        found = self._if_there(sql, [list(capture_ids)])
-        return [] if found is None else found["cell_id"].to_list()
-
     def copy_to(self, path: Path) -> None:
         """Another database with all that it holds now, without the room that nothing uses."""
         with self._database.connect(read_only=True) as db:
@@ -202,69 +151,6 @@ class Catalog(Counts):
     def tidy(self) -> DatabaseSpace:
         """Give back what the file does not need; what it takes then."""
         return self._database.tidy()
-
-    def find_captures(self, capture_ids: Sequence[str]) -> pl.DataFrame:
-        """Which tables still hold rows of these captures, and in which cell: held_in, capture_id, cell_id."""
-        return self.query(
-            """select 'captures' as held_in, capture_id, cell_id from captures where list_contains($1, capture_id)
-            union all
-            select 'other_sights', capture_id, cell_id from other_sights where list_contains($1, capture_id)
-            union all
-            select 'embedding_failures', capture_id, cell_id from embedding_failures where list_contains($1, capture_id)
-            order by all""",
-            [list(capture_ids)],
-        )
-
-    def captures(
-        self, cell_ids: Sequence[str], within: Sequence[Bbox] | None = None, columns: Sequence[str] = CAPTURE_COLUMNS
-    ) -> pl.DataFrame:
-        """Canonical captures of some cells, ordered by capture_id; of those only what is in one of the boxes."""
-        return self._select(columns, cell_ids, within=within)
-
-    def places(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """capture_id and cell_id of the same."""
-        return self._select(["capture_id", "cell_id"], cell_ids)
-
-    def wanted(self, cell_ids: Sequence[str], columns: Sequence[str] = IMAGE_COLUMNS) -> pl.DataFrame:
-        """Of those that the index should hold some columns, by default what embedding needs."""
-        return self._select(columns, cell_ids, _IS_WANTED)
-
-    def counts_by_cell(self, cell_ids: Sequence[str]) -> dict[str, int]:
-        """Captures per cell; cells without one are not in it."""
-        with self._database.connect(read_only=True) as db:
-            sql = f"""with close as materialized (select cell_id from captures where {near_cells(db, cell_ids)})
-                      select cell_id, count(*) from close where cell_id in (select unnest(?::varchar[])) group by all"""  # noqa: S608
-            return dict(db.execute(sql, [list(cell_ids)]).fetchall())
-
-    def failures(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """Embedding failures of some cells, ordered by capture_id."""
-        columns, those = ", ".join(FAILURE_COLUMNS), "cell_id in (select unnest(?::varchar[])) order by capture_id"
-        return self.query(f"select {columns} from embedding_failures where {those}", [list(cell_ids)])  # noqa: S608
-
-    def size(self, *, are_wanted: bool = False) -> tuple[int, int]:
-        """How many captures there are, or should be in the index, and how many of them are panoramas."""
-        sql = f"select count(*), count(*) filter (is_pano) from {_WANTED if are_wanted else 'captures'}"  # noqa: S608
-        captures, panoramas = self.query(sql).row(0)
-        return captures, panoramas
-
-    def cells_to_retry(self, now: datetime, longest_wait: timedelta) -> pl.Series:
-        """The cells with images that failed and may be tried again; no right clock notes a time beyond the longest."""
-        sql = "select distinct cell_id from embedding_failures where next_try_at <= ? or next_try_at > ?"
-        return self.query(sql, [now, now + longest_wait])["cell_id"]
-
-    def ids(self) -> pl.Series:
-        """Every capture_id."""
-        return self.query("select capture_id from captures order by capture_id")["capture_id"]
-
-    def with_images(self, cell_ids: Sequence[str]) -> pl.DataFrame:
-        """capture_id and cell_id of wanted captures whose image could be had at the last try, or was not tried yet."""
-        had = f"{_IS_WANTED} and capture_id not in (select capture_id from embedding_failures)"  # noqa: S608
-        return self._select(["capture_id", "cell_id"], cell_ids, had)
-
-    def cells_with_images(self) -> list[str]:
-        """Cells with a wanted capture whose image could be had at the last try, or was not tried yet."""
-        sql = f"select distinct cell_id from {_WANTED} anti join embedding_failures using (capture_id)"  # noqa: S608
-        return self.query(sql)["cell_id"].to_list()
 
     def follow_failures(self, objects: ObjectStore) -> None:
         """Have the table of embedding failures say what the files of all cells say; those that changed are read."""
@@ -285,21 +171,6 @@ class Catalog(Counts):
         """
         with self._database.connect(read_only=True) as db:
             return copy_captures(db, files, columns)
-
-    @contextmanager
-    def kept_open(self) -> Iterator[None]:
-        """Several questions to the same pages of the file: what one of them read is not read again by the next."""
-        with self._database.connect(read_only=True):
-            yield
-
-    def query(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
-        """Run a read-only query."""
-        with self._database.connect(read_only=True) as db:
-            return frame(db, sql, parameters)
-
-    def _if_there(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame | None:
-        """What a query finds; None where there is no catalog yet."""
-        return self.query(sql, parameters) if self._database.path.exists() else None
 
     def _listed_here(self) -> pl.DataFrame:
         found = self._if_there("from takedowns order by taken_down_at, capture_id")
@@ -341,17 +212,3 @@ class Catalog(Counts):
             raise StaleCatalogError(f"the catalog {self._database.path} is another installation's: {REBUILD}")
         row = [mark.installation_id, mark.generation + 1, uuid4().hex]
         db.execute("insert into generations values (?, ?, ?)", row)
-
-    def _select(
-        self, columns: Sequence[str], cell_ids: Sequence[str], which: str = "true", within: Sequence[Bbox] | None = None
-    ) -> pl.DataFrame:
-        """Of the captures of some cells those of which that is true. What is asked of other columns comes afterwards:
-        DuckDB would read them of all captures."""
-        sides = () if within is None else ("west", "south", "east", "north")
-        boxes = [[getattr(box, side) for box in within or ()] for side in sides]
-        asked = ", ".join(dict.fromkeys([*columns, "capture_id", "cell_id", "lon", "lat", "not_indexed_because"]))
-        those = f"cell_id in (select unnest(?::varchar[])) and {which} {_WITHIN if boxes else ''}"
-        with self._database.connect(read_only=True) as db:
-            sql = f"""with close as materialized (select {asked} from captures where {near_cells(db, cell_ids)})
-                      select {", ".join(columns)} from close where {those} order by capture_id"""  # noqa: S608
-            return frame(db, sql, [list(cell_ids), *boxes])

@@ -1,6 +1,6 @@
 """What reports count in the catalog: captures by cell, source, license and creator, crawls, losses, images without one.
 
-Here: questions over all of it. Not here: what other layers read of some cells (`catalog.py`), or judging (`quality/`).
+Here: questions over all of it. Not here: what other layers look up (`lookups.py`), or judging (`quality/`).
 """
 
 from abc import ABC, abstractmethod

@@ -1,6 +1,6 @@
 """Short connections to the one DuckDB file.
 
-Not here: its tables (`schema.sql`) or what is asked of them (`catalog.py`).
+Not here: its tables (`schema.sql`) or what is asked of them (`lookups.py`, `counts.py`).
 
 DuckDB takes one writing process and no readers beside it: whoever finds the file locked waits, says so
 in the log, and tries again. The file is born whole: made with its tables under another name, then put in its place,

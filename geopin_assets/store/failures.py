@@ -1,6 +1,6 @@
 """The catalog's table of images that could not be embedded, which follows the files that whoever embeds writes.
 
-Not here: those files (`embedding/failures.py`), or what else the catalog is asked (`catalog.py`).
+Not here: those files (`embedding/failures.py`), or what is asked of the table (`lookups.py`, `counts.py`).
 """
 
 from collections.abc import Collection, Mapping

@@ -1,16 +1,16 @@
 """The merge: bring cells of the catalog up to date with their raw files, set by set.
 
-Here: which files are read, batch by batch, the order of the statements, and what came of it. The heart of it is
-`merge.sql`, the tables are in `schema.sql`. Not here: connections (`database.py`), or what else is asked of the catalog
-(`catalog.py`).
+Here: batch by batch the order of the statements, and what came of it. The heart of it is `merge.sql`, the tables are in
+`schema.sql`. Not here: which files there are to merge (`pending.py`), connections (`database.py`), or what else
+changes the catalog (`catalog.py`).
 
 What a batch holds in memory does not depend on how many cells are merged; what it reads, on how many the catalog has
 only by its keys. A batch is one transaction: whatever ends a merge, the cells that it has done are done.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 
 import duckdb
@@ -23,33 +23,17 @@ from geopin_assets.store.accounts import AHEAD, CrawlAccount
 from geopin_assets.store.database import SQL, frame, rows_in_place
 from geopin_assets.store.keys import add_keys, keep_keys, keep_order, keys_of
 from geopin_assets.store.merge_report import REPORT_SCHEMA, MergeReport, one_row_per_cell, report
-from geopin_assets.store.places import add_batch, near, next_batch
+from geopin_assets.store.pending import CellToMerge, Damaged, cells_to_merge
+from geopin_assets.store.places import CLOSE, add_batch, near, next_batch
 from geopin_assets.store.raw import RawStore
-from geopin_assets.store.schema import CAPTURE_COLUMNS, CATALOG_SCHEMA, RAW_SCHEMA
+from geopin_assets.store.schema import RAW_SCHEMA
 from geopin_assets.store.thinning import decide, thinned_m
 
 _DECIDE, _WRITE = (SQL / "merge.sql").read_text().split("-- write\n")
-BATCH_CAPTURES, FILES_CAPTURES = 250_000, 50_000
-"""Captures that are merged, and written to files of their cells, at a time."""
+BATCH_CAPTURES = 250_000
+"""Captures that are merged at a time."""
 _FEW = 200
-_MERGED = "select source, cell_id, number, data_version, crawled_at"
-"""Which crawl of a cell was merged, of `crawl_cells`."""
 _COLUMNS = {name: dtype for name, dtype in RAW_SCHEMA.items() if name != "payload"}
-_Damaged = dict[tuple[str, str], GeoPinError]
-"""(source, cell_id) -> why its file cannot be read: damage, or a disk that does not give it."""
-
-
-@dataclass(slots=True)
-class _Cell:
-    """A cell to merge: its files that are newer than what was merged, and how much it holds in all."""
-
-    cell_id: str
-    key: int
-    is_known: bool = False
-    """Something of it was merged before."""
-    captures: int = 0
-    newer: list[tuple[CrawlAccount, tuple[int, int, datetime | None]]] = field(default_factory=list)
-    """Each with what was merged of it: number, complete number, and when that was."""
 
 
 def merge_cells(
@@ -61,7 +45,7 @@ def merge_cells(
     """
     keep_keys(db)
     db.execute("update removed_captures set removed_at = $1 where removed_at > $2", [now, now + AHEAD])
-    cells, damaged = _cells(db, cell_ids, raw)
+    cells, damaged = cells_to_merge(db, cell_ids, raw)
     reports, duplicates, added, was_m = [REPORT_SCHEMA.to_frame()], 0, 0, thinned_m(db)
     for some in pages(list(cells), {cell.cell_id: cell.captures for cell in cells.values()}, BATCH_CAPTURES):
         batch = [cells[cell_id] for cell_id in some]
@@ -95,7 +79,7 @@ def _thin_everywhere(db: duckdb.DuckDBPyConnection, thin_m: float) -> Iterator[p
     counted = "select cell_id, md5_number_lower(cell_id) % 4294967296, count(*) from captures group by cell_id"
     found = {cell_id: (key, captures) for cell_id, key, captures in db.execute(counted).fetchall()}
     for some in pages(list(found), {cell_id: captures for cell_id, (_, captures) in found.items()}, BATCH_CAPTURES):
-        cells = [_Cell(cell_id, found[cell_id][0], is_known=True) for cell_id in some]
+        cells = [CellToMerge(cell_id, found[cell_id][0], is_known=True) for cell_id in some]
         db.begin()
         decide(db, [cell.key for cell in cells], thin_m)
         _forget_changes(db)
@@ -105,40 +89,6 @@ def _thin_everywhere(db: duckdb.DuckDBPyConnection, thin_m: float) -> Iterator[p
     db.execute("delete from thinning")
     db.execute("insert into thinning values (?)", [thin_m])
     db.commit()
-
-
-def unmerged_cells(
-    db: duckdb.DuckDBPyConnection, accounts: Mapping[tuple[str, str], CrawlAccount | None]
-) -> dict[str, set[str]]:
-    """Cells with raw files that `merge_cells` would read, and the sources of these; without any, if only the cell's own
-    file is to be written. `accounts`: of all raw files; one that cannot be read is not waited for.
-    """
-    merged = {tuple(row[:2]): row[2:] for row in db.execute(f"{_MERGED} from crawl_cells").fetchall()}
-    found: dict[str, set[str]] = {cell_id: set() for (cell_id,) in db.execute("from unwritten_cells").fetchall()}
-    for (source, cell_id), account in accounts.items():
-        if account and _of_crawl(account) != merged.get((source, cell_id)):
-            found.setdefault(cell_id, set()).add(source)
-    return found
-
-
-def unwritten_cells(db: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pl.DataFrame, set[str]]]:
-    """The cells whose files are older than the catalog: CAPTURE_COLUMNS, and the sources with a complete crawl."""
-    rows = db.execute(
-        """select cell_id, md5_number_lower(cell_id) % 4294967296 as cell_key,
-           list(source) filter (complete_number is not null), coalesce(sum(captures), 0)::bigint
-        from (select distinct cell_id from unwritten_cells)
-        left join crawl_cells using (cell_id) group by all order by cell_key"""
-    ).fetchall()
-    cells = {cell_id: (key, set(complete or ())) for cell_id, key, complete, _ in rows}
-    for some in pages(list(cells), {cell_id: captures for cell_id, *_, captures in rows}, FILES_CAPTURES):
-        db.register("told", pl.DataFrame({"cell_id": some}))
-        close = _CLOSE.format(
-            columns=", ".join(CAPTURE_COLUMNS), is_near=near(db, (cells[cell_id][0] for cell_id in some))
-        )
-        held = frame(db, f"{close} from close semi join told using (cell_id)").cast(pl.Schema(CATALOG_SCHEMA))
-        captures = held.sort("cell_id", "capture_id")  # DuckDB sorts so much text for three times the CPU
-        of_cell = captures.partition_by("cell_id", as_dict=True)
-        yield from ((cell_id, of_cell.get((cell_id,), captures.clear()), cells[cell_id][1]) for cell_id in some)
 
 
 def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: datetime) -> None:
@@ -167,42 +117,8 @@ def replace_takedowns(db: duckdb.DuckDBPyConnection, listed: pl.DataFrame, now: 
     db.commit()
 
 
-def _cells(db: duckdb.DuckDBPyConnection, cell_ids: Sequence[str], raw: RawStore) -> tuple[dict[str, _Cell], _Damaged]:
-    """By their keys, so that the rows of a cell, and of those merged with it, lie in few places of the catalog."""
-    asked = pl.DataFrame({"cell_id": list(dict.fromkeys(cell_ids))}, schema={"cell_id": pl.String})
-    db.register("asked", asked)
-    keys = dict(db.execute("select cell_id, md5_number_lower(cell_id) % 4294967296 from asked").fetchall())
-    merged = {
-        tuple(row[:2]): row[2:]
-        for row in db.execute(
-            f"{_MERGED}, coalesce(complete_number, 0), complete_at from crawl_cells semi join asked using (cell_id)"
-        ).fetchall()
-    }
-    cells, damaged = (
-        {cell_id: _Cell(cell_id, keys[cell_id]) for cell_id in sorted(keys, key=keys.__getitem__)},
-        _Damaged(),
-    )
-    for (source, cell_id), account in raw.some_accounts(asked["cell_id"].to_list()).items():
-        cell = cells[cell_id]
-        if isinstance(account, GeoPinError):
-            damaged[source, cell_id] = account
-            continue
-        *crawl, complete_number, complete_at = merged.get((source, cell_id), (-1, "", None, 0, None))
-        cell.captures += account.captures
-        if _of_crawl(account) != tuple(crawl):
-            cell.newer.append((account, (crawl[0], complete_number, complete_at)))
-    for _, cell_id in merged:
-        cells[cell_id].is_known = True
-    return cells, damaged
-
-
-def _of_crawl(account: CrawlAccount) -> tuple[int, str, datetime | None]:
-    """What tells one crawl from another, as in _MERGED."""
-    return account.number, account.data_version, account.crawled_at
-
-
 def _decide_batch(
-    db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell], raw: RawStore, now: datetime, damaged: _Damaged
+    db: duckdb.DuckDBPyConnection, batch: Sequence[CellToMerge], raw: RawStore, now: datetime, damaged: Damaged
 ) -> bool:
     """Fill all tables that the second part of `merge.sql` writes from; False where there is nothing to merge."""
     _forget_changes(db)
@@ -252,16 +168,14 @@ _FILES = {
     **{"is_evidence": pl.Boolean(), "was_complete": pl.Int64(), "was_complete_at": pl.Datetime("us", "UTC")},
     "is_new": pl.Boolean(),
 }
-_CLOSE = "with close as materialized (select {columns} from captures where {is_near})"
-"""Of few cells: then what else is asked of their rows is asked of no others, see `near`."""
-_HELD = f"""insert into held {_CLOSE}
+_HELD = f"""insert into held {CLOSE}
 select c.row_id, c.capture_id, c.cell_id, c.source, c.row_hash, c.image_url, c.first_seen_at, c.seen_in,
        greatest(c.seen_in, f.was_complete),
        case when c.seen_in >= f.was_complete then c.seen_at else f.was_complete_at end,
        not f.is_evidence
 from close c join files f on f.source = c.source and f.cell_id = c.cell_id"""  # noqa: S608
 _OF_HELD = "rowid as row_id, capture_id, cell_id, source, row_hash, image_url, first_seen_at, seen_in, seen_at"
-_FOUND = f"""create or replace temp table found as {_CLOSE}
+_FOUND = f"""create or replace temp table found as {CLOSE}
 select row_id from close where capture_id in (select capture_id from unknown)
 -- what its own file does not show any more, though nothing says that it is gone, stays where it is
 and row_id not in (select row_id from held where not stays);
@@ -301,7 +215,7 @@ def _forget_changes(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _hold(db: duckdb.DuckDBPyConnection, cells: Sequence[_Cell]) -> None:
+def _hold(db: duckdb.DuckDBPyConnection, cells: Sequence[CellToMerge]) -> None:
     """What the catalog holds of these cells."""
     db.execute(
         """create or replace temp table held (
@@ -344,7 +258,7 @@ def _execute(db: duckdb.DuckDBPyConnection, sql: str, now: datetime, batch: int 
         db.execute(statement, {name: given[name] for name in statement.named_parameters} or None)
 
 
-def _changed_elsewhere(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) -> list[_Cell]:
+def _changed_elsewhere(db: duckdb.DuckDBPyConnection, batch: Sequence[CellToMerge]) -> list[CellToMerge]:
     """Cells outside a batch that captures came from or went to."""
     asked = {cell.cell_id for cell in batch}
     changed = db.execute(
@@ -353,4 +267,4 @@ def _changed_elsewhere(db: duckdb.DuckDBPyConnection, batch: Sequence[_Cell]) ->
             union select from_cell from changes where action <> 'SEEN'
             union select to_cell from changes where action <> 'SEEN')"""
     ).fetchall()
-    return [_Cell(cell_id, key, is_known=True) for cell_id, key in changed if cell_id and cell_id not in asked]
+    return [CellToMerge(cell_id, key, is_known=True) for cell_id, key in changed if cell_id and cell_id not in asked]

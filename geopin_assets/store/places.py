@@ -5,13 +5,15 @@ What one batch of a merge writes lies together, and DuckDB knows the least and t
 when its last row there goes, until the table is made anew, as maintenance does. Rows that say no batch, of a catalog
 from before, or merged by a version that knows of none, have 0, which is named in every question.
 
-Not here: where a capture may be (`keys.py`), or who needs to know (`merge.py`, `catalog.py`).
+Not here: where a capture may be (`keys.py`), or who needs to know (`merge.py`, `pending.py`, `lookups.py`).
 """
 
 from collections.abc import Iterable, Sequence
 
 import duckdb
 
+CLOSE = "with close as materialized (select {columns} from captures where {is_near})"
+"""Rows of few cells: what else is asked of them is asked of no others then, see `near`."""
 _BITS = 65_536
 _FEW = 2_000
 """Keys that are worth comparing one by one with those of rows that share a bit with one of them."""
@@ -42,9 +44,9 @@ def add_batch(db: duckdb.DuckDBPyConnection, batch: int, table: str) -> None:
 def near(db: duckdb.DuckDBPyConnection, keys: Iterable[int]) -> str:
     """A condition on rows of `captures` that holds of the cells with these keys, and of few others: say which, too.
 
-    Have it alone in its scan (`with close as materialized`). What DuckDB makes of the values of a join or of an
-    `in (select …)` it asks of a row first: of texts that costs 30 ns a row; of the number of its batch next to nothing,
-    and up to 50 numbers pass over groups of rows. Named without a `select` they move all of this out of the scan.
+    Have it alone in its scan (`CLOSE`). What DuckDB makes of the values of a join or of an `in (select …)` it asks of a
+    row first: of texts that costs 30 ns a row; of the number of its batch next to nothing, and up to 50 numbers pass
+    over groups of rows. Named without a `select` they move all of this out of the scan.
     """
     is_near = _is_near(sorted(set(keys)))
     found = db.execute(f"select distinct batch from cell_batches where {is_near} order by all").fetchall()  # noqa: S608

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.embedding.protocol import Image
 from geopin_assets.index.protocol import Readable, Searchable
-from geopin_assets.locate.calibrating import calibrate, cross_fitted, final
+from geopin_assets.locate.calibrating import Learned, calibrate, cross_fitted, learn
 from geopin_assets.locate.confidence import FEATURES_OF, Calibration, at_most
 from geopin_assets.locate.evaluation import SAME_WAY_DEG, Answer, Question, ask, degrees_between
 from geopin_assets.locate.figures import Figures, figures
@@ -157,13 +157,15 @@ def main(arguments: Sequence[str] = ()) -> None:
         without = {source: _without(source, asked, index, store) for source in SOURCES}
     print(f"{machine()}; {len(captures)} captures of {chosen.streets} streets, {len(unknown)} photos of others")
     by_likeness, plainly = list(map(_plain, answers)), list(map(_plain, nowhere))
-    columns = {"by likeness": (by_likeness, plainly)} | ({"with matching points": (answers, nowhere)} if points else {})
-    _print_figures({name: figures(asked, "") for name, (asked, _) in columns.items()})
+    columns = {"by likeness": (learn(by_likeness), plainly)}
+    if points:
+        columns["with matching points"] = (learn(answers), nowhere)
+    _print_figures({name: figures(learned, "") for name, (learned, _) in columns.items()})
     shots_by_id = {id_: shot for id_, (_, shot) in captures.items()}
     _print_nowhere(columns, shots_by_id)
     _print_removals(by_likeness, without)
-    best = answers if points else by_likeness
-    _print_doubts(best, calibrate(best, "", {}), shots_by_id)
+    best, _ = columns["with matching points" if points else "by likeness"]
+    _print_doubts(best.asked, calibrate(best, "", {}), shots_by_id)
 
 
 def _streets(captures: Mapping[str, tuple[float, Shot]]) -> list[str]:
@@ -176,12 +178,12 @@ def _plain(answer: Answer) -> Answer:
     return replace(answer, terms=terms, by_points=None, nowhere=nowhere, points={})
 
 
-def _print_nowhere(columns: Mapping[str, tuple[list[Answer], list[Answer]]], captures: Mapping[str, Shot]) -> None:
+def _print_nowhere(columns: Mapping[str, tuple[Learned, list[Answer]]], captures: Mapping[str, Shot]) -> None:
     """What is called found though it is nowhere, by who asks: strangers by a calibration that never saw them, and what
     only its own source shows by one that has not seen its street."""
     columns_told: dict[str, list[str]] = {}
-    for name, (asked, nowhere) in columns.items():
-        calibration, given = calibrate(asked, "", {}), final(asked)
+    for name, (learned, nowhere) in columns.items():
+        calibration, given = calibrate(learned, "", {}), learned.given
         status = cross_fitted(given, "").status
         moved = np.array([captures[a.question.row["capture_id"]].quirk is Quirk.MOVED for a in given])
         alone = ~np.array([a.question.is_solvable for a in given])

@@ -17,7 +17,7 @@ from geopin_assets.files.object_store import ObjectStore, memory_store
 from geopin_assets.platform.parts import Storage
 from geopin_assets.settings import Settings
 from geopin_assets.store.accounts import CrawlAccount
-from geopin_assets.store.catalog import IMAGE_COLUMNS
+from geopin_assets.store.lookups import IMAGE_COLUMNS
 from geopin_assets_tests.depth import IS_LONG
 from geopin_assets_tests.exchange.test_feed import WEEKS, act
 from geopin_assets_tests.exchange.worlds import CELLS, World, content_of

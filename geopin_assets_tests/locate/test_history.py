@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from geopin_assets.locate.calibrating import learn
 from geopin_assets.locate.evaluation import Answer, Question
 from geopin_assets.locate.figures import Figures, figures
 from geopin_assets.locate.history import (
@@ -73,7 +74,7 @@ def answers() -> list[Answer]:
 
 @pytest.fixture(scope="module")
 def told(answers: list[Answer]) -> Figures:
-    return figures(answers, "a")
+    return figures(learn(answers), "a")
 
 
 def test_figures_are_what_the_answers_are(answers: list[Answer], told: Figures) -> None:

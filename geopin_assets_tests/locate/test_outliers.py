@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geopin_assets.locate.calibrating import calibrate
+from geopin_assets.locate.calibrating import calibrate, learn
 from geopin_assets.locate.evaluation import Answer, Question, ask
 from geopin_assets.locate.judging import UNDECIDED, judge, surest
 from geopin_assets.locate.locator import Locator
@@ -58,7 +58,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Answer], set[s
 
 def test_what_was_moved_or_turned_is_found_and_little_else(asked: tuple[list[Answer], set[str], set[str]]) -> None:
     answers, moved, turned = asked
-    calibration = calibrate(answers, "test", {})
+    calibration = calibrate(learn(answers), "test", {})
     doubts = judge(answers, calibration, NOW)
     gains = calibration.provenance["gains"]["plain"]
     shown = {term for term, gain in gains.items() if gain["low"] > 0}
@@ -91,7 +91,7 @@ def test_a_room_and_a_turned_photo_are_told_by_points_with_what_lies_beside(tmp_
 
     index, store = indexed(tmp_path, shown)
     answers = list(ask(questions(shown), index, store, compare, 5))
-    doubts = judge(answers, calibrate(answers, "test", {}), NOW)
+    doubts = judge(answers, calibrate(learn(answers), "test", {}), NOW)
     blamed = doubts.filter(doubts["trust"] < UNDECIDED)
     assert set(blamed.filter(blamed["reason"] == "unlike")["capture_id"]) == rooms
     assert set(blamed.filter(blamed["reason"] == "turned")["capture_id"]) == turned
@@ -137,7 +137,7 @@ def test_the_list_keeps_what_was_not_asked_again(
     asked: tuple[list[Answer], set[str], set[str]], tmp_path: Path
 ) -> None:
     answers, *_ = asked
-    doubts = judge(answers, calibrate(answers, "test", {}), NOW)
+    doubts = judge(answers, calibrate(learn(answers), "test", {}), NOW)
     assert read(tmp_path).is_empty()
     assert keep(tmp_path, doubts, []).equals(doubts)
     mended = doubts["capture_id"][0]

@@ -12,7 +12,7 @@ import pytest
 
 from geopin_assets.embedding.model.thumbnail import Thumbnail
 from geopin_assets.geo import distance_m
-from geopin_assets.locate.calibrating import calibrate
+from geopin_assets.locate.calibrating import calibrate, learn
 from geopin_assets.locate.evaluation import ask
 from geopin_assets.locate.judging import UNDECIDED, judge
 from geopin_assets_tests.benchmarks.locate_sandbox import Points
@@ -40,7 +40,7 @@ def doubts(folder: Path) -> pl.DataFrame:
         shown.append(Shown(file, SOURCES[n % 3], at_m, looks, captured_at=taken))
     index, store = indexed(folder, shown)
     answers = list(ask(questions(shown), index, store, Points(verifier(), pictures).of_question, 10))
-    found = judge(answers, calibrate(answers, "test", {}), NOW)
+    found = judge(answers, calibrate(learn(answers), "test", {}), NOW)
     return found.filter(pl.col("capture_id").str.contains("opensfm_lund"))
 
 

@@ -1,9 +1,10 @@
 """Where rows of a cell are: all of them are found, whatever wrote them, and little else is read."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from geopin_assets.files.object_store import open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.database import Database
-from geopin_assets.store.places import add_batch, list_batches, near, near_cells, next_batch
+from geopin_assets.store.merge import merge_cells
+from geopin_assets.store.places import CLOSE, add_batch, list_batches, near, near_cells, next_batch
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.factories import DAY_1, DAY_2, capture, crawl
 
-A, B = "nh-amsterdam-r090c051", "nh-amsterdam-r090c052"
+A, B, C = (f"nh-amsterdam-r090c05{n}" for n in (1, 2, 3))
 GROUP = 122_880
 
 
@@ -72,23 +74,57 @@ def test_a_batch_whose_rows_of_a_cell_are_gone_is_forgotten_by_maintenance(db: d
 
 @pytest.mark.parametrize("cells", [1, 2])
 def test_the_cells_of_few_batches_are_found_without_looking_into_others(
-    db: duckdb.DuckDBPyConnection, tmp_path: Path, cells: int
+    db: duckdb.DuckDBPyConnection, cells: int
 ) -> None:
     """DuckDB's own count of the rows that it read, of 4 and 16 groups that each have small and large keys."""
     for groups in (4, 16):
         db.execute("delete from captures; delete from cell_batches")
         for group in range(groups):
             write(db, [group, 1_000_000 - group], GROUP // 2)
-        assert rows_read(db, tmp_path / f"{groups}.json", near(db, range(0, 2 * cells, 2))) <= (cells + 1) * GROUP
+        assert 0 < rows_read(db, near(db, range(0, 2 * cells, 2))) <= (cells + 1) * GROUP
 
 
-def rows_read(db: duckdb.DuckDBPyConnection, profile: Path, which: str) -> int:
-    db.execute(f"pragma enable_profiling = 'json'; set profiling_output = '{profile}'")
-    close = f"with close as materialized (select other from captures where {which})"  # noqa: S608
-    db.execute(f"{close} select sum(other) from close").fetchall()  # noqa: S608
-    db.execute("pragma disable_profiling")
-    operators = _operators(json.loads(profile.read_text()))
-    return sum(operator.get("operator_rows_scanned", 0) for operator in operators)
+def rows_read(db: duckdb.DuckDBPyConnection, which: str) -> int:
+    watched = Watched(db)
+    watched.execute(f"{CLOSE.format(columns='other', is_near=which)} select sum(other) from close")  # noqa: S608
+    return sum(scan["operator_rows_scanned"] for _, scan in watched.scans)
+
+
+class Watched:
+    """A connection, and what DuckDB says of each scan of `captures` that it made: the statement, and the operator."""
+
+    def __init__(self, db: duckdb.DuckDBPyConnection) -> None:
+        self._db, self.scans = db, list[tuple[str, dict[str, Any]]]()
+        db.execute("pragma enable_profiling = 'no_output'")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def execute(self, asked: Any, parameters: Any = None) -> duckdb.DuckDBPyConnection:
+        for statement in self._db.extract_statements(asked) if isinstance(asked, str) else [asked]:
+            self._db.execute(statement, parameters)
+            operators = _operators(json.loads(self._db.get_profiling_information() or "{}"))
+            tables = ((str(one.get("extra_info", {}).get("Table")), one) for one in operators)
+            self.scans += [(statement.query.strip(), one) for table, one in tables if table.endswith("main.captures")]
+        return self._db
+
+
+def test_a_merge_asks_of_rows_nothing_but_their_cell_and_batch_before_it_fetches_them(tmp_path: Path) -> None:
+    """DuckDB's own account of the scans: what it makes of the texts of a join is a filter of the scan, asked of every
+    row. Of the cells' rows alone it has nothing to make."""
+    raw, catalog = RawStore(open_store(tmp_path / "raw")), Catalog(path := tmp_path / "catalog.duckdb")
+    for cell in (A, B, C):
+        crawl(raw, cell, [capture(f"{cell}-{n}") for n in range(10)], crawled_at=DAY_1)
+        catalog.merge([cell], raw)
+    crawl(raw, A, [capture(f"{A}-1"), capture(f"{B}-1")], crawled_at=DAY_2)
+    with Database(path, patience_s=1).connect() as db:
+        merge_cells(cast("duckdb.DuckDBPyConnection", watched := Watched(db)), [A], raw, DAY_2)
+        columns = db.execute("select column_name from duckdb_columns() where table_name = 'captures'").fetchall()
+    for table, rows in {"held": 10, "found": 10, "elsewhere": 1}.items():
+        (scan,) = (scan for said, scan in watched.scans if re.match(rf"(insert into|create .* table) {table}\b", said))
+        filters = " ".join(str(scan["extra_info"].get(name)) for name in ("Filters", "Dynamic Filters"))
+        asked = {name for (name,) in columns if re.search(rf"\b{name}\b", filters)}
+        assert asked <= {"cell_key", "batch"} and scan["operator_cardinality"] == rows, (table, filters)
 
 
 def test_a_scan_asks_which_cell_it_is_before_it_reads_anything_else(tmp_path: Path) -> None:

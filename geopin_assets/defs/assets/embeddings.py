@@ -138,7 +138,7 @@ def _wanted(
     storage: Storage, cell_id: str, failed: pl.DataFrame, down: Collection[str]
 ) -> "tuple[CellFile, pl.DataFrame, pl.DataFrame]":
     """A cell, its captures, and those that the index wants, as the catalog decides once it knows of the failures."""
-    from geopin_assets.store.catalog import IMAGE_COLUMNS
+    from geopin_assets.store.lookups import IMAGE_COLUMNS
     from geopin_assets.store.thinning import THINNING_COLUMNS, decided
 
     cell = _read(storage, cell_id, list(dict.fromkeys((*IMAGE_COLUMNS, *THINNING_COLUMNS))))

@@ -1,7 +1,7 @@
 """quality/integrity: is what is published sound, complete, unique, attributed and paid for? The report and its checks.
 
 Checks sit on this small unpartitioned asset: on the partitioned ones they would run once per range and be skipped
-exactly when a step fails. Not here: how anything is counted (`store/catalog.py`, `embedding/`, `index/`), or when
+exactly when a step fails. Not here: how anything is counted (`store/counts.py`, `embedding/`, `index/`), or when
 money and requests are too much (`quality/budgets.py`).
 """
 

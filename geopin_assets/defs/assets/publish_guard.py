@@ -2,7 +2,7 @@
 
 Here: the losses since what the index holds, and how a run is refused as a whole. The same losses are the check
 `source_lost`, but a check alone would not do: publishing by hand, by backfill or by `geopin run` asks no check of
-another asset. Not here: the limit (`quality/limits.py`), counting (`store/catalog.py`), or whether the catalog is to be
+another asset. Not here: the limit (`quality/limits.py`), counting (`store/counts.py`), or whether the catalog is to be
 trusted at all (`platform/evidence.py`).
 """
 

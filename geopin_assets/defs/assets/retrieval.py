@@ -72,7 +72,7 @@ def retrieval(
     under Plots. A complete index of another model is asked the same questions as the one that searches use, and takes
     its place if it finds no less.
     """
-    from geopin_assets.locate.calibrating import calibrate
+    from geopin_assets.locate.calibrating import calibrate, learn
     from geopin_assets.locate.figures import figures
     from geopin_assets.locate.history import worse_than_before, worse_than_other_model
     from geopin_assets.locate.opening import write_calibration
@@ -80,9 +80,10 @@ def retrieval(
     now = datetime.now(UTC)
     try:
         locator, answers = _asked(config, storage, embedding, search_index, sources, seed=now.isocalendar().week)
-        told = figures(answers, locator.model_id)
+        learned = learn(answers)
+        told = figures(learned, locator.model_id)
         about = {"index_version": locator.index_version, "at": now.isoformat(timespec="seconds")}
-        calibration = calibrate(answers, locator.model_id, about)
+        calibration = calibrate(learned, locator.model_id, about)
     except (ConfigurationError, ValueError) as error:
         silent = [verdict(check, True, f"nothing to judge: {error}") for check in CHECKS]
         return dg.MaterializeResult(metadata={"answers": 0, "why": str(error)}, check_results=silent)

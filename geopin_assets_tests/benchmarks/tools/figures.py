@@ -1,7 +1,7 @@
 """Figures of a run of benchmarks: what was measured, beside what, and how it must be; kept as JSON, and compared.
 
-A figure is known by its benchmark and what it says. A run replaces those that it measured and leaves the others, each
-of which keeps its own machine and day: the whole takes hours, and nobody runs it in one piece.
+A figure is known by its benchmark and what it says. A run of some benchmarks replaces their figures and leaves the
+others, each of which keeps its own machine and day.
 """
 
 import platform
