@@ -10,6 +10,7 @@ Here: publishing, fetching. Not here: when (weekly maintenance, `geopin catalog 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from shutil import copyfile
 
@@ -56,23 +57,29 @@ def publish(
     mark = catalog.mark()
     if mark is None:
         raise ConfigurationError("there is no catalog to publish here: `geopin merge` makes it")
-    down = catalog.query("select count(*) as n from takedowns").item()
-    before = None
-    pointer, key = objects.find(_POINTER), f"{mark.generation:010d}-{mark.merge_id[:12]}-{down:07d}{_SUFFIX}"
+    before, old = None, [stored.key for stored in objects.walk() if stored.key.endswith(_SUFFIX)]
+    pointer, key = objects.find(_POINTER), f"{mark.generation:010d}-{mark.merge_id[:12]}-{_down(catalog)}{_SUFFIX}"
     with suppress(DamagedFileError):
         before = current(objects)
-    if before and before.key == key:
-        return before
-    with objects.replacing(key) as path:
-        catalog.copy_to(path)
-        size = path.stat().st_size
-    made = Snapshot(key, mark.generation, (now or datetime.now(UTC)).isoformat(timespec="seconds"), size)
-    version = pointer.version if pointer else None
-    objects.put(_POINTER, orjson.dumps(asdict(made)), if_absent=pointer is None, if_version=version)
+    made = before
+    if made is None or made.key != key:
+        with objects.replacing(key) as path:
+            catalog.copy_to(path)
+            size = path.stat().st_size
+        made = Snapshot(key, mark.generation, (now or datetime.now(UTC)).isoformat(timespec="seconds"), size)
+        version = pointer.version if pointer else None
+        objects.put(_POINTER, orjson.dumps(asdict(made)), if_absent=pointer is None, if_version=version)
+    elif keeps_before:
+        return made
     kept = {key, before.key if before and keeps_before else key}
-    old = (stored.key for stored in objects.walk() if stored.key.endswith(_SUFFIX))
-    objects.delete(key for key in old if key not in kept)
+    objects.delete(one for one in old if one not in kept)  # what others have begun since is theirs
     return made
+
+
+def _down(catalog: Catalog) -> str:
+    """What is taken down, in a word: of as many captures others may be meant."""
+    ids = catalog.query("select capture_id from takedowns order by all")["capture_id"]
+    return blake2b("\n".join(ids).encode(), digest_size=6).hexdigest()
 
 
 def fetch(objects: ObjectStore, path: Path) -> Snapshot:
@@ -84,6 +91,6 @@ def fetch(objects: ObjectStore, path: Path) -> Snapshot:
             with objects.as_file(newest.key) as found, replacing(path) as partial:
                 copyfile(found, partial)
             return newest
-        except NoSuchObjectError:
+        except (NoSuchObjectError, FileNotFoundError):
             continue  # two newer ones have been published meanwhile
     raise ConfigurationError(f"no catalog was published to {objects.address()}: `geopin catalog publish`")

@@ -1,12 +1,14 @@
 """Readers elsewhere get a catalog that nobody writes, and never half of one."""
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import orjson
 import pytest
 
 from geopin_assets.errors import ConfigurationError, DamagedFileError
+from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.object_store import ObjectStore, memory_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
@@ -61,8 +63,9 @@ def test_the_one_before_stays_for_those_who_read_it_and_older_ones_go(
     for nth in range(4):
         merged(catalog, raw, *map(str, range(nth + 2)))
         made.append(publish(catalog, object_store).key)
-    left = [stored.key for stored in object_store.walk() if stored.key.endswith(".duckdb")]
-    assert left == made[-2:] and publish(catalog, object_store).key == made[-1], "nothing new, nothing done"
+    assert snapshots(object_store) == made[-2:] and publish(catalog, object_store).key == made[-1], (
+        "nothing new, nothing done"
+    )
 
 
 def test_nothing_was_published_yet(object_store: ObjectStore, tmp_path: Path) -> None:
@@ -99,6 +102,54 @@ def test_what_was_taken_down_is_in_no_snapshot_that_could_be_fetched(
     catalog.takedowns().take_down(["panoramax:1"], note="asked", now=DAY_1)
     catalog.apply_takedowns()
     publish(catalog, object_store, keeps_before=False)
-    assert len([stored for stored in object_store.walk() if stored.key.endswith(".duckdb")]) == 1
+    assert len(snapshots(object_store)) == 1
     fetch(object_store, tmp_path / "x.duckdb")
     assert held(tmp_path / "x.duckdb") == [("panoramax:2",)]
+
+
+def test_nothing_of_what_was_taken_down_stays_where_somebody_else_was_faster_or_was_killed(
+    catalog: Catalog, raw: RawStore, object_store: ObjectStore
+) -> None:
+    merged(catalog, raw, "1", "2")
+    publish(catalog, object_store)
+    catalog.takedowns().take_down(["panoramax:1"], note="asked", now=DAY_1)
+    catalog.apply_takedowns()
+    made = publish(catalog, object_store)  # of maintenance, which keeps the one before
+    assert publish(catalog, object_store, keeps_before=False) == made
+    assert snapshots(object_store) == [made.key]
+
+
+def test_as_many_that_were_taken_down_are_not_the_same(
+    catalog: Catalog, raw: RawStore, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    merged(catalog, raw, "1", "2")
+    catalog.takedowns().take_down(["panoramax:unknown"], note="asked", now=DAY_1)
+    catalog.apply_takedowns()
+    publish(catalog, object_store)
+    catalog.takedowns().undo(["panoramax:unknown"], now=DAY_1)
+    catalog.takedowns().take_down(["panoramax:1"], note="asked", now=DAY_1)
+    catalog.apply_takedowns()
+    publish(catalog, object_store, keeps_before=False)
+    fetch(object_store, tmp_path / "x.duckdb")
+    assert held(tmp_path / "x.duckdb") == [("panoramax:2",)]
+
+
+def test_of_two_that_publish_at_once_none_takes_the_newest_away(
+    catalog: Catalog, raw: RawStore, tmp_path: Path
+) -> None:
+    class Overtaken(FolderStore):
+        """In which another process publishes as soon as this one's pointer is there."""
+
+        def put(self, key: str, content: bytes, **condition: Any) -> str:
+            version = super().put(key, content, **condition)
+            merged(catalog, raw, "1", "2")
+            publish(catalog, FolderStore(self.root))
+            return version
+
+    publish(catalog, Overtaken(tmp_path / "snapshots"))
+    fetch(FolderStore(tmp_path / "snapshots"), tmp_path / "x.duckdb")
+    assert held(tmp_path / "x.duckdb") == [("panoramax:1",), ("panoramax:2",)]
+
+
+def snapshots(objects: ObjectStore) -> list[str]:
+    return [stored.key for stored in objects.walk() if stored.key.endswith(".duckdb")]
