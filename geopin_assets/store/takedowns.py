@@ -11,6 +11,7 @@ removes the rest.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,14 +22,14 @@ from uuid import uuid4
 import polars as pl
 
 from geopin_assets.files.journal import Journal, Line, Lines, check_of, encode, found, parse
-from geopin_assets.files.object_store import NoSuchObjectError, ObjectStore
+from geopin_assets.files.object_store import ConflictError, NoSuchObjectError, ObjectStore
 
 TAKEDOWNS = "takedowns.jsonl"
 """What the file and its copies are called."""
 REMEDY = "Nothing is embedded or published until `geopin takedown --mend` has made it whole from what its copies hold"
 TAKEDOWN_SCHEMA = pl.Schema({"capture_id": pl.String(), "taken_down_at": pl.Datetime("us", "UTC"), "note": pl.String()})
 """One row per capture on the list."""
-_ID = "installation_id"
+_ID, _CONFLICTS = "installation_id", 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +131,21 @@ class Takedowns:
 
     def _copy(self, lines: list[Line]) -> None:
         for copy in self._copies():
-            if _unknown(_parsed(copy).lines, lines):
-                copy.put(TAKEDOWNS, encode(lines))
+            _put_all(copy, lines)
+
+
+def _put_all(copy: ObjectStore, lines: Sequence[Line]) -> None:
+    """Have a copy hold these lines, too; what other machines have put there meanwhile stays."""
+    for _ in range(_CONFLICTS):
+        stored = copy.find(TAKEDOWNS)
+        held = _parsed(copy).lines
+        if not _unknown(held, lines):
+            return
+        content, version = encode([*lines, *_unknown(lines, held)]), stored.version if stored else None
+        with suppress(ConflictError):
+            copy.put(TAKEDOWNS, content, if_absent=stored is None, if_version=version)
+            return
+    raise ConflictError(f"{copy.address(TAKEDOWNS)}: other processes kept writing it")
 
 
 def whose(copy: ObjectStore) -> str:

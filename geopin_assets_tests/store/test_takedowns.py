@@ -3,6 +3,7 @@
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geopin_assets.files.object_store import open_store
+from geopin_assets.files.object_store import ObjectStore, open_store
 from geopin_assets.store.catalog import Catalog
 from geopin_assets.store.raw import RawStore
+from geopin_assets.store.takedowns import Takedowns
 from geopin_assets_tests.depth import examples
 from geopin_assets_tests.factories import DAY_1, DAY_2, DAY_3, capture, crawl
 from geopin_assets_tests.store.failed_images import fail
@@ -112,6 +114,26 @@ def test_the_list_outlives_the_raw_files(raw: RawStore, catalog: Catalog, tmp_pa
     shutil.rmtree(tmp_path / "raw")
     catalog.merge([A], raw)
     assert catalog.takedowns().of("panoramax") == {GONE}
+
+
+def test_of_two_machines_that_tell_of_their_takedowns_at_once_none_takes_the_other_s_away(
+    tmp_path: Path, object_store: ObjectStore
+) -> None:
+    second = Takedowns(tmp_path / "second.jsonl", lambda: [object_store])
+    put, turns = object_store.put, iter([True])
+
+    def overtaken(*given: Any, **condition: Any) -> str:
+        if next(turns, False):
+            second.take_down(["panoramax:2"], note="asked", now=DAY_2)
+            second.sync()
+        return put(*given, **condition)
+
+    first = Takedowns(tmp_path / "first.jsonl", lambda: [object_store])
+    first.take_down([GONE], note="asked", now=DAY_1)
+    object_store.put = overtaken  # type: ignore[method-assign]
+    first.sync()
+    assert Takedowns(tmp_path / "third.jsonl", lambda: [object_store]).ids() == {GONE, "panoramax:2"}
+    assert first.ids() == second.ids() == {GONE, "panoramax:2"}
 
 
 def test_undo_lets_the_next_crawl_bring_it_back_and_not_the_last_one(raw: RawStore, catalog: Catalog) -> None:
