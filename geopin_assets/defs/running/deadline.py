@@ -8,13 +8,15 @@ here: which cells (`materialize.py`).
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import overload
 
 import dagster as dg
 
-MAX_RUNTIME_TAG = "dagster/max_runtime"
+MAX_RUNTIME_TAG, _OTHER_NAME = "dagster/max_runtime", "dagster/max_runtime_seconds"
+"""Dagster takes either."""
 NO_LIMIT = {MAX_RUNTIME_TAG: "0"}
 """Of runs in a command's own process, which nobody but the person who typed it may end."""
 _RETRY_TAG, _RETRIES_TAG = "dagster/retry_on_asset_or_op_failure", "dagster/max_retries"
@@ -32,9 +34,7 @@ class Deadline:
 
     @classmethod
     def of(cls, context: dg.AssetExecutionContext) -> "Deadline":
-        instance = context.instance
-        told = context.run.tags.get(MAX_RUNTIME_TAG)
-        limit_s = float(told or (instance.run_monitoring_enabled and instance.run_monitoring_max_runtime_seconds) or 0)
+        instance, limit_s = context.instance, _limit_s(context)
         record = instance.get_run_record_by_id(context.run.run_id) if limit_s else None
         if record is None or not record.start_time:
             return cls()
@@ -69,6 +69,16 @@ class Deadline:
 
     def __str__(self) -> str:
         return f"the limit of {self.limit_s:,.0f} s a run (run_monitoring.max_runtime_seconds in dagster.yaml)"
+
+
+def _limit_s(context: dg.AssetExecutionContext) -> float:
+    """0 without a limit, as where Dagster makes nothing of a tag that somebody wrote."""
+    instance, tags = context.instance, context.run.tags
+    if told := tags.get(MAX_RUNTIME_TAG, tags.get(_OTHER_NAME)):
+        with suppress(ValueError):
+            return float(told)
+        return 0.0
+    return float((instance.run_monitoring_enabled and instance.run_monitoring_max_runtime_seconds) or 0)
 
 
 class InTime(Sequence[str]):

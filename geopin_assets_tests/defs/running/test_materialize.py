@@ -171,7 +171,9 @@ def test_an_interrupt_keeps_what_was_finished_and_a_re_execution_goes_on_from_th
     assert recorded(instance, run(instance, again=first.run_id)) == CELLS[7:]
 
 
-def limited(work: Work, *cells: str, limit_s: str = "3") -> tuple[str, set[str]]:
+def limited(
+    work: Work, *cells: str, limit_s: str = "3", tag: str = "dagster/max_runtime", fails: bool = True
+) -> tuple[str, set[str]]:
     """What a run over these cells says that has so little time, and which it did."""
 
     @dg.asset(key=["raw", "town"], partitions_def=PARTITIONS, backfill_policy=POLICY, output_required=False)
@@ -181,9 +183,9 @@ def limited(work: Work, *cells: str, limit_s: str = "3") -> tuple[str, set[str]]
     one = {"dagster/partition": cells[0]}
     tags = one if len(cells) == 1 else {RANGE_START: cells[0], RANGE_END: cells[-1]}
     with new_instance() as instance:
-        ended = dg.materialize(
-            [slow_town], instance=instance, raise_on_error=False, tags=tags | {"dagster/max_runtime": limit_s}
-        )
+        ended = dg.materialize([slow_town], instance=instance, raise_on_error=False, tags=tags | {tag: limit_s})
+        if ended.success and not fails:
+            return "", set(instance.get_materialized_partitions(slow_town.key))
         (failure,) = ended.get_step_failure_events()
         said = failure.step_failure_data.user_failure_data
         return (said.description if said else "") or "", set(instance.get_materialized_partitions(slow_town.key))
@@ -234,6 +236,23 @@ def test_a_limit_that_strikes_is_named(cells: Sequence[str]) -> None:
 
     text, _ = limited(work, *cells, limit_s="1")
     assert text.startswith("ended by the limit of 1 s a run") and f"{len(cells)} left to the next run" in text
+
+
+def test_a_limit_by_dagster_s_other_name_is_one_too() -> None:
+    def work(cell_ids: InTime) -> Iterator[CellDone | CellFailed]:
+        await_near(cell_ids)
+        yield from ()
+
+    text, _ = limited(work, *CELLS, limit_s="1", tag="dagster/max_runtime_seconds")
+    assert text.startswith("stopped in time for the limit of 1 s a run")
+
+
+@pytest.mark.parametrize("told", ["0", "", "two hours", "nan", "inf"])
+def test_what_is_no_limit_to_dagster_is_none(told: str) -> None:
+    def work(cell_ids: InTime) -> Iterator[CellDone | CellFailed]:
+        yield from (CellDone(cell_id, 1, "same") for cell_id in cell_ids)
+
+    assert limited(work, *CELLS, limit_s=told, fails=False) == ("", set(CELLS))
 
 
 def test_an_interrupt_before_the_limit_is_what_it_is() -> None:
