@@ -62,6 +62,7 @@ UNSET = SecretStr("")
 
 
 _KEY = re.compile("key|token|secret|passw|pwd|auth|sig|credential", re.IGNORECASE)
+_BUCKET = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def keys_in(address: str) -> tuple[str, ...]:
@@ -81,6 +82,19 @@ def without_keys(address: str) -> str:
     for key in keys_in(address):
         address = address.replace(key, "***")
     return re.sub("(?<=//)[^/@?]++@", "***@", address)
+
+
+def bucket_and_prefix(address: str) -> tuple[str, str]:
+    """What `s3://bucket/prefix` names. Raises ConfigurationError for anything else, or one with a key in it."""
+    scheme, _, rest = address.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    prefix = prefix.strip("/")
+    folders = prefix.split("/") if prefix else []
+    is_plain = prefix.isprintable() and "?" not in prefix and not {"", ".", ".."}.intersection(folders)
+    if scheme.lower() != "s3" or not _BUCKET.fullmatch(bucket) or not is_plain:
+        said = without_keys(address).partition("?")[0]
+        raise ConfigurationError(f"{said}: a store is a local path or s3://bucket/prefix, without a key")
+    return bucket, prefix
 
 
 def shown(value: object) -> str:

@@ -16,7 +16,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from geopin_assets.environment import UNSET, Address, ByProfile, Flag, Hosts, Listed, Whole, listed, variable_of
+from geopin_assets.environment import (
+    UNSET,
+    Address,
+    ByProfile,
+    Flag,
+    Hosts,
+    Listed,
+    Whole,
+    bucket_and_prefix,
+    listed,
+    variable_of,
+)
 
 SANDBOX_PORT = 8791
 CLOUDFLARE_URL = "https://api.cloudflare.com/client/v4"
@@ -51,7 +62,10 @@ def _folder(path: Path) -> Path:
 def _store(address: str) -> str:
     """Absolute where it is a folder. Raises ValueError for one that no library finds."""
     address.encode()
-    return address.rstrip("/") if "://" in address else str(Path(address).expanduser().absolute())
+    if "://" not in address:
+        return str(Path(address).expanduser().absolute())
+    bucket_and_prefix(address)
+    return address.rstrip("/")
 
 
 class Profile(StrEnum):

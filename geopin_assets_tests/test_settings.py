@@ -66,6 +66,12 @@ def test_the_store_is_another_folder_or_a_bucket(tmp_path: Path) -> None:
     assert (bucket.store, bucket.folders, bucket.is_over_s3) == ("s3://bucket/prefix", [tmp_path], True)
 
 
+def test_a_store_with_a_key_in_its_address_is_refused_before_any_page_shows_it() -> None:
+    with pytest.raises(ConfigurationError, match="without a key") as told:
+        Settings.from_env({"GEOPIN_STORE": "s3://KEY:SECRET@bucket/x"})
+    assert "SECRET" not in str(told.value)
+
+
 def test_the_other_variables_are_read_as_they_are() -> None:
     settings = Settings.from_env(
         {

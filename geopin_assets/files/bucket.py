@@ -9,7 +9,7 @@ Here: connecting, that object, and what many requests at once save. Not here: wh
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,13 +23,15 @@ from geopin_assets.files.store_errors import SETTINGS, understood
 from geopin_assets.s3_access import S3Access
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import Bytes, ObjectMeta
     from obstore.store import S3Store
 
 MARK = "store.json"
 _CONTENT = b'{"store": "geopin_assets"}\n'
 _RETRY_FOR = timedelta(seconds=60)
 _REQUEST_TAKES_AT_MOST = "120s"
+_AT_ONCE_BYTES = 2**24
+"""Of a larger object such ranges are fetched one by one, each in a request's time: one of gigabytes takes longer."""
 T = TypeVar("T")
 _FEW = 8
 """So many single questions at once are as fast as one list."""
@@ -94,6 +96,15 @@ class BucketStore(ObjectStore):
         with ThreadPoolExecutor(READERS) as pool:
             found = set().union(*pool.map(self._between, many))
             return found | {key for key, has in zip(single, pool.map(self.has, single), strict=True) if has}
+
+    def _chunks(self, key: str, most: int | None) -> "Iterator[Bytes | bytes]":
+        begun = self._got(key, most)
+        size, version = begun.meta["size"], begun.meta["e_tag"]
+        if size <= _AT_ONCE_BYTES or not version:
+            yield from begun
+            return
+        for start in range(0, size, _AT_ONCE_BYTES):
+            yield self.get_range(key, start, _AT_ONCE_BYTES, if_version=version)
 
     def _between(self, keys: list[str]) -> set[str]:
         """Those of the keys of one folder that are objects."""

@@ -246,9 +246,9 @@ def leases_in(home: str | Path) -> Leases:
 def _book(place: Path | str) -> Book:
     if isinstance(place, Path):
         return _Folder(place)
-    from geopin_assets.files.lease_postgres import SharedBook
+    from geopin_assets.files.lease_postgres import shared_book
 
-    return SharedBook(place)
+    return shared_book(place)
 
 
 class _Folder:

@@ -12,6 +12,7 @@ Here: that table. Not here: taking and waiting (`lease.py`), connections (`postg
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import TypeVar
 
 import orjson
@@ -49,6 +50,12 @@ class SharedBook:
             self._session, self._process = self._database.session, secrets.randbits(62)
             db.execute("select pg_advisory_lock(?)", [self._process])
         return self._process
+
+
+@lru_cache
+def shared_book(address: str) -> SharedBook:
+    """One a process: Postgres gives a lock to a connection that has it already, so another's would look free."""
+    return SharedBook(address)
 
 
 class _Page:

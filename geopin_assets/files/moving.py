@@ -1,15 +1,17 @@
 """Moving what a store holds to another one, and knowing that it arrived.
 
-Here: copying, resumed where it stopped, and comparing byte by byte. Not here: which folders belong to an installation,
-or that nobody writes meanwhile (`cli/move.py`).
+Here: copying, resumed where it stopped, comparing byte by byte, and what in the other store a copy would harm. Not
+here: which folders belong to an installation, or that nobody writes meanwhile (`cli/move.py`).
 """
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import PurePosixPath
 from shutil import copyfile
 
+from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.object_store import READERS, NoSuchObjectError, ObjectStore, Stored
 
 _CHUNK = 2**22
@@ -23,8 +25,8 @@ class Difference:
     what: str
 
 
-def copy(here: ObjectStore, there: ObjectStore) -> int:
-    """Copy every object that is not in the other store, or older or of another size there; how many that were."""
+def copy(here: ObjectStore, there: ObjectStore) -> list[str]:
+    """Copy every object that is not in the other store, or older or of another size there; which those were."""
     held = {stored.key: stored for stored in there.walk()}
     todo = [stored for stored in here.walk() if not _is_copy(held.get(stored.key), stored)]
 
@@ -33,14 +35,33 @@ def copy(here: ObjectStore, there: ObjectStore) -> int:
             copyfile(source, target)
 
     with ThreadPoolExecutor(READERS) as pool:
-        return sum(1 for _ in pool.map(one, todo))
+        list(pool.map(one, todo))
+    return [stored.key for stored in todo]
 
 
 def _is_copy(there: Stored | None, here: Stored) -> bool:
+    return there is not None and there.bytes == here.bytes and not _is_older(there, here)
+
+
+def _is_older(one: Stored, other: Stored) -> bool:
     """Buckets say when in whole seconds."""
-    return (
-        there is not None and there.bytes == here.bytes and there.modified_at >= here.modified_at.replace(microsecond=0)
-    )
+    return one.modified_at < other.modified_at.replace(microsecond=0)
+
+
+def is_within(one: ObjectStore, other: ObjectStore) -> bool:
+    """Whether a store is another one, or in it, by whatever name it goes."""
+    return _place(one).is_relative_to(_place(other))
+
+
+def _place(store: ObjectStore) -> PurePosixPath:
+    return PurePosixPath(store.root.resolve() if isinstance(store, FolderStore) else store.address())
+
+
+def newer(here: ObjectStore, there: ObjectStore) -> list[str]:
+    """What somebody has written in the other store since: no copies, and not older than what is here."""
+    held = {stored.key: stored for stored in here.walk()}
+    both = ((held[stored.key], stored) for stored in there.walk() if stored.key in held)
+    return [other.key for one, other in both if other.bytes != one.bytes and not _is_older(other, one)]
 
 
 def surplus(here: ObjectStore, there: ObjectStore) -> list[str]:

@@ -18,13 +18,14 @@ from pathlib import Path, PurePosixPath
 from types import EllipsisType
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from geopin_assets.errors import ConfigurationError, GeoPinError, PayloadError, PermanentError
+from geopin_assets.environment import bucket_and_prefix
+from geopin_assets.errors import GeoPinError, PayloadError, PermanentError
 from geopin_assets.files.damage import aside, is_aside
 from geopin_assets.files.ranges import Ranges
 from geopin_assets.files.store_errors import ConflictError, NoSuchObjectError, understood
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult, ObjectMeta, PutMode
+    from obstore import Bytes, GetOptions, GetResult, ObjectMeta, PutMode
     from obstore.store import ObjectStore as Inner
 
     from geopin_assets.s3_access import S3Access
@@ -241,8 +242,11 @@ class ObjectStore:
     def _fetch(self, key: str, path: Path, most: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with understood(self.address(key)), path.open("wb") as file:
-            for chunk in self._got(key, most):
+            for chunk in self._chunks(key, most):
                 file.write(chunk)
+
+    def _chunks(self, key: str, most: int | None) -> "Iterable[Bytes | bytes]":
+        return self._got(key, most)
 
     def _got(self, key: str, most: int | None) -> "GetResult":
         """An answer that has begun; it holds as many bytes as it says, or ends with an error."""
@@ -273,7 +277,7 @@ def open_store(
     `endpoint_url`: of a server other than Amazon's. `access`: who asks it, by default whom the environment says.
     Raises ConfigurationError for any other address, and for a path where something else is than a folder.
     """
-    scheme, found, rest = str(address).partition("://")
+    scheme, found, _ = str(address).partition("://")
     if not found:
         from geopin_assets.files.folder_store import FolderStore
         from geopin_assets.files.plain import refuse_no_folder
@@ -284,12 +288,9 @@ def open_store(
         from geopin_assets.files.web import open_web
 
         return ObjectStore(open_web(str(address)), str(address))
-    bucket, _, prefix = rest.partition("/")
-    if scheme.lower() != "s3" or not bucket:
-        raise ConfigurationError(f"{address}: a store is a local path or s3://bucket/prefix")
     from geopin_assets.files.bucket import open_bucket
 
-    return open_bucket(bucket, prefix.strip("/"), endpoint_url, access)
+    return open_bucket(*bucket_and_prefix(str(address)), endpoint_url, access)
 
 
 def memory_store() -> ObjectStore:

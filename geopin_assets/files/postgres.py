@@ -6,6 +6,7 @@ psycopg2.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,10 @@ from geopin_assets.errors import ConfigurationError, TransientError
 
 T = TypeVar("T")
 _NAME = "the Postgres that machines share"
-_TRIES = 2
+_WAITS_S = 60.0
+"""For a server that has answered this process and is gone, all who ask together: one is started anew in less. Without,
+each cell of a crawl would fail at once, all of a range within seconds."""
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 _WITHIN: dict[str, Any] = {
     "connect_timeout": 10,
     "application_name": "geopin",
@@ -48,6 +52,7 @@ class SharedDatabase:
         self._lock, self._connection, self._made = RLock(), None, set[str]()
         self._pid = self.session = 0
         self._ahead_s: float | None = None
+        self._lost_s: float | None = None
 
     def work(self, schema: str, work: Callable[[Statements], T], *, turn: str = "") -> T:
         """One transaction; returns what `work` does, which may be called twice.
@@ -57,14 +62,19 @@ class SharedDatabase:
         import psycopg2
 
         with self._lock:
-            for attempt in range(_TRIES):
+            pause_s = 0.0
+            while True:
                 try:
-                    return self._once(schema, work, turn)
+                    result = self._once(schema, work, turn)
                 except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
                     self._connection = None
-                    if attempt + 1 == _TRIES:
+                    if not self._may_be_back():
                         raise TransientError(f"{_NAME}: {type(error).__name__}") from error
-        raise AssertionError("the last attempt returns or raises")
+                    time.sleep(pause_s)
+                    pause_s = min(max(2 * pause_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+                else:
+                    self._lost_s = None
+                    return result
 
     @contextmanager
     def exclusive(self, schema: str, turn: str) -> Iterator[Statements]:
@@ -86,6 +96,12 @@ class SharedDatabase:
         if self._ahead_s is None:
             self.work("", lambda _: None)
         return time.time() + (self._ahead_s or 0.0)
+
+    def _may_be_back(self) -> bool:
+        """Whether a server that answered before was gone for so short that it may be starting."""
+        now_s = time.monotonic()
+        self._lost_s = self._lost_s or now_s
+        return bool(self.session) and now_s - self._lost_s < _WAITS_S
 
     def close(self) -> None:
         """Until it is needed again."""
@@ -114,9 +130,12 @@ class SharedDatabase:
         if self._connection is None or self._connection.closed or self._pid != os.getpid():
             try:
                 self._connection = psycopg2.connect(self._address, **_WITHIN)
-            except psycopg2.ProgrammingError as error:
+            except psycopg2.ProgrammingError:  # which quotes it
                 said = "GEOPIN_POSTGRES_URL: choose postgresql://user:password@host/database"
-                raise ConfigurationError(said) from error
+                raise ConfigurationError(said) from None
+            except psycopg2.OperationalError as error:  # of a password with an @ some is taken for the host, and quoted
+                told = re.search(r'failed: ([^"\n]*)', str(error))
+                raise psycopg2.OperationalError(told[1] if told else "no connection") from None
             self._pid, self.session = os.getpid(), self.session + 1
             connection: Any = self._connection
             with connection, connection.cursor() as cursor:

@@ -134,6 +134,11 @@ class Takedowns:
                 copy.put(TAKEDOWNS, encode(lines))
 
 
+def whose(copy: ObjectStore) -> str:
+    """The installation whose list a copy is; empty where there is none."""
+    return _id_of(_parsed(copy).lines)
+
+
 def _parsed(copy: ObjectStore) -> Lines:
     return parse(_content(copy))
 

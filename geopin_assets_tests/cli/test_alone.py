@@ -7,6 +7,7 @@ import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 
@@ -14,6 +15,7 @@ import pytest
 
 from geopin_assets.cli.move import _alone
 from geopin_assets.defs.graph import CATALOG, GRAPH
+from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.lease import Leases, StillHeldError
 from geopin_assets.files.sqlite import transaction
 from geopin_assets_tests.cli.typed import Ended, Place, complaint, with_sandbox
@@ -58,6 +60,47 @@ def test_nothing_is_moved_while_somebody_works_on_a_cell_or_a_report(place: Plac
     assert not (tmp_path / "there").exists()
     ended = place.geopin("move", str(tmp_path / "there"))
     assert ended.returncode == 0 and "the same in both" in " ".join(ended.stdout.split()), ended
+
+
+def test_a_store_is_not_moved_into_itself_by_another_name(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(place.data)
+    for to in (str(place.data), f"{place.data}/", str(tmp_path / "link"), "../data", str(place.data / "raw")):
+        assert "is there already" in complaint(place.geopin("move", to)), to
+    ended = place.geopin("move", str(place.data / "elsewhere"))
+    assert ended.returncode == 0, "a folder of its own is no part of the store"
+
+
+def test_newer_work_there_is_not_replaced_unless_asked(place: Place, tmp_path: Path) -> None:
+    there = FolderStore(tmp_path / "there")
+    assert place.geopin("move", str(there.root)).returncode == 0
+    (longer,), (as_long,) = (
+        [one.key for one in there.walk("raw") if one.key.endswith(f"/{name}")]
+        for name in (f"{HERE}.parquet", "crawls.json")
+    )
+    before = there.get(as_long)
+    there.put(longer, b"crawled anew" * 10_000)
+    said = complaint(place.geopin("move", str(there.root)))
+    assert "newer there" in said and "--exactly" in said and longer in said
+    assert there.get(longer) == b"crawled anew" * 10_000
+    there.put(longer, (place.data / longer).read_bytes())
+    there.put(as_long, changed := before.replace(b"1", b"2"))
+    ended = place.geopin("move", str(there.root))
+    assert ended.returncode == 1 and "with other content" in " ".join(ended.stdout.split())
+    assert there.get(as_long) == changed, "what another process has written stays"
+    assert place.geopin("move", "--exactly", str(there.root)).returncode == 1
+    assert place.geopin("move", "--exactly", str(there.root)).returncode == 0
+    assert there.get(as_long) == before
+
+
+def test_the_store_of_another_installation_stays_its_own(place: Place, tmp_path: Path) -> None:
+    other = Installation(tmp_path / "other", {"GEOPIN_PROFILE": "sandbox"}).storage
+    crawl(other.raw(), HERE, [capture("of others")])
+    other.takedowns().take_down(["panoramax:1"], note="asked", now=datetime.now(UTC))
+    other.takedowns().installation_id()
+    other.takedowns().sync()
+    said = complaint(place.geopin("move", "--exactly", other.objects().address()))
+    assert "is the store of installation" in said
+    assert other.takedowns().ids() == {"panoramax:1"} and len(other.raw().captures("panoramax", HERE)) == 1
 
 
 def test_whoever_begins_while_something_is_moved_is_told_who_moves(tmp_path: Path) -> None:

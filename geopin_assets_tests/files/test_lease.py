@@ -131,6 +131,13 @@ def test_threads_of_one_process_exclude_each_other(place: Place) -> None:
     assert counted == 40
 
 
+def test_whoever_else_looks_in_the_same_process_takes_nothing_away(place: Place) -> None:
+    with Leases(place).held("raw/town", ["c1"]):
+        with pytest.raises(TransientError, match=f"process {os.getpid()}"):
+            Leases(place).take_for_life("raw/town", "c1")
+        assert [holder.units for holder in Leases(place).holders("raw/town")] == [{"c1"}]
+
+
 def test_a_holder_that_could_not_say_what_it_holds_holds_everything(tmp_path: Path) -> None:
     leases = Leases(tmp_path)
     with leases.held("a", ["b"]):

@@ -2,6 +2,8 @@
 
 import socket
 import threading
+import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -15,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geopin_assets.errors import ConfigurationError, GeoPinError, PermanentError, TransientError
+from geopin_assets.files import bucket
 from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.object_store import (
     ConflictError,
@@ -256,6 +259,31 @@ def test_an_address_of_another_kind_is_refused(address: str) -> None:
         open_store(address)
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["s3://KEY:SECRET@bucket/x", "s3://bucket/x?secret=SECRET", "s3://bucket?key=SECRET", "s3://SECRET@bucket"],
+)
+def test_an_address_with_a_key_in_it_is_refused_without_the_key(address: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"s3://bucket/prefix, without a key") as told:
+        open_store(address)
+    assert "SECRET" not in "".join(traceback.format_exception(told.value)).replace(f"{address!r}", "")
+
+
+@pytest.mark.parametrize("prefix", ["a//b", "a/../b", "./a", "..", "a\tb"])
+def test_a_prefix_that_no_key_can_have_is_a_wrong_setting(prefix: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"local path or s3://bucket/prefix"):
+        open_store(f"s3://bucket/{prefix}")
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "a/", "sp ace/k+k", "a%2Fb#é", ".hidden/日本"])
+def test_any_other_prefix_will_do(prefix: str, s3_bucket: str, s3_address: str) -> None:
+    store = open_store(f"s3://{s3_bucket}/{prefix}", endpoint_url=s3_address)
+    store.put("raw/k é+1", b"content")
+    (stored,) = store.walk()
+    assert stored.key == "raw/k é+1" and store.below("raw").get("k é+1") == b"content"
+    assert store.there([stored.key]) == {stored.key}
+
+
 def test_a_missing_bucket_is_a_wrong_setting(s3_bucket: str, s3_address: str) -> None:
     store = open_store(f"s3://no-{s3_bucket}/x", endpoint_url=s3_address)
     for ask in (
@@ -387,6 +415,52 @@ def test_a_file_replaces_what_it_was_made_from_or_nothing(object_store: ObjectSt
     with pytest.raises(ConflictError):
         write(b"another second", read)
     assert object_store.get("a") == b"second"
+
+
+@contextmanager
+def _slow(content: list[bytes]) -> Iterator[str]:
+    """The address of a server that gives a megabyte each 0.2 s of what is the object by then."""
+
+    class Handler(_Quiet):
+        def do_GET(self) -> None:
+            whole = content[0]
+            first, last = 0, len(whole) - 1
+            if asked := self.headers.get("Range"):
+                first, last = map(int, asked.removeprefix("bytes=").split("-"))
+            version = f'"{hash(whole)}"'
+            is_same = self.headers.get("If-Match", version) == version
+            part = whole[first : last + 1] if is_same else b""
+            self.send_response((206 if asked else 200) if is_same else 412)
+            self.send_header("Content-Length", str(len(part)))
+            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(whole)}")
+            self.send_header("ETag", version)
+            self.send_header("Last-Modified", "Sun, 29 Nov 2026 12:00:00 GMT")
+            self.end_headers()
+            with suppress(OSError):
+                for at in range(0, len(part), 10**6):
+                    self.wfile.write(part[at : at + 10**6])
+                    time.sleep(0.2)
+
+    with _served(Handler) as address:
+        yield address
+
+
+def test_an_object_that_takes_longer_than_a_request_arrives_whole(
+    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = [bytes(range(256)) * 40_000]
+    monkeypatch.setattr(bucket, "_REQUEST_TAKES_AT_MOST", "1s")
+    monkeypatch.setattr(bucket, "_RETRY_FOR", timedelta(seconds=1))
+    monkeypatch.setattr(bucket, "_AT_ONCE_BYTES", 2_000_000)
+    with _slow(content) as address:
+        store = open_store(f"s3://{s3_bucket}", endpoint_url=address)
+        with store.as_file("a") as path:
+            assert path.read_bytes() == content[0]
+        replacing = threading.Timer(0.5, lambda: content.__setitem__(0, content[0][::-1]))
+        replacing.start()
+        with pytest.raises(ConflictError), store.as_file("a"):
+            pass
+        replacing.join()
 
 
 def test_memory_ends_with_its_store() -> None:

@@ -7,7 +7,10 @@ failed, and repeated elsewhere as `run_retries` says. Not here: queues (`queues.
 """
 
 import tempfile
+import time
+from math import inf
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import dagster as dg
 from celery.signals import worker_process_init, worker_process_shutdown
@@ -23,14 +26,36 @@ class AskingCeleryRunLauncher(CeleryRunLauncher):
 
     asked, answers_within_s = 3, 5.0
     """A worker that lives answers in a hundredth of a second, whatever its runs do: they are processes of their own."""
+    comes_back_within_s = 60.0
+    """A worker whose broker was gone: it tries to reach it ever more seldom, at last twice a minute."""
+    gone_for_s = 30.0
+    """What did not answer is not asked again for each of its runs: all are to be noticed within a minute."""
+    _no_broker_s = -inf
+    """When the broker was last found to be gone."""
+
+    def __init__(self, *given: Any, **told: Any) -> None:
+        super().__init__(*given, **told)
+        self._silent_s = dict[str, float]()
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        told = super().check_run_worker_health(run)
+        try:
+            return self._health(run)
+        except Exception:  # Celery's, the broker's, or of where it keeps results: Dagster asks again
+            self._no_broker_s = time.monotonic()
+            raise
+
+    def _health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        told, task_id = super().check_run_worker_health(run), run.tags[DAGSTER_CELERY_TASK_ID_TAG]
         if told.status is WorkerStatus.SUCCESS:
             return CheckRunHealthResult(WorkerStatus.FAILED, "the worker is done with this run, which has not ended")
-        if told.status is WorkerStatus.RUNNING and not self._is_at_work(run.tags[DAGSTER_CELERY_TASK_ID_TAG]):
-            return CheckRunHealthResult(WorkerStatus.FAILED, "the worker of this run is gone: killed, or its host lost")
-        return told
+        is_forgotten = told.status is WorkerStatus.UNKNOWN and self.celery.AsyncResult(task_id).state == "PENDING"
+        if told.status is not WorkerStatus.RUNNING and not is_forgotten:
+            return told
+        if self._is_found(task_id) if is_forgotten else self._is_at_work(task_id):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        if time.monotonic() - self._no_broker_s < self.comes_back_within_s:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "the broker was gone, and the worker is not back yet")
+        return CheckRunHealthResult(WorkerStatus.FAILED, "the worker of this run is gone: killed, or its host lost")
 
     def _is_at_work(self, task_id: str) -> bool:
         task = self.celery.AsyncResult(task_id)
@@ -39,11 +64,30 @@ class AskingCeleryRunLauncher(CeleryRunLauncher):
             if task.state != "STARTED":
                 return True
             worker = told["hostname"]
-            inspect = self.celery.control.inspect([worker], timeout=self.answers_within_s, limit=1)
-            answer = inspect.query_task(task_id)
+            if time.monotonic() - self._silent_s.get(worker, -inf) < self.gone_for_s:
+                return False
+            answer = self._answer(task_id, worker)
             if answer is not None:
                 return task_id in answer[worker] or task.state != "STARTED"
+        self._silent_s[worker] = time.monotonic()
         return False
+
+    def _is_found(self, task_id: str) -> bool:
+        """Of a task of which the results say nothing, as after those were lost: whether anybody is at it."""
+        for _ in range(self.asked):
+            for worker, tasks in (self._answer(task_id) or {}).items():
+                if task_id in tasks:
+                    _, about = tasks[task_id]
+                    where = {"hostname": worker, "pid": about["worker_pid"]}
+                    self.celery.backend.store_result(task_id, where, "STARTED")
+                    return True
+        return False
+
+    def _answer(self, task_id: str, worker: str | None = None) -> Any:
+        """What a worker, or each of them, says of a task; None if nobody answers."""
+        asked, most = ([worker], 1) if worker else (None, None)
+        inspect = self.celery.control.inspect(asked, timeout=self.answers_within_s, limit=most)
+        return inspect.query_task(task_id)
 
 
 class OwnFolder:

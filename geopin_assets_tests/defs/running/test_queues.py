@@ -72,11 +72,21 @@ def test_a_run_is_tagged_when_it_is_queued(key: str, own: dict[str, str], tags: 
 
 
 class Impatient(AskingCeleryRunLauncher):
-    asked, answers_within_s = 2, 0.3
+    asked, answers_within_s, has_broker = 2, 0.3, True
+
+    def __init__(self, *given: Any, **told: Any) -> None:
+        super().__init__(*given, **told)
+        self.questions = list[tuple[str, str | None]]()
+
+    def _answer(self, task_id: str, worker: str | None = None) -> Any:
+        self.questions.append((task_id, worker))
+        if not self.has_broker:
+            raise ConnectionError
+        return super()._answer(task_id, worker)
 
 
 @pytest.fixture
-def launcher() -> Iterator[AskingCeleryRunLauncher]:
+def launcher() -> Iterator[Impatient]:
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     launcher = Impatient("catalog", broker="memory://", backend="cache+memory://")
@@ -103,6 +113,11 @@ def test_a_run_is_healthy_as_long_as_its_worker_says_so(launcher: AskingCeleryRu
         task = work.apply_async(queue="catalog")
         assert begun.wait(240)
         assert health(launcher, task.id) is WorkerStatus.RUNNING
+        launcher.answers_within_s = 2.0  # all are waited for
+        launcher.celery.backend.forget(task.id)  # as by a Redis that was killed
+        assert health(launcher, task.id) is WorkerStatus.RUNNING
+        assert launcher.celery.AsyncResult(task.id).state == "STARTED", "and is noted again"
+        assert health(launcher, "nobody's") is WorkerStatus.FAILED
         may_end.set()
         task.get(timeout=240)
         assert health(launcher, task.id) is WorkerStatus.FAILED  # a run that has ended is not asked about
@@ -117,6 +132,27 @@ def test_a_run_whose_worker_does_not_answer_or_does_not_know_it_is_lost(launcher
             "before it was started anew", {**where, "hostname": worker.hostname}, "STARTED"
         )
         assert health(launcher, "before it was started anew") is WorkerStatus.FAILED
+
+
+def test_all_runs_of_a_lost_worker_are_noticed_at_once(launcher: Impatient) -> None:
+    for task_id in ("one", "two", "three"):
+        launcher.celery.backend.store_result(task_id, {"hostname": "gone@nowhere", "pid": 1}, "STARTED")
+        assert health(launcher, task_id) is WorkerStatus.FAILED
+    assert launcher.questions == [("one", "gone@nowhere")] * 2
+    launcher.gone_for_s = 0.0
+    assert health(launcher, "two") is WorkerStatus.FAILED
+    assert len(launcher.questions) == 4, "it is asked anew in time"
+
+
+def test_a_worker_may_be_back_later_than_its_broker(launcher: Impatient) -> None:
+    launcher.celery.backend.store_result("one", {"hostname": "not back@yet", "pid": 1}, "STARTED")
+    launcher.has_broker = False
+    with pytest.raises(ConnectionError):
+        health(launcher, "one")
+    launcher.has_broker = True
+    assert health(launcher, "one") is health(launcher, "forgotten") is WorkerStatus.RUNNING
+    launcher.comes_back_within_s = 0.0
+    assert health(launcher, "one") is health(launcher, "forgotten") is WorkerStatus.FAILED
 
 
 def test_what_a_run_leaves_among_temporary_files_goes_with_its_worker_s_process() -> None:
