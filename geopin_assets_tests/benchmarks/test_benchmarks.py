@@ -2,6 +2,8 @@
 
 import ast
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from math import isfinite
@@ -131,3 +133,23 @@ def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         run_all(["mergers"])
     assert "no such benchmark: mergers" in capsys.readouterr().err
+
+
+def test_several_benchmarks_have_a_process_each_and_make_one_table(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "geopin_assets_tests.benchmarks", "splitting", "splitting"]
+    out = tmp_path / "bench.json"
+    ran = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("\n== splitting") == 2
+    _, table = ran.stdout.split("all figures, kept in")
+    assert all(record["what"] in table for record in read(out))
+
+
+def test_a_benchmark_that_breaks_off_keeps_nobody_from_running(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "no such folder" / "is a file"
+    out.parent.write_text("")
+    with pytest.raises(SystemExit, match="broke off, see above: splitting, splitting"):
+        run_all(["splitting", "splitting", "--out", str(out)])
+    assert capfd.readouterr().out.count("== splitting") == 2

@@ -5,15 +5,19 @@ import subprocess
 import sys
 import tomllib
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geopin_assets.cells import cell_ids
 from geopin_assets.defs import dagster_internals, event_log, postgres_history
-from geopin_assets.defs.automation.cell_events import MADE, PLANNED, CellLog
+from geopin_assets.defs.automation.cell_events import MADE, PLANNED, CellLog, Kind, last_id_before
 from geopin_assets.defs.automation.refresh import WEEKLY
 from geopin_assets.defs.dagster_internals import RANGE_END, RANGE_START, InstanceRef, TimeWindowFreshnessPolicy
 from geopin_assets.defs.running import celery_runs, queues
@@ -115,6 +119,42 @@ def test_the_log_knows_what_is_older_than_a_moment(log: SimulatedLog, asset: dg.
         assert read.before(start, now) == set(cells[:100]) - first
         assert read.before(start + timedelta(hours=2.5), now) == set(cells[:300]) - first
         assert read.before(now, now) == set(cells)
+
+
+class ListedEvents:
+    """Of one kind, each with its id and seconds; what an instance answers of them, and how often it was asked."""
+
+    def __init__(self, events: dict[int, float]) -> None:
+        self.event_log_storage, self.events, self.asked = self, events, 0
+
+    def get_maximum_record_id(self) -> int | None:
+        return max(self.events, default=None)
+
+    def get_asset_event_summary_records(self, kind: Kind, **where: Any) -> list[SimpleNamespace]:
+        assert kind is PLANNED
+        assert (where.pop("limit"), where.pop("ascending")) == (1, True)
+        self.asked += 1
+        (after_id,) = where.values()
+        found = min((id_ for id_ in self.events if id_ > after_id), default=None)
+        return [] if found is None else [SimpleNamespace(storage_id=found, timestamp=self.events[found])]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5_000), st.integers(0, 3))), st.integers(0, 200))
+def test_the_last_event_before_a_moment_is_found_wherever_it_is(steps: list[tuple[int, int]], moment: int) -> None:
+    ids, seconds = (list(accumulate(numbers)) for numbers in zip(*steps, strict=True)) if steps else ([], [])
+    listed: Any = ListedEvents(dict(zip(ids, map(float, seconds), strict=True)))
+    when, now = (datetime.fromtimestamp(second, UTC) for second in (moment, 1_000))
+    expected = max((id_ for id_, at in listed.events.items() if at <= moment), default=0)
+    assert last_id_before(listed, PLANNED, when, now) == expected
+    assert listed.asked <= 8 + 2 * max(ids, default=1).bit_length()
+
+
+def test_the_last_day_of_years_of_events_is_found_in_a_few_questions() -> None:
+    a_million = {7 * number: float(number) for number in range(1, 1_000_001, 100)}
+    listed: Any = ListedEvents(a_million)
+    when, now = (datetime.fromtimestamp(second, UTC) for second in (997_260, 1_000_000))
+    assert last_id_before(listed, PLANNED, when, now) == 7 * 997_201
+    assert listed.asked <= 20
 
 
 def test_what_the_log_dates_after_now_counts_as_old_and_hides_nothing_that_came_later(

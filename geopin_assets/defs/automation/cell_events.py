@@ -25,8 +25,8 @@ PLANNED: Kind = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 _PARTITION = "dagster/partition"
 _FEW_CELLS = 2_000
 """So many are looked up one by one, 0.01 s for 200; above, reading all 20,000 takes 0.1 s and less than that."""
-_PROBES = 150
-"""Times looked up together: one costs 4 ms, these cost 6, and the second time finds one of 20,000."""
+_STEP_BACK = 1_000
+"""Ids: how far from the end of the log a moment is looked for first, then four times as far, and so on."""
 _AHEAD = timedelta(hours=1)
 """What is noted while somebody looks may be later than the moment of the look by so much."""
 
@@ -54,31 +54,31 @@ class CellLog:
         return self.instance.get_latest_storage_id_by_partition(self.key, self.kind, few, self.after_id)
 
     def before(self, when: datetime, now: datetime) -> set[str]:
-        """The cells whose newest event is no newer than a moment.
-
-        One that says a time after `now` is of a clock that was wrong: it counts as old, or its cell would wait until
-        that time comes.
-        """
-        last_id = self.last_id_before(when, now)
+        """The cells whose newest event is no newer than a moment, as `last_id_before` finds it."""
+        last_id = last_id_before(self.instance, self.kind, when, now)
         return {cell for cell, id_ in self.newest.items() if id_ <= last_id} if last_id else set()
 
-    def last_id_before(self, when: datetime, now: datetime) -> int:
-        """The last of these events that is no newer than a moment; 0 if all are. Time has no index, ids have."""
-        first, end = 0, len(self._ids)  # what comes before `first` is older, `end` and later is not
-        while first < end:
-            step = (end - first - 1) // _PROBES + 1
-            ids = self._ids[first:end:step]
-            older = self._count_older(ids, when.timestamp(), (now + _AHEAD).timestamp())
-            first, end = (first + (older - 1) * step + 1, min(first + older * step, end)) if older else (first, first)
-        return self._ids[first - 1] if first else 0
 
-    def _count_older(self, ids: Sequence[int], when_s: float, ahead_s: float) -> int:
-        records = self.instance.get_asset_event_summary_records(self.kind, storage_ids=ids)
-        return sum(not when_s < record.timestamp <= ahead_s for record in records)
+def last_id_before(instance: dg.DagsterInstance, kind: Kind, when: datetime, now: datetime) -> int:
+    """The last event of a kind, of any asset, that is no newer than a moment; 0 if there is none.
 
-    @cached_property
-    def _ids(self) -> list[int]:
-        return sorted(self.newest.values())
+    One that says a time after `now` is of a clock that was wrong: it counts as old, or its cell would wait until that
+    time comes. Time has no index, ids have, and grow with it. A log goes back months, what is asked for is of the
+    last day: so it is looked for from the end.
+    """
+
+    def older_after(id_: int) -> int | None:
+        """The first event after this one, if it is no newer than the moment."""
+        records = instance.get_asset_event_summary_records(kind, after_storage_id=id_, limit=1, ascending=True)
+        return next((event.storage_id for event in records if not when_s < event.timestamp <= ahead_s), None)
+
+    when_s, ahead_s = when.timestamp(), (now + _AHEAD).timestamp()
+    first, end, step = 0, instance.event_log_storage.get_maximum_record_id() or 0, _STEP_BACK
+    while first < end:  # what comes before `first` is older, what comes after `end` is not
+        middle, step = max((first + end) // 2, end - step), step * 4
+        found = older_after(middle)
+        first, end = (found, end) if found else (first, middle)
+    return first
 
 
 def cells_under_way(instance: dg.DagsterInstance, keys: Sequence[str]) -> Mapping[dg.AssetKey, set[str]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from geopin_assets.cells import cell_facts, stored_facts
-from geopin_assets.defs.automation.cell_events import PLANNED, CellLog, cells_under_way
+from geopin_assets.defs.automation.cell_events import PLANNED, CellLog, cells_under_way, last_id_before
 from geopin_assets.defs.dagster_internals import TimeWindowFreshnessPolicy, all_keys, freshness_policy, subset_of
 from geopin_assets.defs.graph import RAW_CELLS
 from geopin_assets.errors import ConfigurationError, GeoPinError
@@ -231,7 +231,8 @@ class PastFreshness(dg.AutomationCondition[dg.AssetKey]):
     def _busy(self, context: dg.AutomationContext, crawls: Crawls) -> set[str]:
         """The cells that had their try of the day, or wait for it: a run may be queued for longer than a day."""
         instance, now = context.asset_graph_view.instance, context.asset_graph_view.effective_dt
-        planned, since = CellLog(instance, context.key, PLANNED), now - RETRY_AFTER
+        since = now - RETRY_AFTER
+        planned = CellLog(instance, context.key, PLANNED, after_id=last_id_before(instance, PLANNED, since, now))
         failed = {cell_id for cell_id, at in crawls.failed_at.items() if at > since}
         under_way = cells_under_way(instance, all_keys(context))
-        return (set(planned.newest) - planned.before(since, now)) | failed | under_way[context.key]
+        return set(planned.newest) | failed | under_way[context.key]
