@@ -235,6 +235,10 @@ def test_secrets_are_known_to_whoever_must_not_repeat_them() -> None:
         ("mailto:me@example.org", (), "mailto:me@example.org"),
         ("me:pa55@host/api", ("pa55",), "me:***@host/api"),
         ("https://host/a;key=k3y?x=1", ("k3y",), "https://host/a;key=***?x=1"),
+        ("postgresql://me:pa/5#5?x@db/geopin", ("pa/5#5?x",), "postgresql://***@db/geopin"),
+        ("postgresql://me:pa 55@db/x?sslpassword=k3y", ("pa 55", "k3y"), "postgresql://***@db/x?sslpassword=***"),
+        ("https://host:8080/a@b", (), "https://host:8080/a@b"),
+        ("host=db password='pa 55' user='me'", ("pa 55",), "host=db password='***' user='me'"),
         ("host=db user=me password=pa55 dbname=x", ("pa55",), "host=db user=me password=*** dbname=x"),
     ],
 )

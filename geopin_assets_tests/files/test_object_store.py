@@ -261,7 +261,13 @@ def test_an_address_of_another_kind_is_refused(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["s3://KEY:SECRET@bucket/x", "s3://bucket/x?secret=SECRET", "s3://bucket?key=SECRET", "s3://SECRET@bucket"],
+    [
+        "s3://KEY:SECRET@bucket/x",
+        "s3://KEY:a/SECRET+x@bucket/x",
+        "s3://bucket/x?secret=SECRET",
+        "s3://bucket?key=SECRET",
+        "s3://SECRET@bucket",
+    ],
 )
 def test_an_address_with_a_key_in_it_is_refused_without_the_key(address: str) -> None:
     with pytest.raises(ConfigurationError, match=r"s3://bucket/prefix, without a key") as told:
