@@ -17,7 +17,7 @@ from geopin_assets.platform.parts import Storage
 from geopin_assets.settings import Settings
 from geopin_assets.store.takedowns import whose
 
-FOLDERS = ("raw", "captures", "embeddings", "failures", "quality", "exports", "catalog")
+FOLDERS = ("raw", "captures", "embeddings", "failures", "quality", "exports", "publications", "catalog")
 """What an installation keeps in its store."""
 _SHOWN = 10
 

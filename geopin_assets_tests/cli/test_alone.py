@@ -15,8 +15,10 @@ import pytest
 
 from geopin_assets.cli.move import _alone
 from geopin_assets.defs.graph import CATALOG, GRAPH
+from geopin_assets.exchange.exporting import places, remember
 from geopin_assets.files.folder_store import FolderStore
 from geopin_assets.files.lease import Leases, StillHeldError
+from geopin_assets.files.object_store import open_store
 from geopin_assets.files.sqlite import transaction
 from geopin_assets_tests.cli.typed import Ended, Place, complaint, with_sandbox
 from geopin_assets_tests.factories import capture, crawl
@@ -68,6 +70,16 @@ def test_a_store_is_not_moved_into_itself_by_another_name(place: Place, tmp_path
         assert "is there already" in complaint(place.geopin("move", to)), to
     ended = place.geopin("move", str(place.data / "elsewhere"))
     assert ended.returncode == 0, "a folder of its own is no part of the store"
+
+
+def test_where_something_was_published_to_is_still_known_where_the_store_went(place: Place, tmp_path: Path) -> None:
+    told = {"GEOPIN_PROFILE": "sandbox", "GEOPIN_STORE": str(tmp_path / "there")}
+    remember(Installation(tmp_path, {"GEOPIN_PROFILE": "sandbox"}).storage, open_store(tmp_path / "handed out"))
+    assert place.geopin("move", told["GEOPIN_STORE"]).returncode == 0
+    assert places(Installation(tmp_path, told).storage) == [
+        str(tmp_path / "there" / "exports"),
+        str(tmp_path / "handed out"),
+    ], "or what is taken down stays there"
 
 
 def test_newer_work_there_is_not_replaced_unless_asked(place: Place, tmp_path: Path) -> None:
