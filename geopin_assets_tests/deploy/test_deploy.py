@@ -7,17 +7,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import boto3
 import botocore.session
 import dagster as dg
 import pytest
 import yaml
 from botocore.validate import ParamValidator
 from dagster._config import process_config
+from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.instance.config import dagster_instance_config
+from dagster._core.launcher import LaunchRunContext
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster_aws.ecs import EcsRunLauncher
 from dagster_aws.s3 import S3ComputeLogManager
 from dagster_k8s.job import DagsterK8sJobConfig, UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
 from kubernetes.client import ApiClient
+from moto import mock_aws
 
 from geopin_assets.defs.graph import QUEUES
 from geopin_assets.defs.postgres_history import OpenPostgresStorage
@@ -29,6 +34,8 @@ from geopin_assets_tests.scale.page import called
 DEPLOY = Path(__file__).parents[2] / "deploy"
 VALUES: dict[str, Any] = yaml.safe_load((DEPLOY / "kubernetes" / "values.yaml").read_text())
 RUN: dict[str, Any] = json.loads((DEPLOY / "ecs" / "run.json").read_text())
+WORKER_DATA = "/data/gpu"
+"""No catalog and no ledger are there: of those whoever embeds needs none, and databases have one machine at a time."""
 CLASSES = {
     "AskingCeleryRunLauncher": AskingCeleryRunLauncher,
     "EcsRunLauncher": EcsRunLauncher,
@@ -75,21 +82,57 @@ def test_a_worker_takes_one_run_at_a_time_and_no_run_is_sent_to_a_queue_that_is_
 def test_amazon_takes_the_task_and_what_runs_of_a_queue_change_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     service = botocore.session.get_session().get_service_model("ecs")
     tags = instance_of("ecs", monkeypatch)["run_coordinator"]["config"]["tags"]["gpu"]
-    overrides = json.loads(tags["ecs/container_overrides"])
     for operation, told in {
         "RegisterTaskDefinition": RUN,
         "RunTask": {
             "taskDefinition": RUN["family"],
-            "overrides": {"containerOverrides": overrides, "cpu": tags["ecs/cpu"], "memory": tags["ecs/memory"]},
             **json.loads(tags["ecs/run_task_kwargs"]),
         },
     }.items():
         report = ParamValidator().validate(told, service.operation_model(operation).input_shape)
         assert not report.has_errors(), report.generate_report()
     (container,) = RUN["containerDefinitions"]
-    assert overrides[0]["name"] == container["name"] == "run"
-    assert overrides[0]["resourceRequirements"] == [{"type": "GPU", "value": "1"}]
+    assert container["name"] == "run"
     assert_variables_exist({one["name"] for one in container["environment"] + container["secrets"]})
+
+
+class Asked(EcsRunLauncher[Any]):
+    """Says what Amazon would be asked for."""
+
+    asked: dict[str, Any]
+
+    def _run_task(self, **told: Any) -> dict[str, str]:
+        self.asked = told
+        return {"taskArn": "task", "clusterArn": "cluster"}
+
+
+def test_amazon_is_asked_for_a_gpu_by_dagster_s_own_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+    }.items():
+        monkeypatch.setenv(name, value)
+    found = instance_of("ecs", monkeypatch)
+    tags = found["run_coordinator"]["config"]["tags"]["gpu"]
+    code = RepositoryPythonOrigin("python", ModuleCodePointer("geopin_assets.definitions", "defs"))
+    run = dg.DagsterRun("job", tags=tags, job_code_origin=JobPythonOrigin("job", code))
+    told = found["run_launcher"]["config"] | {"use_current_ecs_task_config": False}  # this is no task
+    with mock_aws(), dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        boto3.client("ecs").register_task_definition(**RUN)
+        launcher = Asked(**told | {"task_definition": RUN["family"]})
+        launcher.register_instance(instance)
+        instance.add_run(run)
+        workspace: Any = None
+        launcher.launch_run(LaunchRunContext(run, workspace))
+    (container,) = launcher.asked["overrides"]["containerOverrides"]
+    assert container["name"] == "run" and "execute_run" in container["command"]
+    assert container["resourceRequirements"] == [{"type": "GPU", "value": "1"}]
+    assert container["environment"] == [{"name": "GEOPIN_DATA", "value": WORKER_DATA}]
+    assert launcher.asked["capacityProviderStrategy"] == [{"capacityProvider": "gpu", "weight": 1}]
+    service = botocore.session.get_session().get_service_model("ecs")
+    report = ParamValidator().validate(launcher.asked, service.operation_model("RunTask").input_shape)
+    assert not report.has_errors(), report.generate_report()
 
 
 @pytest.mark.skipif(not shutil.which("jq"), reason="jq is not there")
@@ -154,12 +197,15 @@ def test_kubernetes_gets_a_job_on_a_node_with_a_gpu_for_runs_that_need_one() -> 
         volumes=deployment["volumes"],
         volume_mounts=deployment["volumeMounts"],
         resources=deployment["resources"],
+        env_vars=[f"{name}={value}" for name, value in deployment["env"].items()],
     )
     assert "resources" not in VALUES["runLauncher"]["config"]["k8sRunLauncher"], "the deployment's come before them"
     job = construct_dagster_k8s_job(config, ["dagster", "api", "execute_run"], "run", user_defined_k8s_config=own)
     pod = ApiClient().sanitize_for_serialization(job)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["env"][-1] == {"name": "GEOPIN_DATA", "value": WORKER_DATA}, "the last of a name is what counts"
+    assert deployment["env"]["GEOPIN_DATA"] != WORKER_DATA
     assert pod["nodeSelector"] == {"geopin/gpu": "yes"}
     assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
     assert_variables_exist(deployment["env"])
@@ -189,6 +235,14 @@ def test_limits_count_by_the_tag_that_runs_get() -> None:
     config = VALUES["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"]["config"]
     assert {limit["key"] for limit in config["tag_concurrency_limits"]} == {QUEUE_TAG}
     assert {limit["value"] for limit in config["tag_concurrency_limits"]} == set(QUEUES)
+
+
+def test_databases_on_a_disk_of_several_machines_have_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for told in (
+        instance_of("ecs", monkeypatch)["run_coordinator"],
+        VALUES["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"],
+    ):
+        assert told["config"]["tags"]["publish"] == {QUEUE_TAG: "catalog"}, "of which there is one run at a time"
 
 
 def test_an_instance_does_the_same_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

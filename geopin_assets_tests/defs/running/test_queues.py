@@ -23,7 +23,7 @@ GPU = {"dagster-k8s/config": '{"container_config": {"resources": {"limits": {"nv
 COORDINATOR = {
     "module": "geopin_assets.defs.running.queues",
     "class": "QueueByAsset",
-    "config": {"tags": {"gpu": GPU}},
+    "config": {"tags": {"gpu": GPU, "publish": {QUEUE_TAG: "catalog"}}},
 }
 
 
@@ -56,6 +56,7 @@ def test_a_run_goes_where_everything_is_that_its_assets_need(keys: list[str], qu
     [
         ("raw/mapillary", {}, {QUEUE_TAG: "crawl"}),
         ("index/embeddings", {}, {QUEUE_TAG: "gpu", **GPU}),
+        ("publish/d1", {}, {QUEUE_TAG: "catalog"}),
         ("index/embeddings", {QUEUE_TAG: "gpu-large"}, {QUEUE_TAG: "gpu-large", **GPU}),
     ],
 )
