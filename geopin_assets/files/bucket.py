@@ -11,10 +11,12 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from geopin_assets.errors import ConfigurationError, GeoPinError
@@ -32,6 +34,7 @@ _RETRY_FOR = timedelta(seconds=60)
 _REQUEST_TAKES_AT_MOST = "120s"
 _AT_ONCE_BYTES = 2**24
 """Of a larger object such ranges are fetched one by one, each in a request's time: one of gigabytes takes longer."""
+_CONFLICTS = 5
 T = TypeVar("T")
 _FEW = 8
 """So many single questions at once are as fast as one list."""
@@ -96,6 +99,13 @@ class BucketStore(ObjectStore):
         with ThreadPoolExecutor(READERS) as pool:
             found = set().union(*pool.map(self._between, many))
             return found | {key for key, has in zip(single, pool.map(self.has, single), strict=True) if has}
+
+    def _fetch(self, key: str, path: Path, most: int | None = None) -> None:
+        """Of one that is replaced meanwhile, the new one."""
+        for _ in range(_CONFLICTS):
+            with suppress(ConflictError):
+                return super()._fetch(key, path, most)
+        return super()._fetch(key, path, most)
 
     def _chunks(self, key: str, most: int | None) -> "Iterator[Bytes | bytes]":
         begun = self._got(key, most)
