@@ -2,7 +2,8 @@
 
 Dagster opens a connection for every statement, 8 ms or more of a server's work, and asks before each question which
 columns a table has: a look of the automation at nine sources is 99 statements. Here the storages of all instances of a
-process share a pool, and what is there once is not asked for again.
+process share a pool, and what is there once is not asked for again. A server that is started anew is waited for:
+Dagster gives up after 11 s, by which every step under way has failed, and what failed in a step is not repeated.
 
 Here: the storage that `deploy/*/dagster.yaml` name. Not here: what is stored, which is Dagster's; the Postgres that our
 own processes share (`files/postgres.py`).
@@ -17,7 +18,9 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.auth import PgTokenProvider
 from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
+
+from geopin_assets.files.postgres import Patience
 
 _KEPT, _RECYCLE_S = 2, 3_600
 """Connections that a process keeps, and for how long; more at once are made and closed as before."""
@@ -73,7 +76,13 @@ def _engine(address: str, token_provider: PgTokenProvider | None) -> Engine:
         **{"pool_recycle": _RECYCLE_S, "pool_pre_ping": True},  # a server that was started anew is no error
     }
     if address not in _engines:
-        _engines[address] = create_pg_engine(address, token_provider, **options)
+        _engines[address] = engine = create_pg_engine(address, token_provider, **options)
+        patience = Patience()
+
+        @event.listens_for(engine, "do_connect")
+        def connect(dialect: Any, _: Any, told: Any, named: Any) -> Any:
+            return patience.answered(lambda: dialect.connect(*told, **named), (dialect.loaded_dbapi.OperationalError,))
+
     return _engines[address]
 
 

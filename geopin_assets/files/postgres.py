@@ -44,6 +44,34 @@ class Statements:
         return self._cursor
 
 
+class Patience:
+    """With a server that has answered this process and is gone: all who ask wait for one outage together."""
+
+    def __init__(self) -> None:
+        self._has_answered = False
+        self._lost_s: float | None = None
+
+    def answered(self, ask: Callable[[], T], gone: tuple[type[Exception], ...]) -> T:
+        """What `ask` returns, asked again as long as the server may be starting anew; raises what it then raises."""
+        pause_s = 0.0
+        while True:
+            try:
+                answer = ask()
+            except gone:
+                if not self._may_be_back():
+                    raise
+            else:
+                self._has_answered, self._lost_s = True, None
+                return answer
+            time.sleep(pause_s)
+            pause_s = min(max(2 * pause_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+
+    def _may_be_back(self) -> bool:
+        now_s = time.monotonic()
+        self._lost_s = self._lost_s or now_s
+        return self._has_answered and now_s - self._lost_s < _WAITS_S
+
+
 class SharedDatabase:
     """The database at an address, for the threads of this process. `session` changes whenever a connection was lost."""
 
@@ -52,7 +80,7 @@ class SharedDatabase:
         self._lock, self._connection, self._made = RLock(), None, set[str]()
         self._pid = self.session = 0
         self._ahead_s: float | None = None
-        self._lost_s: float | None = None
+        self._patience = Patience()
 
     def work(self, schema: str, work: Callable[[Statements], T], *, turn: str = "") -> T:
         """One transaction; returns what `work` does, which may be called twice.
@@ -61,20 +89,20 @@ class SharedDatabase:
         """
         import psycopg2
 
+        gone = psycopg2.OperationalError, psycopg2.InterfaceError
+
+        def once() -> T:
+            try:
+                return self._once(schema, work, turn)
+            except gone:
+                self._connection = None
+                raise
+
         with self._lock:
-            pause_s = 0.0
-            while True:
-                try:
-                    result = self._once(schema, work, turn)
-                except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-                    self._connection = None
-                    if not self._may_be_back():
-                        raise TransientError(f"{_NAME}: {type(error).__name__}") from error
-                    time.sleep(pause_s)
-                    pause_s = min(max(2 * pause_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
-                else:
-                    self._lost_s = None
-                    return result
+            try:
+                return self._patience.answered(once, gone)
+            except gone as error:
+                raise TransientError(f"{_NAME}: {type(error).__name__}") from error
 
     @contextmanager
     def exclusive(self, schema: str, turn: str) -> Iterator[Statements]:
@@ -96,12 +124,6 @@ class SharedDatabase:
         if self._ahead_s is None:
             self.work("", lambda _: None)
         return time.time() + (self._ahead_s or 0.0)
-
-    def _may_be_back(self) -> bool:
-        """Whether a server that answered before was gone for so short that it may be starting."""
-        now_s = time.monotonic()
-        self._lost_s = self._lost_s or now_s
-        return bool(self.session) and now_s - self._lost_s < _WAITS_S
 
     def close(self) -> None:
         """Until it is needed again."""

@@ -1,18 +1,22 @@
 """Dagster's history in a real Postgres: few connections, few statements, and safe where a process forks."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dagster as dg
 import psycopg2
 import pytest
+from dagster_postgres import utils
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from geopin_assets.cells import cell_ids
+from geopin_assets_tests.files.gate import gate
 from geopin_assets_tests.refresh import Refresh
 from geopin_assets_tests.simulated import SimulatedLog, stored_in
 
@@ -81,3 +85,19 @@ def test_a_forked_process_has_connections_of_its_own(postgres_place: str, tmp_pa
         assert os.waitpid(child, 0)[1] == 0
         assert instance.get_runs() == []
         assert sessions(postgres_place) == before + 2
+
+
+def test_a_server_that_is_started_anew_is_waited_for(
+    postgres_place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(utils, "retry_pg_connection_fn", lambda connect: connect())  # Dagster itself waits for 11 s
+    server = urlsplit(postgres_place)
+    with gate(str(server.hostname), server.port or 0) as before:
+        address = postgres_place.replace(f":{server.port}/", f":{before.port}/")
+        with dg.instance_for_test(stored_in(address), temp_dir=str(tmp_path)) as instance:
+            assert instance.get_runs() == []
+            before.shut()
+            opening = threading.Timer(2.0, before.open)
+            opening.start()
+            assert instance.get_runs() == []
+            opening.join()
