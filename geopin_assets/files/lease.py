@@ -224,7 +224,15 @@ class Leases:
     def _take(
         self, thing: str, units: Collection[str] | None, what: str, *, is_all: bool
     ) -> tuple[Lease | None, list[Holder]]:
-        """The lease, or who is in the way."""
+        """The lease, or who is in the way. Of a turn that was lost in the middle nothing is left: another is taken."""
+        try:
+            return self._take_once(thing, units, what, is_all=is_all)
+        except TransientError:
+            return self._take_once(thing, units, what, is_all=is_all)
+
+    def _take_once(
+        self, thing: str, units: Collection[str] | None, what: str, *, is_all: bool
+    ) -> tuple[Lease | None, list[Holder]]:
         with self._book.turn(thing) as page:
             others = [other for other in page.standing() if other.has(units) is None or other.has(units)]
             wanted = None if units is None else frozenset(units)

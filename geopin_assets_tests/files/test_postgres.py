@@ -9,7 +9,9 @@ import pytest
 
 from geopin_assets.errors import GeoPinError, TransientError
 from geopin_assets.files import postgres
-from geopin_assets.files.postgres import SharedDatabase
+from geopin_assets.files.lease import Holder, Leases
+from geopin_assets.files.lease_postgres import _Page
+from geopin_assets.files.postgres import SharedDatabase, shared_database
 from geopin_assets_tests.files.gate import Gate, gate
 
 SCHEMA = "create table if not exists counted (number int);"
@@ -54,6 +56,24 @@ def test_a_server_that_is_started_anew_is_waited_for(database: SharedDatabase, b
         db.execute("insert into counted values (1)")
     opening.join()
     assert count(database) == 3
+
+
+def test_a_lease_is_taken_though_its_turn_is_lost_in_the_middle(
+    before: Gate, postgres_place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, cuts = _Page.standing, iter([True])
+
+    def cut(page: _Page) -> list[Holder]:
+        if next(cuts, False):
+            before.shut()
+            before.open()
+        return look(page)
+
+    monkeypatch.setattr(_Page, "standing", cut)
+    address = postgres_place.replace(f":{urlsplit(postgres_place).port}/", f":{before.port}/")
+    with Leases(address).held("raw/town", ["c1"], patience_s=0):
+        assert [holder.units for holder in Leases(postgres_place).holders("raw/town")] == [{"c1"}]
+    shared_database(address).close()
 
 
 def test_a_server_that_stays_away_is_waited_for_once(
