@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
+import yaml
 from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.runs import SqliteRunStorage
@@ -25,6 +26,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from geopin_assets.files.atomic import create_bytes
 
+CHECKOUT = Path(__file__).parents[1]
 RUNS, EVENTS, SCHEDULES = Path("history/runs.db"), Path("history/runs/index.db"), Path("schedules/schedules.db")
 _A_RUN = EVENTS.with_name("a-run.db")
 
@@ -52,6 +54,12 @@ def kept_storage(home: Path) -> dict[str, Any]:
         "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"},
         "storage": {"custom": {"module": __name__, "class": KeptStorage.__name__, "config": {"base_dir": str(home)}}},
     }
+
+
+def shipped_storage() -> dict[str, Any]:
+    """What the checkout's `dagster.yaml` says of the event log, for an instance that is to cost what users pay."""
+    told: dict[str, Any] = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text(encoding="utf-8"))
+    return {name: told[name] for name in ("telemetry", "event_log_storage")}
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from geopin_assets.sources.base import CrawlReport, Source
 from geopin_assets.sources.crawl import crawl_cells
 from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.factories import capture
+from geopin_assets_tests.instances import shipped_storage
 
 ROUNDS, TARGET_MS = 3, 40
 CAPTURES = 20
@@ -75,7 +76,7 @@ def dagster_run(cells: Sequence[str], folder: Path) -> None:
     asset = build_raw_asset(Instant)
     resources = {"sources": Only(), "storage": storage, "progress": Progress()}
     job = dg.Definitions([asset], resources=resources).resolve_implicit_global_asset_job_def()
-    with dg.instance_for_test(temp_dir=str(folder)) as instance:
+    with dg.instance_for_test(shipped_storage(), temp_dir=str(folder)) as instance:
         ended = job.execute_in_process(
             instance=instance,
             tags={RANGE_START: cells[0], RANGE_END: cells[-1]},

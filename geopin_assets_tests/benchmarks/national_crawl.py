@@ -36,6 +36,7 @@ from geopin_assets.sources.base import Source
 from geopin_assets.sources.crawl import CellCrawl, crawl_cells
 from geopin_assets.store.raw import RawStore
 from geopin_assets_tests.benchmarks.tools.figures import Figure
+from geopin_assets_tests.instances import shipped_storage
 from geopin_assets_tests.ports import free_port
 from geopin_assets_tests.sources.invented import VARIABLES, Place, Truth
 
@@ -120,7 +121,7 @@ def crawl_with_dagster(name: str, settings: Settings, cell_ids: Sequence[str], h
         "GEOPIN_DATA": str(settings.data_dir),
         "GEOPIN_SANDBOX_PORT": str(settings.sandbox_port),
     }
-    with dg.instance_for_test(temp_dir=str(home)) as instance:
+    with dg.instance_for_test(shipped_storage(), temp_dir=str(home)) as instance:
         job = build_definitions(overrides=overrides).resolve_implicit_global_asset_job_def()
         started = time.perf_counter()
         result = crawl_source(job, instance, cell_ids, name)
