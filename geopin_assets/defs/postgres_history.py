@@ -15,9 +15,19 @@ from typing import Any
 
 # how an instance remembers what a storage was configured with
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_postgres import (
+    DagsterPostgresStorage,
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    PostgresScheduleStorage,
+)
 from dagster_postgres.auth import PgTokenProvider
-from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
+from dagster_postgres.utils import (
+    create_pg_engine,
+    get_token_provider_from_config,
+    pg_url_from_config,
+    set_pg_statement_timeout,
+)
 from sqlalchemy import Connection, Engine, event
 
 from geopin_assets.files.postgres import Patience
@@ -41,7 +51,9 @@ class OpenPostgresStorage(DagsterPostgresStorage):
     ) -> None:
         makes = should_autocreate_tables and postgres_url not in _engines
         super().__init__(postgres_url, makes, inst_data, token_provider)
+        self._run_storage = _OpenRuns(postgres_url, False, token_provider=token_provider)
         self._event_log_storage = _OpenEventLog(postgres_url, False, token_provider=token_provider)
+        self._schedule_storage = _OpenSchedules(postgres_url, False, token_provider=token_provider)
         engine = _engine(postgres_url, token_provider)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine
@@ -57,7 +69,31 @@ class OpenPostgresStorage(DagsterPostgresStorage):
         )
 
 
-class _OpenEventLog(PostgresEventLogStorage):
+class _Open:
+    """In the webserver, too: there Dagster has each storage keep a connection that nobody looks at before it is used,
+    so that after a server was started anew whatever one clicks on fails at first."""
+
+    _engine: Engine
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Statements take so many ms at most; the rest is as it is."""
+
+        @event.listens_for(self._engine, "connect")
+        def limit(connection: Any, _: Any) -> None:
+            set_pg_statement_timeout(connection, statement_timeout)
+
+        self._engine.dispose()  # those that were made before
+
+
+class _OpenRuns(_Open, PostgresRunStorage):
+    pass
+
+
+class _OpenSchedules(_Open, PostgresScheduleStorage):
+    pass
+
+
+class _OpenEventLog(_Open, PostgresEventLogStorage):
     """Thread-safe as its base class is."""
 
     def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:

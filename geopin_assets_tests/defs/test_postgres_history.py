@@ -101,3 +101,19 @@ def test_a_server_that_is_started_anew_is_waited_for(
             opening.start()
             assert instance.get_runs() == []
             opening.join()
+
+
+def test_the_webserver_notices_that_a_connection_was_lost_before_it_uses_it(
+    postgres_place: str, tmp_path: Path
+) -> None:
+    server = urlsplit(postgres_place)
+    with gate(str(server.hostname), server.port or 0) as before:
+        address = postgres_place.replace(f":{server.port}/", f":{before.port}/")
+        with dg.instance_for_test(stored_in(address), temp_dir=str(tmp_path)) as instance:
+            instance.optimize_for_webserver(statement_timeout=15_000, pool_recycle=3_600, max_overflow=20)
+            for _ in range(2):
+                assert (instance.get_runs(), instance.get_asset_keys(), instance.all_instigator_state()) == ([], [], [])
+                before.shut()
+                before.open()
+            with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
+                assert connection.exec_driver_sql("show statement_timeout").scalar() == "15s"

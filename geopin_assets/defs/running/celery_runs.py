@@ -38,6 +38,8 @@ class AskingCeleryRunLauncher(CeleryRunLauncher):
         self._silent_s = dict[str, float]()
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        if DAGSTER_CELERY_TASK_ID_TAG not in run.tags:  # it is in a command's own process: see `under_way.py`
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
         try:
             return self._health(run)
         except Exception:  # Celery's, the broker's, or of where it keeps results: Dagster asks again

@@ -145,6 +145,12 @@ def test_all_runs_of_a_lost_worker_are_noticed_at_once(launcher: Impatient) -> N
     assert len(launcher.questions) == 4, "it is asked anew in time"
 
 
+def test_a_run_in_a_command_s_own_process_is_no_worker_s(launcher: Impatient) -> None:
+    launcher.celery.backend.store_result("lost", {"hostname": "gone@nowhere", "pid": 1}, "STARTED")
+    assert launcher.check_run_worker_health(dg.DagsterRun("job")).status is WorkerStatus.RUNNING
+    assert health(launcher, "lost") is WorkerStatus.FAILED, "which is noticed beside it"
+
+
 def test_a_worker_may_be_back_later_than_its_broker(launcher: Impatient) -> None:
     launcher.celery.backend.store_result("one", {"hostname": "not back@yet", "pid": 1}, "STARTED")
     launcher.has_broker = False
