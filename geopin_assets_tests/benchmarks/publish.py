@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
     print(f"ratio in earnest: {', '.join(f'{step.ratio:.2f}' for step in in_earnest)}; target {TARGET}")
     first, changed = (sum(steps[n].requests for n in numbers) for numbers in ((0, 1), (5, 6)))
     return [
-        Figure("requests when 1 % changed", changed / first, beside="a first load", at_most=0.03),
+        Figure(f"requests when 1 % of {options.count:,} changed", changed / first, beside="a first load", at_most=0.03),
         *(Figure(step.name, step.ratio, beside="a bare client", at_least=TARGET) for step in in_earnest),
         *(Figure(f"{step.name}, per million", step.requests / step.desired * 1e6, "requests") for step in steps),
     ]

@@ -75,8 +75,8 @@ def compare_models(embedders: Iterable[Embedder]) -> list[Figure]:
         added = recall(vectors, walk(), elsewhere=embedded(embedder, others))
         cells = f"{text(near)} {near.at_5.mean():4.2f}  {text(hidden)} {hidden.at_5.mean():4.2f}  {added.rate:.2f}"
         print(f"{embedder.model.model_id:51} {embedder.model.dim:4}  {cells}", flush=True)
-        name = embedder.model.model_id.split("-")[0]
-        figures.append(Figure(f"Recall@1 of one walk, {name}", near.rate / near.chance, beside="a guess", at_least=1))
+        what = f"Recall@1 of one walk, {embedder.model.model_id}"
+        figures.append(Figure(what, near.rate / near.chance, beside="a guess", at_least=1))
     print(f"{'chance':51} {'':4}  {near.chance:<30.2f}  {hidden.chance:<30.2f}  {added.chance:.2f}")
     return figures
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from geopin_assets_tests.benchmarks import index_memory
 from geopin_assets_tests.benchmarks.__main__ import BENCHMARKS
 from geopin_assets_tests.benchmarks.__main__ import main as run_all
 from geopin_assets_tests.benchmarks.tools.figures import Figure, keep, read, records_of, show
@@ -127,6 +128,18 @@ def test_figures_are_kept_by_benchmark_and_compared_by_name(tmp_path: Path, caps
         "merge memory 1.3 GB ≤ 1.2 MISSED 1 WORSE",
         "merge more 1 × new",
     ]
+
+
+def test_two_figures_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="two figures of one name"):
+        keep(tmp_path / "bench.json", "merge", records_of("merge", [Figure("memory", 1, "MB"), Figure("memory", 1.1)]))
+
+
+def test_what_memory_grew_to_has_another_name_than_what_it_is() -> None:
+    rows = [("export", captures, {"peak MB": float(captures)}) for captures in (10, 20)]
+    of_memory = [*index_memory.figures_of(rows)]
+    assert [(figure.unit, figure.value) for figure in of_memory] == [("MB", 20.0), ("", 2.0)]
+    assert len({figure.what for figure in of_memory}) == len(of_memory)
 
 
 def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ others, each of which keeps its own machine and day.
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -80,7 +81,10 @@ def read(file: Path) -> list[Record]:
 
 
 def keep(file: Path, benchmark: str, records: Iterable[Record]) -> None:
-    """Put the figures of one benchmark in the place of its older ones."""
+    """Put the figures of one benchmark in the place of its older ones. Raises ValueError where two have one name."""
+    records = list(records)
+    if twice := [what for what, times in Counter(record["what"] for record in records).items() if times > 1]:
+        raise ValueError(f"{benchmark} has two figures of one name, of which a comparison would know one: {twice}")
     others = [record for record in read(file) if record["benchmark"] != benchmark]
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(file, orjson.dumps([*others, *records], option=orjson.OPT_INDENT_2))
