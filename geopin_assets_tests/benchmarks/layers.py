@@ -17,13 +17,16 @@ import polars as pl
 from geopin_assets.cells import pages
 from geopin_assets.quality.coverage import Expectations, find_gaps
 from geopin_assets.quality.layers import Layers, write_layers
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.measure import Cost, machine
 from geopin_assets_tests.quality.drives import Country, drives
 from geopin_assets_tests.quality.factories import coverage_by_cell
 from geopin_assets_tests.quality.test_layers import NOW, URL, written
 
+PEAK_GB = 2.5
 
-def drawn(captures: int, folder: Path, *, is_country: bool = False) -> Layers:
+
+def drawn(captures: int, folder: Path, *, is_country: bool = False) -> tuple[Layers, Cost]:
     write = of_country(captures) if is_country else partial(written, drives(captures))
     started = Cost.now()
     made = write(folder)
@@ -32,7 +35,7 @@ def drawn(captures: int, folder: Path, *, is_country: bool = False) -> Layers:
         f"{made.captures:>9,} captures: {cost.wall_s:.0f} s, {cost.cpu_s:.0f} s of CPU,"
         f" {made.tiles:,} tiles, {made.bytes / 1e6:.1f} MB; {peak_mb():.0f} MB of memory at most"
     )
-    return made
+    return made, cost
 
 
 def of_country(captures: int) -> Callable[[Path], Layers]:
@@ -64,7 +67,7 @@ def photograph(folder: Path, file: Path) -> None:
             page.screenshot(path=name)
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--captures", type=int, default=1_000_000)
     parser.add_argument("--country", action="store_true", help="in all cells, drawn while they are asked for")
@@ -72,10 +75,16 @@ def main(arguments: Sequence[str] = ()) -> None:
     chosen = parser.parse_args(arguments)
     print(machine())
     with tempfile.TemporaryDirectory(prefix="geopin-bench-") as folder:
-        drawn(chosen.captures // 4, Path(folder) / "quarter", is_country=chosen.country)
-        drawn(chosen.captures, Path(folder) / "layers", is_country=chosen.country)
+        figures = []
+        for captures, name in ((chosen.captures // 4, "quarter"), (chosen.captures, "layers")):
+            made, cost = drawn(captures, Path(folder) / name, is_country=chosen.country)
+            each_us = cost.cpu_s / max(made.captures, 1) * 1e6
+            figures.append(Figure(f"drawing {captures:,} captures, each", each_us, "µs of CPU"))
+            figures.append(Figure(f"their layers, {captures:,}", made.bytes / max(made.captures, 1), "bytes a capture"))
+        figures.append(Figure("memory of drawing", peak_mb() / 1000, "GB", at_most=PEAK_GB))
         if chosen.screenshot:
             photograph(Path(folder), chosen.screenshot)
+    return figures
 
 
 if __name__ == "__main__":

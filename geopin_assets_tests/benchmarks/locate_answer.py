@@ -20,6 +20,7 @@ from statistics import median
 
 import polars as pl
 
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.measure import Cost, machine, print_table
 
 VERIFIED = 10
@@ -88,7 +89,7 @@ def inside(streets: int, answers: int) -> dict[str, float]:
     }
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streets", type=int, default=10)
     parser.add_argument("--answers", type=int, default=5)
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     chosen = parser.parse_args(arguments)
     if chosen.inside:
         print(json.dumps(inside(chosen.streets, chosen.answers)))
-        return
+        return []
     size = [f"--streets={chosen.streets}", f"--answers={chosen.answers}"]
     run = partial(subprocess.run, check=True, capture_output=True, text=True)
     told = json.loads(run([sys.executable, "-m", __spec__.name if __spec__ else __name__, "--inside", *size]).stdout)
@@ -108,6 +109,11 @@ def main(arguments: Sequence[str] = ()) -> None:
         ["where the matches' points are kept", f"{told['again']:.2f}", ""],
     ]
     print_table(["CPU seconds", "took", "at most"], rows)
+    return [
+        Figure("until ready to answer", told["ready"], "s of CPU", at_most=START_MOST_S),
+        Figure(f"an answer, {told['compared']} matches verified", told["answer"], "s of CPU", at_most=MOST_S),
+        Figure("the same with the matches' points kept", told["again"] / told["answer"], beside="without"),
+    ]
 
 
 if __name__ == "__main__":

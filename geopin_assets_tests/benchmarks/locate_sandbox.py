@@ -32,6 +32,7 @@ from geopin_assets.locate.verify import Features, Verifier
 from geopin_assets.locate.witnesses import Match
 from geopin_assets.sandbox.streets.images import draw
 from geopin_assets.sandbox.streets.world import MOVED_M, Drive, Quirk, Shot, Street, shots
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.benchmarks.tools.measure import machine, print_table
 from geopin_assets_tests.locate.places import Shown, indexed, questions
 from geopin_assets_tests.locate.weights import find_weights
@@ -40,6 +41,8 @@ SOURCES = ("mapillary", "panoramax", "kartaview", "flickr")
 STREETS_APART_M, STEP_M, PLACES = 600.0, 24.0, 5
 SHOWN_BY_SOURCE, THE_OTHER_WAY, ONLY_ONE, WRONG = 0.75, 0.15, 0.15, 0.06
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
+ECE_MOST, INSIDE_WITHIN, FALSE_FOUND_MOST = 0.05, 0.04, 0.02
+"""As `locate/test_confidence.py` asks of an invented world."""
 _WRONG = (Quirk.MOVED, Quirk.TURNED, Quirk.INDOOR)
 _SAYS = {Quirk.MOVED: "moved", Quirk.TURNED: "turned", Quirk.INDOOR: "unlike"}
 
@@ -137,7 +140,7 @@ class Points:
         return self._found[capture_id]
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streets", type=int, default=90)
     parser.add_argument("--strangers", type=int, default=300, help="photos of streets that nobody published")
@@ -160,12 +163,27 @@ def main(arguments: Sequence[str] = ()) -> None:
     columns = {"by likeness": (learn(by_likeness), plainly)}
     if points:
         columns["with matching points"] = (learn(answers), nowhere)
-    _print_figures({name: figures(learned, "") for name, (learned, _) in columns.items()})
+    told = {name: figures(learned, "") for name, (learned, _) in columns.items()}
+    _print_figures(told)
     shots_by_id = {id_: shot for id_, (_, shot) in captures.items()}
     _print_nowhere(columns, shots_by_id)
     _print_removals(by_likeness, without)
     best, _ = columns["with matching points" if points else "by likeness"]
     _print_doubts(best.asked, calibrate(best, "", {}), shots_by_id)
+    return [figure for name, of in told.items() for figure in _kept(name, of)]
+
+
+def _kept(name: str, of: Figures) -> list[Figure]:
+    """What stays of a column."""
+    return [
+        Figure(
+            f"right at once within 25 m, {name}", of.recall["1@25"] / of.recall["10@25"], beside="among the first 10"
+        ),
+        Figure(f"calibration error, {name}", of.ece, at_most=ECE_MOST),
+        Figure(f"inside radius_m (68 %), {name}", of.inside_radius, at_least=0.68 - INSIDE_WITHIN),
+        Figure(f"all around hidden, called found, {name}", of.false_found, at_most=FALSE_FOUND_MOST),
+        Figure(f"right of those called found, {name}", of.found_right),
+    ]
 
 
 def _streets(captures: Mapping[str, tuple[float, Shot]]) -> list[str]:

@@ -26,6 +26,7 @@ import uvicorn
 from geopin_assets.cells import all_cells, cell
 from geopin_assets.defs.assemble import build_definitions
 from geopin_assets.defs.assets.raw import store_cell
+from geopin_assets.defs.graph import RAW_CELLS
 from geopin_assets.defs.running.local_run import crawl_source
 from geopin_assets.files.object_store import open_store
 from geopin_assets.sandbox.server import create_app
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
     options = parser.parse_args(arguments)
     cell_ids = [facts.cell.cell_id for facts in all_cells()]
     if not options.all:
-        cell_ids = cell_ids[:: len(cell_ids) // options.cells][: options.cells]
+        cell_ids = stretches(cell_ids, options.cells)
     places = country(options.captures * len(cell_ids) // len(all_cells()), cell_ids)
     print(f"{len(cell_ids)} cells, {len(places)} captures per source, {datetime.now(UTC):%H:%M} UTC")
     with tempfile.TemporaryDirectory() as folder, served(places) as port:
@@ -164,6 +165,13 @@ def main(arguments: Sequence[str] = ()) -> list[Figure]:
         Figure("memory of the crawling process", memory_mib / 1024, "GB", at_most=1.2),
         Figure("failed cells", sum(done.failed for done in plain), "cells", at_most=0),
     ]
+
+
+def stretches(cell_ids: Sequence[str], count: int) -> list[str]:
+    """So many of them all over the country, in stretches that a run takes: each scattered cell would be a run."""
+    each = min(count, RAW_CELLS)
+    starts = range(0, len(cell_ids), len(cell_ids) // (count // each))
+    return [cell_id for start in starts for cell_id in cell_ids[start : start + each]][:count]
 
 
 def _timed(source: type[Source], settings: Settings, cell_ids: Sequence[str]) -> Crawl:

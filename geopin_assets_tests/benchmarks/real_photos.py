@@ -26,6 +26,7 @@ from geopin_assets.embedding.protocol import Embedder, Image
 from geopin_assets.embedding.views import perspective_views
 from geopin_assets.locate.verify import Features
 from geopin_assets_tests.benchmarks.recall import models
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 from geopin_assets_tests.locate.weights import verifier
 from geopin_assets_tests.real.panorama_queries import PANORAMAS, queries
 from geopin_assets_tests.real.recall import ELSEWHERE, NEAR_M, decoded, embedded
@@ -118,7 +119,7 @@ def text(right: NDArray[np.bool_]) -> str:
     return f"{right.sum()}/{len(right)} = {right.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoints", nargs="*")
@@ -126,13 +127,14 @@ def main(arguments: Sequence[str] = ()) -> None:
     options = parser.parse_args(arguments)
     if not walk():
         print(ABSENT)
-        return
+        return []
     torch.set_num_threads(1)
     collection = Collection()
     questions = [asked for asked in collection.asked() if not options.thumbnail or asked.name == "dash-cam"]
     points = Points(collection, questions)
     print(f"{len(collection.images)} references; right at once, and by points among the {TOP} most alike")
     print("| model | question | before | after | gain |\n|---|---|---|---|---|")
+    figures = list[Figure]()
     embedders: Iterator[Embedder] = chain([Thumbnail()], () if options.thumbnail else models(options.checkpoints))
     for embedder in embedders:
         references = embedded(embedder, collection.images)
@@ -143,6 +145,10 @@ def main(arguments: Sequence[str] = ()) -> None:
             low, high = interval(gain)
             cells = f"{text(before)} | {text(after)} | {gain.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
             print(f"| `{embedder.model.model_id}` | {asked.name} | {cells} |", flush=True)
+            times = after.mean() / max(before.mean(), 1e-9)
+            what = f"right by points, {asked.name}, {embedder.model.model_id}"
+            figures.append(Figure(what, times, beside="by likeness"))
+    return figures
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from geopin_assets.index.cost import forecast_publish
 from geopin_assets.sandbox.streets.world import Drive, Street, shots
 from geopin_assets.sources.vector_tile import features
 from geopin_assets.store.thinning import decided, kept
+from geopin_assets_tests.benchmarks.tools.figures import Figure
 
 RECORDED = (
     Path(__file__).parents[3] / "shared/fixtures/recorded/mapillary_josm_v4/responses/coverageTiles/mly1_public/2"
@@ -56,8 +57,9 @@ def _of_tile(file: Path) -> Iterator[tuple[str, float, float, str]]:
         yield f"{x}/{y}/{n}", lon, lat, feature.properties["sequence_id"]
 
 
-def savings(captures: pl.DataFrame, title: str) -> None:
+def savings(captures: pl.DataFrame, title: str) -> list[Figure]:
     """A line a distance: what is left, and what a country with as dense drives would pay."""
+    left = []
     print(f"\n{title}: {captures.height:,} captures in {captures['sequence_id'].n_unique():,} sequences")
     print(
         f"{'within':>7} {'images':>8} {'of all':>7} {'vectors':>9} {'µs each':>8}"
@@ -71,6 +73,10 @@ def savings(captures: pl.DataFrame, title: str) -> None:
         whole = forecast_publish(round(vectors / captures.height * _NATIONAL), _NATIONAL, _DIM)
         money = f"{whole.vectors / 1e6:5.1f} M  ${whole.first_load_usd:6.2f}  ${whole.monthly_usd:7.2f}"
         print(f"{within_m:5.0f} m {images:8,} {images / captures.height:7.0%} {vectors:9,} {each_us:8.1f}   {money}")
+        left.append(
+            Figure(f"images left, one within {within_m:.0f} m, {title}", images / captures.height, beside="all")
+        )
+    return left
 
 
 def at_1(
@@ -202,19 +208,21 @@ def _meters(places: pl.DataFrame) -> NDArray[np.float64]:
     return np.hypot(*(at[:, None] - at[None, :]).transpose(2, 0, 1))
 
 
-def main(arguments: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str] = ()) -> list[Figure]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--streets", type=int, default=24, help="painted ones; 0 for none")
     parser.add_argument("--no-walk", action="store_true", help="without real photos")
     chosen = parser.parse_args(arguments)
+    figures = []
     if RECORDED.is_dir():
-        savings(recorded(), "recorded positions, one town")
+        figures += savings(recorded(), "recorded positions, one town")
     else:
         print("the recorded positions are not beside this checkout")
     if not chosen.no_walk:
         of_walk()
     if chosen.streets:
         of_streets(chosen.streets)
+    return figures
 
 
 if __name__ == "__main__":
