@@ -9,6 +9,7 @@ from importlib import import_module
 from math import isfinite
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from geopin_assets_tests.benchmarks import index_memory
@@ -128,6 +129,12 @@ def test_figures_are_kept_by_benchmark_and_compared_by_name(tmp_path: Path, caps
         "merge memory 1.3 GB ≤ 1.2 MISSED 1 WORSE",
         "merge more 1 × new",
     ]
+
+
+def test_numbers_of_numpy_are_kept_as_any_other(tmp_path: Path) -> None:
+    keep(tmp_path / "bench.json", "recall", records_of("recall", [Figure("gain", np.float64(0.5), at_least=0.1)]))
+    ((value, holds),) = [(record["value"], record["holds"]) for record in read(tmp_path / "bench.json")]
+    assert (value, holds) == (0.5, True)
 
 
 def test_two_figures_of_one_name_are_refused(tmp_path: Path) -> None:

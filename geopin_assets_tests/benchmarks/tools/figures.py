@@ -87,7 +87,7 @@ def keep(file: Path, benchmark: str, records: Iterable[Record]) -> None:
         raise ValueError(f"{benchmark} has two figures of one name, of which a comparison would know one: {twice}")
     others = [record for record in read(file) if record["benchmark"] != benchmark]
     file.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(file, orjson.dumps([*others, *records], option=orjson.OPT_INDENT_2))
+    atomic.write_bytes(file, orjson.dumps([*others, *records], option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
 
 
 def show(records: Iterable[Record], old: Iterable[Record] = ()) -> None:
