@@ -62,9 +62,10 @@ UNSET = SecretStr("")
 
 
 _KEY = re.compile("key|token|secret|passw|pwd|auth|sig|credential", re.IGNORECASE)
-_RAW_PASSWORD = re.compile(r"(?![^/?#&;\s]*@)[^/@:?#&;\s]*:(?!\d*(?:[/?#]|$))(.+)@")
-"""With what ends the part before the @ in any other address: as it was given to somebody, and typed."""
-_QUOTED = re.compile(r"(\w+)\s*=\s*'([^']+)'")
+_RAW_PASSWORD = re.compile(r"(?![^/?#&;\s@]*+@)[^/@:?#&;\s]*+:(?!\d*+(?:[/?#]|$))")
+"""What stands before one with what ends the part before the @ in any other address: as it was given to somebody, and
+typed."""
+_QUOTED = re.compile(r"(?<!\w)(\w++)\s*+=\s*+'([^']++)'")
 _BUCKET = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -74,8 +75,10 @@ def keys_in(address: str) -> tuple[str, ...]:
     Also where its scheme was forgotten, or what it says is a list of words, as Postgres takes them.
     """
     before, has_scheme, rest = address.removeprefix("mailto:").partition("://")
-    if has_scheme and (raw := _RAW_PASSWORD.match(rest)):
-        return raw[1], *keys_in(f"://{rest[raw.end() :]}")
+    raw = _RAW_PASSWORD.match(rest) if has_scheme else None
+    password, _, host = rest[raw.end() :].rpartition("@") if raw else ("", "", "")
+    if password:
+        return password, *keys_in(f"://{host}")
     if quoted := [value for name, value in _QUOTED.findall(before) if _KEY.search(name)]:
         return *quoted, *keys_in(_QUOTED.sub("", before))
     authority, *fields = re.split(r"[?&;#\s]", rest if has_scheme else before)

@@ -30,9 +30,9 @@ LARGEST = "mapillary"
 """The source with most captures: as if all were its own, which takes longest."""
 RAW_BYTES, CATALOG_BYTES = 120, 195
 """Of a capture, in the raw file of its cell and in the catalog, with ids and links that hardly compress."""
-MERGE_S, MERGE_GB = 15e-6, 2.3
+MERGE_S, MERGE_GB = 13e-6, 2.3
 """CPU of a capture, in cells as full as those of a country, and memory, whatever a run's size."""
-EMBED_PLAN_S, PUBLISH_PLAN_S = 5.4e-6, 37e-6
+EMBED_PLAN_S, PUBLISH_PLAN_S = 4.7e-6, 27e-6
 """CPU of a capture; a test holds all three to what docs/benchmarks.json has of them."""
 IMAGE_BYTES, IMAGES_PER_GPU_S = 134_000, 500.0
 """Reckoned, not measured: sixteen cores decode a thousand images a second, of which half is planned with."""
