@@ -26,7 +26,8 @@ _PARTITION = "dagster/partition"
 _FEW_CELLS = 2_000
 """So many are looked up one by one, 0.01 s for 200; above, reading all 20,000 takes 0.1 s and less than that."""
 _READ_AT_ONCE = 1_000
-"""Ids: as many events are looked at together, which costs what three questions cost."""
+"""Ids: of so many the events are read together, which takes up to 7 ms of CPU, as 25 questions do in SQLite, and spares
+ten, each of which waits for a server where there is one."""
 _AHEAD = timedelta(hours=1)
 """What is noted while somebody looks may be later than the moment of the look by so much."""
 
